@@ -1,0 +1,57 @@
+"""tokenzoo: discrete tokenizers of images and audio behind one interface.
+
+    import tokenzoo
+    tok = tokenzoo.load("NAME")         # a registry name, a hub id "org/repo", or "file:FOLDER"
+    tokens = tok.encode("photo.jpg")    # Tokens: ids int64 [B, K, L]
+    picture = tok.decode(tokens)        # exactly the original's size
+
+Nothing heavy is imported until it is used: `import tokenzoo` does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .codecs.families import build_tokenizer as build_tokenizer
+    from .codecs.quantizers import build as build_quantizer
+    from .codecs.spec import AudioSpec as AudioSpec
+    from .codecs.spec import ImageSpec as ImageSpec
+    from .codecs.spec import TokenizerSpec as TokenizerSpec
+    from .codecs.tokenizer import Tokenizer as Tokenizer
+    from .codecs.tokens import Tokens as Tokens
+    from .zoo.hub import load as load
+    from .zoo.hub import push_to_hub as push_to_hub
+    from .zoo.hub import save_pretrained as save_pretrained
+    from .zoo.registry import Card as Card
+    from .zoo.registry import list_models as list_models
+
+# public name -> (module, attribute)
+_LAZY: dict[str, tuple[str, str]] = {
+    "load": (".zoo.hub", "load"),
+    "save_pretrained": (".zoo.hub", "save_pretrained"),
+    "push_to_hub": (".zoo.hub", "push_to_hub"),
+    "list_models": (".zoo.registry", "list_models"),
+    "Card": (".zoo.registry", "Card"),
+    "Tokens": (".codecs.tokens", "Tokens"),
+    "Tokenizer": (".codecs.tokenizer", "Tokenizer"),
+    "TokenizerSpec": (".codecs.spec", "TokenizerSpec"),
+    "AudioSpec": (".codecs.spec", "AudioSpec"),
+    "ImageSpec": (".codecs.spec", "ImageSpec"),
+    "build_tokenizer": (".codecs.families", "build_tokenizer"),
+    "build_quantizer": (".codecs.quantizers", "build"),
+}
+
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(importlib.import_module(module, __name__), attribute)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

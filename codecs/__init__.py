@@ -1,0 +1,1 @@
+"""What a tokenizer is made of: the contract, quantizers, layers, families. Knows nothing of hubs or training loops."""

@@ -1,0 +1,1 @@
+"""Audio families, one file each."""

@@ -1,0 +1,188 @@
+"""`AudioTokenizer`: intake, ragged batches, long audio and exact lengths for every audio family.
+
+Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), S loudness segments.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..media import Waveform, as_waveform, is_path, resample, to_channels
+from ..spec import AudioSpec
+from ..tokenizer import Reconstruction, Tokenizer, group_by_shape
+from ..tokens import Tokens
+
+
+class AudioTokenizer(Tokenizer):
+    """Base of the audio families.
+
+    A family writes `encode_latents` (`[B, C, T]`, any T, to `[B, D, ceil(T / hop)]`) and `decode_latents` (back to
+    `[B, C, L * hop]`), and sets `context_frames` where long audio may be cut into chunks.
+    """
+
+    spec: AudioSpec
+    #: Frames on each side that a frame's id, or a sample's value, depends on; None: on everything (attention, LSTM).
+    context_frames: int | None = None
+    #: Longest piece that goes through the network at once, in frames.
+    chunk_frames: int = 3000
+
+    # --- encode ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, media: Any, *, num_codebooks: int | None = None) -> Tokens:
+        """Turn audio into tokens.
+
+        Args:
+            media: a path; `(waveform, sample_rate)`; a waveform `[T]` or `[C, T]` or batch `[B, C, T]` at
+                `spec.sample_rate_hz`; or a list of these, of any lengths and rates. Floats lie in -1..1; int16, int32
+                and uint8 PCM are scaled. Other rates are resampled, channels mixed or repeated.
+            num_codebooks: stop after this many codebooks, where `spec.prefix` holds "codebooks".
+
+        Returns:
+            `Tokens` with ids `[B, K, ceil(T / hop)]`; B is 1 for a single clip.
+
+        Raises:
+            ValueError: wrong rank, range or rate, NaN, empty audio; the message says what to do.
+        """
+        clips = self._clips(media)
+        xs = [to_channels(resample(c.samples, c.sample_rate_hz, self.spec.sample_rate_hz), self.spec.channels) for c in clips]
+        parts: list[Tokens | None] = [None] * len(xs)
+        for group in group_by_shape(xs):
+            x = torch.stack([xs[i] for i in group]).to(self.device)  # [B, C, T]
+            ids, scale = self.encode_batch(x, num_codebooks)
+            k = ids.shape[1]
+            for row, i in enumerate(group):
+                parts[i] = Tokens(
+                    ids=ids[row : row + 1].cpu(),
+                    vocab_sizes=self.spec.vocab_sizes[:k],
+                    sizes=torch.tensor([[clips[i].samples.shape[-1]]]),
+                    sample_rate_hz=clips[i].sample_rate_hz,
+                    scale=None if scale is None else scale[row : row + 1].float().cpu(),
+                    strides=self.spec.strides[:k],
+                    names=self.spec.names[:k],
+                )
+        return Tokens.cat(parts).to(self.device)  # type: ignore[arg-type]
+
+    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Ids `[B, K, L]` and loudness scales `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
+        x, scale = self.normalize(x)
+        z = self._in_chunks(x)
+        return self.quantizer.encode(z, num_codebooks=num_codebooks), scale
+
+    def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Bring a batch to the loudness that the network expects; returns it with what undoes that, `[B, S]`."""
+        return x, None
+
+    def _clips(self, media: Any) -> list[Waveform]:
+        rate = self.spec.sample_rate_hz
+        if isinstance(media, Tensor) and media.ndim == 3:
+            media = list(media)
+        if isinstance(media, list) and not _is_pair(media):
+            if not media:
+                raise ValueError("encode got an empty list; pass at least one clip.")
+            return [as_waveform(m, default_rate_hz=rate, name=f"clip {i}") for i, m in enumerate(media)]
+        return [as_waveform(media, default_rate_hz=rate)]
+
+    def _in_chunks(self, x: Tensor) -> Tensor:
+        """`encode_latents` in pieces whose overlap covers the receptive field, so that the pieces equal the whole."""
+        hop, context = self.spec.hop_samples, self.context_frames
+        frames = -(-x.shape[-1] // hop)
+        if context is None or frames <= self.chunk_frames + 2 * context:
+            return self.encode_latents(x)
+        out = []
+        for start, stop, left, right in _spans(frames, self.chunk_frames, context):
+            z = self.encode_latents(x[..., left * hop : right * hop])  # the last piece ends where x ends
+            out.append(z[..., start - left : stop - left])
+        return torch.cat(out, dim=-1)
+
+    # --- decode ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, *, original: bool = True) -> Tensor | list[Tensor]:
+        """Turn tokens back into audio.
+
+        Args:
+            tokens: what `encode` of this tokenizer gave, or a cut of it that `spec.prefix` allows.
+            original: give exactly the original's number of samples at the original's rate; otherwise the codec's own
+                rate, `spec.decoded_rate_hz`.
+
+        Returns:
+            float32 `[B, C, T]`, or a list of `[C, T]` where the lengths differ. Not clipped.
+        """
+        self.check_tokens(tokens)
+        outs: list[Tensor | None] = [None] * len(tokens)
+        items = [tokens[i] for i in range(len(tokens))]
+        for group in group_by_shape([t.ids for t in items]):
+            ids = torch.cat([items[i].ids for i in group]).to(self.device)
+            scale = None if tokens.scale is None else tokens.scale[group].to(self.device)
+            x = self.decode_batch(ids, scale)  # [B, C, L * hop]
+            for row, i in enumerate(group):
+                outs[i] = self._fit(x[row], items[i], original)
+        shapes = {o.shape for o in outs}  # type: ignore[union-attr]
+        return torch.stack(outs) if len(shapes) == 1 else outs  # type: ignore[arg-type, return-value]
+
+    def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
+        """Waveforms `[B, C, L * hop]` of ids `[B, K', L]`, loudness restored by `scale` `[B, S]`."""
+        z_q = self.quantizer.decode(ids).to(self.dtype)
+        hop, context, frames = self._hop_out(), self.context_frames, ids.shape[-1]
+        if context is None or frames <= self.chunk_frames + 2 * context:
+            x = self.decode_latents(z_q)
+        else:
+            out = []
+            for start, stop, left, right in _spans(frames, self.chunk_frames, context):
+                y = self.decode_latents(z_q[..., left:right])
+                out.append(y[..., (start - left) * hop : (stop - left) * hop])
+            x = torch.cat(out, dim=-1)
+        return x if scale is None else x * scale[:, None, :1]
+
+    def _hop_out(self) -> int:
+        return self.spec.hop_samples * self.spec.decoded_rate_hz // self.spec.sample_rate_hz
+
+    def _fit(self, x: Tensor, tokens: Tokens, original: bool) -> Tensor:
+        """Cut one decoded clip `[C, T]` to the original's length, at the original's rate where asked."""
+        rate_in, rate_out = tokens.sample_rate_hz or self.spec.decoded_rate_hz, self.spec.decoded_rate_hz
+        x = x.float()
+        if tokens.sizes is None:
+            return x
+        size = int(tokens.sizes[0, 0])
+        whole = -(-size * self.spec.sample_rate_hz // rate_in)  # samples at the codec's rate
+        kept = min(whole, tokens.ids.shape[-1] * self.spec.hop_samples)  # fewer after first(positions=...)
+        if not original or kept < whole:
+            return _to_length(x, -(-kept * rate_out // self.spec.sample_rate_hz))
+        if rate_in == self.spec.sample_rate_hz and rate_out != rate_in:
+            return _to_length(x, -(-size * rate_out // rate_in))  # a codec that also changes the rate: its own is meant
+        x = resample(_to_length(x, -(-size * rate_out // rate_in)), rate_out, rate_in)
+        return _to_length(x, size)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, C, T]` with gradients; loudness is normalised and restored as in `encode`."""
+        y, scale = self.normalize(x)
+        z = self.encode_latents(y)
+        quantized = self.quantizer(z)
+        x_hat = self.decode_latents(quantized.z_q)[..., : x.shape[-1]]
+        x_hat = x_hat if scale is None else x_hat * scale[:, None, :1]
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
+
+
+def pad_to_hop(x: Tensor, hop: int) -> Tensor:
+    """Zeros on the right of `[B, C, T]` up to a multiple of `hop`."""
+    return F.pad(x, (0, -x.shape[-1] % hop))
+
+
+def _to_length(x: Tensor, length: int) -> Tensor:
+    return F.pad(x, (0, max(0, length - x.shape[-1])))[..., :length]
+
+
+def _is_pair(media: list[Any]) -> bool:
+    return len(media) == 2 and isinstance(media[1], int) and not is_path(media[0])
+
+
+def _spans(frames: int, size: int, context: int) -> list[tuple[int, int, int, int]]:
+    """(start, stop, left, right) of each piece: `start..stop` is kept of what `left..right` gives."""
+    return [
+        (s, min(s + size, frames), max(0, s - context), min(s + size + context, frames)) for s in range(0, frames, size)
+    ]

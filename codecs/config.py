@@ -1,0 +1,157 @@
+"""Frozen dataclasses from plain mappings, strictly: the one validator for `config.json`, YAML and keyword arguments.
+
+A key that does not exist, or a value of the wrong type, is a `ConfigError` that names the full path of the key, what
+came, what is allowed and the nearest name. Nothing is ever ignored.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar, Union
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: unknown key, missing key, or a value of the wrong type."""
+
+
+class Polymorphic:
+    """Base of dataclasses that exist in several kinds; `kind` in the mapping chooses the subclass."""
+
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def resolve(cls, kind: str) -> type:
+        """Return the subclass called `kind`, or raise `ConfigError` naming the nearest kinds."""
+        raise NotImplementedError
+
+
+def nearest(name: str, allowed: Sequence[str]) -> str:
+    """Return ` Did you mean 'x'?` for the closest allowed name, and the list of all of them when it is short."""
+    close = difflib.get_close_matches(name, list(allowed), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return hint + (f" Allowed: {', '.join(sorted(allowed))}." if len(allowed) <= 40 else "")
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Build the frozen dataclass `cls` from `values`, checking every key and type.
+
+    Args:
+        cls: a dataclass; a `Polymorphic` one is narrowed by `values["kind"]`.
+        values: plain mapping, as JSON or YAML give it (lists become tuples).
+        path: prefix of the key names in error messages.
+
+    Raises:
+        ConfigError: unknown or missing keys, wrong types, unknown kinds.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path or cls.__name__}: expected a mapping of {cls.__name__} fields, got {values!r}.")
+    values = dict(values)
+    if issubclass(cls, Polymorphic):
+        kind = values.pop("kind", None) or cls.kind
+        if not kind:
+            raise ConfigError(f"{path or cls.__name__}: the key 'kind' is missing.")
+        if kind != cls.kind:
+            cls = cls.resolve(kind)  # type: ignore[assignment]
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown key {_join(path, key)!r} in {cls.__name__}.{nearest(key, list(fields))}")
+    missing = [n for n, f in fields.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"{cls.__name__} needs the key {_join(path, missing[0])!r} ({hints[missing[0]]}).")
+    return cls(**{k: _convert(hints[k], v, _join(path, k)) for k, v in values.items()})
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return the inverse of `from_mapping`: plain dict, lists and numbers, `kind` included for polymorphic parts."""
+    out: dict[str, Any] = {"kind": config.kind} if isinstance(config, Polymorphic) else {}
+    for field in dataclasses.fields(config):
+        out[field.name] = _plain(getattr(config, field.name))
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """Check `value` against the type `hint` and return it in that type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(args, value, path)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{path} is {value!r}; allowed: {', '.join(repr(a) for a in args)}.")
+        return value
+    if origin is tuple:
+        return _convert_tuple(args, value, path)
+    if origin is dict or origin is Mapping or origin is typing.get_origin(Mapping[str, Any]):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must be a mapping, got {value!r}.")
+        return {str(k): _convert(args[1], v, _join(path, k)) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_mapping(hint, value, path)  # type: ignore[arg-type]
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    problems = []
+    for arg in args:
+        if arg is type(None):
+            continue
+        try:
+            return _convert(arg, value, path)
+        except ConfigError as error:
+            problems.append(str(error))
+    raise ConfigError(problems[0] if len(problems) == 1 else f"{path}: {' / '.join(problems)}")
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigError(f"{path} must be a list, got {value!r}.")
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ConfigError(f"{path} must have {len(args)} entries, got {len(value)}: {value!r}.")
+    return tuple(_convert(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+
+
+def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    if isinstance(hint, type) and hint not in (int, float, bool, str) and isinstance(value, hint):
+        return value
+    name = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{path} must be {name}, got {value!r} ({type(value).__name__}).")

@@ -1,0 +1,1 @@
+"""Image families, one file each."""

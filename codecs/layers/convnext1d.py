@@ -1,0 +1,55 @@
+"""ConvNeXt blocks over frames (Liu et al. 2022, arXiv 2201.03545; in one dimension as Vocos, arXiv 2306.00814).
+
+Letters: B batch, D width, L frames.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .causal import Conv1d, State, Streaming
+
+
+class ConvNeXtBlock1d(Streaming):
+    """Depthwise convolution, LayerNorm, two pointwise layers with GELU between, layer scale, residual; `[B, D, L]`."""
+
+    def __init__(self, width: int, *, kernel_size: int, expansion: int, layer_scale: float, causal: bool) -> None:
+        super().__init__()
+        self.depthwise = Conv1d(width, width, kernel_size, groups=width, causal=causal)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.up = nn.Linear(width, width * expansion)
+        self.down = nn.Linear(width * expansion, width)
+        self.scale = nn.Parameter(torch.full((width,), layer_scale))
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the block."""
+        y = self.depthwise(x, state).transpose(1, 2)  # [B, L, D]
+        y = self.down(F.gelu(self.up(self.norm(y)))) * self.scale
+        return x + y.transpose(1, 2)
+
+
+class ConvNeXtStack1d(Streaming):
+    """Convolution into the width, a chain of blocks, LayerNorm; `[B, C, L]` to `[B, D, L]`."""
+
+    def __init__(
+        self, in_channels: int, width: int, blocks: int, *, kernel_size: int, expansion: int, causal: bool
+    ) -> None:
+        super().__init__()
+        self.embed = Conv1d(in_channels, width, kernel_size, causal=causal)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock1d(
+                width, kernel_size=kernel_size, expansion=expansion, layer_scale=1 / blocks, causal=causal
+            )
+            for _ in range(blocks)
+        )
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.context = (blocks + 1) * (kernel_size - 1 if causal else kernel_size // 2)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the stack."""
+        x = self.embed(x, state)
+        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x, state)
+        return self.norm_out(x.transpose(1, 2)).transpose(1, 2)

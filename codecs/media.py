@@ -1,0 +1,244 @@
+"""What people have (paths, PIL pictures, arrays, tensors, `(waveform, rate)` pairs) as tensors, checked once.
+
+Letters: C channels, T samples, H W pixels. Everything wrong is a `MediaError` saying what came, what is allowed and
+what to do; nothing is clipped, dropped or guessed silently.
+"""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Float audio may overshoot full scale a little (resampling, lossy decoders); far beyond it is integer-scaled data.
+MAX_PEAK = 4.0
+#: Pictures of more pixels than this are refused as decompression bombs.
+MAX_PIXELS = 200_000_000
+
+
+class MediaError(ValueError):
+    """Media that cannot be encoded."""
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """One clip: float32 `[C, T]` in -1..1 and its rate."""
+
+    samples: Tensor
+    sample_rate_hz: int
+
+
+def is_path(media: Any) -> bool:
+    """True for what names a file."""
+    return isinstance(media, (str, os.PathLike))
+
+
+# --- audio --------------------------------------------------------------------------------------------------------------
+
+
+def read_audio(path: str | os.PathLike[str]) -> Waveform:
+    """Read a sound file (wav, flac, ogg, opus, mp3, aiff; other containers with `av` installed).
+
+    Raises:
+        FileNotFoundError, MediaError: missing, unreadable or empty file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    import soundfile
+
+    try:
+        data, rate = soundfile.read(str(path), dtype="float32", always_2d=True)  # [T, C]
+    except (soundfile.LibsndfileError, TypeError) as error:
+        return _read_audio_av(path, error)
+    return as_waveform((torch.from_numpy(data.T.copy()), rate), name=str(path))
+
+
+def _read_audio_av(path: str | os.PathLike[str], first: Exception) -> Waveform:
+    try:
+        import av
+    except ImportError:
+        raise MediaError(f"cannot read {path}: {first}. For more formats, install the package 'av'.") from first
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp")
+            frames = [f.to_ndarray() for frame in container.decode(stream) for f in resampler.resample(frame)]
+            rate = stream.rate
+    except (av.FFmpegError, IndexError) as error:
+        raise MediaError(f"cannot read {path}: {error}.") from error
+    samples = torch.from_numpy(np.concatenate(frames, axis=1)) if frames else torch.zeros(1, 0)
+    return as_waveform((samples, rate), name=str(path))
+
+
+def as_waveform(media: Any, *, default_rate_hz: int | None = None, name: str = "audio") -> Waveform:
+    """Check and convert one clip.
+
+    Args:
+        media: a path; `(waveform, sample_rate)`; or a bare waveform, taken to be at `default_rate_hz`. A waveform is
+            `[T]` or `[C, T]`, float in -1..1 or int16 / int32 / uint8 PCM.
+        default_rate_hz: rate of bare waveforms; None refuses them.
+    """
+    if is_path(media):
+        return read_audio(media)
+    rate = default_rate_hz
+    if isinstance(media, Waveform):
+        media, rate = media.samples, media.sample_rate_hz
+    elif isinstance(media, (tuple, list)) and len(media) == 2 and not isinstance(media[0], (int, float)):
+        media, rate = media
+        if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate <= 0:
+            raise MediaError(f"{name}: the sample rate must be a positive whole number of Hz, got {rate!r}.")
+    if rate is None:
+        raise MediaError(f"{name}: no sample rate; pass (waveform, sample_rate).")
+    x = _as_tensor(media, name, "a path, a waveform [T] or [C, T], or (waveform, sample_rate)")
+    x = x[None] if x.ndim == 1 else x
+    if x.ndim != 2:
+        raise MediaError(f"{name}: a waveform is [T] or [C, T], got {list(x.shape)}. Pass several clips as a list.")
+    if x.shape[0] > 32:
+        raise MediaError(f"{name}: {x.shape[0]} channels; a waveform is [C, T], channels first. Transpose it.")
+    if x.shape[1] == 0:
+        raise MediaError(f"{name} is empty: 0 samples.")
+    if not x.is_floating_point():
+        return Waveform(_pcm_to_float(x, name), int(rate))
+    x = x.float()
+    if not torch.isfinite(x).all():
+        raise MediaError(f"{name} holds NaN or infinite samples at {int((~torch.isfinite(x)).sum())} places.")
+    if float(x.abs().max()) > MAX_PEAK:
+        raise MediaError(
+            f"{name}: float samples reach {float(x.abs().max()):.4g}; -1..1 is allowed. Divide by the full scale "
+            "(32768 for 16 bits) or pass the integers themselves."
+        )
+    return Waveform(x, int(rate))
+
+
+def _pcm_to_float(x: Tensor, name: str) -> Tensor:
+    if x.dtype == torch.uint8:
+        return (x.float() - 128) / 128
+    scale = {torch.int8: 2**7, torch.int16: 2**15, torch.int32: 2**31}.get(x.dtype)
+    if scale is None:
+        raise MediaError(f"{name}: {x.dtype} samples are ambiguous; pass int16, int32, uint8 or floats in -1..1.")
+    return (x.double() / scale).float()
+
+
+def to_channels(x: Tensor, channels: int) -> Tensor:
+    """Mix `[C, T]` down to mono, or repeat mono, to get `channels`."""
+    if x.shape[0] == channels:
+        return x
+    if channels == 1:
+        return x.mean(0, keepdim=True)
+    if x.shape[0] == 1:
+        return x.expand(channels, -1)
+    raise MediaError(f"{x.shape[0]} channels cannot become {channels}; pass mono or {channels} channels.")
+
+
+def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """Windowed-sinc resampling of `[..., T]` to `ceil(T * to / from)` samples (torchaudio's kernel, width 32)."""
+    if from_hz == to_hz:
+        return x
+    import torchaudio.functional as F
+
+    return F.resample(x, from_hz, to_hz, lowpass_filter_width=32)
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------------
+
+
+def read_image(path: str | os.PathLike[str]) -> Tensor:
+    """Read a picture file as float32 `[3, H, W]` in 0..1, upright, on white where it is transparent."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise MediaError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}: refused.")
+            return _pil_to_tensor(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise MediaError(f"cannot read {path}: {error}") from error
+
+
+def _pil_to_tensor(image: Any) -> Tensor:
+    """PIL picture of any mode to `[3, H, W]` in 0..1: orientation applied, alpha on white, 16 bits kept."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit greyscale
+        grey = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
+        grey = grey / (65535 if float(grey.max()) > 1 else 1)
+        return grey.clamp(0, 1).expand(3, -1, -1).contiguous()
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    data = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    return torch.from_numpy(data.copy()).permute(2, 0, 1).float() / 255  # [3, H, W]
+
+
+def as_image(media: Any, value_range: tuple[float, float], *, name: str = "picture") -> Tensor:
+    """Check one picture and return float32 `[3, H, W]` in `value_range`.
+
+    Args:
+        media: a path; a PIL picture; uint8 or uint16 `[H, W]`, `[H, W, 3]`, `[H, W, 4]` or `[3, H, W]`; or a float
+            tensor `[3, H, W]` (arrays also `[H, W, 3]`) with values in `value_range`.
+        value_range: the range of float values, in and out.
+    """
+    low, high = value_range
+    if is_path(media):
+        return read_image(media) * (high - low) + low
+    if hasattr(media, "getbands"):  # PIL, without importing it
+        if media.width * media.height > MAX_PIXELS:
+            raise MediaError(f"{name}: {media.width} x {media.height} pixels, more than {MAX_PIXELS}: refused.")
+        return _pil_to_tensor(media) * (high - low) + low
+    x = _as_tensor(media, name, "a path, a PIL picture, an array [H, W, 3] or a tensor [3, H, W]")
+    if not x.is_floating_point():
+        return _integer_image(x, name) * (high - low) + low
+    x = _channels_first(x, name).float()
+    if not torch.isfinite(x).all():
+        raise MediaError(f"{name} holds NaN or infinite values.")
+    slack = 0.05 * (high - low)  # bicubic resizing overshoots a little
+    if float(x.min()) < low - slack or float(x.max()) > high + slack:
+        raise MediaError(
+            f"{name}: float values lie in {float(x.min()):.4g}..{float(x.max()):.4g}; this tokenizer takes {low:g}..{high:g}. "
+            "Rescale them, or pass uint8."
+        )
+    if low < 0 and float(x.min()) >= 0 and float(x.max()) > 0.5 * high:
+        warnings.warn(
+            f"{name}: no float value is below 0, but this tokenizer takes {low:g}..{high:g}. If yours are 0..1, pass "
+            "x * 2 - 1 or uint8.",
+            stacklevel=4,
+        )
+    return x
+
+
+def _integer_image(x: Tensor, name: str) -> Tensor:
+    top = {torch.uint8: 255, torch.uint16: 65535}.get(x.dtype)
+    if top is None:
+        raise MediaError(f"{name}: {x.dtype} pixels are ambiguous; pass uint8, uint16 or floats.")
+    return _channels_first(x.float() / top, name)
+
+
+def _channels_first(x: Tensor, name: str) -> Tensor:
+    """`[H, W]`, `[H, W, C]` or `[C, H, W]` to `[3, H, W]`; alpha is laid on white."""
+    if x.ndim == 2:
+        x = x[None]
+    elif x.ndim == 3 and x.shape[0] not in (1, 3, 4) and x.shape[2] in (1, 3, 4):
+        x = x.permute(2, 0, 1)
+    if x.ndim != 3 or x.shape[0] not in (1, 3, 4) or 0 in x.shape:
+        raise MediaError(f"{name}: expected [3, H, W] or [H, W, 3], got {list(x.shape)}. Pass several pictures as a list.")
+    if x.shape[0] == 4:
+        white = 1.0 if float(x.max()) <= 1 else float(x.max())
+        x = x[:3] * x[3:] + white * (1 - x[3:])
+    return x.expand(3, -1, -1)
+
+
+def _as_tensor(media: Any, name: str, allowed: str) -> Tensor:
+    if isinstance(media, Tensor):
+        return media.detach()
+    if isinstance(media, np.ndarray):
+        if media.dtype.kind not in "fiu":
+            raise MediaError(f"{name}: an array of {media.dtype} is not media; {allowed} is allowed.")
+        return torch.from_numpy(np.ascontiguousarray(media))
+    raise MediaError(f"{name}: got {type(media).__name__}; {allowed} is allowed.")

@@ -1,0 +1,40 @@
+"""Quantizers by name: `build("fsq", levels=(8, 5, 5, 5))`. One file a kind; see README.md in this folder."""
+
+import importlib
+from typing import Any
+
+from ..config import ConfigError, from_mapping, nearest
+from .base import Quantized, Quantizer, QuantizerConfig
+
+__all__ = ["Quantized", "Quantizer", "QuantizerConfig", "build", "config_class", "kinds"]
+
+# kind -> "module:config class". A new quantizer is one file here and one line in this table.
+_KINDS: dict[str, str] = {
+    "vq": "vq:VQConfig",
+    "residual_vq": "residual_vq:ResidualVQConfig",
+    "fsq": "fsq:FSQConfig",
+    "lfq": "lfq:LFQConfig",
+    "bsq": "bsq:BSQConfig",
+}
+
+
+def kinds() -> tuple[str, ...]:
+    """All names that `build` takes."""
+    return tuple(sorted(_KINDS))
+
+
+def config_class(kind: str) -> type[QuantizerConfig]:
+    """Return the frozen config dataclass of `kind`, or raise `ConfigError` naming the nearest kinds."""
+    if kind not in _KINDS:
+        raise ConfigError(f"unknown quantizer kind {kind!r}.{nearest(kind, list(_KINDS))}")
+    module, name = _KINDS[kind].split(":")
+    return getattr(importlib.import_module(f".{module}", __name__), name)
+
+
+def build(kind: str, **config: Any) -> Quantizer:
+    """Build a quantizer by name, e.g. `build("vq", dim=8, codebook_size=1024)`.
+
+    Raises:
+        ConfigError: unknown kind, unknown or missing key, wrong type.
+    """
+    return from_mapping(config_class(kind), config).build()

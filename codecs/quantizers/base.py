@@ -1,0 +1,208 @@
+"""The contract of every quantizer.
+
+Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
+`z` is the latent before the quantizer, `z_q` after it, `ids` integers.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ConfigError, Polymorphic
+from .usage import UsageWindow
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What every quantizer returns from `forward`.
+
+    Attributes:
+        z_q: `[B, D, L]`, in the dtype of the input; its value is exactly `decode(ids)`, its gradient the estimator's.
+        ids: int64 `[B, K, L]` (multi-scale kinds: `[B, 1, sum of scale positions]`).
+        loss: scalar, the sum of the quantizer's own weighted terms (0 where there are none).
+        metrics: the unweighted terms and other scalars by name, detached.
+    """
+
+    z_q: Tensor
+    ids: Tensor
+    loss: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig(Polymorphic):
+    """Settings common to all kinds. `dim` is D; 0 means: the family that holds the quantizer fills it in."""
+
+    dim: int = 0
+
+    @classmethod
+    def resolve(cls, kind: str) -> type["QuantizerConfig"]:
+        from . import config_class
+
+        return config_class(kind)
+
+    def build(self, *, dim: int | None = None) -> "Quantizer":
+        """Construct the quantizer; `dim` fills in a `dim` left at 0 and must agree with any other."""
+        config = self
+        if dim is not None:
+            if self.dim not in (0, dim):
+                raise ConfigError(f"quantizer.dim is {self.dim}, but the latents are {dim} wide; leave dim out or set {dim}.")
+            config = dataclasses.replace(self, dim=dim)
+        return self.quantizer_class()(config)
+
+    @classmethod
+    def quantizer_class(cls) -> type["Quantizer"]:
+        """Return the `Quantizer` that this config describes (a classmethod, so that configs may stand above classes)."""
+        raise NotImplementedError
+
+
+class Quantizer(nn.Module):
+    """Base class: checks shapes, keeps float32 inside whatever autocast says, and counts code usage.
+
+    Subclasses set `codebook_sizes` and write `_quantize`, `_encode`, `_decode`, all on float32 latents `[B, D, L]`.
+    `_quantize` and `_encode` must use the same nearest-code function.
+    """
+
+    #: True where any prefix of the codebooks decodes to a coarser result (residual kinds).
+    prefix_decodable: ClassVar[bool] = False
+    #: True where ids have more positions than latents or the layout depends on the grid (multi-scale kinds).
+    needs_grid: ClassVar[bool] = False
+
+    def __init__(self, config: QuantizerConfig, codebook_sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.config = config
+        self.dim = config.dim
+        self.codebook_sizes = codebook_sizes
+        self.frozen = False
+        self.window = UsageWindow(codebook_sizes)
+
+    @property
+    def num_codebooks(self) -> int:
+        """K, the number of integers at each position."""
+        return len(self.codebook_sizes)
+
+    def forward(self, z: Tensor, *, grid: tuple[int, ...] | None = None, mask: Tensor | None = None) -> Quantized:
+        """Quantize latents for training.
+
+        Args:
+            z: `[B, D, L]`, any float dtype.
+            grid: the shape that L unrolls from, `(h, w)` for pictures; only multi-scale kinds read it.
+            mask: bool `[B, L]`, True at valid positions; others take no part in losses, statistics and updates.
+        """
+        self._check_latents(z)
+        with torch.autocast(z.device.type, enabled=False):
+            out = self._quantize(z.float(), grid, mask)
+        if self.training and not torch.compiler.is_compiling():
+            self.window.record(out.ids, mask if mask is None or mask.shape[-1] == out.ids.shape[-1] else None)
+        return dataclasses.replace(out, z_q=out.z_q.to(z.dtype))
+
+    @torch.no_grad()
+    def encode(self, z: Tensor, *, grid: tuple[int, ...] | None = None, num_codebooks: int | None = None) -> Tensor:
+        """Return ids int64 `[B, K, L]` of latents `[B, D, L]`; never changes any state.
+
+        Args:
+            z: `[B, D, L]`, any float dtype.
+            grid: as in `forward`.
+            num_codebooks: stop after this many codebooks (kinds with `prefix_decodable`).
+        """
+        self._check_latents(z)
+        num = self._check_prefix(num_codebooks)
+        with torch.autocast(z.device.type, enabled=False):
+            return self._encode(z.float(), grid, num)
+
+    def decode(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Return `z_q` float32 `[B, D, L]` of ids `[B, K', L]`, K' = K or, with `prefix_decodable`, any prefix.
+
+        Raises:
+            ValueError: wrong rank, wrong K, or ids outside their vocabulary.
+        """
+        self._check_ids(ids)
+        with torch.autocast(ids.device.type, enabled=False):
+            return self._decode(ids, grid)
+
+    def freeze(self, frozen: bool = True) -> "Quantizer":
+        """Stop every change of the codebook (statistics, replacement, gradients); the straight-through gradient stays."""
+        self.frozen = frozen
+        for p in self.parameters():
+            p.requires_grad_(not frozen)
+        return self
+
+    def usage(self) -> Tensor:
+        """Share of each codebook seen in the running window, `[K]` in 0..1, reduced over ranks (all must call)."""
+        return self.window.usage()
+
+    def perplexity(self) -> Tensor:
+        """Exponential of the entropy of each codebook in the running window, `[K]` in 1..V, reduced over ranks."""
+        return self.window.perplexity()
+
+    def dead(self) -> Tensor:
+        """Number of codes of each codebook not seen in the running window, int64 `[K]`, reduced over ranks."""
+        return self.window.dead()
+
+    # --- for subclasses -------------------------------------------------------------------------------------------
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        raise NotImplementedError
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        raise NotImplementedError
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        raise NotImplementedError
+
+    # --- checks ---------------------------------------------------------------------------------------------------
+
+    def _check_latents(self, z: Tensor) -> None:
+        if z.ndim != 3 or z.shape[1] != self.dim:
+            raise ValueError(
+                f"{type(self).__name__} takes latents [B, D={self.dim}, L]; got {list(z.shape)}. "
+                "Move the channel axis to position 1 and flatten grids row by row."
+            )
+
+    def _check_prefix(self, num_codebooks: int | None) -> int:
+        if num_codebooks is None or num_codebooks == self.num_codebooks:
+            return self.num_codebooks
+        if not self.prefix_decodable or not 1 <= num_codebooks <= self.num_codebooks:
+            allowed = f"1 to {self.num_codebooks}" if self.prefix_decodable else f"only {self.num_codebooks}"
+            raise ValueError(f"num_codebooks is {num_codebooks}; {type(self).__name__} allows {allowed}.")
+        return num_codebooks
+
+    def _check_ids(self, ids: Tensor) -> None:
+        if ids.ndim != 3 or ids.is_floating_point():
+            raise ValueError(f"ids must be integers [B, K={self.num_codebooks}, L]; got {ids.dtype} {list(ids.shape)}.")
+        num = self._check_prefix(ids.shape[1])
+        if torch.compiler.is_compiling() or ids.numel() == 0:
+            return
+        low, high = torch.aminmax(ids.transpose(0, 1).reshape(num, -1), dim=1)
+        for k, (lo, hi) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            if lo < 0 or hi >= self.codebook_sizes[k]:
+                raise ValueError(
+                    f"ids of codebook {k} lie in {lo}..{hi}, outside its vocabulary 0..{self.codebook_sizes[k] - 1}."
+                )
+
+
+def zero_loss(z: Tensor) -> Tensor:
+    """A scalar 0 on the device of `z`, for kinds without a loss."""
+    return z.new_zeros(())
+
+
+def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
+    """Value exactly `z_q`, gradient the identity to `z` (Bengio et al. 2013, arXiv 1308.3432).
+
+    `z + (z_q - z).detach()` is off by a rounding error; this is exact.
+    """
+    return _StraightThrough.apply(z, z_q)  # type: ignore[no-any-return]
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, z_q: Tensor) -> Tensor:
+        return z_q.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None

@@ -1,0 +1,100 @@
+"""Bernoulli bits: each bit is drawn with the probability that the encoder gives it, and selects a learned row.
+
+Binary latent diffusion's autoencoder (arXiv 2304.04820) as used by ELM (Pepper-lll/LMforImageGeneration @ c2f29f0ac9)
+and Instella-T2I (AMD-AGI/Instella-T2I @ 5b1a25dd65).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .base import Quantized, Quantizer, QuantizerConfig, straight_through
+from .bits import BitOrder, bit_weights, group_bits, pack_bits, unpack_bits
+from .projection import ChannelLinear
+from .vq import from_rows, steady_linear, to_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class BernoulliConfig(QuantizerConfig):
+    """Settings of `Bernoulli`; `dim` 0 without a family means `bits`.
+
+    loss = code_weight * mean p (1 - p): small where bits are decided.
+
+    Attributes:
+        bits: b, bits a position, 1 to 256. ELM: 16, 20, 24; Instella: 64.
+        group_bits: bits an id, at most 18; None: see `bits.group_bits`.
+        bit_order: whether the first bit of a group is the highest (`msb`) or the lowest (`lsb`) of its id. Neither
+            system has integer ids, so this is free.
+        sample: draw bits in training; False: threshold there too (ELM's "deter").
+        temperature: p = sigmoid(logit / temperature) in the draw only.
+        code_weight: weight of the loss term.
+        double_sigmoid: in the loss term, p stands for sigmoid(sigmoid(logit)), ELM's quirk: it pushes towards 0 bits.
+    """
+
+    kind: ClassVar[str] = "bernoulli"
+
+    bits: int = 64
+    group_bits: int | None = None
+    bit_order: BitOrder = "msb"
+    sample: bool = True
+    temperature: float = 1.0
+    code_weight: float = 0.1
+    double_sigmoid: bool = False
+
+    def __post_init__(self) -> None:
+        group_bits(self.bits, self.group_bits)
+
+    @classmethod
+    def quantizer_class(cls) -> type["Bernoulli"]:
+        return Bernoulli
+
+
+class Bernoulli(Quantizer):
+    """logits = in_proj(z); bits ~ sigmoid(logits) in training, > 1/2 otherwise; z_q = bits @ table.
+
+    `encode` always thresholds. The gradient to the logits is that of sigmoid(logits) in place of the bits.
+    """
+
+    config: BernoulliConfig
+    weights: Tensor
+
+    def __init__(self, config: BernoulliConfig) -> None:
+        groups = group_bits(config.bits, config.group_bits)
+        super().__init__(config, tuple(2**g for g in groups))
+        self.dim = config.dim or config.bits
+        self.groups = groups
+        self.register_buffer("weights", bit_weights(groups, config.bit_order), persistent=False)
+        self.in_proj = ChannelLinear(self.dim, config.bits)
+        self.table = nn.Parameter(torch.empty(config.bits, self.dim))
+        nn.init.normal_(self.table, std=0.02)
+
+    def probabilities(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities of a 1, both `[B, b, L]`."""
+        logits = self.in_proj(z)
+        return logits, torch.sigmoid(logits)
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        logits, p = self.probabilities(z)
+        if self.training and self.config.sample:
+            bits = torch.bernoulli(torch.sigmoid(logits.detach() / self.config.temperature)) > 0
+        else:
+            bits = p > 0.5
+        q = torch.sigmoid(p) if self.config.double_sigmoid else p
+        spread = (q * (1 - q)).transpose(1, 2)  # [B, L, b]
+        spread = spread if mask is None else spread[mask]
+        code_loss = spread.mean() if spread.numel() else spread.sum()
+        z_q = self._lookup(straight_through(p, bits.float()))
+        ids = pack_bits(bits, self.weights, self.groups)
+        return Quantized(z_q, ids, self.config.code_weight * code_loss, {"code": code_loss.detach()})
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return pack_bits(self.probabilities(z)[1] > 0.5, self.weights, self.groups)
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        return self._lookup(unpack_bits(ids, self.weights, self.groups).float())
+
+    def _lookup(self, bits: Tensor) -> Tensor:
+        """Float bits `[B, b, L]` to `[B, D, L]`."""
+        return from_rows(steady_linear(to_rows(bits), self.table.t(), None), bits.shape[0])

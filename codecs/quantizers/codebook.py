@@ -1,0 +1,290 @@
+"""The table of code vectors: k-means start, running statistics, replacement of dead codes, equal on every rank.
+
+Letters: N rows (items x positions), V codebook size, d width of the table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import ConfigError
+from .base import QuantizerConfig
+from .nearest import nearest_code, unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig(QuantizerConfig):
+    """Settings of one searched table, common to all kinds that hold any.
+
+    Attributes:
+        codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width, between a
+            linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
+        proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
+        normalize: look up by angle: both sides scaled to length 1.
+        returns: what a lookup gives back with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
+            ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients).
+        update: "ema" moves codes by exponential means of the rows that chose them; "gradient" by the codebook loss.
+        decay: of these means, in 0..1.
+        commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
+        codebook_weight: of `mean((sg(z) - z_q)^2)`, only with `update = "gradient"`.
+        kmeans_init: start from the centres of the first `kmeans_batches` training batches; until then codes are near zero.
+        kmeans_batches: number of batches to collect for it; together they should hold several times V rows.
+        kmeans_iterations: fixed number of Lloyd steps.
+        replace_below: a code whose running count is below this share of the uniform one (rows / V) is moved to a random row
+            of the batch (0.1 in Moshi); 0 never replaces.
+        replace_every: steps between two such checks.
+        gradient: what passes to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value is the same.
+    """
+
+    codebook_dim: int = 0
+    proj_bias: bool = True
+    normalize: bool = False
+    returns: Literal["raw", "normalized"] = "raw"
+    update: Literal["ema", "gradient"] = "ema"
+    decay: float = 0.99
+    commitment_weight: float = 0.25
+    codebook_weight: float = 1.0
+    kmeans_init: bool = True
+    kmeans_batches: int = 1
+    kmeans_iterations: int = 10
+    replace_below: float = 0.1
+    replace_every: int = 1
+    gradient: Literal["straight_through", "rotation"] = "straight_through"
+
+    def __post_init__(self) -> None:
+        if self.returns == "normalized" and not self.normalize:
+            raise ConfigError("returns = 'normalized' needs normalize = true: lookup and result must be in one space.")
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"decay is {self.decay}; allowed: 0 <= decay < 1.")
+        if not 0 <= self.replace_below < 1:
+            raise ConfigError(f"replace_below is {self.replace_below}; it is a share of uniform use, 0 (off) to below 1.")
+        for name in ("kmeans_batches", "kmeans_iterations", "replace_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+    @property
+    def table_dim(self) -> int:
+        """Width d of the table."""
+        return self.codebook_dim or self.dim
+
+
+class Codebook(nn.Module):
+    """`embed [V, d]` and, for its updates, how often (`counts`) and by what (`sums`) each code was chosen.
+
+    With `update = "ema"` (VQ-VAE, arXiv 1711.00937, appendix A.1) `counts` and `sums` are exponential means of the
+    number and the sum of the rows of a step, and `embed = sums / counts`. With `update = "gradient"` `embed` is a parameter and
+    `counts` serves only to find dead codes.
+
+    Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels changes
+    once a step, after all of them have used it.
+    """
+
+    embed: Tensor
+    counts: Tensor
+    sums: Tensor
+    ready: Tensor
+    steps: Tensor
+
+    def __init__(self, size: int, dim: int, config: TableConfig) -> None:
+        super().__init__()
+        self.size, self.dim, self.config = size, dim, config
+        embed = torch.randn(size, dim) if config.normalize else torch.empty(size, dim).uniform_(-1 / size, 1 / size)
+        if config.update == "gradient":
+            self.embed = nn.Parameter(embed)
+        else:
+            self.register_buffer("embed", embed)
+            self.register_buffer("sums", embed.clone())
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("ready", torch.tensor(not config.kmeans_init))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._started = False  # mirror of `ready`, so that a GPU is not asked at every step
+        self._samples: list[Tensor] = []  # rows kept for the k-means start
+        self._rows: list[Tensor] = []  # rows and ids seen since the last `apply_updates`
+        self._ids: list[Tensor] = []
+
+    # --- lookup -----------------------------------------------------------------------------------------------------
+
+    def search(self, z: Tensor) -> Tensor:
+        """Return ids int64 `[N]` of rows `[N, d]`: nearest by Euclidean distance or, with `normalize`, by angle."""
+        if self.config.normalize:
+            return nearest_code(unit(z), unit(self.embed.detach()))
+        return nearest_code(z, self.embed.detach())
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Return the code vectors `[*ids.shape, d]` of any integer tensor."""
+        rows = F.embedding(ids, self.embed)
+        return unit(rows) if self.config.returns == "normalized" else rows
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare(self, rows: Tensor) -> None:
+        """Before the first lookups: collect valid rows `[N, d]` and start from k-means when enough batches came."""
+        if self.is_ready():
+            return
+        self._samples.append(self._space(rows))
+        if len(self._samples) < self.config.kmeans_batches:
+            return
+        pool, batches = torch.cat(self._samples), len(self._samples)
+        self._samples = []
+        centres, counts = kmeans(
+            pool, self.size, iterations=self.config.kmeans_iterations, normalize=self.config.normalize, seed=self.size
+        )
+        self._set(torch.arange(self.size, device=pool.device), centres, counts / batches)
+        self.ready.fill_(True)
+        self._started = True
+
+    def is_ready(self) -> bool:
+        """False until the k-means start has happened (always True without one)."""
+        self._started = self._started or bool(self.ready)
+        return self._started
+
+    @torch.no_grad()
+    def observe(self, rows: Tensor, ids: Tensor) -> None:
+        """Remember valid rows `[N, d]` and their ids `[N]` for the next `apply_updates`."""
+        if self.is_ready():
+            self._rows.append(self._space(rows))
+            self._ids.append(ids)
+
+    def _space(self, rows: Tensor) -> Tensor:
+        return unit(rows.detach()) if self.config.normalize else rows.detach()
+
+    def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
+        """Reset embed, sums and counts together at the indices `where` (a vector whose sums lag is overwritten next step)."""
+        self.embed.data[where] = vectors
+        self.counts[where] = counts
+        if self.config.update == "ema":
+            self.sums[where] = vectors * counts.unsqueeze(1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A converted checkpoint brings `embed` alone: the statistics start from it, and no k-means may overwrite it.
+        embed = state_dict.get(prefix + "embed")
+        if embed is not None and prefix + "counts" not in state_dict:
+            state_dict[prefix + "counts"] = torch.ones(self.size)
+            state_dict[prefix + "ready"] = torch.tensor(True)
+            state_dict[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
+            if self.config.update == "ema":
+                state_dict[prefix + "sums"] = embed.clone()
+        self._started = False
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+@torch.no_grad()
+def apply_updates(codebooks: Sequence[Codebook]) -> None:
+    """Bring the rows observed since the last call into the tables: one all-reduce for all of them, then replacement.
+
+    Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data.
+    """
+    live = [c for c in codebooks if c.is_ready()]
+    pools = [_pool(c) for c in live]
+    if not live or not (dist_on() or any(len(rows) for rows, _ in pools)):
+        return
+    stats = [batch_statistics(rows, ids, c.size) for c, (rows, ids) in zip(live, pools, strict=True)]
+    all_reduce_together([t for pair in stats for t in pair])
+    for book, (rows, _), (sums, counts) in zip(live, pools, stats, strict=True):
+        _ema_step(book, sums, counts)
+        step = int(book.steps)
+        book.steps += 1
+        if book.config.replace_below > 0 and step % book.config.replace_every == 0:
+            _replace_dead(book, rows, seed=step)
+
+
+def _pool(book: Codebook) -> tuple[Tensor, Tensor]:
+    if book._rows:
+        out = torch.cat(book._rows), torch.cat(book._ids)
+    else:
+        out = book.embed.new_zeros(0, book.dim), book.embed.new_zeros(0, dtype=torch.int64)
+    book._rows, book._ids = [], []
+    return out
+
+
+def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
+    decay = book.config.decay
+    book.counts.mul_(decay).add_(counts, alpha=1 - decay)
+    if book.config.update == "ema":
+        book.sums.mul_(decay).add_(sums, alpha=1 - decay)
+        # A code that nobody chooses stays where it is: sums and counts fade together, until there is nothing to divide.
+        counts = book.counts.unsqueeze(1)
+        book.embed.copy_(torch.where(counts > 1e-6, book.sums / counts.clamp(min=1e-6), book.embed))
+
+
+def _replace_dead(book: Codebook, rows: Tensor, *, seed: int) -> None:
+    """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi)."""
+    uniform = book.counts.mean()
+    dead = (book.counts < book.config.replace_below * uniform).nonzero()[:, 0]  # equal on every rank
+    if not dist_on() and not len(dead):
+        return
+    picks, total = pick_rows(rows, book.size, seed=seed)  # [V, d]; V of them whatever died: a fixed-size collective
+    if total:
+        book._set(dead, picks[: len(dead)], uniform.expand(len(dead)))
+
+
+# --- statistics and collectives -------------------------------------------------------------------------------------
+
+
+def dist_on() -> bool:
+    """True inside an initialised process group of more than one rank."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def batch_statistics(rows: Tensor, ids: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Sum of the rows of each code `[V, d]` and their number `[V]`, by scatter-add (no one-hot matrix)."""
+    sums = rows.new_zeros(size, rows.shape[1]).scatter_add_(0, ids.unsqueeze(1).expand_as(rows), rows)
+    return sums, torch.bincount(ids, minlength=size).to(rows.dtype)
+
+
+def all_reduce_together(tensors: list[Tensor]) -> None:
+    """Sum float tensors over ranks in place, as one collective."""
+    if not dist_on():
+        return
+    flat = torch.cat([t.flatten() for t in tensors])
+    dist.all_reduce(flat)
+    for t, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        t.copy_(part.view_as(t))
+
+
+def pick_rows(rows: Tensor, num: int, *, seed: int) -> tuple[Tensor, int]:
+    """Draw `num` rows of the batch of all ranks, put together in rank order; the same on every rank and for any split.
+
+    Returns:
+        The rows `[num, d]` (repeated when there are fewer than `num`), and how many there were to draw from.
+    """
+    counts = torch.tensor([len(rows)], device=rows.device)
+    offset = 0
+    if dist_on():
+        gathered = torch.zeros(dist.get_world_size(), dtype=counts.dtype, device=rows.device)
+        dist.all_gather_into_tensor(gathered, counts)
+        offset, counts = int(gathered[: dist.get_rank()].sum()), gathered
+    total = int(counts.sum())
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(max(total, 1), generator=generator)
+    index = order[torch.arange(num) % len(order)].to(rows.device) - offset
+    out = rows.new_zeros(num, rows.shape[1])
+    mine = (index >= 0) & (index < len(rows))
+    out[mine] = rows[index[mine]]
+    all_reduce_together([out])  # each row comes from one rank and zeros from the others: exact
+    return out, total
+
+
+def kmeans(rows: Tensor, size: int, *, iterations: int, normalize: bool, seed: int) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm over the rows of all ranks; empty clusters move to random rows.
+
+    Returns:
+        Centres `[V, d]` and how many rows each has `[V]`.
+    """
+    centres, _ = pick_rows(rows, size, seed=seed)
+    counts = rows.new_ones(size)
+    for iteration in range(iterations):
+        ids = nearest_code(rows, unit(centres) if normalize else centres)
+        sums, counts = batch_statistics(rows, ids, size)
+        all_reduce_together([sums, counts])
+        fresh, _ = pick_rows(rows, size, seed=seed + 1 + iteration)
+        # In the last step an empty cluster stays where it is: its rows could no longer be counted.
+        elsewhere = fresh if iteration < iterations - 1 else centres
+        centres = torch.where(counts.unsqueeze(1) > 0, sums / counts.clamp(min=1).unsqueeze(1), elsewhere)
+    return centres, counts

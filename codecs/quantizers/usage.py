@@ -1,0 +1,61 @@
+"""Which codes were used lately: a ring of the last ids of each codebook."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class UsageWindow(nn.Module):
+    """The last `N = max(65536, 4 V)` ids of each codebook, kept as int32 outside the checkpoint.
+
+    A ring of ids costs 4 N K bytes whatever V is, and gives usage, perplexity and dead codes exactly over the window.
+    """
+
+    ring: Tensor
+    seen: Tensor
+
+    def __init__(self, codebook_sizes: tuple[int, ...], *, minimum: int = 65536) -> None:
+        super().__init__()
+        self.codebook_sizes = codebook_sizes
+        self.length = max(minimum, 4 * max(codebook_sizes, default=1))
+        self.register_buffer("ring", torch.full((len(codebook_sizes), 0), -1, dtype=torch.int32), persistent=False)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @torch.no_grad()
+    def record(self, ids: Tensor, mask: Tensor | None = None) -> None:
+        """Add ids `[B, K', L]` (K' <= K; the others stay as they were); `mask` `[B, L]` drops padding."""
+        flat = ids.transpose(0, 1)  # [K', B, L]
+        flat = flat[:, mask] if mask is not None else flat.flatten(1)  # [K', N]
+        flat = flat[:, -self.length :].to(torch.int32)
+        if self.ring.shape[1] == 0:  # allocated at first use, so that building a large model costs nothing
+            self.ring = torch.full((len(self.codebook_sizes), self.length), -1, dtype=torch.int32, device=ids.device)
+        at = (int(self.seen) + torch.arange(flat.shape[1], device=ids.device)) % self.length
+        self.ring[: flat.shape[0], at] = flat
+        self.seen += flat.shape[1]
+
+    def counts(self) -> list[Tensor]:
+        """How often each code stands in the window, one int64 `[V]` for each codebook, summed over ranks."""
+        out = []
+        for k, size in enumerate(self.codebook_sizes):
+            ids = self.ring[k][self.ring[k] >= 0].long()
+            count = torch.bincount(ids, minlength=size)
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(count)
+            out.append(count)
+        return out
+
+    def usage(self) -> Tensor:
+        """Share of codes seen at least once, `[K]`."""
+        return torch.stack([(c > 0).float().mean() for c in self.counts()])
+
+    def dead(self) -> Tensor:
+        """Number of codes never seen, int64 `[K]`."""
+        return torch.stack([(c == 0).sum() for c in self.counts()])
+
+    def perplexity(self) -> Tensor:
+        """Exponential of the entropy of the ids, `[K]`; 1 when nothing was seen."""
+        out = []
+        for c in self.counts():
+            p = c.double() / c.sum().clamp(min=1)
+            out.append(torch.exp(torch.special.entr(p).sum()).float())
+        return torch.stack(out)

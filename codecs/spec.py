@@ -1,0 +1,131 @@
+"""What a tokenizer's tokens are: rates, vocabularies, sizes. Every derived number is computed, none is typed in."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .tokens import id_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """Facts common to both modalities.
+
+    Attributes:
+        vocab_sizes: V of each codebook, K numbers.
+        channels: channels of the media: 1 or 2 for audio, 3 for colour pictures.
+        prefix: what may be cut short before `decode`: "codebooks", "positions", both or nothing.
+        names: a name for each codebook where they mean different things, else empty.
+    """
+
+    vocab_sizes: tuple[int, ...]
+    channels: int
+    prefix: tuple[Literal["codebooks", "positions"], ...] = ()
+    names: tuple[str, ...] = ()
+    modality: ClassVar[str] = ""
+
+    @property
+    def num_codebooks(self) -> int:
+        """K, integers at each token position."""
+        return len(self.vocab_sizes)
+
+    @property
+    def bits_per_position(self) -> int:
+        """Bits that one position of all codebooks takes."""
+        return sum(id_bits(v) for v in self.vocab_sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec(TokenizerSpec):
+    """Facts of an audio tokenizer.
+
+    Attributes:
+        sample_rate_hz: rate of the waveforms that the network sees.
+        output_rate_hz: rate of the waveforms that it gives, where it differs (0: the same).
+        hop_samples: input samples from one token position to the next.
+        strides: for each codebook, positions that share one id (multi-rate codecs); empty when all are 1.
+        causal: True where a sample never depends on later ones but for `latency_samples`; such codecs stream.
+        latency_samples: samples of look-ahead that the first output sample waits for, in a stream.
+        value_range: allowed sample values.
+    """
+
+    sample_rate_hz: int
+    hop_samples: int
+    channels: int = 1
+    output_rate_hz: int = 0
+    strides: tuple[int, ...] = ()
+    causal: bool = False
+    latency_samples: int = 0
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    modality: ClassVar[str] = "audio"
+
+    @property
+    def streamable(self) -> bool:
+        """True where `tokenizer.stream()` works."""
+        return self.causal
+
+    @property
+    def decoded_rate_hz(self) -> int:
+        """Rate of the waveforms that the decoder gives."""
+        return self.output_rate_hz or self.sample_rate_hz
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Token positions a second."""
+        return self.sample_rate_hz / self.hop_samples
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Integers a second, over all codebooks."""
+        return sum(self.frame_rate_hz / s for s in self.strides or (1,) * self.num_codebooks)
+
+    @property
+    def bitrate_kbps(self) -> float:
+        """Thousands of bits a second, log2 V bits an integer."""
+        strides = self.strides or (1,) * self.num_codebooks
+        rate = self.frame_rate_hz
+        return sum(rate / s * math.log2(v) for s, v in zip(strides, self.vocab_sizes, strict=True)) / 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec(TokenizerSpec):
+    """Facts of an image tokenizer.
+
+    Attributes:
+        stride: pixels from one token position to the next in a grid; 0 for sequences without a grid.
+        image_size: the one `(H, W)` the network takes, or None: any size (padded to a multiple of `stride`).
+        num_positions: L at `image_size` where it is not the grid's; 0 otherwise.
+        scales: `(h, w)` of each scale of a multi-scale tokenizer at `image_size`; else empty.
+        value_range: pixel values that the network itself sees and gives.
+        resize: how a picture that does not fit `image_size` is brought there by default.
+    """
+
+    stride: int
+    channels: int = 3
+    image_size: tuple[int, int] | None = None
+    num_positions: int = 0
+    scales: tuple[tuple[int, int], ...] = ()
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    resize: Literal["native", "crop", "squash"] = "native"
+    modality: ClassVar[str] = "image"
+
+    def positions(self, height: int = 256, width: int = 256) -> int:
+        """L, token positions of a picture of `height` x `width` pixels."""
+        if self.image_size is not None:
+            height, width = self.image_size
+        if self.num_positions:
+            return self.num_positions
+        if self.scales:
+            return sum(h * w for h, w in self.scales)
+        return -(-height // self.stride) * -(-width // self.stride)
+
+    def tokens_per_image(self, height: int = 256, width: int = 256) -> int:
+        """Integers for a picture of `height` x `width` pixels, over all codebooks."""
+        return self.positions(height, width) * self.num_codebooks
+
+    def bits_per_pixel(self, height: int = 256, width: int = 256) -> float:
+        """Bits a pixel at `image_size`, or for a picture of `height` x `width`, log2 V bits an integer."""
+        if self.image_size is not None:
+            height, width = self.image_size
+        bits = sum(math.log2(v) for v in self.vocab_sizes)
+        return self.positions(height, width) * bits / (height * width)

@@ -1,0 +1,1 @@
+"""How a tokenizer is made: one loop for all modalities, its losses, discriminators, data and teachers."""

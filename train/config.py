@@ -1,0 +1,187 @@
+"""A training run as frozen dataclasses: what `configs/*.yaml` and the command line are checked against."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..codecs.config import ConfigError, nearest
+from .data.config import DataConfig
+from .discriminators.base import DiscriminatorConfig
+from .losses.base import LossConfig
+from .teachers import TeacherConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The tokenizer to train: a family's name and that family's own settings (checked when it is built)."""
+
+    family: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves; every value is a pure function of the step.
+
+    Attributes:
+        kind: after the warm-up: constant; half a cosine down to `final_ratio` at `RunConfig.steps`; or
+            multiplied by `gamma` at every step, never below `final_ratio`.
+        warmup_steps: linear rise from 0.
+        final_ratio: lowest rate as a share of the peak.
+        gamma: factor a step of the exponential kind (DAC: 0.999996).
+    """
+
+    kind: Literal["constant", "cosine", "exponential"] = "cosine"
+    warmup_steps: int = 0
+    final_ratio: float = 0.0
+    gamma: float = 0.999996
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam or AdamW with its schedule. `weight_decay` touches only tensors of two or more axes."""
+
+    kind: Literal["adamw", "adam"] = "adamw"
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmaConfig:
+    """Running mean of the weights. The mean is what is validated, previewed and saved in `OUT/model`.
+
+    Attributes:
+        decay: share of the old mean that a step keeps; 0 switches the mean off.
+        warmup: keep at most `(1 + step) / (10 + step)`, so that early means forget the random start.
+    """
+
+    decay: float = 0.999
+    warmup: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadenceConfig:
+    """How often things happen, in steps (0: never), and how much of them.
+
+    Attributes:
+        log: a line in `metrics.jsonl`, TensorBoard and the terminal.
+        checkpoint: a resumable checkpoint, and with it `OUT/model`.
+        keep: newest checkpoints that stay on disk.
+        preview: reconstructions written to `OUT/previews`.
+        preview_items: how many media a preview shows.
+        validate: losses on the validation data.
+        validate_items: how many crops of the validation data are used, always the same ones.
+    """
+
+    log: int = 50
+    checkpoint: int = 1000
+    keep: int = 2
+    preview: int = 1000
+    preview_items: int = 8
+    validate: int = 1000
+    validate_items: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a training run.
+
+    Attributes:
+        model: the tokenizer.
+        init: folder of a saved tokenizer (or `checkpoint-N` folder of a run) whose weights the run starts from.
+        data: where media come from, and how crops are cut from them.
+        losses: name -> settings with a `weight`; `kind` is the name unless given.
+        discriminators: name -> settings; trained by the loss of kind `adversarial`.
+        teachers: name -> settings of frozen networks whose features a `distillation` loss compares with.
+        optimizer: of the tokenizer (and of parameters that losses own).
+        discriminator_optimizer: of the discriminators.
+        adversarial_start: first step at which discriminators are trained and their losses count.
+        steps: optimiser steps of the whole run.
+        batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
+        accumulation: parts that a batch is cut into to save memory; the gradient is the same.
+        grad_clip: largest norm of the tokenizer's gradient; 0: no limit.
+        discriminator_grad_clip: the same for all discriminators together.
+        precision: "bf16" runs networks under autocast; losses, quantizers and weights stay float32.
+        ema: running mean of the weights.
+        every: cadences.
+        seed: of weights, data order and crops.
+        deterministic: ask torch for deterministic kernels on a GPU (a CPU run is exact anyway).
+        device: "auto" takes the GPU that accelerate finds.
+        threads: CPU threads of the main process; 0 leaves torch's choice.
+        find_unused: let DDP look for parameters that took no part in a step (quantizer dropout and the like).
+        tensorboard: write curves and previews for TensorBoard to `OUT/tensorboard`.
+        output: folder OUT that the run writes to.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    losses: dict[str, LossConfig]
+    output: str
+    init: str | None = None
+    discriminators: dict[str, DiscriminatorConfig] = field(default_factory=dict)
+    teachers: dict[str, TeacherConfig] = field(default_factory=dict)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    discriminator_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    adversarial_start: int = 0
+    steps: int = 10000
+    batch_size: int = 16
+    accumulation: int = 1
+    grad_clip: float = 1.0
+    discriminator_grad_clip: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    every: CadenceConfig = field(default_factory=CadenceConfig)
+    seed: int = 0
+    deterministic: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+    threads: int = 0
+    find_unused: bool = True
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.accumulation < 1 or self.batch_size % self.accumulation:
+            raise ConfigError(
+                f"batch_size is {self.batch_size} and accumulation {self.accumulation}; "
+                "both must be positive and the batch must divide into equal parts."
+            )
+        if not any(loss.weight > 0 for loss in self.losses.values()):
+            raise ConfigError("losses: at least one loss with a positive weight is needed.")
+        judged = any(loss.kind in ("adversarial", "feature_matching") for loss in self.losses.values())
+        if judged and not self.discriminators:
+            raise ConfigError("losses use discriminators, but none is configured; add one under `discriminators`.")
+        if self.discriminators and not any(loss.kind == "adversarial" for loss in self.losses.values()):
+            raise ConfigError("discriminators are configured, but no loss of kind 'adversarial' trains them.")
+        for name, loss in self.losses.items():
+            teacher = getattr(loss, "teacher", None)
+            if teacher is not None and teacher not in self.teachers:
+                raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
+
+
+# Keys that may change between a checkpoint and the run that goes on from it: none of them changes what a step does.
+# (`steps` moves the end of the schedule, which is wanted when a run is prolonged.)
+FREE_TO_CHANGE = (
+    "steps",
+    "every",
+    "output",
+    "threads",
+    "tensorboard",
+    "find_unused",
+    "init",
+    "data.num_workers",
+    "data.cache",
+    "data.valid",
+)
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return `key: old -> new` for each value that differs between two plain configs, free keys left out."""
+    if path in FREE_TO_CHANGE:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        out = []
+        for key in sorted(old.keys() | new.keys()):
+            out += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return out
+    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]

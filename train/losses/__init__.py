@@ -1,0 +1,15 @@
+"""Losses by name. One file an idea; a new loss is one file here and one line in this table."""
+
+# kind -> "module:config class"
+LOSSES: dict[str, str] = {
+    "waveform": "waveform:WaveformConfig",
+    "stft": "stft:StftConfig",
+    "mel": "mel:MelConfig",
+    "pixel": "pixel:PixelConfig",
+    "quantizer": "quantizer:QuantizerLossConfig",
+}
+
+
+def kinds() -> tuple[str, ...]:
+    """All names that `losses: {NAME: {kind: ...}}` takes."""
+    return tuple(sorted(LOSSES))

