@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from .tokens import id_bits
+
+def id_bits(vocab_size: int) -> int:
+    """Bits that one id of a vocabulary of `vocab_size` takes: ceil(log2 V), at least 1."""
+    return max(1, (vocab_size - 1).bit_length())
 
 
 @dataclass(frozen=True, kw_only=True)

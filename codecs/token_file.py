@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .tokens import Tokens, id_bits
+from .spec import id_bits
+from .tokens import Tokens
 
 MAGIC = b"TOKENZOO"
 VERSION = 1

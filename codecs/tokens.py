@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .spec import id_bits
+
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
@@ -205,11 +207,6 @@ class Tokens:
         from .token_file import from_bytes
 
         return from_bytes(Path(path).read_bytes(), name=str(path))
-
-
-def id_bits(vocab_size: int) -> int:
-    """Bits that one id of a vocabulary of `vocab_size` takes: ceil(log2 V), at least 1."""
-    return max(1, (vocab_size - 1).bit_length())
 
 
 def _cat_padded(rows: Sequence[Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..codecs.config import ConfigError, nearest
+from .balance import BalanceConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
@@ -90,13 +91,15 @@ class RunConfig:
 
     Attributes:
         model: the tokenizer.
-        init: folder of a saved tokenizer (or `checkpoint-N` folder of a run) whose weights the run starts from.
+        init: weights to start from: folder of a saved tokenizer, output folder of a run, or its `checkpoint-N` folder
+            (which brings its discriminators along).
         data: where media come from, and how crops are cut from them.
         losses: name -> settings with a `weight`; `kind` is the name unless given.
         discriminators: name -> settings; trained by the loss of kind `adversarial`.
         teachers: name -> settings of frozen networks whose features a `distillation` loss compares with.
         optimizer: of the tokenizer (and of parameters that losses own).
         discriminator_optimizer: of the discriminators.
+        balance: weights by the size of gradients, as an option.
         adversarial_start: first step at which discriminators are trained and their losses count.
         steps: optimiser steps of the whole run.
         batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
@@ -107,7 +110,7 @@ class RunConfig:
         ema: running mean of the weights.
         every: cadences.
         seed: of weights, data order and crops.
-        deterministic: ask torch for deterministic kernels on a GPU (a CPU run is exact anyway).
+        deterministic: ask torch for deterministic kernels on a GPU too, which is slower; on a CPU it always does.
         device: "auto" takes the GPU that accelerate finds.
         threads: CPU threads of the main process; 0 leaves torch's choice.
         find_unused: let DDP look for parameters that took no part in a step (quantizer dropout and the like).
@@ -124,6 +127,7 @@ class RunConfig:
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
     adversarial_start: int = 0
     steps: int = 10000
     batch_size: int = 16

@@ -11,8 +11,8 @@ from .config import EmaConfig
 class Ema:
     """A second copy of a module, in eval mode, whose parameters follow the first one's slowly.
 
-    Parameters are averaged: `mean <- d * mean + (1 - d) * new`. Buffers are copied: codebooks that are kept by their own
-    running mean, counters and flags have their meaning only as they are.
+    Parameters are averaged: `mean <- d * mean + (1 - d) * new`. Buffers are copied: codebooks that are kept by their
+    own running mean, counters and flags have their meaning only as they are.
     """
 
     def __init__(self, config: EmaConfig, module: nn.Module) -> None:
@@ -27,7 +27,9 @@ class Ema:
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the weights of `module` after update number `step`."""
         mean, new = dict(self.module.named_parameters()), dict(module.named_parameters())
-        torch._foreach_lerp_(list(mean.values()), [new[name].to(mean[name].dtype) for name in mean], 1 - self.decay(step))
+        share = 1 - self.decay(step)
+        for name, value in mean.items():
+            value.lerp_(new[name].to(value.dtype), share)
         persistent = self.module.state_dict(keep_vars=True).keys()
         buffers = dict(self.module.named_buffers())
         for name, value in module.named_buffers():

@@ -1,13 +1,16 @@
 """What is looked at while a run goes on: losses and code usage on validation data, and previews."""
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .data.loader import Clips
+from .data import open_clips
+from .data.config import Entries
 from .data.sources import as_list
+from .data.stream import StreamClips
 from .losses.base import LossInputs
 
 if TYPE_CHECKING:
@@ -74,12 +77,14 @@ class Validation:
         trainer.accelerator.wait_for_everyone()
 
 
-def fixed_crops(trainer: "Trainer", entries: object, wanted: int) -> list[Tensor]:
+def fixed_crops(trainer: "Trainer", entries: Entries, wanted: int) -> list[Tensor]:
     """Plain crops, spread evenly over the items of `entries`, always the same."""
     config = trainer.config
 
     lazy = dataclasses.replace(config.data, cache="none")
-    clips = Clips(entries, trainer.media, lazy, seed=config.seed, train=False)  # type: ignore[arg-type]
+    clips = open_clips(entries, trainer.media, lazy, seed=config.seed, train=False)
+    if isinstance(clips, StreamClips):
+        return [x for x, _, _ in itertools.islice(clips, wanted)]
     places = [i * len(clips) // wanted for i in range(wanted)] if len(clips) > wanted else range(len(clips))
     crops = []
     for place in places:

@@ -8,7 +8,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,8 @@ def read_mapping(source: str | Path, overrides: Sequence[str] = ()) -> dict[str,
             raise ConfigError(f"{item!r} is no override; write key=value, for example steps=1000.")
     if overrides:
         merged = merge(merged, OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides))))
-    return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)  # type: ignore[return-value]
+    whole: Any = OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
+    return whole
 
 
 def merge(parent: Any, child: Any) -> Any:
@@ -68,7 +68,7 @@ def merge(parent: Any, child: Any) -> Any:
 
 def bundled() -> list[str]:
     """Names of the run files that ship with the package, `_base` files left out."""
-    root = Path(str(resources.files(__package__.rpartition(".")[0]) / "configs"))
+    root = _bundled_folder()
     names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
     return sorted(n for n in names if not n.rpartition("/")[2].startswith("_"))
 
@@ -79,11 +79,14 @@ def find(source: str | Path) -> Path:
     if path.is_file():
         return path
     name = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
-    root = Path(str(resources.files(__package__.rpartition(".")[0]) / "configs"))
-    inside = root / f"{name}.yaml"
+    inside = _bundled_folder() / f"{name}.yaml"
     if inside.is_file():
         return inside
     raise ConfigError(f"no run file {str(source)!r}, neither a path nor a bundled name.{nearest(name, bundled())}")
+
+
+def _bundled_folder() -> Path:
+    return Path(__file__).resolve().parent.parent / "configs"
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise ConfigError(f"{path} is its own parent: {' -> '.join(str(p) for p in (*above, path))}.")
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:  # yaml's and omegaconf's own classes have no common base
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):

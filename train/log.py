@@ -17,12 +17,22 @@ class RunLog:
         out: folder of the run.
         start: first step of this session; later lines of an earlier session that was cut off are dropped.
         steps: last step of the run.
+        seconds: time that earlier sessions took.
         tensorboard: also write event files.
         active: False does nothing.
     """
 
-    def __init__(self, out: Path, *, start: int, steps: int, tensorboard: bool = True, active: bool = True) -> None:
-        self.active, self.steps, self.start = active, steps, start
+    def __init__(
+        self,
+        out: Path,
+        *,
+        start: int,
+        steps: int,
+        seconds: float = 0.0,
+        tensorboard: bool = True,
+        active: bool = True,
+    ) -> None:
+        self.active, self.steps, self.start, self._before = active, steps, start, seconds
         self._began = time.monotonic()
         self._bar: Any = None
         self._writer: Any = None
@@ -39,11 +49,15 @@ class RunLog:
             self._bar = _progress_bar()
             self._task = self._bar.add_task("train", total=steps, completed=start, note="")
 
+    def seconds(self) -> float:
+        """Time that the run took so far, over all sessions."""
+        return self._before + time.monotonic() - self._began
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record scalars of a step (the number of finished updates)."""
         if not self.active:
             return
-        record = {"step": step, "seconds": round(time.monotonic() - self._began, 3)}
+        record = {"step": step, "seconds": round(self.seconds(), 3)}
         self._lines.write(json.dumps(record | {k: float(v) for k, v in values.items()}) + "\n")
         self._lines.flush()
         if self._writer:

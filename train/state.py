@@ -38,6 +38,7 @@ def save(trainer: "Trainer") -> None:
             "random": checkpoint.random_state(),
             "buffers": checkpoint.unsaved_buffers(trainer.tokenizer),
             "broken": dict(trainer.broken),
+            "rows": trainer.rows,
         }
         torch.save(mine, partial / f"rank-{trainer.rank}.pt")
     trainer.accelerator.wait_for_everyone()
@@ -46,6 +47,7 @@ def save(trainer: "Trainer") -> None:
         meta = {
             "format": checkpoint.FORMAT,
             "step": trainer.step,
+            "seconds": trainer.log.seconds(),
             "world": trainer.world,
             "data": trainer.clips.fingerprint,
             "config": to_mapping(trainer.config),
@@ -84,16 +86,18 @@ def resume(trainer: "Trainer") -> Path | None:
     shared = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
     trainer.tokenizer.load_state_dict(shared["tokenizer"])
     trainer.losses.load_state_dict(shared["losses"])
+    trainer.balancer.load_state_dict(shared.get("balancer", {}))
     trainer.optimizer.load_state_dict(shared["optimizer"])
     if trainer.ema:
         trainer.ema.module.load_state_dict(shared["ema"])
-    if trainer.discriminators:
-        trainer.discriminators.load_state_dict(shared["discriminators"])
-        trainer.judge_optimizer.load_state_dict(shared["judge_optimizer"])
+    if trainer.adversary:
+        trainer.adversary.module.load_state_dict(shared["discriminators"])
+        trainer.adversary.optimizer.load_state_dict(shared["judge_optimizer"])
     mine = torch.load(folder / f"rank-{trainer.rank}.pt", map_location="cpu", weights_only=True)
     checkpoint.load_buffers(trainer.tokenizer, mine["buffers"])
     trainer.broken |= mine["broken"]
-    trainer.step = meta["step"]
+    trainer.rows = mine.get("rows", 0)
+    trainer.step, trainer.seconds = meta["step"], meta.get("seconds", 0.0)
     if trainer.rank == 0:
         _write_config(trainer)
         if not (trainer.out / "model").is_dir():
@@ -125,13 +129,14 @@ def _shared(trainer: "Trainer") -> dict[str, Any]:
     out: dict[str, Any] = {
         "tokenizer": trainer.tokenizer.state_dict(),
         "losses": trainer.losses.state_dict(),
+        "balancer": trainer.balancer.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
     }
     if trainer.ema:
         out["ema"] = trainer.ema.module.state_dict()
-    if trainer.discriminators:
-        out["discriminators"] = trainer.discriminators.state_dict()
-        out["judge_optimizer"] = trainer.judge_optimizer.state_dict()
+    if trainer.adversary:
+        out["discriminators"] = trainer.adversary.module.state_dict()
+        out["judge_optimizer"] = trainer.adversary.optimizer.state_dict()
     return out
 
 

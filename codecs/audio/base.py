@@ -68,8 +68,18 @@ class AudioTokenizer(Tokenizer):
     def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids `[B, K, L]` and loudness scales `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
         x, scale = self.normalize(x)
-        z = self._in_chunks(x)
-        return self.quantizer.encode(z, num_codebooks=num_codebooks), scale
+        return self.ids_of(self._in_chunks(x), x.shape[-1], num_codebooks), scale
+
+    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
+        """Ids `[B, K, L]` of latents `[B, D, L]` that came from `samples` samples.
+
+        Families override it for another default number of codebooks, or to treat a partly filled last frame apart.
+        """
+        return self.quantizer.encode(z, num_codebooks=num_codebooks)
+
+    def num_frames(self, samples: int) -> int:
+        """L, frames that a clip of `samples` at `spec.sample_rate_hz` gives."""
+        return -(-samples // self.spec.hop_samples)
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Bring a batch to the loudness that the network expects; returns it with what undoes that, `[B, S]`."""
@@ -92,7 +102,7 @@ class AudioTokenizer(Tokenizer):
         if context is None or frames <= self.chunk_frames + 2 * context:
             return self.encode_latents(x)
         out = []
-        for start, stop, left, right in _spans(frames, self.chunk_frames, context):
+        for start, stop, left, right in spans(frames, self.chunk_frames, context):
             z = self.encode_latents(x[..., left * hop : right * hop])  # the last piece ends where x ends
             out.append(z[..., start - left : stop - left])
         return torch.cat(out, dim=-1)
@@ -125,17 +135,19 @@ class AudioTokenizer(Tokenizer):
 
     def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
         """Waveforms `[B, C, L * hop]` of ids `[B, K', L]`, loudness restored by `scale` `[B, S]`."""
-        z_q = self.quantizer.decode(ids).to(self.dtype)
-        hop, context, frames = self._hop_out(), self.context_frames, ids.shape[-1]
-        if context is None or frames <= self.chunk_frames + 2 * context:
-            x = self.decode_latents(z_q)
-        else:
-            out = []
-            for start, stop, left, right in _spans(frames, self.chunk_frames, context):
-                y = self.decode_latents(z_q[..., left:right])
-                out.append(y[..., (start - left) * hop : (stop - left) * hop])
-            x = torch.cat(out, dim=-1)
+        x = self._out_chunks(self.quantizer.decode(ids).to(self.dtype))
         return x if scale is None else x * scale[:, None, :1]
+
+    def _out_chunks(self, z_q: Tensor) -> Tensor:
+        """`decode_latents` in pieces, as `_in_chunks`."""
+        hop, context, frames = self._hop_out(), self.context_frames, z_q.shape[-1]
+        if context is None or frames <= self.chunk_frames + 2 * context:
+            return self.decode_latents(z_q)
+        out = []
+        for start, stop, left, right in spans(frames, self.chunk_frames, context):
+            y = self.decode_latents(z_q[..., left:right])
+            out.append(y[..., (start - left) * hop : (stop - left) * hop])
+        return torch.cat(out, dim=-1)
 
     def _hop_out(self) -> int:
         return self.spec.hop_samples * self.spec.decoded_rate_hz // self.spec.sample_rate_hz
@@ -148,13 +160,14 @@ class AudioTokenizer(Tokenizer):
             return x
         size = int(tokens.sizes[0, 0])
         whole = -(-size * self.spec.sample_rate_hz // rate_in)  # samples at the codec's rate
-        kept = min(whole, tokens.ids.shape[-1] * self.spec.hop_samples)  # fewer after first(positions=...)
+        length = tokens.ids.shape[-1]  # fewer than `whole` fills after first(positions=...)
+        kept = whole if length >= self.num_frames(whole) else min(whole, length * self.spec.hop_samples)
         if not original or kept < whole:
-            return _to_length(x, -(-kept * rate_out // self.spec.sample_rate_hz))
+            return to_length(x, -(-kept * rate_out // self.spec.sample_rate_hz))
         if rate_in == self.spec.sample_rate_hz and rate_out != rate_in:
-            return _to_length(x, -(-size * rate_out // rate_in))  # a codec that also changes the rate: its own is meant
-        x = resample(_to_length(x, -(-size * rate_out // rate_in)), rate_out, rate_in)
-        return _to_length(x, size)
+            return to_length(x, -(-size * rate_out // rate_in))  # a codec that also changes the rate: its own is meant
+        x = resample(to_length(x, -(-size * rate_out // rate_in)), rate_out, rate_in)
+        return to_length(x, size)
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -163,7 +176,7 @@ class AudioTokenizer(Tokenizer):
         y, scale = self.normalize(x)
         z = self.encode_latents(y)
         quantized = self.quantizer(z)
-        x_hat = self.decode_latents(quantized.z_q)[..., : x.shape[-1]]
+        x_hat = to_length(self.decode_latents(quantized.z_q), x.shape[-1])
         x_hat = x_hat if scale is None else x_hat * scale[:, None, :1]
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
 
@@ -173,7 +186,8 @@ def pad_to_hop(x: Tensor, hop: int) -> Tensor:
     return F.pad(x, (0, -x.shape[-1] % hop))
 
 
-def _to_length(x: Tensor, length: int) -> Tensor:
+def to_length(x: Tensor, length: int) -> Tensor:
+    """Cut `[..., T]`, or fill it up with zeros on the right."""
     return F.pad(x, (0, max(0, length - x.shape[-1])))[..., :length]
 
 
@@ -181,7 +195,7 @@ def _is_pair(media: list[Any]) -> bool:
     return len(media) == 2 and isinstance(media[1], int) and not is_path(media[0])
 
 
-def _spans(frames: int, size: int, context: int) -> list[tuple[int, int, int, int]]:
+def spans(frames: int, size: int, context: int) -> list[tuple[int, int, int, int]]:
     """(start, stop, left, right) of each piece: `start..stop` is kept of what `left..right` gives."""
     return [
         (s, min(s + size, frames), max(0, s - context), min(s + size + context, frames)) for s in range(0, frames, size)

@@ -45,11 +45,11 @@ class SpectralConfig:
     hop_samples: int = 320
     window_samples: int = 640
     width: int = 256
-    encoder_blocks: int = 4
+    encoder_blocks: int = 3
     decoder_blocks: int = 6
     kernel_size: int = 7
     expansion: int = 4
-    latent_dim: int = 64
+    latent_dim: int = 32
     quantizer: QuantizerConfig = ResidualVQConfig(num_codebooks=8)
     causal: bool = False
     normalize: Literal["none", "rms"] = "none"
@@ -68,7 +68,13 @@ class SpectralEncoder(nn.Module):
         self.stft = STFT(window_samples=c.window_samples, hop_samples=c.hop_samples, causal=c.causal)
         bins = c.window_samples // 2 + 1
         self.body = ConvNeXtStack1d(
-            3 * bins, c.width, c.encoder_blocks, kernel_size=c.kernel_size, expansion=c.expansion, causal=c.causal
+            3 * bins,
+            c.width,
+            c.encoder_blocks,
+            embed_kernel=1,
+            kernel_size=c.kernel_size,
+            expansion=c.expansion,
+            causal=c.causal,
         )
         self.out = nn.Conv1d(c.width, c.latent_dim, 1)
 
@@ -88,7 +94,13 @@ class SpectralDecoder(nn.Module):
         c = config
         self.stft = STFT(window_samples=c.window_samples, hop_samples=c.hop_samples, causal=c.causal)
         self.body = ConvNeXtStack1d(
-            c.latent_dim, c.width, c.decoder_blocks, kernel_size=c.kernel_size, expansion=c.expansion, causal=c.causal
+            c.latent_dim,
+            c.width,
+            c.decoder_blocks,
+            embed_kernel=c.kernel_size,
+            kernel_size=c.kernel_size,
+            expansion=c.expansion,
+            causal=c.causal,
         )
         self.out = nn.Conv1d(c.width, 3 * (c.window_samples // 2 + 1), 1)
 

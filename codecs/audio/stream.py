@@ -5,16 +5,13 @@ Letters: B batch, C channels, T samples, K codebooks, L frames, D latent width.
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..layers.causal import State
 from ..tokens import Tokens
-
-if TYPE_CHECKING:
-    from .base import AudioTokenizer
+from .base import AudioTokenizer, pad_to_hop
 
 
 class AudioStream:
@@ -26,11 +23,23 @@ class AudioStream:
 
     def __init__(
         self,
-        tokenizer: "AudioTokenizer",
+        tokenizer: AudioTokenizer,
         *,
         encode: Callable[[Tensor, State], Tensor],
         decode: Callable[[Tensor, State], Tensor],
+        num_codebooks: int | None = None,
+        pad_rest: bool = True,
+        holds_back: bool = False,
+        state_class: type[State] = State,
     ) -> None:
+        """Args:
+        tokenizer: whose stream it is.
+        encode, decode: samples to latents and back, continuing where the state ends.
+        num_codebooks: as in `tokenizer.encode`.
+        pad_rest: fill the last frame up with zeros before `encode` sees it; otherwise `encode` gets what is left.
+        holds_back: the layers give fewer frames at first and the rest when `state.ending` is set (padding by reflection).
+        state_class: kind of dictionary that holds what the layers remember.
+        """
         if not tokenizer.spec.streamable:
             raise ValueError(
                 f"this {tokenizer.family} tokenizer looks ahead and cannot stream; use one with spec.causal, or encode "
@@ -38,10 +47,11 @@ class AudioStream:
             )
         self.tokenizer = tokenizer
         self._encode, self._decode = encode, decode
-        self._encode_state: State = {}
-        self._decode_state: State = {}
+        self._num_codebooks, self._pad_rest, self._holds_back = num_codebooks, pad_rest, holds_back
+        self._encode_state = state_class()
+        self._decode_state = state_class()
         self._rest: Tensor | None = None  # samples that do not fill a frame yet
-        self._samples = 0
+        self._samples = self._given = 0  # pushed so far, and covered by the frames given so far
 
     @torch.no_grad()
     def push(self, samples: Tensor) -> Tokens | None:
@@ -58,23 +68,101 @@ class AudioStream:
 
     @torch.no_grad()
     def flush(self) -> Tokens | None:
-        """End the encoding side: the last frame, filled up with zeros as `encode` does, if samples are left."""
+        """End the encoding side: what the layers held back, and the last frame, filled up as `encode` does."""
         rest, self._rest = self._rest, None
-        if rest is None or rest.shape[-1] == 0:
+        if rest is None or (rest.shape[-1] == 0 and not self._holds_back):
             return None
-        hop = self.tokenizer.spec.hop_samples
-        return self._frames(torch.nn.functional.pad(rest, (0, hop - rest.shape[-1])), cut=hop - rest.shape[-1])
+        self._encode_state.ending = True
+        return self._frames(pad_to_hop(rest, self.tokenizer.spec.hop_samples) if self._pad_rest else rest)
 
-    def _frames(self, x: Tensor, cut: int = 0) -> Tokens:
+    def _frames(self, x: Tensor) -> Tokens | None:
         spec = self.tokenizer.spec
-        ids = self.tokenizer.quantizer.encode(self._encode(x, self._encode_state))
-        sizes = torch.full((x.shape[0], 1), x.shape[-1] - cut)
-        tokens = Tokens(ids=ids.cpu(), vocab_sizes=spec.vocab_sizes, sizes=sizes, sample_rate_hz=spec.sample_rate_hz)
-        return dataclasses.replace(tokens, names=spec.names).to(ids.device)
+        z = self._encode(x, self._encode_state)
+        if z.shape[-1] == 0:
+            return None
+        samples = min(z.shape[-1] * spec.hop_samples, self._samples - self._given)
+        self._given += samples
+        ids = self.tokenizer.ids_of(z, samples, self._num_codebooks)
+        k, sizes = ids.shape[1], torch.full((x.shape[0], 1), samples)
+        tokens = Tokens(ids=ids.cpu(), vocab_sizes=spec.vocab_sizes[:k], sizes=sizes, sample_rate_hz=spec.sample_rate_hz)
+        return dataclasses.replace(tokens, names=spec.names[:k]).to(ids.device)
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens) -> Tensor:
-        """Samples `[B, C, L * hop]` of the next frames."""
+    def decode(self, tokens: Tokens, *, last: bool = False) -> Tensor:
+        """Samples `[B, C, L * hop]` of the next frames.
+
+        At the start a codec whose layers hold samples back gives fewer; `last` says that no more tokens follow, which
+        only a stream too short to have started needs.
+        """
         self.tokenizer.check_tokens(tokens)
+        self._decode_state.ending = last
         z_q = self.tokenizer.quantizer.decode(tokens.ids.to(self.tokenizer.device)).to(self.tokenizer.dtype)
         return self._decode(z_q, self._decode_state)
+
+
+class Streamable:
+    """Mix-in of causal families; stands before `AudioTokenizer`.
+
+    A family writes `encode_piece` and `decode_piece`; whole clips, streams and long audio (in pieces of `chunk_frames`
+    with the state handed on, so memory does not grow) then all run through these two.
+    """
+
+    #: False where `encode_piece` itself fills up a last frame that is not full.
+    pad_rest = True
+    #: True where layers wait for samples after the start of a stream (padding by reflection).
+    holds_back = False
+
+    def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Latents `[B, D, L]` of samples `[B, C, T]`, continuing where `state` ends."""
+        raise NotImplementedError
+
+    def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
+        """Waveform of latents `[B, D, L]`, continuing where `state` ends."""
+        raise NotImplementedError
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`."""
+        return self.encode_piece(pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`."""
+        return self.decode_piece(z_q)
+
+    def stream(self, *, num_codebooks: int | None = None, state_class: type[State] = State) -> AudioStream:
+        """A stream whose pieces, put together, equal the whole; only where `spec.causal`.
+
+        Args:
+            num_codebooks: as in `encode`.
+            state_class: `RingState` streams through ring buffers, as the authors of Mimi and MOSS do.
+        """
+        return AudioStream(
+            self,
+            encode=self.encode_piece,
+            decode=self.decode_piece,
+            num_codebooks=num_codebooks,
+            pad_rest=self.pad_rest,
+            holds_back=self.holds_back,
+            state_class=state_class,
+        )
+
+    def _in_chunks(self, x: Tensor) -> Tensor:
+        step = self.chunk_frames * self.spec.hop_samples
+        if not self.spec.streamable or x.shape[-1] <= step:
+            return self.encode_latents(x)
+        x = pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
+        return _run(self.encode_piece, x, step)
+
+    def _out_chunks(self, z_q: Tensor) -> Tensor:
+        if not self.spec.streamable or z_q.shape[-1] <= self.chunk_frames:
+            return self.decode_latents(z_q)
+        return _run(self.decode_piece, z_q, self.chunk_frames)
+
+
+def _run(piece: Callable[[Tensor, State], Tensor], x: Tensor, step: int) -> Tensor:
+    """Hand `x` on in pieces of `step`, through one state."""
+    state, out = State(), []
+    parts = x.split(step, dim=-1)
+    for i, part in enumerate(parts):
+        state.ending = i == len(parts) - 1
+        out.append(piece(part, state))
+    return torch.cat(out, dim=-1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
+from ..layers.snake import Snake
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
@@ -64,18 +65,6 @@ class WaveformConfig:
     def level_width(self, level: int) -> int:
         """Channels of a level, 0 being the waveform's own rate."""
         return min(self.width * 2**level, self.max_width)
-
-
-class Snake(nn.Module):
-    """`x + sin(a x)^2 / a` with a learned `a` for each channel of `[B, C, T]`."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation."""
-        return x + torch.sin(self.alpha * x).square() / (self.alpha + 1e-9)
 
 
 def _activation(kind: str, channels: int) -> nn.Module:

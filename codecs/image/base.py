@@ -3,6 +3,7 @@
 Letters: B batch, H W pixels, h w grid, D latent width, K codebooks, L positions.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,11 @@ class ImageTokenizer(Tokenizer):
     context_positions: int | None = None
     #: Side of the largest tile that goes through the network at once, in grid positions.
     tile_positions: int = 128
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width are padded to a multiple of, in size-free families."""
+        return self.spec.stride
 
     # --- encode ---------------------------------------------------------------------------------------------------
 
@@ -94,7 +100,7 @@ class ImageTokenizer(Tokenizer):
     def _fit_in(self, x: Tensor, resize: str) -> Tensor:
         """Bring one picture `[3, H, W]` to a size that the network takes."""
         if self.spec.image_size is None:
-            return pad_to_stride(x, self.spec.stride)
+            return pad_to_stride(x, self.size_multiple)
         if tuple(x.shape[-2:]) == self.spec.image_size:
             return x
         if resize == "native":
@@ -135,6 +141,21 @@ class ImageTokenizer(Tokenizer):
             float32 `[B, 3, H, W]` around `spec.value_range`, or a list of `[3, H, W]` where sizes differ. Not clipped;
             `to_uint8` does that.
         """
+        return self.decode_with(tokens, lambda ids, grid, items: self.decode_batch(ids, grid), original=original)
+
+    def decode_with(
+        self,
+        tokens: Tokens,
+        run: Callable[[Tensor, tuple[int, ...], list[int]], Tensor],
+        *,
+        original: bool = True,
+    ) -> Tensor | list[Tensor]:
+        """The body of `decode`, for families whose decoder takes more than ids (text, noise, a seed).
+
+        Args:
+            tokens, original: as in `decode`.
+            run: gives pictures `[B, 3, H, W]` of ids `[B, K, L]`, their grid, and which items of `tokens` they are.
+        """
         self.check_tokens(tokens)
         items = [tokens[i] for i in range(len(tokens))]
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -143,7 +164,7 @@ class ImageTokenizer(Tokenizer):
         outs: list[Tensor | None] = [None] * len(items)
         for (grid, _), group in groups.items():
             ids = torch.cat([items[i].ids for i in group]).to(self.device)
-            x = self.decode_batch(ids, grid)  # [B, 3, H, W]
+            x = run(ids, grid, group)  # [B, 3, H, W]
             for row, i in enumerate(group):
                 outs[i] = self._fit_out(x[row].float(), items[i]) if original else x[row].float()
         shapes = {o.shape for o in outs}  # type: ignore[union-attr]
@@ -191,7 +212,7 @@ class ImageTokenizer(Tokenizer):
         """Reconstruct a batch `[B, 3, H, W]` with gradients; sizes that do not fit are padded and cut as in `encode`."""
         size = x.shape[-2:]
         if self.spec.image_size is None:
-            x = pad_to_stride(x, self.spec.stride)
+            x = pad_to_stride(x, self.size_multiple)
         grid = self.grid_of(x)
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=grid)

@@ -32,10 +32,10 @@ class ConvNeXtStack1d(Streaming):
     """Convolution into the width, a chain of blocks, LayerNorm; `[B, C, L]` to `[B, D, L]`."""
 
     def __init__(
-        self, in_channels: int, width: int, blocks: int, *, kernel_size: int, expansion: int, causal: bool
+        self, in_channels: int, width: int, blocks: int, *, embed_kernel: int, kernel_size: int, expansion: int, causal: bool
     ) -> None:
         super().__init__()
-        self.embed = Conv1d(in_channels, width, kernel_size, causal=causal)
+        self.embed = Conv1d(in_channels, width, embed_kernel, causal=causal)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock1d(
@@ -44,7 +44,8 @@ class ConvNeXtStack1d(Streaming):
             for _ in range(blocks)
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
-        self.context = (blocks + 1) * (kernel_size - 1 if causal else kernel_size // 2)
+        reach = blocks * (kernel_size - 1) + embed_kernel - 1
+        self.context = reach if causal else -(-reach // 2)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the stack."""

@@ -13,8 +13,17 @@ _KINDS: dict[str, str] = {
     "vq": "vq:VQConfig",
     "residual_vq": "residual_vq:ResidualVQConfig",
     "fsq": "fsq:FSQConfig",
+    "residual_fsq": "residual_fsq:ResidualFSQConfig",
+    "grouped_fsq": "grouped_fsq:GroupedFSQConfig",
+    "gumbel": "gumbel:GumbelConfig",
     "lfq": "lfq:LFQConfig",
     "bsq": "bsq:BSQConfig",
+    "multiscale_bsq": "multiscale_bsq:MultiScaleBSQConfig",
+    "sign": "sign:SignConfig",
+    "bernoulli": "bernoulli:BernoulliConfig",
+    "dimension_wise": "dimension_wise:DimensionWiseConfig",
+    "scalar": "scalar:ScalarConfig",
+    "sparsemax": "sparsemax:SparsemaxConfig",
 }
 
 

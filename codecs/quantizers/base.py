@@ -74,6 +74,8 @@ class Quantizer(nn.Module):
 
     def __init__(self, config: QuantizerConfig, codebook_sizes: tuple[int, ...]) -> None:
         super().__init__()
+        if config.dim < 1:
+            raise ConfigError(f"{type(self).__name__}: dim is {config.dim}; give the width of the latents.")
         self.config = config
         self.dim = config.dim
         self.codebook_sizes = codebook_sizes

@@ -4,6 +4,7 @@ Binary latent diffusion's autoencoder (arXiv 2304.04820) as used by ELM (Pepper-
 and Instella-T2I (AMD-AGI/Instella-T2I @ 5b1a25dd65).
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,17 +31,20 @@ class BernoulliConfig(QuantizerConfig):
         sample: draw bits in training; False: threshold there too (ELM's "deter").
         temperature: p = sigmoid(logit / temperature) in the draw only.
         code_weight: weight of the loss term.
+        signed: bits count as -1 and 1 in the sum over the table, and p = (tanh(logit) + 1) / 2 (ELM's `use_tanh`).
         double_sigmoid: in the loss term, p stands for sigmoid(sigmoid(logit)), ELM's quirk: it pushes towards 0 bits.
+            With `signed` sigmoid(tanh(logit)).
     """
 
     kind: ClassVar[str] = "bernoulli"
 
     bits: int = 64
-    group_bits: int | None = None
+    group_bits: int | tuple[int, ...] | None = None
     bit_order: BitOrder = "msb"
     sample: bool = True
     temperature: float = 1.0
     code_weight: float = 0.1
+    signed: bool = False
     double_sigmoid: bool = False
 
     def __post_init__(self) -> None:
@@ -62,8 +66,7 @@ class Bernoulli(Quantizer):
 
     def __init__(self, config: BernoulliConfig) -> None:
         groups = group_bits(config.bits, config.group_bits)
-        super().__init__(config, tuple(2**g for g in groups))
-        self.dim = config.dim or config.bits
+        super().__init__(dataclasses.replace(config, dim=config.dim or config.bits), tuple(2**g for g in groups))
         self.groups = groups
         self.register_buffer("weights", bit_weights(groups, config.bit_order), persistent=False)
         self.in_proj = ChannelLinear(self.dim, config.bits)
@@ -73,15 +76,20 @@ class Bernoulli(Quantizer):
     def probabilities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and probabilities of a 1, both `[B, b, L]`."""
         logits = self.in_proj(z)
-        return logits, torch.sigmoid(logits)
+        return logits, self._probability(logits)
+
+    def _probability(self, logits: Tensor) -> Tensor:
+        return torch.tanh(logits) * 0.5 + 0.5 if self.config.signed else torch.sigmoid(logits)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         logits, p = self.probabilities(z)
         if self.training and self.config.sample:
-            bits = torch.bernoulli(torch.sigmoid(logits.detach() / self.config.temperature)) > 0
+            bits = torch.bernoulli(self._probability(logits.detach() / self.config.temperature)) > 0
         else:
             bits = p > 0.5
-        q = torch.sigmoid(p) if self.config.double_sigmoid else p
+        q = p
+        if self.config.double_sigmoid:
+            q = torch.sigmoid(2 * p - 1 if self.config.signed else p)
         spread = (q * (1 - q)).transpose(1, 2)  # [B, L, b]
         spread = spread if mask is None else spread[mask]
         code_loss = spread.mean() if spread.numel() else spread.sum()
@@ -97,4 +105,5 @@ class Bernoulli(Quantizer):
 
     def _lookup(self, bits: Tensor) -> Tensor:
         """Float bits `[B, b, L]` to `[B, D, L]`."""
-        return from_rows(steady_linear(to_rows(bits), self.table.t(), None), bits.shape[0])
+        bits = 2 * bits - 1 if self.config.signed else bits
+        return from_rows(steady_linear(to_rows(bits), self.table.float().t(), None), bits.shape[0])

@@ -32,7 +32,6 @@ class BinaryConfig(QuantizerConfig):
     code_entropy: entropy of the mean soft assignment of the valid positions (of this rank); large where all codes are
     used. Both in nats; the formulas are in `bits.py`.
 
-
     Attributes:
         bits: b, bits a position, 1 to 256.
         group_bits: bits an id, at most 18; None: see `bits.group_bits`.
@@ -49,7 +48,7 @@ class BinaryConfig(QuantizerConfig):
     """
 
     bits: int = 18
-    group_bits: int | None = None
+    group_bits: int | tuple[int, ...] | None = None
     bit_order: BitOrder = "msb"
     project: bool | None = None
     entropy: Literal["exact", "grouped", "analytic", "none"] = "exact"
@@ -61,7 +60,7 @@ class BinaryConfig(QuantizerConfig):
 
     def __post_init__(self) -> None:
         group_bits(self.bits, self.group_bits)
-        if not 1 <= self.entropy_group or self.entropy_group > MAX_ENTROPY_BITS:
+        if not 1 <= self.entropy_group <= MAX_ENTROPY_BITS:
             raise ConfigError(
                 f"entropy {self.entropy!r} over {self.entropy_group} bits; allowed are 1 to {MAX_ENTROPY_BITS}, since "
                 "it needs 2^bits numbers. Set entropy to 'grouped' with entropy_group_bits 9, or to 'analytic'."

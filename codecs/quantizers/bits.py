@@ -34,17 +34,21 @@ MAX_ENTROPY_BITS = 20
 ENTROPY_CHUNK = 4096
 
 
-def group_bits(bits: int, size: int | None) -> tuple[int, ...]:
+def group_bits(bits: int, size: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the number of bits of each id.
 
     Args:
         bits: b, 1 to 256.
         size: bits an id, at most 18 (the last id takes the rest); None: the largest divisor of `bits` in 9..18,
             otherwise equal parts with a shorter last one. 18 -> 18, 32 -> 2 x 16, 36 -> 2 x 18, 128 -> 8 x 16,
-            256 -> 16 x 16.
+            256 -> 16 x 16. Or the bits of each id, which add up to `bits` (Open-MAGVIT2's generators: 6 and 12).
     """
     if not 1 <= bits <= 256:
         raise ConfigError(f"bits is {bits}; allowed: 1 to 256.")
+    if isinstance(size, tuple):
+        if sum(size) != bits or not all(1 <= n <= MAX_GROUP_BITS for n in size):
+            raise ConfigError(f"group_bits is {size}; its parts hold 1 to {MAX_GROUP_BITS} bits and add up to bits ({bits}).")
+        return size
     if size is None:
         divisors = [d for d in range(MAX_GROUP_BITS, 8, -1) if bits % d == 0]
         size = divisors[0] if divisors else math.ceil(bits / math.ceil(bits / MAX_GROUP_BITS))
@@ -125,7 +129,8 @@ class _MeanCodeEntropy(torch.autograd.Function):
         out = []
         for x in logits.split(ENTROPY_CHUNK):
             a, b = _codes(x[:, :half]), _codes(x[:, half:])
-            out.append(torch.cat([_codes_backward(x[:, :half], a, b @ slope.T), _codes_backward(x[:, half:], b, a @ slope)], 1))
+            left, right = _codes_backward(x[:, :half], a, b @ slope.T), _codes_backward(x[:, half:], b, a @ slope)
+            out.append(torch.cat([left, right], dim=1))
         return torch.cat(out)
 
 

@@ -3,18 +3,17 @@
 Mentzer et al. 2023, arXiv 2309.15505. Letters: B batch, D latent width, L positions, K codebooks, n channels that are
 rounded, digit: the level of one channel, 0..levels-1.
 
-Four published conventions (and one of a library) say how a real number becomes a digit and a digit a value:
+Four published conventions, and one of a library, say how a real number becomes a digit and a digit a value:
 
-| name        | bounded to                                    | digit                      | value              | used by
-|-------------|-----------------------------------------------|----------------------------|--------------------|--------
-| `fsq`       | h tanh(z + atanh(o/h)) - o, h = (V-1)(1+e)/2   | round + V//2               | (digit-c)/(V//2)   | vector-quantize-pytorch, Cosmos, FlexTok, X-codec2, NeuCodec
-| `nemo`      | h tanh(z + tan(o/h)) - o,   h = (V-1)(1-e)/2   | round + V//2               | (digit-c)/(V//2)   | the paper's listing, NeMo
-| `stable`    | tanh(z)                                       | round((t+1)(V-1)/2)        | 2 digit/(V-1) - 1  | stable-codec
-| `symmetric` | tanh(z)                                       | floor((t+1)(V-1)/2 + 1/2)  | 2 digit/(V-1) - 1  | vector-quantize-pytorch `preserve_symmetry`
-| `s3`        | 0.9990000128746033 tanh(z)                    | round + 1, V = 3           | digit - 1          | S3Tokenizer (CosyVoice 2)
+`fsq`: vector-quantize-pytorch, Cosmos, FlexTok (X-codec2 and NeuCodec bound twice: `residual_fsq`).
+    u = h tanh(z + atanh(o/h)) - o, h = (V - 1)(1 + e)/2; digit = round(u) + V//2; value = (digit - V//2) / (V//2).
+`nemo`: the listing in the paper's appendix, NeMo. As `fsq`, but with tan(o/h) and h = (V - 1)(1 - e)/2.
+`stable`: stable-codec. u = (tanh(z) + 1)(V - 1)/2; digit = round(u); value = 2 digit/(V - 1) - 1.
+`symmetric`: vector-quantize-pytorch with `preserve_symmetry`. As `stable`, but digit = floor(u + 1/2).
+`s3`: S3Tokenizer (CosyVoice 2), V = 3. u = 0.9990000128746033 tanh(z); digit = round(u) + 1; value = digit - 1.
 
-V levels of the channel, e = 1e-3, o = 1/2 for even V and 0 for odd, c = V//2; round is half to even.
-`stable` and `symmetric` differ only on exact half-steps. The first channel is the fastest digit of an id everywhere.
+V levels of the channel, e = 1e-3, o = 1/2 for even V and 0 for odd; round is half to even, so that `stable` and
+`symmetric` differ on exact half-steps only. The first channel is the fastest digit of an id everywhere.
 """
 
 import dataclasses
@@ -45,7 +44,7 @@ class FSQConfig(QuantizerConfig):
 
     Attributes:
         levels: number of levels of each channel; 8 x 5 x 5 x 5 = 1000 codes. 64k: (8, 8, 8, 5, 5, 5).
-        convention: rounding and numbering, see the table at the top of the file.
+        convention: rounding and numbering, see the top of the file.
         project: linear maps D -> n and back; None: only where D differs from n.
         noise_dropout: `stable` only, training only: probability, drawn per item, that the channels get uniform noise of
             one level's width instead of being rounded, and (among the others) that they pass unrounded.
@@ -59,6 +58,13 @@ class FSQConfig(QuantizerConfig):
     project: bool | None = None
     noise_dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_levels(self.levels, self.convention)
+        if self.noise_dropout and self.convention != "stable":
+            raise ConfigError(f"noise_dropout belongs to convention 'stable', not {self.convention!r}; set it to 0.")
+        if not 0 <= self.noise_dropout < 1:
+            raise ConfigError(f"noise_dropout is {self.noise_dropout}; it must lie in 0..1.")
+
     @classmethod
     def quantizer_class(cls) -> type["FSQ"]:
         return FSQ
@@ -69,19 +75,24 @@ class ScalarGrid(nn.Module):
 
     Args:
         levels: V of each channel.
-        convention: see the table at the top of the file.
+        convention: see the top of the file.
+        groups: `(start, end)` of the channels of each id; None: as few ids as possible, see `split_levels`.
     """
 
     levels: Tensor
-    half: Tensor
+    basis: Tensor
+    centre: Tensor
+    step: Tensor
+    bound: Tensor
     offset: Tensor
     shift: Tensor
 
-    def __init__(self, levels: tuple[int, ...], convention: Convention) -> None:
+    def __init__(
+        self, levels: tuple[int, ...], convention: Convention, groups: list[tuple[int, int]] | None = None
+    ) -> None:
         super().__init__()
-        check_levels(levels, convention)
         self.convention = convention
-        self.groups = split_levels(levels)
+        self.groups = groups or split_levels(levels)
         self.codebook_sizes = tuple(math.prod(levels[a:b]) for a, b in self.groups)
         v = torch.tensor(levels, dtype=torch.float32).unsqueeze(-1)  # [n, 1], for [B, n, L]
         offset = torch.where(v % 2 == 0, 0.5, 0.0)
@@ -105,6 +116,9 @@ class ScalarGrid(nn.Module):
             return torch.tanh(z + self.shift) * self.bound - self.offset
         if self.convention == "s3":
             return torch.tanh(z) * S3_SCALE
+        # the two differ in rounding, and so in what they take for an exact half-step
+        if self.convention == "symmetric":
+            return (self.levels - 1) * (torch.tanh(z) + 1) / 2
         return (torch.tanh(z) + 1) / self.step
 
     def digits(self, bounded: Tensor) -> Tensor:
@@ -144,30 +158,34 @@ class FSQ(Quantizer):
     Grids of more than 2^18 codes have K > 1 ids a position: channels in order, each id taking as many as fit.
     """
 
-    def __init__(self, config: FSQConfig) -> None:
-        config = dataclasses.replace(config, dim=config.dim or len(config.levels))
-        if config.noise_dropout and config.convention != "stable":
-            raise ConfigError(f"noise_dropout belongs to convention 'stable', not {config.convention!r}; set it to 0.")
-        if not 0 <= config.noise_dropout < 1:
-            raise ConfigError(f"noise_dropout is {config.noise_dropout}; it must lie in 0..1.")
-        grid = ScalarGrid(config.levels, config.convention)
+    config: FSQConfig
+
+    def __init__(self, config: FSQConfig, *, groups: int | None = None) -> None:
+        """Args:
+        config: `dim` 0 means the number of levels.
+        groups: repeat the levels this many times, one id for each (`grouped_fsq`).
+        """
+        n = len(config.levels)
+        spans = None if groups is None else [(i * n, (i + 1) * n) for i in range(groups)]
+        levels = config.levels * (groups or 1)
+        config = dataclasses.replace(config, dim=config.dim or len(levels))
+        grid = ScalarGrid(levels, config.convention, spans)
         super().__init__(config, grid.codebook_sizes)
-        self.noise_dropout = config.noise_dropout
         self.grid = grid
-        self.in_proj, self.out_proj = projections(config.dim, len(config.levels), config.project)
+        self.in_proj, self.out_proj = projections(config.dim, len(levels), config.project)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         bounded = self.grid.bounded(self.in_proj(z))  # [B, n, L]
         digits = self.grid.digits(bounded.detach())
         soft = self.grid.continuous(bounded)
         z_q = straight_through(soft, self.grid.values(digits))
-        if self.training and self.noise_dropout:
+        if self.training and self.config.noise_dropout:
             z_q = self._dither(soft, z_q)
         return Quantized(self.out_proj(z_q), self.grid.pack(digits), zero_loss(z))
 
     def _dither(self, soft: Tensor, z_q: Tensor) -> Tensor:
         """Noise in place of rounding for a part of the items (stable-codec, arXiv 2411.19842, section 3.2)."""
-        chance = torch.full_like(soft[:, :1, :1], self.noise_dropout)
+        chance = torch.full_like(soft[:, :1, :1], self.config.noise_dropout)
         plain, keep = torch.bernoulli(chance).bool(), torch.bernoulli(chance).bool()  # [B, 1, 1]
         noisy = soft + (torch.rand_like(soft) - 0.5) * self.grid.step
         return torch.where(keep, torch.where(plain, soft, z_q), noisy)

@@ -10,7 +10,9 @@ class ChannelLinear(nn.Linear):
     """`nn.Linear` over axis 1, `[B, D, L] -> [B, n, L]`; an item's result does not depend on the rest of the batch."""
 
     def forward(self, z: Tensor) -> Tensor:
-        return from_rows(steady_linear(to_rows(z), self.weight, self.bias), z.shape[0])
+        # .float(): latents are float32 here, also in a model that was cast to bfloat16
+        bias = None if self.bias is None else self.bias.float()
+        return from_rows(steady_linear(to_rows(z), self.weight.float(), bias), z.shape[0])
 
 
 def projections(dim: int, width: int, project: bool | None) -> tuple[nn.Module, nn.Module]:
@@ -25,7 +27,7 @@ def projections(dim: int, width: int, project: bool | None) -> tuple[nn.Module, 
         ConfigError: the widths differ and `project` is False.
     """
     if project is False and dim != width:
-        raise ConfigError(f"project is False, but the latents are {dim} wide and the quantizer {width}; set it to null.")
+        raise ConfigError(f"project is False, but latents are {dim} wide and the quantizer {width}; set it to null.")
     if project or (project is None and dim != width):
         return ChannelLinear(dim, width), ChannelLinear(width, dim)
     return nn.Identity(), nn.Identity()

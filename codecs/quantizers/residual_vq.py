@@ -30,8 +30,11 @@ class ResidualVQConfig(TableConfig):
         dropout: probability that an item of a training batch keeps only its first n levels, n uniform in 1..K.
         strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L must be a
             multiple of each. Empty: 1 everywhere.
-        split_first: level 0 and levels 1.. are two residual stacks on the same input, with own maps; their results are
-            added (Mimi: the first level is distilled from a speech model, the others take no account of it).
+        split_first: the first level (or this many) and the others are two residual stacks on the same input, with own maps;
+            their results are added (Mimi: the first level is distilled from a speech model, the others take no account
+            of it).
+        stack_dim: width that the residuals run in, between one linear map down and one up, both with a bias, around
+            the whole stack (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
     """
 
     kind: ClassVar[str] = "residual_vq"
@@ -42,7 +45,8 @@ class ResidualVQConfig(TableConfig):
     projection: Literal["level", "shared"] = "level"
     dropout: float = 0.0
     strides: tuple[int, ...] = ()
-    split_first: bool = False
+    split_first: bool | int = False
+    stack_dim: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +64,8 @@ class ResidualVQConfig(TableConfig):
             raise ConfigError("shared_codebook and split_first exclude each other: the two stacks have own tables.")
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
+        if self.stack_dim and self.codebook_dim and self.projection == "shared":
+            raise ConfigError("stack_dim and projection 'shared' are both maps around the stack; set one of them.")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -89,8 +95,9 @@ class ResidualVQ(Quantizer):
     def __init__(self, config: ResidualVQConfig) -> None:
         super().__init__(config, config.sizes)
         if config.split_first:
-            self.first = ResidualVQ(_part(config, slice(0, 1)))
-            self.rest = ResidualVQ(_part(config, slice(1, None)))
+            self.split = int(config.split_first)
+            self.first = ResidualVQ(_part(config, slice(0, self.split)))
+            self.rest = ResidualVQ(_part(config, slice(self.split, None)))
             return
         self.strides = config.strides or (1,) * config.num_codebooks
         self.in_proj = self.out_proj = None
@@ -99,6 +106,9 @@ class ResidualVQ(Quantizer):
             width = config.codebook_dim
             self.in_proj = nn.Linear(config.dim, width, bias=config.proj_bias)
             self.out_proj = nn.Linear(width, config.dim, bias=config.proj_bias)
+        elif config.stack_dim:
+            width = config.stack_dim
+            self.in_proj, self.out_proj = nn.Linear(config.dim, width), nn.Linear(width, config.dim)
         table = _level_config(config, width, config.sizes[0])
         self.codebook = Codebook(table.codebook_size, table.table_dim, table) if config.shared_codebook else None
         self.levels = nn.ModuleList(
@@ -154,7 +164,8 @@ class ResidualVQ(Quantizer):
             update: let the tables start and collect statistics (of valid rows of kept levels).
         """
         if self.config.split_first:
-            both = [(self.first, slice(0, 1), min(num, 1)), (self.rest, slice(1, None), num - 1)]
+            n = self.split
+            both = [(self.first, slice(0, n), min(num, n)), (self.rest, slice(n, None), max(0, num - n))]
             parts = [
                 s.search(z, n, kept=None if kept is None else kept[part], mask=mask, update=update) for s, part, n in both if n
             ]
@@ -185,8 +196,9 @@ class ResidualVQ(Quantizer):
         up to K times the gradient.
         """
         if self.config.split_first:
-            a = self.first.terms(z, ids[:1], kept=None if kept is None else kept[:1], mask=mask)
-            b = self.rest.terms(z, ids[1:], kept=None if kept is None else kept[1:], mask=mask)
+            n = self.split
+            a = self.first.terms(z, ids[:n], kept=None if kept is None else kept[:n], mask=mask)
+            b = self.rest.terms(z, ids[n:], kept=None if kept is None else kept[n:], mask=mask)
             return StackResult(a.z_q + b.z_q, torch.cat((a.commitment, b.commitment)), torch.cat((a.codebook, b.codebook)))
         inner = z if self.in_proj is None else self.in_proj(z)  # [B, L, d]
         left = through = inner
@@ -212,8 +224,8 @@ class ResidualVQ(Quantizer):
     def decode_stack(self, ids: Tensor) -> Tensor:
         """Return rows `[B, L, D]` of ids `[K', B, L]`, any K' >= 1."""
         if self.config.split_first:
-            first = self.first.decode_stack(ids[:1])
-            return first + self.rest.decode_stack(ids[1:]) if len(ids) > 1 else first
+            first = self.first.decode_stack(ids[: self.split])
+            return first + self.rest.decode_stack(ids[self.split :]) if len(ids) > self.split else first
         total: Tensor | None = None
         for level, at, s in zip(self.levels, ids, self.strides, strict=False):
             z_q = repeat(level.decode_rows(at[:, ::s].flatten()).view(*at[:, ::s].shape, -1), s)

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 
 class UsageWindow(nn.Module):
-    """The last `N = max(65536, 4 V)` ids of each codebook, kept as int32 outside the checkpoint.
+    """The last `N = max(4 V, min(65536, 2^19 / K))` ids of each codebook, kept as int32 outside the checkpoint.
 
     A ring of ids costs 4 N K bytes whatever V is, and gives usage, perplexity and dead codes exactly over the window.
+    The bound by K is for quantizers with hundreds of small codebooks, one a channel.
     """
 
     ring: Tensor
@@ -17,7 +18,7 @@ class UsageWindow(nn.Module):
     def __init__(self, codebook_sizes: tuple[int, ...], *, minimum: int = 65536) -> None:
         super().__init__()
         self.codebook_sizes = codebook_sizes
-        self.length = max(minimum, 4 * max(codebook_sizes, default=1))
+        self.length = max(min(minimum, 2**19 // max(len(codebook_sizes), 1)), 4 * max(codebook_sizes, default=1))
         self.register_buffer("ring", torch.full((len(codebook_sizes), 0), -1, dtype=torch.int32), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
 

@@ -63,6 +63,7 @@ class Audio:
             raise ConfigError(f"sound has 1 or 2 channels here; the tokenizer wants {spec.channels}.")
         self.config, self.rate, self.channels = config, spec.sample_rate_hz, spec.channels
         self.length = -(-round(config.crop_seconds * self.rate) // spec.hop_samples) * spec.hop_samples
+        self.shape = (self.channels, self.length)
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return int16 `[C, T]` at the tokenizer's rate."""
@@ -193,6 +194,7 @@ def _read_with_av(blob: Blob) -> tuple[Tensor, int]:
     """Decode a whole file with PyAV, float32 `[C, T]`."""
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as error:
         raise MediaError("soundfile cannot read it; 'pip install av' reads mp3, g722, aac and more") from error
     hint: dict[str, Any] = {"format": "g722"} if blob.name.lower().endswith(".g722") else {}
@@ -202,7 +204,7 @@ def _read_with_av(blob: Blob) -> tuple[Tensor, int]:
             resampler = av.AudioResampler(format="fltp")
             parts = [f.to_ndarray() for frame in container.decode(stream) for f in resampler.resample(frame)]
             rate = int(stream.rate)
-    except (av.FFmpegError, IndexError, ValueError) as error:
+    except (FFmpegError, IndexError, ValueError) as error:
         raise MediaError(f"not a readable sound file ({error})") from error
     if not parts:
         raise MediaError("holds no samples")

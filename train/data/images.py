@@ -55,6 +55,7 @@ class Images:
         if channels not in (1, 3):
             raise ConfigError(f"pictures have 1 or 3 channels here; the tokenizer wants {channels}.")
         self.config, self.channels, self.value_range = config, channels, value_range
+        self.shape = (channels, config.crop, config.crop)
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return uint8 `[H, W, 3]` or `[H, W]`, shrunk to `max_side`."""
@@ -79,7 +80,7 @@ class Images:
     def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
         """Return float32 `[C, crop, crop]` in the value range."""
         item = draw()
-        image = Image.fromarray(item if isinstance(item, np.ndarray) else self.decode(item))
+        image = item if isinstance(item, np.ndarray) else self.decode(item)  # [H, W(, 3)]
         for _ in range(8 if train and self.config.min_std > 0 else 1):
             patch = self._cut(image, rng, train)
             if patch.astype(np.float32).std(axis=(0, 1)).mean() >= self.config.min_std:
@@ -87,26 +88,31 @@ class Images:
         if train and self.config.flip and rng.random() < 0.5:
             patch = patch[:, ::-1]
         low, high = self.value_range
-        x = torch.from_numpy(np.ascontiguousarray(patch)).float() * ((high - low) / 255) + low  # [H, W(, C)]
+        x = torch.from_numpy(patch.copy()).float() * ((high - low) / 255) + low  # [H, W(, C)]
         return x[None] if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
 
     def preview(self) -> Preview:
         """Return the grid writer."""
         return ImagePreview(self.value_range)
 
-    def _cut(self, image: Image.Image, rng: np.random.Generator, train: bool) -> np.ndarray:
+    def _cut(self, image: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray:
         """One crop, uint8 `[crop, crop(, 3)]`; a picture smaller than the crop is enlarged to fit."""
-        size, short = self.config.crop, min(image.size)
+        height, width = image.shape[:2]
+        size, short = self.config.crop, min(height, width)
         fitting = [s for s in self.config.scales if short * s >= size] if train else [1.0]
         scale = fitting[int(rng.integers(len(fitting)))] if fitting else 1.0
         side = min(size / scale, short)
-        left = (image.width - side) * (rng.random() if train else 0.5)
-        top = (image.height - side) * (rng.random() if train else 0.5)
+        left = (width - side) * (rng.random() if train else 0.5)
+        top = (height - side) * (rng.random() if train else 0.5)
         if side == size:  # whole pixels: no resampling at the original scale
-            left, top = int(left), int(top)
-            return np.asarray(image.crop((left, top, left + size, top + size)))
-        box = (left, top, left + side, top + side)
-        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
+            return image[int(top) : int(top) + size, int(left) : int(left) + size]
+        # PIL gets only what the filter can reach (3 source pixels a target pixel): it copies all that it is given.
+        reach = int(3 * max(1.0, side / size)) + 2
+        x, y = max(0, int(left) - reach), max(0, int(top) - reach)
+        part = image[y : int(top + side) + reach + 1, x : int(left + side) + reach + 1]
+        box = (left - x, top - y, left - x + side, top - y + side)
+        whole = Image.fromarray(np.ascontiguousarray(part))
+        return np.asarray(whole.resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
 def open_picture(blob: Blob, mode: str) -> Image.Image:

@@ -23,10 +23,11 @@ PATIENCE = 100
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops `[B, C, ...]`, and what was found broken on the way: name -> reason."""
+    """Crops `[B, C, ...]`; what was found broken on the way: name -> reason; in streams, the rows used up so far."""
 
     x: Tensor
     broken: dict[str, str]
+    rows: int = 0
 
 
 class Clips(Dataset):

@@ -51,6 +51,8 @@ class Media(Protocol):
 
     #: lower-case file endings with the dot
     suffixes: tuple[str, ...]
+    #: of a crop: `(C, T)` or `(C, H, W)`
+    shape: tuple[int, ...]
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Decode a whole item into the compact form that the cache keeps.

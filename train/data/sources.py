@@ -201,6 +201,7 @@ def load_hub(entry: HubDataset) -> Any:
     if columns is not None and entry.column not in columns:
         raise ConfigError(f"the data set {entry.hub!r} has no column {entry.column!r}; it has {', '.join(columns)}.")
     feature = (rows.features or {}).get(entry.column)
-    if isinstance(feature, (datasets.Image, datasets.Audio)):
-        rows = rows.cast_column(entry.column, type(feature)(decode=False))
+    for undecoded in (datasets.Image(decode=False), datasets.Audio(decode=False)):
+        if isinstance(feature, type(undecoded)):
+            rows = rows.cast_column(entry.column, undecoded)
     return rows if columns is None else rows.select_columns([entry.column])

@@ -5,7 +5,12 @@ LOSSES: dict[str, str] = {
     "waveform": "waveform:WaveformConfig",
     "stft": "stft:StftConfig",
     "mel": "mel:MelConfig",
+    "compressed_stft": "compressed_stft:CompressedStftConfig",
     "pixel": "pixel:PixelConfig",
+    "perceptual": "perceptual:PerceptualConfig",
+    "adversarial": "adversarial:AdversarialConfig",
+    "feature_matching": "feature_matching:FeatureMatchingConfig",
+    "distillation": "distillation:DistillationConfig",
     "quantizer": "quantizer:QuantizerLossConfig",
 }
 

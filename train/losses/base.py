@@ -70,10 +70,19 @@ class LossConfig(Polymorphic):
 
 
 class Loss(nn.Module):
-    """Base class. A loss may own parameters (projection heads): they train with the tokenizer and are not saved in it."""
+    """Base class. A loss may own parameters (projection heads): they train with the tokenizer but are no part of it."""
 
     #: True where the loss needs discriminators, hence only counts from `adversarial_start` on.
     adversarial: bool = False
+    #: False where the loss does not look at `x_hat` (latents, features); such losses are never balanced.
+    on_output: bool = True
+
+    def prepare(self, widths: dict[str, int]) -> None:
+        """Make parameters that depend on the tokenizer; `widths`: channels of its features "z", "z_q" and others."""
+
+    def judge_loss(self, real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor | None:
+        """Return what discriminators minimise, for the loss that trains them; None for all others."""
+        return None
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the unweighted loss, a scalar: a mean over the batch."""

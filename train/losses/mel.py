@@ -31,7 +31,8 @@ class MelConfig(LossConfig):
         log_base: of the logarithm.
         floor: band values below it count as it.
         f_min_hz, f_max_hz: ends of the filter bank; 0 for the upper one means half the sample rate.
-        scale: mel formula and area normalisation: "slaney" (librosa, DAC) or "htk" without normalisation (torchaudio's default).
+        scale: mel formula and area normalisation: "slaney" (librosa, DAC) or "htk" without
+            normalisation (torchaudio's default).
     """
 
     kind: ClassVar[str] = "mel"
@@ -100,8 +101,8 @@ class MultiScaleMel(Loss):
         """Return the sum over windows, each a mean over the batch."""
         c = self.config
         total = inputs.x.new_zeros(())
-        for spectrum in self.spectra:
-            if inputs.x.shape[-1] <= spectrum.spectrum.length // 2:
+        for length, spectrum in zip(c.windows, self.spectra, strict=True):
+            if inputs.x.shape[-1] <= length // 2:
                 continue
             m, m_hat = spectrum(inputs.x), spectrum(inputs.x_hat)  # [B, C, bands, frames]
             if c.log_weight:

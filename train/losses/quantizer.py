@@ -22,6 +22,8 @@ class QuantizerLossConfig(LossConfig):
 class QuantizerLoss(Loss):
     """Passes on `Quantized.loss`."""
 
+    on_output = False
+
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the quantizer's scalar."""
         return inputs.out.quantized.loss.float()

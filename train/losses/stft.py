@@ -58,7 +58,8 @@ class Spectrogram(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> magnitudes `[B, C, F, frames]`, F = length // 2 + 1."""
-        spec = torch.stft(x.flatten(0, 1), self.length, self.hop, window=self.window, return_complex=True)  # [B*C, F, N]
+        flat = x.flatten(0, 1)
+        spec = torch.stft(flat, self.length, self.hop, window=self.window, return_complex=True)  # [B*C, F, N]
         # abs() of a complex zero has no finite slope in every torch version; the tiny offset keeps it 0.
         power = spec.real.square() + spec.imag.square()
         return power.clamp(min=1e-14).sqrt().unflatten(0, x.shape[:2])  # [B, C, F, N]
@@ -82,8 +83,8 @@ class MultiScaleStft(Loss):
         """Return the sum over windows, each a mean over the batch."""
         c = self.config
         total = inputs.x.new_zeros(())
-        for spectrum in self.spectra:
-            if inputs.x.shape[-1] <= spectrum.length // 2:  # reflected edges need that many samples
+        for length, spectrum in zip(c.windows, self.spectra, strict=True):
+            if inputs.x.shape[-1] <= length // 2:  # reflected edges need that many samples
                 continue
             m, m_hat = spectrum(inputs.x), spectrum(inputs.x_hat)  # [B, C, F, N]
             if c.magnitude_weight:

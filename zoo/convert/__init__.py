@@ -14,10 +14,56 @@ from ...codecs.config import nearest
 from ...codecs.families import build_tokenizer
 from ...codecs.serialize import CheckpointError, load_strict
 from ...codecs.tokenizer import Tokenizer
-from .base import Converter
+from .base import Converter, start_codebooks
 
 # system -> module that holds its `Converter` in the tuple CONVERTERS. A new layout is one file and its lines here.
 _SYSTEMS: dict[str, str] = {
+    "llamagen": "llamagen",
+    "maskgit-vqgan": "llamagen",
+    "taming-vqgan": "taming",
+    "taming-gumbel": "taming",
+    "ibq": "taming",
+    "emu3.5-ibq": "taming",
+    "open-magvit2": "magvit2",
+    "wetok": "magvit2",
+    "bitdance-ae": "magvit2",
+    "elm-bae": "block_lists",
+    "iter": "block_lists",
+    "cosmos-di": "cosmos",
+    "diffusers-vqmodel": "diffusers_vq",
+    "emu3-vq": "emu3",
+    "tokenbridge": "tokenbridge",
+    "infinity-vae": "infinity",
+    "var": "var",
+    "encodec": "encodec",
+    "encodec-48k": "encodec",
+    "encodec-audiocraft": "encodec",
+    "encodec-hf": "encodec",
+    "dac": "dac",
+    "dac-hf": "dac",
+    "snac": "dac",
+    "speechtokenizer": "speechtokenizer",
+    "dm-codec": "speechtokenizer",
+    "bigcodec": "bigcodec",
+    "wavtokenizer": "wavtokenizer",
+    "sq-codec": "sq_codec",
+    "mimi": "mimi",
+    "qwen3-tts-tokenizer-12hz": "qwen3_tts",
+    "moss-audio-tokenizer": "cat",
+    "mimi-hf": "mimi",
+    "titok": "titok",
+    "titok-legacy": "titok",
+    "one-d-piece": "titok",
+    "tatitok": "titok",
+    "bsq-vit": "bsq_vit",
+    "instella-bae": "instella",
+    "uniwetok": "uniwetok",
+    "imagefolder": "xqgan",
+    "robustok": "xqgan",
+    "flextok": "flextok",
+    "karl": "karl",
+    "alit": "karl",
+    "retok": "retok",
 }
 
 
@@ -61,8 +107,14 @@ def convert(system: str, config: dict[str, Any], state: dict[str, Any], *, name:
     entry = converter(system)
     own_config = entry.config(config)
     tokenizer = build_tokenizer(entry.family, own_config)
-    load_strict(tokenizer, entry.weights(state, config), name)
+    load_strict(tokenizer, start_codebooks(tokenizer, entry.weights(state, config)), name)
     return tokenizer.eval()
+
+
+def system_of_config(config: dict[str, Any]) -> str | None:
+    """The system that a hub repository's `config.json` of the transformers kind names by `model_type`, or None."""
+    system = f"{config.get('model_type')}-hf"
+    return system if system in _SYSTEMS else None
 
 
 def _system_of(folder: Path) -> str:

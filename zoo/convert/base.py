@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...codecs.quantizers.codebook import Codebook
 from ...codecs.serialize import CheckpointError
 
 
@@ -58,6 +59,24 @@ def rename(state: Mapping[str, Tensor], table: Sequence[tuple[str, str]], *, dro
     if left:
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         raise CheckpointError(f"weights that the layout does not know: {', '.join(left[:5])}{more}.")
+    return out
+
+
+def start_codebooks(tokenizer: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the running statistics of every `Codebook` whose table `state` holds without them: even use, ready.
+
+    Authors that train tables by gradient publish the table alone.
+    """
+    out = dict(state)
+    for name, module in tokenizer.named_modules():
+        prefix = name + "."
+        if not isinstance(module, Codebook) or prefix + "embed" not in out or prefix + "counts" in out:
+            continue
+        out[prefix + "counts"] = torch.ones(module.size)
+        out[prefix + "ready"] = torch.tensor(True)
+        out[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
+        if module.config.update == "ema":
+            out.setdefault(prefix + "sums", out[prefix + "embed"].clone())
     return out
 
 

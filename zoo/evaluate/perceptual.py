@@ -80,12 +80,16 @@ class LpipsHed(nn.Module):
             )
         if min(images.shape[2:]) < _SHORTEST_SIDE:
             raise ValueError(f"sides of at least {_SHORTEST_SIDE} pixels are needed, got {tuple(images.shape[2:])}")
-        total = images.new_zeros(len(images), dtype=torch.float32)  # [B]
-        pairs = zip(self.features(images), self.features(references), self.heads, strict=True)
-        for ours, theirs, head in pairs:
-            squared = (_unit(ours) - _unit(theirs)).square()  # [B, C, h, w]
-            total = total + torch.einsum("bchw,c->bhw", squared, head).mean(dim=(1, 2))
-        return total
+        return self.compare(self.features(images), self.features(references))
+
+    def compare(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+        """Distance [B] of what `features` gave for two batches; one of them may hold a single image."""
+        layers = zip(ours, theirs, self.heads, strict=True)
+        parts = [
+            torch.einsum("bchw,c->bhw", (_unit(one) - _unit(other)).square(), head).mean(dim=(1, 2))  # [B]
+            for one, other, head in layers
+        ]
+        return torch.stack(parts).sum(dim=0)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last activation of each of the five blocks, [B, C, H / 2^n, W / 2^n], for images in [0, 1]."""

@@ -1,0 +1,36 @@
+# make test | make test-slow | make demo | make lint     (each creates .venv and installs on first use)
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: install test test-slow demo lint wheel clean
+
+install: $(VENV)/.installed-test
+
+# Two stamps: the demo needs less than the tests.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -e ".[test]"
+	touch $@
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+demo: $(VENV)/.installed
+	$(BIN)/tokenzoo demo -o demo_out
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+
+wheel: $(VENV)/.installed-test
+	$(BIN)/python -m build --wheel -o dist .
+
+clean:
+	rm -rf build dist *.egg-info demo_out .pytest_cache .ruff_cache

@@ -1,0 +1,94 @@
+"""The classical codecs that every table of tokenizers is read against.
+
+    python benchmarks/classical.py images --corpus data/photos --cache cache
+    python benchmarks/classical.py speech --corpus data/speech
+
+The corpora come from `python -m tokenzoo.zoo.corpora`, the weights of LPIPS-HED from
+`python -m tokenzoo.zoo.evaluate.perceptual`. A table is printed and results are written to `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure one family of codecs, print the table, write the JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("images", "speech"))
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the photo or speech corpus")
+    parser.add_argument("--cache", type=Path, help="folder with the weights of LPIPS-HED (images)")
+    parser.add_argument("--crops", default="test256", help="folder of crops inside the photo corpus")
+    parser.add_argument("--limit", type=int, help="measure only so many images or clips")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON file; benchmarks/results/classical_<what>.json when left out")
+    given = parser.parse_args(arguments)
+    import torch
+
+    torch.set_num_threads(given.threads)
+    start = time.time()
+    about, rows = _images(given) if given.what == "images" else _speech(given)
+    about |= {
+        "command": f"python benchmarks/classical.py {given.what} --corpus ... --crops {given.crops}",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {given.threads} thread(s)",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "minutes": round((time.time() - start) / 60, 1),
+    }
+    out = given.out or RESULTS / f"classical_{given.what}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+    return 0
+
+
+def _images(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str, object]]]:
+    import classical_images
+    from tokenzoo.zoo.evaluate.perceptual import LpipsHed
+
+    if given.cache is None:
+        raise SystemExit("images need --cache, the folder with the weights of LPIPS-HED")
+    crops = sorted((given.corpus / given.crops).glob("*.png"))[: given.limit]
+    if not crops:
+        raise SystemExit(f"no crops in {given.corpus / given.crops}: build the corpus photos first")
+    rows = classical_images.run(crops, LpipsHed.from_cache(given.cache), log=_log)
+    settings = {codec.name: dict(codec.options) for codec in classical_images.CODECS}
+    rule = "quality bisected for each image to the file nearest to the target; bytes of the whole file"
+    about = {"set": f"photos/{given.crops}", "rule": rule, "settings": settings, "libraries": classical_images.versions()}
+    return about, rows
+
+
+def _speech(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str, object]]]:
+    import classical_speech
+
+    names = (given.corpus / "test_list.txt").read_text(encoding="utf-8").split()[: given.limit]
+    rows = classical_speech.run([given.corpus / name for name in names], log=_log)
+    packages = sorted(classical_speech.PACKAGES.values())
+    shown = subprocess.run(["dpkg-query", "-W", *packages], capture_output=True, text=True).stdout.split("\n")
+    settings = {codec.name: codec.encode for codec in classical_speech.CODECS}
+    rule = "bits of the packets without Ogg pages; codec delay removed; mel_l1 = natural log, 80 bands, hop 256"
+    return {"set": "speech/test_list", "rule": rule, "settings": settings, "libraries": shown[:-1]}, rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Rows with the same keys as a Markdown table."""
+    keys = list(rows[0])
+    lines = [keys, ["---"] * len(keys), *([str(row[key]) for key in keys] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,151 @@
+"""DAC, the Descript Audio Codec: Snake convolutions and residual quantization with factorised, cosine lookup.
+
+Kumar et al. 2023, arXiv 2306.06546. Parity was checked against descriptinc/descript-audio-codec @ c7cfc5d (MIT) and
+transformers 5.23 (Apache-2.0).
+
+The last samples: the decoder's transposed convolutions give one step less for every odd stride, so the decoded signal
+may end a little before the original; `decode` fills up with zeros.
+
+Letters: B batch, T samples, D latent width, K codebooks, L positions (frames).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_init
+from ..layers.snake import Snake
+from ..quantizers.base import QuantizerConfig
+from ..quantizers.residual_vq import ResidualVQConfig
+from ..spec import AudioSpec
+from .base import AudioTokenizer, pad_to_hop
+
+
+@dataclass(frozen=True, kw_only=True)
+class DACConfig:
+    """Settings of `DAC`; the defaults are the 44.1 kHz model's.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        strides: down-sampling of each level of the encoder, from the waveform to the frames.
+        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
+        encoder_width: channels at the waveform's rate; each level doubles them.
+        decoder_width: channels at frame rate; each level halves them.
+        latent_dim: D; 0: the encoder's channels at frame rate.
+        quantizer: any kind; its `dim` is filled in.
+        fill: "frame" pads a clip with zeros to whole frames; "none" drops what the convolutions leave over (as the
+            class of transformers does by itself; its feature extractor pads).
+    """
+
+    sample_rate_hz: int = 44100
+    strides: tuple[int, ...] = (2, 4, 8, 8)
+    decoder_strides: tuple[int, ...] = ()
+    encoder_width: int = 64
+    decoder_width: int = 1536
+    latent_dim: int = 0
+    quantizer: QuantizerConfig = ResidualVQConfig(
+        num_codebooks=9,
+        codebook_dim=8,
+        normalize=True,
+        update="gradient",
+        kmeans_init=False,
+        replace_below=0.0,
+        dropout=0.5,
+    )
+    fill: Literal["frame", "none"] = "frame"
+
+    def __post_init__(self) -> None:
+        if math.prod(self.ups) != math.prod(self.strides):
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} have different products.")
+        if self.decoder_width % 2 ** len(self.ups):
+            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+
+    @property
+    def ups(self) -> tuple[int, ...]:
+        """Strides of the decoder."""
+        return self.decoder_strides or self.strides[::-1]
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.latent_dim or self.encoder_width * 2 ** len(self.strides)
+
+
+class DACEncoder(nn.Module):
+    """`[B, 1, T]` to `[B, D, L]`."""
+
+    def __init__(self, width: int, strides: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(1, width, 7, padding=3)
+        self.levels = nn.Sequential(*(DACDown(width * 2**i, width * 2 ** (i + 1), s) for i, s in enumerate(strides)))
+        top = width * 2 ** len(strides)
+        self.act = Snake(top)
+        self.head = nn.Conv1d(top, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode."""
+        return self.head(self.act(self.levels(self.stem(x))))
+
+
+class DACDecoder(nn.Module):
+    """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1."""
+
+    def __init__(self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(dim, width, 7, padding=3)
+        self.levels = nn.Sequential(
+            *(DACUp(width // 2**i, width // 2 ** (i + 1), s, whole=whole) for i, s in enumerate(strides))
+        )
+        low = width // 2 ** len(strides)
+        self.act = Snake(low)
+        self.head = nn.Conv1d(low, 1, 7, padding=3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode."""
+        return torch.tanh(self.head(self.act(self.levels(self.stem(z)))))
+
+
+class DAC(AudioTokenizer):
+    """DAC; see the module's docstring. Any first codebooks decode."""
+
+    family: ClassVar[str] = "dac"
+    config_class: ClassVar[type] = DACConfig
+
+    def __init__(self, config: DACConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = DACEncoder(config.encoder_width, config.strides, config.dim)
+        self.decoder = DACDecoder(config.dim, config.decoder_width, config.ups)
+        self.apply(dac_init)
+        self.quantizer = config.quantizer.build(dim=config.dim)
+        self.context_frames = max(
+            dac_context_frames(config.strides, edge=1), dac_context_frames(config.ups[::-1], edge=3)
+        )
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            channels=1,
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=math.prod(config.strides),
+        )
+
+    def num_frames(self, samples: int) -> int:
+        """L of a clip of `samples`."""
+        if self.config.fill == "frame":
+            return super().num_frames(samples)
+        for s in self.config.strides:
+            samples = (samples + 2 * math.ceil(s / 2) - 2 * s) // s + 1
+        return max(1, samples)
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of `[B, 1, T]`."""
+        hop = self.spec.hop_samples
+        whole = self.config.fill == "frame" or x.shape[-1] < hop  # what is too short for one frame is filled up anyway
+        return self.encoder(pad_to_hop(x, hop) if whole else x)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`, or a little less where strides are odd."""
+        return self.decoder(z_q)

@@ -1,0 +1,90 @@
+"""What KARL and ALIT share: a frozen VQGAN underneath, and a transformer decoder that predicts its codes.
+
+Latent distillation: the 1-D tokens are decoded to logits over the codes of a 2-D tokenizer, whose decoder makes the pixels of
+the softmax-weighted mean code (TiTok's first generation does the same).
+
+Letters: B batch, H W pixels, G = g x g grid positions, C channels of the VQGAN's codes, V_b their number, n tokens, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.vit import TransformerSize, ViTBlock
+from ..layers.vqgan import DecoderConfig, EncoderConfig
+from ..quantizers.vq import VQConfig
+from .vqgan import VQGAN, VQGANConfig
+
+#: The VQGAN that KARL and ALIT were published with: MAGE's (Li et al. 2022, arXiv 2211.09117), MaskGIT's network at stride 16.
+MAGE_VQGAN = VQGANConfig(
+    encoder=EncoderConfig(bias=False, shortcut="output", middle=("residual",) * 2, resample="average", head_kernel=1),
+    decoder=DecoderConfig(blocks=2, bias=False, shortcut="output", middle=("residual",) * 2),
+    embed_dim=0,
+    quantizer=VQConfig(codebook_size=1024, update="gradient", kmeans_init=False, replace_below=0.0),
+    value_range=(0.0, 1.0),
+)
+
+
+class GridDecoder(nn.Module):
+    """One sequence (grid queries, tokens) through ViT blocks; logits over the VQGAN's codes at the grid positions."""
+
+    def __init__(self, size: TransformerSize, codes: int) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(size.width)
+        self.blocks = nn.ModuleList(ViTBlock(size.width, size.heads) for _ in range(size.layers))
+        self.norm_out = nn.LayerNorm(size.width)
+        self.head = nn.Sequential(nn.Linear(size.width, 2 * size.width), nn.Tanh(), nn.Linear(2 * size.width, codes))
+
+    def forward(self, grid: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits `[B, G', V_b]` of queries `[B, G', D]` and tokens `[B, n, D]`.
+
+        Args:
+            grid, tokens: positions already added.
+            mask: bool `[B, 1, G' + n, G' + n]`, True where the row sees the column.
+        """
+        x = self.norm_in(torch.cat([grid, tokens], dim=1))
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.head(self.norm_out(x[:, : grid.shape[1]]))
+
+
+class BaseTokenizer(nn.Module):
+    """The VQGAN underneath: its latents and codes of a picture, and pixels of soft codes. Frozen; call `freeze(False)` to tune."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.vqgan = VQGAN(config)
+        self.codes, self.channels = config.quantizer.codebook_size, config.z_channels  # type: ignore[attr-defined]
+        self.freeze()
+
+    def freeze(self, frozen: bool = True) -> "BaseTokenizer":
+        """Stop (or allow) gradients to its weights."""
+        self.vqgan.requires_grad_(not frozen)
+        return self
+
+    def train(self, mode: bool = True) -> "BaseTokenizer":
+        """Stay in eval mode: its codebook must not move."""
+        return super().train(False)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Latents before quantization, `[B, C, g, g]`, of pictures `[B, 3, H, W]`."""
+        return self.vqgan.encode_features(x)
+
+    def ids(self, features: Tensor) -> Tensor:
+        """Its own code of each grid position, `[B, G]`."""
+        return self.vqgan.quantizer.encode(features.flatten(2))[:, 0]
+
+    def pixels(self, logits: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` of logits `[B, G, V_b]` over its codes."""
+        side = int(logits.shape[1] ** 0.5)
+        z = logits.softmax(-1) @ self.vqgan.quantizer.codebook.embed  # [B, G, C]
+        return self.vqgan.decode_latents(z.transpose(1, 2), (side, side))
+
+
+def check_base(config: VQGANConfig, patch_size: int, grid: int) -> None:
+    """Raise ValueError where the VQGAN does not fit the patches that stand beside its latents."""
+    if config.embed_dim or config.quant_kernel != 1:
+        raise ValueError("base: the VQGAN must quantize what its encoder gives (embed_dim 0).")
+    if config.encoder.stride != patch_size:
+        raise ValueError(f"base: the VQGAN makes one latent of {config.encoder.stride} pixels, patch_size is {patch_size}.")
+    if grid < 1:
+        raise ValueError(f"grid_size is {grid}; it must be positive.")

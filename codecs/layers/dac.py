@@ -1,0 +1,133 @@
+"""The blocks of DAC: Snake, dilated residual units, strided convolutions twice as long as their stride.
+
+Kumar et al. 2023, arXiv 2306.06546, section 3.1 and appendix A. SNAC (arXiv 2410.14411) makes the dilated convolutions
+depthwise and adds noise in the decoder.
+
+Letters: B batch, C channels, T steps, s stride.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .snake import Snake
+
+#: Of the three residual units of every level.
+DILATIONS = (1, 3, 9)
+
+#: Makes the activation for so many channels.
+Activation = Callable[[int], nn.Module]
+
+
+class DACUnit(nn.Module):
+    """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
+
+    def __init__(self, channels: int, dilation: int, *, groups: int = 1, activation: Activation = Snake) -> None:
+        super().__init__()
+        self.act_in = activation(channels)
+        self.conv_in = nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation, groups=groups)
+        self.act_out = activation(channels)
+        self.conv_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the unit."""
+        return x + self.conv_out(self.act_out(self.conv_in(self.act_in(x))))
+
+
+class DACDown(nn.Module):
+    """Residual units, activation, strided convolution; `[B, C, T]` to `[B, C', T / s]`."""
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        stride: int,
+        *,
+        dilations: tuple[int, ...] = DILATIONS,
+        depthwise: bool = False,
+        activation: Activation = Snake,
+    ) -> None:
+        super().__init__()
+        groups = channels if depthwise else 1
+        self.units = nn.Sequential(*(DACUnit(channels, d, groups=groups, activation=activation) for d in dilations))
+        self.act = activation(channels)
+        self.conv = nn.Conv1d(channels, out_channels, 2 * stride, stride=stride, padding=math.ceil(stride / 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the level."""
+        return self.conv(self.act(self.units(x)))
+
+
+class DACNoise(nn.Module):
+    """Noise of one channel, as loud in each channel as a linear map of the signal says; `[B, C, T]` (SNAC)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Conv1d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Add `noise` `[B, 1, T]`; None: none."""
+        return x if noise is None else x + noise * self.gain(x)
+
+
+class DACUp(nn.Module):
+    """Activation, transposed convolution, noise where asked, residual units; `[B, C, T]` to `[B, C', T * s]`.
+
+    Without `whole` an odd stride gives `T * s - 1` steps: DAC cuts `ceil(s / 2)` on each side.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        stride: int,
+        *,
+        dilations: tuple[int, ...] = DILATIONS,
+        depthwise: bool = False,
+        whole: bool = False,
+        noise: bool = False,
+        activation: Activation = Snake,
+    ) -> None:
+        super().__init__()
+        groups = out_channels if depthwise else 1
+        self.act = activation(channels)
+        self.conv = nn.ConvTranspose1d(
+            channels,
+            out_channels,
+            2 * stride,
+            stride=stride,
+            padding=math.ceil(stride / 2),
+            output_padding=stride % 2 if whole else 0,
+        )
+        self.noise = DACNoise(out_channels) if noise else None
+        units = (DACUnit(out_channels, d, groups=groups, activation=activation) for d in dilations)
+        self.units = nn.Sequential(*units)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Apply the level; `noise` `[B, 1, T * s]` goes to the noise block."""
+        x = self.conv(self.act(x))
+        return self.units(x if self.noise is None else self.noise(x, noise))
+
+
+def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:
+    """Frames on each side that a frame or a sample depends on, `strides` from the waveform to the frames.
+
+    Args:
+        edge: frames that the convolutions at frame rate reach.
+    """
+    units = 3 * sum(DILATIONS)  # a kernel of 7 reaches 3 dilated steps
+    step, reach = 1, 3
+    for stride in strides:
+        reach += (units + 2 * stride) * step
+        step *= stride
+    return -(-reach // step) + edge + 1
+
+
+def dac_init(module: nn.Module) -> None:
+    """The authors' start values of convolutions; for `nn.Module.apply`."""
+    if isinstance(module, nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            torch.nn.init.zeros_(module.bias)

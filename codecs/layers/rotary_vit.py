@@ -1,0 +1,71 @@
+"""Transformer blocks as in LLaMA (Touvron et al. 2023, arXiv 2302.13971) over picture and latent positions, no biases.
+
+Letters: B batch, L sequence length, D width, d head width.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Rotation = Literal["halves", "pairs"]
+
+
+class RotaryAttention(nn.Module):
+    """Self-attention with rotated queries and keys, `[B, L, D]`.
+
+    Args:
+        width: D.
+        heads: attention heads.
+        rotation: what turns together: channel i with i + d/2 ("halves", GPT-NeoX) or with its neighbour ("pairs", RoFormer).
+        qk_norm: RMSNorm over the channels of each head's queries and keys, before the rotation.
+    """
+
+    def __init__(self, width: int, heads: int, *, rotation: Rotation, qk_norm: bool) -> None:
+        super().__init__()
+        self.heads, self.rotation = heads, rotation
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend; `cos` and `sin` are `[L, d]`."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
+        q = rotate(self.q_norm(q), cos, sin, self.rotation)
+        k = rotate(self.k_norm(k), cos, sin, self.rotation)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class RotaryBlock(nn.Module):
+    """x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); `[B, L, D]`.
+
+    Args:
+        width, heads, rotation, qk_norm: as in `RotaryAttention`.
+        hidden: width of the gated layer.
+    """
+
+    def __init__(self, width: int, heads: int, *, hidden: int, rotation: Rotation, qk_norm: bool) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention = RotaryAttention(width, heads, rotation=rotation, qk_norm=qk_norm)
+        self.mlp_norm = nn.RMSNorm(width, eps=1e-6)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)  # the gate's channels first
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Apply the block; `cos` and `sin` are `[L, d]`."""
+        x = x + self.attention(self.attention_norm(x), cos, sin)
+        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, rotation: Rotation) -> Tensor:
+    """Turn `[..., L, d]` by the angles whose cosines and sines are `[L, d]`."""
+    if rotation == "halves":
+        first, second = x.chunk(2, dim=-1)
+        turned = torch.cat([-second, first], dim=-1)
+    else:
+        turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+    return x * cos + turned * sin

@@ -1,0 +1,379 @@
+"""SEANet: the convolutional encoder and decoder of SoundStream, EnCodec and the codecs that follow them.
+
+Tagliasacchi et al. 2020, arXiv 2009.02095; SoundStream, arXiv 2107.03312; EnCodec, arXiv 2210.13438, section 3.1.
+
+Any T goes in and ceil(T / hop) frames come out: the fixed padding of a strided layer lies on the left (causal) or is
+shared by both sides with the larger half on the left, and the right is filled up so that the last window is full.
+
+Streaming (causal): padding by reflection mirrors the first samples *after* the start, so a layer gives nothing until they
+are there; from then on it looks no further ahead. `needs(n)` says how many inputs the first n outputs wait for.
+
+Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dilation, s stride.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .causal import State, Streaming
+from .snake import Snake
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEANetConfig:
+    """Settings of `SEANetEncoder` and `SEANetDecoder`.
+
+    Attributes:
+        channels: of the waveform.
+        latent_dim: D.
+        width: channels at the waveform's own rate; each level has twice those of the one before.
+        strides: down-sampling of each level, from the waveform to the frames; the decoder runs them backwards.
+        residual_layers: residual units of each level.
+        kernel_size: of the first convolution of either side.
+        last_kernel_size: of its last one.
+        residual_kernel_size: of the dilated convolution of a residual unit.
+        dilation_base: the j-th unit of a level has dilation `dilation_base ** j`.
+        compress: a unit's inner width is its outer one divided by this.
+        identity_skip: a unit adds its input as it is; otherwise through a convolution of 1.
+        lstm_layers: at frame rate, with its input added; 0 leaves it out.
+        lstm_bidirectional: both directions side by side, twice as wide (SpeechTokenizer's encoder). Not causal.
+        causal: no layer looks ahead but for the start of padding by reflection.
+        padding: what stands beyond the ends: mirrored samples, zeros or the last sample.
+        norm: "group" normalises every convolution's output over channels and time (not causal). Weight norm is
+            folded into the weights and therefore "none".
+        unnormed_outer: with "group", this many outer blocks on the waveform's side go without.
+        activation: between convolutions.
+        slope: of "elu" (its alpha) and "leaky_relu" (negative side).
+        final_activation: after the decoder's last convolution.
+        trim_right: share of a causal transposed convolution's surplus that is cut on the right; 1: it never looks ahead.
+    """
+
+    channels: int = 1
+    latent_dim: int = 128
+    width: int = 32
+    strides: tuple[int, ...] = (2, 4, 5, 8)
+    residual_layers: int = 1
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_base: int = 2
+    compress: int = 2
+    identity_skip: bool = False
+    lstm_layers: int = 2
+    lstm_bidirectional: bool = False
+    causal: bool = False
+    padding: Literal["reflect", "constant", "replicate"] = "reflect"
+    norm: Literal["none", "group"] = "none"
+    unnormed_outer: int = 0
+    activation: Literal["elu", "relu", "leaky_relu", "gelu", "silu", "tanh", "snake"] = "elu"
+    slope: float = 1.0
+    final_activation: Literal["none", "tanh", "sigmoid"] = "none"
+    trim_right: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.causal and self.norm == "group":
+            raise ValueError('norm = "group" averages over all of time; set causal = false or norm = "none".')
+        if self.causal and self.lstm_bidirectional:
+            raise ValueError("lstm_bidirectional reads the future; set causal = false.")
+        if not self.strides or min(self.strides) < 1:
+            raise ValueError(f"strides is {self.strides}; give at least one positive number.")
+        if not 0 <= self.unnormed_outer <= len(self.strides) + 2:
+            raise ValueError(f"unnormed_outer is {self.unnormed_outer}; there are {len(self.strides) + 2} blocks.")
+        if not 0 <= self.trim_right <= 1 or (self.trim_right < 1 and not self.causal):
+            raise ValueError(f"trim_right is {self.trim_right}; a share of 1 goes with causal = true only.")
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.strides)
+
+    @property
+    def streamable(self) -> bool:
+        """True where nothing but the start looks ahead."""
+        return self.causal and self.trim_right == 1
+
+    def normed(self, block: int) -> bool:
+        """Whether block 0 (at the waveform) to `len(strides) + 1` (at the latents) is normalised."""
+        return self.norm == "group" and block >= self.unnormed_outer
+
+
+def make_activation(config: SEANetConfig, channels: int) -> nn.Module:
+    """The activation between convolutions, for `[B, channels, T]`."""
+    return {
+        "elu": lambda: nn.ELU(alpha=config.slope),
+        "leaky_relu": lambda: nn.LeakyReLU(negative_slope=config.slope),
+        "relu": nn.ReLU,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "tanh": nn.Tanh,
+        "snake": lambda: Snake(channels),
+    }[config.activation]()
+
+
+def pad_ends(x: Tensor, left: int, right: int, mode: str) -> Tensor:
+    """Pad `[B, C, T]`; a signal too short to be mirrored is first extended by zeros on the right."""
+    if left == right == 0:
+        return x
+    if mode != "reflect":
+        return F.pad(x, (left, right), mode=mode)
+    short = max(0, max(left, right) - x.shape[-1] + 1)
+    y = F.pad(F.pad(x, (0, short)) if short else x, (left, right), mode="reflect")
+    return y[..., : y.shape[-1] - short]
+
+
+class SEANetConv1d(nn.Conv1d):
+    """Convolution `[B, C, T]` to `[B, C', ceil(T / s)]`, padded as the module's docstring says, then normalised."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        config: SEANetConfig,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        normed: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
+        self.causal, self.mode = config.causal, config.padding
+        self.reach = (kernel_size - 1) * dilation + 1  # inputs that one output sees
+        total = self.reach - stride
+        self.pads = (total, 0) if self.causal else (total - total // 2, total // 2)
+        self.norm = nn.GroupNorm(1, out_channels) if normed else None
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Convolve; with `state` (causal only) the piece `x` continues where the last one ended."""
+        if state is not None:
+            return self._stream(x, state)
+        left, right = self.pads
+        y = super().forward(pad_ends(x, left, right + -x.shape[-1] % self.stride[0], self.mode))
+        return y if self.norm is None else self.norm(y)
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return max(outputs * self.stride[0], self._start())
+
+    def _start(self) -> int:
+        """Inputs that must be there before the left side can be padded."""
+        return {"reflect": self.pads[0] + 1, "replicate": 1, "constant": 0}[self.mode] if self.pads[0] else 0
+
+    def _stream(self, x: Tensor, state: State) -> Tensor:
+        if not self.causal:
+            raise ValueError("only causal layers stream.")
+        ending, step = getattr(state, "ending", False), self.stride[0]
+        held, started = state.get(self, (x[..., :0], False))
+        x = torch.cat([held, x], dim=-1)
+        if not started:
+            started = x.shape[-1] >= self._start()
+            if started:
+                x = pad_ends(x, self.pads[0], 0, self.mode)
+            elif ending and x.shape[-1]:  # the whole signal is shorter than its padding
+                return self(x)
+        if ending and started:
+            x = pad_ends(x, 0, -(x.shape[-1] - self.pads[0]) % step, self.mode)
+        count = max(0, (x.shape[-1] - self.reach) // step + 1) if started else 0
+        state[self] = (x[..., count * step :], started)
+        if count == 0:
+            return x.new_zeros(x.shape[0], self.out_channels, 0)
+        return super().forward(x[..., : (count - 1) * step + self.reach])
+
+
+class SEANetConvTranspose1d(nn.ConvTranspose1d):
+    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`: convolve, normalise, cut the surplus k - s."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, config: SEANetConfig, *, stride: int, normed: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride)
+        self.causal = config.causal
+        surplus = kernel_size - stride
+        right = math.ceil(surplus * config.trim_right) if config.causal else surplus // 2
+        self.cuts = (surplus - right, right)
+        self.norm = nn.GroupNorm(1, out_channels) if normed else None
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
+        """Convolve; with `state` (causal only) the overlapping tail of the last piece is added."""
+        left, right = self.cuts
+        if state is None:
+            y = super().forward(x)
+            y = y if self.norm is None else self.norm(y)
+            return y[..., left : y.shape[-1] - right]
+        if not self.causal or left:
+            raise ValueError("only causal layers stream.")
+        if x.shape[-1] == 0:
+            return x.new_zeros(x.shape[0], self.out_channels, 0)
+        y = super().forward(x)
+        if self in state:
+            y = torch.cat([y[..., :right] + state[self], y[..., right:]], dim=-1)
+        tail = y[..., y.shape[-1] - right :]
+        state[self] = tail if self.bias is None else tail - self.bias[:, None]  # the bias comes again with the next piece
+        return y[..., : y.shape[-1] - right]
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return -(-outputs // self.stride[0])
+
+
+class SEANetLSTM(Streaming):
+    """LSTM over the steps of `[B, C, T]`, its input added (twice side by side when bidirectional: `[B, 2C, T]`)."""
+
+    def __init__(self, width: int, layers: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, layers, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the LSTM; with `state` it continues where the last piece ended."""
+        if x.shape[-1] == 0:
+            return x
+        x = x.permute(2, 0, 1)  # [T, B, C]
+        y, last = self.lstm(x, None if state is None else state.get(self))
+        if state is not None:
+            state[self] = last
+        skip = torch.cat([x, x], dim=-1) if self.lstm.bidirectional else x
+        return (y + skip).permute(1, 2, 0)  # [B, C or 2C, T]
+
+
+class SEANetUnit(Streaming):
+    """(activation, dilated convolution, activation, convolution of 1), and the input added; `[B, C, T]`."""
+
+    def __init__(self, channels: int, dilation: int, config: SEANetConfig, *, normed: bool) -> None:
+        super().__init__()
+        inner = channels // config.compress
+        self.act_in = make_activation(config, channels)
+        self.conv_in = SEANetConv1d(
+            channels, inner, config.residual_kernel_size, config, dilation=dilation, normed=normed
+        )
+        self.act_out = make_activation(config, inner)
+        self.conv_out = SEANetConv1d(inner, channels, 1, config, normed=normed)
+        self.skip = None if config.identity_skip else SEANetConv1d(channels, channels, 1, config, normed=normed)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the unit."""
+        y = self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
+        x = x if self.skip is None else self.skip(x, state)
+        if state is None:
+            return x + y
+        x = torch.cat([state[self], x], dim=-1) if self in state else x  # waits for the branch, which starts later
+        state[self] = x[..., y.shape[-1] :]
+        return x[..., : y.shape[-1]] + y
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return self.conv_in.needs(self.conv_out.needs(outputs))
+
+
+class SEANetDown(Streaming):
+    """One level of the encoder: residual units, activation, strided convolution; `[B, C, T]` to `[B, 2C, T / s]`."""
+
+    def __init__(self, level: int, config: SEANetConfig) -> None:
+        super().__init__()
+        width, stride, normed = config.width * 2**level, config.strides[level], config.normed(level + 1)
+        self.units = nn.ModuleList(
+            SEANetUnit(width, config.dilation_base**j, config, normed=normed) for j in range(config.residual_layers)
+        )
+        self.act = make_activation(config, width)
+        self.conv = SEANetConv1d(width, 2 * width, 2 * stride, config, stride=stride, normed=normed)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the level."""
+        for unit in self.units:
+            x = unit(x, state)
+        return self.conv(self.act(x), state)
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return _chain_needs([*self.units, self.conv], outputs)
+
+
+class SEANetUp(Streaming):
+    """One level of the decoder: activation, transposed convolution, residual units; `[B, 2C, T]` to `[B, C, T * s]`."""
+
+    def __init__(self, level: int, config: SEANetConfig) -> None:
+        super().__init__()
+        width, stride, normed = config.width * 2**level, config.strides[level], config.normed(level + 1)
+        self.act = make_activation(config, 2 * width)
+        self.conv = SEANetConvTranspose1d(2 * width, width, 2 * stride, config, stride=stride, normed=normed)
+        self.units = nn.ModuleList(
+            SEANetUnit(width, config.dilation_base**j, config, normed=normed) for j in range(config.residual_layers)
+        )
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the level."""
+        x = self.conv(self.act(x), state)
+        for unit in self.units:
+            x = unit(x, state)
+        return x
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return _chain_needs([self.conv, *self.units], outputs)
+
+
+class SEANetEncoder(Streaming):
+    """`[B, C, T]` to `[B, D, ceil(T / hop)]`, any T."""
+
+    def __init__(self, config: SEANetConfig) -> None:
+        super().__init__()
+        c, top = config, config.width * 2 ** len(config.strides)
+        self.stem = SEANetConv1d(c.channels, c.width, c.kernel_size, c, normed=c.normed(0))
+        self.levels = nn.ModuleList(SEANetDown(level, c) for level in range(len(c.strides)))
+        self.lstm = SEANetLSTM(top, c.lstm_layers, bidirectional=c.lstm_bidirectional) if c.lstm_layers else None
+        top = top * 2 if c.lstm_bidirectional else top
+        self.act = make_activation(c, top)
+        self.head = SEANetConv1d(top, c.latent_dim, c.last_kernel_size, c, normed=c.normed(len(c.strides) + 1))
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Encode."""
+        x = self.stem(x, state)
+        for level in self.levels:
+            x = level(x, state)
+        x = x if self.lstm is None else self.lstm(x, state)
+        return self.head(self.act(x), state)
+
+    def needs(self, frames: int) -> int:
+        """Samples that the first `frames` frames of a stream wait for."""
+        return _chain_needs([self.stem, *self.levels, self.head], frames)
+
+
+class SEANetDecoder(Streaming):
+    """`[B, D, L]` to `[B, C, L * hop]`; `lstm_bidirectional` is the encoder's alone."""
+
+    def __init__(self, config: SEANetConfig) -> None:
+        super().__init__()
+        c, top = config, config.width * 2 ** len(config.strides)
+        self.stem = SEANetConv1d(c.latent_dim, top, c.kernel_size, c, normed=c.normed(len(c.strides) + 1))
+        self.lstm = SEANetLSTM(top, c.lstm_layers) if c.lstm_layers else None
+        self.levels = nn.ModuleList(SEANetUp(level, c) for level in reversed(range(len(c.strides))))
+        self.act = make_activation(c, c.width)
+        self.head = SEANetConv1d(c.width, c.channels, c.last_kernel_size, c, normed=c.normed(0))
+        self.final = {"none": nn.Identity, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[c.final_activation]()
+
+    def forward(self, z: Tensor, state: State | None = None) -> Tensor:
+        """Decode."""
+        x = self.stem(z, state)
+        x = x if self.lstm is None else self.lstm(x, state)
+        for level in self.levels:
+            x = level(x, state)
+        return self.final(self.head(self.act(x), state))
+
+    def needs(self, samples: int) -> int:
+        """Frames that the first `samples` samples of a stream wait for."""
+        return _chain_needs([self.stem, *self.levels, self.head], samples)
+
+
+def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:
+    """Samples beyond the first that must be pushed, in whole frames, before the first decoded sample comes out."""
+    waits = encoder.needs(decoder.needs(1))
+    return -(-waits // hop) * hop - 1
+
+
+def _chain_needs(layers: Sequence[nn.Module], outputs: int) -> int:
+    for layer in reversed(layers):
+        outputs = layer.needs(outputs)  # type: ignore[operator]
+    return outputs

@@ -1,0 +1,86 @@
+"""Snake: an activation with a learned period (Ziyin et al. 2020, arXiv 2006.08195), as BigVGAN, DAC and others use it.
+
+Letters: B batch, C channels, T steps.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Snake(nn.Module):
+    """`x + sin(a x)^2 / a` with a learned `a` for each channel of `[B, C, T]` (DAC, arXiv 2306.06546)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation."""
+        return torch.addcmul(x, torch.sin(self.alpha * x).square(), (self.alpha + 1e-9).reciprocal())
+
+
+class SnakeBeta(nn.Module):
+    """`x + sin(e^a x)^2 / e^b` with a learned log-frequency `a` and log-scale `b` for each channel (BigVGAN, 2206.04658)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation to `[B, C, T]`."""
+        alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
+        return torch.addcmul(x, torch.sin(alpha * x).square(), (beta + 1e-9).reciprocal())
+
+
+class AliasFree(nn.Module):
+    """An activation at twice the rate, between two low-pass filters, so that its overtones do not fold back.
+
+    StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), as BigVGAN has it: Kaiser-windowed sinc filters of 12 taps, the ends
+    padded with the last value.
+    """
+
+    #: Taps of both filters.
+    TAPS: ClassVar[int] = 12
+    taps: Tensor
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+        self.register_buffer("taps", low_pass_filter(0.25, 0.3, self.TAPS), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to `[B, C, T]`."""
+        shape, half = x.shape, self.TAPS // 2
+        taps = self.taps.to(x.dtype)[None, None]
+        x = F.pad(x, (half - 1, half - 1), mode="replicate").flatten(0, 1)[:, None]  # [B C, 1, T + 10]
+        cut = 3 * half - 3  # 2 (half - 1) of the padding, and half the filter's own length beyond the stride
+        x = 2 * F.conv_transpose1d(x, taps, stride=2)[..., cut:-cut]  # [B C, 1, 2 T]
+        x = self.activation(x.view(shape[0], shape[1], -1))
+        x = F.pad(x, (half - 1, half), mode="replicate").flatten(0, 1)[:, None]
+        return F.conv1d(x, taps, stride=2).view(shape)
+
+
+def low_pass_filter(cutoff: float, half_width: float, taps: int) -> Tensor:
+    """A Kaiser-windowed sinc, sum 1, an even number of `taps`.
+
+    Args:
+        cutoff: in cycles a sample.
+        half_width: of the transition band, likewise; it sets the window's beta by Kaiser's formulas.
+        taps: length.
+    """
+    attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
+    if attenuation > 50:
+        beta = 0.1102 * (attenuation - 8.7)
+    elif attenuation >= 21:
+        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
+    else:
+        beta = 0.0
+    window = torch.kaiser_window(taps, beta=beta, periodic=False)
+    time = torch.arange(-(taps // 2), taps // 2) + 0.5
+    kernel = 2 * cutoff * window * torch.sinc(2 * cutoff * time)
+    return kernel / kernel.sum()

@@ -1,0 +1,30 @@
+"""States of a frozen CLIP text model, for decoders that read a description beside the tokens."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+
+class ClipText:
+    """Words to the last hidden states of a CLIP text model, held by hub id and loaded at first use."""
+
+    def __init__(self, model: str) -> None:
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        self.tokenizer = CLIPTokenizer.from_pretrained(model)
+        self.model = CLIPTextModel.from_pretrained(model).eval().requires_grad_(False)
+
+    @classmethod
+    @functools.lru_cache(maxsize=2)
+    def named(cls, model: str) -> "ClipText":
+        """The text model with this hub id, kept for the next call."""
+        return cls(model)
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str], length: int) -> Tensor:
+        """States `[B, length, dim]`; texts are cut to `length` tokens or filled up with token 0, as in open_clip."""
+        rows = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        # open_clip masks nothing but the future; the tokenizer's own padding token and mask would change the states.
+        return self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state

@@ -1,0 +1,108 @@
+"""Vocos: a decoder at frame rate, whose last layer gives a spectrum for the inverse Fourier transform.
+
+Siuzdak 2023, arXiv 2306.00814; WavTokenizer (arXiv 2408.16532) puts residual blocks and one attention in front.
+
+Letters: B batch, D width, L frames, N conditions.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .stft import STFT
+
+
+class ConditionedNorm(nn.Module):
+    """LayerNorm over the width of `[B, L, D]`, with one learned scale and shift for each of N conditions."""
+
+    def __init__(self, width: int, conditions: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(conditions, width))
+        self.shift = nn.Parameter(torch.zeros(conditions, width))
+
+    def forward(self, x: Tensor, condition: int) -> Tensor:
+        """Normalise; `condition` is 0..N-1."""
+        return F.layer_norm(x, x.shape[-1:], eps=1e-6) * self.scale[condition] + self.shift[condition]
+
+
+class PlainNorm(nn.LayerNorm):
+    """LayerNorm over the width, whatever the condition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor, condition: int) -> Tensor:
+        """Normalise."""
+        return super().forward(x)
+
+
+def make_norm(width: int, conditions: int) -> nn.Module:
+    """A norm with `conditions` settings, or a plain one where there are 0."""
+    return ConditionedNorm(width, conditions) if conditions else PlainNorm(width)
+
+
+class VocosBlock(nn.Module):
+    """ConvNeXt block: depthwise convolution of 7, norm, two pointwise layers, layer scale, residual; `[B, D, L]`."""
+
+    def __init__(self, width: int, hidden: int, *, layer_scale: float, conditions: int = 0) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = make_norm(width, conditions)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+        self.scale = nn.Parameter(torch.full((width,), layer_scale))
+
+    def forward(self, x: Tensor, condition: int = 0) -> Tensor:
+        """Apply the block."""
+        y = self.norm(self.depthwise(x).transpose(1, 2), condition)  # [B, L, D]
+        y = self.down(F.gelu(self.up(y))) * self.scale
+        return x + y.transpose(1, 2)
+
+
+class FrameResBlock(nn.Module):
+    """Twice (group norm, SiLU, convolution of 3), and the input added; `[B, D, L]`."""
+
+    def __init__(self, width: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(32, width, eps=1e-6)
+        self.conv_in = nn.Conv1d(width, width, 3, padding=1)
+        self.norm_out = nn.GroupNorm(32, width, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_out = nn.Conv1d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        y = self.conv_in(F.silu(self.norm_in(x)))
+        return x + self.conv_out(self.dropout(F.silu(self.norm_out(y))))
+
+
+class FrameAttention(nn.Module):
+    """Self-attention of one head over all frames, after a group norm, and the input added; `[B, D, L]`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.q = nn.Conv1d(width, width, 1)
+        self.k = nn.Conv1d(width, width, 1)
+        self.v = nn.Conv1d(width, width, 1)
+        self.out = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        y = self.norm(x)
+        q, k, v = (m(y).transpose(1, 2) for m in (self.q, self.k, self.v))  # [B, L, D] each
+        return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2))
+
+
+class FourierHead(nn.Module):
+    """A linear map to log-magnitudes and angles of every frequency, and the inverse transform; `[B, L, D]` to `[B, L * hop]`."""
+
+    def __init__(self, width: int, *, window_samples: int, hop_samples: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, window_samples + 2)
+        self.stft = STFT(window_samples=window_samples, hop_samples=hop_samples, causal=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Synthesise."""
+        magnitude, angle = self.out(x).float().chunk(2, dim=-1)  # [B, L, F] each
+        return self.stft.synthesise(torch.polar(magnitude.exp().clamp(max=100), angle))

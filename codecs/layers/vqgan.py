@@ -1,0 +1,279 @@
+"""The convolutional encoder and decoder of the VQGAN line, with the quirks of its descendants as named options.
+
+Source of the plan: Esser et al. 2021, arXiv 2012.09841; blocks and who changed what: `vqgan_blocks.py`.
+
+Levels are numbered from fine (0) to coarse, in the encoder and in the decoder.
+Letters: B batch, C channels, H W pixels, h w grid, D width of the code.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .swin import SwinBlock, SwinConfig
+from .vqgan_blocks import (
+    Activation,
+    AdaptiveNorm,
+    AttentionBlock,
+    Downsample,
+    FoldPatches,
+    HaarPatches,
+    HeadAttentionBlock,
+    NarrowGroups,
+    ResBlock,
+    SpatialNorm,
+    Upsample,
+    activate,
+    group_norm,
+    normalise,
+)
+
+MiddleBlock = Literal["residual", "attention", "swin", "head_attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """Settings that encoder and decoder share.
+
+    Attributes:
+        widths: C of each level, fine to coarse.
+        blocks: residual blocks at each level (taming's decoder has one more than its encoder).
+        attention_levels: levels where an attention block follows each residual block.
+        middle: blocks at the coarsest grid, between encoder levels and head, or stem and decoder levels.
+        swin: settings of the "swin" blocks in `middle` (ITER).
+        groups: of every GroupNorm.
+        narrow_groups: what happens to widths that `groups` does not divide; see `vqgan_blocks.group_norm`.
+        bias: whether the convolutions of residual blocks (and the encoder's stem) have one.
+        shortcut: see `vqgan_blocks.ResBlock`.
+        activation: of all blocks.
+        final_activation: the one between the last norm and the last convolution (ELM, ITER: "none").
+        dropout: inside residual blocks, in training.
+        patching: how pixels are folded before the stem and after the head: "fold" or "haar" (Cosmos).
+        patch_size: pixels on a side that are folded; 1: none.
+    """
+
+    widths: tuple[int, ...] = (128, 128, 256, 256, 512)
+    blocks: int = 2
+    attention_levels: tuple[int, ...] = ()
+    middle: tuple[MiddleBlock, ...] = ("residual", "attention", "residual")
+    swin: SwinConfig = field(default_factory=SwinConfig)
+    groups: int = 32
+    narrow_groups: NarrowGroups = "none"
+    bias: bool = True
+    shortcut: Literal["input", "output"] = "input"
+    activation: Activation = "silu"
+    final_activation: Activation | Literal["none"] = "silu"
+    dropout: float = 0.0
+    patching: Literal["fold", "haar"] = "fold"
+    patch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise ConfigError("widths is empty; give the channels of each level, fine to coarse.")
+        for name in ("attention_levels", "resample_levels"):
+            levels = getattr(self, name, None) or ()
+            if any(not 0 <= i < len(self.widths) for i in levels):
+                raise ConfigError(f"{name} is {levels}; levels run from 0 to {len(self.widths) - 1}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(StackConfig):
+    """Settings of `VQGANEncoder`.
+
+    Attributes:
+        stem_width: channels of the first convolution.
+        resample: see `vqgan_blocks.Downsample`.
+        resample_levels: levels at whose end the grid is halved; None: all but the coarsest.
+        head_kernel: side of the last convolution (3; MaskGIT and Open-MAGVIT2: 1).
+    """
+
+    stem_width: int = 128
+    resample: Literal["conv", "conv_centred", "average"] = "conv"
+    resample_levels: tuple[int, ...] | None = None
+    head_kernel: Literal[1, 3] = 3
+
+    @property
+    def halvings(self) -> tuple[int, ...]:
+        """`resample_levels` with the default filled in."""
+        return tuple(range(len(self.widths) - 1)) if self.resample_levels is None else self.resample_levels
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one position to the next."""
+        return self.patch_size * 2 ** len(self.halvings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig(StackConfig):
+    """Settings of `VQGANDecoder`.
+
+    Attributes:
+        blocks: as in `StackConfig`.
+        resample: see `vqgan_blocks.Upsample`.
+        resample_levels: levels at whose end the grid is doubled; None: all but the finest.
+        norm_first: a GroupNorm before the stem (ELM).
+        condition: how the code enters again. "spatial": every norm takes gain and shift from it (MoVQ); "adaptive":
+            each level begins with a norm of its statistics (Open-MAGVIT2).
+        noise: Gaussian channels, as many as the code has, stand beside it at the stem (WeTok's and BitDance's
+            generative decoder).
+    """
+
+    blocks: int = 3
+    resample: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle"] = "nearest_conv"
+    resample_levels: tuple[int, ...] | None = None
+    norm_first: bool = False
+    condition: Literal["none", "spatial", "adaptive"] = "none"
+    noise: bool = False
+
+    @property
+    def doublings(self) -> tuple[int, ...]:
+        """`resample_levels` with the default filled in."""
+        return tuple(range(1, len(self.widths))) if self.resample_levels is None else self.resample_levels
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one position to the next."""
+        return self.patch_size * 2 ** len(self.doublings)
+
+
+class _Parts:
+    """Makes the blocks that one config describes."""
+
+    def __init__(self, config: StackConfig, spatial_dim: int | None = None) -> None:
+        self.config, self.spatial_dim = config, spatial_dim
+
+    def norm(self, channels: int) -> nn.Module:
+        if self.spatial_dim is not None:
+            return SpatialNorm(channels, self.spatial_dim)
+        return group_norm(channels, self.config.groups, self.config.narrow_groups)
+
+    def residual(self, in_channels: int, out_channels: int) -> ResBlock:
+        c = self.config
+        norms = self.norm(in_channels), self.norm(out_channels)
+        return ResBlock(
+            in_channels, out_channels, *norms, bias=c.bias, shortcut=c.shortcut, activation=c.activation, dropout=c.dropout
+        )
+
+    def middle(self, channels: int) -> nn.ModuleList:
+        make = {
+            "residual": lambda: self.residual(channels, channels),
+            "attention": lambda: AttentionBlock(channels, self.norm(channels)),
+            "swin": lambda: SwinBlock(channels, self.config.swin),
+            "head_attention": lambda: HeadAttentionBlock(channels),
+        }
+        return nn.ModuleList(make[kind]() for kind in self.config.middle)
+
+    def patches(self) -> HaarPatches | FoldPatches:
+        kind = HaarPatches if self.config.patching == "haar" else FoldPatches
+        return kind(self.config.patch_size)
+
+
+class Level(nn.Module):
+    """The blocks of one level: optional adaptive norm, residual blocks each followed by optional attention, resampling."""
+
+    def __init__(self, parts: _Parts, index: int, in_channels: int, *, adaptive_dim: int | None = None) -> None:
+        super().__init__()
+        width = parts.config.widths[index]
+        self.adaptive = None if adaptive_dim is None else AdaptiveNorm(in_channels, adaptive_dim, parts.config.groups)
+        self.blocks = nn.ModuleList(
+            parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks)
+        )
+        count = parts.config.blocks if index in parts.config.attention_levels else 0
+        self.attentions = nn.ModuleList(AttentionBlock(width, parts.norm(width)) for _ in range(count))
+        self.resample: nn.Module | None = None
+
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        """`[B, C, H, W]` to the next level's size."""
+        if self.adaptive is not None:
+            x = self.adaptive(x, code)
+        for i, block in enumerate(self.blocks):
+            x = block(x, code)
+            if self.attentions:
+                x = self.attentions[i](x, code)
+        return x if self.resample is None else self.resample(x)
+
+
+class VQGANEncoder(nn.Module):
+    """Pictures `[B, 3, H, W]` to `[B, out_channels, h, w]`: stem, levels fine to coarse, middle, head."""
+
+    def __init__(self, config: EncoderConfig, out_channels: int, *, in_channels: int = 3) -> None:
+        super().__init__()
+        self.config = config
+        parts = _Parts(config)
+        self.patches = parts.patches()
+        self.stem = nn.Conv2d(in_channels * config.patch_size**2, config.stem_width, 3, padding=1, bias=config.bias)
+        ins = (config.stem_width, *config.widths)
+        self.levels = nn.ModuleList(Level(parts, i, ins[i]) for i in range(len(config.widths)))
+        for i in config.halvings:
+            self.levels[i].resample = Downsample(config.widths[i], config.resample)
+        last = config.widths[-1]
+        self.middle = parts.middle(last)
+        self.norm = parts.norm(last)
+        self.head = nn.Conv2d(last, out_channels, config.head_kernel, padding=config.head_kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode."""
+        x = self.stem(self.patches(x))
+        for level in self.levels:
+            x = level(x)
+        for block in self.middle:
+            x = block(x)
+        return self.head(activate(self.norm(x), self.config.final_activation))
+
+
+class VQGANDecoder(nn.Module):
+    """`[B, in_channels, h, w]` to pictures `[B, 3, H, W]`: stem, middle, levels coarse to fine, head.
+
+    Args:
+        config: settings.
+        in_channels: channels of what `forward` gets as `z`.
+        code_dim: D of what it gets as `code`, for `condition`; 0: the same as `in_channels`.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, in_channels: int, *, code_dim: int = 0, out_channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.config = config
+        code_dim = code_dim or in_channels
+        parts = _Parts(config, code_dim if config.condition == "spatial" else None)
+        adaptive_dim = code_dim if config.condition == "adaptive" else None
+        last = config.widths[-1]
+        self.norm_first = (
+            group_norm(in_channels, config.groups, config.narrow_groups) if config.norm_first else None
+        )
+        self.stem = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
+        self.middle = parts.middle(last)
+        ins = (*config.widths[1:], last)
+        self.levels = nn.ModuleList(
+            Level(parts, i, ins[i], adaptive_dim=adaptive_dim) for i in range(len(config.widths))
+        )
+        for i in config.doublings:
+            self.levels[i].resample = Upsample(config.widths[i], config.resample)
+        self.norm = parts.norm(config.widths[0])
+        self.head = nn.Conv2d(config.widths[0], out_channels * config.patch_size**2, 3, padding=1)
+        self.patches = parts.patches()
+
+    def forward(self, z: Tensor, code: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """Decode.
+
+        Args:
+            z: `[B, in_channels, h, w]`.
+            code: `[B, D, h, w]` that conditions the norms; None: `z` itself.
+            noise: standard normal, of the shape of `z`; needed with `config.noise`.
+        """
+        code = z if code is None else code
+        if self.config.noise:
+            if noise is None or noise.shape != z.shape:
+                raise ValueError(f"this decoder needs noise of shape {list(z.shape)}.")
+            z = torch.cat([z, noise], dim=1)
+        x = self.stem(z if self.norm_first is None else self.norm_first(z))
+        for block in self.middle:
+            x = block(x, code)
+        for level in reversed(self.levels):
+            x = level(x, code)
+        x = normalise(self.norm, x, code)
+        return self.patches.inverse(self.head(activate(x, self.config.final_activation)))

@@ -1,0 +1,137 @@
+"""Multi-scale residual BSQ: the residual is quantized from a 1 x 1 map up to full size, a few bits a position.
+
+Infinity (arXiv 2412.04431, section 3.1; FoundationVision/Infinity @ 4c27bbb54a, MIT). For each scale: area-resize the
+residual down, put every position on the unit sphere, take signs / sqrt(b), resize up, subtract.
+Letters: B batch, D latent width, L = H W positions of the grid, S positions of all scales, K ids a position, b bits.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import ConfigError
+from .base import Quantized, straight_through
+from .bsq import BSQ, BSQConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiScaleBSQConfig(BSQConfig):
+    """Settings of `MultiScaleBSQ`; those not listed here are in `BSQConfig`. Loss terms are means over the scales.
+
+    Infinity: bits 16 to 64, bit_order "msb", and for 256 pixels the sides 1, 2, 4, 6, 8, 12, 16 (521 positions).
+
+    Attributes:
+        bits: b, bits a position.
+        entropy: as in `BinaryConfig`.
+        scales: (height, width) of every scale, from coarse to fine; the last is the grid of the latents. For a grid of
+            another size all are stretched with it, rounded to the nearest and at least 1 position; give the schedule
+            itself wherever a published one is to be met exactly.
+        upsample: how a scale is brought to full size. Infinity: bilinear ("trilinear" over one frame).
+    """
+
+    kind: ClassVar[str] = "multiscale_bsq"
+
+    bits: int = 32
+    entropy: Literal["exact", "grouped", "analytic", "none"] = "analytic"
+    scales: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (4, 4), (6, 6), (8, 8), (12, 12), (16, 16))
+    upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scales or min(min(s) for s in self.scales) < 1:
+            raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
+
+    @classmethod
+    def quantizer_class(cls) -> type["MultiScaleBSQ"]:
+        return MultiScaleBSQ
+
+
+class MultiScaleBSQ(BSQ):
+    """ids `[B, K, S]`: the scales one after the other, each row by row; the ids of the first scales alone decode too.
+
+    `grid` is needed wherever L is not that of the schedule's last scale. Gradients flow through every scale's lookup,
+    as in the published code; the residuals' subtraction is held constant.
+    """
+
+    needs_grid = True
+    config: MultiScaleBSQConfig
+
+    def __init__(self, config: MultiScaleBSQConfig) -> None:
+        super().__init__(config)
+
+    def schedule(self, grid: tuple[int, ...] | None) -> tuple[tuple[int, int], ...]:
+        """Return (height, width) of every scale for latents of `grid`."""
+        scales = self.config.scales
+        height, width = scales[-1]
+        if grid is None or tuple(grid) == (height, width):
+            return scales
+        if len(grid) != 2:
+            raise ValueError(f"multi-scale quantizers need a grid (height, width); got {tuple(grid)}.")
+        return tuple((_stretch(h, grid[0], height), _stretch(w, grid[1], width)) for h, w in scales)
+
+    def _levels(self, z: Tensor, grid: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
+        """Activated channels and bits, `[B, b, h w]` each, of every scale of latents `[B, D, L]`."""
+        scales = self.schedule(grid)
+        residual = self.in_proj(z)  # [B, b, L]
+        if residual.shape[2] != scales[-1][0] * scales[-1][1]:
+            have = residual.shape[2]
+            raise ValueError(f"{have} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
+        residual = residual.unflatten(2, scales[-1])  # [B, b, H, W]
+        out = []
+        for scale in scales:
+            small = residual if scale == scales[-1] else F.interpolate(residual, size=scale, mode="area")
+            u = self.activate(small.flatten(2))
+            out.append((u, u > 0))
+            residual = residual - self._enlarge(self.values(u > 0), scale, scales[-1])
+        return out
+
+    def _enlarge(self, code: Tensor, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
+        """Codes `[B, b, h w]` to `[B, b, H, W]`."""
+        code = code.unflatten(2, scale)
+        if scale == full:
+            return code
+        mode = self.config.upsample
+        return F.interpolate(code, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        scales, levels = self.schedule(grid), self._levels(z, grid)
+        total, loss, metrics, ids = 0.0, z.new_zeros(()), {}, []
+        for scale, (u, bits) in zip(scales, levels, strict=True):
+            code = self.values(bits)
+            total = total + self._enlarge(straight_through(u, code), scale, scales[-1])
+            term, parts = self.losses(u, code, _shrink_mask(mask, scale, scales[-1]))
+            loss = loss + term / len(scales)
+            metrics = {name: metrics.get(name, 0) + value / len(scales) for name, value in parts.items()}
+            ids.append(self.pack(bits))
+        return Quantized(self.out_proj(total.flatten(2)), torch.cat(ids, dim=2), loss, metrics)  # type: ignore[union-attr]
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return torch.cat([self.pack(bits) for _, bits in self._levels(z, grid)], dim=2)
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        scales, total, at = self.schedule(grid), 0.0, 0
+        for scale in scales:
+            if at == ids.shape[2]:
+                break
+            count = scale[0] * scale[1]
+            if at + count > ids.shape[2]:
+                raise ValueError(f"{ids.shape[2]} positions end inside the scale {scale} of the schedule {scales}.")
+            code = self.values(self.unpack(ids[:, :, at : at + count]))
+            total, at = total + self._enlarge(code, scale, scales[-1]), at + count
+        if at != ids.shape[2]:
+            raise ValueError(f"the schedule {scales} has {at} positions; the ids have {ids.shape[2]}.")
+        return self.out_proj(total.flatten(2))  # type: ignore[union-attr]
+
+
+def _stretch(side: int, grid: int, full: int) -> int:
+    return max(1, round(side * grid / full))
+
+
+def _shrink_mask(mask: Tensor | None, scale: tuple[int, int], full: tuple[int, int]) -> Tensor | None:
+    """Mask `[B, H W]` at another scale: valid where any part of the area is."""
+    if mask is None or scale == full:
+        return mask
+    return F.interpolate(mask.float().unflatten(1, full).unsqueeze(1), size=scale, mode="area").flatten(1) > 0

@@ -1,0 +1,165 @@
+"""Residual finite scalar quantization: each level rounds what the ones before left over, on a finer grid.
+
+Letters: B batch, D latent width, L positions, K levels (codebooks), n channels. Level k has scale s_k: its codes are
+those of `fsq.py` times s_k.
+
+`fsq`: vector-quantize-pytorch 1.17, in X-codec2 and NeuCodec (K = 1).
+    r_0 = bound(z), in levels; code_k = s_k fsq(r_k / s_k), which bounds once more; s_k = (V - 1)^-k.
+`symmetric`: vector-quantize-pytorch 1.32.
+    r_0 = c tanh(z / c) with c = 1 + 1/(V - 1); code_k = s_k symmetric(clamp(r_k / s_k, -1, 1)); s_k = V^-k.
+`stable`: stable-codec's `ResidualFSQBottleneck`, in float64.
+    r_0 = tanh(z); digit_k = round((r_k + s_k) (V - 1) / (2 s_k)); s_k = (V - 1)^-k.
+
+V levels of a channel, r the residual. X-codec2 and NeuCodec must be built as `residual_fsq` with `num_codebooks` 1, not
+as `fsq`: the double bound, first to about +-V/2 and then again, is theirs alone and gives other ids.
+stable-codec's presets are K = 2 of (5,) * 6 with scales (1, 0.25), K = 4 of (3,) * 6 with (1, 0.5, 0.25, 0.125) and
+K = 1 of (6,) * 6; the defaults give these scales.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..config import ConfigError
+from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
+from .fsq import MAX_CODEBOOK_SIZE, ScalarGrid, check_levels
+from .projection import projections
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualFSQConfig(QuantizerConfig):
+    """Settings of `ResidualFSQ`; `dim` 0 without a family means the number of levels' channels.
+
+    Attributes:
+        levels: number of levels of each channel, the same at every level; at most 2^18 codes.
+        num_codebooks: K.
+        convention: see the top of the file.
+        scales: s_k of each codebook, for all channels; empty: the convention's own.
+        project: linear maps D -> n and back; None: only where D differs from n.
+        dropout: probability that an item of a training batch keeps only its first m levels, m uniform in 1..K.
+    """
+
+    kind: ClassVar[str] = "residual_fsq"
+
+    levels: tuple[int, ...] = (5, 5, 5, 5, 5, 5)
+    num_codebooks: int = 2
+    convention: Literal["fsq", "symmetric", "stable"] = "stable"
+    scales: tuple[float, ...] = ()
+    project: bool | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels, self.convention)
+        if math.prod(self.levels) > MAX_CODEBOOK_SIZE:
+            raise ConfigError(f"levels {self.levels} have {math.prod(self.levels)} codes; at most 2^18 a codebook.")
+        if self.num_codebooks < 1:
+            raise ConfigError(f"num_codebooks is {self.num_codebooks}; it must be at least 1.")
+        if self.scales and (len(self.scales) != self.num_codebooks or min(self.scales) <= 0):
+            raise ConfigError(f"scales is {self.scales}; give {self.num_codebooks} positive numbers, or none.")
+        if not 0 <= self.dropout <= 1:
+            raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
+
+    @classmethod
+    def quantizer_class(cls) -> type["ResidualFSQ"]:
+        return ResidualFSQ
+
+
+class ResidualFSQ(Quantizer):
+    """K levels; any prefix decodes. In training, z_q of an item with dropout is that of its prefix.
+
+    Differs: vector-quantize-pytorch adds the straight-through gradient of every level, K times that of one; here the
+    gradient is that of the first squash alone (for `fsq`, of the first level), whatever K is.
+    """
+
+    prefix_decodable = True
+    config: ResidualFSQConfig
+    scales: Tensor
+
+    def __init__(self, config: ResidualFSQConfig) -> None:
+        config = dataclasses.replace(config, dim=config.dim or len(config.levels))
+        grid = ScalarGrid(config.levels, config.convention)
+        super().__init__(config, grid.codebook_sizes * config.num_codebooks)
+        self.grid = grid
+        self.register_buffer("scales", _scales(config), persistent=False)  # [K, n, 1]
+        self.in_proj, self.out_proj = projections(config.dim, len(config.levels), config.project)
+
+    def squash(self, z: Tensor) -> Tensor:
+        """Projected latents `[B, n, L]` to the first residual."""
+        if self.config.convention == "fsq":
+            return self.grid.bounded(z)
+        if self.config.convention == "stable":
+            return torch.tanh(z)
+        c = 1 + self.grid.step / 2
+        return torch.tanh(z / c) * c
+
+    def digits(self, z: Tensor, num: int) -> list[Tensor]:
+        """Float digits `[B, n, L]` of each of the first `num` levels."""
+        convention, out = self.config.convention, []
+        if convention == "stable" and z.device.type != "mps":  # Apple GPUs have no float64
+            z = z.double()
+        residual = self.squash(z)
+        for scale in self.scales[:num]:
+            if convention == "fsq":
+                digits = self.grid.digits(self.grid.bounded(residual / scale))
+            elif convention == "stable":
+                digits = ((residual + scale) / (self.grid.step * scale)).round()
+            else:
+                digits = self.grid.digits((self.grid.levels - 1) * ((residual / scale).clamp(-1, 1) + 1) / 2)
+            digits = digits.clamp(min=0).minimum(self.grid.levels - 1)  # residuals at the edge of a coarse scale
+            out.append(digits)
+            residual = residual - self._level(digits, scale)
+        return out
+
+    def _level(self, digits: Tensor, scale: Tensor) -> Tensor:
+        """Values of one level, in the dtype of `digits`."""
+        if self.config.convention == "stable":
+            return digits * (self.grid.step * scale) - scale
+        return self.grid.values(digits) * scale
+
+    def _sum(self, digits: list[Tensor], keep: Tensor | None = None) -> Tensor:
+        """Sum of the levels' values `[B, n, L]`; `keep` bool `[K, B, 1, 1]` leaves levels out."""
+        total = torch.zeros_like(digits[0], dtype=torch.float32)
+        for k, d in enumerate(digits):
+            value = self._level(d.float(), self.scales[k])
+            total = total + (value if keep is None else torch.where(keep[k], value, 0.0))
+        return total
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        u = self.in_proj(z)  # [B, n, L]
+        digits = self.digits(u.detach(), self.num_codebooks)
+        soft = self.squash(u)
+        if self.config.convention == "fsq":
+            soft = self.grid.continuous(self.grid.bounded(soft))
+        z_q = straight_through(soft, self._sum(digits, self._draw(z)))
+        return Quantized(self.out_proj(z_q), self._pack(digits), zero_loss(z))
+
+    def _draw(self, z: Tensor) -> Tensor | None:
+        """Which levels of which item count, bool `[K, B, 1, 1]`."""
+        if not self.training or not self.config.dropout:
+            return None
+        k = self.num_codebooks
+        dropped = torch.rand(z.shape[0], device=z.device) < self.config.dropout
+        kept = torch.where(dropped, torch.randint(1, k + 1, (z.shape[0],), device=z.device), k)
+        return (torch.arange(k, device=z.device).unsqueeze(1) < kept).unsqueeze(-1).unsqueeze(-1)
+
+    def _pack(self, digits: list[Tensor]) -> Tensor:
+        return torch.cat([self.grid.pack(d) for d in digits], dim=1)
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return self._pack(self.digits(self.in_proj(z), num_codebooks))
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        return self.out_proj(self._sum([self.grid.unpack(part) for part in ids.split(1, dim=1)]))
+
+
+def _scales(config: ResidualFSQConfig) -> Tensor:
+    """s_k of every level and channel, `[K, n, 1]`."""
+    v = torch.tensor(config.levels, dtype=torch.float32)
+    base = v if config.convention == "symmetric" else v - 1
+    own = [base**-k for k in range(config.num_codebooks)]
+    given = [torch.full_like(v, s) for s in config.scales]
+    return torch.stack(given or own).unsqueeze(-1)

@@ -1,0 +1,46 @@
+"""What every image port is asked of its reference outputs: ids equal, latents, codes and pixels close.
+
+Letters: B batch, D latent width, h w grid, K codebooks.
+"""
+
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+
+def check_case(tok, io: dict[str, Tensor], case: str, *, atol: float, ids: str = "ids", clip: str = "") -> None:
+    """Run one stored size of a 2-D grid tokenizer.
+
+    Args:
+        tok: loaded from the reference folder.
+        io: the stored tensors.
+        case: their prefix, e.g. "s0.".
+        atol: the tolerance that the folder's README recommends.
+        ids: the name of stored ids [B, h, w] (one codebook).
+        clip: the name of a stored result that is clipped to the value range, where there is one.
+    """
+    x = io[f"{case}input"]
+    z = io[f"{case}latent"]
+    close = {"atol": atol, "rtol": 1e-4}
+    assert_close(tok.encode_latents(x), z.flatten(2), **close)
+
+    tokens = tok.encode(x)
+    assert tokens.grid == tuple(z.shape[-2:]) and tokens.vocab_sizes == tok.spec.vocab_sizes
+    assert torch.equal(tokens.ids[:, 0], io[f"{case}{ids}"].flatten(1).long())
+    assert_close(tok.quantizer.decode(tokens.ids), io[f"{case}quantized_from_ids"].flatten(2), **close)
+
+    y = tok.decode(tokens)
+    assert y.shape == x.shape
+    assert_close(y, io[f"{case}decoded"], **close)
+    if clip:
+        assert_close(y.clamp(*tok.spec.value_range), io[f"{case}{clip}"], **close)
+    single = tok.encode(x[:1])
+    assert torch.equal(single.ids, tokens.ids[:1])
+    assert_close(tok.decode(single), y[:1], **close)
+    quantized = tok.quantizer(z.flatten(2))
+    if f"{case}quantized" in io:
+        assert_close(quantized.z_q, io[f"{case}quantized"].flatten(2), **close)
+    if f"{case}quantizer_loss" in io:
+        assert_close(quantized.loss, io[f"{case}quantizer_loss"][0], **close)
+    if f"{case}forward" in io:
+        assert_close(tok(x).x_hat, io[f"{case}forward"], **close)

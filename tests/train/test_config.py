@@ -1,0 +1,115 @@
+"""Run files: inheritance, overrides, and errors that name the key.
+
+    pytest tests/train/test_config.py
+"""
+
+import pytest
+from train_media import image_run
+
+from tokenzoo.codecs.config import ConfigError, to_mapping
+from tokenzoo.train.config import differences
+from tokenzoo.train.files import bundled, find, load_run, merge, parse_run, read_mapping
+
+BASE = """
+model: {family: convnet, config: {latent_dim: 8, quantizer: {kind: fsq, levels: [8, 8]}}}
+data: {kind: images, crop: 64}
+losses:
+  pixel: {weight: 2.0, distance: l2}
+  quantizer: {weight: 1.0}
+optimizer: {lr: 1e-4}
+output: out
+"""
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "_base.yaml").write_text(BASE)
+    return tmp_path
+
+
+def leaf(folder, text, name="leaf.yaml"):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_chain_of_parents_merges_level_by_level(base):
+    leaf(base, "base: _base.yaml\nlosses: {pixel: {weight: 3}}\nsteps: 10", "middle.yaml")
+    run = load_run(leaf(base, "base: middle.yaml\nsteps: 20\nlosses: {quantizer: null}"))
+    assert run.steps == 20
+    assert run.losses.keys() == {"pixel"}
+    assert (run.losses["pixel"].weight, run.losses["pixel"].distance) == (3.0, "l2")
+    assert run.optimizer.lr == 1e-4
+
+
+def test_another_kind_replaces_its_section():
+    parent = {"quantizer": {"kind": "vq", "codebook_size": 9}, "x": {"a": 1, "b": 2}}
+    child = {"quantizer": {"kind": "fsq", "levels": [8]}, "x": {"b": 3}}
+    assert merge(parent, child) == {"quantizer": {"kind": "fsq", "levels": [8]}, "x": {"a": 1, "b": 3}}
+
+
+def test_overrides_of_every_type(base):
+    run = load_run(
+        leaf(base, "base: _base.yaml"),
+        ["data.train=[a,b]", "steps=7", "optimizer.lr=1e-3", "losses.pixel.distance=l1", "ema.warmup=false", "init=x"],
+    )
+    assert run.data.train == ("a", "b")
+    assert (run.steps, run.optimizer.lr, run.losses["pixel"].distance) == (7, 1e-3, "l1")
+    assert run.ema.warmup is False
+    assert run.init == "x"
+    assert load_run(base / "leaf.yaml", ["data.train=one"]).data.train == "one"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("stepz=3", ["stepz", "'steps'"]),
+        ("data.crob=3", ["data.crob", "'crop'"]),
+        ("losses.pixl.weight=3", ["pixl", "'pixel'"]),
+        ("losses.pixel.wight=3", ["losses.pixel.wight", "'weight'"]),
+        ("data.kind=image", ["'image'", "'images'"]),
+        ("steps=many", ["steps", "int", "'many'"]),
+        ("precision=fp8", ["precision", "'bf16'"]),
+        ("batch_size=5 accumulation=2", ["batch_size", "accumulation"]),
+        ("losses.adversarial.weight=1", ["discriminator"]),
+        ("discriminators.patchgan.channels=8", ["adversarial"]),
+        ("losses.distillation.teacher=hubert", ["hubert"]),
+        ("steps", ["key=value"]),
+    ],
+)
+def test_errors_name_the_key_and_the_nearest(base, override, words):
+    path = leaf(base, "base: _base.yaml")
+    with pytest.raises(ConfigError) as error:
+        load_run(path, override.split())
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_broken_files_are_named(base):
+    with pytest.raises(ConfigError, match=r"there is no .*gone\.yaml"):
+        load_run(leaf(base, "base: gone.yaml"))
+    leaf(base, "base: leaf.yaml", "other.yaml")
+    with pytest.raises(ConfigError, match="its own parent"):
+        load_run(leaf(base, "base: other.yaml"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_run(leaf(base, "steps: [1"))
+    with pytest.raises(ConfigError, match="Did you mean|Allowed"):
+        find("audio/nothing-like-this")
+
+
+def test_written_config_is_read_back_equal(tmp_path):
+    run = parse_run(image_run(tmp_path, tmp_path / "out"))
+    assert parse_run(to_mapping(run)) == run
+
+
+def test_only_harmless_keys_may_change(tmp_path):
+    old = to_mapping(parse_run(image_run(tmp_path, tmp_path / "out")))
+    free = to_mapping(parse_run(image_run(tmp_path, tmp_path / "else", steps=99, every={"log": 5}, threads=2)))
+    assert differences(old, free) == []
+    changed = to_mapping(parse_run(image_run(tmp_path, tmp_path / "out", batch_size=8)))
+    assert differences(old, changed) == ["batch_size: 4 -> 8"]
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_every_bundled_leaf_is_valid_and_says_what_it_is_for(name):
+    assert read_mapping(name, ["data.train=x"])
+    load_run(name, ["data.train=x"])
+    assert find(name).read_text().startswith("#"), f"{name} has no header: what it reaches, on what, how long, how to run"

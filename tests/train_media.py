@@ -1,0 +1,85 @@
+"""Small made-up pictures, sounds and run files for the tests of `tokenzoo.train`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+RATE = 8000
+
+
+def write_pictures(folder: Path, count: int = 6, size: tuple[int, int] = (40, 48)) -> Path:
+    """Smooth coloured pictures `000.png` ... of `size` (height, width)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] / 16
+    for i in range(count):
+        planes = [127 + 100 * np.sin(x * (1 + 0.2 * i) + y * c + i) for c in range(3)]
+        Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def write_sounds(folder: Path, count: int = 6, seconds: float = 0.5, rate: int = RATE) -> Path:
+    """Chords `000.wav` ... of one channel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    t = np.arange(round(seconds * rate)) / rate
+    for i in range(count):
+        wave = sum(np.sin(2 * np.pi * f * t + i) for f in (110 * (i + 1), 173 * (i + 1))) * 0.2
+        soundfile.write(folder / f"{i:03d}.wav", wave, rate)
+    return folder
+
+
+FSQ: dict[str, Any] = {"kind": "fsq", "levels": [8, 8, 8, 8]}
+RVQ: dict[str, Any] = {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16, "dropout": 0.5}
+
+
+def image_run(train: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """A run of a tiny image tokenizer; `changes` replace whole sections."""
+    run: dict[str, Any] = {
+        "model": {
+            "family": "convnet",
+            "config": {
+                "patch_size": 4,
+                "widths": [12, 16],
+                "encoder_blocks": [1, 1],
+                "decoder_blocks": [1, 1],
+                "latent_dim": 8,
+                "quantizer": FSQ,
+            },
+        },
+        "data": {"kind": "images", "train": str(train), "crop": 32},
+        "losses": {"pixel": {"distance": "l2"}, "quantizer": {}},
+        "optimizer": {"lr": 3e-3, "schedule": {"kind": "constant"}},
+        "steps": 6,
+        "batch_size": 4,
+        "every": {"log": 1, "checkpoint": 2, "preview": 0, "validate": 0},
+        "threads": 1,
+        "device": "cpu",
+        "tensorboard": False,
+        "output": str(output),
+    }
+    return run | changes
+
+
+def audio_run(train: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """A run of a tiny audio tokenizer; `changes` replace whole sections."""
+    model = {
+        "family": "spectral",
+        "config": {
+            "sample_rate_hz": RATE,
+            "hop_samples": 80,
+            "window_samples": 160,
+            "width": 16,
+            "encoder_blocks": 1,
+            "decoder_blocks": 1,
+            "latent_dim": 8,
+            "quantizer": FSQ,
+        },
+    }
+    own = {
+        "model": model,
+        "data": {"kind": "audio", "train": str(train), "crop_seconds": 0.2},
+        "losses": {"waveform": {}, "mel": {"windows": [128, 512], "bands": [16, 40]}, "quantizer": {}},
+    }
+    return image_run(train, output, **(own | changes))

@@ -1,0 +1,106 @@
+"""Weights that follow the size of gradients instead of the size of losses.
+
+Sources: "gradients" is EnCodec's balancer (Défossez et al. 2022, arXiv 2210.13438, section 3.4, eq. 5); "adaptive" is
+VQGAN's weight of the adversary (Esser et al. 2020, arXiv 2012.09841, eq. 7).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .losses.base import Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceConfig:
+    """How the losses on the reconstruction are weighted against each other; losses on latents keep their weights.
+
+    Attributes:
+        kind: "none": `sum(w * loss)`. "gradients": each loss's gradient at `x_hat` is scaled to the norm `w / sum(w)`.
+            "adaptive": adversarial losses are multiplied by the ratio of the other losses' gradient norm to theirs.
+        decay: of the running mean of gradient norms ("gradients"; EnCodec 0.999).
+        limit: largest factor of the adaptive kind.
+    """
+
+    kind: Literal["none", "gradients", "adaptive"] = "none"
+    decay: float = 0.999
+    limit: float = 1e4
+
+
+class Balancer(nn.Module):
+    """Turns losses by name into the one scalar whose gradient trains the tokenizer.
+
+    Differs: VQGAN measures gradients at the decoder's last weight; here, as in EnCodec, at `x_hat`, which all have.
+    """
+
+    norms: Tensor
+    filled: Tensor
+
+    def __init__(self, config: BalanceConfig, losses: "Mapping[str, Loss]", weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.config, self.weights = config, dict(weights)
+        self.on_output = [name for name, loss in losses.items() if loss.on_output]
+        self.judged = [name for name, loss in losses.items() if loss.adversarial]
+        if config.kind == "gradients":
+            # Running mean and its share of a full one (Adam's correction), for each loss.
+            self.register_buffer("norms", torch.zeros(len(self.on_output)))
+            self.register_buffer("filled", torch.zeros(len(self.on_output)))
+
+    def forward(self, losses: Mapping[str, Tensor], x_hat: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scalar to differentiate, and metrics of the balance.
+
+        Args:
+            losses: unweighted, those that count at this step.
+            x_hat: `[B, ...]`, part of the graph of every loss with `on_output`.
+        """
+        if self.config.kind == "none":
+            return sum(self.weights[name] * value for name, value in losses.items()), {}  # type: ignore[return-value]
+        names = [n for n in self.on_output if n in losses and self.weights[n] > 0]
+        gradients = {n: torch.autograd.grad(losses[n], x_hat, retain_graph=True, allow_unused=True)[0] for n in names}
+        gradients = {n: torch.zeros_like(x_hat) if g is None else g for n, g in gradients.items()}
+        factors = self._by_norm(gradients) if self.config.kind == "gradients" else self._adaptive(gradients)
+        pull = torch.stack([factors[n] * gradients[n] for n in names]).sum(0) if names else torch.zeros_like(x_hat)
+        # A surrogate: its gradient at x_hat is `pull`; the graphs of the losses need not be walked a second time.
+        total = (x_hat * pull.detach()).sum()
+        total = total + sum(self.weights[n] * v for n, v in losses.items() if n not in self.on_output)
+        return total, {f"balance/{n}": f for n, f in factors.items()}
+
+    @torch.no_grad()
+    def _by_norm(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        total = sum(self.weights[n] for n in gradients)
+        now = _mean_over_processes(torch.stack([_batch_norm(g) for g in gradients.values()]))
+        out = {}
+        for value, name in zip(now, gradients, strict=True):
+            i, d = self.on_output.index(name), self.config.decay
+            self.norms[i] = d * self.norms[i] + (1 - d) * value
+            self.filled[i] = d * self.filled[i] + (1 - d)
+            out[name] = self.weights[name] / total / (self.norms[i] / self.filled[i]).clamp(min=1e-12)
+        return out
+
+    @torch.no_grad()
+    def _adaptive(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        out = {n: torch.tensor(self.weights[n], device=g.device) for n, g in gradients.items()}
+        plain = [self.weights[n] * g for n, g in gradients.items() if n not in self.judged]
+        judged = [self.weights[n] * g for n, g in gradients.items() if n in self.judged]
+        if plain and judged:
+            pair = torch.stack([torch.stack(plain).sum(0).norm(), torch.stack(judged).sum(0).norm()])
+            pair = _mean_over_processes(pair)
+            ratio = (pair[0] / (pair[1] + 1e-12)).clamp(max=self.config.limit)
+            out |= {n: out[n] * ratio for n in out if n in self.judged}
+        return out
+
+
+def _batch_norm(gradient: Tensor) -> Tensor:
+    """Mean over the batch of each item's gradient norm, as EnCodec's."""
+    return gradient.flatten(1).norm(dim=1).mean()
+
+
+def _mean_over_processes(values: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+        values /= torch.distributed.get_world_size()
+    return values

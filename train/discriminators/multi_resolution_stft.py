@@ -1,0 +1,106 @@
+"""Multi-band multi-resolution complex STFT discriminator.
+
+Source: DAC (Kumar et al. 2023, arXiv 2306.06546, section 3.3): real and imaginary parts as two channels, five bands
+each with its own convolutions, joined along frequency; windows 2048, 1024, 512 with a hop of a quarter.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import AudioSpec, TokenizerSpec
+from ..losses.base import Judgement
+from .base import Discriminator, DiscriminatorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiResolutionStftConfig(DiscriminatorConfig):
+    """Settings of `MultiResolutionStft`.
+
+    Attributes:
+        windows: Hann window and FFT lengths, one head each.
+        hop_ratio: hop as a share of the window.
+        bands: inner edges of the bands, as shares of all frequencies.
+        channels: of every hidden layer.
+    """
+
+    kind: ClassVar[str] = "multi_resolution_stft"
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    hop_ratio: float = 0.25
+    bands: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75)
+    channels: int = 32
+
+    def build(self, spec: TokenizerSpec) -> Discriminator:
+        if not isinstance(spec, AudioSpec):
+            raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
+        return MultiResolutionStft(self, spec.channels)
+
+
+class MultiResolutionStft(Discriminator):
+    """One head for each window length."""
+
+    def __init__(self, config: MultiResolutionStftConfig, media_channels: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(BandedHead(config, w, media_channels) for w in config.windows)
+
+    def forward(self, x: Tensor) -> list[Judgement]:
+        """Judge waveforms `[B, C, T]`, T more than half of each window."""
+        return [head(x) for head in self.heads]
+
+
+class ComplexSpectrogram(nn.Module):
+    """Centred STFT with real and imaginary parts as channels."""
+
+    window: Tensor
+
+    def __init__(self, length: int, hop: int, *, normalized: bool) -> None:
+        super().__init__()
+        self.length, self.hop, self.normalized = length, hop, normalized
+        self.register_buffer("window", torch.hann_window(length), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` -> `[B, 2C, frames, F]`."""
+        flat = x.float().flatten(0, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            spec = torch.stft(
+                flat, self.length, self.hop, window=self.window, normalized=self.normalized, return_complex=True
+            )  # [B*C, F, N]
+        spec = torch.view_as_real(spec).unflatten(0, x.shape[:2])  # [B, C, F, N, 2]
+        return spec.permute(0, 1, 4, 3, 2).flatten(1, 2)  # [B, 2C, N, F]
+
+
+class BandedHead(nn.Module):
+    """The judge of one resolution; logits `[B, 1, frames, F']`."""
+
+    def __init__(self, config: MultiResolutionStftConfig, length: int, media_channels: int) -> None:
+        super().__init__()
+        self.spectrum = ComplexSpectrogram(length, max(1, int(length * config.hop_ratio)), normalized=False)
+        bins, c = length // 2 + 1, config.channels
+        edges = [0, *(int(share * bins) for share in config.bands), bins]
+        self.bands = list(itertools.pairwise(edges))
+
+        def convolutions() -> nn.ModuleList:
+            first = [weight_norm(nn.Conv2d(2 * media_channels, c, (3, 9), padding=(1, 4)))]
+            middle = [weight_norm(nn.Conv2d(c, c, (3, 9), stride=(1, 2), padding=(1, 4))) for _ in range(3)]
+            return nn.ModuleList([*first, *middle, weight_norm(nn.Conv2d(c, c, (3, 3), padding=1))])
+
+        self.stacks = nn.ModuleList(convolutions() for _ in self.bands)
+        self.out = weight_norm(nn.Conv2d(c, 1, (3, 3), padding=1))
+
+    def forward(self, x: Tensor) -> Judgement:
+        """Judge `[B, C, T]`."""
+        spec = self.spectrum(x)  # [B, 2C, N, F]
+        ends, features = [], []
+        for (low, high), stack in zip(self.bands, self.stacks, strict=True):
+            band = spec[..., low:high]
+            for layer in stack:  # type: ignore[attr-defined]
+                band = F.leaky_relu(layer(band), 0.1)
+                features.append(band)
+            ends.append(band)
+        return Judgement(self.out(torch.cat(ends, dim=-1)), tuple(features))

@@ -1,0 +1,73 @@
+"""Multi-scale STFT discriminator over whole complex spectra, with layers dilated in time.
+
+Source: EnCodec (Défossez et al. 2022, arXiv 2210.13438, section 3.4): windows 2048 to 128 with a hop of a
+quarter, kernels 3x8 (3x9 in the released code, as here), dilations 1, 2, 4 in time, stride 2 over frequency, 32
+channels.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import AudioSpec, TokenizerSpec
+from ..losses.base import Judgement
+from .base import Discriminator, DiscriminatorConfig
+from .multi_resolution_stft import ComplexSpectrogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiScaleStftConfig(DiscriminatorConfig):
+    """Settings of `MultiScaleStft`: one head a window, channels of every layer, dilations in time."""
+
+    kind: ClassVar[str] = "multi_scale_stft"
+    windows: tuple[int, ...] = (1024, 2048, 512, 256, 128)
+    channels: int = 32
+    dilations: tuple[int, ...] = (1, 2, 4)
+
+    def build(self, spec: TokenizerSpec) -> Discriminator:
+        if not isinstance(spec, AudioSpec):
+            raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
+        return MultiScaleStft(self, spec.channels)
+
+
+class MultiScaleStft(Discriminator):
+    """One head for each window length."""
+
+    def __init__(self, config: MultiScaleStftConfig, media_channels: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(SpectralHead(config, w, media_channels) for w in config.windows)
+
+    def forward(self, x: Tensor) -> list[Judgement]:
+        """Judge waveforms `[B, C, T]`, T more than half of each window."""
+        return [head(x) for head in self.heads]
+
+
+class SpectralHead(nn.Module):
+    """The judge of one resolution; logits `[B, 1, frames, F']`.
+
+    Differs: frames at the edges are reflected where EnCodec leaves them out, so that every sample is judged.
+    """
+
+    def __init__(self, config: MultiScaleStftConfig, length: int, media_channels: int) -> None:
+        super().__init__()
+        self.spectrum = ComplexSpectrogram(length, length // 4, normalized=True)
+        c = config.channels
+        layers = [weight_norm(nn.Conv2d(2 * media_channels, c, (3, 9), padding=(1, 4)))]
+        for d in config.dilations:
+            layers.append(weight_norm(nn.Conv2d(c, c, (3, 9), stride=(1, 2), dilation=(d, 1), padding=(d, 4))))
+        layers.append(weight_norm(nn.Conv2d(c, c, (3, 3), padding=1)))
+        self.layers = nn.ModuleList(layers)
+        self.out = weight_norm(nn.Conv2d(c, 1, (3, 3), padding=1))
+
+    def forward(self, x: Tensor) -> Judgement:
+        """Judge `[B, C, T]`."""
+        x = self.spectrum(x)  # [B, 2C, N, F]
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        return Judgement(self.out(x), tuple(features))

@@ -1,0 +1,79 @@
+"""Distance of the tokenizer's features from a frozen teacher's (semantic distillation).
+
+Sources: SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692, eq. 1-2): cosine along time for each feature ("channels")
+or MSE; Mimi (Moshi, arXiv 2410.00037): cosine for each frame ("frames").
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(LossConfig):
+    """Compare `Reconstruction.features[feature]` (or the quantized latents) with the targets of a teacher.
+
+    Attributes:
+        teacher: name under `teachers:`.
+        feature: name in `Reconstruction.features`; "z_q" and "z" are the latents after and before the quantizer.
+        along: "frames": one minus the cosine at each position; "channels": `-log sigmoid(cosine)` along time for each
+            feature (SpeechTokenizer's D-axis); "mse": mean square distance.
+        project: width D of the teacher when a linear layer is to be learned in between; 0: widths agree already.
+    """
+
+    kind: ClassVar[str] = "distillation"
+    teacher: str
+    feature: str = "z_q"
+    along: Literal["frames", "channels", "mse"] = "frames"
+    project: int = 0
+
+    def build(self, spec: TokenizerSpec) -> Loss:
+        return Distillation(self)
+
+
+class Distillation(Loss):
+    """See `DistillationConfig`. A learned projection trains with the tokenizer and is no part of it."""
+
+    on_output = False
+
+    def __init__(self, config: DistillationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head: nn.Module = nn.Identity()
+
+    def prepare(self, widths: dict[str, int]) -> None:
+        """Make the projection; `widths` gives the number of channels of each feature by name."""
+        if self.config.project:
+            self.head = nn.Conv1d(self._width(widths), self.config.project, 1)
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the mean distance; targets are resampled linearly to the tokenizer's positions."""
+        available = {"z": inputs.out.z, "z_q": inputs.out.quantized.z_q, **inputs.out.features}
+        if self.config.feature not in available:
+            self._width(dict.fromkeys(available, 0))
+        ours = self.head(available[self.config.feature].float())  # [B, D, L]
+        target = inputs.targets[self.config.teacher].float()  # [B, D, L']
+        if ours.shape[1] != target.shape[1]:
+            raise ConfigError(
+                f"the teacher {self.config.teacher!r} gives {target.shape[1]} channels, the tokenizer's feature "
+                f"{self.config.feature!r} has {ours.shape[1]}; set project to {target.shape[1]}."
+            )
+        if ours.shape[2] != target.shape[2]:
+            target = F.interpolate(target, size=ours.shape[2], mode="linear", align_corners=False)
+        if self.config.along == "mse":
+            return (ours - target).square().mean()
+        if self.config.along == "frames":
+            return (1 - F.cosine_similarity(ours, target, dim=1)).mean()
+        return -F.logsigmoid(F.cosine_similarity(ours, target, dim=2)).mean()
+
+    def _width(self, widths: dict[str, int]) -> int:
+        if self.config.feature not in widths:
+            known = ", ".join(sorted(widths))
+            raise ConfigError(f"the tokenizer has no feature {self.config.feature!r}; it has {known}.")
+        return widths[self.config.feature]

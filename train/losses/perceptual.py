@@ -1,0 +1,161 @@
+"""Distance of pictures in the features of a frozen image network: LPIPS and relatives.
+
+Source: Zhang et al. 2018 (arXiv 1801.03924): unit-normalised VGG16 activations after each of five blocks, squared
+differences weighted channel by channel by a learned head, mean over places, sum over blocks.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import ImageSpec, TokenizerSpec
+from .base import Loss, LossConfig, LossInputs
+
+# VGG16 up to its thirteenth convolution: channels of each layer, by block.
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualConfig(LossConfig):
+    """Mean distance of `x_hat` and `x`.
+
+    Attributes:
+        weights: a safetensors file with the trunk as `blocks.B.L.weight`, `.bias` and the heads as `heads.B`
+            (`python -m tokenzoo.zoo.evaluate.perceptual --cache DIR` writes one), or "lpips:vgg", "lpips:alex" for
+            the official networks of the package `lpips`, which downloads them.
+        inputs: what the trunk of a file was trained on: "caffe" 0..255 minus a mean (HED), or "imagenet" mean and
+            deviation (torchvision).
+        blocks: use only this many blocks from the input on; fewer are faster.
+        max_items: compare only this many pictures of a batch (0: all); saves time where the trunk dominates.
+    """
+
+    kind: ClassVar[str] = "perceptual"
+    weights: str
+    inputs: Literal["caffe", "imagenet"] = "caffe"
+    blocks: int = 5
+    max_items: int = 0
+
+    def build(self, spec: TokenizerSpec) -> Loss:
+        if not isinstance(spec, ImageSpec) or spec.channels != 3:
+            raise ConfigError("the loss 'perceptual' needs a tokenizer of colour pictures.")
+        return Perceptual(self, spec.value_range)
+
+
+class Perceptual(Loss):
+    """See `PerceptualConfig`. The network is frozen and no part of checkpoints."""
+
+    def __init__(self, config: PerceptualConfig, value_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.config, self.value_range = config, value_range
+        official = config.weights.startswith("lpips:")
+        network = _official(config.weights[6:]) if official else VggDistance.from_file(config)
+        # In a list, so that it is neither a parameter of the loss nor saved with it.
+        self._network = [network.requires_grad_(False).eval()]
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the mean over the batch."""
+        network = self._network[0].to(inputs.x.device)
+        items = self.config.max_items or len(inputs.x)
+        low, high = self.value_range
+        x, x_hat = ((v[:items] - low) / (high - low) for v in (inputs.x, inputs.x_hat))  # 0..1
+        return network(x_hat, x).mean()
+
+
+class VggDistance(nn.Module):
+    """LPIPS over a VGG16 trunk, for pictures `[B, 3, H, W]` in 0..1.
+
+    Args:
+        inputs: see `PerceptualConfig`.
+        blocks: number of blocks used.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, inputs: str = "caffe", blocks: int = 5) -> None:
+        super().__init__()
+        channels, layers = 3, []
+        for widths in BLOCKS[:blocks]:
+            layers.append(nn.ModuleList())
+            for width in widths:
+                layers[-1].append(nn.Conv2d(channels, width, 3, padding=1))
+                channels = width
+        self.blocks = nn.ModuleList(layers)
+        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(widths[-1])) for widths in BLOCKS[:blocks]])
+        if inputs == "caffe":
+            shift, scale = tuple(v / 255 for v in (122.67892, 116.66877, 104.00699)), (1 / 255,) * 3
+        else:
+            shift, scale = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_file(cls, config: PerceptualConfig) -> "VggDistance":
+        """Return the network with the weights of `config.weights`.
+
+        Raises:
+            ConfigError: no such file, or other tensors in it.
+        """
+        from safetensors.torch import load_file
+
+        if not 1 <= config.blocks <= len(BLOCKS):
+            raise ConfigError(f"perceptual.blocks is {config.blocks}; allowed: 1 to {len(BLOCKS)}.")
+        path = Path(config.weights).expanduser()
+        if not path.is_file():
+            raise ConfigError(
+                f"perceptual.weights: no file {str(path)!r}. `python -m tokenzoo.zoo.evaluate.perceptual --cache DIR` "
+                "writes one; 'lpips:vgg' takes the official network of the package lpips instead."
+            )
+        network = cls(config.inputs, config.blocks)
+        state = load_file(path)
+        wanted = network.state_dict()
+        if not wanted.keys() <= state.keys() or any(state[k].shape != v.shape for k, v in wanted.items()):
+            raise ConfigError(f"{path} holds no VGG16 trunk with heads; expected {', '.join([*wanted][:3])}.")
+        network.load_state_dict({k: state[k] for k in wanted})
+        return network
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Distance `[B]`; the gradient flows to `x_hat` only."""
+        with torch.no_grad():
+            references = self.features(x)
+        layers = zip(self.features(x_hat), references, self.heads, strict=True)
+        gaps = [torch.einsum("bchw,c->bhw", (a - b).square(), head).mean(dim=(1, 2)) for a, b, head in layers]
+        return torch.stack(gaps).sum(0)  # [B]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Unit-length activations after each block, `[B, C, H / 2^n, W / 2^n]`."""
+        x = (x - self.shift) / self.scale
+        out = []
+        for i, block in enumerate(self.blocks):
+            x = F.max_pool2d(x, 2) if i else x
+            for layer in block:  # type: ignore[attr-defined]
+                x = layer(x).relu()
+            # Differs: the 1e-10 stands under the root, where LPIPS adds it after; its slope at 0 is then finite.
+            out.append(x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt())
+        return out
+
+
+class _Official(nn.Module):
+    """The package's network, which takes -1..1."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        return self.network(2 * x_hat - 1, 2 * x - 1).flatten()
+
+
+def _official(net: str) -> nn.Module:
+    try:
+        import lpips
+    except ImportError as error:
+        raise ConfigError("perceptual.weights names the package lpips; install it: pip install lpips.") from error
+    if net not in ("vgg", "alex", "squeeze"):
+        raise ConfigError(f"perceptual.weights is 'lpips:{net}'; allowed: lpips:vgg, lpips:alex, lpips:squeeze.")
+    return _Official(lpips.LPIPS(net=net, verbose=False))

@@ -1,0 +1,33 @@
+"""Foreign weight files, read without running anything that stands in them."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...codecs.serialize import CheckpointError
+
+#: Keys under which training frameworks keep the state dict of a checkpoint, in the order in which they are tried.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "best_state", "params")
+
+
+def read_torch(path: Path) -> dict[str, Any]:
+    """Return the state dict of a `.pt`, `.pth`, `.th`, `.ckpt` or `.bin` file: tensors only, `weights_only=True`.
+
+    Raises:
+        CheckpointError: the file is broken, or holds objects that only unpickling could build.
+    """
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read without running code that stands in it ({error}). Convert it to safetensors in a "
+            "sandbox, with the authors' own tools, and load that."
+        ) from error
+    while isinstance(data, dict) and not any(isinstance(v, torch.Tensor) for v in data.values()):
+        inner = next((data[k] for k in _WRAPPERS if isinstance(data.get(k), dict)), None)
+        if inner is None:
+            return data  # several state dicts side by side: the converter knows their names
+        data = inner
+    return data

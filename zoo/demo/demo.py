@@ -1,0 +1,100 @@
+"""The demo's work: encode, save, load, decode, measure, draw."""
+
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ...codecs.media import as_image, read_audio
+from ...codecs.tokenizer import Tokenizer
+from ...codecs.tokens import Tokens
+from .. import registry
+from ..hub import load
+from ..media_out import write_audio, write_image
+from .draw import overview
+
+MEDIA = {"image": "chelsea.png", "audio": "speech.flac"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; sizes in bytes."""
+
+    name: str
+    what: str
+    tokens: str
+    bits: int
+    file_bytes: int
+    raw_bytes: int
+    quality: str
+    seconds: float
+
+
+def run(out: Path) -> None:
+    """Run every shipped tokenizer over the shipped medium of its modality."""
+    out.mkdir(parents=True, exist_ok=True)
+    console, rows, panels = Console(width=118), [], []
+    for card in [c for c in registry.list_models() if c.shipped]:
+        tokenizer = load(card.name)
+        with resources.as_file(resources.files(__package__).joinpath("media", MEDIA[card.modality])) as source:
+            work = _image if card.modality == "image" else _audio
+            row, panel = work(card.name, tokenizer, source, out)
+        rows.append(row)
+        panels.append(panel)
+    overview(panels).save(out / "overview.png")
+    console.print(_table(rows))
+    console.print(f"written to {out}/: token files, reconstructions, and overview.png (left: original, right: decoded)")
+
+
+def _image(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
+    x = as_image(source, tokenizer.spec.value_range)  # type: ignore[attr-defined]  # [3, H, W]
+    tokens, y, seconds = _round_trip(name, tokenizer, x, out)
+    a, b = tokenizer.to_uint8(x), tokenizer.to_uint8(y[0])  # type: ignore[operator]
+    write_image(out / f"{name}.png", b)
+    mse = (a.double() - b.double()).square().mean() / 255**2
+    quality = f"PSNR {-10 * torch.log10(mse):.2f} dB"
+    what = f"{x.shape[2]} x {x.shape[1]} photograph"
+    return _row(name, what, tokens, out, a.numel(), quality, seconds), (name, a, b)
+
+
+def _audio(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
+    import torchaudio
+
+    clip = read_audio(source)
+    tokens, y, seconds = _round_trip(name, tokenizer, (clip.samples, clip.sample_rate_hz), out)
+    write_audio(out / f"{name}.wav", y[0], clip.sample_rate_hz)
+    mel = torchaudio.transforms.MelSpectrogram(clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=80, power=1.0)
+    a, b = (mel(v).clamp(min=1e-5).log()[0] for v in (clip.samples, y[0]))  # [80, frames]
+    quality = f"mel distance {(a - b).abs().mean():.3f}"
+    what = f"{clip.samples.shape[1] / clip.sample_rate_hz:.1f} s of speech"
+    return _row(name, what, tokens, out, 2 * clip.samples.numel(), quality, seconds), (name, a, b)
+
+
+def _round_trip(name: str, tokenizer: Tokenizer, media: object, out: Path) -> tuple[Tokens, Tensor, float]:
+    """Encode, write, read back and decode; only what is in the file reaches the decoder."""
+    start = time.perf_counter()
+    tokenizer.encode(media).save(out / f"{name}.tok")
+    tokens = Tokens.load(out / f"{name}.tok")
+    decoded = tokenizer.decode(tokens)
+    assert isinstance(decoded, Tensor)
+    return tokens, decoded, time.perf_counter() - start
+
+
+def _row(name: str, what: str, tokens: Tokens, out: Path, raw: int, quality: str, seconds: float) -> Row:
+    shape = " x ".join(str(n) for n in tokens.ids.shape[1:])
+    size = (out / f"{name}.tok").stat().st_size
+    return Row(name, what, shape, sum(tokens.bits()), size, raw, quality, seconds)
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("tokenizer", "medium", "tokens K x L", "bits", "file", "raw", "ratio", "quality", "seconds")
+    for r in rows:
+        ratio = f"{r.raw_bytes / r.file_bytes:.0f} : 1"
+        cells = (r.name, r.what, r.tokens, str(r.bits), f"{r.file_bytes} B", f"{r.raw_bytes} B", ratio, r.quality)
+        table.add_row(*cells, f"{r.seconds:.2f}")
+    return table

@@ -1,0 +1,168 @@
+"""The published checkpoints: one card each, read from `cards/*.yaml`. Imports no torch.
+
+    tokenzoo.list_models("encodec*", modality="audio")
+"""
+
+import fnmatch
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from ..codecs.config import ConfigError, from_mapping, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One published or measured number.
+
+    Attributes:
+        metric: its name with unit, e.g. "PESQ-WB", "rFID", "PSNR dB".
+        value: the number.
+        dataset: what it was measured on.
+        source: who says so: paper, README, or the command that measured it here.
+    """
+
+    metric: str
+    value: float
+    dataset: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a card says of the tokens; the loaded tokenizer's `spec` is the full and computed version.
+
+    Attributes:
+        modality: "audio" or "image".
+        vocab_sizes: V of each codebook.
+        sample_rate_hz, hop_samples, channels, strides: audio, as in `AudioSpec`.
+        stride, image_size, num_positions: images, as in `ImageSpec`.
+        causal: audio that streams.
+        output_rate_hz: rate of decoded audio where it is another.
+    """
+
+    modality: str
+    vocab_sizes: tuple[int, ...]
+    sample_rate_hz: int = 0
+    hop_samples: int = 0
+    output_rate_hz: int = 0
+    channels: int = 0
+    strides: tuple[int, ...] = ()
+    causal: bool = False
+    stride: int = 0
+    image_size: tuple[int, int] | None = None
+    num_positions: int = 0
+    scales: tuple[tuple[int, int], ...] = ()
+
+    def spec(self) -> Any:
+        """The `AudioSpec` or `ImageSpec` with every derived number."""
+        from ..codecs.spec import AudioSpec, ImageSpec
+
+        if self.modality == "audio":
+            return AudioSpec(
+                vocab_sizes=self.vocab_sizes,
+                channels=self.channels or 1,
+                sample_rate_hz=self.sample_rate_hz,
+                output_rate_hz=self.output_rate_hz,
+                hop_samples=self.hop_samples,
+                strides=self.strides,
+                causal=self.causal,
+            )
+        return ImageSpec(
+            vocab_sizes=self.vocab_sizes,
+            channels=self.channels or 3,
+            stride=self.stride,
+            image_size=self.image_size,
+            num_positions=self.num_positions,
+            scales=self.scales,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One published checkpoint.
+
+    Attributes:
+        name: short, flat and unique.
+        family: the family that runs it.
+        licence_code, licence_weights: SPDX names, or the authors' words.
+        paper: arXiv id, or "" .
+        spec: facts of its tokens.
+        hub_id: `org/repo` on the hub; None: the weights are not on the hub (see `where`), or shipped.
+        shipped: True where the weights are part of this package.
+        system: the foreign layout (`tokenzoo.zoo.convert`) it is published in; "": this library's own.
+        files: files of the repository that are needed, weights last.
+        config_overrides: the authors' settings that no published file carries.
+        where: how to get weights that are not on the hub.
+        restricted: "" or what the weights' licence forbids; shown when they are loaded.
+        figures: numbers with their sources.
+        parity: how equality with the authors' implementation was checked.
+        description: one line for lists.
+    """
+
+    name: str
+    family: str
+    licence_code: str
+    licence_weights: str
+    spec: Facts
+    paper: str | None = ""
+    hub_id: str | None = None
+    revision: str | None = None
+    shipped: bool = False
+    system: str = ""
+    files: tuple[str, ...] = ()
+    config_overrides: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
+    restricted: str | bool = ""
+    figures: tuple[Figure, ...] = ()
+    parity: str = ""
+    description: str = ""
+
+    @property
+    def modality(self) -> str:
+        """ "audio" or "image"."""
+        return self.spec.modality
+
+
+@functools.cache
+def cards() -> Mapping[str, Card]:
+    """All cards by name. A name that stands twice is an error."""
+    out: dict[str, Card] = {}
+    for path in sorted(resources.files(__package__).joinpath("cards").iterdir(), key=lambda p: p.name):
+        if not path.name.endswith(".yaml"):
+            continue
+        for i, entry in enumerate(_parse(path.read_text()) or []):
+            card = from_mapping(Card, entry, path=f"{path.name}[{i}]")
+            if card.name in out:
+                raise ConfigError(f"{path.name}: the name {card.name!r} is taken; names are unique in the registry.")
+            out[card.name] = card
+    return out
+
+
+def _parse(text: str) -> Any:
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def list_models(pattern: str = "*", *, modality: str | None = None) -> list[Card]:
+    """Cards whose name matches the wildcard `pattern`, by name; `modality` "audio" or "image" narrows them."""
+    if modality not in (None, "audio", "image"):
+        raise ValueError(f"modality is {modality!r}; allowed: 'audio', 'image'.")
+    found = [c for n, c in sorted(cards().items()) if fnmatch.fnmatch(n, pattern)]
+    return [c for c in found if modality in (None, c.modality)]
+
+
+def card(name: str) -> Card:
+    """The card called `name`, or KeyError naming the nearest ones."""
+    known = cards()
+    if name not in known:
+        raise KeyError(f"no model is called {name!r}.{nearest(name, list(known))}")
+    return known[name]
+
+
+def card_of_hub_id(hub_id: str) -> list[Card]:
+    """Cards published in the hub repository `hub_id`."""
+    return [c for c in cards().values() if c.hub_id == hub_id]
