@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="folder with the weights of LPIPS-HED (images)")
     parser.add_argument("--crops", default="test256", help="folder of crops inside the photo corpus")
     parser.add_argument("--limit", type=int, help="measure only so many images or clips")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of LPIPS-HED's layers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file; benchmarks/results/classical_<what>.json when left out")
     given = parser.parse_args(arguments)
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.time()
     about, rows = _images(given) if given.what == "images" else _speech(given)
     about |= {
-        "command": f"python benchmarks/classical.py {given.what} --corpus ... --crops {given.crops}",
+        "command": " ".join(["python benchmarks/classical.py", *(arguments or sys.argv[1:])[:1], "--corpus ..."]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {given.threads} thread(s)",
         "python": platform.python_version(),
@@ -53,17 +54,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _images(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str, object]]]:
     import classical_images
+    import torch
     from tokenzoo.zoo.evaluate.perceptual import LpipsHed
 
     if given.cache is None:
         raise SystemExit("images need --cache, the folder with the weights of LPIPS-HED")
-    crops = sorted((given.corpus / given.crops).glob("*.png"))[: given.limit]
+    crops = classical_images.in_balanced_order(list((given.corpus / given.crops).glob("*.png")))[: given.limit]
     if not crops:
         raise SystemExit(f"no crops in {given.corpus / given.crops}: build the corpus photos first")
-    rows = classical_images.run(crops, LpipsHed.from_cache(given.cache), log=_log)
-    settings = {codec.name: dict(codec.options) for codec in classical_images.CODECS}
-    rule = "quality bisected for each image to the file nearest to the target; bytes of the whole file"
-    about = {"set": f"photos/{given.crops}", "rule": rule, "settings": settings, "libraries": classical_images.versions()}
+    metric = LpipsHed.from_cache(given.cache, dtype=getattr(torch, given.dtype))
+    rows = classical_images.run(crops, metric, log=_log)
+    about: dict[str, object] = {
+        "set": f"photos/{given.crops}",
+        "rule": "quality bisected for each image to the file nearest to the target; bytes of the whole file",
+        "lpips_hed": given.dtype,
+        "settings": {codec.name: dict(codec.options) for codec in classical_images.CODECS},
+        "libraries": classical_images.versions(),
+    }
     return about, rows
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, features
-from torch import Tensor
 from tokenzoo.zoo.evaluate.perceptual import LpipsHed
+from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 TARGETS_BPP = (0.15, 0.19, 0.25, 0.30)
@@ -43,7 +43,7 @@ class Codec:
 CODECS = (
     Codec("jpeg", "JPEG", 1, 95, (("optimize", True), ("progressive", False), ("subsampling", "4:2:0"))),
     Codec("webp", "WEBP", 0, 100, (("method", 6),)),
-    Codec("avif", "AVIF", 0, 100, (("speed", 4), ("subsampling", "4:2:0"))),
+    Codec("avif", "AVIF", 0, 100, (("speed", 6), ("subsampling", "4:2:0"))),
 )
 
 
@@ -91,9 +91,13 @@ def run(crops: list[Path], metric: LpipsHed, *, log: Callable[[str], None]) -> l
         for key, measure, score in zip(keys, measures, scores.tolist(), strict=True):
             results.setdefault(key, []).append((*measure, *score))
         if number % 20 == 19:
-            log(f"{number + 1} of {len(crops)} images")
-    by_name = {codec.name: codec for codec in CODECS}
-    return [_row(by_name[name], target, np.array(values)) for (name, target), values in results.items()]
+            log(f"{number + 1} of {len(crops)} images; the last row so far: {_rows(results)[-1]}")
+    return _rows(results)
+
+
+def in_balanced_order(crops: list[Path]) -> list[Path]:
+    """Files `<photo>-<n>.png`: the first crops of all photos, then the second ones, so that a part is a fair sample."""
+    return sorted(crops, key=lambda path: (int(path.stem.rsplit("-", 1)[1]), path.name))
 
 
 @torch.inference_mode()
@@ -101,8 +105,14 @@ def compare(decoded: Tensor, original: Tensor, metric: LpipsHed) -> Tensor:
     """PSNR, SSIM and LPIPS-HED of [B, 3, H, W] against one image [1, 3, H, W] -> [B, 3]."""
     references = original.expand_as(decoded)
     ssim = structural_similarity_index_measure(decoded, references, data_range=1.0, reduction="none")
-    distance = metric.compare(metric.features(decoded), metric.features(original))
+    wanted = metric.features(original)
+    distance = torch.cat([metric.compare(metric.features(one[None]), wanted) for one in decoded])  # fits the cache
     return torch.stack([psnr(decoded, references), ssim, distance], dim=1)
+
+
+def _rows(results: dict[tuple[str, float], list[tuple[float, ...]]]) -> list[dict[str, object]]:
+    by_name = {codec.name: codec for codec in CODECS}
+    return [_row(by_name[name], target, np.array(values)) for (name, target), values in results.items()]
 
 
 def _row(codec: Codec, target_bpp: float, values: np.ndarray) -> dict[str, object]:

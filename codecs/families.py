@@ -20,6 +20,8 @@ _FAMILIES: dict[str, str] = {
     "wavtokenizer": "audio.wavtokenizer:WavTokenizer",
     "sq_codec": "audio.sq_codec:SQCodec",
     "qwen3_tts": "audio.qwen3_tts:Qwen3TTS",
+    "focalcodec": "audio.focalcodec:FocalCodec",
+    "xcodec2": "audio.xcodec2:XCodec2",
     "mimi": "audio.mimi:Mimi",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan:VQGAN",

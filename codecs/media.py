@@ -91,9 +91,9 @@ def as_waveform(media: Any, *, default_rate_hz: int | None = None, name: str = "
         media, rate = media
         if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate <= 0:
             raise MediaError(f"{name}: the sample rate must be a positive whole number of Hz, got {rate!r}.")
+    x = _as_tensor(media, name, "a path, a waveform [T] or [C, T], or (waveform, sample_rate)")
     if rate is None:
         raise MediaError(f"{name}: no sample rate; pass (waveform, sample_rate).")
-    x = _as_tensor(media, name, "a path, a waveform [T] or [C, T], or (waveform, sample_rate)")
     x = x[None] if x.ndim == 1 else x
     if x.ndim != 2:
         raise MediaError(f"{name}: a waveform is [T] or [C, T], got {list(x.shape)}. Pass several clips as a list.")

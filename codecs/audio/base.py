@@ -3,7 +3,7 @@
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), S loudness segments.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ class AudioTokenizer(Tokenizer):
     """
 
     spec: AudioSpec
+    #: True where `encode` takes a speech model's features.
+    takes_features: ClassVar[bool] = False
     #: Frames on each side that a frame's id, or a sample's value, depends on; None: on everything (attention, LSTM).
     context_frames: int | None = None
     #: Longest piece that goes through the network at once, in frames.
@@ -31,7 +33,9 @@ class AudioTokenizer(Tokenizer):
     # --- encode ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, media: Any, *, num_codebooks: int | None = None) -> Tokens:
+    def encode(
+        self, media: Any, *, num_codebooks: int | None = None, features: Tensor | list[Tensor] | None = None
+    ) -> Tokens:
         """Turn audio into tokens.
 
         Args:
@@ -39,6 +43,9 @@ class AudioTokenizer(Tokenizer):
                 `spec.sample_rate_hz`; or a list of these, of any lengths and rates. Floats lie in -1..1; int16, int32
                 and uint8 PCM are scaled. Other rates are resampled, channels mixed or repeated.
             num_codebooks: stop after this many codebooks, where `spec.prefix` holds "codebooks".
+            features: of a frozen speech model, for families that take some (`takes_features`): `[B, C, N]`, or one
+                `[C, N]` for each clip. Clips are then taken as they come, at the codec's own rate. Without them the
+                family computes its own.
 
         Returns:
             `Tokens` with ids `[B, K, ceil(T / hop)]`; B is 1 for a single clip.
@@ -46,12 +53,21 @@ class AudioTokenizer(Tokenizer):
         Raises:
             ValueError: wrong rank, range or rate, NaN, empty audio; the message says what to do.
         """
+        if features is not None and not self.takes_features:
+            raise ValueError(f"{self.family} takes no features; leave them out.")
         clips = self._clips(media)
-        xs = [to_channels(resample(c.samples, c.sample_rate_hz, self.spec.sample_rate_hz), self.spec.channels) for c in clips]
+        if features is not None and len(features) != len(clips):
+            raise ValueError(f"got {len(features)} features for {len(clips)} clips; give one [C, N] for each clip.")
+        rate, channels = self.spec.sample_rate_hz, self.spec.channels
+        xs = [to_channels(resample(c.samples, c.sample_rate_hz, rate), channels) for c in clips]
         parts: list[Tokens | None] = [None] * len(xs)
-        for group in group_by_shape(xs):
+        for group in _groups(xs, features):
             x = torch.stack([xs[i] for i in group]).to(self.device)  # [B, C, T]
-            ids, scale = self.encode_batch(x, num_codebooks)
+            if features is None:
+                ids, scale = self.encode_batch(x, num_codebooks)
+            else:
+                given = torch.stack([features[i] for i in group]).to(self.device)  # [B, C, N]
+                ids, scale = self.encode_with_features(x, given, num_codebooks), None
             k = ids.shape[1]
             for row, i in enumerate(group):
                 parts[i] = Tokens(
@@ -69,6 +85,10 @@ class AudioTokenizer(Tokenizer):
         """Ids `[B, K, L]` and loudness scales `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
         x, scale = self.normalize(x)
         return self.ids_of(self._in_chunks(x), x.shape[-1], num_codebooks), scale
+
+    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Ids `[B, K, L]` of clips `[B, C, T]` as they are and a speech model's features `[B, C, N]`."""
+        raise NotImplementedError
 
     def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
         """Ids `[B, K, L]` of latents `[B, D, L]` that came from `samples` samples.
@@ -95,14 +115,19 @@ class AudioTokenizer(Tokenizer):
             return [as_waveform(m, default_rate_hz=rate, name=f"clip {i}") for i, m in enumerate(media)]
         return [as_waveform(media, default_rate_hz=rate)]
 
+    @property
+    def piece_frames(self) -> int:
+        """`chunk_frames`, or the next length that the network can be cut at."""
+        return self.chunk_frames
+
     def _in_chunks(self, x: Tensor) -> Tensor:
         """`encode_latents` in pieces whose overlap covers the receptive field, so that the pieces equal the whole."""
         hop, context = self.spec.hop_samples, self.context_frames
         frames = -(-x.shape[-1] // hop)
-        if context is None or frames <= self.chunk_frames + 2 * context:
+        if context is None or frames <= self.piece_frames + 2 * context:
             return self.encode_latents(x)
         out = []
-        for start, stop, left, right in spans(frames, self.chunk_frames, context):
+        for start, stop, left, right in spans(frames, self.piece_frames, context):
             z = self.encode_latents(x[..., left * hop : right * hop])  # the last piece ends where x ends
             out.append(z[..., start - left : stop - left])
         return torch.cat(out, dim=-1)
@@ -141,10 +166,10 @@ class AudioTokenizer(Tokenizer):
     def _out_chunks(self, z_q: Tensor) -> Tensor:
         """`decode_latents` in pieces, as `_in_chunks`."""
         hop, context, frames = self._hop_out(), self.context_frames, z_q.shape[-1]
-        if context is None or frames <= self.chunk_frames + 2 * context:
+        if context is None or frames <= self.piece_frames + 2 * context:
             return self.decode_latents(z_q)
         out = []
-        for start, stop, left, right in spans(frames, self.chunk_frames, context):
+        for start, stop, left, right in spans(frames, self.piece_frames, context):
             y = self.decode_latents(z_q[..., left:right])
             out.append(y[..., (start - left) * hop : (stop - left) * hop])
         return torch.cat(out, dim=-1)
@@ -163,11 +188,16 @@ class AudioTokenizer(Tokenizer):
         length = tokens.ids.shape[-1]  # fewer than `whole` fills after first(positions=...)
         kept = whole if length >= self.num_frames(whole) else min(whole, length * self.spec.hop_samples)
         if not original or kept < whole:
-            return to_length(x, -(-kept * rate_out // self.spec.sample_rate_hz))
+            return self.to_length(x, -(-kept * rate_out // self.spec.sample_rate_hz))
         if rate_in == self.spec.sample_rate_hz and rate_out != rate_in:
-            return to_length(x, -(-size * rate_out // rate_in))  # a codec that also changes the rate: its own is meant
-        x = resample(to_length(x, -(-size * rate_out // rate_in)), rate_out, rate_in)
+            # a codec that also changes the rate: its own is meant
+            return self.to_length(x, -(-size * rate_out // rate_in))
+        x = resample(self.to_length(x, -(-size * rate_out // rate_in)), rate_out, rate_in)
         return to_length(x, size)
+
+    def to_length(self, x: Tensor, length: int) -> Tensor:
+        """Cut a waveform `[..., T]` to `length`, or fill it up with zeros where fewer samples came out."""
+        return to_length(x, length)
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -176,7 +206,8 @@ class AudioTokenizer(Tokenizer):
         y, scale = self.normalize(x)
         z = self.encode_latents(y)
         quantized = self.quantizer(z)
-        x_hat = to_length(self.decode_latents(quantized.z_q), x.shape[-1])
+        length = -(-x.shape[-1] * self.spec.decoded_rate_hz // self.spec.sample_rate_hz)
+        x_hat = self.to_length(self.decode_latents(quantized.z_q), length)
         x_hat = x_hat if scale is None else x_hat * scale[:, None, :1]
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
 
@@ -189,6 +220,13 @@ def pad_to_hop(x: Tensor, hop: int) -> Tensor:
 def to_length(x: Tensor, length: int) -> Tensor:
     """Cut `[..., T]`, or fill it up with zeros on the right."""
     return F.pad(x, (0, max(0, length - x.shape[-1])))[..., :length]
+
+
+def _groups(xs: list[Tensor], features: Tensor | list[Tensor] | None) -> list[list[int]]:
+    """`group_by_shape`, of the features as well."""
+    if features is None:
+        return group_by_shape(xs)
+    return [[a[i] for i in b] for a in group_by_shape(xs) for b in group_by_shape([features[j] for j in a])]
 
 
 def _is_pair(media: list[Any]) -> bool:

@@ -64,7 +64,7 @@ class BigCodecConfig:
 
     def __post_init__(self) -> None:
         if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} have different products.")
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
         if self.decoder_width % 2 ** len(self.ups):
             raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
 

@@ -57,7 +57,7 @@ class EncodecConfig:
     def __post_init__(self) -> None:
         a, b = self.encoder, self.decoder or self.encoder
         if (a.channels, a.latent_dim, a.hop_samples, a.causal) != (b.channels, b.latent_dim, b.hop_samples, b.causal):
-            raise ValueError("encoder and decoder must agree in channels, latent_dim, causal and the product of strides.")
+            raise ValueError("encoder and decoder must agree in channels, latent_dim, causal and the hop.")
         if not 0 <= self.segment_overlap < 1:
             raise ValueError(f"segment_overlap is {self.segment_overlap}; it is a share, 0 to below 1.")
         if self.segment_samples is not None and self.segment_samples < 1:
@@ -76,7 +76,7 @@ class EncodecConfig:
 
 
 class Encodec(Streamable, AudioTokenizer):
-    """EnCodec; see the module's docstring. Any first codebooks decode; `num_codebooks` in `encode` sets the bit rate."""
+    """EnCodec; see the module's docstring. Any first codebooks decode; `encode(num_codebooks=...)` sets the bit rate."""
 
     family: ClassVar[str] = "encodec"
     config_class: ClassVar[type] = EncodecConfig
@@ -200,7 +200,9 @@ def cross_fade(pieces: list[Tensor], step: int) -> Tensor:
 
     Where only one piece lies its weight cancels out; where two overlap, the weights run linearly from one to the other.
     """
-    size, total = pieces[0].shape[-1], step * (len(pieces) - 1) + pieces[-1].shape[-1]
+    size = pieces[0].shape[-1]
+    # Rarely the last piece ends before the one before it does.
+    total = max(i * step + piece.shape[-1] for i, piece in enumerate(pieces))
     ramp = torch.linspace(0, 1, size + 2, device=pieces[0].device, dtype=pieces[0].dtype)[1:-1]
     triangle = 0.5 - (ramp - 0.5).abs()  # [size]
     out, weights = pieces[0].new_zeros(*pieces[0].shape[:-1], total), pieces[0].new_zeros(total)

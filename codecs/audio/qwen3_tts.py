@@ -126,8 +126,11 @@ class TwinResidualVQ(Quantizer):
                 kmeans_init=False,
             )
         )
+        # Half of the maps is never used: they are only there because the authors' files hold them.
         for stack in (self.tables.first, self.tables.rest):
-            stack.in_proj.requires_grad_(False)  # never searched: only there because the authors' files hold it
+            stack.in_proj.requires_grad_(False)
+        for stack in (self.search.first, self.search.rest):
+            stack.out_proj.requires_grad_(False)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         found = self.search(z, mask=mask)

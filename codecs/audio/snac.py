@@ -1,10 +1,10 @@
-"""SNAC, the Multi-Scale Neural Audio Codec: DAC's body, and residual levels of quantization that each run at an own rate.
+"""SNAC, the Multi-Scale Neural Audio Codec: DAC's body, and residual levels of quantization at different rates.
 
 Siuzdak et al. 2024, arXiv 2410.14411. Parity was checked against hubertsiuzdak/snac @ f49016a (MIT).
 
-Token layout: `ids [B, K, L]` at the rate of the fastest level; level k holds one id for every `spec.strides[k]` positions,
-repeated to fill them. `ids[:, k, :: strides[k]]` are the authors' codes of level k. L is a multiple of all strides (and of
-the attention window): clips are padded with zeros to that many frames.
+Token layout: `ids [B, K, L]` at the rate of the fastest level; level k holds one id for every `spec.strides[k]`
+positions, repeated to fill them. `ids[:, k, :: strides[k]]` are the authors' codes of level k. L is a multiple of all
+strides (and of the attention window): clips are padded with zeros to that many frames.
 
 Noise: the decoder was trained with noise added after every up-sampling. `decode` adds none, which is the mean
 of all draws before the next non-linearity; `decode(tokens, seed=0)` draws it.
@@ -71,11 +71,11 @@ class SNACConfig:
 
     def __post_init__(self) -> None:
         if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} have different products.")
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
         if self.decoder_width % 2 ** len(self.ups):
             raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
         if self.window and (self.dim % HEAD_DIM or self.decoder_width % HEAD_DIM):
-            raise ValueError(f"attention needs widths that are multiples of {HEAD_DIM}: {self.dim}, {self.decoder_width}.")
+            raise ValueError(f"attention needs multiples of {HEAD_DIM} channels: {self.dim}, {self.decoder_width}.")
 
     @property
     def ups(self) -> tuple[int, ...]:
@@ -150,8 +150,11 @@ class SNACDecoder(nn.Module):
     def __init__(self, c: SNACConfig) -> None:
         super().__init__()
         width, low = c.decoder_width, c.decoder_width // 2 ** len(c.ups)
-        mix = nn.Conv1d(c.dim, c.dim, 7, padding=3, groups=c.dim)
-        self.stem = nn.Sequential(mix, nn.Conv1d(c.dim, width, 1)) if c.depthwise else nn.Conv1d(c.dim, width, 7, padding=3)
+        if c.depthwise:
+            each = nn.Conv1d(c.dim, c.dim, 7, padding=3, groups=c.dim)
+            self.stem: nn.Module = nn.Sequential(each, nn.Conv1d(c.dim, width, 1))
+        else:
+            self.stem = nn.Conv1d(c.dim, width, 7, padding=3)
         self.attention = WindowAttention(width, c.window) if c.window else nn.Identity()
         self.levels = nn.ModuleList(
             DACUp(width // 2**i, width // 2 ** (i + 1), s, depthwise=c.depthwise, whole=True, noise=c.noise)
@@ -183,7 +186,6 @@ class SNAC(AudioTokenizer):
         reach = max(dac_context_frames(config.strides, edge=3), dac_context_frames(config.ups[::-1], edge=3))
         step = config.frame_multiple  # pieces must begin where windows do
         self.context_frames = -(-(reach + config.window) // step) * step
-        self.chunk_frames = -(-self.chunk_frames // step) * step
         self.spec = AudioSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
@@ -192,6 +194,11 @@ class SNAC(AudioTokenizer):
             hop_samples=math.prod(config.strides),
             strides=tuple(getattr(config.quantizer, "strides", ())),
         )
+
+    @property
+    def piece_frames(self) -> int:
+        """Pieces of long audio begin where windows do."""
+        return -(-self.chunk_frames // self.config.frame_multiple) * self.config.frame_multiple
 
     def num_frames(self, samples: int) -> int:
         """L of a clip of `samples`: whole windows, whole positions of the slowest level."""
@@ -257,10 +264,10 @@ class SNAC(AudioTokenizer):
     def _noisy(self, z_q: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """`decode_latents` with noise, in the same pieces as without."""
         frames, context, hop = z_q.shape[-1], self.context_frames or 0, self.spec.hop_samples
-        if frames <= self.chunk_frames + 2 * context:
+        if frames <= self.piece_frames + 2 * context:
             return self.decode_latents(z_q, noise=noise)
         out = []
-        for start, stop, left, right in spans(frames, self.chunk_frames, context):
+        for start, stop, left, right in spans(frames, self.piece_frames, context):
             part = [n[..., left * n.shape[-1] // frames : right * n.shape[-1] // frames] for n in noise]
             y = self.decode_latents(z_q[..., left:right], noise=part)
             out.append(y[..., (start - left) * hop : (stop - left) * hop])

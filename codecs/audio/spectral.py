@@ -60,7 +60,7 @@ class SpectralConfig:
 
 
 class SpectralEncoder(nn.Module):
-    """Log-magnitude and phase (as cosine and sine) of each frame, through ConvNeXt blocks, to latents."""
+    """Log-magnitude and compressed complex spectrum of each frame, through ConvNeXt blocks, to latents."""
 
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__()
@@ -82,7 +82,9 @@ class SpectralEncoder(nn.Module):
         """`[B, T]` to `[B, D, L]`."""
         spectra = self.stft.analyse(x, state)  # [B, L, F]
         magnitude = spectra.abs().clamp(min=1e-5)
-        features = torch.cat([magnitude.log(), spectra.real / magnitude, spectra.imag / magnitude], dim=-1)
+        # The complex part as its square root in size: phases of strong tones weigh more than those of noise.
+        phased = spectra / magnitude.sqrt()
+        features = torch.cat([magnitude.log(), phased.real, phased.imag], dim=-1)
         return self.out(self.body(features.transpose(1, 2), state))
 
 

@@ -4,8 +4,8 @@ Zhang et al. 2023, arXiv 2308.16692; Ahasan et al. 2024, arXiv 2410.15017. Parit
 ZhangXInFD/SpeechTokenizer @ 30c96fb and mubtasimahasan/DM-Codec @ 25c742a (both Apache-2.0). One architecture; they
 differ in the teacher: hidden states of HuBERT, or those and a text model's.
 
-The first codebook is called `semantic`, the others `acoustic`. `forward` gives `features["semantic"]`, the first level's
-vectors in the teacher's width, for a distillation loss.
+The first codebook is called `semantic`, the others `acoustic`. `forward` gives `features["semantic"]`, the first
+level's vectors in the teacher's width, for a distillation loss.
 
 Letters: B batch, T samples, D latent width, S teacher's width, K codebooks, L positions (frames).
 """
@@ -47,7 +47,7 @@ class SpeechTokenizerConfig:
         if not isinstance(self.quantizer, ResidualVQConfig):
             raise ValueError(f"quantizer is {self.quantizer.kind!r}; the first level needs 'residual_vq'.")
         if self.quantizer.codebook_dim or set(self.quantizer.strides) - {1}:
-            raise ValueError("quantizer.codebook_dim and strides must be left out: the first level's vectors are the features.")
+            raise ValueError("leave out quantizer.codebook_dim and strides: the first level's vectors are the features.")
 
 
 class SpeechTokenizer(AudioTokenizer):
@@ -114,9 +114,9 @@ class SpeechTokenizer(AudioTokenizer):
         return torch.stack(out, dim=1)
 
     def latents_from(self, ids: Tensor, start: int) -> Tensor:
-        """Sum `[B, D, L]` of the vectors of ids `[B, n, L]` of the levels from `start` on, for voice without content."""
-        levels = self._levels(start)[: ids.shape[1]]
-        rows = [level.decode_rows(at.flatten()).view(*at.shape, -1) for level, at in zip(levels, ids.unbind(1), strict=True)]
+        """Sum `[B, D, L]` of the vectors of ids `[B, n, L]` of the levels from `start` on: voice without content."""
+        pairs = zip(self._levels(start)[: ids.shape[1]], ids.unbind(1), strict=True)
+        rows = [level.decode_rows(at.flatten()).view(*at.shape, -1) for level, at in pairs]
         return torch.stack(rows).sum(0).transpose(1, 2)
 
     def _levels(self, start: int) -> nn.ModuleList:

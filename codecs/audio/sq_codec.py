@@ -4,8 +4,8 @@ Yang et al. 2024 (SimpleSpeech, arXiv 2406.02328). Parity was checked against ya
 `ldm/models/scalar16k.py` (no licence stated; written anew from its behaviour). The authors give no integer ids: here
 `digit = round(m z) + m`, one codebook for each channel.
 
-All layers are causal but the decoder's first convolution, which looks a few frames ahead; so the codec does not stream, and
-long audio runs in overlapping pieces that equal the whole.
+All layers are causal but the decoder's first convolution, which looks a few frames ahead; so the codec does not
+stream, and long audio runs in overlapping pieces that equal the whole.
 
 Letters: B batch, C channels, T samples, D latent width, K = D codebooks, L positions (frames), s stride.
 """
@@ -64,10 +64,12 @@ class SQCodecConfig:
     quantizer: QuantizerConfig = ScalarConfig(steps=9, tanh=False)
 
     def __post_init__(self) -> None:
-        if len(self.strides) != len(self.stride_kernels) or len(self.decoder_strides) != len(self.decoder_stride_kernels):
-            raise ValueError("strides and stride_kernels must be of one length, on both sides.")
+        for name in ("strides", "decoder_strides"):
+            kernels = name.removesuffix("s") + "_kernels"
+            if len(getattr(self, name)) != len(getattr(self, kernels)):
+                raise ValueError(f"{name} {getattr(self, name)} needs as many {kernels}, got {getattr(self, kernels)}.")
         if math.prod(self.decoder_strides) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} have different products.")
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
         pairs = zip(self.decoder_strides, self.decoder_stride_kernels, strict=True)
         if self.causal and any(k != 2 * s for s, k in pairs):
             raise ValueError("decoder_stride_kernels must be twice decoder_strides where causal is true.")

@@ -30,6 +30,7 @@ class AudioStream:
         num_codebooks: int | None = None,
         pad_rest: bool = True,
         holds_back: bool = False,
+        piece_frames: int = 1,
         state_class: type[State] = State,
     ) -> None:
         """Args:
@@ -37,7 +38,8 @@ class AudioStream:
         encode, decode: samples to latents and back, continuing where the state ends.
         num_codebooks: as in `tokenizer.encode`.
         pad_rest: fill the last frame up with zeros before `encode` sees it; otherwise `encode` gets what is left.
-        holds_back: the layers give fewer frames at first and the rest when `state.ending` is set (padding by reflection).
+        holds_back: layers give fewer frames at first and the rest when `state.ending` is set (padding by reflection).
+        piece_frames: frames that the layers take together, looking ahead within; only the last piece may be shorter.
         state_class: kind of dictionary that holds what the layers remember.
         """
         if not tokenizer.spec.streamable:
@@ -48,9 +50,11 @@ class AudioStream:
         self.tokenizer = tokenizer
         self._encode, self._decode = encode, decode
         self._num_codebooks, self._pad_rest, self._holds_back = num_codebooks, pad_rest, holds_back
+        self._piece_frames = piece_frames
         self._encode_state = state_class()
         self._decode_state = state_class()
-        self._rest: Tensor | None = None  # samples that do not fill a frame yet
+        self._rest: Tensor | None = None  # samples that do not fill a piece yet
+        self._rest_ids: Tensor | None = None  # ids likewise
         self._samples = self._given = 0  # pushed so far, and covered by the frames given so far
 
     @torch.no_grad()
@@ -62,7 +66,7 @@ class AudioStream:
         self._samples += x.shape[-1]
         x = x.to(self.tokenizer.device, self.tokenizer.dtype)
         x = x if self._rest is None else torch.cat([self._rest, x], dim=-1)
-        whole = x.shape[-1] - x.shape[-1] % self.tokenizer.spec.hop_samples
+        whole = x.shape[-1] - x.shape[-1] % (self.tokenizer.spec.hop_samples * self._piece_frames)
         self._rest = x[..., whole:]
         return self._frames(x[..., :whole]) if whole else None
 
@@ -84,19 +88,27 @@ class AudioStream:
         self._given += samples
         ids = self.tokenizer.ids_of(z, samples, self._num_codebooks)
         k, sizes = ids.shape[1], torch.full((x.shape[0], 1), samples)
-        tokens = Tokens(ids=ids.cpu(), vocab_sizes=spec.vocab_sizes[:k], sizes=sizes, sample_rate_hz=spec.sample_rate_hz)
+        rate, vocab = spec.sample_rate_hz, spec.vocab_sizes[:k]
+        tokens = Tokens(ids=ids.cpu(), vocab_sizes=vocab, sizes=sizes, sample_rate_hz=rate)
         return dataclasses.replace(tokens, names=spec.names[:k]).to(ids.device)
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, *, last: bool = False) -> Tensor:
         """Samples `[B, C, L * hop]` of the next frames.
 
-        At the start a codec whose layers hold samples back gives fewer; `last` says that no more tokens follow, which
-        only a stream too short to have started needs.
+        At the start a codec whose layers hold samples back gives fewer, and one that takes several frames together
+        waits for them; `last` says that no more tokens follow, which only a stream too short to have started, or a
+        last piece that is not whole, needs.
         """
         self.tokenizer.check_tokens(tokens)
+        ids = tokens.ids.to(self.tokenizer.device)
+        ids = ids if self._rest_ids is None else torch.cat([self._rest_ids, ids], dim=-1)
+        whole = ids.shape[-1] if last else ids.shape[-1] - ids.shape[-1] % self._piece_frames
+        ids, self._rest_ids = ids[..., :whole], ids[..., whole:]
+        if whole == 0:
+            return torch.zeros(len(ids), self.tokenizer.spec.channels, 0, device=ids.device, dtype=self.tokenizer.dtype)
         self._decode_state.ending = last
-        z_q = self.tokenizer.quantizer.decode(tokens.ids.to(self.tokenizer.device)).to(self.tokenizer.dtype)
+        z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
         return self._decode(z_q, self._decode_state)
 
 
@@ -111,6 +123,8 @@ class Streamable:
     pad_rest = True
     #: True where layers wait for samples after the start of a stream (padding by reflection).
     holds_back = False
+    #: Frames that the layers take together; see `AudioStream`.
+    piece_frames = 1
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
         """Latents `[B, D, L]` of samples `[B, C, T]`, continuing where `state` ends."""
@@ -142,20 +156,25 @@ class Streamable:
             num_codebooks=num_codebooks,
             pad_rest=self.pad_rest,
             holds_back=self.holds_back,
+            piece_frames=self.piece_frames,
             state_class=state_class,
         )
 
     def _in_chunks(self, x: Tensor) -> Tensor:
-        step = self.chunk_frames * self.spec.hop_samples
+        step = self._step() * self.spec.hop_samples
         if not self.spec.streamable or x.shape[-1] <= step:
             return self.encode_latents(x)
         x = pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
         return _run(self.encode_piece, x, step)
 
     def _out_chunks(self, z_q: Tensor) -> Tensor:
-        if not self.spec.streamable or z_q.shape[-1] <= self.chunk_frames:
+        step = self._step()
+        if not self.spec.streamable or z_q.shape[-1] <= step:
             return self.decode_latents(z_q)
-        return _run(self.decode_piece, z_q, self.chunk_frames)
+        return _run(self.decode_piece, z_q, step)
+
+    def _step(self) -> int:
+        return max(1, self.chunk_frames // self.piece_frames) * self.piece_frames
 
 
 def _run(piece: Callable[[Tensor, State], Tensor], x: Tensor, step: int) -> Tensor:

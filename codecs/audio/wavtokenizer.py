@@ -51,7 +51,7 @@ class WavTokenizerConfig:
         if self.width % 32:
             raise ValueError(f"width is {self.width}; the group norms need a multiple of 32.")
         if self.encoder.causal:
-            raise ValueError("encoder.causal is true; the decoder attends to all frames, so the codec cannot be causal.")
+            raise ValueError("encoder.causal is true, but the decoder attends to all frames; set it to false.")
 
 
 class WavTokenizerDecoder(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.vit import TransformerSize, ViTBlock, embedding, init_linear
-from ..quantizers.base import QuantizerConfig
+from ..quantizers.base import Quantized, QuantizerConfig
 from ..quantizers.vq import VQConfig
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction, group_by_shape
@@ -73,10 +73,8 @@ class Rollout(NamedTuple):
     """What one roll-out gives."""
 
     z: Tensor  #: [B, D, r n]
-    ids: Tensor  #: [B, 1, r n]
-    z_q: Tensor  #: [B, D, r n]
+    quantized: Quantized  #: of r n positions
     logits: Tensor  #: [B, G, V_b]
-    loss: Any  #: the quantizer's result
 
 
 class ALIT(ImageTokenizer):
@@ -153,7 +151,7 @@ class ALIT(ImageTokenizer):
             best = self._choose(x, runs, quality)
             for row, i in enumerate(group):
                 out[i] = Tokens(
-                    ids=runs[best[row]].ids[row : row + 1].cpu(),
+                    ids=runs[best[row]].quantized.ids[row : row + 1].cpu(),
                     vocab_sizes=self.spec.vocab_sizes,
                     sizes=torch.tensor([list(pictures[i].shape[-2:])]),
                 )
@@ -203,12 +201,18 @@ class ALIT(ImageTokenizer):
             for block in self.encoder:
                 y = block(y)
             z = self.to_latent(self.norm_out(y[:, grid.shape[1] :])).transpose(1, 2)  # [B, D, (r + 1) n]
-            quantized = self.quantizer(z)
+            quantized = self._quantize(z)
             logits = self.decode_logits(quantized.z_q)
-            runs.append(Rollout(z, quantized.ids, quantized.z_q, logits, quantized))
+            runs.append(Rollout(z, quantized, logits))
             if c.halting:
                 y = self._halt(y, logits.softmax(-1).gather(2, codes[..., None])[..., 0], uniform[r])
         return runs
+
+    def _quantize(self, z: Tensor) -> Quantized:
+        if self.training and not torch.is_grad_enabled():  # `encode` in train mode: the table must not move
+            ids = self.quantizer.encode(z)
+            return Quantized(self.quantizer.decode(ids).to(z.dtype), ids, z.new_zeros(()))
+        return self.quantizer(z)
 
     def _new(self, rollout: int, batch: int) -> Tensor:
         """The latent queries `[B, n, W]` that a roll-out adds."""
@@ -246,4 +250,4 @@ class ALIT(ImageTokenizer):
         last = runs[-1]
         features = {f"logits.{i}": r.logits for i, r in enumerate(runs)}
         features["ids"] = self.base.ids(self.base.features(x))
-        return Reconstruction(x_hat=self.base.pixels(last.logits), z=last.z, quantized=last.loss, features=features)
+        return Reconstruction(x_hat=self.base.pixels(last.logits), z=last.z, quantized=last.quantized, features=features)

@@ -196,7 +196,8 @@ class ImageTokenizer(Tokenizer):
         if self.spec.image_size is None:
             return x[..., :height, :width]
         if self.spec.resize == "crop":  # the part that was kept, at the original's scale
-            height = width = min(height, width)
+            scale = min(n / m for n, m in zip((height, width), self.spec.image_size, strict=True))
+            height, width = (round(m * scale) for m in self.spec.image_size)
         if (height, width) == tuple(x.shape[-2:]):
             return x
         return resize_image(x, (height, width), crop=False, value_range=None)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..layers.flow import TimeEmbedding, integrate, sample_times
 from ..layers.modulated import ModulatedBlock, ModulatedConfig, NormHead
+from ..layers.vit import init_linear
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.fsq import FSQConfig
 from ..spec import ImageSpec
@@ -63,6 +64,7 @@ class FlexTokConfig:
         tokens_first: the decoder's sequence is (tokens, patches), otherwise (patches, tokens).
         part_modulation: tokens and patches are modulated by the time each in its own way.
         time_frequencies, longest_time: of the time embedding.
+        zero_init: the decoder's modulations and last map start at zero (adaLN-zero); False: small random numbers.
         feature_layers: blocks of the decoder whose patches are given out in training, for a REPA-like loss.
         time_sampling, time_stratified, time_mode_scale: of training times, see `layers/flow.py`.
     """
@@ -87,6 +89,7 @@ class FlexTokConfig:
     part_modulation: bool = True
     time_frequencies: int = 256
     longest_time: float = 1.0
+    zero_init: bool = True
     feature_layers: tuple[int, ...] = ()
     time_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
     time_stratified: bool = False
@@ -155,6 +158,9 @@ class FlexDecoder(nn.Module):
         self.blocks = nn.ModuleList(ModulatedBlock(c.decoder, parts=parts) for _ in range(c.decoder.layers))
         self.head = NormHead(width, channels * c.patch_size**2, modulated=True)
         nn.init.zeros_(self.head.proj.weight)
+        if not c.zero_init:
+            for part in (self.head, *(b.modulation for b in self.blocks)):
+                part.apply(init_linear)
 
     def forward(
         self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False

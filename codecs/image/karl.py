@@ -12,6 +12,7 @@ ids `[B, 2, N]`: codebook "token", and codebook "active" (1: needed). `tokens.fi
 Letters: B batch, H W pixels, G grid positions, N token budget, D latent width, W width of the encoder.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +49,7 @@ class KARLConfig:
         latent_dim: D.
         quantizer: any kind of one codebook; its `dim` is filled in.
         max_tokens: largest token budget.
+        default_tokens: token budget where none is named.
         halt_above: probability from which a token is not needed.
     """
 
@@ -62,6 +64,7 @@ class KARLConfig:
         codebook_size=4096, normalize=True, returns="normalized", update="gradient", kmeans_init=False
     )
     max_tokens: int = 512
+    default_tokens: int = 256
     halt_above: float = 0.75
 
     def __post_init__(self) -> None:
@@ -103,7 +106,7 @@ class KARL(ImageTokenizer):
             prefix=("codebooks",),
             stride=0,
             image_size=(side, side),
-            num_positions=256,
+            num_positions=c.default_tokens,
             value_range=(0.0, 1.0),
             resize="crop",
         )
@@ -117,7 +120,7 @@ class KARL(ImageTokenizer):
         *,
         resize: Resize | None = None,
         num_codebooks: int | None = None,
-        token_budget: int = 256,
+        token_budget: int | None = None,
         quality: float = 0.05,
         trim: bool = True,
     ) -> Tokens:
@@ -126,7 +129,7 @@ class KARL(ImageTokenizer):
         Args:
             media, resize: as there.
             num_codebooks: 1: leave the flags out, so that every token counts as needed.
-            token_budget: tokens to choose from, 1 to `config.max_tokens`; trained with multiples of 16.
+            token_budget: tokens to choose from, 1 to `config.max_tokens`, trained with multiples of 16; None: `default_tokens`.
             quality: wanted mean absolute error of pixels in 0..1; smaller keeps more tokens.
             trim: cut the tokens behind the last needed one, which play no part in decoding; `lengths` says where.
         """
@@ -138,10 +141,9 @@ class KARL(ImageTokenizer):
             z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
             active = self.active(halting)  # [B, N]
             ids = torch.stack([self.quantizer.encode(z)[:, 0], active.long()], dim=1)[:, :num_codebooks].cpu()
+            lengths = _used(active).tolist() if trim else [ids.shape[2]] * len(ids)
             for row, i in enumerate(group):
-                kept = active[row].nonzero()
-                length = int(kept.max()) + 1 if trim and len(kept) else (1 if trim else ids.shape[2])
-                k = ids.shape[1]
+                k, length = ids.shape[1], lengths[row]
                 out[i] = Tokens(
                     ids=ids[row : row + 1, :, :length],
                     vocab_sizes=self.spec.vocab_sizes[:k],
@@ -150,14 +152,15 @@ class KARL(ImageTokenizer):
                 )
         return Tokens.cat(out).to(self.device)
 
-    def encode_latents(self, x: Tensor, *, token_budget: int = 256, quality: float = 0.05) -> Tensor:
+    def encode_latents(self, x: Tensor, *, token_budget: int | None = None, quality: float = 0.05) -> Tensor:
         """Latents `[B, D, N]` of pictures `[B, 3, H, W]`."""
         return self.encode_with_halting(x, token_budget=token_budget, quality=quality)[0]
 
     def encode_with_halting(
-        self, x: Tensor, *, token_budget: int = 256, quality: float | Tensor = 0.05
+        self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
     ) -> tuple[Tensor, Tensor]:
         """Latents `[B, D, N]` and halting logits `[B, N]` of pictures `[B, 3, H, W]`; `quality` may be one for each, `[B]`."""
+        token_budget = self.config.default_tokens if token_budget is None else token_budget
         if not 1 <= token_budget <= self.config.max_tokens:
             raise ValueError(f"token_budget is {token_budget}; allowed: 1 to {self.config.max_tokens}.")
         grid = self.grid_tokens(x) + self._positions(self.encoder_positions)  # [B, G, W]
@@ -208,17 +211,28 @@ class KARL(ImageTokenizer):
         active = ids[:, 1] == 1 if ids.shape[1] == 2 else None
         return self.decode_latents(self.quantizer.decode(ids[:, :1]).to(self.dtype), active=active)
 
-    def forward(self, x: Tensor, *, token_budget: int = 256, quality: float | Tensor = 0.05) -> Reconstruction:
+    def forward(
+        self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
+    ) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; `features` hold `logits` `[B, G, V_b]`, the VQGAN's `ids` `[B, G]` and `halting` `[B, N]`.
 
         In training no token is cut out: the published recipe calls this twice, first with a small error wanted, then with more
         tokens and the error that came out, where the added tokens are to halt.
         """
         z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
-        quantized = self.quantizer(z)
-        logits = self.decode_logits(quantized.z_q, active=None if self.training else self.active(halting))
+        quantized, active = self.quantizer(z), self.active(halting)
+        logits = self.decode_logits(quantized.z_q, active=None if self.training else active)
+        ids = torch.stack([quantized.ids[:, 0], active.long()], dim=1)
+        if not self.training:  # as `encode` cuts them
+            ids = ids * (torch.arange(ids.shape[2], device=ids.device) < _used(active)[:, None])[:, None]
+        quantized = dataclasses.replace(quantized, ids=ids)
         features = {"logits": logits, "ids": self.base.ids(self.base.features(x)), "halting": halting}
         return Reconstruction(x_hat=self.base.pixels(logits), z=z, quantized=quantized, features=features)
+
+
+def _used(active: Tensor) -> Tensor:
+    """Positions `[B]` up to the last active one of `[B, n]`, at least 1."""
+    return (active * torch.arange(1, active.shape[1] + 1, device=active.device)).amax(dim=1).clamp(min=1)
 
 
 def _isolate(active: Tensor, queries: int) -> Tensor:

@@ -37,7 +37,7 @@ class MultiScaleVQGANConfig(VQGANConfig):
 class MultiScaleVQGAN(VQGAN):
     """ids `[B, K, S]`: the scales from coarse to fine, each row by row. The first scales alone decode to a coarser picture.
 
-    `tokens.first(positions=n)` with n the positions of the first scales; a cut inside a scale is an error.
+    `tokens.first(positions=n)` may end anywhere; positions of a scale that is not complete are left out of the picture.
     """
 
     family: ClassVar[str] = "multiscale_vqgan"
@@ -59,9 +59,18 @@ class MultiScaleVQGAN(VQGAN):
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, *, original: bool = True) -> Tensor | list[Tensor]:  # type: ignore[override]
-        """As `ImageTokenizer.decode`; tokens may end after any scale."""
+        """As `ImageTokenizer.decode`; tokens may end early."""
 
         def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            return self.decode_batch(ids, self.spec.scales[-1])
+            return self.decode_batch(ids[..., : self._complete(ids.shape[2])], self.spec.scales[-1])
 
         return self.decode_with(tokens, run, original=original)
+
+    def _complete(self, positions: int) -> int:
+        """Positions of the scales that fit whole into so many."""
+        total = 0
+        for h, w in self.spec.scales:
+            if total + h * w > positions:
+                break
+            total += h * w
+        return total

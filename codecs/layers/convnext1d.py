@@ -3,6 +3,8 @@
 Letters: B batch, D width, L frames.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,12 +15,32 @@ from .causal import Conv1d, State, Streaming
 class ConvNeXtBlock1d(Streaming):
     """Depthwise convolution, LayerNorm, two pointwise layers with GELU between, layer scale, residual; `[B, D, L]`."""
 
-    def __init__(self, width: int, *, kernel_size: int, expansion: int, layer_scale: float, causal: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        kernel_size: int,
+        layer_scale: float,
+        causal: bool,
+        expansion: int = 4,
+        hidden: int = 0,
+        edge: Literal["zeros", "replicate"] = "zeros",
+    ) -> None:
+        """Args:
+        width: D.
+        kernel_size: frames that the convolution sees.
+        layer_scale: start value of the factors.
+        causal: the convolution sees earlier frames only.
+        expansion: hidden width over D.
+        hidden: hidden width itself, where it is no multiple of D.
+        edge: what stands beyond the ends of the signal, see `Conv1d`.
+        """
         super().__init__()
-        self.depthwise = Conv1d(width, width, kernel_size, groups=width, causal=causal)
+        hidden = hidden or width * expansion
+        self.depthwise = Conv1d(width, width, kernel_size, groups=width, causal=causal, edge=edge)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.up = nn.Linear(width, width * expansion)
-        self.down = nn.Linear(width * expansion, width)
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
         self.scale = nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:

@@ -5,8 +5,8 @@ Tagliasacchi et al. 2020, arXiv 2009.02095; SoundStream, arXiv 2107.03312; EnCod
 Any T goes in and ceil(T / hop) frames come out: the fixed padding of a strided layer lies on the left (causal) or is
 shared by both sides with the larger half on the left, and the right is filled up so that the last window is full.
 
-Streaming (causal): padding by reflection mirrors the first samples *after* the start, so a layer gives nothing until they
-are there; from then on it looks no further ahead. `needs(n)` says how many inputs the first n outputs wait for.
+Streaming (causal): padding by reflection mirrors the first samples *after* the start, so a layer gives nothing until
+they are there; from then on it looks no further ahead. `needs(n)` says how many inputs the first n outputs wait for.
 
 Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dilation, s stride.
 """
@@ -50,7 +50,7 @@ class SEANetConfig:
         activation: between convolutions.
         slope: of "elu" (its alpha) and "leaky_relu" (negative side).
         final_activation: after the decoder's last convolution.
-        trim_right: share of a causal transposed convolution's surplus that is cut on the right; 1: it never looks ahead.
+        trim_right: share of a causal transposed convolution's surplus that is cut on the right; 1: no look-ahead.
     """
 
     channels: int = 1
@@ -188,7 +188,14 @@ class SEANetConvTranspose1d(nn.ConvTranspose1d):
     """Transposed convolution `[B, C, T]` to `[B, C', T * s]`: convolve, normalise, cut the surplus k - s."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, config: SEANetConfig, *, stride: int, normed: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        config: SEANetConfig,
+        *,
+        stride: int,
+        normed: bool = False,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride=stride)
         self.causal = config.causal
@@ -211,8 +218,8 @@ class SEANetConvTranspose1d(nn.ConvTranspose1d):
         y = super().forward(x)
         if self in state:
             y = torch.cat([y[..., :right] + state[self], y[..., right:]], dim=-1)
-        tail = y[..., y.shape[-1] - right :]
-        state[self] = tail if self.bias is None else tail - self.bias[:, None]  # the bias comes again with the next piece
+        # The bias comes again with the next piece.
+        state[self] = y[..., y.shape[-1] - right :] - (0 if self.bias is None else self.bias[:, None])
         return y[..., : y.shape[-1] - right]
 
     def needs(self, outputs: int) -> int:

@@ -24,7 +24,7 @@ class Snake(nn.Module):
 
 
 class SnakeBeta(nn.Module):
-    """`x + sin(e^a x)^2 / e^b` with a learned log-frequency `a` and log-scale `b` for each channel (BigVGAN, 2206.04658)."""
+    """`x + sin(e^a x)^2 / e^b` with learned `a` and `b` for each channel (BigVGAN, arXiv 2206.04658)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class SnakeBeta(nn.Module):
 class AliasFree(nn.Module):
     """An activation at twice the rate, between two low-pass filters, so that its overtones do not fold back.
 
-    StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), as BigVGAN has it: Kaiser-windowed sinc filters of 12 taps, the ends
-    padded with the last value.
+    StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), as BigVGAN has it: Kaiser-windowed sinc filters of 12 taps, the
+    ends padded with the last value.
     """
 
     #: Taps of both filters.

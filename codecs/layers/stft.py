@@ -21,8 +21,9 @@ class STFT(nn.Module):
 
     def __init__(self, *, window_samples: int, hop_samples: int, causal: bool) -> None:
         super().__init__()
-        if window_samples % hop_samples or window_samples < 2 * hop_samples:
-            raise ValueError(f"window_samples ({window_samples}) must be at least two whole hops of {hop_samples}.")
+        if window_samples < 2 * hop_samples or (causal and window_samples % hop_samples):
+            whole = "two whole hops" if causal else "two hops"
+            raise ValueError(f"window_samples ({window_samples}) must be at least {whole} of {hop_samples}.")
         self.size, self.hop, self.causal = window_samples, hop_samples, causal
         self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
 
@@ -53,8 +54,9 @@ class STFT(nn.Module):
         return (y[:, :length].unflatten(-1, (-1, self.hop)) / steady).flatten(-2)
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Sum of frames `[B, L, W]` shifted by hop: `[B, (L - 1) * hop + W]`, as W / hop shifted copies."""
-        pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]
+        """Sum of frames `[B, L, W]` shifted by hop: `[B, (L - 1) * hop + W]`, W rounded up to whole hops."""
+        frames = F.pad(frames, (0, -self.size % self.hop))
+        pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]: the sum of so many shifted copies
         n = pieces.shape[2]
         out = sum(F.pad(pieces[:, :, i], (0, 0, i, n - 1 - i)) for i in range(n))
         return out.flatten(1)  # type: ignore[union-attr]

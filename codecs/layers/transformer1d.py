@@ -1,4 +1,4 @@
-"""A causal transformer over frames with a sliding window, which streams exactly and takes memory linear in the length.
+"""A transformer over frames; causal with a sliding window it streams exactly, in memory linear in the length.
 
 Pre-norm blocks with rotary positions (Su et al. 2021, arXiv 2104.09864) and LayerScale (Touvron et al. 2021, arXiv
 2103.17239), as in Moshi's Mimi (arXiv 2410.00037), MOSS-Audio-Tokenizer and Qwen3-TTS.
@@ -50,6 +50,7 @@ class Transformer1dConfig:
         gated: three matrices, `down(act(gate(x)) * up(x))`, instead of two.
         activation: of that network.
         context: positions that a position sees, itself included; None: all earlier ones.
+        causal: False: every position sees all others, and nothing streams; `context` is then None.
         norm: LayerNorm, or RMSNorm (no mean, no bias).
         norm_eps: added to the variance.
         layer_scale: start value of the learned factor of every branch; None: no factors.
@@ -68,6 +69,7 @@ class Transformer1dConfig:
     gated: bool = False
     activation: Activation = "gelu"
     context: int | None = 250
+    causal: bool = True
     norm: Literal["layer", "rms"] = "layer"
     norm_eps: float = 1e-5
     layer_scale: float | None = 0.01
@@ -83,6 +85,8 @@ class Transformer1dConfig:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads}).")
         if self.context is not None and self.context < 1:
             raise ValueError(f"context is {self.context}; a position sees at least itself.")
+        if not self.causal and self.context is not None:
+            raise ValueError("context belongs to causal transformers; set it to null.")
 
 
 class LayerScale(nn.Module):
@@ -126,7 +130,7 @@ class Attention1d(nn.Module):
         c = config
         self.heads, self.kv_heads = c.heads, c.kv_heads or c.heads
         self.head_dim = c.head_dim or c.width // c.heads
-        self.context = c.context
+        self.context, self.causal = c.context, c.causal
         self.qkv = nn.Linear(c.width, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=c.bias)
         self.out = nn.Linear(self.heads * self.head_dim, c.width, bias=c.bias)
 
@@ -143,7 +147,7 @@ class Attention1d(nn.Module):
         groups = self.heads // self.kv_heads
         if groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        y = attend(q, k, v, self.context)
+        y = attend(q, k, v, self.context) if self.causal else F.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
     def _remember(self, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, Tensor]:
@@ -236,6 +240,8 @@ class Transformer1d(Streaming):
         c, length = self.config, x.shape[2]
         start = 0
         if state is not None:
+            if not c.causal:
+                raise ValueError("only causal layers stream.")
             start = state.get(self, 0)
             state[self] = start + length
         x = x.transpose(1, 2)  # [B, L, C]

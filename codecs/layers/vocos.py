@@ -95,7 +95,7 @@ class FrameAttention(nn.Module):
 
 
 class FourierHead(nn.Module):
-    """A linear map to log-magnitudes and angles of every frequency, and the inverse transform; `[B, L, D]` to `[B, L * hop]`."""
+    """A linear map to log-magnitudes and angles, and the inverse transform; `[B, L, D]` to `[B, L * hop]`."""
 
     def __init__(self, width: int, *, window_samples: int, hop_samples: int) -> None:
         super().__init__()

@@ -147,7 +147,7 @@ class _Parts:
 
     def norm(self, channels: int) -> nn.Module:
         if self.spatial_dim is not None:
-            return SpatialNorm(channels, self.spatial_dim)
+            return SpatialNorm(channels, self.spatial_dim, self.config.groups)
         return group_norm(channels, self.config.groups, self.config.narrow_groups)
 
     def residual(self, in_channels: int, out_channels: int) -> ResBlock:

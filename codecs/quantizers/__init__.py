@@ -3,7 +3,8 @@
 import importlib
 from typing import Any
 
-from ..config import ConfigError, from_mapping, nearest
+from ..config import ConfigError, from_mapping
+from ..config import nearest as nearest_name  # the submodule `nearest` would take the plain name
 from .base import Quantized, Quantizer, QuantizerConfig
 
 __all__ = ["Quantized", "Quantizer", "QuantizerConfig", "build", "config_class", "kinds"]
@@ -35,7 +36,7 @@ def kinds() -> tuple[str, ...]:
 def config_class(kind: str) -> type[QuantizerConfig]:
     """Return the frozen config dataclass of `kind`, or raise `ConfigError` naming the nearest kinds."""
     if kind not in _KINDS:
-        raise ConfigError(f"unknown quantizer kind {kind!r}.{nearest(kind, list(_KINDS))}")
+        raise ConfigError(f"unknown quantizer kind {kind!r}.{nearest_name(kind, list(_KINDS))}")
     module, name = _KINDS[kind].split(":")
     return getattr(importlib.import_module(f".{module}", __name__), name)
 

@@ -128,16 +128,16 @@ class _Search:
         top = best.view(-1, _GROUP, len(rows)).amax(dim=1) if self.two_levels else best  # [G / S or G, n]
         value, group = top.max(dim=0)
         least = value - slack
-        rivals = (top >= least).sum(dim=0)
+        rivals = _count(top, least)
         if self.two_levels:
             siblings = _members(best, group)  # [S, n]
-            rivals += (siblings >= least).sum(dim=0)
+            rivals += _count(siblings, least)
             group = group * _GROUP + siblings.max(dim=0).indices
         if self.one_block:
             near = _members(scores, group)  # [S, n]
         else:
             near = self._rescore(rows, group).t()
-        rivals += (near >= least).sum(dim=0)
+        rivals += _count(near, least)
         return group * _GROUP + near.max(dim=0).indices, rivals == 2 + self.two_levels
 
     def _rescore(self, rows: Tensor, group: Tensor) -> Tensor:
@@ -171,6 +171,11 @@ class _Search:
 def _members(x: Tensor, group: Tensor) -> Tensor:
     """The entries `[S, n]` of group `group[n]` of column n, from `x [G S, n]`."""
     return x.view(-1, _GROUP, len(group)).gather(0, group.expand(1, _GROUP, -1))[0]
+
+
+def _count(x: Tensor, least: Tensor) -> Tensor:
+    """How many entries of each column of `x [m, n]` reach `least [n]` (in floats: summing booleans is several times slower)."""
+    return torch.ge(x, least, out=torch.empty_like(x, memory_format=torch.contiguous_format)).sum(dim=0)
 
 
 def _round_up(x: int, multiple: int) -> int:

@@ -1,7 +1,7 @@
 """LPIPS-HED: its arithmetic against NumPy, its gradients, its files, and (with weights) its known figures.
 
 Run: pytest tests/zoo/test_perceptual.py
-With TOKENZOO_CORPORA_CACHE=<folder given to `python -m tokenzoo.zoo.evaluate.perceptual --cache`> real weights are tested.
+With TOKENZOO_CORPORA_CACHE=<the --cache of `python -m tokenzoo.zoo.evaluate.perceptual`> real weights are tested.
 """
 
 import io
@@ -32,7 +32,8 @@ def images(seed: int, size: int = 32) -> torch.Tensor:
 def test_equal_is_zero_and_the_distance_is_symmetric(metric):
     one, other = images(1), images(2)
     assert torch.equal(metric(one, one), torch.zeros(2))
-    assert metric(one, other).shape == (2,) and (metric(one, other) > 0.01).all()
+    assert metric(one, other).shape == (2,)
+    assert (metric(one, other) > 0.01).all()
     assert torch.allclose(metric(one, other), metric(other, one))
     assert torch.allclose(metric(one[:1], other[:1]), metric(one, other)[:1], rtol=1e-4)
 
@@ -65,7 +66,8 @@ def test_gradients_reach_the_images_and_not_the_weights(metric):
     image = images(1).requires_grad_(True)
     before = metric(image, reference).sum()
     before.backward()
-    assert torch.isfinite(image.grad).all() and image.grad.abs().sum() > 0
+    assert torch.isfinite(image.grad).all()
+    assert image.grad.abs().sum() > 0
     step = image.detach() - 1e-3 * image.grad / image.grad.norm()
     assert metric(step, reference).sum() < before
     assert not any(parameter.requires_grad for parameter in metric.parameters())
@@ -89,6 +91,19 @@ def test_wrong_shapes_are_reported(metric, shapes):
 def test_tiny_images_are_reported(metric):
     with pytest.raises(ValueError, match="16 pixels"):
         metric(torch.zeros(1, 3, 8, 32), torch.zeros(1, 3, 8, 32))
+
+
+def test_the_fast_type_is_nearly_the_same(metric):
+    fast = LpipsHed(torch.bfloat16)
+    fast.load_state_dict(metric.state_dict())
+    one, other = images(1), images(2)
+    assert fast.features(one)[2].dtype == torch.bfloat16
+    assert fast(one, other).dtype == torch.float32
+    assert torch.equal(fast(one, one), torch.zeros(2))
+    assert torch.allclose(fast(one, other), metric(one, other), rtol=0.02)
+    image = one.requires_grad_(True)
+    fast(image, other).sum().backward()
+    assert image.grad.abs().sum() > 0
 
 
 def test_missing_weights_name_the_command(tmp_path):
@@ -149,4 +164,6 @@ def test_known_figures_with_real_weights():
         return float(real(*pair))
 
     fine, middle, coarse = distance(90), distance(50), distance(10)
-    assert fine < 0.5 * middle < 0.25 * coarse and fine < 0.03 and 0.05 < coarse < 0.5
+    assert fine < 0.5 * middle < 0.25 * coarse
+    assert fine < 0.03
+    assert 0.05 < coarse < 0.5

@@ -57,13 +57,14 @@ class Clips(Dataset):
         blobs = collect(entries, media.suffixes)
         self.names = [b.name for b in blobs]
         self.items: list[Item] = list(blobs)
+        listed = len(blobs)
         if config.cache == "memory":
             self._decode_all(say)
         visits = [1] * len(self.items)
         if config.max_visits > 1 and train:
             visits = [self._visits(name, item, config.max_visits) for name, item in zip(self.names, self.items)]
         if not sum(visits):
-            raise ConfigError(f"none of the {len(self.names)} items of {entries!r} can be read: {self._example()}")
+            raise ConfigError(f"none of the {listed} items of {entries!r} can be read: {self._example()}")
         self.order = Order(visits, seed, shuffle=train)
         self.fingerprint = fingerprint(self.names, visits)
 

@@ -8,7 +8,11 @@ from .fields import FOLDER_KEYS, Fields
 
 
 def open_config(config: Mapping[str, Any], system: str) -> Fields:
-    """The authors' arguments, without what describes the file."""
+    """The authors' arguments, out of the YAML of a training run where they stand in one, without what describes the file."""
+    for key in ("network_g", "model"):
+        config = config[key] if isinstance(config.get(key), Mapping) else config
+    for key in ("params", "init_args"):
+        config = config[key] if isinstance(config.get(key), Mapping) else config
     fields = Fields(config, system)
     fields.drop(*FOLDER_KEYS)
     return fields

@@ -1,4 +1,4 @@
-"""BigCodec: the keyword arguments of `CodecEncoder` and `CodecDecoder`, their two state dicts under `CodecEnc.`, `generator.`."""
+"""BigCodec: arguments of `CodecEncoder` and `CodecDecoder`, state dicts under `CodecEnc.` and `generator.`."""
 
 from collections.abc import Mapping
 from typing import Any

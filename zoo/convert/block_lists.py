@@ -53,7 +53,7 @@ def _elm(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "iter")
-    c.drop("ckpt_path")
+    c.drop("ckpt_path", "type")
     dd = part(c, "ddconfig")
     dd.require("in_channels", 3)
     width, mult, dim, size = dd.take("nf"), dd.take("ch_mult"), dd.take("emb_dim"), dd.take("resolution")

@@ -1,4 +1,4 @@
-"""DAC as descriptinc/descript-audio-codec and transformers publish it, and SNAC, whose layout is DAC's with more blocks."""
+"""DAC as descriptinc/descript-audio-codec and transformers publish it, and SNAC, which adds blocks to that layout."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -109,7 +109,8 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dac_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     own = _dac(config)
-    return pointwise_to_linear(rename(fold_weight_norm(state), _dac_table(len(own["strides"]), len(own["decoder_strides"]))))
+    table = _dac_table(len(own["strides"]), len(own["decoder_strides"]))
+    return pointwise_to_linear(rename(fold_weight_norm(state), table))
 
 
 # --- transformers -----------------------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ _HF_TABLE = [
 
 
 def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`DacConfig` of transformers. A key of ours, `pad_to_frames`, says that the feature extractor's padding is meant."""
+    """`DacConfig` of transformers. A key of ours, `pad_to_frames`, asks for the feature extractor's padding."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
     strides, width = f.take("downsampling_ratios", [2, 4, 8, 8]), f.take("encoder_hidden_size", 64)
@@ -160,7 +161,7 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-# --- SNAC ---------------------------------------------------------------------------------------------------------------
+# --- SNAC -----------------------------------------------------------------------------------------------------------
 
 
 def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
     strides, width = f.take("encoder_rates", [3, 3, 7, 7]), f.take("encoder_dim", 64)
     top = width * 2 ** len(strides)
     if f.take("latent_dim", None) not in (None, top):
-        raise ValueError(f"config.latent_dim must be {top}, what the authors' encoder gives; nothing maps it to another width.")
+        raise ValueError(f"config.latent_dim must be {top}, the encoder's width: nothing maps it to another.")
     levels = f.take("vq_strides", [8, 4, 2, 1])
     out = {
         "sample_rate_hz": f.take("sampling_rate", 44100),

@@ -7,17 +7,12 @@ from ...codecs.config import nearest
 
 _MISSING = object()
 
-#: Keys that `transformers` writes into every config.json and that say nothing about the network.
+#: Keys that `transformers` writes into every config.json and that say nothing about these networks.
 TRANSFORMERS_KEYS = (
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "dtype",
-    "model_type",
-    "return_dict",
-    "torch_dtype",
-    "transformers_version",
-)
+    "_name_or_path", "architectures", "auto_map", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder",
+    "label2id", "model_type", "output_attentions", "output_hidden_states", "problem_type", "return_dict", "torch_dtype",
+    "transformers_version", "use_bfloat16",
+)  # fmt: skip
 
 #: Keys that a reference folder adds to the authors' own.
 FOLDER_KEYS = ("source", "versions", "notes")

@@ -18,6 +18,10 @@ def read_torch(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is broken, or holds objects that only unpickling could build.
     """
+    if path.suffix == ".jit":
+        from .torchscript import read_torchscript
+
+        return read_torchscript(path)
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

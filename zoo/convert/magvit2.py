@@ -17,7 +17,8 @@ from .taming_keys import residual, taming_weights
 #: Arguments of the Lightning classes that only training reads.
 _TRAINER = (
     "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor learning_rate resume_lr warmup_epochs "
-    "scheduler_type min_learning_rate use_ema stage lr_drop_epoch lr_drop_rate checkpoint"
+    "scheduler_type min_learning_rate use_ema stage lr_drop_epoch lr_drop_rate checkpoint use_shared_epoch sche_type wpe wp "
+    "wp0 max_iter wp_iter lr_drop_iter"
 ).split()
 
 

@@ -1,6 +1,7 @@
 """SEANet in the spellings of EnCodec, audiocraft, SpeechTokenizer, WavTokenizer and transformers.
 
-They all number the layers of one `nn.Sequential`; which number is what depends on the config, so the table is made from it.
+They all number the layers of one `nn.Sequential`; what a number means depends on the config, so the table is made
+from it.
 """
 
 import re
@@ -15,7 +16,8 @@ from .fields import Fields
 
 #: The authors' activation names to ours.
 ACTIVATIONS = {
-    "ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu", "GELU": "gelu", "SiLU": "silu", "Tanh": "tanh", "Snake": "snake",
+    "ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu", "GELU": "gelu", "SiLU": "silu", "Tanh": "tanh",
+    "Snake": "snake",
 }  # fmt: skip
 
 #: Inside one layer of the authors' list -> inside ours; `{}` is the layer's own name.
@@ -108,7 +110,7 @@ def seanet_config(fields: Fields, **defaults: Any) -> dict[str, Any]:
 
 
 def codebook_table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """The authors' `EuclideanCodebook` buffers to those of `Codebook`; `theirs` and `ours` are expression and template."""
+    """The authors' `EuclideanCodebook` buffers to those of `Codebook`; expression and replacement template."""
     return [
         (rf"{theirs}\.embed", rf"{ours}.embed"),
         (rf"{theirs}\.embed_avg", rf"{ours}.sums"),
@@ -118,7 +120,7 @@ def codebook_table(theirs: str, ours: str) -> list[tuple[str, str]]:
 
 
 def finish_codebooks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give each table the form of `Codebook`: `ready` a truth value, statistics that a finetuning run can go on from."""
+    """Give each table the form of `Codebook`: `ready` a truth value, statistics that training can go on from."""
     out = dict(state)
     for key in [k for k in out if k.endswith(".ready")]:
         prefix = key[: -len("ready")]

@@ -1,4 +1,4 @@
-"""SpeechTokenizer and DM-Codec: one config JSON with the network's and the trainer's settings, SEANet's numbered layers."""
+"""SpeechTokenizer and DM-Codec: one JSON for network and trainer, SEANet's numbered layers."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -17,7 +17,7 @@ from .taming_keys import TABLE, taming_weights
 _TRAINER = (
     "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor batch_resize_range scheduler_config lr_g_factor "
     "learning_rate resume_lr warmup_epochs scheduler_type min_learning_rate gradient_clip_val lr_drop_epoch lr_drop_rate "
-    "use_ema stage sane_index_shape temperature_scheduler_config"
+    "use_ema stage sane_index_shape temperature_scheduler_config use_shared_epoch sche_type wpe wp wp0 max_iter wp_iter lr_drop_iter"
 ).split()
 
 

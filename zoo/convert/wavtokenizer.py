@@ -1,4 +1,4 @@
-"""WavTokenizer: the init_args of feature extractor, backbone and head in its YAML, the state dict without its trainer's parts."""
+"""WavTokenizer: init_args of feature extractor, backbone and head, the state dict without the trainer's parts."""
 
 import math
 from collections.abc import Mapping

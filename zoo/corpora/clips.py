@@ -98,7 +98,7 @@ def active_frames(samples: Waveform, rate_hz: int) -> NDArray[np.bool_]:
 def shorten_pauses(samples: Waveform, active: NDArray[np.bool_], rate_hz: int, longest_seconds: float) -> Waveform:
     """Cut every silence down to `longest_seconds` (half of it at both ends of the clip), with 5 ms cross-fades.
 
-        |~~~~ sound ~~~~|<- half ->|      cut      |<- half ->|~~~~ sound ~~~~|
+    |~~~~ sound ~~~~|<- half ->|      cut      |<- half ->|~~~~ sound ~~~~|
     """
     step, half = round(_STEP_SECONDS * rate_hz), round(longest_seconds / 2 * rate_hz)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], active.astype(np.int8), [0]])))

@@ -1,4 +1,4 @@
-"""The fixed 256x256 test crops of a photograph: the centre first, then tiles of a centred grid, at one or two scales."""
+"""The fixed 256x256 test crops of a photo: the centre first, then tiles of a centred grid, at one or two scales."""
 
 from __future__ import annotations
 

@@ -30,9 +30,12 @@ OUT_OF_SOURCE = "mate-backgrounds"
 COLUMNS = ("id", "package", "path", "sha256", "split", "width", "height")
 
 _WALLPAPERS = (
-    "BytheWater ColdRipple ColorfulCups DarkestHour EveningGlow FallenLeaf Grey Kite OneStandsOut Path Volna summer_1am"
-).split()
-_SAMPLES = "astronaut brick camera chelsea coffee coins grass gravel motorcycle_left rocket".split()
+    "BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf",
+    "Grey", "Kite", "OneStandsOut", "Path", "Volna", "summer_1am",
+)  # fmt: skip
+_SAMPLES = (
+    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket",
+)  # fmt: skip
 # Where photographs lie in each package, in the order in which copies are looked for (the first one is kept).
 SOURCES: dict[str, tuple[str, ...]] = {
     OUT_OF_SOURCE: ("usr/share/backgrounds/mate/nature/*.jpg",),
@@ -142,7 +145,7 @@ def split_photos(photos: list[Photo]) -> dict[str, str]:
 
 
 def build_photos(out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
-    """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; returns the folder."""
+    """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; the folder."""
     photos: list[Photo] = []
     for package in SOURCES:
         photos += list_photos(package, unpack(package, cache, offline=offline, strict=strict))

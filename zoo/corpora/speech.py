@@ -34,10 +34,17 @@ PACKAGES = (
 )  # fmt: skip
 
 # One volunteer recorded both kinds of Tux Paint clips (found with a speaker network).
-_SAME_VOICE = {"tuxpaint-words-lt": "tuxpaint-lt", "tuxpaint-words-ca": "tuxpaint-ca", "tuxpaint-words-it": "tuxpaint-words-sl"}  # fmt: skip
+_SAME_VOICE = {
+    "tuxpaint-words-lt": "tuxpaint-lt",
+    "tuxpaint-words-ca": "tuxpaint-ca",
+    "tuxpaint-words-it": "tuxpaint-words-sl",
+}
 # Short words in a language whose caption voice is in another split: possibly the same person, so left out.
 _LEFT_OUT = ("tuxpaint-words-es", "tuxpaint-words-be", "tuxpaint-words-el")
-_WORD_LANGUAGES = "be bg ca de el en_GB es fr it ja ko lt nb nl nn pt ro ru sl sv tw".split()
+_WORD_LANGUAGES = (
+    "be", "bg", "ca", "de", "el", "en_GB", "es", "fr", "it", "ja", "ko",
+    "lt", "nb", "nl", "nn", "pt", "ro", "ru", "sl", "sv", "tw",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

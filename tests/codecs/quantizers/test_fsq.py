@@ -87,6 +87,26 @@ def test_gradient_is_that_of_the_bound():
     assert np.allclose(z.grad.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("convention", "levels"), CASES)
+def test_digits_change_exactly_at_the_half_steps(convention, levels):
+    """Around every threshold of every channel, 1e-4 to either side, the digit changes by one."""
+    q = build("fsq", levels=levels, convention=convention)
+    for i, v in enumerate(levels):
+        o, shift, h = 0.0, 0.0, (v - 1) / 2
+        if convention in ("fsq", "nemo"):
+            o = 0.5 if v % 2 == 0 else 0.0
+            h *= 1.001 if convention == "fsq" else 0.999
+            shift = math.atanh(o / h) if convention == "fsq" else math.tan(o / h)
+        if convention == "s3":
+            h = 0.9990000128746033
+        middle = (v - 1) / 2 if convention in ("stable", "symmetric") else v // 2
+        edges = np.arctanh((np.arange(v - 1) + 0.5 - middle + o) / h) - shift
+        z = torch.zeros(1, len(levels), 2 * (v - 1))
+        z[0, i, ::2], z[0, i, 1::2] = (torch.tensor(edges + d) for d in (-1e-4, 1e-4))
+        digits = q.grid.unpack(q.encode(z))[0, i]
+        assert digits.tolist() == [d for k in range(v - 1) for d in (k, k + 1)], (convention, v)
+
+
 def test_half_steps():
     """z = 0 with an even number of levels is an exact tie: `stable` rounds to even, `symmetric` up."""
     zero = torch.zeros(1, 2, 1)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -85,6 +86,31 @@ def test_gradient_does_not_grow_with_the_number_of_levels(convention):
         for k in (1, 4)
     ]
     assert torch.equal(*gradients)
+
+
+def test_gradient_is_that_of_the_first_level():
+    z = latents(2, 2, 20)
+    weight, x = latents(2, 2, 20, seed=7).double(), z.double().requires_grad_()
+    h, o, half = (torch.tensor([[a], [b]], dtype=torch.float64) for a, b in ((2.002, 1.5015), (0.0, 0.5), (2, 2)))
+    c = 1 + torch.tensor([[0.25], [1 / 3]], dtype=torch.float64)
+
+    def bound(x):
+        return h * torch.tanh(x + torch.atanh(o / h)) - o
+
+    soft = {"fsq": bound(bound(x)) / half, "symmetric": c * torch.tanh(x / c), "stable": torch.tanh(x)}
+    for convention, path in soft.items():
+        q = build("residual_fsq", levels=(5, 4), num_codebooks=2, convention=convention)
+        (expected,) = torch.autograd.grad((path * weight).sum(), x, retain_graph=True)
+        assert torch.allclose(check_gradient(q, z).double(), expected, atol=1e-5), convention
+
+
+def test_stable_works_in_float64():
+    """tanh(z) this close under a half-step is rounded onto it, and so to the other level, in float32."""
+    q = build("residual_fsq", levels=(5,), num_codebooks=1)
+    z = torch.nextafter(torch.tensor(math.atanh(0.25)), torch.tensor(0.0)).view(1, 1, 1)
+    near = [z + k * 2**-26 for k in range(-8, 9)]
+    exact = [2 + int(math.tanh(float(x)) > 0.25) for x in near]
+    assert [q.encode(x).item() for x in near] == exact
 
 
 def test_dropout_gives_the_value_of_a_prefix():

@@ -43,11 +43,11 @@ def test_another_configuration_against_transformers():
     torch.manual_seed(0)
     sizes = {"codebook_size": 60, "embed_dim": 3, "num_res_blocks": 2, "temporal_downsample_factor": 2}
     peer = emu3.Emu3VQVAE(
-        emu3.Emu3VQVAEConfig(**sizes, latent_channels=3, base_channels=32, channel_multiplier=[1, 2, 1], attn_resolutions=[0, 2])
+        emu3.Emu3VQVAEConfig(**sizes, latent_channels=3, base_channels=32, channel_multiplier=[2, 1, 1], attn_resolutions=[1, 2], hidden_size=32)
     ).eval()
     for name, p in peer.named_parameters():
-        torch.nn.init.normal_(p, mean=float("norm" in name and name.endswith("weight")), std=0.1)
-    torch.nn.init.normal_(peer.quantize.embedding.weight, std=1.0)
+        torch.nn.init.normal_(p, mean=float("norm" in name and name.endswith("weight")), std=0.12)
+    torch.nn.init.normal_(peer.quantize.embedding.weight, std=0.05)
     for name, b in peer.named_buffers():
         if "running" in name:
             torch.nn.init.uniform_(b, 0.5, 1.5)
@@ -59,7 +59,7 @@ def test_another_configuration_against_transformers():
         if any(f".{p}.weight" in key for p in ("q", "k", "v", "proj_out")) and value.ndim == 2:
             value = value[..., None, None]
         state[_own_norm(key)] = value
-    config = {**sizes, "z_channels": 3, "ch": 32, "ch_mult": [1, 2, 1], "attn_resolutions": [0, 2]}
+    config = {**sizes, "z_channels": 3, "ch": 32, "ch_mult": [2, 1, 1], "attn_resolutions": [1, 2]}
     tok = convert("emu3-vq", config, state)
     x = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
     with torch.no_grad():

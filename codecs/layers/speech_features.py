@@ -1,0 +1,91 @@
+"""Features of frozen speech models for codecs that take them: computed by transformers, loaded only when needed.
+
+Letters: B batch, T samples, N feature frames, C feature channels.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Samples from one frame of filter banks to the next, and of their window, at 16 kHz.
+FBANK_HOP, FBANK_WINDOW, FBANK_BINS = 160, 400, 80
+
+
+def stacked_fbanks(x: Tensor) -> Tensor:
+    """Two filter-bank frames side by side, as w2v-BERT 2.0 takes them: `[T]` at 16 kHz to `[N, 160]`, N = frames / 2.
+
+    Log energies of 80 mel bands (Kaldi's conventions), normalised over time for each band.
+    """
+    from torchaudio.compliance import kaldi
+
+    frames = kaldi.fbank(
+        x[None] * 2**15,
+        num_mel_bins=FBANK_BINS,
+        frame_length=FBANK_WINDOW / 16,
+        frame_shift=FBANK_HOP / 16,
+        sample_frequency=16000,
+        window_type="povey",
+        preemphasis_coefficient=0.97,
+        remove_dc_offset=True,
+        use_log_fbank=True,
+        use_energy=False,
+        dither=0.0,
+        snip_edges=True,
+        low_freq=20,
+        high_freq=8000,
+    )
+    frames = (frames - frames.mean(0)) / torch.sqrt(frames.var(0, unbiased=True) + 1e-7)
+    frames = F.pad(frames, (0, 0, 0, len(frames) % 2))
+    return frames.view(-1, 2 * FBANK_BINS)
+
+
+class FrozenModel(nn.Module):
+    """A model of transformers that is never trained: no gradients, always in eval mode.
+
+    Args:
+        config: its configuration in the terms of transformers, `model_type` included; weights are random until loaded.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        transformers = _transformers()
+        values = dict(config)
+        own = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        self.model = transformers.AutoModel.from_config(own)
+        self.freeze()
+
+    @classmethod
+    def pretrained(cls, name: str, **options: Any) -> "FrozenModel":
+        """The published model `name` of the hub; `options` change its configuration (e.g. fewer layers)."""
+        out = cls.__new__(cls)
+        nn.Module.__init__(out)
+        out.model = _transformers().AutoModel.from_pretrained(name, **options)
+        return out.freeze()
+
+    def freeze(self) -> "FrozenModel":
+        """No gradients, eval mode."""
+        self.model.eval()
+        return self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FrozenModel":
+        """Stay in eval mode: features must not depend on the mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Last hidden states, channels first: `[B, N, C']` (or what the model takes) to `[B, C, N]`."""
+        return self.model(inputs).last_hidden_state.transpose(1, 2)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            "this codec's speech features are computed by the package transformers: pip install transformers, or pass "
+            "`features=` to encode."
+        ) from error
+    return transformers

@@ -1,0 +1,1 @@
+"""Training runs in YAML, found by name: `tokenzoo train image/convnet-debug`."""

@@ -1,0 +1,397 @@
+"""Every registered family in tiny form, for `test_contract.py`. A new family adds its lines here."""
+
+RVQ = {"kind": "residual_vq", "num_codebooks": 3, "codebook_size": 16, "kmeans_init": False}
+#: Factorised cosine lookup, as DAC, SNAC and BigCodec have it.
+FACTORISED = RVQ | {"codebook_dim": 4, "normalize": True, "update": "gradient", "replace_below": 0.0}
+
+#: One side of a VQGAN: two levels, attention at the coarser one.
+SMALL_STACK = {"widths": [4, 8], "blocks": 1, "attention_levels": [1], "groups": 4}
+SMALL_SWIN = {"middle": ["residual", "swin", "head_attention"], "swin": {"width": 16, "depth": 2, "window": 2, "heads": 2}}
+VQGAN = {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK, "z_channels": 6, "embed_dim": 4}
+
+#: A transformer of a few numbers, in the terms of the ViT families.
+SMALL_VIT = {"width": 16, "layers": 1, "heads": 2}
+GRADIENT_VQ = {"kind": "vq", "codebook_size": 16, "update": "gradient", "kmeans_init": False}
+UNIT_VQ = GRADIENT_VQ | {"normalize": True, "returns": "normalized"}
+TITOK = {
+    "image_size": 16,
+    "encoder_patch_size": 4,
+    "decoder_patch_size": 4,
+    "encoder": SMALL_VIT,
+    "decoder": SMALL_VIT,
+    "num_latents": 6,
+    "latent_dim": 4,
+    "quantizer": UNIT_VQ,
+}
+#: The VQGAN under KARL and ALIT: stride 2, a grid of 4 x 4.
+BASE_VQGAN = {
+    "encoder": SMALL_STACK | {"stem_width": 4, "attention_levels": []},
+    "decoder": SMALL_STACK | {"attention_levels": []},
+    "z_channels": 4,
+    "embed_dim": 0,
+    "quantizer": GRADIENT_VQ,
+    "value_range": [0.0, 1.0],
+}
+DISTILLED = {
+    "base": BASE_VQGAN,
+    "grid_size": 4,
+    "patch_size": 2,
+    "encoder": SMALL_VIT,
+    "decoder": SMALL_VIT,
+    "latent_dim": 4,
+    "quantizer": UNIT_VQ,
+}
+
+#: A transformer over frames, and what stands around it in Mimi.
+SMALL_TRANSFORMER = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "context": 5, "layer_scale": 0.5}
+SMALL_SIDES = {"encoder_transformer": SMALL_TRANSFORMER, "decoder_transformer": SMALL_TRANSFORMER}
+SMALL_SEANET = {"width": 4, "strides": [2, 5], "latent_dim": 8, "last_kernel_size": 3, "lstm_layers": 0, "causal": True}
+SMALL_SEANET |= {"padding": "constant", "identity_skip": True}
+SPLIT_RVQ = RVQ | {"codebook_dim": 4, "projection": "shared", "proj_bias": False, "split_first": 1}
+SMALL_WAVLM = {"conv_widths": [4, 4], "conv_kernels": [4, 3], "conv_strides": [4, 2], "layers": 1, "width": 8}
+SMALL_WAVLM |= {"feed_forward": 8, "heads": 2, "buckets": 8, "max_distance": 20}
+SMALL_WAVLM |= {"position_kernel": 4, "position_groups": 2}
+SMALL_FOCAL = {
+    "encoder": SMALL_WAVLM,
+    "widths": [8, 6],
+    "factors": [1, 1],
+    "compressor": {"kernel_size": 4, "kernel_step": 2},
+    "decompressor": {"kernel_size": 4, "kernel_step": 2, "average": True},
+    "window": 5,
+    "decompressor_window": 5,
+    "last_window": 4,
+    "quantizer": {"kind": "bsq", "bits": 5, "normalize": False},
+    "latent_dim": 5,
+    "decoder": {"width": 8, "blocks": 1, "hidden": 12, "window_samples": 20, "hop_samples": 8},
+}
+SMALL_XCODEC2 = {
+    "width": 1,
+    "acoustic_dim": 8,
+    "semantic_model": {
+        "model_type": "wav2vec2-bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 8, "output_hidden_size": 8, "conv_depthwise_kernel_size": 3, "vocab_size": 8,
+    },
+    "semantic_in": 8,
+    "semantic_width": 8,
+    "semantic_dim": 8,
+    "quantizer": {
+        "kind": "residual_fsq", "levels": [5, 4, 3], "num_codebooks": 1, "convention": "fsq", "project": True,
+    },
+    "latent_dim": 16,
+    "decoder_dim": 32,
+    "layers": 1,
+    "heads": 2,
+    "dropout": 0.0,
+}  # fmt: skip
+
+#: label -> (family, config)
+TINY: dict[str, tuple[str, dict]] = {
+    "spectral": (
+        "spectral",
+        {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 20, "window_samples": 40, "latent_dim": 6}
+        | {"quantizer": RVQ},
+    ),
+    "spectral-causal": (
+        "spectral",
+        {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 20, "window_samples": 40, "latent_dim": 6}
+        | {"quantizer": RVQ, "causal": True},
+    ),
+    "spectral-rms": (
+        "spectral",
+        {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 20, "window_samples": 80, "latent_dim": 6}
+        | {"quantizer": RVQ, "normalize": "rms"},
+    ),
+    "waveform": ("waveform", {"width": 4, "strides": [2, 4], "dilations": [1, 3], "latent_dim": 6, "quantizer": RVQ}),
+    "waveform-causal-stereo": (
+        "waveform",
+        {"width": 4, "strides": [2, 5], "dilations": [1, 3], "latent_dim": 6, "quantizer": RVQ}
+        | {"causal": True, "channels": 2, "activation": "elu"},
+    ),
+    "convnet": (
+        "convnet",
+        {"patch_size": 2, "widths": [8, 8], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "latent_dim": 6}
+        | {"quantizer": RVQ},
+    ),
+    "convnet-groupnorm-fsq": (
+        "convnet",
+        {"patch_size": 1, "widths": [8, 8], "encoder_blocks": [0, 1], "decoder_blocks": [1, 1], "latent_dim": 6}
+        | {"norm": "group", "quantizer": {"kind": "fsq", "levels": [5, 4, 3]}},
+    ),
+    "vqgan": ("vqgan", VQGAN | {"quantizer": {"kind": "vq", "codebook_size": 16, "update": "gradient"}}),
+    "vqgan-gumbel": ("vqgan", VQGAN | {"quantizer": {"kind": "gumbel", "codebook_size": 16}}),
+    "vqgan-magvit2": (
+        "vqgan",
+        {
+            "encoder": SMALL_STACK | {"stem_width": 4, "bias": False, "resample": "conv_centred", "middle": ["residual"]},
+            "decoder": SMALL_STACK | {"bias": False, "resample": "depth_to_space", "condition": "adaptive", "noise": True},
+            "z_channels": 20,
+            "embed_dim": 0,
+            "quantizer": {"kind": "sign", "bits": 20},
+        },
+    ),
+    "vqgan-maskgit": (
+        "vqgan",
+        {
+            "encoder": SMALL_STACK | {"stem_width": 4, "shortcut": "output", "resample": "average", "head_kernel": 1},
+            "decoder": SMALL_STACK | {"shortcut": "output", "resample": "pixel_shuffle", "activation": "gelu"},
+            "z_channels": 6,
+            "embed_dim": 0,
+            "quantizer": {"kind": "bernoulli", "bits": 8, "double_sigmoid": True},
+            "value_range": [0.0, 1.0],
+        },
+    ),
+    "vqgan-haar-swin": (
+        "vqgan",
+        {
+            "encoder": SMALL_STACK | SMALL_SWIN | {"stem_width": 4, "patching": "haar", "patch_size": 2},
+            "decoder": SMALL_STACK | SMALL_SWIN | {"patching": "haar", "patch_size": 2, "condition": "spatial"},
+            "z_channels": 6,
+            "embed_dim": 3,
+            "quantizer": {"kind": "fsq", "levels": [5, 4, 3]},
+            "value_range": [0.0, 1.0],
+            "network_range": [-1.0, 1.0],
+        },
+    ),
+    "multiscale_vqgan": (
+        "multiscale_vqgan",
+        VQGAN | {"quantizer": {"kind": "multiscale_bsq", "bits": 4, "scales": [[1, 1], [2, 2], [3, 3], [6, 6]]}},
+    ),
+    "kl_tokens": (
+        "kl_tokens",
+        {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK, "latent_dim": 3}
+        | {"quantizer": {"kind": "dimension_wise", "levels": 8, "low": -0.3, "high": 0.3}},
+    ),
+    "emu3": (
+        "emu3",
+        {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK | {"condition": "spatial"}, "time_blocks": 1}
+        | {"latent_dim": 4, "quantizer": {"kind": "vq", "codebook_size": 16, "update": "gradient"}},
+    ),
+    "encodec": (
+        "encodec",
+        {"encoder": {"width": 4, "strides": [2, 5], "latent_dim": 6, "causal": True}, "quantizer": RVQ},
+    ),
+    "encodec-stereo-segments": (
+        "encodec",
+        {
+            "sample_rate_hz": 1200,
+            "encoder": {"width": 4, "strides": [2, 4], "latent_dim": 6, "channels": 2, "norm": "group", "lstm_layers": 1},
+            "quantizer": RVQ,
+            "normalize": True,
+            "segment_seconds": 0.05,
+            "segment_overlap": 0.1,
+        },
+    ),
+    "encodec-constant": (
+        "encodec",
+        {
+            "encoder": {"width": 4, "strides": [2, 5], "latent_dim": 6, "causal": True, "padding": "constant"}
+            | {"identity_skip": True, "lstm_layers": 0, "residual_layers": 2},
+            "quantizer": RVQ,
+        },
+    ),
+    "mimi": ("mimi", {"seanet": SMALL_SEANET, **SMALL_SIDES, "quantizer": SPLIT_RVQ}),
+    "mimi-layers": (
+        "mimi",
+        {
+            "seanet": SMALL_SEANET | {"channels": 2, "padding": "replicate", "identity_skip": False},
+            "encoder_transformer": SMALL_TRANSFORMER | {"width": 12, "kv_heads": 1, "norm": "rms", "gated": True},
+            "decoder_transformer": None,
+            "frame_stride": 1,
+            "quantizer": SPLIT_RVQ | {"split_first": 2},
+            "last_frame": "layers",
+        },
+    ),
+    "cat": (
+        "cat",
+        {
+            "encoder": [
+                {"patch": 4, "transformer": SMALL_TRANSFORMER, "out_channels": 6},
+                {"patch": 2, "transformer": SMALL_TRANSFORMER | {"width": 12}, "out_channels": 6},
+            ],
+            "decoder": [
+                {"patch": 2, "transformer": SMALL_TRANSFORMER, "out_channels": 6},
+                {"patch": 4, "transformer": SMALL_TRANSFORMER, "out_channels": 4},
+            ],
+            "latent_dim": 6,
+            "quantizer": FACTORISED | {"stack_dim": 5},
+        },
+    ),
+    "cat-stereo": (
+        "cat",
+        {
+            "channels": 2,
+            "encoder": [{"patch": 20}, {"transformer": SMALL_TRANSFORMER}],
+            "decoder": [{"transformer": SMALL_TRANSFORMER, "out_channels": 20}, {"patch": 20}],
+            "latent_dim": 8,
+            "quantizer": RVQ,
+        },
+    ),
+    "qwen3_tts": (
+        "qwen3_tts",
+        {
+            "sample_rate_hz": 16000,
+            "output_rate_hz": 16000,
+            "num_codebooks": 2,
+            "seanet": SMALL_SEANET,
+            "encoder_transformer": SMALL_TRANSFORMER,
+            "quantizer": SPLIT_RVQ,
+            "code_dim": 8,
+            "codebook_size": 16,
+            "latent_dim": 6,
+            "decoder_transformer": SMALL_TRANSFORMER | {"norm": "rms", "gated": True, "final_norm": True},
+            "frame_strides": [2],
+            "width": 8,
+            "strides": [5, 2],
+        },
+    ),
+    "focalcodec": ("focalcodec", {**SMALL_FOCAL, "factors": [2, 1]}),
+    "focalcodec-causal": (
+        "focalcodec",
+        {
+            **SMALL_FOCAL,
+            "encoder": SMALL_WAVLM | {"causal": True, "window": 9, "chunk_frames": 3},
+            "compressor": {"kernel_size": 3, "levels": 1, "causal": True, "layer_scale": 0.5},
+            "decompressor": {"kernel_size": 3, "levels": 1, "causal": True, "norm_after": True},
+            "refine_frames": 3,
+            "decoder": SMALL_FOCAL["decoder"] | {"head": "wavenext", "hop_samples": 12, "causal": True},
+        },
+    ),
+    "xcodec2": ("xcodec2", SMALL_XCODEC2),
+    "neucodec": ("xcodec2", SMALL_XCODEC2 | {"hop_out_samples": 480, "pad_features": False}),
+    "dac": ("dac", {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED}),
+    "dac-unfilled": (
+        "dac",
+        {"strides": [3, 2], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED, "fill": "none"},
+    ),
+    "snac": (
+        "snac",
+        {"strides": [2, 3], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED | {"strides": [4, 2, 1]}},
+    ),
+    "snac-attention": (
+        "snac",
+        {
+            "strides": [4],
+            "encoder_width": 32,
+            "decoder_width": 64,
+            "window": 4,
+            "noise": False,
+            "depthwise": False,
+            "quantizer": FACTORISED | {"strides": [2, 1, 1]},
+        },
+    ),
+    "speechtokenizer": (
+        "speechtokenizer",
+        {
+            "seanet": {"width": 4, "strides": [2, 5], "latent_dim": 6, "lstm_bidirectional": True, "activation": "snake"},
+            "semantic_dim": 5,
+            "quantizer": RVQ,
+        },
+    ),
+    "bigcodec": (
+        "bigcodec",
+        {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "latent_dim": 6}
+        | {"quantizer": FACTORISED | {"num_codebooks": 1, "kmeans_init": True}},
+    ),
+    "wavtokenizer": (
+        "wavtokenizer",
+        {
+            "encoder": {"width": 4, "strides": [2, 5], "latent_dim": 6},
+            "width": 64,
+            "hidden": 40,
+            "blocks": 2,
+            "window_samples": 40,
+            "dropout": 0.0,
+            "quantizer": {"kind": "vq", "codebook_size": 16},
+        },
+    ),
+    "sq_codec": (
+        "sq_codec",
+        {
+            "pool": 2,
+            "strides": [2, 5],
+            "stride_kernels": [4, 10],
+            "decoder_strides": [5, 2],
+            "decoder_stride_kernels": [10, 4],
+            "width": 4,
+            "latent_dim": 3,
+        },
+    ),
+    "titok": ("titok", TITOK),
+    "titok-legacy-prefix": (
+        "titok",
+        TITOK
+        | {"latent_layout": "reshaped", "output": "codes", "teacher_codes": 16, "prefix": True}
+        | {"teacher": {"decoder": {"widths": [4, 4, 8], "blocks": 1, "middle": ["residual"], "groups": 4}, "latent_dim": 4}},
+    ),
+    "titok-text": ("titok", TITOK | {"text": {"length": 3, "dim": 5}, "quantizer": GRADIENT_VQ}),
+    "bsq_vit": (
+        "bsq_vit",
+        {"image_size": [16, 24], "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT | {"mask": "causal"}}
+        | {"latent_dim": 20, "quantizer": {"kind": "bsq", "bits": 20, "normalize": False, "entropy": "analytic"}, "head_width": 8},
+    ),
+    "instella": (
+        "instella",
+        {"patch_size": 4, "num_latents": 5, "encoder": SMALL_VIT | {"layers": 2}, "decoder": SMALL_VIT | {"layers": 2}}
+        | {"rope_axes": [2, 2, 4], "down_after": [0], "up_after": [0], "position_scale": 64, "feature_dim": 3}
+        | {"feature_after": 0, "quantizer": {"kind": "bernoulli", "bits": 12}},
+    ),
+    "uniwetok": (
+        "uniwetok",
+        {"widths": [32, 32], "blocks": 1, "attention": {"blocks": 1, "heads": 4, "registers": 2}, "latent_dim": 20}
+        | {"quantizer": {"kind": "sign", "bits": 20}},
+    ),
+    "flextok": (
+        "flextok",
+        {
+            "image_size": [16, 16],
+            "vae": {
+                "block_out_channels": [4, 4],
+                "down_block_types": ["DownEncoderBlock2D"] * 2,
+                "up_block_types": ["UpDecoderBlock2D"] * 2,
+                "layers_per_block": 1,
+                "norm_num_groups": 2,
+                "latent_channels": 3,
+            },
+            "encoder": {"width": 16, "layers": 1, "head_width": 8},
+            "decoder": {"width": 16, "layers": 1, "head_width": 8},
+            "num_registers": 6,
+            "quantizer": {"kind": "fsq", "levels": [63, 63, 15]},
+            "latent_dim": 3,
+            "condition": {"null_probability": 0.5, "drop_sampling": "uniform"},
+            "time_frequencies": 8,
+            "zero_init": False,
+        },
+    ),
+    "karl": (
+        "karl",
+        DISTILLED | {"position_size": 4, "max_tokens": 12, "default_tokens": 8, "halt_above": 0.5},
+    ),
+    "alit": ("alit", DISTILLED | {"tokens_per_rollout": 3, "rollouts": 2, "max_tokens": 6, "halting_threshold": 0.0}),
+    "retok": (
+        "retok",
+        {
+            "image_size": 16,
+            "encoder": SMALL_STACK | {"stem_width": 4, "attention_levels": []},
+            "decoder": SMALL_STACK | {"attention_levels": [], "resample": "depth_to_space", "condition": "adaptive"},
+            "z_channels": 4,
+            "sampler": SMALL_VIT,
+            "unsampler": SMALL_VIT,
+            "num_tokens": 8,
+            "first": 2,
+            "latent_dim": 4,
+            "quantizer": UNIT_VQ | {"gradient": "rotation", "kmeans_init": True},
+            "feature_after": 1,
+            "feature_dim": 5,
+        },
+    ),
+    "xqgan": (
+        "xqgan",
+        {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
+        | {"quantizer": UNIT_VQ | {"kmeans_init": True}, "perturbation": {"neighbours": 4}},
+    ),
+    "xqgan-own-positions": (
+        "xqgan",
+        {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 4, "latent_dim": 4}
+        | {"quantizer": GRADIENT_VQ | {"kmeans_init": True}, "shared_positions": False},
+    ),
+}

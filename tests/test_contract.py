@@ -1,0 +1,281 @@
+"""What every family promises (DESIGN, "the contract"), over all registered families in tiny form.
+
+    pytest tests/test_contract.py -k mimi
+"""
+
+import dataclasses
+
+import pytest
+import torch
+from families import TINY
+
+import tokenzoo
+from tokenzoo.codecs.config import from_mapping, to_mapping
+from tokenzoo.codecs.families import families, family_class
+from tokenzoo.codecs.serialize import load_folder, save_folder
+from tokenzoo.codecs.tokenizer import Tokenizer
+
+AUDIO_LENGTHS = (1, 7, 19, 20, 21, 40, 163, 397, 1001)
+IMAGE_SIZES = ((16, 16), (17, 16), (5, 31), (33, 20), (48, 47))
+LABELS = sorted(TINY)
+AUDIO = [n for n in LABELS if family_class(TINY[n][0]).__module__.split(".")[-2] == "audio"]
+IMAGE = [n for n in LABELS if n not in AUDIO]
+
+
+def build(label: str) -> Tokenizer:
+    """The tiny tokenizer with lively weights: codebooks spread over the latents, so that ids vary."""
+    torch.manual_seed(0)
+    family, config = TINY[label]
+    tokenizer = tokenzoo.build_tokenizer(family, config)
+    tokenizer.train()
+    with torch.no_grad():
+        for seed in range(3):
+            tokenizer(batch(tokenizer, 2, seed=seed))
+    return tokenizer.eval()
+
+
+def noise(*shape: int, seed: int) -> torch.Tensor:
+    """Smooth noise, reproducible."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return (0.6 * x + 0.4 * x.roll(1, -1)).clamp(-3, 3) / 3
+
+
+def item(tokenizer: Tokenizer, size: int | tuple[int, int], seed: int = 0) -> torch.Tensor:
+    """One clip `[C, T]` or picture `[3, H, W]` in the tokenizer's range."""
+    spec = tokenizer.spec
+    if spec.modality == "audio":
+        return noise(spec.channels, size, seed=seed) * 0.5
+    low, high = spec.value_range
+    return (noise(3, *size, seed=seed) + 1) / 2 * (high - low) * 0.98 + low + 0.01 * (high - low)
+
+
+def size_of(tokenizer: Tokenizer) -> int | tuple[int, int]:
+    """A convenient size: the one of the family, or a few strides."""
+    spec = tokenizer.spec
+    if spec.modality == "audio":
+        return 12 * spec.hop_samples + 3
+    return spec.image_size or (6 * max(spec.stride, 1), 4 * max(spec.stride, 1))
+
+
+def batch(tokenizer: Tokenizer, count: int, seed: int = 0) -> torch.Tensor:
+    return torch.stack([item(tokenizer, size_of(tokenizer), seed=100 * seed + i) for i in range(count)])
+
+
+@pytest.fixture(scope="module", params=LABELS)
+def tokenizer(request) -> Tokenizer:
+    return build(request.param)
+
+
+def media(x: torch.Tensor, tokenizer: Tokenizer) -> object:
+    return (x, tokenizer.spec.sample_rate_hz) if tokenizer.spec.modality == "audio" else x
+
+
+def sizes(tokenizer: Tokenizer) -> list:
+    spec = tokenizer.spec
+    if spec.modality == "audio":
+        return [n for n in AUDIO_LENGTHS if n <= 12 * spec.hop_samples or n == 163] + [7 * spec.hop_samples + 1]
+    return [spec.image_size] if spec.image_size else [s for s in IMAGE_SIZES]
+
+
+def test_every_family_is_here():
+    assert {f for f, _ in TINY.values()} == set(families()), "add the missing family to tests/families.py"
+
+
+def test_ids_vary(tokenizer):
+    """The other tests would say nothing over constant ids."""
+    assert len(tokenizer.encode([media(x, tokenizer) for x in batch(tokenizer, 2)]).ids.unique()) > 2
+
+
+def test_round_trip_gives_back_the_exact_size(tokenizer):
+    for size in sizes(tokenizer):
+        x = item(tokenizer, size)
+        tokens = tokenizer.encode(media(x, tokenizer))
+        y = tokenizer.decode(tokens)
+        assert tokens.ids.dtype == torch.int64 and tokens.ids.shape[:2] == (1, tokenizer.spec.num_codebooks), size
+        if tokenizer.spec.modality == "audio" and tokenizer.spec.decoded_rate_hz != tokenizer.spec.sample_rate_hz:
+            rate = tokenizer.spec.decoded_rate_hz / tokenizer.spec.sample_rate_hz
+            assert y.shape[-1] == -(-round(size * tokenizer.spec.decoded_rate_hz) // tokenizer.spec.sample_rate_hz), (size, rate)
+        else:
+            assert y.shape[1:] == x.shape, size
+        assert torch.isfinite(y).all()
+        for k, v in enumerate(tokenizer.spec.vocab_sizes):
+            assert 0 <= int(tokens.ids[:, k].min()) <= int(tokens.ids[:, k].max()) < v
+
+
+def test_batch_equals_single(tokenizer):
+    xs = list(batch(tokenizer, 3))
+    together = tokenizer.encode([media(x, tokenizer) for x in xs])
+    for i, x in enumerate(xs):
+        alone = tokenizer.encode(media(x, tokenizer))
+        assert torch.equal(together[i].ids, alone.ids)
+        assert torch.allclose(tokenizer.decode(together)[i], tokenizer.decode(alone)[0], atol=1e-4)
+
+
+def test_ragged_batch_equals_single(tokenizer):
+    """Padding that another item brings into the batch changes nothing."""
+    pool = sizes(tokenizer)[-3:]
+    xs = [item(tokenizer, s, seed=i) for i, s in enumerate(pool)]
+    together = tokenizer.encode([media(x, tokenizer) for x in xs])
+    decoded = tokenizer.decode(together)
+    for i, x in enumerate(xs):
+        alone = tokenizer.encode(media(x, tokenizer))
+        one = together[i]
+        assert one.ids.shape == alone.ids.shape and torch.equal(one.ids, alone.ids)
+        assert one.grid == alone.grid
+        assert torch.allclose(decoded[i], tokenizer.decode(alone)[0], atol=1e-4)
+
+
+def test_train_and_eval_mode_give_the_same_ids(tokenizer):
+    x = batch(tokenizer, 2)
+    ids = tokenizer.encode(x).ids
+    before = {k: v.clone() for k, v in tokenizer.state_dict().items()}
+    tokenizer.train()
+    try:
+        assert torch.equal(tokenizer.encode(x).ids, ids)
+    finally:
+        tokenizer.eval()
+    assert all(torch.equal(v, before[k]) for k, v in tokenizer.state_dict().items()), "encode changed the weights"
+
+
+def test_forward_equals_encode_then_decode(tokenizer):
+    x = batch(tokenizer, 2)
+    out = tokenizer(x)
+    tokens = tokenizer.encode(x)
+    assert torch.equal(out.quantized.ids[..., : tokens.ids.shape[-1]], tokens.ids)
+    y = tokenizer.decode(tokens)
+    assert torch.allclose(out.x_hat, y, atol=1e-4), (out.x_hat - y).abs().max()
+
+
+def test_prefixes_decode_where_claimed(tokenizer):
+    tokens = tokenizer.encode(batch(tokenizer, 2))
+    whole = tokenizer.decode(tokens)
+    spec = tokenizer.spec
+    if "codebooks" in spec.prefix and spec.num_codebooks > 1:
+        for k in range(1, spec.num_codebooks):
+            part = tokenizer.decode(tokens.first(codebooks=k))
+            assert part.shape == whole.shape
+            assert not torch.allclose(part, whole), "the codebooks left out made no difference"
+    elif spec.num_codebooks > 1:
+        with pytest.raises(ValueError, match="codebooks"):
+            tokenizer.decode(tokens.first(codebooks=1))
+    if "positions" in spec.prefix and tokens.ids.shape[2] > 1:
+        step = max(spec.strides, default=1) if spec.modality == "audio" else 1
+        part = tokenizer.decode(tokens.first(positions=max(step, tokens.ids.shape[2] // 2 // step * step)))
+        assert spec.modality == "audio" or part.shape == whole.shape
+
+
+def test_foreign_tokens_are_refused(tokenizer):
+    tokens = tokenizer.encode(batch(tokenizer, 1))
+    high = tokens.ids.clone()
+    high[0, 0, 0] = tokenizer.spec.vocab_sizes[0]
+    with pytest.raises(ValueError, match="outside its vocabulary"):
+        tokenizer.decode(dataclasses.replace(tokens, ids=high))
+    other = dataclasses.replace(tokens, vocab_sizes=(7,) * tokens.num_codebooks)
+    with pytest.raises(ValueError, match="another tokenizer"):
+        tokenizer.decode(other)
+
+
+#: Parameters that by design take no part in a training step of the tiny form, by family: name fragment -> why.
+NO_GRADIENT: dict[str, tuple[str, ...]] = {
+    "titok": ("text.proj.weight",),  # without a text its states are zeros
+}
+
+
+def test_gradients_reach_every_parameter(tokenizer):
+    tokenizer.train()
+    try:
+        tokenizer.zero_grad()
+        out = tokenizer(batch(tokenizer, 4, seed=7))
+        (out.x_hat.square().mean() + out.quantized.loss + sum(f.float().square().mean() for f in out.features.values())).backward()
+    finally:
+        tokenizer.eval()
+    allowed = NO_GRADIENT.get(tokenizer.family, ())
+    missing = [
+        n
+        for n, p in tokenizer.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0) and not any(a in n for a in allowed)
+    ]
+    assert not missing, missing
+    tokenizer.zero_grad()
+
+
+def test_save_and_load_gives_equal_ids(tokenizer, tmp_path):
+    save_folder(tokenizer, tmp_path)
+    again = load_folder(tmp_path)
+    x = batch(tokenizer, 2)
+    assert torch.equal(again.encode(x).ids, tokenizer.encode(x).ids)
+    assert torch.equal(again.decode(again.encode(x)), tokenizer.decode(tokenizer.encode(x)))
+    assert again.spec == tokenizer.spec
+    assert not again.training
+
+
+def test_tokens_survive_their_file(tokenizer, tmp_path):
+    tokens = tokenizer.encode(batch(tokenizer, 2))
+    tokens.save(tmp_path / "t.tok")
+    assert tokenzoo.Tokens.load(tmp_path / "t.tok").equal(tokens)
+
+
+def test_config_survives_json(tokenizer):
+    mapping = to_mapping(tokenizer.config)
+    assert from_mapping(tokenizer.config_class, mapping) == tokenizer.config
+
+
+@pytest.mark.parametrize("label", AUDIO)
+def test_chunked_equals_whole(label):
+    tokenizer = build(label)
+    if tokenizer.context_frames is None:
+        pytest.skip(f"{label} depends on the whole clip")
+    size = (3 * tokenizer.context_frames + 60) * tokenizer.spec.hop_samples - 1
+    x = (item(tokenizer, size), tokenizer.spec.sample_rate_hz)
+    whole = tokenizer.encode(x)
+    y = tokenizer.decode(whole)
+    tokenizer.chunk_frames = 13
+    chunked = tokenizer.encode(x)
+    assert torch.equal(chunked.ids, whole.ids)
+    assert torch.allclose(tokenizer.decode(whole), y, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", IMAGE)
+def test_tiles_equal_whole(label):
+    tokenizer = build(label)
+    if tokenizer.context_positions is None or tokenizer.spec.image_size is not None:
+        pytest.skip(f"{label} depends on the whole picture, or takes one size")
+    side = (2 * tokenizer.context_positions + 9) * tokenizer.spec.stride
+    x = item(tokenizer, (side, side - 3))
+    whole = tokenizer.encode(x)
+    y = tokenizer.decode(whole)
+    tokenizer.tile_positions = 4
+    tiled = tokenizer.encode(x)
+    assert torch.equal(tiled.ids, whole.ids)
+    assert torch.allclose(tokenizer.decode(whole), y, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", AUDIO)
+@pytest.mark.parametrize("piece", [1, 13, 64])
+def test_streamed_equals_whole(label, piece):
+    tokenizer = build(label)
+    if not tokenizer.spec.streamable:
+        if hasattr(tokenizer, "stream"):
+            with pytest.raises(ValueError, match="stream"):
+                tokenizer.stream()
+        return
+    x = item(tokenizer, 8 * tokenizer.spec.hop_samples + 5)[None]
+    whole = tokenizer.encode(x)
+    stream = tokenizer.stream()
+    parts = [stream.push(p) for p in x.split(piece, dim=-1)] + [stream.flush()]
+    parts = [p for p in parts if p is not None]
+    assert torch.equal(torch.cat([p.ids for p in parts], dim=-1), whole.ids)
+    y = torch.cat([stream.decode(p, last=p is parts[-1]) for p in parts], dim=-1)
+    offline = tokenizer.decode(whole)
+    assert torch.allclose(y[..., : offline.shape[-1]], offline, atol=1e-5)
+
+
+@pytest.mark.parametrize("label", AUDIO)
+def test_resampled_audio_comes_back_at_its_own_rate(label):
+    tokenizer = build(label)
+    rate = tokenizer.spec.sample_rate_hz
+    if tokenizer.spec.decoded_rate_hz != rate:
+        pytest.skip("decodes at another rate by design")
+    x = item(tokenizer, 1234)
+    y = tokenizer.decode(tokenizer.encode((x, rate * 3 // 2)))
+    assert y.shape == (1, *x.shape)

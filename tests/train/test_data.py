@@ -1,0 +1,384 @@
+"""Training data: order, resuming in the middle of an epoch, sources, crops, broken files.
+
+    pytest tests/train/test_data.py
+"""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from train_media import RATE, write_pictures, write_sounds
+
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.spec import AudioSpec, ImageSpec
+from tokenzoo.train.data import open_batches, open_clips
+from tokenzoo.train.data.audio import AudioDataConfig
+from tokenzoo.train.data.config import HubDataset
+from tokenzoo.train.data.images import ImageDataConfig
+from tokenzoo.train.data.loader import Clips, batches
+from tokenzoo.train.data.order import Batches, Order
+from tokenzoo.train.data.sources import collect, expand_braces
+
+IMAGE = ImageSpec(vocab_sizes=(16,), stride=4)
+AUDIO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)
+
+
+def pictures(folder, train=True, seed=0, **options):
+    config = ImageDataConfig(**({"crop": 16} | options))
+    return Clips(str(folder), config.media(IMAGE), config, seed=seed, train=train), config
+
+
+def sounds(folder, train=True, seed=0, **options):
+    config = AudioDataConfig(**({"crop_seconds": 0.2} | options))
+    return Clips(str(folder), config.media(AUDIO), config, seed=seed, train=train), config
+
+
+def take(feed, count):
+    return [next(feed).x for _ in range(count)]
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_epoch_is_another_permutation_of_all_visits():
+    order = Order([1, 3, 0, 2], seed=5)
+    epochs = [[order.item(e * 6 + i) for i in range(6)] for e in range(20)]
+    assert all(sorted(epoch) == [0, 1, 1, 1, 3, 3] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 10
+    assert order.item(7) == epochs[1][1]  # looking back is allowed
+    assert Order([1, 3, 0, 2], seed=5).item(100) == order.item(100)
+    assert [Order([1] * 50, seed=1).item(i) for i in range(50)] != [Order([1] * 50, seed=2).item(i) for i in range(50)]
+
+
+def test_parts_of_processes_make_up_the_batch_of_one():
+    whole = iter(Batches(24, 8))
+    parts = [iter(Batches(24, 8, rank=r, world=4)) for r in range(4)]
+    for _ in range(3):
+        assert next(whole) == [p for part in parts for p in next(part)]
+    with pytest.raises(ValueError, match="8 cannot be divided among 3"):
+        Batches(0, 8, world=3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_in_the_middle_of_an_epoch(tmp_path, workers):
+    write_pictures(tmp_path, 5)
+    clips, config = pictures(tmp_path, num_workers=workers)
+    whole = take(batches(clips, config, 0, 3), 6)  # 18 crops of epochs of 5
+    torch.manual_seed(123)  # global random numbers play no part
+    np.random.seed(4)
+    clips, config = pictures(tmp_path)
+    later = take(batches(clips, config, 9, 3), 3)
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], later))
+    assert not torch.equal(whole[0], take(batches(pictures(tmp_path, seed=1)[0], config, 0, 3), 1)[0])
+
+
+def test_building_the_loader_leaves_global_random_numbers_alone(tmp_path):
+    clips, config = pictures(write_pictures(tmp_path))
+    before = torch.get_rng_state()
+    take(batches(clips, config, 0, 2), 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# --- broken files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_broken_files_are_skipped_and_listed(tmp_path, cache):
+    write_pictures(tmp_path, 4)
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "000.png").read_bytes()[:200])
+    clips, config = pictures(tmp_path, cache=cache)
+    feed, found = batches(clips, config, 0, 4), {}
+    for _ in range(5):
+        batch = next(feed)
+        assert batch.x.shape == (4, 3, 16, 16)
+        found |= batch.broken
+    found |= clips.broken
+    assert {name.rpartition("/")[2] for name in found} == {"broken.png", "cut.png"}
+    assert all("not a readable picture" in reason for reason in found.values())
+
+
+def test_what_replaces_a_broken_file_does_not_depend_on_what_was_seen_before(tmp_path):
+    write_sounds(tmp_path, 4)
+    (tmp_path / "0a.wav").write_bytes(b"RIFF no")
+    fresh, config = sounds(tmp_path, max_visits=1)
+    seasoned, _ = sounds(tmp_path, max_visits=1)
+    take(batches(seasoned, config, 0, 5), 2)
+    assert seasoned.broken
+    assert not fresh.broken
+    for a, b in zip(take(batches(seasoned, config, 10, 5), 2), take(batches(fresh, config, 10, 5), 2)):
+        assert torch.equal(a, b)
+
+
+def test_a_folder_without_one_good_file_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no")
+    with pytest.raises(ConfigError, match=r"none of the 1 items.*not a readable picture"):
+        pictures(tmp_path, cache="memory")
+    with pytest.raises(RuntimeError, match="in a row could not be used"):
+        pictures(tmp_path)[0][0]
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def make_tar(path, folder):
+    with tarfile.open(path, "w") as tar:
+        for file in sorted(folder.iterdir()):
+            tar.add(file, arcname=file.name)
+            info = tarfile.TarInfo(file.with_suffix(".txt").name)
+            info.size = 2
+            tar.addfile(info, io.BytesIO(b"hi"))
+    return path
+
+
+def test_tars_give_the_same_crops_as_the_folder(tmp_path):
+    folder = write_pictures(tmp_path / "photos", 4)
+    tar = make_tar(tmp_path / "shard-000.tar", folder)
+    a, config = pictures(folder)
+    b = Clips(str(tar), config.media(IMAGE), config, seed=0)
+    assert b.names[0].endswith("shard-000.tar/000.png")
+    assert all(torch.equal(a[i][0], b[i][0]) for i in range(8))
+
+
+def test_lists_braces_and_nested_folders(tmp_path):
+    write_pictures(tmp_path / "x" / "deep", 2)
+    write_pictures(tmp_path / "y", 3)
+    (tmp_path / "x" / ".hidden.png").write_bytes(b"")
+    make_tar(tmp_path / "s-00.tar", tmp_path / "y")
+    make_tar(tmp_path / "s-01.tar", tmp_path / "y")
+    assert expand_braces("s-{00..02}.tar") == ["s-00.tar", "s-01.tar", "s-02.tar"]
+    assert expand_braces("{a,b}/{1..2}") == ["a/1", "a/2", "b/1", "b/2"]
+    assert len(collect((str(tmp_path / "x"), str(tmp_path / "s-{00..01}.tar")), (".png",))) == 8
+    for entry, words in (("nowhere", "neither a folder nor a file"), ("https://h/a.tar", "streaming: true")):
+        with pytest.raises(ConfigError, match=words):
+            collect(entry, (".png",))
+    with pytest.raises(ConfigError, match="no file that ends in"):
+        collect(str(tmp_path / "x"), (".wav",))
+
+
+def parquet(folder, count=5):
+    datasets = pytest.importorskip("datasets")
+    write_pictures(folder / "src", count)
+    files = [str(p) for p in sorted((folder / "src").iterdir())]
+    rows = datasets.Dataset.from_dict({"photo": files, "n": list(range(count))})
+    rows.cast_column("photo", datasets.Image()).to_parquet(folder / "rows.parquet")
+    return str(folder / "rows.parquet")
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    # `datasets` waits some seconds at each end of a shuffled stream.
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+
+
+def test_hub_data_set_read_at_random(tmp_path, hub_cache):
+    config = ImageDataConfig(crop=16)
+    entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),))
+    clips = Clips(entry, config.media(IMAGE), config, seed=0)
+    assert clips.names[0] == "parquet[0]"
+    folder, _ = pictures(tmp_path / "src")
+    assert all(torch.equal(clips[i][0], folder[i][0]) for i in range(7))
+    with pytest.raises(ConfigError, match="no column 'foto'; it has photo, n"):
+        Clips(HubDataset(hub="parquet", column="foto", data_files=entry.data_files), config.media(IMAGE), config, seed=0)
+
+
+def test_hub_data_set_streamed_and_resumed(tmp_path, hub_cache):
+    config = ImageDataConfig(crop=16)
+    entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),), streaming=True, shuffle_buffer=3)
+
+    def feed(rows, rank=0, world=1):
+        clips = open_clips(entry, config.media(IMAGE), config, seed=3)
+        return open_batches(clips, config, position=0, rows=rows, size=2, rank=rank, world=world)
+
+    whole = feed(0)
+    seen = [next(whole) for _ in range(6)]  # 12 rows, epochs of 5
+    later = feed(seen[2].rows)
+    assert all(torch.equal(next(later).x, b.x) for b in seen[3:])
+    parts = [next(feed(0, rank=r, world=2)).x for r in range(2)]
+    assert not torch.equal(*parts)
+    with pytest.raises(ConfigError, match="cannot be mixed"):
+        open_clips((entry, str(tmp_path)), config.media(IMAGE), config, seed=0)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_crops_are_pieces_of_the_picture(tmp_path):
+    y, x = np.mgrid[0:40, 0:48]
+    Image.fromarray(np.stack([y, x, 0 * x], axis=-1).astype(np.uint8)).save(tmp_path / "a.png")
+    clips, _ = pictures(tmp_path, crop=16)
+    corners, mirrored = set(), 0
+    for i in range(60):
+        crop = ((clips[i][0] + 1) * 127.5).round()
+        top, left = int(crop[0, 0, 0]), int(crop[1].min())
+        mirrored += bool(crop[1, 0, 0] > crop[1, 0, -1])
+        assert torch.equal(crop[0], torch.arange(top, top + 16.0)[:, None].expand(16, 16))
+        assert torch.equal(crop[1].sort(dim=1).values, torch.arange(left, left + 16.0).expand(16, 16))
+        corners.add((top, left))
+    assert 10 < mirrored < 50
+    assert len(corners) > 40
+    assert clips[3][0].dtype == torch.float32
+
+
+def test_scales_shrink_and_small_pictures_grow(tmp_path):
+    write_pictures(tmp_path, 1, size=(64, 64))
+    half, _ = pictures(tmp_path, crop=32, scales=(0.5,), flip=False)
+    whole = Image.open(tmp_path / "000.png").resize((32, 32), Image.Resampling.LANCZOS)
+    expected = torch.from_numpy(np.asarray(whole).astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
+    assert (half[0][0] - expected).abs().max() < 0.01
+    grown, _ = pictures(tmp_path, crop=100)
+    assert grown[0][0].shape == (3, 100, 100)
+
+
+def test_odd_picture_formats(tmp_path):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "a.png")  # transparent: white
+    Image.fromarray(np.full((20, 20), 257 * 100, np.uint16)).save(tmp_path / "b.png")  # 16 bits
+    Image.new("1", (20, 20), 1).save(tmp_path / "c.png")
+    turned = Image.new("RGB", (30, 20), "black")
+    turned.paste("white", (0, 0, 30, 5))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned.save(tmp_path / "d.png", exif=exif)
+    clips, _ = pictures(tmp_path, train=False, crop=20)
+    pixels = [((clips[i][0] + 1) * 127.5).round() for i in range(4)]
+    assert pixels[0].unique().tolist() == [255]
+    assert pixels[1].unique().tolist() == [100]
+    assert pixels[2].unique().tolist() == [255]
+    assert pixels[3][0, :, -1].unique().tolist() == [255]
+    assert pixels[3][0, :, 0].unique().tolist() == [0]
+
+
+def test_flat_crops_are_drawn_again(tmp_path):
+    picture = np.zeros((16, 200, 3), np.uint8)
+    picture[:, 100:] = np.random.default_rng(0).integers(0, 255, (16, 100, 3))
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    flat = [float(pictures(tmp_path, min_std=s)[0][i][0].std()) < 0.01 for s in (0.0, 20.0) for i in range(40)]
+    assert sum(flat[:40]) > 5
+    assert sum(flat[40:]) == 0
+
+
+def test_visits_follow_the_size(tmp_path):
+    write_pictures(tmp_path / "a", 1, size=(64, 64))
+    write_pictures(tmp_path / "b", 1, size=(16, 16))
+    both = (str(tmp_path / "a"), str(tmp_path / "b"))
+    for most, expected in ((1, [0, 1]), (4, [0] * 4 + [1]), (100, [0] * 16 + [1])):
+        config = ImageDataConfig(crop=16, max_visits=most)
+        assert Clips(both, config.media(IMAGE), config, seed=0).order.items.tolist() == expected
+
+
+def test_cache_gives_the_same_crops(tmp_path):
+    write_pictures(tmp_path / "p", 3)
+    a, b = pictures(tmp_path / "p")[0], pictures(tmp_path / "p", cache="memory")[0]
+    assert all(torch.equal(a[i][0], b[i][0]) for i in range(6))
+    small = pictures(tmp_path / "p", cache="memory", max_side=24)[0]
+    assert small.items[0].shape == (20, 24, 3)
+    write_sounds(tmp_path / "s", 3)
+    a, b = sounds(tmp_path / "s", cache="none")[0], sounds(tmp_path / "s", cache="memory")[0]
+    assert all((a[i][0] - b[i][0]).abs().max() < 1e-4 for i in range(6))  # int16 in the cache
+
+
+# --- sound -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+@pytest.mark.parametrize("rate", [44100, 16000, 6000])
+def test_resampling_keeps_a_sine(tmp_path, rate, cache):
+    t = np.arange(rate) / rate
+    soundfile.write(tmp_path / "a.wav", np.stack([0.5 * np.sin(2 * np.pi * 440 * t)] * 2, axis=1), rate)
+    clips, _ = sounds(tmp_path, crop_seconds=0.5, min_level_db=-90, cache=cache)
+    for i in range(4):
+        x = clips[i][0][0].numpy()[100:-100]  # away from the ends of the file
+        basis = 2 * np.pi * 440 * np.arange(len(x)) / RATE
+        columns = np.stack([np.sin(basis), np.cos(basis)], axis=1)
+        weights, *_ = np.linalg.lstsq(columns, x, rcond=None)
+        assert np.hypot(*weights) == pytest.approx(0.5, rel=1e-2)
+        assert np.abs(x - columns @ weights).max() < 5e-3
+
+
+def test_short_clips_are_padded_or_continued(tmp_path):
+    for i, value in enumerate((0.1, 0.2)):
+        soundfile.write(tmp_path / f"{i}.wav", np.full(1000, value), RATE, subtype="FLOAT")
+    padded = sounds(tmp_path, crop_seconds=0.2, short="pad")[0]
+    x = padded[0][0][0]
+    assert x.shape == (1600,)
+    assert x[:1000].unique().numel() == 1
+    assert not x[1000:].any()
+    joined = sounds(tmp_path, crop_seconds=0.2, short="concat")[0]
+    seen = {round(float(v), 3) for i in range(10) for v in joined[i][0].unique()}
+    assert seen == {0.1, 0.2}
+
+
+def test_crop_length_is_whole_hops():
+    assert AudioDataConfig(crop_seconds=0.2001).media(AUDIO).length == 1680
+
+
+@pytest.mark.parametrize("kind", ["rms", "lufs"])
+def test_levels(tmp_path, kind):
+    write_sounds(tmp_path, 3, seconds=2)
+    options = {"crop_seconds": 1.0, "normalize": kind, "level_db": -26.0}
+    levels = []
+    for i in range(3):
+        x = sounds(tmp_path, **options)[0][i][0]
+        if kind == "lufs":
+            import torchaudio
+
+            levels.append(float(torchaudio.functional.loudness(x, RATE)))
+        else:
+            levels.append(float(20 * x.square().mean().sqrt().log10()))
+    assert levels == pytest.approx([-26.0] * 3, abs=0.1)
+    jittered = sounds(tmp_path, **options, level_jitter_db=6.0)[0]
+    spread = [float(20 * jittered[i][0].square().mean().sqrt().log10()) for i in range(12)]
+    assert max(spread) - min(spread) > 3
+
+
+def test_gain_is_random_and_never_clips(tmp_path):
+    write_sounds(tmp_path, 1)
+    clips = sounds(tmp_path, gain_db=(-12.0, 30.0))[0]
+    peaks = [float(clips[i][0].abs().max()) for i in range(20)]
+    assert max(peaks) <= 1.0
+    assert min(peaks) < 0.4 < 0.9 < max(peaks)
+
+
+def test_quiet_places_are_drawn_again(tmp_path):
+    wave = np.zeros(8 * RATE)
+    wave[4 * RATE :] = 0.3 * np.sin(np.arange(4 * RATE))
+    soundfile.write(tmp_path / "a.wav", wave, RATE)
+    clips = sounds(tmp_path, crop_seconds=0.5)[0]
+    silent = sum(not clips[i][0].any() for i in range(40))
+    assert silent < 8  # of about 18 without drawing again
+
+
+def test_formats_that_only_pyav_reads(tmp_path):
+    av = pytest.importorskip("av")
+    t = np.arange(16000) / 16000
+    tone = (8000 * np.sin(2 * np.pi * 500 * t)).astype(np.int16)
+    with av.open(str(tmp_path / "a.g722"), "w", format="g722") as out:
+        stream = out.add_stream("g722", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        frame.sample_rate = 16000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            out.mux(packet)
+    for cache in ("none", "memory"):
+        x = sounds(tmp_path, crop_seconds=0.5, cache=cache)[0][0][0]
+        assert float(x.abs().max()) == pytest.approx(8000 / 32768, rel=0.1)
+
+
+def test_evaluation_crops_have_no_augmentation(tmp_path):
+    write_pictures(tmp_path / "p", 2)
+    a, b = pictures(tmp_path / "p", train=False, seed=1)[0], pictures(tmp_path / "p", train=False, seed=2)[0]
+    assert [a.order.item(i) for i in range(2)] == [0, 1]
+    assert all(torch.equal(a[i][0], b[i][0]) for i in range(2))
+
+
+def test_data_of_the_other_modality_are_refused():
+    with pytest.raises(ConfigError, match="'images', but the tokenizer's modality is 'audio'"):
+        ImageDataConfig().media(AUDIO)
+    with pytest.raises(ConfigError, match="'audio', but the tokenizer's modality is 'image'"):
+        AudioDataConfig().media(IMAGE)

@@ -1,0 +1,82 @@
+"""The figures of `tokenzoo eval` against plain NumPy and against what must come out. Run: pytest tests/zoo/test_evaluate.py"""
+
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from families import TINY
+from PIL import Image
+
+import tokenzoo
+from tokenzoo.codecs.media import Waveform
+from tokenzoo.zoo.evaluate import evaluate
+from tokenzoo.zoo.evaluate.audio import AudioMetrics
+from tokenzoo.zoo.evaluate.images import ImageMetrics
+from tokenzoo.zoo.evaluate.run import TokenCounts, media_files
+
+
+def tiny(label: str) -> tokenzoo.Tokenizer:
+    return tokenzoo.build_tokenizer(*TINY[label]).eval()
+
+
+def test_psnr_and_ssim():
+    metrics = ImageMetrics(tiny("convnet"))
+    x = torch.rand(3, 64, 48) * 2 - 1
+    same = metrics.add(x, x)
+    assert same["PSNR dB"] == pytest.approx(100)
+    assert same["SSIM"] == pytest.approx(1)
+    y = (x + 0.1).clamp(-1, 1)
+    a, b = (((v.numpy() + 1) / 2 * 255).round() / 255 for v in (x, y))
+    assert metrics.add(x, y)["PSNR dB"] == pytest.approx(-10 * math.log10(np.mean((a - b) ** 2)), abs=1e-3)
+
+
+def test_audio_figures():
+    metrics = AudioMetrics(tiny("spectral"))
+    t = np.arange(32000) / 16000
+    voice = np.sin(2 * np.pi * 150 * t) * (1 + np.sin(2 * np.pi * 3 * t)) * 0.2
+    x = torch.from_numpy(voice).float()[None]
+    noisy = x + 0.05 * torch.randn(1, 32000)
+    clean, worse = metrics.add(Waveform(x, 16000), x), metrics.add(Waveform(x, 16000), noisy)
+    assert clean["mel distance"] == clean["STFT distance"] == 0
+    assert worse["mel distance"] > 0.5
+    assert worse["SI-SDR dB"] == pytest.approx(10 * math.log10(float(x.square().mean() / (noisy - x).square().mean())), abs=0.3)
+    if "STOI" in clean:
+        assert clean["STOI"] == pytest.approx(1, abs=1e-3)
+        assert worse["STOI"] < 1
+    if "PESQ-WB" in clean:
+        assert clean["PESQ-WB"] > 4.5
+        assert worse["PESQ-WB"] < 3
+
+
+def test_usage_perplexity_and_entropy():
+    counts = TokenCounts((4, 4))
+    ids = torch.tensor([[[0, 0, 1, 1], [0, 1, 2, 3]]])
+    counts.add(tokenzoo.Tokens(ids=ids, vocab_sizes=(4, 4)))
+    out = counts.summary()
+    assert out["usage"] == [0.5, 1.0]
+    assert out["perplexity"] == pytest.approx([2.0, 4.0])
+    assert out["entropy bits"] == pytest.approx([1.0, 2.0])
+    assert counts.bits == 4 * 2 * 2
+
+
+def test_rates_come_from_the_original_size(tmp_path):
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    soundfile.write(tmp_path / "a.wav", np.zeros(24000) + 0.01, 24000)
+    image = evaluate(tiny("convnet"), tmp_path)
+    assert image.tokens["bits a pixel"] == pytest.approx(5 * 8 * 3 * 4 / 600)  # stride 4: 5 x 8 positions, 3 x 4 bits
+    sound = evaluate(tiny("spectral"), tmp_path, num_codebooks=2)
+    assert sound.tokens["kbit/s"] == pytest.approx(800 * 2 * 4 / 1000)
+
+
+def test_files_by_folder_glob_and_list(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.jpg", "sub/c.PNG", "d.wav", "e.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [p.name for p in media_files(tmp_path, "image")] == ["a.jpg", "b.png", "c.PNG"]
+    assert [p.name for p in media_files(f"{tmp_path}/*.png", "image")] == ["b.png"]
+    (tmp_path / "list.txt").write_text("sub/c.PNG\n\na.jpg\n")
+    assert [p.name for p in media_files(tmp_path / "list.txt", "image")] == ["c.PNG", "a.jpg"]
+    with pytest.raises(FileNotFoundError):
+        evaluate(tiny("convnet"), tmp_path / "nothing")

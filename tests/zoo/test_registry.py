@@ -1,0 +1,53 @@
+"""The registry: every card is whole and unique, lists filter, errors name what is near."""
+
+import pytest
+
+import tokenzoo
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.families import families
+from tokenzoo.zoo import registry
+from tokenzoo.zoo.convert import systems
+
+
+def test_lists_filter_by_wildcard_and_modality():
+    audio, image = tokenzoo.list_models(modality="audio"), tokenzoo.list_models(modality="image")
+    assert {c.name for c in audio} | {c.name for c in image} == {c.name for c in tokenzoo.list_models()}
+    assert all(c.modality == "audio" for c in audio)
+    some = tokenzoo.list_models()[0].name
+    assert [c.name for c in tokenzoo.list_models(some)] == [some]
+    with pytest.raises(ValueError, match="'audio', 'image'"):
+        tokenzoo.list_models(modality="video")
+
+
+@pytest.mark.parametrize("card", tokenzoo.list_models(), ids=lambda c: c.name)
+def test_cards_are_whole(card):
+    assert card.family in families()
+    assert card.licence_code
+    assert card.licence_weights
+    assert not card.system or card.system in systems()
+    assert card.shipped or card.hub_id or card.where, "where do the weights come from?"
+    spec = card.spec.spec()
+    if spec.modality == "audio":
+        assert spec.bitrate_kbps > 0
+    else:
+        assert spec.bits_per_pixel() > 0
+    assert all(f.source for f in card.figures), "a figure needs its source"
+
+
+def test_duplicate_names_raise(monkeypatch, tmp_path):
+    entry = "- {name: x, family: convnet, licence_code: a, licence_weights: b, spec: {modality: image, vocab_sizes: [4]}}\n"
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards/a.yaml").write_text(entry)
+    monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    assert list(registry.cards.__wrapped__()) == ["x"]
+    (tmp_path / "cards/b.yaml").write_text(entry)
+    with pytest.raises(ConfigError, match="'x' is taken"):
+        registry.cards.__wrapped__()
+
+
+def test_unknown_keys_in_a_card_raise(monkeypatch, tmp_path):
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards/a.yaml").write_text("- {name: x, famly: y}\n")
+    monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    with pytest.raises(ConfigError, match=r"a.yaml\[0\].famly.*'family'"):
+        registry.cards.__wrapped__()
