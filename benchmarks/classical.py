@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,23 +37,26 @@ def main(arguments: list[str] | None = None) -> int:
 
     torch.set_num_threads(given.threads)
     start = time.time()
-    about, rows = _images(given) if given.what == "images" else _speech(given)
+    about, parts = _images(given) if given.what == "images" else _speech(given)
     about |= {
         "command": " ".join(["python benchmarks/classical.py", *(arguments or sys.argv[1:])[:1], "--corpus ..."]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {given.threads} thread(s)",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "minutes": round((time.time() - start) / 60, 1),
     }
     out = given.out or RESULTS / f"classical_{given.what}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    rows: list[dict[str, object]] = []
+    for rows in parts:  # a long run that is stopped leaves what it has measured
+        about["minutes"] = round((time.time() - start) / 60, 1)
+        out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        _log(f"{about['minutes']} minutes: {rows[-1]}")
     print(table(rows))
     return 0
 
 
-def _images(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str, object]]]:
+def _images(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list[dict[str, object]]]]:
     import classical_images
     import torch
     from tokenzoo.zoo.evaluate.perceptual import LpipsHed
@@ -63,7 +67,7 @@ def _images(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str
     if not crops:
         raise SystemExit(f"no crops in {given.corpus / given.crops}: build the corpus photos first")
     metric = LpipsHed.from_cache(given.cache, dtype=getattr(torch, given.dtype))
-    rows = classical_images.run(crops, metric, log=_log)
+    rows = classical_images.run(crops, metric)
     about: dict[str, object] = {
         "set": f"photos/{given.crops}",
         "rule": "quality bisected for each image to the file nearest to the target; bytes of the whole file",
@@ -74,11 +78,11 @@ def _images(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str
     return about, rows
 
 
-def _speech(given: argparse.Namespace) -> tuple[dict[str, object], list[dict[str, object]]]:
+def _speech(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list[dict[str, object]]]]:
     import classical_speech
 
     names = (given.corpus / "test_list.txt").read_text(encoding="utf-8").split()[: given.limit]
-    rows = classical_speech.run([given.corpus / name for name in names], log=_log)
+    rows = classical_speech.run([given.corpus / name for name in names])
     packages = sorted(classical_speech.PACKAGES.values())
     shown = subprocess.run(["dpkg-query", "-W", *packages], capture_output=True, text=True).stdout.split("\n")
     settings = {codec.name: codec.encode for codec in classical_speech.CODECS}

@@ -7,7 +7,7 @@ headers included, is nearest to the target. Where even the lowest quality is far
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -72,8 +72,11 @@ def flat_file_bytes(codec: Codec) -> int:
     return len(codec.encode(Image.new("RGB", (256, 256), (128, 128, 128)), codec.lowest))
 
 
-def run(crops: list[Path], metric: LpipsHed, *, log: Callable[[str], None]) -> list[dict[str, object]]:
-    """One row a codec and target: achieved bits per pixel, PSNR, SSIM, LPIPS-HED, share of files over the target."""
+def run(crops: list[Path], metric: LpipsHed) -> Iterator[list[dict[str, object]]]:
+    """One row a codec and target: achieved bits per pixel, PSNR, SSIM, LPIPS-HED, share of files over the target.
+
+    Yields the rows of the images so far after every tenth image and at the end.
+    """
     results: dict[tuple[str, float], list[tuple[float, ...]]] = {}
     for number, path in enumerate(crops):
         image = Image.open(path).convert("RGB")
@@ -90,9 +93,8 @@ def run(crops: list[Path], metric: LpipsHed, *, log: Callable[[str], None]) -> l
         scores = compare(torch.stack(decoded), to_tensor(image)[None], metric)
         for key, measure, score in zip(keys, measures, scores.tolist(), strict=True):
             results.setdefault(key, []).append((*measure, *score))
-        if number % 20 == 19:
-            log(f"{number + 1} of {len(crops)} images; the last row so far: {_rows(results)[-1]}")
-    return _rows(results)
+        if number % 10 == 9 or number == len(crops) - 1:
+            yield _rows(results)
 
 
 def in_balanced_order(crops: list[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,8 +116,8 @@ def mel_distance(decoded: np.ndarray, original: np.ndarray) -> float:
     return float((one - two).abs().mean())
 
 
-def run(clips: list[Path], *, log: Callable[[str], None]) -> list[dict[str, object]]:
-    """One row a codec: bit rate, PESQ-WB, STOI, ESTOI, mel distance, delay.
+def run(clips: list[Path]) -> Iterator[list[dict[str, object]]]:
+    """One row a codec: bit rate, PESQ-WB, STOI, ESTOI, mel distance, delay. Yields the rows so far after each codec.
 
     Raises:
         RuntimeError: a command-line tool is missing.
@@ -134,8 +134,7 @@ def run(clips: list[Path], *, log: Callable[[str], None]) -> list[dict[str, obje
             results = [_score(shift_to(x, delay, len(y)), y) for (x, _), y in zip(coded, originals, strict=True)]
             seconds = sum(map(len, originals)) / RATE_HZ
             rows.append(_row(codec, sum(size for _, size in coded) * 8 / seconds / 1000, delay, np.array(results)))
-            log(str(rows[-1]))
-    return rows
+            yield rows
 
 
 def _score(decoded: np.ndarray, original: np.ndarray) -> tuple[float, float, float, float]:

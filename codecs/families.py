@@ -22,6 +22,7 @@ _FAMILIES: dict[str, str] = {
     "qwen3_tts": "audio.qwen3_tts:Qwen3TTS",
     "focalcodec": "audio.focalcodec:FocalCodec",
     "xcodec2": "audio.xcodec2:XCodec2",
+    "hificodec": "audio.hificodec:HiFiCodec",
     "mimi": "audio.mimi:Mimi",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan:VQGAN",

@@ -7,6 +7,8 @@ FACTORISED = RVQ | {"codebook_dim": 4, "normalize": True, "update": "gradient", 
 #: One side of a VQGAN: two levels, attention at the coarser one.
 SMALL_STACK = {"widths": [4, 8], "blocks": 1, "attention_levels": [1], "groups": 4}
 SMALL_SWIN = {"middle": ["residual", "swin", "head_attention"], "swin": {"width": 16, "depth": 2, "window": 2, "heads": 2}}
+#: One convolution a scale, so that all of them are used.
+PHI3 = {"kmeans_init": True, "phi_count": 3}
 VQGAN = {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK, "z_channels": 6, "embed_dim": 4}
 
 #: A transformer of a few numbers, in the terms of the ViT families.
@@ -60,8 +62,8 @@ SMALL_FOCAL = {
     "window": 5,
     "decompressor_window": 5,
     "last_window": 4,
-    "quantizer": {"kind": "bsq", "bits": 5, "normalize": False},
-    "latent_dim": 5,
+    "quantizer": {"kind": "bsq", "bits": 12, "normalize": False},
+    "latent_dim": 12,
     "decoder": {"width": 8, "blocks": 1, "hidden": 12, "window_samples": 20, "hop_samples": 8},
 }
 SMALL_XCODEC2 = {
@@ -75,10 +77,10 @@ SMALL_XCODEC2 = {
     "semantic_width": 8,
     "semantic_dim": 8,
     "quantizer": {
-        "kind": "residual_fsq", "levels": [5, 4, 3], "num_codebooks": 1, "convention": "fsq", "project": True,
+        "kind": "residual_fsq", "levels": [32, 25, 33], "num_codebooks": 1, "convention": "fsq", "project": True,
     },
     "latent_dim": 16,
-    "decoder_dim": 32,
+    "decoder_dim": 64,
     "layers": 1,
     "heads": 2,
     "dropout": 0.0,
@@ -156,6 +158,12 @@ TINY: dict[str, tuple[str, dict]] = {
         "multiscale_vqgan",
         VQGAN | {"quantizer": {"kind": "multiscale_bsq", "bits": 4, "scales": [[1, 1], [2, 2], [3, 3], [6, 6]]}},
     ),
+    "multiscale_vqgan-vq": (
+        "multiscale_vqgan",
+        VQGAN
+        | {"quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "scales": [[1, 1], [2, 2], [4, 4]]} | PHI3},
+    ),
+    "vqgan-ibq": ("vqgan", VQGAN | {"quantizer": {"kind": "ibq", "codebook_size": 512}}),
     "kl_tokens": (
         "kl_tokens",
         {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK, "latent_dim": 3}
@@ -231,7 +239,7 @@ TINY: dict[str, tuple[str, dict]] = {
         {
             "sample_rate_hz": 16000,
             "output_rate_hz": 16000,
-            "num_codebooks": 2,
+            "num_codebooks": 3,
             "seanet": SMALL_SEANET,
             "encoder_transformer": SMALL_TRANSFORMER,
             "quantizer": SPLIT_RVQ,
@@ -304,6 +312,18 @@ TINY: dict[str, tuple[str, dict]] = {
             "quantizer": {"kind": "vq", "codebook_size": 16},
         },
     ),
+    "hificodec": (
+        "hificodec",
+        {
+            "strides": [2, 5],
+            "stride_kernels": [4, 11],
+            "encoder_width": 8,
+            "decoder_width": 8,
+            "unit_kernels": [3, 5],
+            "unit_dilations": [[1, 3], [1, 2]],
+            "quantizer": {"kind": "grouped_vq", "codebook_size": 16, "update": "gradient"},
+        },
+    ),
     "sq_codec": (
         "sq_codec",
         {
@@ -357,7 +377,7 @@ TINY: dict[str, tuple[str, dict]] = {
             "num_registers": 6,
             "quantizer": {"kind": "fsq", "levels": [63, 63, 15]},
             "latent_dim": 3,
-            "condition": {"null_probability": 0.5, "drop_sampling": "uniform"},
+            "condition": {"null_probability": 0.3, "drop_sampling": "uniform"},
             "time_frequencies": 8,
             "zero_init": False,
         },
@@ -388,6 +408,19 @@ TINY: dict[str, tuple[str, dict]] = {
         "xqgan",
         {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
         | {"quantizer": UNIT_VQ | {"kmeans_init": True}, "perturbation": {"neighbours": 4}},
+    ),
+    "xqgan-multiscale": (
+        "xqgan",
+        {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
+        | {"branches": 2, "quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "phi_count": 0, "scales": [[1, 1], [2, 2], [3, 3]]}},
+    ),
+    "xqgan-multiscale-signs": (
+        "xqgan",
+        {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
+        | {
+            "quantizer": {"kind": "multiscale_bsq", "bits": 4, "scales": [[1, 1], [2, 2], [3, 3]], "upsample": "bicubic"}
+            | {"phi_ratio": 0.5, "phi_count": 0, "unit_input": True}
+        },
     ),
     "xqgan-own-positions": (
         "xqgan",

@@ -53,8 +53,8 @@ def save(trainer: "Trainer") -> None:
             "config": to_mapping(trainer.config),
         }
         (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        publish_model(trainer)  # first, so that where there is a checkpoint there is a model, whenever it is killed
         checkpoint.publish(partial, final)
-        publish_model(trainer)
         checkpoint.prune(trainer.out, trainer.config.every.keep)
     trainer.accelerator.wait_for_everyone()
 

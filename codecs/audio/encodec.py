@@ -76,7 +76,7 @@ class EncodecConfig:
 
 
 class Encodec(Streamable, AudioTokenizer):
-    """EnCodec; see the module's docstring. Any first codebooks decode; `encode(num_codebooks=...)` sets the bit rate."""
+    """EnCodec; see the module's docstring. Any first codebooks decode; `encode(num_codebooks=...)` sets the rate."""
 
     family: ClassVar[str] = "encodec"
     config_class: ClassVar[type] = EncodecConfig

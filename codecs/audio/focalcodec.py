@@ -115,7 +115,7 @@ class FocalCodecConfig:
         return self.encoder.causal and self.compressor.causal and self.decompressor.causal and self.decoder.causal
 
     @property
-    def piece_frames(self) -> int:
+    def group_frames(self) -> int:
         """Token positions that a stream must take together: whole chunks of the encoder and of the refining network."""
         chunk = math.lcm(self.encoder.chunk_frames, self.refine_frames or 1, self.features)
         return chunk // self.features if self.causal else 1
@@ -265,7 +265,7 @@ class FocalCodec(Streamable, AudioTokenizer):
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decompressor = Decompressor(c)
         self.decoder = FocalDecoder(c.encoder.width, c.decoder)
-        self.piece_frames = c.piece_frames
+        self.group_frames = c.group_frames
         hop_out = c.decoder.hop_samples * c.features
         if c.sample_rate_hz * hop_out % c.hop_samples:
             raise ValueError(f"a frame of {c.hop_samples} samples in and {hop_out} out gives no whole output rate.")
@@ -275,7 +275,7 @@ class FocalCodec(Streamable, AudioTokenizer):
             output_rate_hz=c.sample_rate_hz * hop_out // c.hop_samples,
             hop_samples=c.hop_samples,
             causal=c.causal,
-            latency_samples=c.hop_samples * c.piece_frames - 1 if c.causal else 0,
+            latency_samples=c.hop_samples * c.group_frames - 1 if c.causal else 0,
         )
 
     def num_frames(self, samples: int) -> int:

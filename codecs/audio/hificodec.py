@@ -51,7 +51,9 @@ class HiFiCodecConfig:
     unit_kernels: tuple[int, ...] = (3, 7, 11)
     unit_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     unit: Literal["double", "single"] = "double"
-    quantizer: QuantizerConfig = GroupedVQConfig()
+    quantizer: QuantizerConfig = GroupedVQConfig(
+        update="gradient", kmeans_init=False, replace_below=0.0, commitment_weight=0.125, codebook_weight=0.5
+    )
 
     def __post_init__(self) -> None:
         if len(self.strides) != len(self.stride_kernels):
@@ -203,5 +205,5 @@ class HiFiCodec(AudioTokenizer):
         return self.encoder(x)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; longer where a kernel and its stride differ by an odd number."""
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; longer where kernel minus stride is odd."""
         return self.decoder(z_q)

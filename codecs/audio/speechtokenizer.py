@@ -47,7 +47,7 @@ class SpeechTokenizerConfig:
         if not isinstance(self.quantizer, ResidualVQConfig):
             raise ValueError(f"quantizer is {self.quantizer.kind!r}; the first level needs 'residual_vq'.")
         if self.quantizer.codebook_dim or set(self.quantizer.strides) - {1}:
-            raise ValueError("leave out quantizer.codebook_dim and strides: the first level's vectors are the features.")
+            raise ValueError("leave out quantizer.codebook_dim and strides: the first level's vectors are features.")
 
 
 class SpeechTokenizer(AudioTokenizer):

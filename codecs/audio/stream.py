@@ -30,7 +30,7 @@ class AudioStream:
         num_codebooks: int | None = None,
         pad_rest: bool = True,
         holds_back: bool = False,
-        piece_frames: int = 1,
+        group_frames: int = 1,
         state_class: type[State] = State,
     ) -> None:
         """Args:
@@ -39,7 +39,7 @@ class AudioStream:
         num_codebooks: as in `tokenizer.encode`.
         pad_rest: fill the last frame up with zeros before `encode` sees it; otherwise `encode` gets what is left.
         holds_back: layers give fewer frames at first and the rest when `state.ending` is set (padding by reflection).
-        piece_frames: frames that the layers take together, looking ahead within; only the last piece may be shorter.
+        group_frames: frames that the layers take together, looking ahead within; only the last piece may be shorter.
         state_class: kind of dictionary that holds what the layers remember.
         """
         if not tokenizer.spec.streamable:
@@ -50,7 +50,7 @@ class AudioStream:
         self.tokenizer = tokenizer
         self._encode, self._decode = encode, decode
         self._num_codebooks, self._pad_rest, self._holds_back = num_codebooks, pad_rest, holds_back
-        self._piece_frames = piece_frames
+        self._piece_frames = group_frames
         self._encode_state = state_class()
         self._decode_state = state_class()
         self._rest: Tensor | None = None  # samples that do not fill a piece yet
@@ -124,7 +124,7 @@ class Streamable:
     #: True where layers wait for samples after the start of a stream (padding by reflection).
     holds_back = False
     #: Frames that the layers take together; see `AudioStream`.
-    piece_frames = 1
+    group_frames = 1
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
         """Latents `[B, D, L]` of samples `[B, C, T]`, continuing where `state` ends."""
@@ -156,7 +156,7 @@ class Streamable:
             num_codebooks=num_codebooks,
             pad_rest=self.pad_rest,
             holds_back=self.holds_back,
-            piece_frames=self.piece_frames,
+            group_frames=self.group_frames,
             state_class=state_class,
         )
 
@@ -174,7 +174,7 @@ class Streamable:
         return _run(self.decode_piece, z_q, step)
 
     def _step(self) -> int:
-        return max(1, self.chunk_frames // self.piece_frames) * self.piece_frames
+        return max(1, self.chunk_frames // self.group_frames) * self.group_frames
 
 
 def _run(piece: Callable[[Tensor, State], Tensor], x: Tensor, step: int) -> Tensor:

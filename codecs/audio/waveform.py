@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming

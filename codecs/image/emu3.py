@@ -48,7 +48,8 @@ class Emu3Config:
             raise ConfigError(f"frames is {self.frames}; it must be a power of two.")
         if self.encoder.stride != self.decoder.stride:
             raise ConfigError(
-                f"the encoder divides the size by {self.encoder.stride}, the decoder multiplies it by {self.decoder.stride}."
+                f"the encoder divides the size by {self.encoder.stride}, "
+                f"the decoder multiplies it by {self.decoder.stride}."
             )
 
 
@@ -93,7 +94,7 @@ class Emu3(ImageTokenizer):
 
     @torch.no_grad()
     def encode_video(self, x: Tensor) -> Tokens:
-        """Tokens of clips `[B, T, 3, H, W]` in -1..1; grid (t, h, w), t = T / frames, the last frame repeated to fill one."""
+        """Tokens of clips `[B, T, 3, H, W]` in -1..1; grid (t, h, w), t = T / frames, filled up with the last frame."""
         if x.ndim != 5 or x.shape[2] != 3:
             raise ValueError(f"a batch of clips is [B, T, 3, H, W]; got {list(x.shape)}.")
         size = torch.tensor([[x.shape[1], *x.shape[3:]]] * len(x))
@@ -115,7 +116,9 @@ class Emu3(ImageTokenizer):
         self.check_tokens(tokens)
         if len(tokens.grid) != 3:
             raise ValueError(f"decode_video takes tokens of encode_video, with a grid (t, h, w); got {tokens.grid}.")
-        x = self.decode_video_latents(self.quantizer.decode(tokens.ids.to(self.device)).to(self.dtype), tokens.grid).float()
+        x = self.decode_video_latents(
+            self.quantizer.decode(tokens.ids.to(self.device)).to(self.dtype), tokens.grid
+        ).float()
         if tokens.sizes is None:
             return x
         frames, height, width = (int(n) for n in tokens.sizes[0])
@@ -135,7 +138,7 @@ class Emu3(ImageTokenizer):
         return self.to_code(self.time_encoder(h))
 
     def _decode_time(self, code: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-        """`[B, D, t, h, w]` to what the decoder takes and what its norms take, both `[B, D, T, h, w]`, or their first frame."""
+        """`[B, D, t, h, w]` to the decoder's input and that of its norms, `[B, D, T, h, w]`, or their first frame."""
         both = self.time_decoder(torch.cat([self.from_code(code), code]))  # both go the same way
         for conv in self.time_up:
             both = F.silu(conv(repeat_frames(both)))

@@ -1,7 +1,7 @@
 """A continuous autoencoder whose latents are cut into tokens after training: TokenBridge over MAR's KL-16.
 
-TokenBridge (Wang et al. 2025, arXiv 2503.16430); YuqingWang1029/TokenBridge @ 3ede281825, MIT. The autoencoder is latent
-diffusion's (arXiv 2112.10752). Every channel of the scaled latent is quantized by itself: K = D ids a position.
+TokenBridge (Wang et al. 2025, arXiv 2503.16430); YuqingWang1029/TokenBridge @ 3ede281825, MIT. The autoencoder is
+latent diffusion's (arXiv 2112.10752). Every channel of the scaled latent is quantized by itself: K = D ids a position.
 
 Letters: B batch, H W pixels, h w grid, D latent width, L = h w.
 """
@@ -44,7 +44,8 @@ class KLTokensConfig:
     def __post_init__(self) -> None:
         if self.encoder.stride != self.decoder.stride:
             raise ConfigError(
-                f"the encoder divides the size by {self.encoder.stride}, the decoder multiplies it by {self.decoder.stride}."
+                f"the encoder divides the size by {self.encoder.stride}, "
+                f"the decoder multiplies it by {self.decoder.stride}."
             )
 
 
@@ -67,7 +68,7 @@ class KLTokens(ImageTokenizer):
         self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=c.encoder.stride)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, both `[B, D, h, w]`, before scaling; without a variance e^0.5, as the authors have it."""
+        """Mean and standard deviation, both `[B, D, h, w]`, before scaling; e^0.5 where there is no variance."""
         moments = self.to_posterior(self.encoder(x))
         if not self.config.variational:
             return moments, torch.full_like(moments, 0.5).exp()
@@ -75,7 +76,7 @@ class KLTokens(ImageTokenizer):
         return mean, (0.5 * log_variance.clamp(-30.0, 20.0)).exp()
 
     def encode_latents(self, x: Tensor, *, noise: Tensor | None = None) -> Tensor:
-        """Scaled latents `[B, D, h w]` of pictures `[B, 3, H, W]`: the mean, or with `noise [B, D, h, w]` mean + deviation * noise."""
+        """Scaled latents `[B, D, h w]` of pictures `[B, 3, H, W]`: the mean, plus deviation * `noise` if given."""
         mean, deviation = self.posterior(x)
         z = mean if noise is None else mean + deviation * noise
         return (z * self.config.latent_scale).flatten(2)
@@ -84,7 +85,7 @@ class KLTokens(ImageTokenizer):
     def encode(
         self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None, noise: Tensor | None = None
     ) -> Tokens:
-        """As `ImageTokenizer.encode`; `noise [B, D, h, w]`, standard normal, takes a draw from the posterior (one size only)."""
+        """As `ImageTokenizer.encode`; standard normal `noise [B, D, h, w]` takes a draw from the posterior."""
         tokens = super().encode(media, resize=resize, num_codebooks=num_codebooks)
         if noise is None:
             return tokens

@@ -20,7 +20,7 @@ from .vqgan import VQGAN, VQGANConfig
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScaleVQGANConfig(VQGANConfig):
-    """Settings of `MultiScaleVQGAN`; `quantizer` must be a multi-scale kind, and its last scale sets the picture's size.
+    """Settings of `MultiScaleVQGAN`; `quantizer` must be a multi-scale kind; its last scale sets the picture's size.
 
     Attributes:
         resize: how other pictures are brought to that size: "crop" or "squash".
@@ -35,7 +35,7 @@ class MultiScaleVQGANConfig(VQGANConfig):
 
 
 class MultiScaleVQGAN(VQGAN):
-    """ids `[B, K, S]`: the scales from coarse to fine, each row by row. The first scales alone decode to a coarser picture.
+    """ids `[B, K, S]`: the scales from coarse to fine, each row by row. The first scales alone give a coarser picture.
 
     `tokens.first(positions=n)` may end anywhere; positions of a scale that is not complete are left out of the picture.
     """

@@ -6,7 +6,8 @@
 | LlamaGen VQ-8/16  | FoundationVision/LlamaGen @ ce98ec4180, MIT                            | arXiv 2406.06525
 | MaskGIT-VQGAN     | bytedance/1d-tokenizer @ 942a96fbdd, Apache-2.0                        | arXiv 2202.04200
 | diffusers VQModel | huggingface/diffusers @ 58eb52c080, Apache-2.0                         | arXiv 2112.10752
-| Open-MAGVIT2, IBQ | TencentARC/SEED-Voken @ b9a17eac8e, Apache-2.0                         | arXiv 2409.04410, 2412.02692
+| Open-MAGVIT2      | TencentARC/SEED-Voken @ b9a17eac8e, Apache-2.0                         | arXiv 2409.04410
+| IBQ               | TencentARC/SEED-Voken @ b9a17eac8e, Apache-2.0                         | arXiv 2412.02692
 | Emu3.5 IBQ        | baaivision/Emu3.5 @ 8fcf1da48f, Apache-2.0                             | arXiv 2510.26583
 | WeTok             | zhuangshaobin/WeTok @ caa2ad7e70, Apache-2.0                           | arXiv 2508.05599
 | BitDance          | shallowdream204/BitDance @ 4c5ea90161, Apache-2.0                      | arXiv 2602.14041
@@ -16,8 +17,8 @@
 
 Differs: taming's published positions of attention count from the training resolution; here they are levels, so that
 they are the same for every size. GroupNorm and attention look at the whole picture: it cannot be cut into tiles.
-Tensors stay in the plain memory format: on CPUs PyTorch's GroupNorm over channels-last loses digits (WeTok's pixels were
-off by 2e-4 instead of 3e-6) and wins no time.
+Tensors stay in the plain memory format: on CPUs PyTorch's GroupNorm over channels-last loses digits (WeTok's pixels
+were off by 2e-4 instead of 3e-6) and wins no time.
 
 Letters: B batch, H W pixels, h w grid, D width of the code, K ids a position, L = h w.
 """
@@ -50,7 +51,7 @@ class VQGANConfig:
         quantizer: any kind; its `dim` is filled in.
         value_range: pixel values that go in and come out.
         network_range: pixel values that the network itself works on, where they differ (ITER: -1..1 inside 0..1).
-        clip: whether decoded pixels are clipped to `value_range`, as some authors' `decode` does. Leave it off in training.
+        clip: whether decoded pixels are clipped to `value_range`, as some authors' `decode` does. Off in training.
     """
 
     encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
@@ -59,7 +60,12 @@ class VQGANConfig:
     embed_dim: int = 8
     quant_kernel: int = 1
     quantizer: QuantizerConfig = VQConfig(
-        codebook_size=16384, normalize=True, returns="normalized", update="gradient", kmeans_init=False, replace_below=0.0
+        codebook_size=16384,
+        normalize=True,
+        returns="normalized",
+        update="gradient",
+        kmeans_init=False,
+        replace_below=0.0,
     )
     value_range: tuple[float, float] = (-1.0, 1.0)
     network_range: tuple[float, float] | None = None
@@ -161,14 +167,16 @@ class VQGAN(ImageTokenizer):
     def decode(
         self, tokens: Tokens, *, original: bool = True, noise: Tensor | None = None, seed: int = 0
     ) -> Tensor | list[Tensor]:
-        """As `ImageTokenizer.decode`; with a noisy decoder `seed`, or `noise [B, z_channels, h, w]` itself, decides the pixels."""
+        """As `ImageTokenizer.decode`; a noisy decoder reads `noise [B, z_channels, h, w]`, or the draws of `seed`."""
         if (noise is not None or seed) and not self.config.decoder.noise:
             raise ValueError("this decoder draws no noise; leave `noise` and `seed` out.")
 
         def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
             z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
             extra: dict[str, Any] = {"seed": seed, "noise": None if noise is None else noise[items].to(z_q)}
-            return self.decode_latents(z_q, grid, **extra) if self.config.decoder.noise else self.decode_latents(z_q, grid)
+            return (
+                self.decode_latents(z_q, grid, **extra) if self.config.decoder.noise else self.decode_latents(z_q, grid)
+            )
 
         return self.decode_with(tokens, run, original=original)
 

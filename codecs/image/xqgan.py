@@ -12,6 +12,8 @@ ids: single table, `[B, P, g g]`; multi-scale, `[B, P, sum of h w]` over the sca
 Letters: B batch, H W pixels, G patches, P branches, g side of the latent grid, D width of one branch's code, W width of a ViT.
 """
 
+import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 
 from ..layers.vit import PatchesToPixels, TransformerSize, ViTBlock
 from ..quantizers.base import QuantizerConfig
+from ..quantizers.branches import Branches
 from ..quantizers.vq import VQ, VQConfig
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction
@@ -53,7 +56,7 @@ class XQGANConfig:
         grid_size: g.
         branches: P.
         latent_dim: D.
-        quantizer: over all branches together, `dim` = P D; one codebook a branch.
+        quantizer: of each branch; any kind, its `dim` is filled in.
         shared_positions: latent tokens take the patches' positions and a part vector; otherwise a table of their own.
         perturbation: in training; only for a single table.
     """
@@ -187,7 +190,9 @@ class XQGAN(ImageTokenizer):
         self.config = c = config
         self.encoder = XQEncoder(c)
         self.to_latent = nn.Linear(c.encoder.width, c.latent_dim)
-        self.quantizer = c.quantizer.build(dim=c.branches * c.latent_dim)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        if c.branches > 1:
+            self.quantizer = Branches(dataclasses.replace(c.quantizer, dim=c.latent_dim), c.branches)
         if c.perturbation is not None and not isinstance(self.quantizer, VQ):
             raise ValueError("perturbation needs a quantizer of kind 'vq': the neighbours of a code are looked up in one table.")
         self.from_latent = nn.Linear(c.branches * c.latent_dim, c.decoder.width)
@@ -226,7 +231,10 @@ class XQGAN(ImageTokenizer):
         return self.quantizer.encode(self.encode_latents(x), grid=self.grid, num_codebooks=num_codebooks), None
 
     def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; of a multi-scale layout also the first whole scales."""
+        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, what is left of a scale is not read."""
+        if self.spec.scales:
+            ends = [e for e in itertools.accumulate(h * w for h, w in self.spec.scales) if e <= ids.shape[2]]
+            ids = ids[:, :, : max(ends, default=0)]
         return self.decode_latents(self.quantizer.decode(ids, grid=self.grid).to(self.dtype))
 
     def forward(self, x: Tensor) -> Reconstruction:

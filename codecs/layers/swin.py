@@ -128,7 +128,9 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """Apply the block; `code` is not used."""
         if x.shape[2] % self.window or x.shape[3] % self.window:
-            raise ValueError(f"the grid is {list(x.shape[2:])}; both sides must be multiples of the window {self.window}.")
+            raise ValueError(
+                f"the grid is {list(x.shape[2:])}; both sides must be multiples of the window {self.window}."
+            )
         y = self.conv_in(x)
         for stack, conv in zip(self.stacks, self.convs, strict=True):
             inner = y.permute(0, 2, 3, 1)  # [B, h, w, D]

@@ -154,7 +154,13 @@ class _Parts:
         c = self.config
         norms = self.norm(in_channels), self.norm(out_channels)
         return ResBlock(
-            in_channels, out_channels, *norms, bias=c.bias, shortcut=c.shortcut, activation=c.activation, dropout=c.dropout
+            in_channels,
+            out_channels,
+            *norms,
+            bias=c.bias,
+            shortcut=c.shortcut,
+            activation=c.activation,
+            dropout=c.dropout,
         )
 
     def middle(self, channels: int) -> nn.ModuleList:
@@ -172,7 +178,7 @@ class _Parts:
 
 
 class Level(nn.Module):
-    """The blocks of one level: optional adaptive norm, residual blocks each followed by optional attention, resampling."""
+    """One level: optional adaptive norm, residual blocks each followed by optional attention, resampling."""
 
     def __init__(self, parts: _Parts, index: int, in_channels: int, *, adaptive_dim: int | None = None) -> None:
         super().__init__()
@@ -233,18 +239,14 @@ class VQGANDecoder(nn.Module):
         code_dim: D of what it gets as `code`, for `condition`; 0: the same as `in_channels`.
     """
 
-    def __init__(
-        self, config: DecoderConfig, in_channels: int, *, code_dim: int = 0, out_channels: int = 3
-    ) -> None:
+    def __init__(self, config: DecoderConfig, in_channels: int, *, code_dim: int = 0, out_channels: int = 3) -> None:
         super().__init__()
         self.config = config
         code_dim = code_dim or in_channels
         parts = _Parts(config, code_dim if config.condition == "spatial" else None)
         adaptive_dim = code_dim if config.condition == "adaptive" else None
         last = config.widths[-1]
-        self.norm_first = (
-            group_norm(in_channels, config.groups, config.narrow_groups) if config.norm_first else None
-        )
+        self.norm_first = group_norm(in_channels, config.groups, config.narrow_groups) if config.norm_first else None
         self.stem = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
         self.middle = parts.middle(last)
         ins = (*config.widths[1:], last)

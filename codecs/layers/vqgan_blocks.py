@@ -224,7 +224,7 @@ class Upsample(nn.Module):
 
 
 class HaarPatches(nn.Module):
-    """Two-dimensional Haar transform, log2 p times on all bands: `[B, C, H, W]` to `[B, C p^2, H / p, W / p]`; no weights.
+    """2-D Haar transform, log2 p times on all bands: `[B, C, H, W]` to `[B, C p^2, H / p, W / p]`; no weights.
 
     A 2x2 block (a b / c d) becomes (a+b+c+d, a+b-c-d, a-b+c-d, a-b-c+d) / 4, band by band; Cosmos-Tokenizer.
     """
@@ -250,7 +250,12 @@ class HaarPatches(nn.Module):
             mean, rows, columns, cross = x.chunk(4, dim=1)
             left_top, left_bottom = mean + rows, mean - rows
             right_top, right_bottom = columns + cross, columns - cross
-            pixels = (left_top + right_top, left_top - right_top, left_bottom + right_bottom, left_bottom - right_bottom)
+            pixels = (
+                left_top + right_top,
+                left_top - right_top,
+                left_bottom + right_bottom,
+                left_bottom - right_bottom,
+            )
             x = F.pixel_shuffle(torch.stack(pixels, dim=2).flatten(1, 2), 2)
         return x
 

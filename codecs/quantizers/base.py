@@ -128,7 +128,9 @@ class Quantizer(nn.Module):
 
     def freeze(self, frozen: bool = True) -> "Quantizer":
         """Stop every change of the codebook (statistics, replacement, gradients); the straight-through gradient stays."""
-        self.frozen = frozen
+        for part in self.modules():
+            if isinstance(part, Quantizer):
+                part.frozen = frozen
         for p in self.parameters():
             p.requires_grad_(not frozen)
         return self

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
 from .bits import BitOrder, bit_weights, group_bits, pack_bits, unpack_bits
 from .projection import ChannelLinear
-from .vq import from_rows, steady_linear, to_rows
+from .rows import from_rows, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

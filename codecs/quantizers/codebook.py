@@ -3,7 +3,7 @@
 Letters: N rows (items x positions), V codebook size, d width of the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,7 +102,9 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("ready", torch.tensor(not config.kmeans_init))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._started = False  # mirror of `ready`, so that a GPU is not asked at every step
+        # Mirrors of `ready` and `steps`, so that a GPU is not asked at every step.
+        self._started = False
+        self._step: int | None = None
         self._samples: list[Tensor] = []  # rows kept for the k-means start
         self._rows: list[Tensor] = []  # rows and ids seen since the last `apply_updates`
         self._ids: list[Tensor] = []
@@ -111,33 +113,52 @@ class Codebook(nn.Module):
 
     def search(self, z: Tensor) -> Tensor:
         """Return ids int64 `[N]` of rows `[N, d]`: nearest by Euclidean distance or, with `normalize`, by angle."""
-        if self.config.normalize:
-            return nearest_code(unit(z), unit(self.embed.detach()))
-        return nearest_code(z, self.embed.detach())
+        return nearest_code(self.space(z.detach()), self.space(self.embed.detach().float()))
+
+    def space(self, x: Tensor) -> Tensor:
+        """Rows or codes `[N, d]` where distances are taken."""
+        return unit(x) if self.config.normalize else x
 
     def vectors(self, ids: Tensor) -> Tensor:
         """Return the code vectors `[*ids.shape, d]` of any integer tensor."""
-        rows = F.embedding(ids, self.embed)
+        return self.returned(F.embedding(ids, self.embed).float())
+
+    def returned(self, rows: Tensor) -> Tensor:
+        """Rows or codes `[..., d]` in the space of the results, where losses are taken."""
         return unit(rows) if self.config.returns == "normalized" else rows
 
     # --- training ---------------------------------------------------------------------------------------------------
+
+    def row_losses(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Commitment and codebook term of each row, `[N]`, of rows `p [N, d]` and their vectors `q [N, d]`."""
+        commitment = (p - q.detach()).square().mean(dim=1)
+        if self.config.update == "ema":
+            return commitment, torch.zeros_like(commitment)
+        return commitment, (p.detach() - q).square().mean(dim=1)
 
     @torch.no_grad()
     def prepare(self, rows: Tensor) -> None:
         """Before the first lookups: collect valid rows `[N, d]` and start from k-means when enough batches came."""
         if self.is_ready():
             return
-        self._samples.append(self._space(rows))
+        self._samples.append(self.space(rows.detach()))
         if len(self._samples) < self.config.kmeans_batches:
             return
         pool, batches = torch.cat(self._samples), len(self._samples)
         self._samples = []
         centres, counts = kmeans(
-            pool, self.size, iterations=self.config.kmeans_iterations, normalize=self.config.normalize, seed=self.size
+            pool, self.size, iterations=self.config.kmeans_iterations, space=self.space, seed=self.size
         )
         self._set(torch.arange(self.size, device=pool.device), centres, counts / batches)
         self.ready.fill_(True)
         self._started = True
+
+    def next_step(self) -> int:
+        """Count an update; returns its number."""
+        step = int(self.steps) if self._step is None else self._step
+        self._step = step + 1
+        self.steps += 1
+        return step
 
     def is_ready(self) -> bool:
         """False until the k-means start has happened (always True without one)."""
@@ -148,11 +169,8 @@ class Codebook(nn.Module):
     def observe(self, rows: Tensor, ids: Tensor) -> None:
         """Remember valid rows `[N, d]` and their ids `[N]` for the next `apply_updates`."""
         if self.is_ready():
-            self._rows.append(self._space(rows))
+            self._rows.append(self.space(rows.detach()))
             self._ids.append(ids)
-
-    def _space(self, rows: Tensor) -> Tensor:
-        return unit(rows.detach()) if self.config.normalize else rows.detach()
 
     def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Reset embed, sums and counts together at the indices `where` (a vector whose sums lag is overwritten next step)."""
@@ -170,7 +188,7 @@ class Codebook(nn.Module):
             state_dict[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
             if self.config.update == "ema":
                 state_dict[prefix + "sums"] = embed.clone()
-        self._started = False
+        self._started, self._step = False, None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -188,8 +206,7 @@ def apply_updates(codebooks: Sequence[Codebook]) -> None:
     all_reduce_together([t for pair in stats for t in pair])
     for book, (rows, _), (sums, counts) in zip(live, pools, stats, strict=True):
         _ema_step(book, sums, counts)
-        step = int(book.steps)
-        book.steps += 1
+        step = book.next_step()
         if book.config.replace_below > 0 and step % book.config.replace_every == 0:
             _replace_dead(book, rows, seed=step)
 
@@ -271,8 +288,17 @@ def pick_rows(rows: Tensor, num: int, *, seed: int) -> tuple[Tensor, int]:
     return out, total
 
 
-def kmeans(rows: Tensor, size: int, *, iterations: int, normalize: bool, seed: int) -> tuple[Tensor, Tensor]:
+def kmeans(
+    rows: Tensor, size: int, *, iterations: int, space: Callable[[Tensor], Tensor], seed: int
+) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm over the rows of all ranks; empty clusters move to random rows.
+
+    Args:
+        rows: `[N, d]`, this rank's.
+        size: V.
+        iterations: fixed number of steps, each with fixed-size collectives.
+        space: what is done to centres before distances to rows are taken.
+        seed: of the choice of rows; must be the same on every rank.
 
     Returns:
         Centres `[V, d]` and how many rows each has `[V]`.
@@ -280,7 +306,7 @@ def kmeans(rows: Tensor, size: int, *, iterations: int, normalize: bool, seed: i
     centres, _ = pick_rows(rows, size, seed=seed)
     counts = rows.new_ones(size)
     for iteration in range(iterations):
-        ids = nearest_code(rows, unit(centres) if normalize else centres)
+        ids = nearest_code(rows, space(centres))
         sums, counts = batch_statistics(rows, ids, size)
         all_reduce_together([sums, counts])
         fresh, _ = pick_rows(rows, size, seed=seed + 1 + iteration)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
-from .vq import from_rows, steady_linear, to_rows
+from .rows import from_rows, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class GumbelConfig(QuantizerConfig):
         kl_weight: see above; taming 5e-4, its published model 1e-8.
         sample: add Gumbel noise in training. `encode` never does: it takes the likeliest code.
 
-    Differs: taming draws noise in eval mode too, so that encoding a picture twice gives two answers; `Gumbel.draw` does that.
+    Differs: taming draws noise in eval mode too, so that encoding a picture twice gives two answers; `draw` does that.
     """
 
     kind: ClassVar[str] = "gumbel"
@@ -52,7 +52,7 @@ class GumbelConfig(QuantizerConfig):
 
 
 class Gumbel(Quantizer):
-    """logits = scores(z); id = argmax; z_q = table[id]. The gradient to the logits is the softmax's, to the table as well."""
+    """logits = scores(z); id = argmax; z_q = table[id]. The gradient to logits and table is that of the softmax."""
 
     config: GumbelConfig
 

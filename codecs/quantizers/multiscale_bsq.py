@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, straight_through
 from .bsq import BSQ, BSQConfig
+from .multiscale_vq import phi_of_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,11 @@ class MultiScaleBSQConfig(BSQConfig):
         scales: (height, width) of every scale, from coarse to fine; the last is the grid of the latents. For a grid of
             another size all are stretched with it, rounded to the nearest and at least 1 position; give the schedule
             itself wherever a published one is to be met exactly.
-        upsample: how a scale is brought to full size. Infinity: bilinear ("trilinear" over one frame).
+        upsample: how a scale is brought to full size. Infinity: bilinear ("trilinear" over one frame); XQ-GAN: bicubic.
+        phi_ratio: share r of a convolution over every enlarged scale, phi(h) = (1 - r) h + r conv(h), as in `multiscale_vq`;
+            0: none. XQ-GAN (arXiv 2412.01762): 0.5.
+        phi_count: convolutions that the scales share; 0: one a scale.
+        unit_input: put the latents on the unit sphere before the first scale (XQ-GAN); Infinity leaves their length.
     """
 
     kind: ClassVar[str] = "multiscale_bsq"
@@ -38,6 +43,9 @@ class MultiScaleBSQConfig(BSQConfig):
     entropy: Literal["exact", "grouped", "analytic", "none"] = "analytic"
     scales: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (4, 4), (6, 6), (8, 8), (12, 12), (16, 16))
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    phi_ratio: float = 0.0
+    phi_count: int = 4
+    unit_input: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +69,9 @@ class MultiScaleBSQ(BSQ):
 
     def __init__(self, config: MultiScaleBSQConfig) -> None:
         super().__init__(config)
+        count = (config.phi_count or len(config.scales)) if config.phi_ratio else 0
+        self.phis = nn.ModuleList(nn.Conv2d(config.bits, config.bits, 3, padding=1) for _ in range(count))
+        self.phi_of_scale = phi_of_scale(count, len(config.scales)) if count else ()
 
     def schedule(self, grid: tuple[int, ...] | None) -> tuple[tuple[int, int], ...]:
         """Return (height, width) of every scale for latents of `grid`."""
@@ -76,32 +87,36 @@ class MultiScaleBSQ(BSQ):
         """Activated channels and bits, `[B, b, h w]` each, of every scale of latents `[B, D, L]`."""
         scales = self.schedule(grid)
         residual = self.in_proj(z)  # [B, b, L]
+        residual = F.normalize(residual, dim=1) if self.config.unit_input else residual
         if residual.shape[2] != scales[-1][0] * scales[-1][1]:
             have = residual.shape[2]
             raise ValueError(f"{have} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
         residual = residual.unflatten(2, scales[-1])  # [B, b, H, W]
         out = []
-        for scale in scales:
+        for index, scale in enumerate(scales):
             small = residual if scale == scales[-1] else F.interpolate(residual, size=scale, mode="area")
             u = self.activate(small.flatten(2))
             out.append((u, u > 0))
-            residual = residual - self._enlarge(self.values(u > 0), scale, scales[-1])
+            residual = residual - self._enlarge(self.values(u > 0), index, scale, scales[-1])
         return out
 
-    def _enlarge(self, code: Tensor, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
-        """Codes `[B, b, h w]` to `[B, b, H, W]`."""
+    def _enlarge(self, code: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
+        """Codes `[B, b, h w]` of scale `index` to `[B, b, H, W]`, through its phi."""
         code = code.unflatten(2, scale)
-        if scale == full:
+        if scale != full:
+            mode = self.config.upsample
+            code = F.interpolate(code, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+        if not self.phis:
             return code
-        mode = self.config.upsample
-        return F.interpolate(code, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+        ratio = self.config.phi_ratio
+        return code * (1 - ratio) + self.phis[self.phi_of_scale[index]](code) * ratio
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         scales, levels = self.schedule(grid), self._levels(z, grid)
         total, loss, metrics, ids = 0.0, z.new_zeros(()), {}, []
-        for scale, (u, bits) in zip(scales, levels, strict=True):
+        for index, (scale, (u, bits)) in enumerate(zip(scales, levels, strict=True)):
             code = self.values(bits)
-            total = total + self._enlarge(straight_through(u, code), scale, scales[-1])
+            total = total + self._enlarge(straight_through(u, code), index, scale, scales[-1])
             term, parts = self.losses(u, code, _shrink_mask(mask, scale, scales[-1]))
             loss = loss + term / len(scales)
             metrics = {name: metrics.get(name, 0) + value / len(scales) for name, value in parts.items()}
@@ -113,14 +128,14 @@ class MultiScaleBSQ(BSQ):
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         scales, total, at = self.schedule(grid), 0.0, 0
-        for scale in scales:
+        for index, scale in enumerate(scales):
             if at == ids.shape[2]:
                 break
             count = scale[0] * scale[1]
             if at + count > ids.shape[2]:
                 raise ValueError(f"{ids.shape[2]} positions end inside the scale {scale} of the schedule {scales}.")
             code = self.values(self.unpack(ids[:, :, at : at + count]))
-            total, at = total + self._enlarge(code, scale, scales[-1]), at + count
+            total, at = total + self._enlarge(code, index, scale, scales[-1]), at + count
         if at != ids.shape[2]:
             raise ValueError(f"the schedule {scales} has {at} positions; the ids have {ids.shape[2]}.")
         return self.out_proj(total.flatten(2))  # type: ignore[union-attr]

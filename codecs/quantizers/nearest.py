@@ -30,7 +30,12 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
         z: `[N, D]` float32.
         codebook: `[V, D]` float32.
     """
-    return _nearest_code(z.detach(), codebook.detach())
+    return _search(z.detach(), codebook.detach(), False)
+
+
+def largest_dot(z: Tensor, codebook: Tensor) -> Tensor:
+    """Return the index of the code with the largest dot product with each vector, int64 `[N]`; otherwise as `nearest_code`."""
+    return _search(z.detach(), codebook.detach(), True)
 
 
 def row_sum(x: Tensor) -> Tensor:
@@ -49,24 +54,25 @@ def unit(x: Tensor) -> Tensor:
 
 
 # An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the data.
-@torch.library.custom_op("tokenzoo::nearest_code", mutates_args=())
-def _nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
+@torch.library.custom_op("tokenzoo::search_codes", mutates_args=())
+def _search(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     (num, dim), size = z.shape, codebook.shape[0]
     if num * size * dim <= _SMALL:
-        return _distances(z.unsqueeze(1), codebook).argmin(dim=1)
-    search = _Search(codebook, num)
+        return _cost(z.unsqueeze(1), codebook, dot).argmin(dim=1)
+    search = _Search(codebook, num, dot=dot)
     return torch.cat([search(rows) for rows in z.split(_CHUNK)])
 
 
-@_nearest_code.register_fake
-def _(z: Tensor, codebook: Tensor) -> Tensor:
+@_search.register_fake
+def _(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     return z.new_empty(z.shape[0], dtype=torch.int64)
 
 
-def _distances(z: Tensor, codes: Tensor) -> Tensor:
-    """The definition: squared distances `[...]` of `[..., D]`, in float64 where the device has it."""
+def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
+    """The definition: squared distances (or negative dot products) `[...]` of `[..., D]`, in float64 where the device has it."""
     wide = torch.float32 if z.device.type == "mps" else torch.float64
-    return row_sum((z.to(wide) - codes.to(wide)).square())
+    z, codes = z.to(wide), codes.to(wide)
+    return row_sum(-z * codes if dot else (z - codes).square())
 
 
 class _Search:
@@ -75,20 +81,22 @@ class _Search:
     `table` is `[V', D + 1]`, V' = V rounded up with codes that never win; a block is `columns` of them against `rows` vectors.
     """
 
-    def __init__(self, codebook: Tensor, num: int) -> None:
+    def __init__(self, codebook: Tensor, num: int, *, dot: bool = False) -> None:
         size, dim = codebook.shape
         on_cpu = codebook.device.type == "cpu"
-        self.codebook = codebook
+        self.codebook, self.dot = codebook, dot
         self.rows = min(num, 256 * torch.get_num_threads() if on_cpu else 4096)
         self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread, half of a core's second-level cache
         self.two_levels = size > 64 * _GROUP
         padded = _round_up(size, _GROUP**2 if self.two_levels else _GROUP)
-        # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle.
+        # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle (which
+        # adds the same to all dot products with a vector, too).
         self.centre = codebook.mean(dim=0)
         self.table = codebook.new_zeros(padded, dim + 1)
         torch.sub(codebook, self.centre, out=self.table[:size, :dim])
         half_norm = self.table.square().sum(dim=1) / 2
-        self.table[:, dim] = -half_norm
+        if not dot:
+            self.table[:, dim] = -half_norm
         self.table[size:, dim] = -torch.inf
         self.radius = (2 * half_norm.max()).sqrt()
         self.precision = (dim + 8) * 2.0**-24 + _input_rounding(codebook.device.type)
@@ -100,7 +108,7 @@ class _Search:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Ids `[n]` of vectors `[n, D]`."""
-        rows = torch.cat((z - self.centre, z.new_ones(len(z), 1)), dim=1)  # [n, D + 1]
+        rows = torch.cat((z if self.dot else z - self.centre, z.new_ones(len(z), 1)), dim=1)  # [n, D + 1]
         length = rows[:, :-1].square().sum(dim=1).sqrt()
         # Both the winner's score and the best score are off by at most half of this.
         slack = 2 * self.precision * self.radius * (length + self.radius)  # [n]
@@ -162,7 +170,7 @@ class _Search:
         row, code = row[pair], group[pair] * _GROUP + member
         step = max(1, (1 << 20) // z.shape[1])
         parts = zip(row.split(step), code.split(step), strict=True)
-        distance = torch.cat([_distances(z[r], self.codebook[c]) for r, c in parts])
+        distance = torch.cat([_cost(z[r], self.codebook[c], self.dot) for r, c in parts])
         nearest = distance.new_full((len(z),), torch.inf).scatter_reduce(0, row, distance, "amin")
         first = code.masked_fill(distance > nearest[row], len(self.table))
         return ids.scatter_reduce(0, row, first, "amin", include_self=False)

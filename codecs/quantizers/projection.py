@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from .vq import from_rows, steady_linear, to_rows
+from .rows import from_rows, steady_linear, to_rows
 
 
 class ChannelLinear(nn.Linear):

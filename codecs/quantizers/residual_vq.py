@@ -1,7 +1,8 @@
 """Residual vector quantization: each table quantizes what the ones before it left over.
 
 Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: factorised lookup and dropout per
-item), SNAC (arXiv 2410.14411: a stride per level), Mimi (arXiv 2410.00037: the first level beside the others).
+item), SNAC (arXiv 2410.14411: a stride per level), Mimi (arXiv 2410.00037: the first level beside the others), LongCat (arXiv
+2510.15227: a product of two small tables in each level).
 Letters: B batch, D latent width, L positions, K codebooks, V codebook size, d width of the tables.
 """
 
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from ..config import ConfigError
 from .base import Quantized, Quantizer
 from .codebook import Codebook, TableConfig, apply_updates
-from .vq import VQ, VQConfig, estimate, row_mean, select, steady_linear
+from .factorised import FactorisedResidual, PlainResidual, pool, repeat
+from .product_vq import ProductVQ, ProductVQConfig
+from .rows import estimate, linear, row_mean, steady_linear
+from .vq import VQ, VQConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,8 @@ class ResidualVQConfig(TableConfig):
         shared_codebook: one table for all levels; its statistics are applied once, after all of them.
         projection: with `codebook_dim`: maps of each level ("level": DAC, MOSS) or one pair around all ("shared": Mimi).
         dropout: probability that an item of a training batch keeps only its first n levels, n uniform in 1..K.
+        product: tables side by side in each level, each with its own maps and with `codebook_size` codes; a level's id runs
+            over all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
         strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L must be a
             multiple of each. Empty: 1 everywhere.
         split_first: the first level (or this many) and the others are two residual stacks on the same input, with own maps;
@@ -44,6 +50,7 @@ class ResidualVQConfig(TableConfig):
     shared_codebook: bool = False
     projection: Literal["level", "shared"] = "level"
     dropout: float = 0.0
+    product: int = 1
     strides: tuple[int, ...] = ()
     split_first: bool | int = False
     stack_dim: int = 0
@@ -62,6 +69,8 @@ class ResidualVQConfig(TableConfig):
             raise ConfigError(f"shared_codebook needs one codebook_size, got {self.codebook_size}.")
         if self.shared_codebook and self.split_first:
             raise ConfigError("shared_codebook and split_first exclude each other: the two stacks have own tables.")
+        if self.product < 1 or (self.product > 1 and (self.shared_codebook or self.projection != "level")):
+            raise ConfigError("product needs own tables and maps in each level: shared_codebook false, projection 'level'.")
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
         if self.stack_dim and self.codebook_dim and self.projection == "shared":
@@ -69,9 +78,10 @@ class ResidualVQConfig(TableConfig):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """V of each level."""
+        """V of each level: how many ids it has."""
         size = self.codebook_size
-        return (size,) * self.num_codebooks if isinstance(size, int) else size
+        sizes = (size,) * self.num_codebooks if isinstance(size, int) else size
+        return tuple(v**self.product for v in sizes)
 
     @classmethod
     def quantizer_class(cls) -> type[Quantizer]:
@@ -87,7 +97,11 @@ class StackResult(NamedTuple):
 
 
 class ResidualVQ(Quantizer):
-    """K levels; ids `[B, K, L]`; any prefix decodes. In training z_q of an item with dropout is that of its prefix."""
+    """K levels; ids `[B, K, L]`; any prefix decodes. In training z_q of an item with dropout is that of its prefix.
+
+    The loss is the sum over levels, each a mean over all valid positions (dropped levels count as 0, as in DAC). EnCodec takes
+    the mean over levels: divide the weights by K.
+    """
 
     prefix_decodable = True
     config: ResidualVQConfig
@@ -109,21 +123,31 @@ class ResidualVQ(Quantizer):
         elif config.stack_dim:
             width = config.stack_dim
             self.in_proj, self.out_proj = nn.Linear(config.dim, width), nn.Linear(width, config.dim)
-        table = _level_config(config, width, config.sizes[0])
-        self.codebook = Codebook(table.codebook_size, table.table_dim, table) if config.shared_codebook else None
+        level_configs = [_level_config(config, width, k) for k in range(config.num_codebooks)]
+        self.codebook = None
+        if config.shared_codebook:
+            table = level_configs[0]
+            assert isinstance(table, VQConfig)
+            self.codebook = Codebook(table.codebook_size, table.table_dim, table)
         self.levels = nn.ModuleList(
-            VQ(_level_config(config, width, size), shared=self.codebook) for size in config.sizes
+            VQ(c, shared=self.codebook) if isinstance(c, VQConfig) else ProductVQ(c) for c in level_configs
         )
 
     # --- Quantizer --------------------------------------------------------------------------------------------------
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
-        rows = z.transpose(1, 2).contiguous()  # [B, L, D]
-        kept = self._draw_levels(rows.shape[0], z.device)  # [K, B] or None
-        ids = self.search(rows.detach(), self.num_codebooks, kept=kept, mask=mask, update=self.training and not self.frozen)
-        out = self.terms(rows, ids, kept=kept, mask=mask)
+        out = self.quantize_stack(z, mask)
         if self.training and not self.frozen:
             apply_updates(self.codebooks())
+        return out
+
+    def quantize_stack(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
+        """`forward` on float32 latents `[B, D, L]`, except that the tables' updates wait for `apply_updates`."""
+        rows = z.transpose(1, 2).contiguous()  # [B, L, D]
+        kept = self._draw_levels(rows.shape[0], z.device)  # [K, B] or None
+        update = self.training and not self.frozen
+        ids = self.search(rows.detach(), self.num_codebooks, kept=kept, mask=mask, update=update)
+        out = self.terms(rows, ids, kept=kept, mask=mask)
         c = self.config
         loss = c.commitment_weight * out.commitment.sum() + c.codebook_weight * out.codebook.sum()
         metrics = {"commitment": out.commitment.detach().mean()}
@@ -147,10 +171,12 @@ class ResidualVQ(Quantizer):
     # --- the stack, on rows [B, L, D] ---------------------------------------------------------------------------------
 
     def codebooks(self) -> list[Codebook]:
-        """The tables, a shared one once."""
+        """The tables that learn, a shared one once."""
+        if self.frozen:
+            return []
         if self.config.split_first:
             return self.first.codebooks() + self.rest.codebooks()
-        return [self.codebook] if self.codebook is not None else [level.codebook for level in self.levels]
+        return [self.codebook] if self.codebook is not None else [b for level in self._row_levels() for b in level.codebooks()]
 
     @torch.no_grad()
     def search(
@@ -170,56 +196,75 @@ class ResidualVQ(Quantizer):
                 s.search(z, n, kept=None if kept is None else kept[part], mask=mask, update=update) for s, part, n in both if n
             ]
             return torch.cat(parts)
-        residual = z if self.in_proj is None else _linear3(z, self.in_proj)
+        update = update and not self.frozen
+        start_from = z if self.in_proj is None else _steady(z, self.in_proj)
+        levels = self._row_levels()[:num]
+        residual = (FactorisedResidual if self._projected_levels() else PlainResidual)(start_from, levels)
         out, ready = [], True
-        for k, level in enumerate(self.levels[:num]):
-            rows = pool(residual, self.strides[k])  # [B, L / s, d]
-            flat = rows.flatten(0, 1)
-            if update:
-                valid = _valid(rows, self.strides[k], None if kept is None else kept[k], mask)
-                if ready:  # a later level starts from what started levels leave over
-                    level.prepare(select(flat, valid))
-                ready = ready and level.codebook.is_ready()
-            ids = level.search_rows(flat)
-            if update:
-                level.observe(select(flat, valid), select(ids, valid))
-            z_q = level.decode_rows(ids).view_as(rows)
-            residual = residual - repeat(z_q, self.strides[k])
-            out.append(repeat(ids.view(rows.shape[:2]), self.strides[k]))
+        for k, (level, stride) in enumerate(zip(levels, self.strides, strict=False)):
+            keep = _valid(z.shape[:2], stride, None if kept is None else kept[k], mask) if update else None
+            # A later level starts from what started levels leave over.
+            out.append(residual.step(k, stride, keep=keep, update=update, start=ready))  # [B, L]
+            ready = ready and (not update or level.is_ready())
         return torch.stack(out)
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
         """Return results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
 
-        Two residuals of the same value run side by side. `left` subtracts results as constants: with it the loss of every level
-        reaches the latent. `through` subtracts them with their gradient, as in DAC: with it K straight-through maps do not add
-        up to K times the gradient.
+        Residuals are taken with the results subtracted as constants, so that the loss of every level reaches the latent.
         """
         if self.config.split_first:
             n = self.split
             a = self.first.terms(z, ids[:n], kept=None if kept is None else kept[:n], mask=mask)
             b = self.rest.terms(z, ids[n:], kept=None if kept is None else kept[n:], mask=mask)
             return StackResult(a.z_q + b.z_q, torch.cat((a.commitment, b.commitment)), torch.cat((a.codebook, b.codebook)))
-        inner = z if self.in_proj is None else self.in_proj(z)  # [B, L, d]
-        left = through = inner
-        total = torch.zeros_like(inner)
-        losses = []
-        for k, level in enumerate(self.levels):
-            s, keep = self.strides[k], None if kept is None else kept[k]
-            rows = pool(left, s)
-            out = level.row_terms(
-                rows.flatten(0, 1), ids[k][:, ::s].flatten(), through=None if k == 0 else pool(through, s).flatten(0, 1)
-            )
-            z_q = repeat(out.z_q.view_as(rows), s)
-            valid = _valid(rows, s, None, mask)
-            share = 1.0 if keep is None else keep[:, None].expand(rows.shape[:2]).flatten()
-            losses.append((row_mean(out.commitment * share, valid), row_mean(out.codebook * share, valid)))
-            total = total + (z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0))
-            left, through = left - z_q.detach(), through - z_q
-        if not self._projected_levels():  # one estimator around the sum: per level the rotations would compound
-            total = estimate(inner.flatten(0, 1), total.detach().flatten(0, 1), self.config.gradient).view_as(total)
+        inner = z if self.in_proj is None else linear(z, self.in_proj)  # [B, L, d]
+        levels = self._projected_terms if self._projected_levels() else self._plain_terms
+        total, losses = levels(inner, ids, kept, mask)
         commitment, codebook = (torch.stack(x) for x in zip(*losses, strict=True))
         return StackResult(self._up(total), commitment, codebook)
+
+    def _plain_terms(
+        self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Without maps in the levels: one estimator around the sum, since K straight-through levels would give K gradients."""
+        left, total, losses = z, None, []
+        for k, level in enumerate(self._row_levels()):
+            assert isinstance(level, VQ)
+            s, keep = self.strides[k], None if kept is None else kept[k]
+            q = level.codebook.vectors(ids[k][:, ::s])  # [B, L / s, d]
+            p = level.codebook.returned(pool(left, s))
+            rows = level.codebook.row_losses(p.flatten(0, 1), q.flatten(0, 1))
+            losses.append(_reduce(rows, p.shape[:2], keep, _valid(z.shape[:2], s, None, mask)))
+            z_q = repeat(q.detach(), s)
+            left = left - z_q
+            part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
+            total = part if total is None else total + part
+        assert total is not None
+        return estimate(z.flatten(0, 1), total.flatten(0, 1), self.config.gradient).view_as(total), losses
+
+    def _projected_terms(
+        self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """With maps in the levels.
+
+        A second residual `through`, of the same value as `left`, subtracts results with their gradients, as DAC does: the sum of
+        K straight-through levels would otherwise multiply the gradient wherever the levels' subspaces overlap.
+        """
+        left = through = z
+        total, losses = None, []
+        for k, level in enumerate(self._row_levels()):
+            s, keep = self.strides[k], None if kept is None else kept[k]
+            rows = pool(left, s)
+            to = None if k == 0 else pool(through, s).flatten(0, 1)
+            out = level.row_terms(rows.flatten(0, 1), ids[k][:, ::s].flatten(), through=to)
+            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, _valid(z.shape[:2], s, None, mask)))
+            z_q = repeat(out.z_q.view_as(rows), s)
+            left, through = left - z_q.detach(), through - z_q
+            part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
+            total = part if total is None else total + part
+        assert total is not None
+        return total, losses
 
     def decode_stack(self, ids: Tensor) -> Tensor:
         """Return rows `[B, L, D]` of ids `[K', B, L]`, any K' >= 1."""
@@ -227,56 +272,59 @@ class ResidualVQ(Quantizer):
             first = self.first.decode_stack(ids[: self.split])
             return first + self.rest.decode_stack(ids[self.split :]) if len(ids) > self.split else first
         total: Tensor | None = None
-        for level, at, s in zip(self.levels, ids, self.strides, strict=False):
-            z_q = repeat(level.decode_rows(at[:, ::s].flatten()).view(*at[:, ::s].shape, -1), s)
+        for level, at, s in zip(self._row_levels(), ids, self.strides, strict=False):
+            some = at[:, ::s]  # [B, L / s]
+            z_q = repeat(level.decode_rows(some.flatten()).view(*some.shape, -1), s)
             total = z_q if total is None else total + z_q
         assert total is not None
         return self._up(total)
+
+    def _row_levels(self) -> list[VQ | ProductVQ]:
+        return list(self.levels)  # type: ignore[arg-type]
 
     def _projected_levels(self) -> bool:
         return bool(self.config.codebook_dim) and self.config.projection == "level"
 
     def _up(self, rows: Tensor) -> Tensor:
-        return rows if self.out_proj is None else _linear3(rows, self.out_proj)
+        return rows if self.out_proj is None else _steady(rows, self.out_proj)
 
 
-def pool(rows: Tensor, stride: int) -> Tensor:
-    """Mean of each `stride` positions, `[B, L, D] -> [B, L / stride, D]`."""
-    if stride == 1:
-        return rows
-    if rows.shape[1] % stride:
-        raise ValueError(f"L = {rows.shape[1]} positions, but a level has stride {stride}; pad L to a multiple of all strides.")
-    total = rows[:, ::stride]
-    for i in range(1, stride):  # in this order always, whatever B is
-        total = total + rows[:, i::stride]
-    return total / stride
+def _reduce(
+    rows: tuple[Tensor, Tensor], shape: torch.Size, keep: Tensor | None, valid: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Means of two losses `[B L]` over the valid rows, 0 for items `[B]` that drop the level."""
+    share = 1.0 if keep is None else keep[:, None].expand(shape).flatten()
+    return row_mean(rows[0] * share, valid), row_mean(rows[1] * share, valid)
 
 
-def repeat(x: Tensor, stride: int) -> Tensor:
-    """Each position `stride` times, `[B, L / stride, ...] -> [B, L, ...]`."""
-    return x if stride == 1 else x.repeat_interleave(stride, dim=1)
-
-
-def _valid(rows: Tensor, stride: int, keep: Tensor | None, mask: Tensor | None) -> Tensor | None:
+def _valid(shape: torch.Size, stride: int, keep: Tensor | None, mask: Tensor | None) -> Tensor | None:
     """Bool `[B L / stride]`: rows all of whose positions are valid, of items that keep the level; None: all."""
-    if keep is None and mask is None:
-        return None
-    out = rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask.unflatten(1, (-1, stride)).all(2)
-    return (out if keep is None else out & keep[:, None]).flatten()
+    if mask is not None:
+        out = mask.unflatten(1, (-1, stride)).all(2)  # [B, L / stride]
+        return (out if keep is None else out & keep[:, None]).flatten()
+    return None if keep is None else keep[:, None].expand(shape[0], shape[1] // stride).flatten()
 
 
-def _linear3(z: Tensor, proj: nn.Linear) -> Tensor:
+def _steady(z: Tensor, proj: nn.Linear) -> Tensor:
     return steady_linear(z.flatten(0, 1), proj.weight, proj.bias).view(*z.shape[:2], -1)
 
 
-def _level_config(config: ResidualVQConfig, width: int, size: int) -> VQConfig:
+def _level_config(config: ResidualVQConfig, width: int, level: int) -> VQConfig | ProductVQConfig:
     table = {f.name: getattr(config, f.name) for f in dataclasses.fields(TableConfig)}
     table |= {"dim": width, "codebook_dim": 0 if config.projection == "shared" else config.codebook_dim}
+    size = config.codebook_size if isinstance(config.codebook_size, int) else config.codebook_size[level]
+    if config.product > 1:
+        return ProductVQConfig(**table, codebook_sizes=(size,) * config.product)
     return VQConfig(**table, codebook_size=size)
 
 
 def _part(config: ResidualVQConfig, part: slice) -> ResidualVQConfig:
-    sizes = config.sizes[part]
+    size = config.codebook_size
     return dataclasses.replace(
-        config, num_codebooks=len(sizes), codebook_size=sizes, strides=config.strides[part], dropout=0.0, split_first=False
+        config,
+        num_codebooks=len(range(config.num_codebooks)[part]),
+        codebook_size=size if isinstance(size, int) else size[part],
+        strides=config.strides[part],
+        dropout=0.0,
+        split_first=False,
     )

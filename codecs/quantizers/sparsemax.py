@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, zero_loss
-from .vq import from_rows, to_rows
+from .rows import from_rows, to_rows
 
 #: Scores that exist at a time; N x V of them never do.
 CHUNK_SCORES = 2**22

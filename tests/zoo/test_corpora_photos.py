@@ -59,7 +59,7 @@ def test_rcc_damage_is_reported():
 def test_rcc_tree_that_points_back_ends_with_an_error():
     blob = bytearray(make_rcc({"a.webp": (b"x", 0)}))
     struct.pack_into(">I", blob, 24 + 22 + 10, 0)  # the folder's first child is the root
-    with pytest.raises(qtrcc.RccError, match="damaged"):
+    with pytest.raises(qtrcc.RccError, match="as its child"):
         list(qtrcc.read_rcc(bytes(blob)))
 
 
@@ -116,6 +116,14 @@ def test_crops_start_at_the_centre_do_not_overlap_and_are_not_flat():
     assert not any(crops.overlaps(a, b) for a in places for b in places if a != b)
     assert [place for _, place, _ in crops.choose_crops(Image.fromarray(pixels), key="a")] == places
     assert crops.boxes(1400, 800, key="a")[1:] != crops.boxes(1400, 800, key="b")[1:]
+
+
+def test_no_place_is_cropped_twice():
+    strip = noise_image(5, (768, 300))  # the middle tile of three is the centre crop itself
+    for key in "abcd":
+        places = [place for _, place, _ in crops.choose_crops(strip, key=key)]
+        assert places[0] == (256, 22)
+        assert sorted(places) == [(0, 22), (256, 22), (512, 22)]
 
 
 def test_big_photos_are_cropped_at_smaller_scales():

@@ -47,6 +47,7 @@ _SYSTEMS: dict[str, str] = {
     "bigcodec": "bigcodec",
     "wavtokenizer": "wavtokenizer",
     "sq-codec": "sq_codec",
+    "hificodec": "hificodec",
     "mimi": "mimi",
     "xcodec2": "xcodec2",
     "xcodec2-hf": "xcodec2",

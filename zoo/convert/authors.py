@@ -8,7 +8,7 @@ from .fields import FOLDER_KEYS, Fields
 
 
 def open_config(config: Mapping[str, Any], system: str) -> Fields:
-    """The authors' arguments, out of the YAML of a training run where they stand in one, without what describes the file."""
+    """The authors' arguments, also out of the YAML of a training run; without what only describes the file."""
     for key in ("network_g", "model"):
         config = config[key] if isinstance(config.get(key), Mapping) else config
     for key in ("params", "init_args"):
@@ -25,7 +25,7 @@ def part(fields: Fields, key: str, default: Mapping[str, Any] | None = None) -> 
 
 
 def training_only(fields: Fields, key: str, usual: Any) -> None:
-    """Take a key without effect on ids and pixels; an unusual value is said aloud, since training would have to set it anew."""
+    """Take a key without effect on ids and pixels; an unusual value is said aloud, for training."""
     value = fields.take(key, usual)
     if value != usual:
         warnings.warn(f"{fields.name}.{key} = {value!r} is not carried over; it affects training only.", stacklevel=3)
@@ -56,7 +56,9 @@ def attention_levels(resolution: int, wanted: Sequence[int], levels: int, halvin
     return tuple(found)
 
 
-def decoder_attention_levels(side: int, wanted: Sequence[int], levels: int, doublings: Sequence[int]) -> tuple[int, ...]:
+def decoder_attention_levels(
+    side: int, wanted: Sequence[int], levels: int, doublings: Sequence[int]
+) -> tuple[int, ...]:
     """The same for a decoder that starts at `side` at the coarsest level and doubles after `doublings`."""
     found = []
     for level in reversed(range(levels)):

@@ -101,3 +101,11 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             else:
                 out[prefix + "weight"] = v * (g / v.norm(dim=axes, keepdim=True))
     return out
+
+
+def flat(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One state dict of several that stand side by side under their names: `{"a": {"b": t}}` to `{"a.b": t}`."""
+    out: dict[str, Tensor] = {}
+    for key, value in state.items():
+        out |= {f"{key}.{k}": v for k, v in flat(value).items()} if isinstance(value, Mapping) else {key: value}
+    return out

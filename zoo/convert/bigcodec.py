@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Converter, fold_weight_norm, rename
+from .base import Converter, flat, fold_weight_norm, rename
 from .dac import factorised_rvq
 from .fields import FOLDER_KEYS, Fields
 
@@ -99,7 +99,7 @@ def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     dropped = [r".*\.(upsample|downsample\.lowpass)\.filter"]  # fixed filters: computed
-    return rename(fold_weight_norm(state), _table(_config(config)), dropped=dropped)
+    return rename(fold_weight_norm(flat(state)), _table(_config(config)), dropped=dropped)
 
 
 CONVERTERS = (

@@ -70,7 +70,12 @@ def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     # further options reach the encoder's windows alone; the decoder's class swallows them
     encoder_swin = swin | {"heads": dd.take("num_heads", 8), "mlp_ratio": float(dd.take("mlp_ratio", 4.0))}
-    common = {"widths": [width * m for m in mult], "middle": middle, "narrow_groups": "quarter", "final_activation": "none"}
+    common = {
+        "widths": [width * m for m in mult],
+        "middle": middle,
+        "narrow_groups": "quarter",
+        "final_activation": "none",
+    }
     encoder = {**common, "stem_width": width, "blocks": dd.take("num_res_blocks", 2), "swin": encoder_swin}
     decoder = {**common, "blocks": 2, "swin": swin}  # the decoder never sees num_res_blocks
     dd.done()
@@ -86,7 +91,7 @@ def _window(side: int, window: int) -> dict[str, Any]:
     return {"window": side, "shifted": False} if side <= window else {"window": window, "shifted": True}
 
 
-# --- weights: what stands at each number --------------------------------------------------------------------------------
+# --- weights: what stands at each number ------------------------------------------------------------------------------
 
 
 def _encoder_list(c: EncoderConfig) -> list[tuple[str, str]]:
@@ -201,4 +206,3 @@ CONVERTERS: tuple[Converter, ...] = (
         weights=_iter_weights,
     ),
 )
-

@@ -1,7 +1,7 @@
 """Cosmos discrete image tokenizers, NVIDIA/Cosmos-Tokenizer @ 3584ae752c, `DiscreteImageTokenizer`.
 
-The authors run FSQ in bfloat16 by default; its values are exact in that type, its rounding of latents is not: ids here are
-those of float32.
+The authors run FSQ in bfloat16 by default; its values are exact in that type, its rounding of latents is not: ids here
+are those of float32.
 """
 
 import math
@@ -49,7 +49,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "resample_levels": up,
         "attention_levels": decoder_attention_levels(side // 2 ** (levels - 1), wanted, levels, up),
     }
-    parts = {"encoder": encoder, "decoder": decoder, "z_channels": c.take("z_channels"), "embed_dim": c.take("embedding_dim")}
+    parts = {
+        "encoder": encoder,
+        "decoder": decoder,
+        "z_channels": c.take("z_channels"),
+        "embed_dim": c.take("embedding_dim"),
+    }
     kind = c.take("quantizer", "RESFSQ")
     levels_of_codes = c.take("levels", None)
     c.drop("num_quantizers")  # of residual FSQ alone

@@ -24,7 +24,9 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c.require("out_channels", 3)
     widths, blocks = c.take("block_out_channels", [64]), c.take("layers_per_block", 1)
     attention = c.take("mid_block_add_attention", True)
-    activation = c.one_of("act_fn", {"silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu", "mish": "mish"}, "silu")
+    activation = c.one_of(
+        "act_fn", {"silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu", "mish": "mish"}, "silu"
+    )
     common = {
         "widths": widths,
         "groups": c.take("norm_num_groups", 32),
@@ -37,7 +39,9 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     z = c.take("latent_channels", 3)
     dim = c.take("vq_embed_dim", None) or z
     if spatial and dim != z:
-        raise ValueError(f"diffusers-vqmodel: norm_type 'spatial' needs vq_embed_dim ({dim}) equal to latent_channels ({z}).")
+        raise ValueError(
+            f"diffusers-vqmodel: norm_type 'spatial' needs vq_embed_dim ({dim}) equal to latent_channels ({z})."
+        )
     encoder = {**common, "stem_width": widths[0], "blocks": blocks, "attention_levels": down}
     decoder = {
         **common,
@@ -62,7 +66,12 @@ def _attended(types: list[str], plain: str, attended: str) -> list[int]:
 _SIDE = r"(encoder|decoder)"
 _END = r"(weight|bias)"
 #: Norms have other names under a condition: `norm_layer` is the GroupNorm, `conv_y` the gain, `conv_b` the shift.
-_NORM = ((rf"\.{_END}", r".%s"), (rf"\.norm_layer\.{_END}", r".norm.%s"), (rf"\.conv_y\.{_END}", r".gain.%s"), (rf"\.conv_b\.{_END}", r".shift.%s"))
+_NORM = (
+    (rf"\.{_END}", r".%s"),
+    (rf"\.norm_layer\.{_END}", r".norm.%s"),
+    (rf"\.conv_y\.{_END}", r".gain.%s"),
+    (rf"\.conv_b\.{_END}", r".shift.%s"),
+)
 
 
 def _block(theirs: str, ours: str, groups: int) -> list[tuple[str, str]]:
@@ -99,7 +108,9 @@ def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, T
         table += _pair(rf"decoder\.up_blocks\.{i}", own, 1)
     for resnet, ours in ((0, 0), (1, last)):
         mid = rf"{_SIDE}\.mid_block"
-        table += _block((rf"{mid}\.resnets\.{resnet}", rf"{mid}\.attentions\.0"), (rf"\1.middle.{ours}", r"\1.middle.1"), 1)
+        table += _block(
+            (rf"{mid}\.resnets\.{resnet}", rf"{mid}\.attentions\.0"), (rf"\1.middle.{ours}", r"\1.middle.1"), 1
+        )
     return rename(_fuse(state), table)
 
 

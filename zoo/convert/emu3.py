@@ -80,7 +80,11 @@ def _table() -> list[tuple[str, str]]:
             (rf"{stack}\.(norm[12])\.running_mean", rf"time_{side}.\1.\2.mean"),
             (rf"{stack}\.(norm[12])\.running_var", rf"time_{side}.\1.\2.variance"),
         ]
-    table += [(rf"quant_conv\.conv\.{_END}", r"to_code.\1"), (rf"post_quant_conv\.conv\.{_END}", r"from_code.\1"), *TABLE]
+    table += [
+        (rf"quant_conv\.conv\.{_END}", r"to_code.\1"),
+        (rf"post_quant_conv\.conv\.{_END}", r"from_code.\1"),
+        *TABLE,
+    ]
     return table
 
 

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .base import Converter, flat, fold_weight_norm, rename
 from .fields import FOLDER_KEYS, Fields
+
+#: Residual levels of the quantizer, fixed in the authors' class.
+LEVELS = 2
 
 #: What the published JSON holds for the trainer.
 _TRAINING = (
@@ -23,7 +27,6 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{len(rates)} upsample_rates give {width * 2 ** len(rates)} channels, not {dim}.")
     double = str(f.take("resblock")) == "1"
     dilations = [list(d)[: 3 if double else 2] for d in f.take("resblock_dilation_sizes")]  # the blocks read no more
-    groups, size = f.take("n_code_groups"), f.take("n_codes")
     out = {
         "sample_rate_hz": f.take("sampling_rate"),
         "strides": list(reversed(rates)),
@@ -33,7 +36,55 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "unit_kernels": f.take("resblock_kernel_sizes"),
         "unit_dilations": dilations,
         "unit": "double" if double else "single",
-        "quantizer": _quantizer(groups, size, f.take("commitment_loss_lambda", 0.25), f.take("codebook_loss_lambda", 1.0)),
+        "quantizer": {
+            "kind": "grouped_vq",
+            "groups": f.take("n_code_groups"),
+            "levels": LEVELS,
+            "codebook_size": f.take("n_codes"),
+            "update": "gradient",
+            "kmeans_init": False,
+            "replace_below": 0.0,
+            # the authors take the mean over the levels, we the sum
+            "commitment_weight": f.take("commitment_loss_lambda", 0.25) / LEVELS,
+            "codebook_weight": f.take("codebook_loss_lambda", 1.0) / LEVELS,
+        },
     }
     f.done()
     return out
+
+
+_UNIT = (("convs1", "dilated"), ("convs2", "plain"), ("convs", "dilated"))  # the last: the single kind
+
+
+def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
+    levels, units = len(own["strides"]), len(own["unit_kernels"])
+    table = [
+        (r"encoder\.conv_pre\.(weight|bias)", r"encoder.stem.\1"),
+        (r"encoder\.conv_post\.(weight|bias)", r"encoder.head.\1"),
+        (r"encoder\.ups\.(\d+)\.(weight|bias)", r"encoder.levels.\1.conv.\2"),
+        (r"generator\.conv_pre\.(weight|bias)", r"decoder.stem.\1"),
+        (r"generator\.conv_post\.(weight|bias)", r"decoder.head.\1"),
+        (r"generator\.ups\.(\d+)\.(weight|bias)", r"decoder.levels.\1.conv.\2"),
+        (r"quantizer\.quantizer_modules\.(\d+)\.embedding\.weight", r"quantizer.stacks.\1.levels.0.codebook.embed"),
+        (r"quantizer\.quantizer_modules2\.(\d+)\.embedding\.weight", r"quantizer.stacks.\1.levels.1.codebook.embed"),
+    ]
+    for side, ours in (("encoder", "encoder"), ("generator", "decoder")):
+        for i in range(levels * units):  # the authors number the units through all levels
+            at = f"{ours}.levels.{i // units}"
+            for a, b in _UNIT:
+                key = rf"{side}\.resblocks\.{i}\.{a}\.(\d+)\.(weight|bias)"
+                table.append((key, rf"{at}.units.{i % units}.{b}.\1.\2"))
+            if side == "encoder":
+                table.append((rf"encoder\.normalize\.{i}\.(weight|bias)", rf"{at}.norms.{i % units}.\1"))
+    return table
+
+
+CONVERTERS = (
+    Converter(
+        system="hificodec",
+        upstream="yangdongchao/AcademiCodec VQVAE",
+        family="hificodec",
+        config=_config,
+        weights=lambda state, config: rename(fold_weight_norm(flat(state)), _table(_config(config))),
+    ),
+)

@@ -55,10 +55,17 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "diversity_gamma": float(c.take("diversity_gamma", 1.0)),
     }
     c.done()
-    return {"encoder": encoder, "decoder": decoder, "z_channels": bits, "embed_dim": 0, "quantizer": quantizer, "clip": True}
+    return {
+        "encoder": encoder,
+        "decoder": decoder,
+        "z_channels": bits,
+        "embed_dim": 0,
+        "quantizer": quantizer,
+        "clip": True,
+    }
 
 
-#: Options of the argument list that its published models leave at these values, and that change the network or the codes.
+#: Options that its published models leave at these values, and that change the network or the codes.
 _FIXED: dict[str, Any] = {
     "use_vae": False,
     "use_freq_enc": False,

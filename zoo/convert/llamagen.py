@@ -1,4 +1,7 @@
-"""LlamaGen's VQ-8 / VQ-16 (FoundationVision/LlamaGen @ ce98ec4180) and the MaskGIT-VQGAN of bytedance/1d-tokenizer @ 942a96fbdd."""
+"""LlamaGen's VQ-8 and VQ-16, and the MaskGIT-VQGAN.
+
+FoundationVision/LlamaGen @ ce98ec4180; bytedance/1d-tokenizer @ 942a96fbdd.
+"""
 
 from collections.abc import Mapping
 from typing import Any

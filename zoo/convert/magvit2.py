@@ -17,8 +17,8 @@ from .taming_keys import residual, taming_weights
 #: Arguments of the Lightning classes that only training reads.
 _TRAINER = (
     "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor learning_rate resume_lr warmup_epochs "
-    "scheduler_type min_learning_rate use_ema stage lr_drop_epoch lr_drop_rate checkpoint use_shared_epoch sche_type wpe wp "
-    "wp0 max_iter wp_iter lr_drop_iter"
+    "scheduler_type min_learning_rate use_ema stage lr_drop_epoch lr_drop_rate checkpoint use_shared_epoch sche_type "
+    "wpe wp wp0 max_iter wp_iter lr_drop_iter"
 ).split()
 
 
@@ -89,10 +89,9 @@ def _wetok(config: Mapping[str, Any]) -> dict[str, Any]:
     bits = per_code * codebooks
     c.require("embed_dim", bits)
     factors, split = c.take("factorized_bits", [9, 9]), c.take("token_factorization", False)
-    if split and not c.take("use_GFQ", False):
-        if codebooks != 1 or len(factors) != 2:
-            raise ValueError("wetok: token_factorization without use_GFQ is supported for one codebook in two parts.")
-    c.take("use_GFQ", False)  # both of its quantizers give the same bits and ids
+    grouped = c.take("use_GFQ", False)  # both of its quantizers give the same bits and ids
+    if split and not grouped and (codebooks != 1 or len(factors) != 2):
+        raise ValueError("wetok: token_factorization without use_GFQ is supported for one codebook in two parts.")
     groups = _factors(c, factors, bits) if split else per_code
     quantizer = _quantizer(c, bits=bits, per_code=per_code, groups=groups)
     c.done()
@@ -117,7 +116,9 @@ _MIDDLE = tuple(pair for i in range(16) for pair in residual(rf"mid_block\.{i}",
 def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     state = use_ema(unwrap(state, "state_dict"))
     # masks and tables of codes are computed from the number of bits
-    return taming_weights(state, middle=_MIDDLE, more=_ADAPTIVE, dropped=(r"quantize\.(mask.*|pre_mask|post_mask|codebook|zero)",))
+    return taming_weights(
+        state, middle=_MIDDLE, more=_ADAPTIVE, dropped=(r"quantize\.(mask.*|pre_mask|post_mask|codebook|zero)",)
+    )
 
 
 CONVERTERS: tuple[Converter, ...] = (

@@ -28,7 +28,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "delay_kernel_size": f.take("delay_kernel_size"),
         "latent_dim": f.take("latent_hidden_dim"),
         "causal": f.take("causal"),
-        "quantizer": {"kind": "scalar", "steps": 9, "tanh": False},
+        # round_func9 in the class; a key of ours for checkpoints of its round_func5
+        "quantizer": {"kind": "scalar", "steps": f.take("rounding_steps", 9), "tanh": False},
     }
     f.done()
     return out
@@ -68,7 +69,7 @@ def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own, state = _config(config), dict(state)
+    own, state = _config(config), dict(state.get("codec_model", state))
     # One PReLU serves all down-sampling layers (a default argument, made once); its weight stands in the file for each.
     keys = [k for k in state if k.endswith(".down_conv.activation.weight")]
     shared = [state.pop(k) for k in keys]

@@ -11,13 +11,14 @@ from torch import Tensor
 from .authors import attention_levels, decoder_attention_levels, open_config, part, unwrap, use_ema
 from .base import Converter
 from .fields import Fields
-from .taming_keys import TABLE, taming_weights
+from .taming_keys import taming_weights
 
 #: Arguments of the Lightning classes that only training reads.
 _TRAINER = (
-    "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor batch_resize_range scheduler_config lr_g_factor "
-    "learning_rate resume_lr warmup_epochs scheduler_type min_learning_rate gradient_clip_val lr_drop_epoch lr_drop_rate "
-    "use_ema stage sane_index_shape temperature_scheduler_config use_shared_epoch sche_type wpe wp wp0 max_iter wp_iter lr_drop_iter"
+    "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor batch_resize_range scheduler_config "
+    "lr_g_factor learning_rate resume_lr warmup_epochs scheduler_type min_learning_rate gradient_clip_val "
+    "lr_drop_epoch lr_drop_rate use_ema stage sane_index_shape temperature_scheduler_config use_shared_epoch "
+    "sche_type wpe wp wp0 max_iter wp_iter lr_drop_iter"
 ).split()
 
 
@@ -83,7 +84,7 @@ def _gumbel(config: Mapping[str, Any]) -> dict[str, Any]:
     parts = stacks(part(c, "ddconfig"))
     embed_dim = c.take("embed_dim")
     if embed_dim != parts["z_channels"]:
-        raise ValueError(f"taming-gumbel: embed_dim {embed_dim} and z_channels {parts['z_channels']} must be equal, as its class needs.")
+        raise ValueError(f"taming-gumbel: embed_dim {embed_dim} and z_channels {parts['z_channels']} must be equal.")
     quantizer = {"kind": "gumbel", "codebook_size": c.take("n_embed"), "kl_weight": float(c.take("kl_weight", 1e-8))}
     c.done()
     return {**parts, "embed_dim": embed_dim, "quantizer": quantizer}
@@ -101,12 +102,12 @@ def _ibq_of(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     c = _open(config, system, "IBQ")
     parts = stacks(part(c, "ddconfig"))
     c.drop("l2_normalize", "cosine_similarity")  # handed on, but the class never reads either
-    entropy = c.take("use_entropy_loss", False)
+    entropy = c.take("use_entropy_loss", False)  # its weight stands in the loss's own config: 0.05 in all recipes
     quantizer = {
         "kind": "ibq",
         "codebook_size": c.take("n_embed"),
         "beta": float(c.take("beta", 0.25)),
-        "entropy_weight": 1.0 if entropy else 0.0,
+        "entropy_weight": 0.05 if entropy else 0.0,
         "entropy_temperature": float(c.take("entropy_temperature", 0.01)),
         "sample_weight": float(c.take("sample_minimization_weight", 1.0)),
         "batch_weight": float(c.take("batch_maximization_weight", 1.0)),
@@ -116,12 +117,20 @@ def _ibq_of(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     return {**parts, "embed_dim": embed_dim, "quantizer": quantizer}
 
 
+def _ibq_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    table = ((r"quantize\.embedding\.weight", "quantizer.embed"),)
+    return taming_weights(use_ema(unwrap(state, "state_dict")), more=table)
+
+
 def _table_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     return taming_weights(use_ema(unwrap(state, "state_dict")))
 
 
 def _gumbel_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    table = ((r"quantize\.proj\.(weight|bias)", r"quantizer.scores.\1"), (r"quantize\.embed\.weight", "quantizer.embed"))
+    table = (
+        (r"quantize\.proj\.(weight|bias)", r"quantizer.scores.\1"),
+        (r"quantize\.embed\.weight", "quantizer.embed"),
+    )
     out = taming_weights(use_ema(unwrap(state, "state_dict")), more=table)
     out["quantizer.scores.weight"] = out["quantizer.scores.weight"].flatten(1)  # a 1x1 convolution
     return out
@@ -147,15 +156,13 @@ CONVERTERS: tuple[Converter, ...] = (
         upstream="TencentARC/SEED-Voken src/IBQ/models/ibqgan.py IBQ",
         family="vqgan",
         config=_ibq,
-        weights=_table_weights,
+        weights=_ibq_weights,
     ),
     Converter(
         system="emu3.5-ibq",
         upstream="baaivision/Emu3.5 src/vision_tokenizer/ibq.py IBQ",
         family="vqgan",
         config=_emu35,
-        weights=_table_weights,
+        weights=_ibq_weights,
     ),
 )
-
-__all__ = ["CONVERTERS", "TABLE", "legacy_vq", "stacks"]

@@ -1,4 +1,4 @@
-"""TokenBridge: MAR's KL-16 autoencoder and the quantizer that is laid over it (YuqingWang1029/TokenBridge @ 3ede281825)."""
+"""TokenBridge: MAR's KL-16 autoencoder and the quantizer over it (YuqingWang1029/TokenBridge @ 3ede281825)."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,8 +1,8 @@
 """The weights of a TorchScript archive (`.jit`), read without running its code.
 
-An archive is a zip: `*/data.pkl` describes the module tree, `*/data/N` are the raw bytes of tensor storages. Only tensors
-and plain containers are rebuilt; modules become dictionaries of their attributes, and nothing that stands in the file is
-imported or called.
+An archive is a zip: `*/data.pkl` describes the module tree, `*/data/N` are the raw bytes of tensor storages. Only
+tensors and plain containers are rebuilt; modules become dictionaries of their attributes, and nothing that stands in
+the file is imported or called.
 """
 
 import collections

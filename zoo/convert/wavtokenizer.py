@@ -86,6 +86,7 @@ _DECODER = [
 _DROPPED = [
     r"feature_extractor\.encodec\.decoder\..*",  # EnCodec's decoder, which nothing uses
     r"head\.istft\.window",  # the Hann window: computed
+    r"(?!feature_extractor\.|backbone\.|head\.).*",  # the trainer's discriminators and losses
 ]
 
 

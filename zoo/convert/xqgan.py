@@ -22,7 +22,7 @@ _SIZES = {
 _TRAINING = (
     "codebook_show_usage", "entropy_loss_ratio", "encoder_ch_mult", "decoder_ch_mult", "z_channels", "dropout_p",
     "codebook_drop", "semantic_guide", "detail_guide", "half_sem", "start_drop", "sem_loss_weight", "detail_loss_weight",
-    "clip_norm", "sem_loss_scale", "detail_loss_scale", "guide_type_1", "guide_type_2", "scale", "soft_entropy",
+    "clip_norm", "sem_loss_scale", "detail_loss_scale", "guide_type_1", "guide_type_2", "soft_entropy",
     "dependency_loss_weight", "test_model",
 )  # fmt: skip
 
@@ -33,7 +33,6 @@ def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     for key in ("enc_type", "dec_type"):
         if c.take(key, "cnn") != "dinov2":
             raise ValueError(f"{system}.{key} is {config.get(key, 'cnn')!r}; only 'dinov2' has published models.")
-    c.require("lfq", False)
     c.drop(*_TRAINING)
 
     def size(side: str) -> dict[str, int]:
@@ -58,7 +57,7 @@ def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
         "grid_size": grid,
         "branches": branches,
         "latent_dim": c.take("codebook_embed_dim", 8),
-        "quantizer": _quantizer(c, branches, sides),
+        "quantizer": _quantizer(c, sides),
         "shared_positions": c.take("abs_pos_embed", False),
     }
     small.done()
@@ -66,13 +65,36 @@ def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     return out
 
 
-def _quantizer(c: Fields, branches: int, sides: list[int]) -> dict[str, Any]:
+def _quantizer(c: Fields, sides: list[int]) -> dict[str, Any]:
     size, beta, unit = c.take("codebook_size", 16384), c.take("commit_loss_beta", 0.25), c.take("codebook_l2_norm", True)
     table = {"codebook_size": size, "commitment_weight": beta, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
     shared = c.take("share_quant_resi", 4)
-    if len(sides) > 1 or branches > 1:
-        raise NotImplementedError("multi-scale and product quantizers")  # TEMP
-    return {"kind": "vq", "normalize": unit, "returns": "normalized" if unit else "raw", **table}
+    bits, growth = c.take("lfq", False), c.take("scale", 1.0)
+    if len(sides) == 1:
+        if bits:
+            raise ValueError(f"{c.name}: lfq needs several v_patch_nums; no single-scale model has been published.")
+        return {"kind": "vq", "normalize": unit, "returns": "normalized" if unit else "raw", **table}
+    if bits:
+        return _signs(c, size, unit, growth, [[n, n] for n in sides], shared)
+    # looked up by angle whatever codebook_l2_norm says: the authors do not hand it on
+    scales = [[n, n] for n in sides]
+    return {"kind": "multiscale_vq", "normalize": True, "scales": scales, "phi_count": shared, "phi_ratio": 0.5, **table}
+
+
+def _signs(c: Fields, size: int, unit: bool, growth: float, scales: list[list[int]], shared: int) -> dict[str, Any]:
+    """MSBR: signs in place of a table, over latents of length 1."""
+    if not unit or growth != 1.0:
+        raise ValueError(f"{c.name}: lfq is supported with codebook_l2_norm true and scale 1, as published.")
+    return {
+        "kind": "multiscale_bsq",
+        "bits": size.bit_length() - 1,
+        "bit_order": "lsb",
+        "scales": scales,
+        "upsample": "bicubic",
+        "phi_ratio": 0.5,
+        "phi_count": shared,
+        "unit_input": True,
+    }
 
 
 _SIDE = r"(encoder|decoder)"
@@ -91,8 +113,14 @@ _TABLE = [
     (rf"quant_conv\.{_END}", r"to_latent.\1"),
     (rf"post_quant_conv\.{_END}", r"from_latent.\1"),
     (r"quantize\.embedding\.weight", "quantizer.codebook.embed"),
+    (rf"quantize\.quant_resi\.(?:qresi_ls\.)?(\d+)\.{_END}", r"quantizer.phis.\1.\2"),
+    (rf"quantize\.quant_resi\.qresi\.{_END}", r"quantizer.phis.0.\1"),
+    (r"quantizes\.(\d+)\.embedding\.weight", r"quantizer.branches.\1.codebook.embed"),
+    (rf"quantizes\.(\d+)\.quant_resi\.(?:qresi_ls\.)?(\d+)\.{_END}", r"quantizer.branches.\1.phis.\2.\3"),
+    (rf"quantizes\.(\d+)\.quant_resi\.qresi\.{_END}", r"quantizer.branches.\1.phis.0.\2"),
 ]
 _DROPPED = [
+    r"quantizes?\.(\d+\.)?scaler",  # lfq: the length of the codes
     r"(encoder|decoder)\.lvl1LC",  # which part of the sequence each token is in
     r"quantizes?\.(\d+\.)?ema_vocab_hit_SV",  # running usage of the codes
     r"(semantic|detail)_model\..*",  # frozen teachers

@@ -55,12 +55,13 @@ def decode(path: Path) -> tuple[Waveform, int]:
 def _decode_g722(path: Path) -> Waveform:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as error:
         raise ClipError(f"{path} is g722: reading it needs `pip install av`") from error
     try:
         with av.open(str(path), format="g722") as container:
             blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise ClipError(f"{path}: {error}") from error
     if not blocks:
         return np.zeros(0, np.float32)

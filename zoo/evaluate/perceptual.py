@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -141,11 +142,11 @@ def convert_weights(trunk_file: Path, heads_file: Path) -> dict[str, Tensor]:
         for block, widths in enumerate(BLOCKS):
             for layer in range(len(widths)):
                 keras = f"block{block + 1}/layers/conv2d{f'_{layer}' if layer else ''}/vars"
-                kernel = torch.from_numpy(file[f"{keras}/0"][()]).permute(3, 2, 0, 1)  # [out, in, 3, 3]
+                kernel = torch.from_numpy(np.array(file[f"{keras}/0"])).permute(3, 2, 0, 1)  # [out, in, 3, 3]
                 if block == layer == 0:
                     kernel = kernel.flip(1)  # the trunk reads blue, green, red
                 state[f"blocks.{block}.{layer}.weight"] = kernel.contiguous()
-                state[f"blocks.{block}.{layer}.bias"] = torch.from_numpy(file[f"{keras}/1"][()])
+                state[f"blocks.{block}.{layer}.bias"] = torch.from_numpy(np.array(file[f"{keras}/1"]))
     heads = torch.load(heads_file, weights_only=True, map_location="cpu")
     for block in range(len(BLOCKS)):
         state[f"heads.{block}"] = heads[f"lin{block}.model.1.weight"].reshape(-1).contiguous()

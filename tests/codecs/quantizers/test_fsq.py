@@ -15,8 +15,8 @@ from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 
 CASES = [
-    ("fsq", (8, 5, 5, 5)),
-    ("nemo", (8, 7, 6, 6)),
+    ("fsq", (8, 5, 4, 3)),
+    ("nemo", (8, 7, 4, 6)),
     ("stable", (6, 5, 2)),
     ("symmetric", (4, 3, 2)),
     ("s3", (3,) * 8),

@@ -1,4 +1,4 @@
-"""ELM's binary autoencoder and ITER's VQGAN against the authors' outputs. Run: pytest tests/zoo/convert/test_block_lists.py"""
+"""ELM's and ITER's autoencoders against the authors' outputs. Run: pytest tests/zoo/convert/test_block_lists.py"""
 
 import json
 
@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from image_cases import check_case
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.codecs.layers.vqgan_blocks import HeadAttentionBlock
 from tokenzoo.codecs.quantizers.bits import unpack_bits
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 
@@ -35,14 +34,20 @@ def test_elm(case):
 def test_elm_tanh_bits_and_the_gan_checkpoint():
     folder = reference_folder("image", "elm-bae")
     config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
-    wrapped = {**{"ae." + k: v for k, v in state.items()}, "disc.main.0.weight": torch.zeros(1), "perceptual.x": torch.zeros(1)}
+    wrapped = {
+        **{"ae." + k: v for k, v in state.items()},
+        "disc.main.0.weight": torch.zeros(1),
+        "perceptual.x": torch.zeros(1),
+    }
     tok = convert("elm-bae", {**config, "use_tanh": True}, wrapped)
     plain = convert("elm-bae", config, state)
     x = load_io(folder)["s0.input"]
     tokens = tok.encode(x)
     assert torch.equal(tokens.ids, plain.encode(x).ids)  # tanh and sigmoid change sign together
     bits = 2.0 * unpack_bits(tokens.ids, tok.quantizer.weights, tok.quantizer.groups) - 1
-    assert_close(tok.quantizer.decode(tokens.ids), torch.einsum("bnl,nd->bdl", bits, state["quantize.embed.weight"]), **CLOSE)
+    assert_close(
+        tok.quantizer.decode(tokens.ids), torch.einsum("bnl,nd->bdl", bits, state["quantize.embed.weight"]), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("case", ["s0.", "s1."])

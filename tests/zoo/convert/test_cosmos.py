@@ -6,10 +6,9 @@ import pytest
 import torch
 from image_cases import check_case
 from reference import load_io, reference_folder
-from torch.testing import assert_close
-
 from tokenzoo.codecs.layers.vqgan_blocks import FoldPatches, HaarPatches
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 

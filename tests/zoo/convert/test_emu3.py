@@ -1,11 +1,10 @@
-"""Emu3's vision tokenizer against the authors' outputs and transformers' port. Run: pytest tests/zoo/convert/test_emu3.py"""
+"""Emu3's tokenizer against the authors' outputs and transformers' port. Run: pytest tests/zoo/convert/test_emu3.py"""
 
 import pytest
 import torch
 from reference import load_io, reference_folder
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-3, "rtol": 1e-4}
 
@@ -43,7 +42,14 @@ def test_another_configuration_against_transformers():
     torch.manual_seed(0)
     sizes = {"codebook_size": 60, "embed_dim": 3, "num_res_blocks": 2, "temporal_downsample_factor": 2}
     peer = emu3.Emu3VQVAE(
-        emu3.Emu3VQVAEConfig(**sizes, latent_channels=3, base_channels=32, channel_multiplier=[2, 1, 1], attn_resolutions=[1, 2], hidden_size=32)
+        emu3.Emu3VQVAEConfig(
+            **sizes,
+            latent_channels=3,
+            base_channels=32,
+            channel_multiplier=[2, 1, 1],
+            attn_resolutions=[1, 2],
+            hidden_size=32,
+        )
     ).eval()
     for name, p in peer.named_parameters():
         torch.nn.init.normal_(p, mean=float("norm" in name and name.endswith("weight")), std=0.12)
@@ -51,7 +57,7 @@ def test_another_configuration_against_transformers():
     for name, b in peer.named_buffers():
         if "running" in name:
             torch.nn.init.uniform_(b, 0.5, 1.5)
-    # The peer joins code and latent in one batch of 2 B and keeps attention's norms apart; names to the authors' own.
+    # The peer keeps attention's norms apart; names to the authors' own.
     state = {}
     for key, value in peer.state_dict().items():
         for old, new in _RENAMED:
@@ -81,7 +87,7 @@ _RENAMED = (
 
 
 def _own_norm(key: str) -> str:
-    """`attn_norms.N` to `attn.N.norm`, `mid.attn_norm` to `mid.attn_1.norm`; the decoder's levels count the other way."""
+    """`attn_norms.N` to `attn.N.norm`, `mid.attn_norm` to `mid.attn_1.norm`."""
     import re
 
     key = re.sub(r"attn_norms\.(\d+)", r"attn.\1.norm", key)

@@ -74,7 +74,7 @@ def test_long_causal_audio_runs_in_pieces() -> None:
     x = torch.randn(1, 1, 24 * 50 + 7, generator=torch.Generator().manual_seed(0)) * 0.3
     whole = tok.encode(x)
     audio = tok.decode(whole)
-    tok.chunk_frames = 9  # rounded to whole pieces of four frames
+    tok.chunk_frames = 9  # rounded down to whole pieces of four frames
     assert tok.encode(x).equal(whole)
     close(tok.decode(whole), audio, 1e-5)
 

@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 from reference import load_io, reference_folder
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 
@@ -28,7 +27,9 @@ def test_reference():
     assert torch.equal(tok.encode(x[1:]).ids, tokens.ids[1:])
     for scales, positions in ((3, 21), (4, 57)):
         assert_close(tok.decode(tokens.first(positions=positions)), io[f"decoded.first{scales}scales"], **CLOSE)
-    assert torch.equal(tok.decode(tokens.first(positions=56)), tok.decode(tokens.first(positions=21)))  # whole scales count
+    assert torch.equal(
+        tok.decode(tokens.first(positions=56)), tok.decode(tokens.first(positions=21))
+    )  # whole scales count
 
 
 def test_options_that_are_not_supported_are_named():

@@ -6,9 +6,8 @@ import pytest
 import torch
 from image_cases import check_case
 from reference import load_io, reference_folder
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 
 @pytest.mark.parametrize("case", ["s0.", "s1."])

@@ -7,9 +7,8 @@ import torch
 from image_cases import check_case
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 
@@ -59,10 +58,14 @@ def test_noisy_decoder_depends_on_the_seed_alone():
     config, state, io = _wetok()
     stem = state["decoder.conv_in.weight"]
     x = io["s0.input"]
-    silent = convert("wetok", {**config, "gan_decoder": True}, {**state, "decoder.conv_in.weight": torch.cat([stem, 0 * stem], 1)})
+    silent = convert(
+        "wetok", {**config, "gan_decoder": True}, {**state, "decoder.conv_in.weight": torch.cat([stem, 0 * stem], 1)}
+    )
     tokens = silent.encode(x)
     assert_close(silent.decode(tokens), io["s0.decoded"], **CLOSE)
-    noisy = convert("wetok", {**config, "gan_decoder": True}, {**state, "decoder.conv_in.weight": torch.cat([stem, stem], 1)})
+    noisy = convert(
+        "wetok", {**config, "gan_decoder": True}, {**state, "decoder.conv_in.weight": torch.cat([stem, stem], 1)}
+    )
     first = noisy.decode(tokens, seed=3)
     assert torch.equal(first, noisy.decode(tokens, seed=3)) and not torch.equal(first, noisy.decode(tokens, seed=4))
     assert_close(noisy.decode(tokens[1], seed=3), first[1:], **CLOSE)

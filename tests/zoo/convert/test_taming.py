@@ -6,10 +6,9 @@ import pytest
 import torch
 from image_cases import check_case
 from reference import load_io, reference_folder
-from torch.testing import assert_close
-
 from tokenzoo.codecs.serialize import CheckpointError
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 TOLERANCE = {"taming-vqgan": 5e-5, "taming-gumbel": 2e-4, "ibq": 1e-4, "emu3.5-ibq": 5e-5}
 
@@ -44,10 +43,29 @@ def test_a_checkpoint_of_the_trainer_loads_with_its_averages():
     state = load_file(folder / "weights.safetensors")
     averages = {"model_ema." + k.replace(".", ""): v for k, v in state.items()}
     raw = {k: torch.zeros_like(v) for k, v in state.items()}
-    wrapped = {"state_dict": {**raw, **averages, "loss.discriminator.main.0.weight": torch.zeros(1), "model_ema.decay": torch.zeros(())}}
+    wrapped = {
+        "state_dict": {
+            **raw,
+            **averages,
+            "loss.discriminator.main.0.weight": torch.zeros(1),
+            "model_ema.decay": torch.zeros(()),
+        }
+    }
     tok, plain = convert("ibq", config, wrapped), convert("ibq", config, state)
     x = load_io(folder)["s0.input"]
     assert tok.encode(x).equal(plain.encode(x))
+
+
+@pytest.mark.parametrize("case", ["s0.", "s1."])
+def test_ibq_scores_and_losses(case):
+    folder = reference_folder("image", "ibq")
+    tok, io = load_reference(folder), load_io(folder)
+    z, close = io[case + "latent"].flatten(2), {"atol": 1e-4, "rtol": 1e-4}
+    logits = torch.einsum("dl,vd->vl", z[0], tok.quantizer.embed)
+    assert_close(logits, io[case + "logits"][0].flatten(1), **close)
+    metrics = tok.quantizer(z).metrics
+    ours = torch.stack([metrics[n] for n in ("code", "position_entropy", "code_entropy", "entropy")])
+    assert_close(ours, io[case + "losses"], **close)
 
 
 def test_strict_both_ways():

@@ -5,10 +5,9 @@ import zipfile
 
 import pytest
 import torch
-from torch import nn
-
 from tokenzoo.codecs.serialize import CheckpointError
 from tokenzoo.zoo.convert.torchscript import read_torchscript
+from torch import nn
 
 
 class Net(nn.Module):

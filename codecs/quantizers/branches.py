@@ -1,0 +1,55 @@
+"""Several quantizers of one kind side by side, each over its own part of the channels (product quantization).
+
+ImageFolder and XQ-GAN (arXiv 2410.01756, 2412.01762): two branches, e.g. one for meaning and one for detail.
+No kind of its own: a family that has branches builds it around its quantizer's config.
+
+Letters: B batch, D width of one branch, P branches, K codebooks of one, L positions.
+"""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .base import Quantized, Quantizer, QuantizerConfig
+
+
+class Branches(Quantizer):
+    """Latents `[B, P D, L]`, ids `[B, P K, L]`, branch by branch; the loss is the branches' mean.
+
+    Args:
+        config: of one branch, with its `dim` filled in.
+        count: P.
+    """
+
+    def __init__(self, config: QuantizerConfig, count: int) -> None:
+        if count < 1 or config.dim < 1:
+            raise ConfigError(f"{count} branches of width {config.dim}: both must be positive.")
+        branches = nn.ModuleList(config.build() for _ in range(count))
+        sizes = tuple(v for b in branches for v in b.codebook_sizes)  # type: ignore[union-attr]
+        super().__init__(dataclasses.replace(config, dim=count * config.dim), sizes)
+        self.branches = branches
+        self.needs_grid = branches[0].needs_grid  # type: ignore[misc, assignment]
+
+    def freeze(self, frozen: bool = True) -> "Quantizer":
+        """As `Quantizer.freeze`, for all branches."""
+        for branch in self.branches:
+            branch.freeze(frozen)  # type: ignore[operator]
+        return super().freeze(frozen)
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        parts = [b._quantize(part, grid, mask) for b, part in self._pairs(z)]
+        metrics = {k: torch.stack([p.metrics[k] for p in parts]).mean() for k in parts[0].metrics}
+        loss = torch.stack([p.loss for p in parts]).mean()
+        return Quantized(torch.cat([p.z_q for p in parts], dim=1), torch.cat([p.ids for p in parts], dim=1), loss, metrics)
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return torch.cat([b._encode(part, grid, b.num_codebooks) for b, part in self._pairs(z)], dim=1)
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        return torch.cat([b._decode(part, grid) for b, part in self._pairs(ids)], dim=1)
+
+    def _pairs(self, x: Tensor) -> list[tuple[Quantizer, Tensor]]:
+        """Each branch with its equal share of axis 1."""
+        return list(zip(self.branches, x.chunk(len(self.branches), dim=1), strict=True))  # type: ignore[arg-type]

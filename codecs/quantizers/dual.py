@@ -1,0 +1,88 @@
+"""Two quantizers side by side, each on its own channels: semantic beside pixel or acoustic latents.
+
+DualToken (Song et al. 2025, arXiv 2503.14324: two residual stacks on shallow and deep features), H-Codec (two residual stacks on
+acoustic and semantic frames).
+Letters: B batch, D latent width, L positions, K = K_1 + K_2 codebooks.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..config import ConfigError
+from .base import Quantized, Quantizer, QuantizerConfig
+from .residual_vq import ResidualVQConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualConfig(QuantizerConfig):
+    """Settings of `Dual`.
+
+    Attributes:
+        first: quantizer of the first channels, of any kind.
+        second: quantizer of the other channels, of any kind. Their `dim`s are filled in; set one of them where the halves are
+            not equal.
+    """
+
+    kind: ClassVar[str] = "dual"
+
+    first: QuantizerConfig = ResidualVQConfig(num_codebooks=4)
+    second: QuantizerConfig = ResidualVQConfig(num_codebooks=4)
+
+    def __post_init__(self) -> None:
+        if self.dim:
+            self.widths()
+
+    def widths(self) -> tuple[int, int]:
+        """Channels of both."""
+        a, b = self.first.dim, self.second.dim
+        a, b = a or (self.dim - b if b else self.dim // 2), b or (self.dim - a if a else self.dim - self.dim // 2)
+        if a < 1 or b < 1 or a + b != self.dim:
+            raise ConfigError(f"first.dim is {a} and second.dim {b}; they must add up to dim = {self.dim}.")
+        return a, b
+
+    @classmethod
+    def quantizer_class(cls) -> type[Quantizer]:
+        return Dual
+
+
+class Dual(Quantizer):
+    """ids: those of `first`, then those of `second`; losses are added, metrics carry the names of both."""
+
+    config: DualConfig
+
+    def __init__(self, config: DualConfig) -> None:
+        a, b = config.widths()
+        first = dataclasses.replace(config.first, dim=a).build()
+        second = dataclasses.replace(config.second, dim=b).build()
+        super().__init__(config, first.codebook_sizes + second.codebook_sizes)
+        self.first, self.second = first, second
+        self.needs_grid = first.needs_grid or second.needs_grid
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        a, b = (part._quantize(x, grid, mask) for part, x in zip(self._parts(), self._split(z), strict=True))
+        metrics = {f"first_{k}": v for k, v in a.metrics.items()} | {f"second_{k}": v for k, v in b.metrics.items()}
+        return Quantized(torch.cat((a.z_q, b.z_q), dim=1), self._join(a.ids, b.ids), a.loss + b.loss, metrics)
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return self._join(
+            *(p._encode(x, grid, p.num_codebooks) for p, x in zip(self._parts(), self._split(z), strict=True))
+        )
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        parts = ids.split([p.num_codebooks for p in self._parts()], dim=1)
+        return torch.cat([p._decode(at, grid) for p, at in zip(self._parts(), parts, strict=True)], dim=1)
+
+    def _parts(self) -> tuple[Quantizer, Quantizer]:
+        return self.first, self.second
+
+    def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z[:, : self.first.dim], z[:, self.first.dim :]
+
+    def _join(self, a: Tensor, b: Tensor) -> Tensor:
+        if a.shape[2] != b.shape[2]:
+            raise ValueError(f"the two quantizers give {a.shape[2]} and {b.shape[2]} positions; both must give as many.")
+        return torch.cat((a, b), dim=1)

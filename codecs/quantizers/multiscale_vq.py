@@ -1,0 +1,195 @@
+"""Multi-scale residual VQ: the residual is quantized from a 1 x 1 map up to full size with one table.
+
+VAR (Tian et al. 2024, arXiv 2404.02905, section 3.2, algorithms 1 and 2; FoundationVision/VAR @ 78b95394fc, MIT). For
+each scale: area-resize the residual down, look up the nearest codes, resize them up, convolve a little (phi), subtract.
+Letters: B batch, D latent width, L = H W positions of the grid, S positions of all scales, V codebook size.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .base import Quantized, Quantizer, straight_through
+from .codebook import Codebook, TableConfig, apply_updates
+from .paired_vq import PairedCodebook
+from .rows import select, steady_conv2d, to_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiScaleVQConfig(TableConfig):
+    """Settings of `MultiScaleVQ`; those not listed here are in `TableConfig`. Loss terms are means over the scales.
+
+    Attributes:
+        codebook_size: V, one table for all scales.
+        scales: (height, width) of every scale, from coarse to fine; the last is the grid of the latents. For a grid of
+            another size all are stretched with it, rounded to the nearest and at least 1 position.
+        upsample: how a scale is brought to full size.
+        phi_ratio: share r of the convolution in phi(h) = (1 - r) h + r conv(h); 0: no phi.
+        semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
+        phi_count: convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one a scale.
+    """
+
+    kind: ClassVar[str] = "multiscale_vq"
+
+    codebook_size: int = 4096
+    scales: tuple[tuple[int, int], ...] = tuple((s, s) for s in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
+    upsample: Literal["bilinear", "bicubic", "nearest"] = "bicubic"
+    phi_ratio: float = 0.5
+    phi_count: int = 4
+    semantic_dim: int = 0
+    update: Literal["ema", "gradient"] = "gradient"
+    kmeans_init: bool = False
+    replace_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scales or min(min(s) for s in self.scales) < 1:
+            raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
+        if self.codebook_dim or self.returns != "raw" or self.gradient != "straight_through":
+            raise ConfigError(
+                "multiscale_vq has no codebook_dim, and allows only returns 'raw' and gradient 'straight_through'."
+            )
+
+    @classmethod
+    def quantizer_class(cls) -> type["MultiScaleVQ"]:
+        return MultiScaleVQ
+
+
+class MultiScaleVQ(Quantizer):
+    """ids `[B, 1, S]`: the scales one after the other, each row by row; the ids of the first scales alone decode too.
+
+    `grid` is needed wherever L is not that of the schedule's last scale. The gradient to the latents is the identity;
+    the table (with `update = "gradient"`) and phi learn from the codebook term alone, which is taken after every scale.
+    """
+
+    needs_grid = True
+    config: MultiScaleVQConfig
+
+    def __init__(self, config: MultiScaleVQConfig) -> None:
+        super().__init__(config, (config.codebook_size,))
+        if config.semantic_dim:
+            self.codebook = PairedCodebook(config.codebook_size, config.dim, config, semantic_dim=config.semantic_dim)
+        else:
+            self.codebook = Codebook(config.codebook_size, config.dim, config)
+        self.ratio = abs(config.phi_ratio)
+        count = (config.phi_count or len(config.scales)) if self.ratio > 1e-6 else 0
+        self.phis = nn.ModuleList(nn.Conv2d(config.dim, config.dim, 3, padding=1) for _ in range(count))
+        self.phi_of_scale = phi_of_scale(count, len(config.scales)) if count else ()
+
+    def schedule(self, grid: tuple[int, ...] | None) -> tuple[tuple[int, int], ...]:
+        """Return (height, width) of every scale for latents of `grid`."""
+        scales = self.config.scales
+        height, width = scales[-1]
+        if grid is None or tuple(grid) == (height, width):
+            return scales
+        if len(grid) != 2:
+            raise ValueError(f"multi-scale quantizers need a grid (height, width); got {tuple(grid)}.")
+        h, w = grid
+        return tuple((max(1, round(a * h / height)), max(1, round(b * w / width))) for a, b in scales)
+
+    def grow(self, ids: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
+        """What scale `index` adds: ids `[B, h w]` to `[B, D, H, W]`, resized and through its phi."""
+        h = self.codebook.vectors(ids).float().transpose(1, 2).unflatten(2, scale)  # [B, D, h, w]
+        if index < len(self.config.scales) - 1 and scale != full:
+            mode = self.config.upsample
+            h = F.interpolate(h, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+        if not self.phis:
+            return h
+        phi = self.phis[self.phi_of_scale[index]]
+        return h * (1 - self.ratio) + steady_conv2d(h, phi) * self.ratio  # type: ignore[arg-type]
+
+    def next_inputs(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
+        """What a model over scales is fed: after each scale but the last the sum so far, area-resized to the next one.
+
+        Ids `[B, 1, S]` to `[B, D, S - first scale]`.
+        """
+        scales, total, out = self.schedule(grid), 0.0, []
+        for i, part in enumerate(self._split(ids[:, 0], scales)[:-1]):
+            total = total + self.grow(part, i, scales[i], scales[-1])
+            out.append(F.interpolate(total, size=scales[i + 1], mode="area").flatten(2))  # type: ignore[arg-type]
+        return torch.cat(out, dim=2)
+
+    def _search(self, residual: Tensor, index: int, scale: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Rows `[B h w, D]` of the residual `[B, D, H, W]` at one scale, and their ids `[B, h w]`."""
+        last = index == len(self.config.scales) - 1
+        small = residual if last else F.interpolate(residual, size=scale, mode="area")
+        rows = to_rows(small.flatten(2))
+        return rows, self.codebook.search(rows).view(len(residual), -1)
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        c, scales = self.config, self.schedule(grid)
+        x = self._unroll(z, scales)  # [B, D, H, W]
+        weights = None if mask is None else mask.unflatten(1, scales[-1]).unsqueeze(1)
+        total, residual = torch.zeros_like(x), x.detach()
+        commitment, code, ids = z.new_zeros(()), z.new_zeros(()), []
+        learns = self.training and not self.frozen
+        if learns and not self.codebook.is_ready():  # k-means starts from the latents at all scales
+            small = [F.interpolate(residual, size=scale, mode="area").flatten(2) for scale in scales]
+            self.codebook.prepare(to_rows(torch.cat(small, dim=2)))
+        for i, scale in enumerate(scales):
+            rows, found = self._search(residual, i, scale)
+            if learns:
+                self.codebook.observe(rows, found.flatten())
+            added = self.grow(found, i, scale, scales[-1])
+            total, residual = total + added, residual - added.detach()
+            commitment = commitment + _mean((total.detach() - x).square(), weights) / len(scales)
+            code = code + _mean((total - x.detach()).square(), weights) / len(scales)
+            ids.append(found)
+        if learns:
+            apply_updates([self.codebook])
+        loss = c.commitment_weight * commitment + c.codebook_weight * code
+        all_ids = torch.cat(ids, dim=1).unsqueeze(1)
+        metrics = {"commitment": commitment.detach()}
+        return Quantized(straight_through(z, total.detach().flatten(2)), all_ids, loss, metrics)
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        scales = self.schedule(grid)
+        residual, ids = self._unroll(z, scales), []
+        for i, scale in enumerate(scales):
+            ids.append(self._search(residual, i, scale)[1])
+            residual = residual - self.grow(ids[-1], i, scale, scales[-1])
+        return torch.cat(ids, dim=1).unsqueeze(1)
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        scales = self.schedule(grid)
+        parts = self._split(ids[:, 0], scales)
+        total = self.grow(parts[0], 0, scales[0], scales[-1])
+        for i, part in enumerate(parts[1:], start=1):
+            total = total + self.grow(part, i, scales[i], scales[-1])
+        return total.flatten(2)
+
+    def _unroll(self, z: Tensor, scales: tuple[tuple[int, int], ...]) -> Tensor:
+        if z.shape[2] != scales[-1][0] * scales[-1][1]:
+            raise ValueError(f"{z.shape[2]} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
+        return z.unflatten(2, scales[-1])
+
+    def _split(self, ids: Tensor, scales: tuple[tuple[int, int], ...]) -> list[Tensor]:
+        """Ids `[B, S']` of the first scales, one by one."""
+        parts, at = [], 0
+        for h, w in scales:
+            if at == ids.shape[1]:
+                break
+            parts.append(ids[:, at : at + h * w])
+            at += h * w
+        if at != ids.shape[1] or not parts:
+            raise ValueError(f"{ids.shape[1]} positions do not end with a scale of the schedule {scales}.")
+        return parts
+
+
+def phi_of_scale(count: int, scales: int) -> tuple[int, ...]:
+    """Which of `count` convolutions each scale takes: the nearest of their ticks to scale / (scales - 1)."""
+    edge = 1 / 3 / count if count == 4 else 1 / 2 / count
+    ticks = np.linspace(edge, 1 - edge, count)
+    return tuple(int(np.argmin(np.abs(ticks - i / max(scales - 1, 1)))) for i in range(scales))
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of `[B, D, H, W]`, over the positions that `weights [B, 1, H, W]` marks."""
+    if weights is None:
+        return values.mean()
+    return (values * weights).sum() / (weights.sum() * values.shape[1]).clamp(min=1)

@@ -1,0 +1,132 @@
+"""Product codebooks: several small tables, each looking at its own projection of the same latent.
+
+Two tables of 90 codes tell 8100 latents apart with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv 2510.15227,
+section 3.2). The results stand side by side: table i gives channels `i D / T .. (i + 1) D / T`.
+Letters: B batch, D latent width, L positions, N = B L rows, T tables, V_t codes of table t, d width of the tables.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .base import Quantizer
+from .codebook import Codebook, TableConfig
+from .rows import RowQuantizer, RowTerms
+from .vq import VQ, VQConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductVQConfig(TableConfig):
+    """Settings of `ProductVQ`; those not listed here are in `TableConfig` and hold for every table. Losses are means over tables.
+
+    Attributes:
+        codebook_sizes: V_t of each table.
+        codebook_dim: d; needed: the tables differ by their maps.
+        combine: one id `(id_0 V_1 + id_1) V_2 + ...` (at most 2^18 values); otherwise one id a table.
+    """
+
+    kind: ClassVar[str] = "product_vq"
+
+    codebook_sizes: tuple[int, ...] = (90, 90)
+    codebook_dim: int = 8
+    combine: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.codebook_sizes or min(self.codebook_sizes) < 1:
+            raise ConfigError(f"codebook_sizes is {self.codebook_sizes}; give the size of each table.")
+        if self.codebook_dim < 1:
+            raise ConfigError("codebook_dim is 0; product_vq looks up projections, for parts of the latent take grouped_vq.")
+        if self.dim % len(self.codebook_sizes):
+            raise ConfigError(f"dim is {self.dim}, not a multiple of the {len(self.codebook_sizes)} tables.")
+        if self.combine and math.prod(self.codebook_sizes) > 2**18:
+            raise ConfigError(f"{self.codebook_sizes} has more than 2^18 combinations; set combine to false.")
+
+    @classmethod
+    def quantizer_class(cls) -> type[Quantizer]:
+        return ProductVQ
+
+
+class ProductVQ(RowQuantizer):
+    """ids `[B, 1, L]` over all combinations, or `[B, T, L]` without `combine`."""
+
+    config: ProductVQConfig
+
+    def __init__(self, config: ProductVQConfig) -> None:
+        sizes = config.codebook_sizes
+        super().__init__(config, (math.prod(sizes),) if config.combine else sizes)
+        table = {f.name: getattr(config, f.name) for f in dataclasses.fields(TableConfig)}
+        out = config.dim // len(sizes)
+        self.tables = nn.ModuleList(VQ(VQConfig(**table, codebook_size=size), out_dim=out) for size in sizes)
+
+    def codebooks(self) -> list[Codebook]:
+        return [book for table in self._tables() for book in table.codebooks()]
+
+    def is_ready(self) -> bool:
+        return all(table.is_ready() for table in self._tables())
+
+    @torch.no_grad()
+    def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
+        return self._combine([t.assign(rows, keep=keep, update=update, start=start) for t in self._tables()])
+
+    @torch.no_grad()
+    def assign_projected(self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
+        """`assign` for rows `[N, T d]`, the projections of all tables side by side."""
+        parts = zip(self._tables(), p.chunk(len(self.tables), dim=1), strict=True)
+        return self._combine([t.assign_projected(x, keep=keep, update=update, start=start) for t, x in parts])
+
+    def decode_rows(self, ids: Tensor) -> Tensor:
+        return torch.cat([t.decode_rows(at) for t, at in zip(self._tables(), self._separate(ids), strict=True)], dim=1)
+
+    def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
+        each = [t.row_terms(z, at, through=through) for t, at in zip(self._tables(), self._separate(ids), strict=True)]
+        commitment, codebook = (torch.stack(x).mean(0) for x in list(zip(*each, strict=True))[1:])
+        return RowTerms(torch.cat([e.z_q for e in each], dim=1), commitment, codebook)
+
+    # --- for levels of a residual stack, as in `VQ` -----------------------------------------------------------------
+
+    def down_map(self) -> tuple[Tensor, Tensor]:
+        """Weight `[T d, D]` and bias `[T d]`."""
+        weights, biases = zip(*(t.down_map() for t in self._tables()), strict=True)
+        return torch.cat(weights), torch.cat(biases)
+
+    def up_map(self) -> tuple[Tensor, Tensor]:
+        """Weight `[D, T d]` and bias `[D]`."""
+        weights, biases = zip(*(t.up_map() for t in self._tables()), strict=True)
+        return torch.block_diag(*weights), torch.cat(biases)
+
+    def narrow_vectors(self, ids: Tensor) -> Tensor:
+        """Vectors `[N, T d]` of ids `[N]`."""
+        return torch.cat([t.narrow_vectors(at) for t, at in zip(self._tables(), self._separate(ids), strict=True)], dim=1)
+
+    # --- ids --------------------------------------------------------------------------------------------------------
+
+    def _combine(self, ids: list[Tensor]) -> Tensor:
+        """One id `[N]` over all combinations, of one id a table."""
+        out = ids[0]
+        for size, at in zip(self.config.codebook_sizes[1:], ids[1:], strict=True):
+            out = out * size + at
+        return out
+
+    def _separate(self, ids: Tensor) -> list[Tensor]:
+        """The inverse of `_combine`."""
+        out = []
+        for size in reversed(self.config.codebook_sizes):
+            out.append(ids % size)
+            ids = ids // size
+        return out[::-1]
+
+    def _split_ids(self, ids: Tensor, batch: int) -> Tensor:
+        parts = [ids] if self.config.combine else self._separate(ids)
+        return torch.stack([super(ProductVQ, self)._split_ids(at, batch)[:, 0] for at in parts], dim=1)
+
+    def _join_ids(self, ids: Tensor) -> Tensor:
+        return ids.reshape(-1) if self.config.combine else self._combine([at.reshape(-1) for at in ids.unbind(1)])
+
+    def _tables(self) -> list[VQ]:
+        return list(self.tables)  # type: ignore[arg-type]

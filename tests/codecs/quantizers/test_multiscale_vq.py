@@ -1,0 +1,81 @@
+"""Multi-scale VQ against NumPy. Run: pytest tests/codecs/quantizers/test_multiscale_vq.py"""
+
+import numpy as np
+import pytest
+import torch
+from quantizer_checks import check_contract, check_gradient, latents
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.quantizers import build
+
+SCALES = [(1, 1), (2, 3), (4, 6)]
+
+
+def plain_resize(n_in: int, n_out: int, mode: str) -> np.ndarray:
+    """Matrix `[n_out, n_in]` of one axis: mean of the area covered, or linear between pixel centres."""
+    m = np.zeros((n_out, n_in))
+    for i in range(n_out):
+        if mode == "area":
+            a, b = i * n_in // n_out, -(-(i + 1) * n_in // n_out)
+            m[i, a:b] = 1 / (b - a)
+        else:
+            x = max((i + 0.5) * n_in / n_out - 0.5, 0.0)
+            low = min(int(x), n_in - 1)
+            m[i, low] += 1 - (x - low)
+            m[i, min(low + 1, n_in - 1)] += x - low
+    return m
+
+
+def _q(**more):
+    torch.manual_seed(0)
+    q = build("multiscale_vq", dim=5, codebook_size=30, scales=SCALES, **more)
+    if q.config.update == "gradient":
+        torch.nn.init.normal_(q.codebook.embed)
+    return q
+
+
+def test_equals_plain_reference():
+    q, z = _q(phi_ratio=0.0, upsample="bilinear"), latents(2, 5, 24)
+    out = q(z)
+    table = q.codebook.embed.detach().double().numpy()
+    residual, total, at, loss = z.double().numpy().reshape(2, 5, 4, 6), 0, 0, 0
+    x = residual
+    for h, w in SCALES:
+        small = np.einsum("ij,bcjk,lk->bcil", plain_resize(4, h, "area"), residual, plain_resize(6, w, "area"))
+        rows = small.transpose(0, 2, 3, 1).reshape(2, -1, 5)
+        ids = ((rows[:, :, None] - table) ** 2).sum(-1).argmin(-1)
+        assert np.array_equal(out.ids[:, 0, at : at + h * w].numpy(), ids)
+        code = table[ids].transpose(0, 2, 1).reshape(2, 5, h, w)
+        up = np.einsum("ij,bcjk,lk->bcil", plain_resize(h, 4, "linear"), code, plain_resize(w, 6, "linear"))
+        residual, total, at = residual - up, total + up, at + h * w
+        loss += 1.25 * ((total - x) ** 2).mean() / 3
+    assert np.allclose(out.z_q.detach().numpy(), total.reshape(2, 5, 24), atol=1e-5)
+    assert np.isclose(out.loss.item(), loss, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"phi_count": 0, "normalize": True}, {"phi_ratio": 0.0, "update": "ema", "upsample": "nearest"}]
+)
+def test_contract(more):
+    q, z = _q(**more), latents(3, 5, 24)
+    check_contract(q, z)
+    check_gradient(q, z)
+
+
+def test_prefixes_and_other_grids():
+    q, z = _q(), latents(1, 5, 24)
+    ids = q.encode(z)
+    assert q.decode(ids[..., :7]).shape == z.shape
+    with pytest.raises(ValueError, match="positions"):
+        q.decode(ids[..., :6])
+    assert q.encode(latents(1, 5, 96), grid=(8, 12)).shape[2] == 4 + 24 + 96
+    with pytest.raises(ConfigError, match="codebook_dim"):
+        _q(codebook_dim=2)
+
+
+def test_the_table_learns():
+    """Thirty codes over three scales leave less than half of the variance of noise, and most codes are used."""
+    q = _q(update="ema", kmeans_init=True, replace_below=0.1, phi_ratio=0.0).train()
+    z = latents(16, 5, 24)
+    for _ in range(60):
+        out = q(z)
+    assert (out.z_q - z).square().mean() < 0.5 * z.square().mean() and q.usage().item() > 0.5
