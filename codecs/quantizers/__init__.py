@@ -12,7 +12,13 @@ __all__ = ["Quantized", "Quantizer", "QuantizerConfig", "build", "config_class",
 # kind -> "module:config class". A new quantizer is one file here and one line in this table.
 _KINDS: dict[str, str] = {
     "vq": "vq:VQConfig",
+    "simvq": "simvq:SimVQConfig",
     "residual_vq": "residual_vq:ResidualVQConfig",
+    "product_vq": "product_vq:ProductVQConfig",
+    "paired_vq": "paired_vq:PairedVQConfig",
+    "dual": "dual:DualConfig",
+    "kmeans": "kmeans:KMeansConfig",
+    "external": "external:ExternalConfig",
     "grouped_vq": "grouped_vq:GroupedVQConfig",
     "fsq": "fsq:FSQConfig",
     "residual_fsq": "residual_fsq:ResidualFSQConfig",
