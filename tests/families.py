@@ -12,6 +12,7 @@ PHI3 = {"kmeans_init": True, "phi_count": 3}
 VQGAN = {"encoder": SMALL_STACK | {"stem_width": 4}, "decoder": SMALL_STACK, "z_channels": 6, "embed_dim": 4}
 
 #: A transformer of a few numbers, in the terms of the ViT families.
+SMALL_SCALES = {"scales": [[1, 1], [2, 2], [3, 3]]}
 SMALL_VIT = {"width": 16, "layers": 1, "heads": 2}
 GRADIENT_VQ = {"kind": "vq", "codebook_size": 16, "update": "gradient", "kmeans_init": False}
 UNIT_VQ = GRADIENT_VQ | {"normalize": True, "returns": "normalized"}
@@ -347,7 +348,8 @@ TINY: dict[str, tuple[str, dict]] = {
     "bsq_vit": (
         "bsq_vit",
         {"image_size": [16, 24], "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT | {"mask": "causal"}}
-        | {"latent_dim": 20, "quantizer": {"kind": "bsq", "bits": 20, "normalize": False, "entropy": "analytic"}, "head_width": 8},
+        | {"latent_dim": 20, "head_width": 8}
+        | {"quantizer": {"kind": "bsq", "bits": 20, "normalize": False, "entropy": "analytic"}},
     ),
     "instella": (
         "instella",
@@ -412,13 +414,14 @@ TINY: dict[str, tuple[str, dict]] = {
     "xqgan-multiscale": (
         "xqgan",
         {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
-        | {"branches": 2, "quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "phi_count": 0, "scales": [[1, 1], [2, 2], [3, 3]]}},
+        | {"branches": 2, "quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "phi_count": 0, "kmeans_init": True} | SMALL_SCALES},
     ),
     "xqgan-multiscale-signs": (
         "xqgan",
         {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
         | {
-            "quantizer": {"kind": "multiscale_bsq", "bits": 4, "scales": [[1, 1], [2, 2], [3, 3]], "upsample": "bicubic"}
+            "quantizer": {"kind": "multiscale_bsq", "bits": 4, "upsample": "bicubic"}
+            | SMALL_SCALES
             | {"phi_ratio": 0.5, "phi_count": 0, "unit_input": True}
         },
     ),

@@ -6,10 +6,9 @@
 import dataclasses
 
 import pytest
+import tokenzoo
 import torch
 from families import TINY
-
-import tokenzoo
 from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.families import families, family_class
 from tokenzoo.codecs.serialize import load_folder, save_folder

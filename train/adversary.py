@@ -34,7 +34,7 @@ class Adversary:
         self, config: "RunConfig", spec: TokenizerSpec, losses: "dict[str, Loss]", accelerator: Accelerator
     ) -> None:
         self.config, self.losses, self.accelerator = config, losses, accelerator
-        judges = {name: c.build(spec) for name, c in config.discriminators.items()}
+        judges = {name: c.build(spec) for name, c in sorted(config.discriminators.items())}
         self.module = DiscriminatorSet(judges).to(accelerator.device).train()
         self.parameters = list(self.module.parameters())
         self.optimizer = build_optimizer(config.discriminator_optimizer, self.parameters)

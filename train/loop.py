@@ -81,14 +81,15 @@ class Trainer:
     def _build_parts(self) -> None:
         config, spec = self.config, self.tokenizer.spec
         self.media = config.data.media(spec)
-        losses = {name: c.build(spec) for name, c in config.losses.items()}
+        # By name, so that the order of a YAML file changes no sum and no saved state.
+        losses = {name: c.build(spec) for name, c in sorted(config.losses.items())}
         widths = self._feature_widths() if any(getattr(c, "project", 0) for c in config.losses.values()) else {}
         for loss in losses.values():
             loss.prepare(widths)
         self.losses = nn.ModuleDict(losses).to(self.device)
         self.weights = {name: c.weight for name, c in config.losses.items()}
         self.balancer = Balancer(config.balance, losses, self.weights).to(self.device)
-        teachers = {name: c.build(spec) for name, c in config.teachers.items()}
+        teachers = {name: c.build(spec) for name, c in sorted(config.teachers.items())}
         self.teachers = nn.ModuleDict(teachers).to(self.device).eval()
         self.tokenizer.to(self.device).train()
         self.ema = Ema(config.ema, self.tokenizer) if config.ema.decay else None

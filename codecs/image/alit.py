@@ -6,8 +6,9 @@ Parity checked against ShivamDuggal4/adaptive-length-tokenizer @ 8c0b4ec29c (no 
 
 Tokens of r roll-outs are r n ids, the newest last. They are no prefix of those of r + 1 roll-outs.
 Dynamic halting: a grid position whose VQGAN code is already predicted with probability p > threshold is masked with
-probability p, so `encode` draws numbers: from `seed`, the same for every picture, or `uniform` itself. The authors mean to skip
-this in the last roll-out, but compare Python's builtin `iter` with a number, so that it acts there too (with no effect on tokens).
+probability p, so `encode` draws numbers: from `seed`, the same for every picture, or `uniform` itself. The authors mean
+to skip this in the last roll-out, but compare Python's builtin `iter` with a number, so that it acts there too (with no
+effect on tokens).
 
 Letters: B batch, H W pixels, G grid positions, n tokens a roll-out, R roll-outs, D latent width, W width of the encoder.
 """
@@ -66,7 +67,8 @@ class ALITConfig:
     def __post_init__(self) -> None:
         check_base(self.base, self.patch_size, self.grid_size)
         if self.tokens_per_rollout * self.rollouts > self.max_tokens:
-            raise ValueError(f"{self.rollouts} roll-outs of {self.tokens_per_rollout} tokens exceed max_tokens {self.max_tokens}.")
+            have = self.tokens_per_rollout * self.rollouts
+            raise ValueError(f"{self.rollouts} roll-outs make {have} tokens, more than max_tokens {self.max_tokens}.")
 
 
 class Rollout(NamedTuple):

@@ -48,7 +48,7 @@ class GridDecoder(nn.Module):
 
 
 class BaseTokenizer(nn.Module):
-    """The VQGAN underneath: its latents and codes of a picture, and pixels of soft codes. Frozen; call `freeze(False)` to tune."""
+    """The VQGAN underneath: latents and codes of a picture, pixels of soft codes. Frozen; `freeze(False)` lets it train."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()

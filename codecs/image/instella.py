@@ -65,7 +65,8 @@ class InstellaConfig:
         for name in ("encoder", "decoder"):
             size = getattr(self, name)
             if size.width != size.heads * sum(self.rope_axes):
-                raise ValueError(f"{name}: head width {size.width / size.heads:g} is not the sum of rope_axes {self.rope_axes}.")
+                have = size.width / size.heads
+                raise ValueError(f"{name}: head width {have:g} is not the sum of rope_axes {self.rope_axes}.")
 
     @property
     def multiple(self) -> int:
@@ -74,7 +75,7 @@ class InstellaConfig:
 
 
 class GridHalver(nn.Module):
-    """`[B, D, h, w]` to half of it: a strided convolution plus the mean of every 4 folded channels (DC-AE, arXiv 2410.10733)."""
+    """`[B, D, h, w]` to half of it: a strided convolution plus the mean of 4 folded channels (DC-AE, arXiv 2410.10733)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -249,11 +250,11 @@ class Instella(ImageTokenizer):
         for (height, width), members in groups.items():
             whole = (height + -height % self.config.multiple, width + -width % self.config.multiple)
             part = Tokens.cat([sized[i] for i in members])
-            pictures = self.decode_with(
-                part,
-                lambda ids, grid, items, whole=whole: self.decode_latents(self.quantizer.decode(ids).to(self.dtype), size=whole),
-                original=original,
-            )
+
+            def run(ids: Tensor, grid: tuple[int, ...], items: list[int], whole: tuple[int, int] = whole) -> Tensor:
+                return self.decode_latents(self.quantizer.decode(ids).to(self.dtype), size=whole)
+
+            pictures = self.decode_with(part, run, original=original)
             for row, i in enumerate(members):
                 outs[i] = pictures[row]
         return torch.stack(outs) if len(groups) == 1 else outs  # type: ignore[arg-type, return-value]

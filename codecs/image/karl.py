@@ -214,8 +214,9 @@ class KARL(ImageTokenizer):
     def forward(
         self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
     ) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; `features` hold `logits` `[B, G, V_b]`, the VQGAN's `ids` `[B, G]` and `halting` `[B, N]`.
+        """Reconstruct `[B, 3, H, W]`.
 
+        `features` hold `logits` `[B, G, V_b]`, the VQGAN's `ids` `[B, G]` and the `halting` logits `[B, N]`.
         In training no token is cut out: the published recipe calls this twice, first with a small error wanted, then with more
         tokens and the error that came out, where the added tokens are to halt.
         """

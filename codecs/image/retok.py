@@ -1,9 +1,10 @@
 """ReTok: a convolutional grid resampled into ordered 1-D tokens, main ones and redundant ones.
 
-Parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; after GigaTok, arXiv 2504.08736, and LlamaGen), class
-`VQVitModelPlus` with the queries of the published configurations (`multi_level_query_init`). Own code from the published facts.
+arXiv 2601.01535. Parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived from GigaTok, arXiv 2504.08736),
+class `VQVitModelPlus` with the queries of the published configurations (`multi_level_query_init`). Own code from the
+published facts.
 
-Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 of them), so that early tokens speak of the whole picture.
+Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 of them): early tokens speak of the whole picture.
 The redundant ones start from queries `first`..N once more, under position vectors of their own. The decoder reads the first
 N tokens, or as many as it is given; its grid queries all start from the first token.
 
@@ -86,7 +87,8 @@ class ReTokConfig:
         if self.num_tokens & (self.num_tokens - 1) or not 0 < self.first <= self.num_tokens:
             raise ValueError(f"num_tokens {self.num_tokens} must be a power of two and first {self.first} within it.")
         if self.image_size % self.encoder.stride or self.encoder.stride != self.decoder.stride:
-            raise ValueError(f"image_size {self.image_size} does not fit the strides {self.encoder.stride}, {self.decoder.stride}.")
+            strides = (self.encoder.stride, self.decoder.stride)
+            raise ValueError(f"image_size {self.image_size} does not fit the strides {strides}.")
 
 
 class Sampler(nn.Module):

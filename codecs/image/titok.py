@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.text import ClipText
-from ..layers.vqgan import DecoderConfig, VQGANDecoder
 from ..layers.vit import LatentQueryDecoder, LatentQueryEncoder, PatchesToPixels, TransformerSize, embedding, init_linear
+from ..layers.vqgan import DecoderConfig, VQGANDecoder
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.vq import VQConfig
 from ..spec import ImageSpec
@@ -108,7 +108,8 @@ class TiTokConfig:
             raise ValueError('a teacher is used only with output "codes"; set output, or leave the teacher out.')
         if self.teacher is not None and self.teacher.decoder.stride != self.decoder_patch_size:
             raise ValueError(
-                f"the teacher makes {self.teacher.decoder.stride} pixels of a code, decoder_patch_size is {self.decoder_patch_size}."
+                f"the teacher makes {self.teacher.decoder.stride} pixels of a code, "
+                f"decoder_patch_size is {self.decoder_patch_size}; they must be equal."
             )
 
 

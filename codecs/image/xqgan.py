@@ -1,6 +1,7 @@
 """XQ-GAN, ImageFolder and RobusTok: DINOv2-shaped ViTs with latent tokens around product, multi-scale or single quantizers.
 
-XQ-GAN: Li et al. 2024, arXiv 2412.01762. ImageFolder: Li et al. 2024, arXiv 2410.01756. RobusTok: Qiu et al. 2025, arXiv 2503.08354.
+XQ-GAN: arXiv 2412.01762. ImageFolder: arXiv 2410.01756. Latent perturbation (RobustTok): arXiv 2503.08354. RobusTok: arXiv
+2509.12474.
 Parity checked against lxa9867/ImageFolder @ 76ddfb9a65 (Adobe Research License, non-commercial) and qiuk2/RobusTok @ c4c6760a70
 (no licence stated), class `VQModel` with `enc_type` and `dec_type` "dinov2". Own code from the published facts.
 
@@ -32,7 +33,7 @@ from .base import ImageTokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class PerturbationConfig:
-    """Latent perturbation in training (RobusTok, section 3): the decoder gets used to wrong tokens.
+    """Latent perturbation in training (arXiv 2503.08354): the decoder gets used to wrong tokens.
 
     Attributes:
         rate: alpha, probability that a position's code is replaced.
@@ -194,7 +195,7 @@ class XQGAN(ImageTokenizer):
         if c.branches > 1:
             self.quantizer = Branches(dataclasses.replace(c.quantizer, dim=c.latent_dim), c.branches)
         if c.perturbation is not None and not isinstance(self.quantizer, VQ):
-            raise ValueError("perturbation needs a quantizer of kind 'vq': the neighbours of a code are looked up in one table.")
+            raise ValueError("perturbation needs a quantizer of kind 'vq': neighbours are looked up in one table.")
         self.from_latent = nn.Linear(c.branches * c.latent_dim, c.decoder.width)
         self.decoder = XQDecoder(c)
         scales = tuple(getattr(c.quantizer, "scales", ()))
@@ -231,7 +232,7 @@ class XQGAN(ImageTokenizer):
         return self.quantizer.encode(self.encode_latents(x), grid=self.grid, num_codebooks=num_codebooks), None
 
     def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, what is left of a scale is not read."""
+        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, parts of a scale are not read."""
         if self.spec.scales:
             ends = [e for e in itertools.accumulate(h * w for h, w in self.spec.scales) if e <= ids.shape[2]]
             ids = ids[:, :, : max(ends, default=0)]

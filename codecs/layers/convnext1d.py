@@ -20,7 +20,7 @@ class ConvNeXtBlock1d(Streaming):
         width: int,
         *,
         kernel_size: int,
-        layer_scale: float,
+        layer_scale: float | None,
         causal: bool,
         expansion: int = 4,
         hidden: int = 0,
@@ -29,7 +29,7 @@ class ConvNeXtBlock1d(Streaming):
         """Args:
         width: D.
         kernel_size: frames that the convolution sees.
-        layer_scale: start value of the factors.
+        layer_scale: start value of the factors; None: without them.
         causal: the convolution sees earlier frames only.
         expansion: hidden width over D.
         hidden: hidden width itself, where it is no multiple of D.
@@ -41,12 +41,13 @@ class ConvNeXtBlock1d(Streaming):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
-        self.scale = nn.Parameter(torch.full((width,), layer_scale))
+        self.scale = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the block."""
         y = self.depthwise(x, state).transpose(1, 2)  # [B, L, D]
-        y = self.down(F.gelu(self.up(self.norm(y)))) * self.scale
+        y = self.down(F.gelu(self.up(self.norm(y))))
+        y = y if self.scale is None else y * self.scale
         return x + y.transpose(1, 2)
 
 

@@ -1,7 +1,7 @@
 """Rectified flow: noised latents x_t = t noise + (1 - t) x, velocity noise - x, integrated from t = 1 down to 0.
 
-Liu et al. 2022, arXiv 2209.03003; time distribution: Esser et al. 2024 (SD3), arXiv 2403.03206; normalised guidance (APG): Sadat
-et al. 2024, arXiv 2410.02416.
+Liu et al. 2022, arXiv 2209.03003; time distribution: Esser et al. 2024 (SD3), arXiv 2403.03206; normalised guidance (APG):
+Sadat et al. 2024, arXiv 2410.02416.
 
 Letters: B batch, C H W of the latents.
 """

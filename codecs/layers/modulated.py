@@ -50,13 +50,12 @@ def plain_norm(x: Tensor) -> Tensor:
 class Modulation(nn.Module):
     """Condition to `count` vectors for each of `parts` parts of a sequence: SiLU, then a linear map that starts at zero."""
 
-    def __init__(self, width: int, count: int, *, parts: int = 1, bias: bool = True) -> None:
+    def __init__(self, width: int, count: int, *, parts: int = 1) -> None:
         super().__init__()
         self.count, self.parts = count, parts
-        self.proj = nn.Linear(width, parts * count * width, bias=bias)
+        self.proj = nn.Linear(width, parts * count * width)
         nn.init.zeros_(self.proj.weight)
-        if bias:
-            nn.init.zeros_(self.proj.bias)
+        nn.init.zeros_(self.proj.bias)
 
     def forward(self, condition: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
         """`count` tensors `[B, L, D]` of conditions `[B, D]`; `lengths` are those of the parts, in order."""
@@ -124,10 +123,10 @@ class ModulatedBlock(nn.Module):
 class NormHead(nn.Module):
     """Norm without weights, optional modulation, linear map; `[B, L, D]` to `[B, L, out]`."""
 
-    def __init__(self, width: int, out: int, *, bias: bool = True, modulated: bool = False, modulation_bias: bool = True) -> None:
+    def __init__(self, width: int, out: int, *, modulated: bool = False) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, out, bias=bias)
-        self.modulation = Modulation(width, 2, bias=modulation_bias) if modulated else None
+        self.proj = nn.Linear(width, out)
+        self.modulation = Modulation(width, 2) if modulated else None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Apply; `condition` is `[B, D]`."""

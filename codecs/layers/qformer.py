@@ -1,4 +1,4 @@
-"""Query transformer layers as in DETR (Carion et al. 2020, arXiv 2005.12872): queries read a memory, positions enter at every layer.
+"""Query transformer layers as in DETR (Carion et al. 2020, arXiv 2005.12872): queries read a memory, under positions.
 
 Letters: B batch, Q queries, M memory length, D width, d head width.
 """

@@ -80,6 +80,27 @@ class FrozenModel(nn.Module):
         return self.model(inputs).last_hidden_state.transpose(1, 2)
 
 
+class NamedModel:
+    """A published model that is loaded from the hub when it is first asked for.
+
+    No module, so that its weights are no part of the model that holds it.
+
+    Args:
+        name: on the hub.
+        options: as in `FrozenModel.pretrained`.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self.name, self.options = name, options
+        self._model: FrozenModel | None = None
+
+    def get(self, device: torch.device, dtype: torch.dtype) -> FrozenModel:
+        """The model, on this device."""
+        if self._model is None:
+            self._model = FrozenModel.pretrained(self.name, **self.options)
+        return self._model.to(device, dtype)
+
+
 def _transformers() -> Any:
     try:
         import transformers

@@ -90,17 +90,16 @@ class BinaryQuantizer(Quantizer):
         self.in_proj, self.out_proj = projections(config.dim, config.bits, config.project)
 
     def activate(self, z: Tensor) -> Tensor:
-        """Map projected latents `[B, b, L]` before their sign is taken."""
+        """Map projected latents `[B, b, L]` to what the signs and the loss are taken of."""
         return z
 
     def commitment(self, distance: Tensor) -> Tensor:
         """Reduce squared distances `[N, b]` to a scalar."""
         return distance.mean()
 
-    def binarize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents `[B, D, L]` to activated channels and bits, both `[B, b, L]`; training and `encode` both use it."""
-        u = self.activate(self.in_proj(z))
-        return u, u > 0
+    def signs(self, z: Tensor) -> Tensor:
+        """Bits of projected latents, both `[B, b, L]`; training and `encode` both use it."""
+        return self.activate(z) > 0
 
     def losses(self, u: Tensor, code: Tensor, mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the terms and the terms themselves, detached.
@@ -139,13 +138,14 @@ class BinaryQuantizer(Quantizer):
         return unpack_bits(ids, self.weights, self.groups)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
-        u, bits = self.binarize(z)
+        z = self.in_proj(z)
+        u, bits = self.activate(z), self.signs(z)
         code = self.values(bits)
         loss, metrics = self.losses(u, code, mask)
         return Quantized(self.out_proj(straight_through(u, code)), self.pack(bits), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self.pack(self.binarize(z)[1])
+        return self.pack(self.signs(self.in_proj(z)))
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         return self.out_proj(self.values(self.unpack(ids)))

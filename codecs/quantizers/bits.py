@@ -69,14 +69,16 @@ def bit_weights(groups: tuple[int, ...], order: BitOrder) -> Tensor:
 
 def pack_bits(bits: Tensor, weights: Tensor, groups: tuple[int, ...]) -> Tensor:
     """Bits bool `[B, b, L]` to ids int64 `[B, K, L]`."""
-    weighted = bits * weights.unsqueeze(-1)  # [B, b, L]
-    return torch.stack([part.sum(1) for part in weighted.split(groups, dim=1)], dim=1)
+    # A product in floats, several times faster than in integers, and exact: powers of two below 2^18 and their sums are.
+    flags = bits.to(torch.float32).split(groups, dim=1)
+    rows = weights.to(torch.float32).split(groups)
+    return torch.stack([torch.matmul(w, part) for w, part in zip(rows, flags, strict=True)], dim=1).long()
 
 
 def unpack_bits(ids: Tensor, weights: Tensor, groups: tuple[int, ...]) -> Tensor:
     """Ids `[B, K, L]` to bits bool `[B, b, L]`."""
-    spread = torch.cat([ids[:, k : k + 1].expand(-1, g, -1) for k, g in enumerate(groups)], dim=1)  # [B, b, L]
-    return spread.long().bitwise_and(weights.unsqueeze(-1)) != 0
+    rows = weights.unsqueeze(-1).split(groups)
+    return torch.cat([ids[:, k : k + 1].long().bitwise_and(w) != 0 for k, w in enumerate(rows)], dim=1)
 
 
 def bit_entropy(logits: Tensor) -> Tensor:

@@ -51,5 +51,8 @@ class BSQ(BinaryQuantizer):
     def activate(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=1) if self.config.normalize else z
 
+    def signs(self, z: Tensor) -> Tensor:
+        return z > 0  # a length does not change a sign
+
     def commitment(self, distance: Tensor) -> Tensor:
         return distance.sum(1).mean()

@@ -25,12 +25,14 @@ class DualConfig(QuantizerConfig):
         first: quantizer of the first channels, of any kind.
         second: quantizer of the other channels, of any kind. Their `dim`s are filled in; set one of them where the halves are
             not equal.
+        prefix: the last codebooks may be left out (DualCodec); without all of `second` its channels are zeros.
     """
 
     kind: ClassVar[str] = "dual"
 
     first: QuantizerConfig = ResidualVQConfig(num_codebooks=4)
     second: QuantizerConfig = ResidualVQConfig(num_codebooks=4)
+    prefix: bool = False
 
     def __post_init__(self) -> None:
         if self.dim:
@@ -60,6 +62,9 @@ class Dual(Quantizer):
         second = dataclasses.replace(config.second, dim=b).build()
         super().__init__(config, first.codebook_sizes + second.codebook_sizes)
         self.first, self.second = first, second
+        if config.prefix and not all(p.prefix_decodable or p.num_codebooks == 1 for p in (first, second)):
+            raise ConfigError("prefix needs two quantizers that decode prefixes, or have one codebook.")
+        self.prefix_decodable = config.prefix  # type: ignore[misc]
         self.needs_grid = first.needs_grid or second.needs_grid
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
@@ -68,13 +73,15 @@ class Dual(Quantizer):
         return Quantized(torch.cat((a.z_q, b.z_q), dim=1), self._join(a.ids, b.ids), a.loss + b.loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self._join(
-            *(p._encode(x, grid, p.num_codebooks) for p, x in zip(self._parts(), self._split(z), strict=True))
-        )
+        n, (a, b) = self.first.num_codebooks, self._split(z)
+        ids = self.first._encode(a, grid, min(n, num_codebooks))
+        return ids if num_codebooks <= n else self._join(ids, self.second._encode(b, grid, num_codebooks - n))
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        parts = ids.split([p.num_codebooks for p in self._parts()], dim=1)
-        return torch.cat([p._decode(at, grid) for p, at in zip(self._parts(), parts, strict=True)], dim=1)
+        n = self.first.num_codebooks
+        a = self.first._decode(ids[:, :n], grid)
+        b = self.second._decode(ids[:, n:], grid) if ids.shape[1] > n else a.new_zeros(len(a), self.second.dim, a.shape[2])
+        return torch.cat((a, b), dim=1)
 
     def _parts(self) -> tuple[Quantizer, Quantizer]:
         return self.first, self.second

@@ -95,9 +95,13 @@ class External(Quantizer):
             return self._from_indices(self.module(z.transpose(1, 2).contiguous())[1])
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        indices = self._to_indices(ids)
+        if getattr(self.module, "heads", 1) > 1 and not self.module.separate_codebook_per_head:
+            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index]  # its own decoding forgets to join heads
+            return self.module.project_out(codes).transpose(1, 2)  # type: ignore[operator]
         name = "get_output_from_indices" if hasattr(self.module, "get_output_from_indices") else "indices_to_codes"
         with _mode(self.module, training=False):
-            return getattr(self.module, name)(self._to_indices(ids)).transpose(1, 2)
+            return getattr(self.module, name)(indices).transpose(1, 2)
 
     def _from_indices(self, indices: Tensor) -> Tensor:
         """`[B, L]`, `[B, L, K]` or `[G, B, L, K]` to `[B, K, L]`."""

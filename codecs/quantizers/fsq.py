@@ -92,6 +92,7 @@ class ScalarGrid(nn.Module):
     ) -> None:
         super().__init__()
         self.convention = convention
+        self.sizes = levels
         self.groups = groups or split_levels(levels)
         self.codebook_sizes = tuple(math.prod(levels[a:b]) for a, b in self.groups)
         v = torch.tensor(levels, dtype=torch.float32).unsqueeze(-1)  # [n, 1], for [B, n, L]
@@ -143,8 +144,13 @@ class ScalarGrid(nn.Module):
 
     def pack(self, digits: Tensor) -> Tensor:
         """Digits `[B, n, L]` to ids int64 `[B, K, L]`; the first channel of each group is the fastest."""
-        weighted = digits.long() * self.basis
-        return torch.stack([weighted[:, a:b].sum(1) for a, b in self.groups], dim=1)
+        ids = []
+        for a, b in self.groups:
+            total = digits[:, b - 1]
+            for i in range(b - 2, a - 1, -1):
+                total = torch.add(digits[:, i], total, alpha=self.sizes[i])
+            ids.append(total)
+        return torch.stack(ids, dim=1).long()  # floats count exactly to 2^24, ids end at 2^18
 
     def unpack(self, ids: Tensor) -> Tensor:
         """Ids `[B, K, L]` to float digits `[B, n, L]`."""

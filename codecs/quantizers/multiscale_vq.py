@@ -17,7 +17,7 @@ from ..config import ConfigError
 from .base import Quantized, Quantizer, straight_through
 from .codebook import Codebook, TableConfig, apply_updates
 from .paired_vq import PairedCodebook
-from .rows import select, steady_conv2d, to_rows
+from .rows import steady_conv2d, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,8 @@ class MultiScaleVQConfig(TableConfig):
             another size all are stretched with it, rounded to the nearest and at least 1 position.
         upsample: how a scale is brought to full size.
         phi_ratio: share r of the convolution in phi(h) = (1 - r) h + r conv(h); 0: no phi.
-        semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
         phi_count: convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one a scale.
+        semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
     """
 
     kind: ClassVar[str] = "multiscale_vq"
@@ -50,10 +50,10 @@ class MultiScaleVQConfig(TableConfig):
         super().__post_init__()
         if not self.scales or min(min(s) for s in self.scales) < 1:
             raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
-        if self.codebook_dim or self.returns != "raw" or self.gradient != "straight_through":
-            raise ConfigError(
-                "multiscale_vq has no codebook_dim, and allows only returns 'raw' and gradient 'straight_through'."
-            )
+        if self.codebook_dim or self.gradient != "straight_through":
+            raise ConfigError("multiscale_vq has no codebook_dim, and allows only gradient 'straight_through'.")
+        if self.dim and not 0 <= self.semantic_dim < self.dim:
+            raise ConfigError(f"semantic_dim is {self.semantic_dim}; it must leave some of {self.dim} channels to pixels.")
 
     @classmethod
     def quantizer_class(cls) -> type["MultiScaleVQ"]:

@@ -32,6 +32,7 @@ class PerceptualConfig(LossConfig):
             deviation (torchvision).
         blocks: use only this many blocks from the input on; fewer are faster.
         max_items: compare only this many pictures of a batch (0: all); saves time where the trunk dominates.
+        bf16: run the trunk in bfloat16, several times faster on processors that multiply it natively.
     """
 
     kind: ClassVar[str] = "perceptual"
@@ -39,6 +40,7 @@ class PerceptualConfig(LossConfig):
     inputs: Literal["caffe", "imagenet"] = "caffe"
     blocks: int = 5
     max_items: int = 0
+    bf16: bool = False
 
     def build(self, spec: TokenizerSpec) -> Loss:
         if not isinstance(spec, ImageSpec) or spec.channels != 3:
@@ -63,7 +65,8 @@ class Perceptual(Loss):
         items = self.config.max_items or len(inputs.x)
         low, high = self.value_range
         x, x_hat = ((v[:items] - low) / (high - low) for v in (inputs.x, inputs.x_hat))  # 0..1
-        return network(x_hat, x).mean()
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
+            return network(x_hat, x).float().mean()
 
 
 class VggDistance(nn.Module):

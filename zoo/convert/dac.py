@@ -71,7 +71,8 @@ def up_keys(theirs: str, ours: str, *, noise: bool = False) -> list[tuple[str, s
     ]
 
 
-def _dac_table(downs: int, ups: int) -> list[tuple[str, str]]:
+def dac_table(downs: int, ups: int) -> list[tuple[str, str]]:
+    """All of `DAC` with so many levels on either side."""
     return [
         (r"encoder\.block\.0\.(weight|bias)", r"encoder.stem.\1"),
         *(pair for i in range(downs) for pair in down_keys(rf"encoder\.block\.{i + 1}", f"encoder.levels.{i}")),
@@ -109,7 +110,7 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dac_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     own = _dac(config)
-    table = _dac_table(len(own["strides"]), len(own["decoder_strides"]))
+    table = dac_table(len(own["strides"]), len(own["decoder_strides"]))
     return pointwise_to_linear(rename(fold_weight_norm(state), table))
 
 

@@ -1,4 +1,4 @@
-"""FlexTok (apple/ml-flextok): hydra dictionaries whose steps are recognised by their class, since only two step names are fixed."""
+"""FlexTok (apple/ml-flextok): hydra dictionaries; steps are recognised by class, since only two of their names are fixed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -168,8 +168,9 @@ def _condition(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decoder(config: Mapping[str, Any]) -> dict[str, Any]:
     steps, raw = _steps(config, "decoder"), config["decoder"]["module_dict"]
-    known = {"LinearLayer", "PositionalEmbeddingAdder", "MaskedNestedDropout", "LearnedNullCond", "ZeroNullCond", "PatchEmbedder"}
-    known |= {"TimestepEmbedder", "BlockWiseSequencePacker", "FlexTransformer", "SequenceUnpacker", "ToPatchesLinearHead"}
+    known = {"LinearLayer", "PositionalEmbeddingAdder", "MaskedNestedDropout", "LearnedNullCond", "ZeroNullCond"}
+    known |= {"PatchEmbedder", "TimestepEmbedder", "BlockWiseSequencePacker", "FlexTransformer", "SequenceUnpacker"}
+    known |= {"ToPatchesLinearHead"}
     _known(steps, known, "decoder")
     patch_key = _last_write(raw, "PatchEmbedder", "patches_list_write_key")
     keys, mask, own = _packer(_only(steps, "BlockWiseSequencePacker")[1])
@@ -180,8 +181,10 @@ def _decoder(config: Mapping[str, Any]) -> dict[str, Any]:
     if expansion != (2 if own else 1):
         raise ValueError(f"flextok: adaLN_expansion {expansion} does not fit per_subseq_embs {own}.")
     head = _only(steps, "ToPatchesLinearHead")[1]
-    for key, value in (("use_mup_readout", False), ("proj_bias", True), ("adaLN_bias", True), ("adaLN_packing_fn_read_key", None)):
-        head.require(key, value)
+    head.require("use_mup_readout", False)
+    head.require("adaLN_packing_fn_read_key", None)
+    for key in ("proj_bias", "adaLN_bias"):
+        head.require(key, True)
     if not head.take("adaLN_emb_read_key", None):
         raise ValueError("flextok: a decoder head without adaLN is not supported.")
     head.drop("dim", "channels_out", "patch_sizes")

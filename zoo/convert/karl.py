@@ -1,4 +1,4 @@
-"""KARL (ShivamDuggal4/karl) and ALIT (ShivamDuggal4/adaptive-length-tokenizer) over the VQGAN: OpenCLIP-like keys, taming's VQGAN."""
+"""KARL (ShivamDuggal4/karl) and ALIT (ShivamDuggal4/adaptive-length-tokenizer), the kinds over a VQGAN."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -69,7 +69,7 @@ def _teacher(config: Mapping[str, Any], codes: int) -> dict[str, Any]:
     stacks = maskgit_stacks(c)
     dim = c.take("embedding_dim", stacks["z_channels"])
     if dim != stacks["z_channels"] or c.take("num_embeddings", codes) != codes:
-        raise ValueError(f"pixel_decoder: {dim} channels a code do not fit z_channels {stacks['z_channels']} and {codes} codes.")
+        raise ValueError(f"pixel_decoder: codes of width {dim} do not fit z_channels {stacks['z_channels']} or {codes} codes.")
     c.done()
     return {"decoder": stacks["decoder"], "latent_dim": dim}
 

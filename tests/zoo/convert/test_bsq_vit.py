@@ -6,9 +6,8 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 
@@ -26,7 +25,7 @@ def test_reference():
     tokens = tok.encode(x)
     assert torch.equal(tokens.ids[:, 0], io["ids"]) and tokens.grid == (4, 4)
     assert torch.equal(tok.encode(x[1:]).ids[:, 0], io["ids"][1:])
-    groups = torch.stack([tokens.ids[:, 0] >> 9, tokens.ids[:, 0] & 511], dim=-1)  # two ids of 9 bits, the first channel highest
+    groups = torch.stack([tokens.ids[:, 0] >> 9, tokens.ids[:, 0] & 511], dim=-1)  # two ids of 9 bits
     assert torch.equal(groups, io["group_ids"])
     assert_close(tok.quantizer.decode(tokens.ids).transpose(1, 2), io["quantized_from_ids"], **CLOSE)
     assert_close(tok.decode(tokens), io["decoded"], **CLOSE)

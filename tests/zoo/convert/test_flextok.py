@@ -7,11 +7,10 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.codecs.image.flextok_parts import sincos_table
 from tokenzoo.codecs.tokens import Tokens
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.codecs.quantizers.bits import unpack_bits
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 
@@ -81,14 +80,15 @@ def test_alit(alit, rollout):
     assert_close(run.logits.softmax(-1).gather(2, codes[..., None])[..., 0], io[stored + "grid_code_probability"], **CLOSE)
     tokens = tok.encode(x, token_budget=8 * (rollout + 1), uniform=uniform)
     assert torch.equal(tokens.ids[:, 0], io[stored + "ids"])
-    assert torch.equal(tok.encode(x[1:], token_budget=8 * (rollout + 1), uniform=uniform[:, 1:]).ids[:, 0], io[stored + "ids"][1:])
+    single = tok.encode(x[1:], token_budget=8 * (rollout + 1), uniform=uniform[:, 1:])
+    assert torch.equal(single.ids, tokens.ids[1:])
     assert_close(tok.decode(tokens), io[stored + "decoded"], **CLOSE)
 
 
 def test_alit_stops_when_the_picture_is_good_enough(alit):
     tok, io = alit
     x = io["input"]
-    errors = torch.stack([(tok.base.pixels(r.logits) - x).abs().flatten(1).mean(1) for r in tok.roll(x)])  # [R, B]
+    errors = torch.stack([(tok.base.pixels(r.logits) - x).abs().flatten(1).mean(1) for r in tok.roll(x)]).detach()  # [R, B]
     wanted = float(errors.median())
     tokens = tok.encode(x, quality=wanted)
     for item in range(2):

@@ -1,4 +1,4 @@
-"""TiTok (both generations), TA-TiTok and One-D-Piece against the authors' outputs. Run: pytest tests/zoo/convert/test_titok.py"""
+"""TiTok (both generations), TA-TiTok, One-D-Piece against the authors' outputs. Run: pytest tests/zoo/convert/test_titok.py"""
 
 import copy
 import json
@@ -7,10 +7,9 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.codecs.serialize import CheckpointError
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 TOLERANCE = {"titok": 2e-5, "titok-legacy": 1e-4, "one-d-piece": 1e-4, "tatitok": 2e-5}
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from torch.testing import assert_close
-
 from tokenzoo.codecs.image.xqgan import PerturbationConfig
 from tokenzoo.zoo.convert import convert, load_reference
+from torch.testing import assert_close
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 SCALES = (1, 1, 2, 3, 3, 5)
@@ -119,9 +118,8 @@ def test_strict():
 
 def test_multiscale_signs_by_hand():
     """MSBR: latents of length 1, then at each scale signs / sqrt(b), bicubic to full size, half of it convolved, subtracted."""
-    from torch.nn import functional as F
-
     from tokenzoo.codecs.quantizers import build
+    from torch.nn import functional as F
 
     sides = (1, 2, 2, 4)
     settings = {"bit_order": "lsb", "upsample": "bicubic", "phi_ratio": 0.5, "phi_count": 0, "unit_input": True}
