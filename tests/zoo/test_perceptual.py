@@ -73,12 +73,14 @@ def test_gradients_reach_the_images_and_not_the_weights(metric):
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_gradients_stay_finite_where_all_channels_are_dead(metric):
+def test_distance_and_gradients_stay_finite_where_all_channels_are_dead(metric):
     dead = LpipsHed()
     dead.load_state_dict(metric.state_dict())
     dead.blocks[4][2].bias.fill_(-1e4)
     image = images(1).requires_grad_(True)
-    dead(image, images(2)).sum().backward()
+    distance = dead(image, images(2))
+    assert torch.isfinite(distance).all()
+    distance.sum().backward()
     assert torch.isfinite(image.grad).all()
 
 

@@ -121,7 +121,7 @@ class LpipsHed(nn.Module):
 def _unit(features: Tensor) -> Tensor:
     """Features scaled to length 1 over the channels at each place.
 
-    Differs: LPIPS adds its 1e-10 after the root, whose gradient is then undefined where all channels are zero.
+    Differs: LPIPS adds its 1e-10 after the root; under it nothing becomes infinite where all channels are zero.
     """
     features = features.float()
     return features * (features.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
