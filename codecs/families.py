@@ -24,6 +24,9 @@ _FAMILIES: dict[str, str] = {
     "xcodec2": "audio.xcodec2:XCodec2",
     "hificodec": "audio.hificodec:HiFiCodec",
     "mimi": "audio.mimi:Mimi",
+    "dualcodec": "audio.dualcodec:DualCodec",
+    "hcodec": "audio.hcodec:HCodec",
+    "nemo_codec": "audio.nemo_codec:NemoCodec",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan:VQGAN",
     "multiscale_vqgan": "image.multiscale_vqgan:MultiScaleVQGAN",
@@ -38,6 +41,8 @@ _FAMILIES: dict[str, str] = {
     "karl": "image.karl:KARL",
     "alit": "image.alit:ALIT",
     "retok": "image.retok:ReTok",
+    "rae": "image.rae:RAE",
+    "tokenflow": "image.tokenflow:TokenFlow",
 }
 
 

@@ -87,6 +87,49 @@ SMALL_XCODEC2 = {
     "dropout": 0.0,
 }  # fmt: skip
 
+FACTORISED_4 = {"codebook_dim": 4, "normalize": True, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
+SMALL_DUALCODEC = {
+    "strides": [16, 30],
+    "encoder_width": 2,
+    "decoder_width": 16,
+    "semantic_model": SMALL_XCODEC2["semantic_model"],
+    "semantic_pool": 1,
+    "semantic_in": 8,
+    "semantic_width": 6,
+    "semantic_hidden": 8,
+    "semantic_blocks": 1,
+    "semantic_quantizer": FACTORISED_4 | {"kind": "vq", "codebook_size": 32},
+    "quantizer": FACTORISED_4 | {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16},
+}
+
+SMALL_HUBERT = {
+    "model_type": "hubert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+    "conv_dim": [4] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "vocab_size": 8,
+}  # fmt: skip
+SMALL_HCODEC = {
+    "seanet": {"width": 2, "strides": [10, 16], "latent_dim": 8, "lstm_layers": 0},
+    "heads": 2,
+    "layers": 1,
+    "semantic": {"features": 8, "width": 6, "ratios": [1], "strides": [1], "dilations": [1]},
+    "semantic_model": SMALL_HUBERT,
+    "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16},
+    "semantic_quantizer": {"kind": "residual_vq", "num_codebooks": 1, "codebook_size": 16},
+    "decoder_dim": 32,
+    "decoder_hidden": 16,
+    "decoder_blocks": 1,
+    "window_samples": 640,
+    "dropout": 0.0,
+}
+
+SMALL_NEMO = {"unit_kernels": [3, 5], "unit_dilations": [1, 2]}
+SMALL_NEMO_CAUSAL = {
+    "encoder": SMALL_NEMO | {"strides": [2, 5], "width": 4, "activation": "snake", "causal": True},
+    "decoder": SMALL_NEMO
+    | {"strides": [5, 2], "width": 16, "activation": "half_snake", "causal": True, "grouped": True},
+    "output": "clamp",
+    "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [9, 8, 7]},
+}
+
 #: label -> (family, config)
 TINY: dict[str, tuple[str, dict]] = {
     "spectral": (
@@ -267,6 +310,17 @@ TINY: dict[str, tuple[str, dict]] = {
     ),
     "xcodec2": ("xcodec2", SMALL_XCODEC2),
     "neucodec": ("xcodec2", SMALL_XCODEC2 | {"hop_out_samples": 480, "pad_features": False}),
+    "dualcodec": ("dualcodec", SMALL_DUALCODEC),
+    "hcodec": ("hcodec", SMALL_HCODEC),
+    "nemo": (
+        "nemo_codec",
+        {
+            "encoder": SMALL_NEMO | {"strides": [2, 5], "width": 4},
+            "decoder": SMALL_NEMO | {"strides": [5, 2], "width": 16},
+            "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [9, 8, 7]},
+        },
+    ),
+    "nemo-causal": ("nemo_codec", SMALL_NEMO_CAUSAL),
     "dac": ("dac", {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED}),
     "dac-unfilled": (
         "dac",
@@ -414,7 +468,8 @@ TINY: dict[str, tuple[str, dict]] = {
     "xqgan-multiscale": (
         "xqgan",
         {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 3, "latent_dim": 4}
-        | {"branches": 2, "quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "phi_count": 0, "kmeans_init": True} | SMALL_SCALES},
+        | {"branches": 2}
+        | {"quantizer": SMALL_SCALES | {"kind": "multiscale_vq", "codebook_size": 16, "phi_count": 0, "kmeans_init": True}},
     ),
     "xqgan-multiscale-signs": (
         "xqgan",
@@ -429,5 +484,37 @@ TINY: dict[str, tuple[str, dict]] = {
         "xqgan",
         {"image_size": 16, "patch_size": 4, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "grid_size": 4, "latent_dim": 4}
         | {"quantizer": GRADIENT_VQ | {"kmeans_init": True}, "shared_positions": False},
+    ),
+    "rae": (
+        "rae",
+        {
+            "image_size": 12,
+            "encoder": {"image_size": 20, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16, "registers": 1},
+            "encoder_size": 16,
+            "train_encoder": True,
+            "decoder": SMALL_VIT,
+            "decoder_hidden": 24,
+            "decoder_patch_size": 3,
+            "quantizer": {"kind": "dimension_wise", "levels": 8, "low": -3.0, "high": 3.0},
+        },
+    ),
+    "tokenflow": (
+        "tokenflow",
+        {
+            "image_size": 12,
+            "output_size": 12,
+            "tower": {"image_size": 12, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16}
+            | {"class_token": False, "registers": 0, "layer_scale": None, "gelu": "tanh", "norm_out": "none"},
+            "encoder": SMALL_STACK | {"stem_width": 4},
+            "decoder": SMALL_STACK,
+            "z_channels": 6,
+            "pixel_dim": 3,
+            "semantic_decoder": {"image_size": 3, "patch_size": 1, "in_channels": 4, "width": 8, "layers": 1, "heads": 2}
+            | {"hidden": 16, "registers": 0, "layer_scale": None, "norm_out": "affine"},
+            "feature_dim": 5,
+            "quantizer": SMALL_SCALES
+            | {"kind": "multiscale_vq", "codebook_size": 16, "phi_ratio": 0.0, "semantic_dim": 4}
+            | {"normalize": True, "returns": "normalized", "kmeans_init": True},
+        },
     ),
 }

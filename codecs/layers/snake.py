@@ -37,6 +37,19 @@ class SnakeBeta(nn.Module):
         return torch.addcmul(x, torch.sin(alpha * x).square(), (beta + 1e-9).reciprocal())
 
 
+class HalfSnake(nn.Module):
+    """`Snake` on the first half of the channels of `[B, C, T]`, a leaky ReLU on the others (NeMo's NanoCodec)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.snake = Snake(channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation."""
+        half = x.shape[1] // 2
+        return torch.cat([self.snake(x[:, :half]), F.leaky_relu(x[:, half:])], dim=1)
+
+
 class AliasFree(nn.Module):
     """An activation at twice the rate, between two low-pass filters, so that its overtones do not fold back.
 

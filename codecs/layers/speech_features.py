@@ -79,6 +79,12 @@ class FrozenModel(nn.Module):
         """Last hidden states, channels first: `[B, N, C']` (or what the model takes) to `[B, C, N]`."""
         return self.model(inputs).last_hidden_state.transpose(1, 2)
 
+    @torch.no_grad()
+    def mean_of_layers(self, inputs: Tensor) -> Tensor:
+        """Mean of the hidden states of all layers and of what goes into the first one, `[B, C, N]`."""
+        states = self.model(inputs, output_hidden_states=True).hidden_states
+        return torch.stack(states).mean(0).transpose(1, 2)
+
 
 class NamedModel:
     """A published model that is loaded from the hub when it is first asked for.

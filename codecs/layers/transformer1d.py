@@ -57,6 +57,8 @@ class Transformer1dConfig:
         rope_period: longest period of the rotary angles; None: no rotary positions.
         sin_period: longest period of sinusoids added to the input; None: none are added.
         bias: whether the attention's linear maps have one.
+        out_bias: whether its last one has; None: as `bias`.
+        recurrent: an LSTM as wide as the input stands before queries, keys and values (H-Codec).
         final_norm: one more norm at the end.
     """
 
@@ -76,6 +78,8 @@ class Transformer1dConfig:
     rope_period: float | None = 10000.0
     sin_period: float | None = None
     bias: bool = False
+    out_bias: bool | None = None
+    recurrent: bool = False
     final_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -132,11 +136,17 @@ class Attention1d(nn.Module):
         self.head_dim = c.head_dim or c.width // c.heads
         self.context, self.causal = c.context, c.causal
         self.qkv = nn.Linear(c.width, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=c.bias)
-        self.out = nn.Linear(self.heads * self.head_dim, c.width, bias=c.bias)
+        out_bias = c.bias if c.out_bias is None else c.out_bias
+        self.out = nn.Linear(self.heads * self.head_dim, c.width, bias=out_bias)
+        self.lstm = nn.LSTM(c.width, c.width, batch_first=True) if c.recurrent else None
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
         """`[B, L, D]` to the same; `angles` are the cosines and sines `[L, d/2]` of these positions."""
         batch, length = x.shape[:2]
+        if self.lstm is not None:
+            x, last = self.lstm(x, None if state is None else state.get(self.lstm))
+            if state is not None:
+                state[self.lstm] = last
         sizes = [self.heads, self.kv_heads, self.kv_heads]
         heads = self.qkv(x).view(batch, length, -1, self.head_dim).transpose(1, 2)  # [B, H + 2 Hkv, L, d]
         q, k, v = heads.split(sizes, dim=1)

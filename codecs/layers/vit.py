@@ -50,6 +50,7 @@ class ViTBlock(nn.Module):
         qkv_bias: bias of the query, key and value map.
         layer_scale: first value of a learned gain on each branch (CaiT, arXiv 2103.17239); None: no such gain.
         eps: of the LayerNorms.
+        gelu: the exact one ("none"), or its approximation by a "tanh" (SigLIP).
     """
 
     def __init__(
@@ -61,13 +62,14 @@ class ViTBlock(nn.Module):
         qkv_bias: bool = True,
         layer_scale: float | None = None,
         eps: float = 1e-5,
+        gelu: str = "none",
     ) -> None:
         super().__init__()
         hidden = int(width * mlp_ratio)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.attention = SelfAttention(width, heads, qkv_bias=qkv_bias)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate=gelu), nn.Linear(hidden, width))
         self.attention_scale = self.mlp_scale = None
         if layer_scale is not None:
             self.attention_scale = nn.Parameter(torch.full((width,), layer_scale))

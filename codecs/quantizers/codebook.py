@@ -144,14 +144,21 @@ class Codebook(nn.Module):
         self._samples.append(self.space(rows.detach()))
         if len(self._samples) < self.config.kmeans_batches:
             return
-        pool, batches = torch.cat(self._samples), len(self._samples)
-        self._samples = []
+        samples, self._samples = self._samples, []
         centres, counts = kmeans(
-            pool, self.size, iterations=self.config.kmeans_iterations, space=self.space, seed=self.size
+            samples, self.size, iterations=self.config.kmeans_iterations, space=self.space, seed=self.size
         )
-        self._set(torch.arange(self.size, device=pool.device), centres, counts / batches)
+        self._set(torch.arange(self.size, device=centres.device), centres, counts / len(samples))
         self.ready.fill_(True)
         self._started = True
+
+    def take_observed(self) -> tuple[list[Tensor], Tensor]:
+        """Rows and ids observed since the last call, and forget them."""
+        rows, ids = self._rows, self._ids
+        self._rows, self._ids = [], []
+        if not rows:
+            return [self.embed.new_zeros(0, self.dim)], torch.zeros(0, dtype=torch.int64, device=self.embed.device)
+        return rows, torch.cat(ids)
 
     def next_step(self) -> int:
         """Count an update; returns its number."""
@@ -199,25 +206,16 @@ def apply_updates(codebooks: Sequence[Codebook]) -> None:
     Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data.
     """
     live = [c for c in codebooks if c.is_ready()]
-    pools = [_pool(c) for c in live]
-    if not live or not (dist_on() or any(len(rows) for rows, _ in pools)):
+    seen = [c.take_observed() for c in live]
+    if not live or not (dist_on() or any(len(ids) for _, ids in seen)):
         return
-    stats = [batch_statistics(rows, ids, c.size) for c, (rows, ids) in zip(live, pools, strict=True)]
+    stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, seen, strict=True)]
     all_reduce_together([t for pair in stats for t in pair])
-    for book, (rows, _), (sums, counts) in zip(live, pools, stats, strict=True):
+    for book, (rows, _), (sums, counts) in zip(live, seen, stats, strict=True):
         _ema_step(book, sums, counts)
         step = book.next_step()
         if book.config.replace_below > 0 and step % book.config.replace_every == 0:
             _replace_dead(book, rows, seed=step)
-
-
-def _pool(book: Codebook) -> tuple[Tensor, Tensor]:
-    if book._rows:
-        out = torch.cat(book._rows), torch.cat(book._ids)
-    else:
-        out = book.embed.new_zeros(0, book.dim), book.embed.new_zeros(0, dtype=torch.int64)
-    book._rows, book._ids = [], []
-    return out
 
 
 def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
@@ -230,13 +228,13 @@ def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
         book.embed.copy_(torch.where(counts > 1e-6, book.sums / counts.clamp(min=1e-6), book.embed))
 
 
-def _replace_dead(book: Codebook, rows: Tensor, *, seed: int) -> None:
+def _replace_dead(book: Codebook, segments: Sequence[Tensor], *, seed: int) -> None:
     """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi)."""
     uniform = book.counts.mean()
     dead = (book.counts < book.config.replace_below * uniform).nonzero()[:, 0]  # equal on every rank
     if not dist_on() and not len(dead):
         return
-    picks, total = pick_rows(rows, book.size, seed=seed)  # [V, d]; V of them whatever died: a fixed-size collective
+    picks, total = pick_rows(segments, book.size, seed=seed)  # [V, d]; V of them whatever died: a fixed-size collective
     if total:
         book._set(dead, picks[: len(dead)], uniform.expand(len(dead)))
 
@@ -265,36 +263,44 @@ def all_reduce_together(tensors: list[Tensor]) -> None:
         t.copy_(part.view_as(t))
 
 
-def pick_rows(rows: Tensor, num: int, *, seed: int) -> tuple[Tensor, int]:
-    """Draw `num` rows of the batch of all ranks, put together in rank order; the same on every rank and for any split.
+def pick_rows(segments: Sequence[Tensor], num: int, *, seed: int) -> tuple[Tensor, int]:
+    """Draw `num` rows of the batches of all ranks; the same on every rank, and as if one process had held the batches whole.
+
+    Args:
+        segments: rows `[N_s, d]` of each batch (or level), as many segments on every rank, of any lengths. A batch is thought of
+            as its parts in the order of ranks.
+        num: how many; repeated when there are fewer rows.
+        seed: the same on every rank.
 
     Returns:
-        The rows `[num, d]` (repeated when there are fewer than `num`), and how many there were to draw from.
+        The rows `[num, d]`, and how many there were to draw from.
     """
-    counts = torch.tensor([len(rows)], device=rows.device)
-    offset = 0
+    device = segments[0].device
+    counts = torch.tensor([[len(s) for s in segments]], device=device)  # [ranks, S]
+    rank = 0
     if dist_on():
-        gathered = torch.zeros(dist.get_world_size(), dtype=counts.dtype, device=rows.device)
+        gathered = counts.new_zeros(dist.get_world_size(), len(segments))
         dist.all_gather_into_tensor(gathered, counts)
-        offset, counts = int(gathered[: dist.get_rank()].sum()), gathered
+        counts, rank = gathered, dist.get_rank()
+    before = counts.t().flatten().cumsum(0).view(len(segments), -1).t() - counts  # rows in front of each part, [ranks, S]
     total = int(counts.sum())
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(max(total, 1), generator=generator)
-    index = order[torch.arange(num) % len(order)].to(rows.device) - offset
-    out = rows.new_zeros(num, rows.shape[1])
-    mine = (index >= 0) & (index < len(rows))
-    out[mine] = rows[index[mine]]
+    order = torch.randperm(max(total, 1), generator=torch.Generator().manual_seed(seed))
+    index = order[torch.arange(num) % len(order)].to(device)
+    out = segments[0].new_zeros(num, segments[0].shape[1])
+    for rows, start in zip(segments, before[rank].tolist(), strict=True):
+        mine = (index >= start) & (index < start + len(rows))
+        out[mine] = rows[index[mine] - start]
     all_reduce_together([out])  # each row comes from one rank and zeros from the others: exact
     return out, total
 
 
 def kmeans(
-    rows: Tensor, size: int, *, iterations: int, space: Callable[[Tensor], Tensor], seed: int
+    segments: Sequence[Tensor], size: int, *, iterations: int, space: Callable[[Tensor], Tensor], seed: int
 ) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm over the rows of all ranks; empty clusters move to random rows.
 
     Args:
-        rows: `[N, d]`, this rank's.
+        segments: this rank's rows, as in `pick_rows`.
         size: V.
         iterations: fixed number of steps, each with fixed-size collectives.
         space: what is done to centres before distances to rows are taken.
@@ -303,13 +309,14 @@ def kmeans(
     Returns:
         Centres `[V, d]` and how many rows each has `[V]`.
     """
-    centres, _ = pick_rows(rows, size, seed=seed)
+    rows = torch.cat(list(segments))
+    centres, _ = pick_rows(segments, size, seed=seed)
     counts = rows.new_ones(size)
     for iteration in range(iterations):
         ids = nearest_code(rows, space(centres))
         sums, counts = batch_statistics(rows, ids, size)
         all_reduce_together([sums, counts])
-        fresh, _ = pick_rows(rows, size, seed=seed + 1 + iteration)
+        fresh, _ = pick_rows(segments, size, seed=seed + 1 + iteration)
         # In the last step an empty cluster stays where it is: its rows could no longer be counted.
         elsewhere = fresh if iteration < iterations - 1 else centres
         centres = torch.where(counts.unsqueeze(1) > 0, sums / counts.clamp(min=1).unsqueeze(1), elsewhere)

@@ -95,9 +95,10 @@ class MultiScaleBSQ(BSQ):
         out = []
         for index, scale in enumerate(scales):
             small = residual if scale == scales[-1] else F.interpolate(residual, size=scale, mode="area")
-            u = self.activate(small.flatten(2))
-            out.append((u, u > 0))
-            residual = residual - self._enlarge(self.values(u > 0), index, scale, scales[-1])
+            small = small.flatten(2)  # [B, b, h w]
+            bits = self.signs(small)
+            out.append((self.activate(small), bits))
+            residual = residual - self._enlarge(self.values(bits), index, scale, scales[-1])
         return out
 
     def _enlarge(self, code: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:

@@ -4,11 +4,10 @@
 """
 
 import pytest
-from train_media import image_run
-
 from tokenzoo.codecs.config import ConfigError, to_mapping
 from tokenzoo.train.config import differences
 from tokenzoo.train.files import bundled, find, load_run, merge, parse_run, read_mapping
+from train_media import image_run
 
 BASE = """
 model: {family: convnet, config: {latent_dim: 8, quantizer: {kind: fsq, levels: [8, 8]}}}

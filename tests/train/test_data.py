@@ -11,8 +11,6 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from train_media import RATE, write_pictures, write_sounds
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.data import open_batches, open_clips
@@ -22,6 +20,7 @@ from tokenzoo.train.data.images import ImageDataConfig
 from tokenzoo.train.data.loader import Clips, batches
 from tokenzoo.train.data.order import Batches, Order
 from tokenzoo.train.data.sources import collect, expand_braces
+from train_media import RATE, write_pictures, write_sounds
 
 IMAGE = ImageSpec(vocab_sizes=(16,), stride=4)
 AUDIO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)

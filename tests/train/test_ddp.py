@@ -10,10 +10,9 @@ import sys
 
 import torch
 import yaml
-from train_media import FSQ, RVQ, image_run, write_pictures
-
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
+from train_media import FSQ, RVQ, image_run, write_pictures
 
 STEPS = 5
 

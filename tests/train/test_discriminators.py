@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-
 from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.discriminators import kinds

@@ -12,14 +12,13 @@ import time
 
 import torch
 import yaml
-from train_media import RVQ, image_run, write_pictures
-
 from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.train import checkpoint
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
+from train_media import RVQ, image_run, write_pictures
 
-STEPS = 30
+STEPS = 18
 
 
 def start(path):

@@ -9,8 +9,6 @@ import math
 
 import pytest
 import torch
-from train_media import FSQ, RVQ, audio_run, image_run, write_pictures, write_sounds
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.serialize import CheckpointError, load_folder
 from tokenzoo.train import checkpoint, state
@@ -21,6 +19,7 @@ from tokenzoo.train.files import parse_run
 from tokenzoo.train.finite import NonFiniteLoss
 from tokenzoo.train.loop import Trainer, train
 from tokenzoo.train.optim import build_optimizer, rate
+from train_media import FSQ, RVQ, audio_run, image_run, write_pictures, write_sounds
 
 GAME = {
     "losses": {"pixel": {}, "quantizer": {}, "adversarial": {"weight": 0.1}, "feature_matching": {}},

@@ -10,7 +10,6 @@ import pytest
 import scipy.signal
 import torch
 from safetensors.torch import save_file
-
 from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.balance import BalanceConfig, Balancer
@@ -30,7 +29,8 @@ def inputs(x, x_hat, **more):
 
 
 @pytest.fixture
-def waves(rng=np.random.default_rng(0)):
+def waves():
+    rng = np.random.default_rng(0)
     return rng.normal(0, 0.2, (2, 1, 4000)), rng.normal(0, 0.2, (2, 1, 4000))
 
 

@@ -29,9 +29,7 @@ def fake_tools(tmp_path, monkeypatch):
     tools = tmp_path / "tools"
     tools.mkdir()
     python = sys.executable
-    _executable(
-        tools / "apt-get", f"#!{python}\nimport sys\nopen(sys.argv[2] + '_1.0_all.deb', 'w').write('content')\n"
-    )
+    _executable(tools / "apt-get", f"#!{python}\nimport sys\nopen(sys.argv[2] + '_1.0_all.deb', 'w').write('content')\n")
     _executable(
         tools / "dpkg-deb",
         f"#!{python}\nimport sys, pathlib\nfolder = pathlib.Path(sys.argv[3], 'usr')\nfolder.mkdir()\n"
@@ -147,9 +145,7 @@ def built(name: str) -> Path:
     """The folder of a built corpus, or a skipped test that says what is missing."""
     root = os.environ.get("TOKENZOO_CORPORA")
     if not root or not (Path(root) / name / MANIFEST).is_file():
-        pytest.skip(
-            f"corpus {name} is not built: `python -m tokenzoo.zoo.corpora {name} OUT`, then TOKENZOO_CORPORA=OUT"
-        )
+        pytest.skip(f"corpus {name} is not built: `python -m tokenzoo.zoo.corpora {name} OUT`, then TOKENZOO_CORPORA=OUT")
     return Path(root) / name
 
 

@@ -126,6 +126,17 @@ def test_no_place_is_cropped_twice():
         assert sorted(places) == [(0, 22), (256, 22), (512, 22)]
 
 
+def test_crop_files_hold_pixels_and_nothing_else(tmp_path):
+    noise_image(6).save(tmp_path / "a.jpg", icc_profile=b"profile" * 400, quality=95)
+    rows = crops.write_crops(tmp_path, tmp_path / "a.jpg")
+    original = np.asarray(Image.open(tmp_path / "a.jpg"))
+    for row in rows:
+        crop = Image.open(tmp_path / row["file"])
+        left, top = int(row["left"]), int(row["top"])
+        assert "icc_profile" not in crop.info
+        assert np.array_equal(np.asarray(crop), original[top : top + 256, left : left + 256])
+
+
 def test_big_photos_are_cropped_at_smaller_scales():
     assert crops.scales_for(720) == (1.0,)
     assert crops.scales_for(1200) == (1.0, 0.5)

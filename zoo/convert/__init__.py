@@ -53,6 +53,9 @@ _SYSTEMS: dict[str, str] = {
     "xcodec2-hf": "xcodec2",
     "neucodec": "xcodec2",
     "neucodec-hf": "xcodec2",
+    "dualcodec": "dualcodec",
+    "h-codec-1.0": "hcodec",
+    "nemo-audio-codec": "nemo_codec",
     "focalcodec": "focalcodec",
     "focalcodec-causal": "focalcodec",
     "qwen3-tts-tokenizer-12hz": "qwen3_tts",
@@ -71,6 +74,8 @@ _SYSTEMS: dict[str, str] = {
     "karl": "karl",
     "alit": "karl",
     "retok": "retok",
+    "cubid": "rae",
+    "tokenflow": "tokenflow",
 }
 
 

@@ -3,7 +3,7 @@
 FoundationVision/LlamaGen @ ce98ec4180; bytedance/1d-tokenizer @ 942a96fbdd.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from .authors import open_config, part, training_only, unwrap
 from .base import Converter, rename
 from .fields import Fields
 from .taming import legacy_vq
-from .taming_keys import attention, residual, taming_weights
+from .taming_keys import TABLE, attention, residual, taming_weights
 
 
 def _llamagen(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,9 +50,20 @@ def _llamagen(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _llamagen_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     levels = len(config.get("decoder_ch_mult", [1, 1, 2, 2, 4]))
+    return llamagen_stacks(unwrap(state, "ema", "model", "state_dict"), levels, dropped=(r"quantize\.codebook_used",))
+
+
+def llamagen_stacks(
+    state: Mapping[str, Tensor],
+    levels: int,
+    *,
+    more: Sequence[tuple[str, str]] = TABLE,
+    dropped: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """Rename LlamaGen's stacks, whose decoder has so many levels; further keys as in `taming_weights`."""
     flips = [(rf"decoder\.conv_blocks\.{i}\.(.*)", rf"decoder.levels.{levels - 1 - i}.\1") for i in range(levels)]
     state = rename(
-        unwrap(state, "ema", "model", "state_dict"),
+        state,
         [
             (r"encoder\.conv_blocks\.(.*)", r"encoder.levels.\1"),
             *flips,  # the decoder counts from coarse to fine
@@ -61,7 +72,7 @@ def _llamagen_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> di
     )
     state = {k.replace(".res.", ".block.") if ".levels." in k else k: v for k, v in state.items()}
     middle = residual(r"mid\.0", "middle.0") + attention(r"mid\.1", "middle.1") + residual(r"mid\.2", "middle.2")
-    return taming_weights(state, middle=middle, dropped=(r"quantize\.codebook_used",))
+    return taming_weights(state, middle=middle, more=more, dropped=dropped)
 
 
 def _maskgit(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,6 @@ def write_crops(out: Path, file: Path) -> list[dict[str, str]]:
     rows = []
     for number, (scale, (left, top), crop) in enumerate(choose_crops(image, key=file.stem)):
         name = f"{file.stem}-{number}.png"
-        crop.save(out / name, optimize=False)
+        Image.fromarray(np.asarray(crop)).save(out / name)  # the pixels alone, without colour profile or EXIF
         rows.append({"file": name, "id": file.stem, "scale": f"{scale:g}", "left": str(left), "top": str(top)})
     return rows

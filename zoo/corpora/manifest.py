@@ -21,8 +21,7 @@ def split_by_hash(hashes: Iterable[str], *, valid: float, test: float) -> dict[s
     order = sorted(set(hashes))
     tests, valids = round(test * len(order)), round(valid * len(order))
     return {
-        value: "test" if rank < tests else "valid" if rank < tests + valids else "train"
-        for rank, value in enumerate(order)
+        value: "test" if rank < tests else "valid" if rank < tests + valids else "train" for rank, value in enumerate(order)
     }
 
 

@@ -59,9 +59,7 @@ class _Offsets:
     entry_size: int
 
 
-def _walk(
-    blob: bytes, at: _Offsets, index: int, folder: str, suffixes: tuple[str, ...], *, depth: int
-) -> Iterator[RccFile]:
+def _walk(blob: bytes, at: _Offsets, index: int, folder: str, suffixes: tuple[str, ...], *, depth: int) -> Iterator[RccFile]:
     if depth > 64:
         raise RccError("folders nested deeper than 64 levels: the tree of this collection is damaged")
     entry = at.tree + index * at.entry_size

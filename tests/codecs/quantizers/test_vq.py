@@ -72,7 +72,7 @@ def test_equals_plain_reference(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_contract(form):
     q, z = quantizer(**form), latents(3, 6, 30)
-    check_contract(q, z)
+    check_contract(q, z, compiled=form in (FORMS[0], FORMS[5]))
     check_gradient(q, z)
     check_mask(q, z)
 
@@ -199,7 +199,7 @@ def test_kmeans_waits_for_its_batches_and_finds_clusters():
 
 def test_kmeans_equals_plain_lloyd():
     rows = torch.randn(200, 3)
-    centres, counts = kmeans(rows, 10, iterations=5, space=lambda x: x, seed=4)
+    centres, counts = kmeans([rows], 10, iterations=5, space=lambda x: x, seed=4)
     x = rows.double().numpy()
     c = x[torch.randperm(200, generator=torch.Generator().manual_seed(4))[:10].numpy()]
     for _ in range(5):
@@ -247,7 +247,7 @@ def test_replacement_resets_embed_sums_and_counts_together():
     ids = q(z).ids
     unused = torch.tensor([k for k in range(4, 40) if k not in ids])
     assert len(unused) > 5
-    to_rows = torch.cdist(book.embed[unused], z[0].T)
+    to_rows = (book.embed[unused][:, None] - z[0].T).norm(dim=2)
     assert (to_rows.min(dim=1).values < 1e-5).all(), "an unused code was not moved to a row"
     assert len(to_rows.argmin(dim=1).unique()) == len(unused), "two codes were moved to the same row"
     torch.testing.assert_close(book.sums, book.embed * book.counts[:, None], atol=1e-5, rtol=1e-4)

@@ -1,0 +1,104 @@
+"""Image towers that semantic tokenizers start from: the ViTs of DINOv2 and SigLIP, from patches to features.
+
+DINOv2 with registers: Oquab et al. 2023 (arXiv 2304.07193), Darcet et al. 2023 (arXiv 2309.16588). SigLIP: Zhai et al. 2023 (arXiv
+2303.15343). Position tables fitted to another grid as in `transformers` 5 (`modeling_dinov2_with_registers.py`).
+
+Letters: B batch, D width, g grid side, L = g g.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .vit import ViTBlock, embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+    """Settings of `VisionTower`; the defaults are those of DINOv2-base with registers.
+
+    Attributes:
+        image_size: side of the pictures that the position table is made for, in pixels.
+        patch_size: side of a patch.
+        in_channels: colours, or channels of a feature map.
+        width: D.
+        layers: number of blocks.
+        heads: attention heads.
+        hidden: width inside the MLPs.
+        class_token: whether a class token stands before the patches; it has a position of its own.
+        registers: further tokens behind it, without positions.
+        layer_scale: first value of a gain on each branch; None: no such gain.
+        gelu: "none" for the exact one, "tanh" for SigLIP.
+        eps: of the LayerNorms.
+        norm_out: LayerNorm at the end: with learned gain and bias ("affine"), without them ("plain"), or no norm at all ("none").
+    """
+
+    image_size: int = 518
+    patch_size: int = 14
+    in_channels: int = 3
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    class_token: bool = True
+    registers: int = 4
+    layer_scale: float | None = 1.0
+    gelu: Literal["none", "tanh"] = "none"
+    eps: float = 1e-6
+    norm_out: Literal["affine", "plain", "none"] = "plain"
+
+    def __post_init__(self) -> None:
+        if self.registers and not self.class_token:
+            raise ConfigError("registers stand behind a class token; set class_token = true or registers = 0.")
+        if self.width % self.heads:
+            raise ConfigError(f"width {self.width} does not divide into {self.heads} heads.")
+
+
+class VisionTower(nn.Module):
+    """Pictures `[B, 3, H, W]`, normalised as the tower wants them (or feature maps), to patch features `[B, L, D]`."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.grid_size = c.image_size // c.patch_size
+        self.patch_embed = nn.Conv2d(c.in_channels, c.width, c.patch_size, stride=c.patch_size)
+        self.positions = embedding(int(c.class_token) + self.grid_size**2, c.width)
+        self.class_token = embedding(1, c.width) if c.class_token else None
+        self.registers = embedding(c.registers, c.width) if c.registers else None
+        ratio = c.hidden / c.width
+        self.blocks = nn.ModuleList(
+            ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu)
+            for _ in range(c.layers)
+        )
+        affine = c.norm_out == "affine"
+        self.norm_out = None if c.norm_out == "none" else nn.LayerNorm(c.width, eps=c.eps, elementwise_affine=affine)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Sequence `[B, prefix + L, D]` before the first block."""
+        y = self.patch_embed(x)
+        grid = self._grid_positions(y.shape[2], y.shape[3])
+        y = y.flatten(2).transpose(1, 2) + grid
+        if self.class_token is None:
+            return y
+        parts = [self.class_token + self.positions[:1]] + ([] if self.registers is None else [self.registers])
+        return torch.cat([torch.cat(parts).expand(len(y), -1, -1), y], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the tower; class token and registers are left out of the result."""
+        y = self.embed(x)
+        for block in self.blocks:
+            y = block(y)
+        y = y if self.norm_out is None else self.norm_out(y)
+        return y[:, int(self.config.class_token) + self.config.registers :]
+
+    def _grid_positions(self, h: int, w: int) -> Tensor:
+        table = self.positions[int(self.config.class_token) :]  # [g g, D]
+        if (h, w) == (self.grid_size, self.grid_size):
+            return table
+        square = table.t().unflatten(1, (self.grid_size, self.grid_size))[None].float()  # [1, D, g, g]
+        fitted = F.interpolate(square, size=(h, w), mode="bicubic", align_corners=False, antialias=True)
+        return fitted[0].flatten(1).t().to(table.dtype)

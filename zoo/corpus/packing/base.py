@@ -1,0 +1,277 @@
+"""`Packing`: what every pattern is, and `packing.json`.
+
+A pattern writes two functions, `_write` (one item to its steps) and `_read` (steps to one item, whatever they hold).
+Batches, padding, labels, side information and files are here. `flat.py` and `streams.py` write these two for patterns
+of one and of K ids a step.
+
+Letters: B batch, K codebooks, L token positions, S steps of a sequence.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....codecs.config import ConfigError, Polymorphic, from_mapping, nearest, to_mapping
+from ....codecs.tokens import Tokens
+from ..vocabulary import Vocabulary
+from .results import IGNORE, Packed, Problem, Read, Side, Unpacked
+
+__all__ = ["Packed", "Packing", "PackingConfig", "Problem", "Read", "Side", "Unpacked", "load_packing"]
+
+_FORMAT, _VERSION = "tokenzoo-packing", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackingConfig(Polymorphic):
+    """Settings common to all patterns.
+
+    Attributes:
+        tokenizer: name of the tokenizer in `vocabulary`.
+        vocabulary: the id space.
+        names: what the codebooks mean, as in `Tokens.names`.
+        end: close a medium with its end token; False only where one fixed length is all there is.
+        learn_begin: count the begin token in the loss.
+    """
+
+    tokenizer: str
+    vocabulary: Vocabulary
+    names: tuple[str, ...] = ()
+    end: bool = True
+    learn_begin: bool = False
+
+    @classmethod
+    def resolve(cls, kind: str) -> type["PackingConfig"]:
+        from . import PATTERNS
+
+        if kind not in PATTERNS:
+            raise ConfigError(f"unknown packing kind {kind!r}.{nearest(kind, list(PATTERNS))}")
+        module, name = PATTERNS[kind].split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+
+    def build(self) -> "Packing":
+        """Return the packing. Raises ConfigError where the settings do not fit the vocabulary."""
+        raise NotImplementedError
+
+
+class Packing:
+    """Base of all patterns: pure functions with exact inverses; see the package's docstring for the rules."""
+
+    #: layouts of `Tokens` that this pattern takes and gives; empty: the plain one.
+    strides: tuple[int, ...] = ()
+    scales: tuple[tuple[int, int], ...] = ()
+
+    def __init__(self, config: PackingConfig) -> None:
+        self.config = config
+        self.vocabulary = config.vocabulary
+        self.books = self.vocabulary.books(config.tokenizer)
+        self.special = self.vocabulary.specials()
+        self.begin_id = self.special[f"begin_{self.books.modality}"]
+        self.end_id = self.special[f"end_{self.books.modality}"]
+        self.pad_id = self.special["pad"]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config.kind}, {self.config.tokenizer!r}, K {len(self.vocab_sizes)})"
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """V of the tokenizer's own codebooks."""
+        return self.books.vocab_sizes
+
+    # --- for patterns to write --------------------------------------------------------------------------------------
+
+    def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        """Steps of one item.
+
+        Args:
+            ids: int64 `[K, n]`, ids of the vocabulary.
+            grid: `(h, w)` with `h * w == n`, or None.
+
+        Returns:
+            (ids, counts), int64 and bool, `[S]` or `[K, S]`, with begin and end tokens; `counts` is the loss mask.
+        """
+        raise NotImplementedError
+
+    def _read(self, ids: Tensor, item: int) -> Read:
+        """Inverse of `_write` for any ids `[S]` or `[K, S]`; problems carry `item`."""
+        raise NotImplementedError
+
+    def decodable(self, positions: int) -> int:
+        """The largest number of positions up to `positions` that stand for media on their own."""
+        return positions
+
+    def _split(self, ids: Tensor) -> Tensor:
+        """The tokenizer's ids `[B, K, L]` as ids of the vocabulary's codebooks `[B, K', L]`."""
+        return ids
+
+    def _join(self, ids: Tensor) -> Tensor:
+        """Inverse of `_split`, for one item: `[K', n]` to `[K, n]`."""
+        return ids
+
+    # --- pack -------------------------------------------------------------------------------------------------------
+
+    def pack(self, tokens: Tokens) -> Packed:
+        """Sequences of a batch.
+
+        Args:
+            tokens: ids `[B, K, L]`, ragged or not.
+
+        Returns:
+            `Packed` with `input_ids` `[B, S]` or `[B, K, S]`.
+
+        Raises:
+            ValueError: tokens of another tokenizer or layout than the config says, or an id outside its codebook.
+        """
+        self._check(tokens)
+        side = Side.of(tokens)
+        ids = self.vocabulary.to_ids(self.config.tokenizer, self._split(tokens.ids))  # [B, K', L]
+        items = [self._write(ids[b, :, :n], side.grid_of(b)) for b, n in enumerate(side.lengths.tolist())]
+        steps = max((i.shape[-1] for i, _ in items), default=0)
+        head = items[0][0].shape[:-1] if items else ids.new_zeros(0).shape[:-1]
+        input_ids = ids.new_full((len(items), *head, steps), self.pad_id)
+        mask = torch.zeros_like(input_ids, dtype=torch.bool)
+        for b, (row, counts) in enumerate(items):
+            input_ids[b, ..., : row.shape[-1]] = row
+            mask[b, ..., : row.shape[-1]] = counts
+        return Packed(
+            input_ids=input_ids,
+            labels=torch.where(mask, input_ids, IGNORE),
+            loss_mask=mask,
+            lengths=torch.tensor([i.shape[-1] for i, _ in items], dtype=torch.int64, device=ids.device),
+            side=side,
+        )
+
+    def _check(self, tokens: Tokens) -> None:
+        """Raise ValueError unless these are tokens that the config describes."""
+        want = {"vocab_sizes": self.vocab_sizes, "strides": self.strides, "scales": self.scales, "names": self.config.names}
+        for name, value in want.items():
+            if getattr(tokens, name) != value:
+                raise ValueError(
+                    f"{self.config.kind} packing of {self.config.tokenizer!r} is set for {name} {value}, "
+                    f"the tokens have {getattr(tokens, name)}; build the packing from this tokenizer's spec."
+                )
+        for n in tokens.lengths.tolist():  # type: ignore[union-attr]
+            if self.decodable(n) != n:
+                raise ValueError(
+                    f"{n} positions cannot be packed as {self.config.kind}: they end inside a unit; "
+                    f"cut them first to {self.decodable(n)} with tokens.first(positions={self.decodable(n)})."
+                )
+
+    # --- unpack -----------------------------------------------------------------------------------------------------
+
+    def unpack(self, ids: "Packed | Tensor | Sequence[int]", *, side: Side | None = None) -> Unpacked:
+        """Tokens of sequences, also of broken ones.
+
+        Args:
+            ids: what `pack` gave, with its side information; or ids `[S]` or `[B, S]` (`[K, S]` or `[B, K, S]` of
+                patterns with K streams), from a model.
+            side: sizes, rates and loudness to put into the tokens; its grid counts only for items of the same length.
+
+        Returns:
+            `Unpacked`: the valid prefix of each item, and the ids out of place.
+
+        Raises:
+            ValueError: wrong rank, or `side` of another number of items. Never because of the ids themselves.
+        """
+        if isinstance(ids, Packed):
+            ids, side = ids.input_ids, side or ids.side
+        ids = torch.as_tensor(ids).long()
+        rank = 3 if self._streams else 2
+        if ids.ndim == rank - 1:
+            ids = ids[None]
+        if ids.ndim != rank or (self._streams and ids.shape[1] != len(self.books.vocab_sizes)):
+            want = f"[B, {len(self.books.vocab_sizes)}, S]" if self._streams else "[B, S]"
+            raise ValueError(f"{self.config.kind} packing unpacks ids {want}; got {list(ids.shape)}.")
+        if side is not None and len(side.lengths) != len(ids):
+            raise ValueError(f"side is of {len(side.lengths)} items, ids of {len(ids)}.")
+        reads = [self._read(row, b) for b, row in enumerate(ids)]
+        problems = tuple(p for r in reads for p in r.problems)
+        return Unpacked(self._assemble(reads, side, ids.device), problems, tuple(r.ended for r in reads))
+
+    #: True of patterns with K ids a step.
+    _streams = False
+
+    def _assemble(self, reads: Sequence[Read], side: Side | None, device: torch.device) -> Tokens:
+        """One batch of what was read from each sequence."""
+        parts = [self._join(r.ids) for r in reads]
+        lengths = torch.tensor([p.shape[1] for p in parts], dtype=torch.int64, device=device)
+        same = side is not None and side.lengths.tolist() == lengths.tolist()
+        longest = side.positions if side is not None and same else max((p.shape[1] for p in parts), default=0)
+        ids = torch.zeros(len(parts), len(self.vocab_sizes), longest, dtype=torch.int64, device=device)
+        for b, p in enumerate(parts):
+            ids[b, :, : p.shape[1]] = p
+        if side is not None and same:
+            grid, grids = side.grid, side.grids
+        else:
+            grid, grids = _grids([r.grid for r in reads], longest, device)
+        return Tokens(
+            ids=ids,
+            vocab_sizes=self.vocab_sizes,
+            grid=grid,
+            lengths=lengths,
+            grids=grids,
+            sizes=None if side is None else side.sizes,
+            sample_rate_hz=None if side is None else side.sample_rate_hz,
+            scale=None if side is None else side.scale,
+            strides=self.strides,
+            scales=self.scales,
+            names=self.config.names,
+        )
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `packing.json`: the config, and the id space spelled out for readers that do not have this library."""
+        path = Path(path)
+        part = path.with_name(path.name + f".{os.getpid()}.part")
+        part.write_text(json.dumps(self._document(), indent=2) + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+    def _document(self) -> dict[str, Any]:
+        ranges = [{"what": r.label, "first": r.start, "size": r.size} for r in self.vocabulary.ranges()]
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "packing": to_mapping(self.config),
+            "specials": self.special,
+            "ranges": ranges,
+        }
+
+
+def load_packing(path: str | os.PathLike[str]) -> Packing:
+    """Build the packing that `Packing.save` wrote.
+
+    Raises:
+        ConfigError: no packing file, a newer version, unknown keys, or tables that contradict the config.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise ConfigError(f"{path} is not a packing file: it has no 'format': {_FORMAT!r}.")
+    if document.get("version") != _VERSION:
+        raise ConfigError(f"{path} is of version {document.get('version')}; this library reads {_VERSION}. Update tokenzoo.")
+    packing = from_mapping(PackingConfig, document.get("packing", {}), "packing").build()
+    derived = packing._document()
+    for key in ("specials", "ranges"):
+        if document.get(key) != derived[key]:
+            raise ConfigError(f"{path} was altered: {key!r} does not follow from 'packing'. Save it again from the config.")
+    return packing
+
+
+def _grids(
+    grids: Sequence[tuple[int, int] | None], longest: int, device: torch.device
+) -> tuple[tuple[int, ...], Tensor | None]:
+    """(grid, grids) of a batch: one grid where all agree, each item's own where they differ, else a sequence."""
+    if not grids or any(g is None for g in grids):
+        return (longest,), None
+    if len(set(grids)) == 1:
+        return grids[0], None  # type: ignore[return-value]
+    return (longest,), torch.tensor(grids, dtype=torch.int64, device=device)

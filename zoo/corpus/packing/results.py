@@ -1,0 +1,118 @@
+"""What `pack` and `unpack` give. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....codecs.tokens import Tokens
+
+#: Label of steps that do not count, as in `torch.nn.functional.cross_entropy`.
+IGNORE = -100
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What `decode` needs and ids do not say: fields of `Tokens`, see there; `positions` is L of the padded batch."""
+
+    positions: int
+    lengths: Tensor
+    grid: tuple[int, ...]
+    grids: Tensor | None = None
+    sizes: Tensor | None = None
+    sample_rate_hz: int | None = None
+    scale: Tensor | None = None
+
+    @staticmethod
+    def of(tokens: Tokens) -> "Side":
+        """The side information of a batch."""
+        return Side(
+            positions=tokens.ids.shape[2],
+            lengths=tokens.lengths,  # type: ignore[arg-type]
+            grid=tokens.grid,
+            grids=tokens.grids,
+            sizes=tokens.sizes,
+            sample_rate_hz=tokens.sample_rate_hz,
+            scale=tokens.scale,
+        )
+
+    def grid_of(self, item: int) -> tuple[int, int] | None:
+        """`(h, w)` of one item; None where it is no grid."""
+        grid = self.grid if self.grids is None else self.grids[item].tolist()
+        if len(grid) != 2 or grid[0] * grid[1] != int(self.lengths[item]):
+            return None
+        return (int(grid[0]), int(grid[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A batch for a language model.
+
+    Attributes:
+        input_ids: int64 `[B, S]`, or `[B, K, S]` of patterns with K streams; filled with `pad` past `lengths`.
+        labels: same shape, not shifted: `input_ids` where `loss_mask` holds, -100 elsewhere.
+        loss_mask: bool, same shape: steps whose id the model must learn to emit.
+        lengths: int64 `[B]`, steps of each item, begin and end tokens included.
+        side: what the ids do not say; `unpack(packed)` uses it.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    loss_mask: Tensor
+    lengths: Tensor
+    side: Side
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """Bool `[B, S]`: True on the steps of each item, False on padding; from `lengths`, not from ids."""
+        steps = torch.arange(self.input_ids.shape[-1], device=self.lengths.device)
+        return steps < self.lengths[:, None]
+
+    def shifted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(inputs, targets, mask), each one step shorter: target s is the id after input s. For loops that do not shift."""
+        return self.input_ids[..., :-1], self.labels[..., 1:], self.loss_mask[..., 1:]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One id out of place in what `unpack` got.
+
+    Attributes:
+        item: which sequence of the batch.
+        position: step in the sequence, as it came (begin token and prompt count).
+        found: the id there.
+        message: what was expected and what came.
+        stream: row of a pattern with K streams, else 0.
+    """
+
+    item: int
+    position: int
+    found: int
+    message: str
+    stream: int = 0
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Tokens out of sequences.
+
+    Attributes:
+        tokens: the longest valid prefix of each item.
+        problems: ids out of place, by item, then by position.
+        ended: for each item, whether it was closed by its end token (in all streams); with `end=False`, whether it
+            is whole.
+    """
+
+    tokens: Tokens
+    problems: tuple[Problem, ...]
+    ended: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a pattern read from one sequence: own ids `[K, n]`, `(h, w)` where known, problems, and whether it ended."""
+
+    ids: Tensor
+    grid: tuple[int, int] | None
+    problems: tuple[Problem, ...]
+    ended: bool
