@@ -27,6 +27,7 @@ _FAMILIES: dict[str, str] = {
     "dualcodec": "audio.dualcodec:DualCodec",
     "hcodec": "audio.hcodec:HCodec",
     "nemo_codec": "audio.nemo_codec:NemoCodec",
+    "longcat": "audio.longcat:LongCat",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan:VQGAN",
     "multiscale_vqgan": "image.multiscale_vqgan:MultiScaleVQGAN",
@@ -43,6 +44,7 @@ _FAMILIES: dict[str, str] = {
     "retok": "image.retok:ReTok",
     "rae": "image.rae:RAE",
     "tokenflow": "image.tokenflow:TokenFlow",
+    "fourm": "image.fourm:FourM",
 }
 
 

@@ -121,13 +121,23 @@ SMALL_HCODEC = {
     "dropout": 0.0,
 }
 
-SMALL_NEMO = {"unit_kernels": [3, 5], "unit_dilations": [1, 2]}
+SMALL_NEMO = {"unit_kernels": [3, 5], "unit_dilations": [1, 2]}  # fine levels: untrained latents are small
 SMALL_NEMO_CAUSAL = {
     "encoder": SMALL_NEMO | {"strides": [2, 5], "width": 4, "activation": "snake", "causal": True},
     "decoder": SMALL_NEMO
     | {"strides": [5, 2], "width": 16, "activation": "half_snake", "causal": True, "grouped": True},
     "output": "clamp",
-    "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [9, 8, 7]},
+    "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [401, 400]},
+}
+
+SMALL_LONGCAT = {
+    "strides": [2, 5],
+    "encoder_width": 4,
+    "latent_dim": 8,
+    "semantic_size": 0,
+    "decoder_strides": [5, 2],
+    "decoder_width": 8,
+    "quantizer": FACTORISED_4 | {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 6, "product": 2},
 }
 
 #: label -> (family, config)
@@ -317,9 +327,11 @@ TINY: dict[str, tuple[str, dict]] = {
         {
             "encoder": SMALL_NEMO | {"strides": [2, 5], "width": 4},
             "decoder": SMALL_NEMO | {"strides": [5, 2], "width": 16},
-            "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [9, 8, 7]},
+            "quantizer": {"kind": "grouped_fsq", "num_groups": 2, "levels": [401, 400]},
         },
     ),
+    "longcat": ("longcat", SMALL_LONGCAT),
+    "longcat-causal": ("longcat", SMALL_LONGCAT | {"decoder_strides": [5, 3], "causal_decoder": True}),
     "nemo-causal": ("nemo_codec", SMALL_NEMO_CAUSAL),
     "dac": ("dac", {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED}),
     "dac-unfilled": (
@@ -516,5 +528,10 @@ TINY: dict[str, tuple[str, dict]] = {
             | {"kind": "multiscale_vq", "codebook_size": 16, "phi_ratio": 0.0, "semantic_dim": 4}
             | {"normalize": True, "returns": "normalized", "kmeans_init": True},
         },
+    ),
+    "fourm": (
+        "fourm",
+        {"patch_size": 4, "encoder_grid": 3, "decoder_grid": 2, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "refine": True}
+        | {"latent_dim": 4, "quantizer": {"kind": "vq", "codebook_size": 16, "normalize": True, "kmeans_init": True}},
     ),
 }

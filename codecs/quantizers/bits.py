@@ -80,8 +80,8 @@ def pack_bits(bits: Tensor, weights: Tensor, groups: tuple[int, ...]) -> Tensor:
 
 def unpack_bits(ids: Tensor, weights: Tensor, groups: tuple[int, ...]) -> Tensor:
     """Ids `[B, K, L]` to bits bool `[B, b, L]`."""
-    rows = weights.unsqueeze(-1).split(groups)
-    return torch.cat([ids[:, k : k + 1].long().bitwise_and(w) != 0 for k, w in enumerate(rows)], dim=1)
+    rows = weights.int().unsqueeze(-1).split(groups)  # 32 bits hold any id, in half the memory
+    return torch.cat([ids[:, k : k + 1].int().bitwise_and(w) != 0 for k, w in enumerate(rows)], dim=1)
 
 
 def bit_entropy(logits: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ _SYSTEMS: dict[str, str] = {
     "dualcodec": "dualcodec",
     "h-codec-1.0": "hcodec",
     "nemo-audio-codec": "nemo_codec",
+    "longcat-audio-codec": "longcat",
     "focalcodec": "focalcodec",
     "focalcodec-causal": "focalcodec",
     "qwen3-tts-tokenizer-12hz": "qwen3_tts",
@@ -76,6 +77,7 @@ _SYSTEMS: dict[str, str] = {
     "retok": "retok",
     "cubid": "rae",
     "tokenflow": "tokenflow",
+    "4m-vqvae": "fourm",
 }
 
 

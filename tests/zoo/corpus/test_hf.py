@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from tokenzoo.zoo.corpus.hf import tokenizer_extension
 from tokenzoo.zoo.corpus.vocabulary import Books, Reserved, Vocabulary
 

@@ -1,23 +1,17 @@
 """Packing patterns: exact inverses, labels, and broken generations. Run: pytest tests/zoo/corpus/test_packing.py"""
 
-import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
+from packing_cases import CASES, SCALES, batch, config_of
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.tokens import Tokens
 from tokenzoo.zoo.corpus import packing as P
 from tokenzoo.zoo.corpus.packing.bits import split_sizes
 from tokenzoo.zoo.corpus.vocabulary import Books, Vocabulary
-
-sys.path.insert(0, str(Path(__file__).parent))
-from packing_cases import CASES, SCALES, batch, config_of
 
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 10**6)
@@ -196,9 +190,7 @@ def test_end_counts_and_padding_does_not(case, learn_begin):
 
 def test_padding_is_masked_also_where_pad_and_end_share_an_id():
     """Text tokenizers often pad with their end token: the mask follows the lengths, never the ids."""
-    vocabulary = Vocabulary(
-        text_size=4, text_specials={"pad": 0}, media=(Books(name="x", modality="audio", vocab_sizes=(4,)),)
-    )
+    vocabulary = Vocabulary(text_size=4, text_specials={"pad": 0}, media=(Books(name="x", modality="audio", vocab_sizes=(4,)),))
     packing = P.InterleavedConfig(tokenizer="x", vocabulary=vocabulary).build()
     packed = packing.pack(Tokens(torch.zeros(2, 1, 3, dtype=torch.int64), (4,), lengths=torch.tensor([1, 3])))
     assert packed.loss_mask.tolist() == [[False, True, True, False, False], [False, True, True, True, True]]
@@ -414,9 +406,9 @@ def test_heads_count_from_zero_and_come_back(case):
     packed = packing.pack(batch(case, config, 2, 3))
     local = packing.to_heads(packed.input_ids)
     for k, size in enumerate(packing.head_sizes):
-        assert 0 <= int(local[:, k].min()) and int(local[:, k].max()) < size
+        assert int(local[:, k].min()) >= 0 and int(local[:, k].max()) < size
     assert torch.equal(packing.from_heads(local), packed.input_ids)
     assert torch.equal(packing.to_heads(packed.labels) == -100, ~packed.loss_mask)
-    wrong = dataclasses.replace(packed).input_ids.roll(1, dims=1)
+    wrong = packed.input_ids.roll(1, dims=1)
     with pytest.raises(ValueError, match="row"):
         packing.to_heads(wrong)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenzoo.codecs.config import ConfigError, from_mapping, to_mapping
 from tokenzoo.codecs.spec import AudioSpec
 from tokenzoo.zoo.corpus.vocabulary import SPECIALS, Books, Reserved, Vocabulary

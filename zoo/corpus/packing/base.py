@@ -133,7 +133,7 @@ class Packing:
         ids = self.vocabulary.to_ids(self.config.tokenizer, self._split(tokens.ids))  # [B, K', L]
         items = [self._write(ids[b, :, :n], side.grid_of(b)) for b, n in enumerate(side.lengths.tolist())]
         steps = max((i.shape[-1] for i, _ in items), default=0)
-        head = items[0][0].shape[:-1] if items else ids.new_zeros(0).shape[:-1]
+        head = (len(self.books.vocab_sizes),) if self._streams else ()
         input_ids = ids.new_full((len(items), *head, steps), self.pad_id)
         mask = torch.zeros_like(input_ids, dtype=torch.bool)
         for b, (row, counts) in enumerate(items):

@@ -1,9 +1,8 @@
-"""One case for each packing pattern: a config and ragged tokens that it takes. Used by the tests of this folder."""
+"""One case for each packing pattern: a config and ragged tokens that it takes. Used by tests/zoo/corpus."""
 
 import random
 
 import torch
-
 from tokenzoo.codecs.tokens import Tokens
 from tokenzoo.zoo.corpus import packing as P
 from tokenzoo.zoo.corpus.packing.bits import split_sizes
