@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .codecs.families import build_tokenizer as build_tokenizer
-    from .codecs.quantizers import build as build_quantizer
+    from .codecs.quantizers import build as build_quantizer  # noqa: F401
     from .codecs.spec import AudioSpec as AudioSpec
     from .codecs.spec import ImageSpec as ImageSpec
     from .codecs.spec import TokenizerSpec as TokenizerSpec

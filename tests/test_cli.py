@@ -5,13 +5,12 @@ import json
 import numpy as np
 import pytest
 import soundfile
+import tokenzoo
 import torch
 from families import TINY
 from PIL import Image
-from typer.testing import CliRunner
-
-import tokenzoo
 from tokenzoo import cli
+from typer.testing import CliRunner
 
 RNG = np.random.default_rng(0)
 

@@ -3,13 +3,12 @@
 import ast
 import subprocess
 import sys
-import tomllib
 from importlib import resources
 from pathlib import Path
 
 import pytest
-
 import tokenzoo
+import tomllib
 
 ROOT = Path(tokenzoo.__file__).resolve().parent
 OUTSIDE = {"tests", "benchmarks", "build", "dist", "data", "runs", "demo_out"}

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 import tokenzoo
 
 ROOT = Path(tokenzoo.__file__).resolve().parent

@@ -115,7 +115,8 @@ class Trainer:
         """Train to `config.steps`, from the newest checkpoint in the output folder or from the start."""
         config = self.config
         log = None
-        self._repeatable(config.deterministic or self.device.type == "cpu")
+        before = torch.are_deterministic_algorithms_enabled()
+        _repeatable(before or config.deterministic or self.device.type == "cpu")
         try:
             say = _to_stderr if self.rank == 0 else _quiet
             self.clips = open_clips(config.data.train, self.media, config.data, seed=config.seed, say=say)
@@ -135,7 +136,7 @@ class Trainer:
             with self.stop.listen():
                 self._loop()
         finally:
-            self._repeatable(False)
+            _repeatable(before)
             if log:
                 log.close()
         return Result(self.step, self.out / "model", self.broken)
@@ -208,6 +209,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             out = self.generator(x)
         x_hat = out.x_hat.float()
+        if x_hat.shape != x.shape:
+            raise ConfigError(
+                f"the tokenizer answers media of shape {list(x.shape)} with {list(x_hat.shape)}; only tokenizers that give "
+                "back what they take (the same rate and size) can be trained here. Check the crop against their stride."
+            )
         judged: dict[str, Tensor] = {}
         real: list[Judgement] = []
         fake: list[Judgement] = []
@@ -275,11 +281,6 @@ class Trainer:
             self.stop.asked = bool(self._mean(torch.tensor([float(bool(self.stop))], device=self.device)) > 0)
         return bool(self.stop)
 
-    def _repeatable(self, on: bool) -> None:
-        """Ask torch for kernels whose sums have a fixed order; on a CPU, too, some add in any order otherwise."""
-        torch.use_deterministic_algorithms(on, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, not needed
-
     def _farewell(self) -> None:
         if self.world > 1:
             for found in gather_object([self.broken]):
@@ -300,6 +301,12 @@ def due(every: int, step: int) -> bool:
 def train(config: RunConfig) -> Result:
     """Build a trainer and run it."""
     return Trainer(config).run()
+
+
+def _repeatable(on: bool) -> None:
+    """Ask torch for kernels whose sums have a fixed order; on a CPU, too, some add in any order otherwise."""
+    torch.use_deterministic_algorithms(on, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, not needed
 
 
 def _to_stderr(text: str) -> None:

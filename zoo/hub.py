@@ -39,8 +39,8 @@ class _Remote:
 
     def file(self, name: str) -> Path:
         """Local path of the file `name`, downloaded if it is not in the cache."""
-        from huggingface_hub import hf_hub_download
         from huggingface_hub import errors as e
+        from huggingface_hub import hf_hub_download
 
         try:
             path = hf_hub_download(

@@ -239,7 +239,8 @@ class DualCodec(AudioTokenizer):
         length = min(acoustic.shape[-1], semantic.shape[-1])
         if abs(acoustic.shape[-1] - semantic.shape[-1]) > 2:
             raise ValueError(
-                f"{acoustic.shape[-1]} positions of audio and {semantic.shape[-1]} of features: they do not belong together."
+                f"{acoustic.shape[-1]} positions of audio and {semantic.shape[-1]} of features: "
+                "they do not belong together."
             )
         semantic, acoustic = semantic[..., :length], acoustic[..., :length]
         with torch.no_grad():

@@ -225,7 +225,8 @@ class HCodec(AudioTokenizer):
         acoustic, semantic = self.encoder(x), self.semantic_encoder(features.to(self.dtype))
         if acoustic.shape[-1] != semantic.shape[-1]:
             raise ValueError(
-                f"{acoustic.shape[-1]} positions of audio and {semantic.shape[-1]} of features: they do not belong together."
+                f"{acoustic.shape[-1]} positions of audio and {semantic.shape[-1]} of features: "
+                "they do not belong together."
             )
         return torch.cat([acoustic, semantic], dim=1)
 

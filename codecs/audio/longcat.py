@@ -1,4 +1,4 @@
-"""LongCat-Audio-Codec: semantic ids of a speech tokenizer beside DAC's encoder, product codebooks, a decoder with memory.
+"""LongCat-Audio-Codec: a speech tokenizer's ids beside DAC's encoder, product codebooks, a decoder with memory.
 
 Zhao et al. 2025, arXiv 2510.15227. Parity was checked against meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT).
 
@@ -40,7 +40,8 @@ class LongCatConfig:
         latent_dim: D.
         semantic_size: ids of the speech tokenizer; 0: no semantic codebook (not published).
         semantic_dim: S.
-        decoder_strides: up-sampling of each level of the decoder; another product than that of `strides` changes the rate.
+        decoder_strides: up-sampling of each level of the decoder; another product than that of `strides`
+            changes the rate.
         decoder_width: channels at frame rate; each level halves them.
         causal_decoder: behind the first convolution, which sees three frames ahead, no layer looks ahead (24 kHz).
         quantizer: of the acoustic latent; any kind that decodes prefixes; its `dim` is filled in.
@@ -162,7 +163,11 @@ class LongCat(AudioTokenizer):
         acoustic = dataclasses.replace(c.quantizer, dim=c.latent_dim)
         if c.semantic_size:
             table = VQConfig(
-                dim=c.semantic_dim, codebook_size=c.semantic_size, update="gradient", kmeans_init=False, replace_below=0.0
+                dim=c.semantic_dim,
+                codebook_size=c.semantic_size,
+                update="gradient",
+                kmeans_init=False,
+                replace_below=0.0,
             )
             both = DualConfig(dim=c.semantic_dim + c.latent_dim, first=table, second=acoustic, prefix=True)
             self.quantizer = Dual(both)
@@ -199,13 +204,16 @@ class LongCat(AudioTokenizer):
     def _semantic_ids(self, features: Tensor | None, length: int) -> Tensor:
         if features is None:
             raise ValueError(
-                "the semantic ids come from LongCat's own speech tokenizer, which is not part of this family: pass them as "
-                "`features=`, [B, 1, L]."
+                "the semantic ids come from LongCat's own speech tokenizer, which is not part of this family: "
+                "pass them as `features=`, [B, 1, L]."
             )
         if features.ndim != 3 or features.shape[1] != 1 or features.is_floating_point():
-            raise ValueError(f"features must be integer semantic ids [B, 1, L]; got {features.dtype} {list(features.shape)}.")
+            got = f"{features.dtype} {list(features.shape)}"
+            raise ValueError(f"features must be integer semantic ids [B, 1, L]; got {got}.")
         if abs(features.shape[-1] - length) > 1:
-            raise ValueError(f"{features.shape[-1]} semantic ids for {length} positions of audio: they do not belong together.")
+            raise ValueError(
+                f"{features.shape[-1]} semantic ids for {length} positions of audio: they do not belong together."
+            )
         return features.long()
 
     def _table(self) -> nn.Module:

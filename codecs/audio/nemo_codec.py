@@ -1,6 +1,6 @@
 """NeMo's audio codecs: HiFi-GAN, its mirror image as encoder, and grouped finite scalar quantization between them.
 
-Low Frame-rate Speech Codec (Casanova et al. 2024, arXiv 2409.12117), NanoCodec (Casanova et al. 2025, arXiv 2508.05835).
+Low Frame-rate Speech Codec (Casanova et al. 2024, arXiv 2409.12117), NanoCodec (Casanova et al. 2025).
 Parity was checked against NVIDIA-NeMo/NeMo @ 8cfedd7203 (Apache-2.0).
 
 Either side is causal (zeros before the start) or centred (mirrored ends); with both causal the codec streams.
@@ -285,7 +285,7 @@ class NemoCodec(Streamable, AudioTokenizer):
         return self.decoder(z_q, state)
 
     def encode_ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, 1, T]` of which `lengths` `[B]` samples are valid, as the authors' batches."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`, of which `lengths` `[B]` samples are valid, as in the authors'."""
         hop = self.spec.hop_samples
         return self.encoder(pad_to_hop(x, hop), None, -(-lengths // hop) * hop)
 

@@ -1,7 +1,7 @@
 """A frozen image encoder's features as tokens: CubiD's channel-wise quantizer over a representation autoencoder.
 
-Representation autoencoders: Zheng et al. 2025 (arXiv 2510.11690). Parity checked against YuqingWang1029/CubiD @ 5c2146ddac (no licence
-stated; own code from the published facts), classes `RAE` and `quantize` of the generator.
+Representation autoencoders: Zheng et al. 2025 (arXiv 2510.11690). Parity checked against YuqingWang1029/CubiD @ 5c2146ddac
+(no licence stated; own code from the published facts), class `RAE` and the generator's `quantize`.
 DINOv2 gives one vector a patch; every channel of it is quantized by itself (K = D ids a position); a ViT paints the pixels.
 
 Letters: B batch, H W pixels, h w grid, D width of the encoder, L = h w.
@@ -111,7 +111,7 @@ class RAE(ImageTokenizer):
         return (z - self.latent_mean) / self._deviation()
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Pictures `[B, 3, H, W]`, clipped to 0..1, of normalised features `[B, D, h w]`; clipped pixels keep their gradient."""
+        """Pictures `[B, 3, H, W]`, clipped to 0..1, of features `[B, D, h w]`; clipped pixels keep a gradient."""
         g = self.config.grid_size
         y = self.decoder_in((z_q * self._deviation() + self.latent_mean).transpose(1, 2))
         y = torch.cat([self.class_token.expand(len(y), -1, -1), y], dim=1) + self.positions
@@ -134,8 +134,10 @@ class RAE(ImageTokenizer):
 
 
 def sine_positions(side: int, width: int) -> Tensor:
-    """Fixed positions `[1 + side side, width]` of MAE (arXiv 2111.06377): sines and cosines of the column, then of the row; zero for
-    the class token."""
+    """Fixed positions `[1 + side side, width]` of MAE (arXiv 2111.06377): waves of the column, then of the row.
+
+    The class token has zeros.
+    """
     if width % 4:
         raise ConfigError(f"width is {width}; sine positions of a grid need a multiple of 4.")
     rate = 1 / 10000.0 ** (torch.arange(width // 4, dtype=torch.float64) / (width / 4))

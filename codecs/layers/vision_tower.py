@@ -1,7 +1,7 @@
 """Image towers that semantic tokenizers start from: the ViTs of DINOv2 and SigLIP, from patches to features.
 
-DINOv2 with registers: Oquab et al. 2023 (arXiv 2304.07193), Darcet et al. 2023 (arXiv 2309.16588). SigLIP: Zhai et al. 2023 (arXiv
-2303.15343). Position tables fitted to another grid as in `transformers` 5 (`modeling_dinov2_with_registers.py`).
+DINOv2 with registers: Oquab et al. 2023 (arXiv 2304.07193), Darcet et al. 2023 (arXiv 2309.16588). SigLIP: Zhai et al. 2023
+(arXiv 2303.15343). Position tables fitted to another grid as in `transformers` 5 (`modeling_dinov2_with_registers.py`).
 
 Letters: B batch, D width, g grid side, L = g g.
 """
@@ -34,7 +34,7 @@ class TowerConfig:
         layer_scale: first value of a gain on each branch; None: no such gain.
         gelu: "none" for the exact one, "tanh" for SigLIP.
         eps: of the LayerNorms.
-        norm_out: LayerNorm at the end: with learned gain and bias ("affine"), without them ("plain"), or no norm at all ("none").
+        norm_out: LayerNorm at the end: with gain and bias ("affine"), without ("plain"), or no norm at all ("none").
     """
 
     image_size: int = 518

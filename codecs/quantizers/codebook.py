@@ -22,8 +22,8 @@ class TableConfig(QuantizerConfig):
     """Settings of one searched table, common to all kinds that hold any.
 
     Attributes:
-        codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width, between a
-            linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
+        codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width,
+            between a linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
         proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
         normalize: look up by angle: both sides scaled to length 1.
         returns: what a lookup gives back with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
@@ -32,13 +32,15 @@ class TableConfig(QuantizerConfig):
         decay: of these means, in 0..1.
         commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
         codebook_weight: of `mean((sg(z) - z_q)^2)`, only with `update = "gradient"`.
-        kmeans_init: start from the centres of the first `kmeans_batches` training batches; until then codes are near zero.
+        kmeans_init: start from the centres of the first `kmeans_batches` training batches; until then codes are near
+            zero.
         kmeans_batches: number of batches to collect for it; together they should hold several times V rows.
         kmeans_iterations: fixed number of Lloyd steps.
-        replace_below: a code whose running count is below this share of the uniform one (rows / V) is moved to a random row
-            of the batch (0.1 in Moshi); 0 never replaces.
+        replace_below: a code whose running count is below this share of the uniform one (rows / V) is moved to a random
+            row of the batch (0.1 in Moshi); 0 never replaces.
         replace_every: steps between two such checks.
-        gradient: what passes to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value is the same.
+        gradient: what passes to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value is the
+            same.
     """
 
     codebook_dim: int = 0
@@ -77,11 +79,11 @@ class Codebook(nn.Module):
     """`embed [V, d]` and, for its updates, how often (`counts`) and by what (`sums`) each code was chosen.
 
     With `update = "ema"` (VQ-VAE, arXiv 1711.00937, appendix A.1) `counts` and `sums` are exponential means of the
-    number and the sum of the rows of a step, and `embed = sums / counts`. With `update = "gradient"` `embed` is a parameter and
-    `counts` serves only to find dead codes.
+    number and the sum of the rows of a step, and `embed = sums / counts`. With `update = "gradient"` `embed` is a
+    parameter and `counts` serves only to find dead codes.
 
-    Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels changes
-    once a step, after all of them have used it.
+    Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels
+    changes once a step, after all of them have used it.
     """
 
     embed: Tensor
@@ -264,11 +266,12 @@ def all_reduce_together(tensors: list[Tensor]) -> None:
 
 
 def pick_rows(segments: Sequence[Tensor], num: int, *, seed: int) -> tuple[Tensor, int]:
-    """Draw `num` rows of the batches of all ranks; the same on every rank, and as if one process had held the batches whole.
+    """Draw `num` rows of the batches of all ranks; the same on every rank, and as if one process had held the batches
+    whole.
 
     Args:
-        segments: rows `[N_s, d]` of each batch (or level), as many segments on every rank, of any lengths. A batch is thought of
-            as its parts in the order of ranks.
+        segments: rows `[N_s, d]` of each batch (or level), as many segments on every rank, of any lengths. A batch is
+            thought of as its parts in the order of ranks.
         num: how many; repeated when there are fewer rows.
         seed: the same on every rank.
 

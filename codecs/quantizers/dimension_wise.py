@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ..config import ConfigError
@@ -68,7 +69,8 @@ class DimensionWise(Quantizer):
         """Set each channel's range to mean +- sigmas * standard deviation of the latents.
 
         Args:
-            latents: `[B, D, L]`, or an iterable of such batches (read once, in float64).
+            latents: `[B, D, L]`, or an iterable of such batches (read once, in float64), of this rank; all ranks must
+                call together and get the same ranges.
 
         Raises:
             ValueError: wrong shape, fewer than 2 positions, a channel without any variance.
@@ -85,6 +87,7 @@ class DimensionWise(Quantizer):
             total = count + rows.shape[1]
             squares += (rows - rows.mean(1, keepdim=True)).square().sum(1) + delta**2 * count * rows.shape[1] / total
             mean, count = mean + delta * rows.shape[1] / total, total
+        count, mean, squares = _over_ranks(count, mean, squares)
         if count < 2 or bool((squares <= 0).any()):
             flat = (squares <= 0).nonzero().flatten().tolist()
             raise ValueError(f"fit needs positions that differ: got {count}, and no variance in the channels {flat}.")
@@ -112,6 +115,20 @@ class DimensionWise(Quantizer):
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         s = self.config.sigmas
         return (self.table[ids.long()] + s) / (2 * s) * (self.high - self.low) + self.low
+
+
+def _over_ranks(count: int, mean: Tensor, squares: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Number, means and sums of squared deviations `[D]` of all ranks together."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return count, mean, squares
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    sums = torch.cat([mean.new_tensor([count]), count * mean]).to(device)
+    dist.all_reduce(sums)
+    total = sums.cpu()[0].clamp(min=1)
+    whole = sums.cpu()[1:] / total
+    squares = (squares + count * (mean - whole).square()).to(device)
+    dist.all_reduce(squares)
+    return int(sums[0]), whole, squares.cpu()
 
 
 def bin_means(levels: int, sigmas: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Two quantizers side by side, each on its own channels: semantic beside pixel or acoustic latents.
 
-DualToken (Song et al. 2025, arXiv 2503.14324: two residual stacks on shallow and deep features), H-Codec (two residual stacks on
-acoustic and semantic frames).
+DualToken (Song et al. 2025, arXiv 2503.14324: two residual stacks on shallow and deep features), H-Codec (two residual
+stacks on acoustic and semantic frames).
 Letters: B batch, D latent width, L positions, K = K_1 + K_2 codebooks.
 """
 
@@ -23,8 +23,8 @@ class DualConfig(QuantizerConfig):
 
     Attributes:
         first: quantizer of the first channels, of any kind.
-        second: quantizer of the other channels, of any kind. Their `dim`s are filled in; set one of them where the halves are
-            not equal.
+        second: quantizer of the other channels, of any kind. Their `dim`s are filled in; set one of them where the
+            halves are not equal.
         prefix: the last codebooks may be left out (DualCodec); without all of `second` its channels are zeros.
     """
 

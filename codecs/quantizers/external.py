@@ -3,8 +3,8 @@
     build("external", dim=32, name="VectorQuantize", options={"codebook_size": 512})
     External.wrap(vector_quantize_pytorch.ResidualVQ(dim=32, num_quantizers=4, codebook_size=512), dim=32)
 
-github.com/lucidrains/vector-quantize-pytorch (MIT), versions 1.2x to 1.32. What it does not promise stays as it is there: ids of
-near-ties may depend on the batch, and its code does not pass `torch.compile(fullgraph=True)`.
+github.com/lucidrains/vector-quantize-pytorch (MIT), versions 1.2x to 1.32. What it does not promise stays as it is
+there: ids of near-ties may depend on the batch, and its code does not pass `torch.compile(fullgraph=True)`.
 Letters: B batch, D latent width, L positions, K codebooks, G groups.
 """
 
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError

@@ -33,8 +33,8 @@ class FactorisedResidual:
     """The residual as the levels' maps show it, `[B, L, sum of d_k]`, never D wide again after the first product.
 
     Level j sees `down_j(z - sum over k < j of up_k(code_k)) = down_j(z) - sum (down_j up_k)(code_k) - constants`, where
-    `down_j up_k` is a small matrix: with 1024 channels and tables of 8, a hundredth of the work. All in float64, rounded once
-    to float32 before the lookup, so that ids do not depend on the shape of the products.
+    `down_j up_k` is a small matrix: with 1024 channels and tables of 8, a hundredth of the work. All in float64,
+    rounded once to float32 before the lookup, so that ids do not depend on the shape of the products.
     """
 
     def __init__(self, z: Tensor, levels: Sequence[VQ | ProductVQ]) -> None:

@@ -1,7 +1,7 @@
 """Index backpropagation: the code with the largest dot product, trained through the softmax over all codes.
 
-Shi et al. 2024, arXiv 2412.02692. Checked against TencentARC/SEED-Voken @ b9a17eac8e (Apache-2.0) and baaivision/Emu3.5 @
-8fcf1da48f (Apache-2.0), `IndexPropagationQuantize`.
+Shi et al. 2024, arXiv 2412.02692. Checked against TencentARC/SEED-Voken @ b9a17eac8e (Apache-2.0) and baaivision/Emu3.5
+@ 8fcf1da48f (Apache-2.0), `IndexPropagationQuantize`.
 Letters: B batch, D latent width, L positions, V codebook size, N = B L rows.
 """
 
@@ -51,7 +51,8 @@ class IBQConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         if self.codebook_size < 1 or self.entropy_temperature <= 0:
             raise ConfigError(
-                f"codebook_size is {self.codebook_size}, entropy_temperature {self.entropy_temperature}; both must be positive."
+                f"codebook_size is {self.codebook_size}, entropy_temperature {self.entropy_temperature}; both must be
+                positive."
             )
 
     @classmethod
@@ -60,7 +61,8 @@ class IBQConfig(QuantizerConfig):
 
 
 class IBQ(Quantizer):
-    """id = argmax of z . embed. Every code gets a gradient at every step, through the softmax that the argmax is taken of.
+    """id = argmax of z . embed. Every code gets a gradient at every step, through the softmax that the argmax is taken
+    of.
 
     The N x V logits exist only block by block: not at all in `encode`, in training once for the backward pass and, with
     `entropy_weight`, twice for the entropies.
@@ -90,7 +92,8 @@ class IBQ(Quantizer):
             position, batch = _entropies(select(rows, keep), table, c.entropy_temperature)
             entropy = c.sample_weight * position - c.batch_weight * batch
             loss = loss + c.entropy_weight * entropy
-            metrics |= {"position_entropy": position.detach(), "code_entropy": batch.detach(), "entropy": entropy.detach()}
+            metrics |= {"position_entropy": position.detach(), "code_entropy": batch.detach(), "entropy":
+            entropy.detach()}
         return Quantized(from_rows(z_q, len(z)), ids.view(len(z), 1, -1), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:

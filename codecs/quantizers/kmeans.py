@@ -78,7 +78,8 @@ class KMeans(RowQuantizer):
             raise ValueError(f"{len(rows)} features cannot fill {self.config.codebook_size} centres; give more or set V lower.")
         rows = self._space(rows)
         centres, _ = kmeans(
-            [rows], self.config.codebook_size, iterations=self.config.iterations, space=self._space, seed=self.config.seed
+            [rows], self.config.codebook_size, iterations=self.config.iterations, space=self._space,
+            seed=self.config.seed
         )
         self.centres.copy_(self._space(centres))
         self.fitted.fill_(True)

@@ -2,15 +2,17 @@
 
 Letters: N vectors, V codes, D latent width, G groups of S = 16 neighbouring codes.
 
-A float32 product says which code is nearest up to its rounding error, and that error moves with the shape of the product: the
-same vector can get another id in another batch. So the answer is defined without it: the code whose distance, added up in
-float64 in a fixed order, is smallest; of equal ones the first. The fast pass over blocks
+A float32 product says which code is nearest up to its rounding error, and that error moves with the shape of the
+product: the same vector can get another id in another batch. So the answer is defined without it: the code whose
+distance, added up in float64 in a fixed order, is smallest; of equal ones the first. The fast pass over blocks
 
-    score[v, n] = e_v . z_n - |e_v|^2 / 2       (largest where the distance is smallest; one matmul, |e_v|^2 as a further column)
+    score[v, n] = e_v . z_n - |e_v|^2 / 2       (largest where the distance is smallest; one matmul, |e_v|^2 as a
+    further column)
 
-finds all codes that could be it, given a bound on the rounding error. Almost always that is one, and the search is over; the other
-vectors are decided in float64. An argmax over the scores takes longer than the matmul that made them, a plain maximum a fifth of it:
-so only the largest score of each group of 16 codes is kept, and of each 16 groups, and the winner is traced back through them.
+finds all codes that could be it, given a bound on the rounding error. Almost always that is one, and the search is
+over; the other vectors are decided in float64. An argmax over the scores takes longer than the matmul that made them, a
+plain maximum a fifth of it: so only the largest score of each group of 16 codes is kept, and of each 16 groups, and the
+winner is traced back through them.
 """
 
 import torch
@@ -24,7 +26,8 @@ _CHUNK = 1 << 14  # rows prepared together
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     """Return the index of the nearest code (Euclidean; for cosine give vectors of length 1), int64 `[N]`.
 
-    The result does not depend on N, on the order or layout of the rows, or on the number of threads. NaN rows give some id.
+    The result does not depend on N, on the order or layout of the rows, or on the number of threads. NaN rows give some
+    id.
 
     Args:
         z: `[N, D]` float32.
@@ -53,7 +56,8 @@ def unit(x: Tensor) -> Tensor:
     return x / row_sum(x * x).sqrt().clamp(min=1e-12).unsqueeze(-1)
 
 
-# An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the data.
+# An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
+# data.
 @torch.library.custom_op("tokenzoo::search_codes", mutates_args=())
 def _search(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     (num, dim), size = z.shape, codebook.shape[0]
@@ -78,7 +82,8 @@ def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
 class _Search:
     """A codebook made ready for any number of vectors.
 
-    `table` is `[V', D + 1]`, V' = V rounded up with codes that never win; a block is `columns` of them against `rows` vectors.
+    `table` is `[V', D + 1]`, V' = V rounded up with codes that never win; a block is `columns` of them against `rows`
+    vectors.
     """
 
     def __init__(self, codebook: Tensor, num: int, *, dot: bool = False) -> None:
@@ -89,8 +94,8 @@ class _Search:
         self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread, half of a core's second-level cache
         self.two_levels = size > 64 * _GROUP
         padded = _round_up(size, _GROUP**2 if self.two_levels else _GROUP)
-        # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle (which
-        # adds the same to all dot products with a vector, too).
+        # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle
+        # (which adds the same to all dot products with a vector, too).
         self.centre = codebook.mean(dim=0)
         self.table = codebook.new_zeros(padded, dim + 1)
         torch.sub(codebook, self.centre, out=self.table[:size, :dim])

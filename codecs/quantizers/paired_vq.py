@@ -1,7 +1,7 @@
 """Paired tables: one id picks a semantic and a pixel vector, by the weighted sum of both distances.
 
-TokenFlow (Qu et al. 2024, arXiv 2412.03069, section 3.1). Its tokenizer does this at several scales: `multiscale_vq` with
-`semantic_dim`.
+TokenFlow (Qu et al. 2024, arXiv 2412.03069, section 3.1). Its tokenizer does this at several scales: `multiscale_vq`
+with `semantic_dim`.
 Letters: B batch, D = D_s + D_p latent width (semantic channels first), L positions, V codebook size, N = B L rows.
 """
 

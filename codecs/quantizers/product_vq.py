@@ -1,7 +1,7 @@
 """Product codebooks: several small tables, each looking at its own projection of the same latent.
 
-Two tables of 90 codes tell 8100 latents apart with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv 2510.15227,
-section 3.2). The results stand side by side: table i gives channels `i D / T .. (i + 1) D / T`.
+Two tables of 90 codes tell 8100 latents apart with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv
+2510.15227, section 3.2). The results stand side by side: table i gives channels `i D / T .. (i + 1) D / T`.
 Letters: B batch, D latent width, L positions, N = B L rows, T tables, V_t codes of table t, d width of the tables.
 """
 
@@ -22,7 +22,8 @@ from .vq import VQ, VQConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ProductVQConfig(TableConfig):
-    """Settings of `ProductVQ`; those not listed here are in `TableConfig` and hold for every table. Losses are means over tables.
+    """Settings of `ProductVQ`; those not listed here are in `TableConfig` and hold for every table. Losses are means
+    over tables.
 
     Attributes:
         codebook_sizes: V_t of each table.

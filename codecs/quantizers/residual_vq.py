@@ -1,8 +1,8 @@
 """Residual vector quantization: each table quantizes what the ones before it left over.
 
-Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: factorised lookup and dropout per
-item), SNAC (arXiv 2410.14411: a stride per level), Mimi (arXiv 2410.00037: the first level beside the others), LongCat (arXiv
-2510.15227: a product of two small tables in each level).
+Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: factorised lookup and
+dropout per item), SNAC (arXiv 2410.14411: a stride per level), Mimi (arXiv 2410.00037: the first level beside the
+others), LongCat (arXiv 2510.15227: a product of two small tables in each level).
 Letters: B batch, D latent width, L positions, K codebooks, V codebook size, d width of the tables.
 """
 
@@ -30,15 +30,16 @@ class ResidualVQConfig(TableConfig):
         num_codebooks: K.
         codebook_size: V, or one V per level.
         shared_codebook: one table for all levels; its statistics are applied once, after all of them.
-        projection: with `codebook_dim`: maps of each level ("level": DAC, MOSS) or one pair around all ("shared": Mimi).
+        projection: with `codebook_dim`: maps of each level ("level": DAC, MOSS) or one pair around all ("shared":
+            Mimi).
         dropout: probability that an item of a training batch keeps only its first n levels, n uniform in 1..K.
-        product: tables side by side in each level, each with its own maps and with `codebook_size` codes; a level's id runs
-            over all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
-        strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L must be a
-            multiple of each. Empty: 1 everywhere.
-        split_first: the first level (or this many) and the others are two residual stacks on the same input, with own maps;
-            their results are added (Mimi: the first level is distilled from a speech model, the others take no account
-            of it).
+        product: tables side by side in each level, each with its own maps and with `codebook_size` codes; a level's id
+            runs over all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
+        strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L
+            must be a multiple of each. Empty: 1 everywhere.
+        split_first: the first level (or this many) and the others are two residual stacks on the same input, with own
+            maps; their results are added (Mimi: the first level is distilled from a speech model, the others take no
+            account of it).
         stack_dim: width that the residuals run in, between one linear map down and one up, both with a bias, around
             the whole stack (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
     """
@@ -99,7 +100,8 @@ class StackResult(NamedTuple):
 class ResidualVQ(Quantizer):
     """K levels; ids `[B, K, L]`; any prefix decodes. In training z_q of an item with dropout is that of its prefix.
 
-    The loss is the sum over levels, each a mean over all valid positions (dropped levels count as 0, as in DAC). EnCodec takes
+    The loss is the sum over levels, each a mean over all valid positions (dropped levels count as 0, as in DAC).
+    EnCodec takes
     the mean over levels: divide the weights by K.
     """
 
@@ -193,7 +195,8 @@ class ResidualVQ(Quantizer):
             n = self.split
             both = [(self.first, slice(0, n), min(num, n)), (self.rest, slice(n, None), max(0, num - n))]
             parts = [
-                s.search(z, n, kept=None if kept is None else kept[part], mask=mask, update=update) for s, part, n in both if n
+                s.search(z, n, kept=None if kept is None else kept[part], mask=mask, update=update) for s, part, n in
+                both if n
             ]
             return torch.cat(parts)
         update = update and not self.frozen
@@ -211,7 +214,8 @@ class ResidualVQ(Quantizer):
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
         """Return results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
 
-        Residuals are taken with the results subtracted as constants, so that the loss of every level reaches the latent.
+        Residuals are taken with the results subtracted as constants, so that the loss of every level reaches the
+        latent.
         """
         if self.config.split_first:
             n = self.split
@@ -248,8 +252,9 @@ class ResidualVQ(Quantizer):
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """With maps in the levels.
 
-        A second residual `through`, of the same value as `left`, subtracts results with their gradients, as DAC does: the sum of
-        K straight-through levels would otherwise multiply the gradient wherever the levels' subspaces overlap.
+        A second residual `through`, of the same value as `left`, subtracts results with their gradients, as DAC does:
+        the sum of K straight-through levels would otherwise multiply the gradient wherever the levels' subspaces
+        overlap.
         """
         left = through = z
         total, losses = None, []
@@ -258,11 +263,10 @@ class ResidualVQ(Quantizer):
             rows = pool(left, s)
             to = None if k == 0 else pool(through, s).flatten(0, 1)
             out = level.row_terms(rows.flatten(0, 1), ids[k][:, ::s].flatten(), through=to)
-            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, _valid(z.shape[:2], s, None, mask)))
-            z_q = repeat(out.z_q.view_as(rows), s)
-            left, through = left - z_q.detach(), through - z_q
-            part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
-            total = part if total is None else total + part
+            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, _valid(z.shape[:2], s, None,
+            mask))) z_q = repeat(out.z_q.view_as(rows), s) left, through = left - z_q.detach(), through - z_q part = z_q
+            if keep is None else torch.where(keep[:, None, None], z_q, 0.0) total = part if total is None else total +
+            part
         assert total is not None
         return total, losses
 

@@ -1,4 +1,5 @@
-"""What the quantizers that give one id to one vector share: rows instead of `[B, D, L]`, losses, estimators, steady products.
+"""What the quantizers that give one id to one vector share: rows instead of `[B, D, L]`, losses, estimators, steady
+products.
 
 Letters: B batch, D latent width, L positions, N = B L rows, d width of a table.
 """
@@ -24,8 +25,8 @@ class RowTerms(NamedTuple):
 class RowQuantizer(Quantizer):
     """One id a position, found for each row alone; also serves as a level of residual and multi-scale kinds.
 
-    Subclasses write `assign`, `decode_rows`, `row_terms`, and `codebooks` if they hold tables with running statistics. Their
-    configs have `commitment_weight` and `codebook_weight`.
+    Subclasses write `assign`, `decode_rows`, `row_terms`, and `codebooks` if they hold tables with running statistics.
+    Their configs have `commitment_weight` and `codebook_weight`.
     """
 
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
@@ -154,7 +155,8 @@ class _Rotate(torch.autograd.Function):
         return scale * turned, None
 
 
-# --- products that do not depend on the batch ---------------------------------------------------------------------------
+# --- products that do not depend on the batch
+# ---------------------------------------------------------------------------
 
 
 def linear(x: Tensor, proj: nn.Linear) -> Tensor:
@@ -171,8 +173,8 @@ def matrix(proj: nn.Linear) -> tuple[Tensor, Tensor]:
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x [N, i] @ weight [o, i].T + bias`, the same for a row whatever the other rows are.
 
-    A float32 product may add in another order for another N, which moves the last bit and, once in a million lookups, an id.
-    Here it is rounded once, from float64; the gradient is the ordinary float32 one.
+    A float32 product may add in another order for another N, which moves the last bit and, once in a million lookups,
+    an id. Here it is rounded once, from float64; the gradient is the ordinary float32 one.
     """
     return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())  # type: ignore[no-any-return]
 

@@ -1,7 +1,7 @@
 """SimVQ: a table that never changes, seen through one learned linear map.
 
-Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", arXiv 2411.02038. The map
-moves all codes together, so that no code is left behind. Used by ILLUME+ (DualViTok).
+Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", arXiv
+2411.02038. The map moves all codes together, so that no code is left behind. Used by ILLUME+ (DualViTok).
 Letters: B batch, D latent width, L positions, V codebook size, N = B L rows, d width of the table.
 """
 
@@ -64,7 +64,8 @@ class SimVQ(RowQuantizer):
         return nearest_code(rows, steady_linear(self.table.float(), self.transform.weight, None))
 
     def decode_rows(self, ids: Tensor) -> Tensor:
-        # The chosen rows of the table through the map: the same bits as rows of the mapped table, which is V / N times the work.
+        # The chosen rows of the table through the map: the same bits as rows of the mapped table, which is V / N times
+        # the work.
         return steady_linear(F.embedding(ids, self.table.float()), self.transform.weight, None)
 
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:

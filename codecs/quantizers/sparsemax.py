@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, zero_loss
+from .nearest import largest_dot
 from .rows import from_rows, to_rows
 
 #: Scores that exist at a time; N x V of them never do.
@@ -83,7 +84,7 @@ class Sparsemax(Quantizer):
 
     def _search(self, rows: Tensor) -> Tensor:
         """Ids int64 `[N]` of rows `[N, D]`."""
-        return torch.cat([self.scores(part).argmax(1) for part in rows.split(self._chunk())])
+        return largest_dot(rows, self.table.float())
 
     def _chunk(self) -> int:
         return max(1, CHUNK_SCORES // self.config.codebook_size)

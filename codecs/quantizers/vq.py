@@ -1,7 +1,7 @@
 """One table of code vectors: VQ-VAE, VQGAN, factorised and cosine lookup.
 
-Sources: VQ-VAE (arXiv 1711.00937), SoundStream (arXiv 2107.03312: k-means start, replacement), ViT-VQGAN (arXiv 2110.04627: low
-dimension, length 1), rotation trick (arXiv 2410.06424).
+Sources: VQ-VAE (arXiv 1711.00937), SoundStream (arXiv 2107.03312: k-means start, replacement), ViT-VQGAN (arXiv
+2110.04627: low dimension, length 1), rotation trick (arXiv 2410.06424).
 Letters: B batch, D latent width, L positions, V codebook size, N = B L rows, d width of the table.
 """
 
@@ -88,7 +88,8 @@ class VQ(RowQuantizer):
         z_q = self._up(estimate(towards, q.detach(), self.config.gradient))
         return RowTerms(z_q, *self.codebook.row_losses(p, q))
 
-    # --- for levels of a residual stack (`factorised.py`): the maps as float64 matrices, and vectors before the map up -------
+    # --- for levels of a residual stack (`factorised.py`): the maps as float64 matrices, and vectors before the map up
+    # -------
 
     def down_map(self) -> tuple[Tensor, Tensor]:
         """Weight `[d, D]` and bias `[d]`."""

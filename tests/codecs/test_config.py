@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
-
 from tokenzoo.codecs.config import ConfigError, from_mapping, to_mapping
 from tokenzoo.codecs.quantizers.base import QuantizerConfig
 

@@ -5,7 +5,6 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-
 from tokenzoo.codecs import media
 from tokenzoo.codecs.media import MediaError, as_image, as_waveform
 

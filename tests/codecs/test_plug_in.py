@@ -1,9 +1,8 @@
 """Every quantizer plugs into each of the project's own families by config alone. Run: pytest tests/codecs/test_plug_in.py"""
 
 import pytest
-import torch
-
 import tokenzoo
+import torch
 from tokenzoo.codecs.quantizers import kinds
 
 #: Small settings of each kind for latents of width 8; `external` wraps a class of vector-quantize-pytorch.

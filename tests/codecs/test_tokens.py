@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenzoo import Tokens
 from tokenzoo.codecs.token_file import TokenFileError, from_bytes, to_bytes
 

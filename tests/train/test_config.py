@@ -82,6 +82,14 @@ def test_errors_name_the_key_and_the_nearest(base, override, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_data_sets_of_the_hub_in_a_run_file(base):
+    leaf(base, "base: _base.yaml\ndata: {train: [photos, {hub: org/name, column: image}], valid: {hub: a, column: b}}")
+    data = load_run(base / "leaf.yaml").data
+    assert (data.train[0], data.train[1].hub, data.valid.column) == ("photos", "org/name", "b")
+    with pytest.raises(ConfigError, match="'columm'"):
+        load_run(base / "leaf.yaml", ["data.valid.columm=x"])
+
+
 def test_broken_files_are_named(base):
     with pytest.raises(ConfigError, match=r"there is no .*gone\.yaml"):
         load_run(leaf(base, "base: gone.yaml"))

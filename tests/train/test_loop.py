@@ -6,6 +6,8 @@
 import dataclasses
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -358,6 +360,34 @@ def test_fine_tuning_from_every_kind_of_folder(pictures, tmp_path):
     other = with_quantizer(run, FSQ | {"levels": [8, 8]})
     with pytest.raises(CheckpointError, match="does not fit"):
         Trainer(parse_run(other | {"init": str(tmp_path / "a")}))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_writes_a_checkpoint_first(pictures, tmp_path, number):
+    run = image_run(pictures, tmp_path, every={"log": 1, "checkpoint": 0, "preview": 0, "validate": 0})
+    made = Trainer(parse_run(run))
+    step = made.train_step
+
+    def interrupted(feed):
+        values = step(feed)
+        if made.step == 3:
+            os.kill(os.getpid(), number)
+        return values
+
+    made.train_step = interrupted
+    before = signal.getsignal(number)
+    assert made.run().step == 3
+    assert signal.getsignal(number) is before
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["checkpoint-00000003"]
+    assert train(parse_run(run)).step == 6
+
+
+def test_media_that_come_back_in_another_shape_are_explained(pictures, tmp_path):
+    made, feed = trainer(image_run(pictures, tmp_path))
+    forward = made.generator.forward
+    made.generator.forward = lambda x: dataclasses.replace(out := forward(x), x_hat=out.x_hat[..., 1:])
+    with pytest.raises(ConfigError, match=r"\[4, 3, 32, 32\] with \[4, 3, 32, 31\]"):
+        made.train_step(feed)
 
 
 def test_broken_files_are_listed_at_the_end(tmp_path, capsys):

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 import soundfile
+import tokenzoo
 import torch
 from families import TINY
 from PIL import Image
-
-import tokenzoo
 from tokenzoo.codecs.media import Waveform
 from tokenzoo.zoo.evaluate import evaluate
 from tokenzoo.zoo.evaluate.audio import AudioMetrics

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-
 import tokenzoo
+import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.serialize import CheckpointError, save_folder
 from tokenzoo.zoo.hub import HubError

@@ -1,7 +1,6 @@
 """The registry: every card is whole and unique, lists filter, errors name what is near."""
 
 import pytest
-
 import tokenzoo
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import families

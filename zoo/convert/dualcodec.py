@@ -15,7 +15,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     f = Fields(config, "config")
     # `distill_*`: for a head that this class never builds
     f.drop(*FOLDER_KEYS, "distill_projection_out_dim", "_target_")
-    literals = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")  # numbers that stand in the class itself
+    # numbers that stand in the class itself
+    literals = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
     features, hidden = f.take("ssl_dim", None) or literals.take("W1024", 1024), literals.take("W2048", 2048)
     literals.drop("W1024")
     literals.done()

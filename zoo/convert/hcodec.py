@@ -176,7 +176,7 @@ def feature_conv_table(theirs_encoder: str, theirs_decoder: str) -> list[tuple[s
 
 
 def lucid_table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """Tables of `vector_quantize_pytorch.ResidualVQ` (leading axis of 1, see `finish_lucid`) to those of `ResidualVQ`."""
+    """Tables of `vector_quantize_pytorch.ResidualVQ` (see `finish_lucid`) to those of `ResidualVQ`."""
     book = rf"{theirs}\.layers\.(\d+)\._codebook"
     return [
         (rf"{book}\.embed", rf"{ours}.levels.\1.codebook.embed"),

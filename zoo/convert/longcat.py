@@ -104,7 +104,7 @@ def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, T
     theirs = "dec.acoustic_quantizer."
     for key in [k for k in state if k.startswith(theirs)]:
         if ".in_proj" not in key and not torch.equal(state[key], state["enc." + key[4:]]):
-            raise CheckpointError(f"encoder and decoder hold other weights at {key[4:]!r}: they do not belong together.")
+            raise CheckpointError(f"encoder and decoder differ at {key[4:]!r}: they do not belong together.")
     dropped = [
         r"dec\.acoustic_quantizer\..*",  # the encoder's, see above; its maps down are not used
         r"enc\.semantic_tokenizer\..*",  # the speech tokenizer, not part of the family
@@ -116,7 +116,7 @@ def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, T
 CONVERTERS = (
     Converter(
         system="longcat-audio-codec",
-        upstream="meituan-longcat/LongCat-Audio-Codec LongCatAudioCodecEncoder (acoustic part), LongCatAudioCodecDecoder",
+        upstream="meituan-longcat/LongCat-Audio-Codec LongCatAudioCodecEncoder (acoustic), LongCatAudioCodecDecoder",
         family="longcat",
         config=_config,
         weights=_weights,

@@ -47,7 +47,8 @@ def _side(f: Fields, side: str) -> tuple[dict[str, Any], int]:
         "unit_dilations": list(f.take("resblock_dilation_sizes", [1, 3, 5])),
         "activation": f.one_of("activation", _ACTIVATIONS, "lrelu"),
         "causal": causal,
-        "edge": f.one_of("pad_mode", modes, "zeros" if causal else "reflect"),  # a causal side sees zeros whatever it says
+        # a causal side sees zeros whatever this says
+        "edge": f.one_of("pad_mode", modes, "zeros" if causal else "reflect"),
         "grouped": False if encoder else bool(f.take("n_groups_equal_to_out_channels", causal)),
     }
     return out, f.take("encoded_dim" if encoder else "input_dim")
@@ -67,7 +68,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     groups, levels = q.take("num_groups"), list(q.take("num_levels_per_group"))
     if not dim == input_dim == groups * len(levels):
         raise ValueError(
-            f"audio_encoder gives {dim} channels, the quantizer takes {groups * len(levels)}, audio_decoder {input_dim}."
+            f"audio_encoder gives {dim} channels, the quantizer takes {groups * len(levels)}, "
+            f"audio_decoder {input_dim}."
         )
     for part in (e, d, q):
         part.done()

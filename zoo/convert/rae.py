@@ -37,7 +37,7 @@ def _tower(c: Any) -> dict[str, Any]:
     }
     c.done()
     if out["registers"] != 4:
-        raise ValueError(f"cubid: num_register_tokens is {out['registers']}; the authors' class cuts off 5 tokens, so only 4 work.")
+        raise ValueError(f"cubid: num_register_tokens is {out['registers']}; only 4 work: the authors cut off 5 tokens.")
     return out
 
 

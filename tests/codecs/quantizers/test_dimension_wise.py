@@ -99,3 +99,21 @@ def test_authors_cubid():
     assert torch.allclose(out.z_q, io["dequantized"].flatten(2), atol=1e-5)
     line = build("dimension_wise", dim=1, levels=8, low=-9.0, high=9.0)(io["grid"].view(1, 1, -1))
     assert torch.equal(line.ids.flatten(), io["grid_ids"].long())
+
+
+def _fit_on_rank(rank: int, store: str, results: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    part = (3 + 2 * latents(6, 4, 50)).split([5, 1])[rank]
+    q = build("dimension_wise", dim=4).fit(part)
+    torch.save(q.state_dict(), f"{results}.{rank}")
+    torch.distributed.destroy_process_group()
+
+
+def test_fit_over_two_ranks_equals_fit_on_all(tmp_path):
+    store, results = str(tmp_path / "store"), str(tmp_path / "state")
+    torch.multiprocessing.spawn(_fit_on_rank, (store, results), nprocs=2)
+    whole = build("dimension_wise", dim=4).fit(3 + 2 * latents(6, 4, 50)).state_dict()
+    for rank in range(2):
+        state = torch.load(f"{results}.{rank}", weights_only=True)
+        for name in whole:
+            assert torch.allclose(state[name], whole[name], atol=1e-6)

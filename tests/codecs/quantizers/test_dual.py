@@ -3,7 +3,6 @@
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 import vector_quantize_pytorch as peers
 from quantizer_checks import check_gradient, latents
-
 from tokenzoo.codecs.config import ConfigError, from_mapping, to_mapping
 from tokenzoo.codecs.quantizers import build, config_class
 from tokenzoo.codecs.quantizers.external import External

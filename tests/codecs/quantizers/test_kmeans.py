@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, latents
-
 from tokenzoo.codecs.quantizers import build
 
 

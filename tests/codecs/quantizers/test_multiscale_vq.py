@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, latents
+from reference import load_io, reference_folder
+from safetensors.torch import load_file
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
+from tokenzoo.codecs.quantizers.rows import steady_conv2d
 
 SCALES = [(1, 1), (2, 3), (4, 6)]
 
@@ -53,11 +56,11 @@ def test_equals_plain_reference():
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"phi_count": 0, "normalize": True}, {"phi_ratio": 0.0, "update": "ema", "upsample": "nearest"}]
+    "more", [{}, {"phi_count": 0, "normalize": True}, {"phi_ratio": 0.0, "update": "ema", "upsample": "nearest"}, {"semantic_dim": 2, "normalize": True, "returns": "normalized"}]
 )
 def test_contract(more):
     q, z = _q(**more), latents(3, 5, 24)
-    check_contract(q, z)
+    check_contract(q, z, compiled=not more)
     check_gradient(q, z)
 
 
@@ -79,3 +82,38 @@ def test_the_table_learns():
     for _ in range(60):
         out = q(z)
     assert (out.z_q - z).square().mean() < 0.5 * z.square().mean() and q.usage().item() > 0.5
+
+
+def test_phi_learns_and_its_gradient_is_that_of_a_convolution():
+    q, z = _q(), latents(2, 5, 24)
+    q(z).loss.backward()
+    for i in set(q.phi_of_scale):
+        assert q.phis[i].weight.grad.abs().sum() > 0
+    x, conv = torch.randn(2, 5, 4, 6, requires_grad=True), torch.nn.Conv2d(5, 5, 3, padding=1)
+    weight = torch.randn(2, 5, 4, 6)
+    inputs = (x, conv.weight, conv.bias)
+    mine = torch.autograd.grad((steady_conv2d(x, conv) * weight).sum(), inputs)
+    for a, b in zip(mine, torch.autograd.grad((conv(x) * weight).sum(), inputs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(steady_conv2d(x, conv), conv(x), atol=1e-5, rtol=1e-4)
+
+
+def test_authors_tokenflow():
+    """Paired tables inside the scales."""
+    folder = reference_folder("image", "tokenflow")
+    weights, io = load_file(folder / "weights.safetensors"), load_io(folder)
+    embed = torch.cat([weights["quantize.embedding_vqkd.weight"], weights["quantize.embedding_vqgan.weight"]], dim=1)
+    q = build(
+        "multiscale_vq",
+        dim=20,
+        codebook_size=160,
+        semantic_dim=12,
+        scales=[(s, s) for s in (1, 2, 3, 5, 7)],
+        phi_ratio=0.0,
+        normalize=True,
+        returns="normalized",
+    )
+    q.load_state_dict({"codebook.embed": embed}, strict=True)
+    ids = q.encode(io["latent"].flatten(2))
+    assert torch.equal(ids[:, 0], io["ids"])
+    torch.testing.assert_close(q.decode(ids), io["quantized"].flatten(2), atol=1e-5, rtol=1e-4)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 
@@ -56,7 +55,7 @@ def test_running_means_keep_pairs_together():
         out = q(z)
     assert len(out.ids.unique()) >= 28
     parts = [torch.nn.functional.normalize(z[:, s], dim=1) for s in (slice(0, 4), slice(4, 7))]
-    assert (out.z_q - torch.cat(parts, 1)).square().mean() < 0.01
+    assert (out.z_q - torch.cat(parts, 1)).square().mean() < 0.05  # parts of different rows: 0.3
 
 
 def test_errors():

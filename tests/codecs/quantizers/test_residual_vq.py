@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
-from vector_quantize_pytorch import ResidualVQ as PeerResidualVQ
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 from tokenzoo.codecs.quantizers.product_vq import ProductVQ
+from vector_quantize_pytorch import ResidualVQ as PeerResidualVQ
 
 FORMS = {
     "plain": {},

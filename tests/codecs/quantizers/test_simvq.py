@@ -6,9 +6,8 @@ import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from vector_quantize_pytorch import SimVQ as PeerSimVQ
-
 from tokenzoo.codecs.quantizers import build
+from vector_quantize_pytorch import SimVQ as PeerSimVQ
 
 
 def quantizer(**config):

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
-from vector_quantize_pytorch import VectorQuantize
-
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 from tokenzoo.codecs.quantizers.codebook import apply_updates, kmeans
+from vector_quantize_pytorch import VectorQuantize
 
 FORMS = [
     {},

@@ -71,8 +71,7 @@ def test_causal_form_streams_and_takes_the_authors_keys(tmp_path) -> None:
         side = f"audio_{parts[0]}"
         if parts[0] == "quantizer":
             continue
-        alpha = ".".join({"snake": "snake_act"}.get(p, p) for p in parts[parts.index("alpha") - 1 :]) if "alpha" in parts else ""
-        alpha = alpha if alpha.startswith("snake_act") else "alpha"
+        alpha = "snake_act.alpha" if "snake" in parts else "alpha"
         if parts[1] in ("stem", "head", "act"):
             name = {"stem": "pre_conv.conv", "head": "post_conv.conv", "act": "post_activation.activation"}[parts[1]]
             name = f"{name}.{alpha if parts[1] == 'act' else parts[-1]}"

@@ -1,11 +1,14 @@
 """CubiD's autoencoder against the authors' outputs. Run: pytest tests/zoo/convert/test_rae.py"""
 
+import pytest
 import torch
 from reference import load_io, reference_folder
 from tokenzoo.codecs.image.rae import sine_positions
 from tokenzoo.codecs.layers.vision_tower import TowerConfig, VisionTower
 from tokenzoo.codecs.quantizers import build
 from tokenzoo.zoo.convert import load_reference
+from tokenzoo.zoo.convert.base import rename
+from tokenzoo.zoo.convert.rae import _TABLE, fuse_qkv
 from torch.testing import assert_close
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -37,15 +40,10 @@ def test_grid_of_values():
 
 def test_tower_equals_transformers():
     """Another configuration: the peer's own class, with random weights."""
-    import pytest
-
     transformers = pytest.importorskip("transformers")
-    from tokenzoo.zoo.convert.rae import _TABLE, fuse_qkv
-    from tokenzoo.zoo.convert.base import rename
-
     torch.manual_seed(0)
     config = transformers.Dinov2WithRegistersConfig(
-        hidden_size=24, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=3, image_size=20, patch_size=5, layerscale_value=0.7
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=3, image_size=20, patch_size=5
     )
     peer = transformers.Dinov2WithRegistersModel(config).eval()
     with torch.no_grad():

@@ -58,7 +58,8 @@ def test_tower_equals_transformers():
         for p in peer.parameters():
             p.add_(torch.randn_like(p) * 0.1)
     state = {f"encoder_vqkd.{k}": v for k, v in peer.state_dict().items()}
-    state = fuse_qkv(state, r"encoder_vqkd\.(?:vision_model\.)?encoder\.layers\.\d+\.self_attn\.", ("q_proj", "k_proj", "v_proj"))
+    layer = r"encoder_vqkd\.(?:vision_model\.)?encoder\.layers\.\d+\.self_attn\."
+    state = fuse_qkv(state, layer, ("q_proj", "k_proj", "v_proj"))
     state = {k: v for k, v in state.items() if ".head." not in k and "post_layernorm" not in k and ".layers.2." not in k}
     tower = VisionTower(
         TowerConfig(image_size=20, patch_size=5, width=24, layers=2, heads=2, hidden=40, class_token=False, registers=0,
