@@ -52,7 +52,7 @@ class QuantizerConfig(Polymorphic):
             if self.dim not in (0, dim):
                 raise ConfigError(f"quantizer.dim is {self.dim}, but the latents are {dim} wide; leave dim out or set {dim}.")
             config = dataclasses.replace(self, dim=dim)
-        return self.quantizer_class()(config)
+        return self.quantizer_class()(config)  # type: ignore[call-arg]
 
     @classmethod
     def quantizer_class(cls) -> type["Quantizer"]:
@@ -68,9 +68,9 @@ class Quantizer(nn.Module):
     """
 
     #: True where any prefix of the codebooks decodes to a coarser result (residual kinds).
-    prefix_decodable: ClassVar[bool] = False
+    prefix_decodable: bool = False
     #: True where ids have more positions than latents or the layout depends on the grid (multi-scale kinds).
-    needs_grid: ClassVar[bool] = False
+    needs_grid: bool = False
 
     def __init__(self, config: QuantizerConfig, codebook_sizes: tuple[int, ...]) -> None:
         super().__init__()

@@ -182,7 +182,7 @@ class Codebook(nn.Module):
             self._ids.append(ids)
 
     def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
-        """Reset embed, sums and counts together at the indices `where` (a vector whose sums lag is overwritten next step)."""
+        """Reset embed, sums and counts together at `where` (a vector whose sums lag is overwritten in the next step)."""
         self.embed.data[where] = vectors
         self.counts[where] = counts
         if self.config.update == "ema":
@@ -285,7 +285,7 @@ def pick_rows(segments: Sequence[Tensor], num: int, *, seed: int) -> tuple[Tenso
         gathered = counts.new_zeros(dist.get_world_size(), len(segments))
         dist.all_gather_into_tensor(gathered, counts)
         counts, rank = gathered, dist.get_rank()
-    before = counts.t().flatten().cumsum(0).view(len(segments), -1).t() - counts  # rows in front of each part, [ranks, S]
+    before = counts.t().flatten().cumsum(0).view(len(segments), -1).t() - counts  # [ranks, S] rows in front
     total = int(counts.sum())
     order = torch.randperm(max(total, 1), generator=torch.Generator().manual_seed(seed))
     index = order[torch.arange(num) % len(order)].to(device)

@@ -64,7 +64,7 @@ class Dual(Quantizer):
         self.first, self.second = first, second
         if config.prefix and not all(p.prefix_decodable or p.num_codebooks == 1 for p in (first, second)):
             raise ConfigError("prefix needs two quantizers that decode prefixes, or have one codebook.")
-        self.prefix_decodable = config.prefix  # type: ignore[misc]
+        self.prefix_decodable = config.prefix
         self.needs_grid = first.needs_grid or second.needs_grid
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:

@@ -46,7 +46,7 @@ class ExternalConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         for option in ("dim", "accept_image_fmap", "channel_first", "channel_last"):
             if option in self.options:
-                raise ConfigError(f"leave {option!r} out of options: latents are [B, D, L] here, and dim is a field of its own.")
+                raise ConfigError(f"leave {option!r} out of options: latents are [B, D, L], and dim is a field of its own.")
 
     @classmethod
     def quantizer_class(cls) -> type[Quantizer]:
@@ -54,7 +54,7 @@ class ExternalConfig(QuantizerConfig):
 
 
 class External(Quantizer):
-    """ids `[B, K, L]`: residual levels in order, groups one after the other; `loss` is the sum of the losses returned."""
+    """ids `[B, K, L]`: residual levels in order, group after group; `loss` is the sum of the losses returned."""
 
     config: ExternalConfig
 
@@ -96,7 +96,7 @@ class External(Quantizer):
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         indices = self._to_indices(ids)
         if getattr(self.module, "heads", 1) > 1 and not self.module.separate_codebook_per_head:
-            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index]  # its own decoding forgets to join heads
+            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index] (its decoding forgets this)
             return self.module.project_out(codes).transpose(1, 2)  # type: ignore[operator]
         name = "get_output_from_indices" if hasattr(self.module, "get_output_from_indices") else "indices_to_codes"
         with _mode(self.module, training=False):

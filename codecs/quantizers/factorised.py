@@ -46,7 +46,7 @@ class FactorisedResidual:
         self.seen = torch.addmm(bias, wide(z).flatten(0, 1), self.down.t()).view(*z.shape[:2], -1)  # [B, L, sum d]
 
     def step(self, k: int, stride: int, *, keep: Tensor | None, update: bool, start: bool) -> Tensor:
-        """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted from what later levels see."""
+        """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted from what is left to see."""
         width = self.widths[k]
         mine, self.seen = self.seen[..., :width], self.seen[..., width:]
         rows = pool(mine, stride).float()  # [B, L / s, d]

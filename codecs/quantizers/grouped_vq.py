@@ -67,7 +67,8 @@ class GroupedVQ(Quantizer):
         return Quantized(torch.cat([p.z_q for p in parts], dim=1), self._join([p.ids for p in parts]), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self._join([s._encode(part, grid, s.num_codebooks) for s, part in zip(self._stacks(), self._split(z), strict=True)])
+        pairs = zip(self._stacks(), self._split(z), strict=True)
+        return self._join([stack._encode(part, grid, stack.num_codebooks) for stack, part in pairs])
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         by_group = ids.unflatten(1, (self.config.levels, self.config.groups)).unbind(2)  # G x [B, levels, L]

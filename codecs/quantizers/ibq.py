@@ -51,8 +51,8 @@ class IBQConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         if self.codebook_size < 1 or self.entropy_temperature <= 0:
             raise ConfigError(
-                f"codebook_size is {self.codebook_size}, entropy_temperature {self.entropy_temperature}; both must be
-                positive."
+                f"codebook_size is {self.codebook_size}, entropy_temperature {self.entropy_temperature}; "
+                "both must be positive."
             )
 
     @classmethod
@@ -135,7 +135,7 @@ class _IndexBackprop(torch.autograd.Function):
 
 
 def _entropies(rows: Tensor, table: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Mean entropy of a position, and the entropy of the mean over positions, of rows `[N, D]` against a table `[V, D]`."""
+    """Mean entropy of a position, and entropy of the mean over positions, of rows `[N, D]` and a table `[V, D]`."""
     if not len(rows):
         return rows.sum(), rows.sum()
     step = max(1, _BLOCK // len(table))

@@ -6,8 +6,7 @@ A float32 product says which code is nearest up to its rounding error, and that 
 product: the same vector can get another id in another batch. So the answer is defined without it: the code whose
 distance, added up in float64 in a fixed order, is smallest; of equal ones the first. The fast pass over blocks
 
-    score[v, n] = e_v . z_n - |e_v|^2 / 2       (largest where the distance is smallest; one matmul, |e_v|^2 as a
-    further column)
+    score[v, n] = e_v . z_n - |e_v|^2 / 2     (largest where the distance is smallest; |e_v|^2 is a column more)
 
 finds all codes that could be it, given a bound on the rounding error. Almost always that is one, and the search is
 over; the other vectors are decided in float64. An argmax over the scores takes longer than the matmul that made them, a
@@ -37,12 +36,12 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def largest_dot(z: Tensor, codebook: Tensor) -> Tensor:
-    """Return the index of the code with the largest dot product with each vector, int64 `[N]`; otherwise as `nearest_code`."""
+    """Return the index of the code with the largest dot product, int64 `[N]`; otherwise as `nearest_code`."""
     return _search(z.detach(), codebook.detach(), True)
 
 
 def row_sum(x: Tensor) -> Tensor:
-    """Sum over the last axis by halving, `[..., D] -> [...]`: the same additions in the same order whatever the other axes are."""
+    """Sum over the last axis by halving, `[..., D] -> [...]`: the same additions whatever the other axes are."""
     while x.shape[-1] > 1:
         half = x.shape[-1] // 2
         rest = x[..., 2 * half :]  # the last column of an odd width
@@ -73,7 +72,7 @@ def _(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
 
 
 def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
-    """The definition: squared distances (or negative dot products) `[...]` of `[..., D]`, in float64 where the device has it."""
+    """The definition: squared distances (or negative dot products) `[...]` of `[..., D]`, in float64 where it exists."""
     wide = torch.float32 if z.device.type == "mps" else torch.float64
     z, codes = z.to(wide), codes.to(wide)
     return row_sum(-z * codes if dot else (z - codes).square())
@@ -91,7 +90,7 @@ class _Search:
         on_cpu = codebook.device.type == "cpu"
         self.codebook, self.dot = codebook, dot
         self.rows = min(num, 256 * torch.get_num_threads() if on_cpu else 4096)
-        self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread, half of a core's second-level cache
+        self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread: half a second-level cache
         self.two_levels = size > 64 * _GROUP
         padded = _round_up(size, _GROUP**2 if self.two_levels else _GROUP)
         # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle
@@ -125,7 +124,7 @@ class _Search:
         return ids
 
     def _score(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The last block of scores `[min(columns, V'), n]` and the best of each group `[G, n]`, for rows `[n, D + 1]`."""
+        """The last block of scores `[columns, n]` and the best of each group `[G, n]`, for rows `[n, D + 1]`."""
         n, scores = len(rows), self.scores
         best = self.group_best[: len(self.table) // _GROUP * n].view(-1, n)
         for start in range(0, len(self.table), self.columns):
@@ -187,7 +186,7 @@ def _members(x: Tensor, group: Tensor) -> Tensor:
 
 
 def _count(x: Tensor, least: Tensor) -> Tensor:
-    """How many entries of each column of `x [m, n]` reach `least [n]` (in floats: summing booleans is several times slower)."""
+    """How many entries of each column of `x [m, n]` reach `least [n]` (in floats: booleans are slow to sum)."""
     return torch.ge(x, least, out=torch.empty_like(x, memory_format=torch.contiguous_format)).sum(dim=0)
 
 
@@ -196,7 +195,7 @@ def _round_up(x: int, multiple: int) -> int:
 
 
 def _input_rounding(device: str) -> float:
-    """Relative error that the product makes by rounding its inputs, where the user allows TF32 or bfloat16 for float32."""
+    """Relative error of a product that rounds its inputs, where the user allows TF32 or bfloat16 for float32."""
     backend = torch.backends.cuda.matmul if device == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     setting = getattr(backend, "fp32_precision", "none")
     if setting == "none":

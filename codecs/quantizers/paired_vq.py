@@ -54,7 +54,7 @@ class PairedVQConfig(TableConfig):
 
 
 class PairedCodebook(Codebook):
-    """Both tables as one, `embed [V, D_s + D_p]`: the sum of distances is the distance of the scaled parts side by side."""
+    """Both tables as one, `embed [V, D_s + D_p]`: the sum of distances is that of the scaled parts side by side."""
 
     def __init__(self, size: int, dim: int, config: TableConfig, *, semantic_dim: int, semantic_weight: float = 1.0) -> None:
         super().__init__(size, dim, config)

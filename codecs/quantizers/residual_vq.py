@@ -178,7 +178,9 @@ class ResidualVQ(Quantizer):
             return []
         if self.config.split_first:
             return self.first.codebooks() + self.rest.codebooks()
-        return [self.codebook] if self.codebook is not None else [b for level in self._row_levels() for b in level.codebooks()]
+        if self.codebook is not None:
+            return [self.codebook]
+        return [book for level in self._row_levels() for book in level.codebooks()]
 
     @torch.no_grad()
     def search(
@@ -231,7 +233,7 @@ class ResidualVQ(Quantizer):
     def _plain_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Without maps in the levels: one estimator around the sum, since K straight-through levels would give K gradients."""
+        """Without maps in the levels: one estimator around the sum (K straight-through levels would give K gradients)."""
         left, total, losses = z, None, []
         for k, level in enumerate(self._row_levels()):
             assert isinstance(level, VQ)
@@ -263,10 +265,12 @@ class ResidualVQ(Quantizer):
             rows = pool(left, s)
             to = None if k == 0 else pool(through, s).flatten(0, 1)
             out = level.row_terms(rows.flatten(0, 1), ids[k][:, ::s].flatten(), through=to)
-            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, _valid(z.shape[:2], s, None,
-            mask))) z_q = repeat(out.z_q.view_as(rows), s) left, through = left - z_q.detach(), through - z_q part = z_q
-            if keep is None else torch.where(keep[:, None, None], z_q, 0.0) total = part if total is None else total +
-            part
+            valid = _valid(z.shape[:2], s, None, mask)
+            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, valid))
+            z_q = repeat(out.z_q.view_as(rows), s)
+            left, through = left - z_q.detach(), through - z_q
+            part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
+            total = part if total is None else total + part
         assert total is not None
         return total, losses
 

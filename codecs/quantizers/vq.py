@@ -36,7 +36,7 @@ class VQConfig(TableConfig):
 
 
 class VQ(RowQuantizer):
-    """Quantizer with one table, `ids = argmin |down(z) - embed|`, `z_q = up(embed[ids])`; a level of most other kinds too."""
+    """One table: `ids = argmin |down(z) - embed|`, `z_q = up(embed[ids])`; a level of most other kinds too."""
 
     config: VQConfig
     codebook: Codebook

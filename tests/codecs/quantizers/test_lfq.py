@@ -116,9 +116,9 @@ def test_equals_vector_quantize_pytorch(dim):
     assert torch.equal(out.ids[:, 0], ids.long())
     assert torch.allclose(out.z_q, z_q.transpose(1, 2), atol=1e-5)
     # the peer's entropies cut probabilities off at 1e-5
-    assert math.isclose(float(out.metrics["position_entropy"]), float(parts.per_sample_entropy), rel_tol=1e-3)
-    assert math.isclose(float(out.metrics["code_entropy"]), float(parts.batch_entropy), rel_tol=1e-3)
-    assert math.isclose(out.loss.item(), float(loss), abs_tol=2e-3)
+    assert math.isclose(float(out.metrics["position_entropy"]), parts.per_sample_entropy.item(), rel_tol=1e-3)
+    assert math.isclose(float(out.metrics["code_entropy"]), parts.batch_entropy.item(), rel_tol=1e-3)
+    assert math.isclose(out.loss.item(), loss.item(), abs_tol=2e-3)
 
 
 def test_authors_lfq():

@@ -56,7 +56,8 @@ def test_equals_plain_reference():
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"phi_count": 0, "normalize": True}, {"phi_ratio": 0.0, "update": "ema", "upsample": "nearest"}, {"semantic_dim": 2, "normalize": True, "returns": "normalized"}]
+    "more", [{}, {"phi_count": 0, "normalize": True}, {"phi_ratio": 0.0, "update": "ema", "upsample": "nearest"},
+    {"semantic_dim": 2, "normalize": True, "returns": "normalized"}]
 )
 def test_contract(more):
     q, z = _q(**more), latents(3, 5, 24)
