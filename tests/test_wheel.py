@@ -47,7 +47,10 @@ def test_contents(wheel):
 def test_demo_runs_from_the_wheel(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}
-    code = "import tokenzoo, sys; assert tokenzoo.__file__.startswith(sys.argv[1]), tokenzoo.__file__\nfrom tokenzoo.zoo.demo import run; run('out')"
+    code = (
+        "import tokenzoo, sys; assert tokenzoo.__file__.startswith(sys.argv[1]), tokenzoo.__file__\n"
+        "from tokenzoo.zoo.demo import run; run('out')"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "site")], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )

@@ -22,7 +22,7 @@ def card_text(tokenizer: Tokenizer, *, name: str = "YOUR-ORG/YOUR-TOKENIZER", li
 
 # {name.split("/")[-1]}
 
-A discrete {spec.modality} tokenizer of the family `{tokenizer.family}`, for [tokenzoo](https://pypi.org/project/tokenzoo) {__version__}.
+A discrete {spec.modality} tokenizer of the family `{tokenizer.family}`, for tokenzoo {__version__}.
 
 | | |
 |---|---|

@@ -5,9 +5,9 @@ Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,15 @@ class Quantizer(nn.Module):
     def dead(self) -> Tensor:
         """Number of codes of each codebook not seen in the running window, int64 `[K]`, reduced over ranks."""
         return self.window.dead()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Quantizer":
+        """Move, but never cast: tables and constants stay float32 in a model that goes to bfloat16, so ids stay the same."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
 
     # --- for subclasses -------------------------------------------------------------------------------------------
 

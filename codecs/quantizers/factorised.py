@@ -17,7 +17,7 @@ class PlainResidual:
     """The residual itself, `[B, L, D]`."""
 
     def __init__(self, z: Tensor, levels: Sequence[RowQuantizer]) -> None:
-        self.residual, self.levels = z, levels
+        self.residual, self.levels = z.contiguous(), levels
 
     def step(self, k: int, stride: int, *, keep: Tensor | None, update: bool, start: bool) -> Tensor:
         """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted."""
@@ -43,7 +43,8 @@ class FactorisedResidual:
         self.widths = [w.shape[0] for w, _ in downs]
         self.down = torch.cat([w for w, _ in downs])  # [sum d, D]
         bias = torch.cat([b for _, b in downs])
-        self.seen = torch.addmm(bias, wide(z).flatten(0, 1), self.down.t()).view(*z.shape[:2], -1)  # [B, L, sum d]
+        # A batched product takes [B, L, D] as it lies in memory; latents are wide, and turning them over costs more than it.
+        self.seen = torch.baddbmm(bias, wide(z), self.down.t().expand(len(z), -1, -1))  # [B, L, sum d]
 
     def step(self, k: int, stride: int, *, keep: Tensor | None, update: bool, start: bool) -> Tensor:
         """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted from what is left to see."""

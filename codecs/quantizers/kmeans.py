@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantizer, QuantizerConfig, straight_through
-from .codebook import kmeans
+from .clustering import kmeans
 from .nearest import nearest_code, unit
 from .rows import RowQuantizer, RowTerms, to_rows
 

@@ -156,7 +156,7 @@ class ResidualVQ(Quantizer):
         return Quantized(out.z_q.transpose(1, 2), ids.transpose(0, 1), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self.search(z.transpose(1, 2).contiguous(), num_codebooks).transpose(0, 1).contiguous()
+        return self.search(z.transpose(1, 2), num_codebooks).transpose(0, 1).contiguous()
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         return self.decode_stack(ids.transpose(0, 1)).transpose(1, 2)

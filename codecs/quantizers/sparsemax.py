@@ -61,16 +61,16 @@ class Sparsemax(Quantizer):
 
     def scores(self, rows: Tensor) -> Tensor:
         """Scores `[N, V]` of rows `[N, D]`."""
-        return rows @ self.table.float().t() / self.dim**0.5 / self.temperature
+        return rows @ self.table.t() / self.dim**0.5 / self.temperature
 
     def mix(self, scores: Tensor) -> Tensor:
         """Mixture `[N, D]` of the table's vectors with the weights sparsemax(scores)."""
-        return sparsemax(scores) @ self.table.float()
+        return sparsemax(scores) @ self.table
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         rows = to_rows(z)  # [N, D]
         ids = self._search(rows.detach())
-        chosen = self.table.float()[ids]
+        chosen = self.table[ids]
         if self.training or torch.is_grad_enabled():
             parts = rows.split(self._chunk())
             mixed = torch.cat([checkpoint(self._mix_rows, part, use_reentrant=False) for part in parts])
@@ -84,7 +84,7 @@ class Sparsemax(Quantizer):
 
     def _search(self, rows: Tensor) -> Tensor:
         """Ids int64 `[N]` of rows `[N, D]`."""
-        return largest_dot(rows, self.table.float())
+        return largest_dot(rows, self.table)
 
     def _chunk(self) -> int:
         return max(1, CHUNK_SCORES // self.config.codebook_size)
@@ -93,7 +93,7 @@ class Sparsemax(Quantizer):
         return self._search(to_rows(z)).view(z.shape[0], 1, -1)
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        return self.table.float()[ids[:, 0]].transpose(1, 2)
+        return self.table[ids[:, 0]].transpose(1, 2)
 
 
 def sparsemax(scores: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ SETTINGS: dict[str, dict] = {
     "product_vq": {},
     "multiscale_vq": {},
     "multiscale_bsq": {},
-    "paired_vq": {},
+    "paired_vq": {"codebook_size": 16, "semantic_dim": 4},
     "dual": {},
     "lfq": {},
     "bsq": {},
@@ -26,9 +26,9 @@ SETTINGS: dict[str, dict] = {
     "grouped_fsq": {},
     "dimension_wise": {},
     "scalar": {},
-    "kmeans": {},
+    "kmeans": {"codebook_size": 16},
     "sparsemax": {},
-    "external": {},
+    "external": {"name": "VectorQuantize", "options": {"codebook_size": 16}},
 }
 FAMILIES = {
     "spectral": {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 8, "window_samples": 16},
@@ -44,12 +44,14 @@ def test_every_kind_is_here():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", sorted(SETTINGS))
 def test_kind_in_family(kind, family):
-    if kind not in kinds():
-        pytest.fail(f"{kind} is not registered")
+    if kind.startswith("multiscale") and family != "convnet":
+        pytest.skip("scales are two-dimensional: for pictures only")
     config = FAMILIES[family] | {"latent_dim": 8, "quantizer": {"kind": kind, **SETTINGS[kind]}}
     torch.manual_seed(0)
     tokenizer = tokenzoo.build_tokenizer(family, config)
     x = torch.rand(2, 3, 16, 16) * 2 - 1 if family == "convnet" else torch.randn(2, 1, 128) * 0.1
+    if kind == "kmeans":  # its centres are fitted, not trained
+        tokenizer.quantizer.fit(tokenizer.encode_latents(x).detach())
     tokenizer.train()
     out = tokenizer(x)
     (out.x_hat.square().mean() + out.quantized.loss).backward()

@@ -261,8 +261,9 @@ def test_same_command_goes_on_where_it_stopped(pictures, tmp_path):
     whole = train(parse_run(run))
     for steps in (1, 4, 6):  # each ends with a checkpoint
         parts = train(parse_run(run | {"output": str(tmp_path / "b"), "steps": steps}))
-    a, b = (torch.load(r.model.parent / "checkpoint-00000006" / "state.pt", weights_only=True) for r in (whole, parts))
-    assert_equal(a, b)
+    for file in ("state.pt", "rank-0.pt"):  # the second holds random states and usage windows
+        a, b = (torch.load(r.model.parent / "checkpoint-00000006" / file, weights_only=True) for r in (whole, parts))
+        assert_equal(a, b)
     assert [line["step"] for line in lines(tmp_path / "b")] == [1, 2, 3, 4, 5, 6]
     again = train(parse_run(run))  # nothing is left to do
     assert again.step == 6
@@ -326,6 +327,19 @@ def test_interrupted_write_leaves_the_old_checkpoint(pictures, tmp_path, monkeyp
     monkeypatch.undo()
     assert train(parse_run(run)).step == 4
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    partial, final = tmp_path / ".new.partial", tmp_path / "new"
+    partial.mkdir()
+    for name in ("a", "b"):
+        (partial / name).write_text(name)
+    seen = []
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda old, new: (seen.append((final.exists(), old, new)), rename(old, new)))
+    checkpoint.publish(partial, final)
+    assert seen == [(False, partial, final)]
+    assert sorted(p.name for p in final.iterdir()) == ["a", "b"]
 
 
 def test_only_the_newest_checkpoints_stay(pictures, tmp_path):

@@ -38,7 +38,7 @@ class Row:
 def run(out: Path) -> None:
     """Run every shipped tokenizer over the shipped medium of its modality."""
     out.mkdir(parents=True, exist_ok=True)
-    console, rows, panels = Console(width=118), [], []
+    console, rows, panels = Console(width=140), [], []
     for card in [c for c in registry.list_models() if c.shipped]:
         tokenizer = load(card.name)
         with resources.as_file(resources.files(__package__).joinpath("media", MEDIA[card.modality])) as source:
@@ -93,6 +93,7 @@ def _row(name: str, what: str, tokens: Tokens, out: Path, raw: int, quality: str
 
 def _table(rows: list[Row]) -> Table:
     table = Table("tokenizer", "medium", "tokens K x L", "bits", "file", "raw", "ratio", "quality", "seconds")
+    table.columns[0].no_wrap = True
     for r in rows:
         ratio = f"{r.raw_bytes / r.file_bytes:.0f} : 1"
         cells = (r.name, r.what, r.tokens, str(r.bits), f"{r.file_bytes} B", f"{r.raw_bytes} B", ratio, r.quality)

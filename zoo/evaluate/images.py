@@ -54,15 +54,17 @@ class ImageMetrics:
             return None
 
     def read(self, path: Path) -> Tensor:
-        """One picture `[3, H, W]` in the tokenizer's value range, brought to its size where it has one."""
+        """One picture, uint8 `[3, H, W]`, brought to the tokenizer's size where it has one."""
         x = as_image(path, self.spec.value_range)
-        return x if self.spec.image_size is None else self.tokenizer._fit_in(x, self.spec.resize)  # type: ignore[attr-defined]
+        if self.spec.image_size is not None:
+            x = self.tokenizer._fit_in(x, self.spec.resize)  # type: ignore[attr-defined]
+        return self.to_uint8(x)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
-        """Figures of one picture."""
+        """Figures of one picture, uint8 `[3, H, W]`, and its reconstruction in the tokenizer's value range."""
         from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-        a, b = self.to_uint8(original)[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
+        a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
         out = {"PSNR dB": float(-10 * torch.log10((x - y).square().mean().clamp(min=1e-10)))}
         out["SSIM"] = float(ssim(y, x, data_range=1.0))
