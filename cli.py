@@ -85,6 +85,7 @@ def info(name: Annotated[str, typer.Argument(help="A registry name.")]) -> None:
         "paper": f"arXiv {card.paper}" if card.paper else "-",
         "parity": card.parity or "-",
     }
+    rows.pop("may be cut short")  # the loaded tokenizer's spec knows; cards do not say
     for key, value in rows.items():
         console.print(f"  {key:20} {value}", markup=False)
     for f in card.figures:
