@@ -237,9 +237,13 @@ def bare_matmul(case: Case, rows: int, columns: int) -> Callable[[], None]:
 def measure_memory(case: Case, side: str, call: str) -> float:
     """Peak megabytes of building one side and calling it twice; run this in a process of its own."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
-    SIDES[side](Case("warm", ("fsq", {"dim": 2, "levels": (3, 3)}), ("FSQ", {"levels": [3, 3]})))  # imports
+    warm = _table_case("warm", 4, 2)  # loads code, thread pools and the matmul library's own buffers
+    small = make(side, warm)
+    small.encode(small.latents(rows_of(warm, 16)))
+    small.step(small.latents(rows_of(warm, 16)))
     rows = rows_of(case, case.vectors if call == "encode" else case.step_vectors)
-    torch.mm(rows[0], rows[0].T)  # thread pools and the matmul library's own buffers
+    torch.mm(rows[0], rows[0].T)
+    del small
     gc.collect()
     before = reset_peak()
     made = make(side, case)

@@ -1,5 +1,7 @@
 """What every quantizer must hold, whatever its kind; the test files of `codecs/quantizers` call it with their cases."""
 
+import copy
+
 import torch
 from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.quantizers import Quantizer, build, config_class
@@ -55,6 +57,8 @@ def _check_same_ids(q: Quantizer, z: Tensor, ids: Tensor, grid: tuple[int, ...] 
     out = q(low, grid=grid)
     assert out.z_q.dtype == torch.bfloat16
     assert torch.equal(out.ids, q.encode(low.float(), grid=grid)), "bfloat16 latents are not taken to float32"
+    cast = torch.nn.Sequential(copy.deepcopy(q)).to(torch.bfloat16)[0]
+    assert torch.equal(ids, cast.encode(z, grid=grid)), "casting the model casts the quantizer's numbers"
 
 
 def _check_state(q: Quantizer, ids: Tensor, grid: tuple[int, ...] | None) -> None:

@@ -112,7 +112,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise ImportError(
-            "this codec's speech features are computed by the package transformers: pip install transformers, or pass "
-            "`features=` to encode."
+            "this codec's speech features are computed by the package transformers: pip install 'tokenzoo[transformers]', "
+            "or pass `features=` to encode."
         ) from error
     return transformers

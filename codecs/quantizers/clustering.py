@@ -33,35 +33,46 @@ def all_reduce_together(tensors: list[Tensor]) -> None:
         t.copy_(part.view_as(t))
 
 
-def pick_rows(segments: Sequence[Tensor], num: int, *, seed: int) -> tuple[Tensor, int]:
-    """Draw `num` rows of the batches of all ranks; the same on every rank, and as if one process had held the batches
-    whole.
+def pick_rows(
+    pools: Sequence[Sequence[Tensor]], nums: Sequence[int], *, seeds: Sequence[int]
+) -> list[tuple[Tensor, int]]:
+    """Draw rows of the batches of all ranks; the same on every rank, and as if one process had held the batches whole.
 
     Args:
-        segments: rows `[N_s, d]` of each batch (or level), as many segments on every rank, of any lengths. A batch is
-            thought of as its parts in the order of ranks.
-        num: how many; repeated when there are fewer rows.
-        seed: the same on every rank.
+        pools: for each draw the segments `[N_s, d]` (batches or levels) to draw from, as many on every rank, of any
+            lengths. A batch is thought of as its parts in the order of ranks.
+        nums: how many rows to draw of each pool; they repeat when there are fewer.
+        seeds: of each draw; the same on every rank.
 
     Returns:
-        The rows `[num, d]`, and how many there were to draw from.
+        For each draw the rows `[num, d]`, and how many there were to draw from.
     """
-    device = segments[0].device
-    counts = torch.tensor([[len(s) for s in segments]], device=device)  # [R, S]
-    rank = 0
+    device = pools[0][0].device
+    counts, rank = torch.tensor([[len(s) for pool in pools for s in pool]], device=device), 0  # [R, all segments]
     if dist_on():
-        gathered = counts.new_zeros(dist.get_world_size(), len(segments))
+        gathered = counts.new_zeros(dist.get_world_size(), counts.shape[1])
         dist.all_gather_into_tensor(gathered, counts)
         counts, rank = gathered, dist.get_rank()
+    drawn = [
+        _pick_mine(pool, part, rank, num, seed)
+        for pool, part, num, seed in zip(pools, counts.split([len(p) for p in pools], dim=1), nums, seeds, strict=True)
+    ]
+    all_reduce_together([rows for rows, _ in drawn])  # each row comes from one rank, zeros from the others: exact
+    return drawn
+
+
+def _pick_mine(
+    segments: Sequence[Tensor], counts: Tensor, rank: int, num: int, seed: int
+) -> tuple[Tensor, int]:
+    """This rank's share `[num, d]` of a draw, 0 where a row is another's; `counts [R, S]` are all ranks' lengths."""
     before = counts.t().flatten().cumsum(0).view(len(segments), -1).t() - counts  # [R, S] rows in front
     total = int(counts.sum())
     order = torch.randperm(max(total, 1), generator=torch.Generator().manual_seed(seed))
-    index = order[torch.arange(num) % len(order)].to(device)
+    index = order[torch.arange(num) % len(order)].to(counts.device)
     out = segments[0].new_zeros(num, segments[0].shape[1])
     for rows, start in zip(segments, before[rank].tolist(), strict=True):
         mine = (index >= start) & (index < start + len(rows))
         out[mine] = rows[index[mine] - start]
-    all_reduce_together([out])  # each row comes from one rank and zeros from the others: exact
     return out, total
 
 
@@ -74,20 +85,21 @@ def kmeans(
         segments: this rank's rows, as in `pick_rows`.
         size: V.
         iterations: fixed number of steps, each with fixed-size collectives.
-        space: what is done to centres before distances to rows are taken.
+        space: what is done to rows and centres before distances are taken.
         seed: of the choice of rows; must be the same on every rank.
 
     Returns:
         Centres `[V, d]` and how many rows each has `[V]`.
     """
     rows = torch.cat(list(segments))
-    centres, _ = pick_rows(segments, size, seed=seed)
+    where = space(rows)
+    centres, _ = pick_rows([segments], [size], seeds=[seed])[0]
     counts = rows.new_ones(size)
     for iteration in range(iterations):
-        ids = nearest_code(rows, space(centres))
+        ids = nearest_code(where, space(centres))
         sums, counts = batch_statistics(rows, ids, size)
         all_reduce_together([sums, counts])
-        fresh, _ = pick_rows(segments, size, seed=seed + 1 + iteration)
+        fresh, _ = pick_rows([segments], [size], seeds=[seed + 1 + iteration])[0]
         # In the last step an empty cluster stays where it is: its rows could no longer be counted.
         elsewhere = fresh if iteration < iterations - 1 else centres
         centres = torch.where(counts.unsqueeze(1) > 0, sums / counts.clamp(min=1).unsqueeze(1), elsewhere)

@@ -126,7 +126,7 @@ class Codebook(nn.Module):
         return self.returned(F.embedding(ids, self.embed).float())
 
     def returned(self, rows: Tensor) -> Tensor:
-        """Rows or codes `[..., d]` in the space of the results, where losses are taken."""
+        """Rows or codes `[..., d]` in the space of the results, where losses and means are taken."""
         return unit(rows) if self.config.returns == "normalized" else rows
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Codebook(nn.Module):
         """Before the first lookups: collect valid rows `[N, d]` and start from k-means when enough batches came."""
         if self.is_ready():
             return
-        self._samples.append(self.space(rows.detach()))
+        self._samples.append(self.returned(rows.detach()))
         if len(self._samples) < self.config.kmeans_batches:
             return
         samples, self._samples = self._samples, []
@@ -159,7 +159,7 @@ class Codebook(nn.Module):
         rows, ids = self._rows, self._ids
         self._rows, self._ids = [], []
         if not rows:
-            return [self.embed.new_zeros(0, self.dim)], torch.zeros(0, dtype=torch.int64, device=self.embed.device)
+            return [self.counts.new_zeros(0, self.dim, dtype=torch.float32)], torch.zeros(0, dtype=torch.int64, device=self.embed.device)
         return rows, torch.cat(ids)
 
     def next_step(self) -> int:
@@ -178,15 +178,15 @@ class Codebook(nn.Module):
     def observe(self, rows: Tensor, ids: Tensor) -> None:
         """Remember valid rows `[N, d]` and their ids `[N]` for the next `apply_updates`."""
         if self.is_ready():
-            self._rows.append(self.space(rows.detach()))
+            self._rows.append(self.returned(rows.detach()))
             self._ids.append(ids)
 
     def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Reset embed, sums and counts together at `where` (a vector whose sums lag is overwritten in the next step)."""
-        self.embed.data[where] = vectors
-        self.counts[where] = counts
+        self.embed.data[where] = vectors.to(self.embed.dtype)
+        self.counts[where] = counts.to(self.counts.dtype)
         if self.config.update == "ema":
-            self.sums[where] = vectors * counts.unsqueeze(1)
+            self.sums[where] = (vectors * counts.unsqueeze(1)).to(self.sums.dtype)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A converted checkpoint brings `embed` alone: the statistics start from it, and no k-means may overwrite it.
@@ -213,11 +213,13 @@ def apply_updates(codebooks: Sequence[Codebook]) -> None:
         return
     stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, seen, strict=True)]
     all_reduce_together([t for pair in stats for t in pair])
+    due = []
     for book, (rows, _), (sums, counts) in zip(live, seen, stats, strict=True):
         _ema_step(book, sums, counts)
         step = book.next_step()
         if book.config.replace_below > 0 and step % book.config.replace_every == 0:
-            _replace_dead(book, rows, seed=step)
+            due.append((book, rows, step))
+    _replace_dead(due)
 
 
 def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
@@ -230,12 +232,21 @@ def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
         book.embed.copy_(torch.where(counts > 1e-6, book.sums / counts.clamp(min=1e-6), book.embed))
 
 
-def _replace_dead(book: Codebook, segments: Sequence[Tensor], *, seed: int) -> None:
-    """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi)."""
-    uniform = book.counts.mean()
-    dead = (book.counts < book.config.replace_below * uniform).nonzero()[:, 0]  # equal on every rank
-    if not dist_on() and not len(dead):
+def _replace_dead(due: Sequence[tuple[Codebook, list[Tensor], int]]) -> None:
+    """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi).
+
+    Args:
+        due: tables, the rows that this rank gave them, and seeds.
+    """
+    dead = [(b.counts < b.config.replace_below * b.counts.mean()).nonzero()[:, 0] for b, _, _ in due]  # on all ranks
+    if not dist_on():
+        due = [d for d, at in zip(due, dead, strict=True) if len(at)]
+        dead = [at for at in dead if len(at)]
+    if not due:
         return
-    picks, total = pick_rows(segments, book.size, seed=seed)  # [V, d]; V of them whatever died: a fixed-size collective
-    if total:
-        book._set(dead, picks[: len(dead)], uniform.expand(len(dead)))
+    # Among ranks V rows of each table are drawn whatever died, so that the collective has a fixed size.
+    nums = [b.size if dist_on() else len(at) for (b, _, _), at in zip(due, dead, strict=True)]
+    drawn = pick_rows([rows for _, rows, _ in due], nums, seeds=[seed for _, _, seed in due])
+    for (book, _, _), at, (rows, total) in zip(due, dead, drawn, strict=True):
+        if total:
+            book._set(at, rows[: len(at)], book.counts.mean().expand(len(at)))

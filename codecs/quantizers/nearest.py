@@ -112,8 +112,9 @@ class _Search:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Ids `[n]` of vectors `[n, D]`."""
-        rows = torch.cat((z if self.dot else z - self.centre, z.new_ones(len(z), 1)), dim=1)  # [n, D + 1]
-        length = rows[:, :-1].square().sum(dim=1).sqrt()
+        rows = z.new_ones(len(z), z.shape[1] + 1)
+        torch.sub(z, self.centre.mul(not self.dot), out=rows[:, :-1])
+        length = torch.linalg.vector_norm(rows[:, :-1], dim=1)
         # Both the winner's score and the best score are off by at most half of this.
         slack = 2 * self.precision * self.radius * (length + self.radius)  # [n]
         blocks = zip(rows.split(self.rows), slack.split(self.rows), strict=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import ConfigError
 from .base import Quantizer
 from .codebook import Codebook, TableConfig
-from .rows import RowQuantizer, RowTerms
+from .rows import Maps, RowQuantizer, RowTerms
 from .vq import VQ, VQConfig
 
 
@@ -75,35 +75,45 @@ class ProductVQ(RowQuantizer):
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
         return self._combine([t.assign(rows, keep=keep, update=update, start=start) for t in self._tables()])
 
-    @torch.no_grad()
-    def assign_projected(self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
-        """`assign` for rows `[N, T d]`, the projections of all tables side by side."""
-        parts = zip(self._tables(), p.chunk(len(self.tables), dim=1), strict=True)
-        return self._combine([t.assign_projected(x, keep=keep, update=update, start=start) for t, x in parts])
-
     def decode_rows(self, ids: Tensor) -> Tensor:
         return torch.cat([t.decode_rows(at) for t, at in zip(self._tables(), self._separate(ids), strict=True)], dim=1)
 
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
-        each = [t.row_terms(z, at, through=through) for t, at in zip(self._tables(), self._separate(ids), strict=True)]
-        commitment, codebook = (torch.stack(x).mean(0) for x in list(zip(*each, strict=True))[1:])
-        return RowTerms(torch.cat([e.z_q for e in each], dim=1), commitment, codebook)
+        pairs = zip(self._tables(), self._separate(ids), strict=True)
+        return _side_by_side([table.row_terms(z, at, through=through) for table, at in pairs])
 
-    # --- for levels of a residual stack, as in `VQ` -----------------------------------------------------------------
+    # --- for levels of a residual stack, as in `VQ`; the projections of all tables stand side by side, `[N, T d]` -----
 
-    def down_map(self) -> tuple[Tensor, Tensor]:
-        """Weight `[T d, D]` and bias `[T d]`."""
-        weights, biases = zip(*(t.down_map() for t in self._tables()), strict=True)
-        return torch.cat(weights), torch.cat(biases)
+    @torch.no_grad()
+    def assign_projected(
+        self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True
+    ) -> Tensor:
+        """`assign` for rows `[N, T d]`."""
+        parts = zip(self._tables(), self._chunks(p), strict=True)
+        return self._combine([t.assign_projected(x, keep=keep, update=update, start=start) for t, x in parts])
 
-    def up_map(self) -> tuple[Tensor, Tensor]:
-        """Weight `[D, T d]` and bias `[D]`."""
-        weights, biases = zip(*(t.up_map() for t in self._tables()), strict=True)
-        return torch.block_diag(*weights), torch.cat(biases)
+    def narrow_terms(self, p: Tensor, ids: Tensor, *, through: Tensor) -> RowTerms:
+        """`row_terms` between the maps: `p` and `z_q` are `[N, T d]`."""
+        parts = zip(self._tables(), self._chunks(p), self._separate(ids), self._chunks(through), strict=True)
+        return _side_by_side([table.narrow_terms(x, at, through=y) for table, x, at, y in parts])
 
     def narrow_vectors(self, ids: Tensor) -> Tensor:
         """Vectors `[N, T d]` of ids `[N]`."""
-        return torch.cat([t.narrow_vectors(at) for t, at in zip(self._tables(), self._separate(ids), strict=True)], dim=1)
+        pairs = zip(self._tables(), self._separate(ids), strict=True)
+        return torch.cat([table.narrow_vectors(at) for table, at in pairs], dim=1)
+
+    def maps(self) -> Maps:
+        """Maps down one above the other, maps up in blocks."""
+        each = [table.maps() for table in self._tables()]
+        return Maps(
+            torch.cat([m.down for m in each]),
+            torch.cat([m.down_bias for m in each]),
+            torch.block_diag(*(m.up for m in each)),
+            torch.cat([m.up_bias for m in each]),
+        )
+
+    def _chunks(self, p: Tensor) -> tuple[Tensor, ...]:
+        return p.chunk(len(self.tables), dim=1)
 
     # --- ids --------------------------------------------------------------------------------------------------------
 
@@ -131,3 +141,9 @@ class ProductVQ(RowQuantizer):
 
     def _tables(self) -> list[VQ]:
         return list(self.tables)  # type: ignore[arg-type]
+
+
+def _side_by_side(parts: list[RowTerms]) -> RowTerms:
+    """Results next to each other, losses as means."""
+    z_q, commitment, codebook = zip(*parts, strict=True)
+    return RowTerms(torch.cat(z_q, dim=1), torch.stack(commitment).mean(0), torch.stack(codebook).mean(0))

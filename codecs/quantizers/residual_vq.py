@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..config import ConfigError
 from .base import Quantized, Quantizer
 from .codebook import Codebook, TableConfig, apply_updates
-from .factorised import FactorisedResidual, PlainResidual, pool, repeat
+from .factorised import FactorisedResidual, PlainResidual, factorised_decode, factorised_terms, pool, repeat
 from .product_vq import ProductVQ, ProductVQConfig
 from .rows import estimate, linear, row_mean, steady_linear
 from .vq import VQ, VQConfig
@@ -252,33 +252,22 @@ class ResidualVQ(Quantizer):
     def _projected_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """With maps in the levels.
-
-        A second residual `through`, of the same value as `left`, subtracts results with their gradients, as DAC does:
-        the sum of K straight-through levels would otherwise multiply the gradient wherever the levels' subspaces
-        overlap.
-        """
-        left = through = z
-        total, losses = None, []
-        for k, level in enumerate(self._row_levels()):
-            s, keep = self.strides[k], None if kept is None else kept[k]
-            rows = pool(left, s)
-            to = None if k == 0 else pool(through, s).flatten(0, 1)
-            out = level.row_terms(rows.flatten(0, 1), ids[k][:, ::s].flatten(), through=to)
-            valid = _valid(z.shape[:2], s, None, mask)
-            losses.append(_reduce((out.commitment, out.codebook), rows.shape[:2], keep, valid))
-            z_q = repeat(out.z_q.view_as(rows), s)
-            left, through = left - z_q.detach(), through - z_q
-            part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
-            total = part if total is None else total + part
-        assert total is not None
-        return total, losses
+        """With maps in the levels: estimators between them."""
+        z_q, terms = factorised_terms(z, ids, self._row_levels(), self.strides, kept)
+        losses = []
+        for k, (out, s) in enumerate(zip(terms, self.strides, strict=True)):
+            shape = torch.Size((z.shape[0], z.shape[1] // s))
+            keep, valid = None if kept is None else kept[k], _valid(z.shape[:2], s, None, mask)
+            losses.append(_reduce((out.commitment, out.codebook), shape, keep, valid))
+        return z_q, losses
 
     def decode_stack(self, ids: Tensor) -> Tensor:
         """Return rows `[B, L, D]` of ids `[K', B, L]`, any K' >= 1."""
         if self.config.split_first:
             first = self.first.decode_stack(ids[: self.split])
             return first + self.rest.decode_stack(ids[self.split :]) if len(ids) > self.split else first
+        if self._projected_levels():
+            return self._up(factorised_decode(ids, self._row_levels(), self.strides))
         total: Tensor | None = None
         for level, at, s in zip(self._row_levels(), ids, self.strides, strict=False):
             some = at[:, ::s]  # [B, L / s]

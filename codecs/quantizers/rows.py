@@ -22,6 +22,15 @@ class RowTerms(NamedTuple):
     codebook: Tensor  #: [N], mean over channels of (sg(z) - z_q)^2; zeros where the table does not learn from it
 
 
+class Maps(NamedTuple):
+    """The linear maps of a level into the space of its tables and back."""
+
+    down: Tensor  #: [d, D]
+    down_bias: Tensor  #: [d]
+    up: Tensor  #: [D, d]
+    up_bias: Tensor  #: [D]
+
+
 class RowQuantizer(Quantizer):
     """One id a position, found for each row alone; also serves as a level of residual and multi-scale kinds.
 
@@ -164,10 +173,10 @@ def linear(x: Tensor, proj: nn.Linear) -> Tensor:
     return F.linear(x, proj.weight.float(), None if proj.bias is None else proj.bias.float())
 
 
-def matrix(proj: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight `[o, i]` and bias `[o]` of a map, `wide`."""
-    weight = wide(proj.weight.detach())
-    return weight, weight.new_zeros(len(weight)) if proj.bias is None else wide(proj.bias.detach())
+def weights(proj: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight `[o, i]` and bias `[o]` (zeros without one) in float32, with gradients."""
+    weight = proj.weight.float()
+    return weight, weight.new_zeros(len(weight)) if proj.bias is None else proj.bias.float()
 
 
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..config import ConfigError
 from .base import Quantizer
 from .codebook import Codebook, TableConfig
-from .rows import RowQuantizer, RowTerms, estimate, linear, matrix, select, steady_linear
+from .rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, steady_linear, weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,21 @@ class VQ(RowQuantizer):
         p = rows if self.in_proj is None else steady_linear(rows, self.in_proj.weight, self.in_proj.bias)
         return self.assign_projected(p, keep=keep, update=update, start=start)
 
+    def decode_rows(self, ids: Tensor) -> Tensor:
+        return self._up(self.codebook.vectors(ids))
+
+    def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
+        p = self._down(z)
+        out = self.narrow_terms(p, ids, through=p if through is None else self._down(through))
+        return RowTerms(self._up(out.z_q), out.commitment, out.codebook)
+
+    # --- the same in the space of the table, for levels of a residual stack (`factorised.py`) -----------------------
+
     @torch.no_grad()
-    def assign_projected(self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
-        """`assign` for rows `[N, d]` that are in the space of the table already."""
+    def assign_projected(
+        self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True
+    ) -> Tensor:
+        """`assign` for rows `[N, d]` that are mapped down already."""
         update = update and not self.frozen
         if update and start and not self.codebook.is_ready():
             self.codebook.prepare(select(p, keep))
@@ -78,35 +90,23 @@ class VQ(RowQuantizer):
             self.codebook.observe(select(p, keep), select(ids, keep))
         return ids
 
-    def decode_rows(self, ids: Tensor) -> Tensor:
-        return self._up(self.codebook.vectors(ids))
-
-    def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
-        p = self._down(z)  # [N, d]
+    def narrow_terms(self, p: Tensor, ids: Tensor, *, through: Tensor) -> RowTerms:
+        """`row_terms` between the maps: `p [N, d]` is mapped down, `z_q [N, d]` not yet mapped up."""
         q = self.codebook.vectors(ids)  # [N, d]
-        towards = p if through is None else self._down(through)
-        z_q = self._up(estimate(towards, q.detach(), self.config.gradient))
-        return RowTerms(z_q, *self.codebook.row_losses(p, q))
-
-    # --- for levels of a residual stack (`factorised.py`): the maps as float64 matrices, and vectors before the map up
-    # -------
-
-    def down_map(self) -> tuple[Tensor, Tensor]:
-        """Weight `[d, D]` and bias `[d]`."""
-        assert self.in_proj is not None
-        return matrix(self.in_proj)
-
-    def up_map(self) -> tuple[Tensor, Tensor]:
-        """Weight `[D, d]` and bias `[D]`."""
-        assert self.out_proj is not None
-        return matrix(self.out_proj)
+        p, through = self.codebook.returned(p), self.codebook.returned(through)
+        return RowTerms(estimate(through, q.detach(), self.config.gradient), *self.codebook.row_losses(p, q))
 
     def narrow_vectors(self, ids: Tensor) -> Tensor:
         """Vectors `[N, d]` of ids `[N]`."""
         return self.codebook.vectors(ids)
 
+    def maps(self) -> Maps:
+        """The maps down and up as float32 matrices and vectors, with gradients."""
+        assert self.in_proj is not None and self.out_proj is not None
+        return Maps(*weights(self.in_proj), *weights(self.out_proj))
+
     def _down(self, z: Tensor) -> Tensor:
-        return self.codebook.returned(z if self.in_proj is None else linear(z, self.in_proj))
+        return z if self.in_proj is None else linear(z, self.in_proj)
 
     def _up(self, q: Tensor) -> Tensor:
         return q if self.out_proj is None else steady_linear(q, self.out_proj.weight, self.out_proj.bias)

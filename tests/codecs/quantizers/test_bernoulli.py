@@ -88,7 +88,7 @@ def test_authors_elm():
         out = q(io[f"{name}.encoder_output"].flatten(2))
         assert torch.equal(unpack_bits(out.ids, q.weights, q.groups).long(), io[f"{name}.bits"].flatten(2))
         assert torch.allclose(out.z_q, io[f"{name}.quantized"].flatten(2), atol=5e-6)
-    assert math.isclose(float(q(io["s0.encoder_output"].flatten(2)).loss), float(io["s0.code_loss"]), rel_tol=1e-5)
+    assert math.isclose(q(io["s0.encoder_output"].flatten(2)).loss.item(), float(io["s0.code_loss"]), rel_tol=1e-5)
 
 
 def test_authors_instella():

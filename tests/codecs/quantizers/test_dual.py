@@ -28,6 +28,10 @@ def test_equals_its_parts():
     assert torch.equal(out.loss, a.loss + b.loss)
     assert q.codebook_sizes == (16, 16, 180)
     assert torch.equal(out.metrics["first_commitment"], a.metrics["commitment"])
+    q = quantizer(first=RESIDUAL, second=RESIDUAL, dim=6).eval()
+    losses = [part(x).loss.item() for part, x in ((q.first, z[:, :3]), (q.second, z[:, 3:6]))]
+    assert min(losses) > 0
+    assert q(z[:, :6]).loss.item() == pytest.approx(sum(losses))
 
 
 def test_contract():

@@ -83,6 +83,12 @@ def test_the_table_learns():
     for _ in range(60):
         out = q(z)
     assert (out.z_q - z).square().mean() < 0.5 * z.square().mean() and q.usage().item() > 0.5
+    table = q.codebook.embed.clone()
+    q(latents(16, 5, 24, seed=1))
+    assert not torch.equal(table, q.codebook.embed)
+    table = q.codebook.embed.clone()
+    q.freeze()(z)
+    assert torch.equal(table, q.codebook.embed)
 
 
 def test_phi_learns_and_its_gradient_is_that_of_a_convolution():

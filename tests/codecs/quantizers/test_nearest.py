@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tokenzoo.codecs.quantizers.nearest import largest_dot, nearest_code, row_sum, unit
+from tokenzoo.codecs.quantizers.nearest import _Search, largest_dot, nearest_code, row_sum, unit
 
 
 def plain(z, codes, dot=False):
@@ -58,11 +58,17 @@ def test_equal_codes_give_the_first():
     assert torch.equal(nearest_code(z, torch.ones(1500, 6)), torch.zeros(200, dtype=torch.int64))
 
 
-def test_codes_far_from_the_origin():
-    """Without moving the origin, all differences between scores would drown in |e|^2."""
+def test_codes_far_from_the_origin(monkeypatch):
+    """Without moving the origin all differences between scores would drown in |e|^2, and every row be decided one by one."""
+    slow, decide = [], _Search._decide
+    monkeypatch.setattr(_Search, "_decide", lambda self, z, *rest: slow.append(len(z)) or decide(self, z, *rest))
     codes = 1000 + torch.randn(1500, 8)
     z = 1000 + torch.randn(300, 8)
     assert np.array_equal(nearest_code(z, codes).numpy(), plain(z, codes))
+    assert sum(slow) < 10
+    z, codes = near_ties(300, 1500, 8)
+    nearest_code(z, codes)
+    assert sum(slow) > 100
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])

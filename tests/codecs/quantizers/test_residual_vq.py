@@ -3,6 +3,8 @@
     pytest tests/codecs/quantizers/test_residual_vq.py
 """
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -201,6 +203,12 @@ def test_maps_in_levels_do_not_multiply_the_gradient():
     z, weight = latents(2, 6, 5).requires_grad_(), latents(2, 6, 5, seed=5)
     (q(z).z_q * weight).sum().backward()
     torch.testing.assert_close(z.grad, weight, atol=1e-5, rtol=1e-4)
+    # and do not take it away from the commitments of later levels either
+    rows = z.detach().transpose(1, 2).contiguous().requires_grad_()
+    out = q.terms(rows, q.search(rows.detach(), 4))
+    for k in range(4):
+        (grad,) = torch.autograd.grad(out.commitment[k], rows, retain_graph=True)
+        assert grad.abs().mean() > 1e-3, f"level {k}"
 
 
 @pytest.mark.parametrize("name", ["dac", "snac", "longcat", "mimi", "moss"])
@@ -265,13 +273,25 @@ def test_shared_table_changes_once_after_all_levels():
     assert [k for k in q.state_dict() if k.endswith("embed")] == ["codebook.embed"]
 
 
+def test_copies_share_their_own_table():
+    """Running averages of weights deep-copy the model."""
+    q = quantizer(shared_codebook=True).eval()
+    twin, z = copy.deepcopy(q), latents(1, 6, 16)
+    with torch.no_grad():
+        twin.codebook.embed.mul_(-1)
+    assert torch.equal(q.encode(z), q.encode(z)) and not torch.equal(twin.encode(z), q.encode(z))
+    assert all(level.codebook is twin.codebook for level in twin.levels)
+
+
 @pytest.mark.parametrize("batches", [1, 2])
 def test_levels_start_one_after_the_other(batches):
     q = build("residual_vq", dim=6, num_codebooks=3, codebook_size=16, kmeans_batches=batches, decay=0.9).train()
-    errors = []
+    errors, ready = [], []
     for step in range(3 * batches + 20):
         z = latents(8, 6, 64, seed=step)
         errors.append((q(z).z_q - z).square().mean().item())
+        ready.append([book.is_ready() for book in q.codebooks()].count(True))
+    assert ready[:5] == ([3] * 5 if batches == 1 else [0, 1, 2, 3, 3])
     assert all(book.is_ready() for book in q.codebooks())
     assert errors[-1] < 0.35
     z = latents(8, 6, 64, seed=99)
@@ -289,6 +309,25 @@ def test_parts_can_be_frozen():
     for key, value in q.state_dict().items():
         changed = not torch.equal(value, before[key])
         assert changed == (key.startswith("rest.") and "proj" not in key and "ready" not in key), key
+    q = quantizer().train()
+    q.levels[2].freeze()
+    before = {k: v.clone() for k, v in q.state_dict().items()}
+    q(latents(2, 6, 16))
+    changed = {k.split(".")[1] for k, v in q.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"0", "1", "3"}
+
+
+@pytest.mark.parametrize("name", ["plain", "dac", "mimi", "longcat", "shared table"])
+def test_a_model_cast_to_bfloat16_still_works(name):
+    """Tables are rounded, arithmetic stays in float32; training runs."""
+    q = quantizer(**FORMS[name] | {"kmeans_init": True, "replace_below": 0.3}).bfloat16().train()
+    for step in range(3):
+        out = q(latents(4, 6, 32, seed=step).bfloat16().requires_grad_())
+        (out.loss + out.z_q.float().sum()).backward()
+    q.eval()
+    z = latents(2, 6, 16).bfloat16()
+    assert torch.equal(q(z).ids, q.encode(z))
+    assert torch.equal(q(z).z_q, q.decode(q.encode(z)).bfloat16())
 
 
 def test_all_frozen():

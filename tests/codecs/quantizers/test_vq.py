@@ -179,6 +179,19 @@ def test_a_step_right_after_kmeans_leaves_the_centres():
     torch.testing.assert_close(q.codebook.embed[ids.unique()], means, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("returns", ["raw", "normalized"])
+@pytest.mark.parametrize("decay, steps", [(0.99, 1), (0.5, 8)])  # the start, and the running means
+def test_means_are_taken_where_results_live(returns, decay, steps):
+    """Looked up by angle, a code returned as it is stored must have the length of its rows; otherwise length 1."""
+    q = build("vq", dim=6, codebook_size=8, normalize=True, returns=returns, decay=decay).train()
+    z = (torch.randn(8, 6).repeat(30, 1) * 5 + 0.01 * torch.randn(240, 6)).T[None]
+    for _ in range(steps):
+        out = q(z)
+    aim = z if returns == "raw" else torch.nn.functional.normalize(z, dim=1)
+    assert (out.z_q - aim).square().mean() < 0.3 * aim.square().mean()
+    torch.testing.assert_close(out.z_q.norm(dim=1).mean(), aim.norm(dim=1).mean(), atol=0, rtol=0.2)
+
+
 def test_kmeans_waits_for_its_batches_and_finds_clusters():
     centres = 5 * torch.randn(8, 6)
     q = build("vq", dim=6, codebook_size=8, kmeans_batches=3, kmeans_iterations=20, replace_below=0.0).train()
@@ -190,6 +203,7 @@ def test_kmeans_waits_for_its_batches_and_finds_clusters():
         assert not q.codebook.ready
     q(batches[2])
     assert q.codebook.ready
+    assert q.codebook.counts.sum().item() == pytest.approx(64)  # rows of one step, not of all three
     assert (q(batches[0]).z_q - batches[0]).square().mean() < 0.1 * batches[0].var()
     again = build("vq", dim=6, codebook_size=8, kmeans_batches=3)
     again.load_state_dict(q.state_dict())

@@ -29,8 +29,8 @@ def test_stored_cases() -> None:
         z_q = tok.quantizer.decode(ids)[:, width:]
         close(z_q, want["quantized"], ATOL)
         close(z_q, want["quantized_from_ids"], ATOL)
-        first = tok.quantizer.second.levels[0].down_map()
-        seen = torch.einsum("od,bdl->bol", first[0].float(), z[:, width:]) + first[1].float()[:, None]
+        first = tok.quantizer.second.levels[0].maps()
+        seen = torch.einsum("od,bdl->bol", first.down, z[:, width:]) + first.down_bias[:, None]
         close(seen, want["projected_latents"][:, : seen.shape[1]], ATOL)
         close(tok.decode_batch(ids, None), want["decoded"], ATOL)
         close(tok.decode(tokens), want["decoded"][..., : x.shape[-1]], ATOL)
