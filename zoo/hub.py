@@ -23,6 +23,10 @@ class HubError(OSError):
     """A repository, revision or file that could not be had; the message says why and what to do."""
 
 
+class FileMissing(HubError):
+    """One file that the repository, or offline the cache, does not hold."""
+
+
 class LicenceWarning(UserWarning):
     """The weights' licence forbids some uses."""
 
@@ -62,12 +66,12 @@ class _Remote:
             raise HubError(f"{self.hub_id} has no revision {self.revision!r}.") from error
         except e.LocalEntryNotFoundError as error:
             offline = self.local_files_only or os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
-            raise HubError(
+            raise FileMissing(
                 f"{name} of {self.hub_id} is not in the cache, and "
                 + ("offline mode forbids downloads." if offline else f"the hub could not be reached ({error.__cause__ or error}).")
             ) from error
         except e.EntryNotFoundError as error:
-            raise HubError(f"{self.hub_id} holds no file {name!r}.") from error
+            raise FileMissing(f"{self.hub_id} holds no file {name!r}.") from error
         except e.HfHubHTTPError as error:
             raise HubError(f"{name} of {self.hub_id} could not be downloaded: {error}") from error
         return Path(path)
@@ -119,7 +123,7 @@ def _load_card(card: Card, revision: str | None, *options: Any) -> Tokenizer:
         reason = card.restricted if isinstance(card.restricted, str) else "non-commercial use only"
         warnings.warn(f"{card.name}: weights under {card.licence_weights}: {reason}.", LicenceWarning, stacklevel=3)
     if card.shipped:
-        folder = resources.files(__package__).joinpath("checkpoints", card.name)
+        folder = resources.files(__spec__.parent).joinpath("checkpoints", card.name)
         with resources.as_file(folder) as path:
             return load_folder(path)
     if card.hub_id is None:
@@ -147,7 +151,7 @@ def _load_hub(hub_id: str, revision: str | None, *options: Any) -> Tokenizer:
             f"{hub_id} is in a layout that tokenzoo does not know (model_type {config.get('model_type')!r}). "
             f"Known tokenizers: tokenzoo.list_models().{nearest(hub_id.split('/')[-1], list(registry.cards()))}"
         )
-    return convert(system, config, _read_weights(remote.file(WEIGHTS_NAME)), name=hub_id)
+    return convert(system, config, _read_weights(WEIGHTS_NAME, remote.file), name=hub_id)
 
 
 def _load_own(remote: _Remote) -> Tokenizer:
@@ -165,11 +169,10 @@ def _assemble(card: Card, file: Callable[[str], Path], convert: Callable[..., To
     config: dict[str, Any] = {}
     state: dict[str, Any] = {}
     for name in card.files or (CONFIG_NAME, WEIGHTS_NAME):
-        path = file(name)
         if name.endswith((".json", ".yaml", ".yml")):
-            config |= _read_config(path)
+            config |= _read_config(file(name))
         else:
-            state |= _read_weights(path)
+            state |= _read_weights(name, file)
     return convert(card.system, config | card.config_overrides, state, name=card.hub_id or card.name)
 
 
@@ -181,15 +184,23 @@ def _read_config(path: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path), resolve=True)  # type: ignore[return-value]
 
 
-def _read_weights(path: Path) -> dict[str, Any]:
-    """Read a foreign file: safetensors, or a PyTorch file without unpickling objects."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def _read_weights(name: str, file: Callable[[str], Path]) -> dict[str, Any]:
+    """Read foreign weights: safetensors, also cut into several files, or a PyTorch file without unpickling objects."""
+    from .convert.files import read_shards, read_torch
 
-        return load_file(path)
-    from .convert.files import read_torch
+    if not name.endswith(".safetensors"):
+        return read_torch(file(name))
+    try:
+        path = file(name)
+    except FileMissing as error:
+        try:
+            index = file(name + ".index.json")
+        except HubError:
+            raise error from None
+        return read_shards(index, file)
+    from safetensors.torch import load_file
 
-    return read_torch(path)
+    return load_file(path)
 
 
 def _load_path(folder: Path) -> Tokenizer:

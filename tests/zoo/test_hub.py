@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import tokenzoo
 import torch
+from reference import reference_folder
+from safetensors.torch import load_file, save
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.serialize import CheckpointError, save_folder
+from tokenzoo.zoo.convert import load_reference
 from tokenzoo.zoo.hub import HubError
 
 TINY = {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 20, "window_samples": 40, "latent_dim": 4}
@@ -93,6 +96,27 @@ def test_missing_file(hub, repo, tmp_path):
     del hub.repos["org/tiny"]["main"]["model.safetensors"]
     with pytest.raises(HubError, match=r"holds no file 'model.safetensors'"):
         tokenzoo.load("org/tiny", cache_dir=tmp_path / "cache")
+
+
+def test_weights_in_several_files(hub, tmp_path):
+    """Large repositories of other authors hold `model-0000x-of-y.safetensors` and an index."""
+    folder = reference_folder("audio", "mimi-hf")
+    state = load_file(folder / "model.safetensors")
+    names = sorted(state)
+    parts = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    index = {"weight_map": {n: part for part, inside in parts.items() for n in inside}}
+    files = {part: save({n: state[n] for n in inside}) for part, inside in parts.items()}
+    files |= {"config.json": (folder / "config.json").read_bytes(), "model.safetensors.index.json": json.dumps(index).encode()}
+    hub.add("org/cut", files)
+    assert same(tokenzoo.load("org/cut", cache_dir=tmp_path / "cache"), load_reference(folder))
+    for name, data in files.items():
+        (tmp_path / "mimi-hf").mkdir(exist_ok=True)
+        (tmp_path / "mimi-hf" / name).write_bytes(data)
+    assert same(tokenzoo.load(f"file:{tmp_path / 'mimi-hf'}"), load_reference(folder))
+    index["weight_map"]["ghost"] = "model-1.safetensors"
+    (tmp_path / "mimi-hf" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="ghost"):
+        tokenzoo.load(f"file:{tmp_path / 'mimi-hf'}")
 
 
 def test_interrupted_download_goes_on(hub, repo, tmp_path):

@@ -56,6 +56,7 @@ _SYSTEMS: dict[str, str] = {
     "dualcodec": "dualcodec",
     "h-codec-1.0": "hcodec",
     "nemo-audio-codec": "nemo_codec",
+    "stable-codec-fsq": "stable_fsq",
     "longcat-audio-codec": "longcat",
     "focalcodec": "focalcodec",
     "focalcodec-causal": "focalcodec",

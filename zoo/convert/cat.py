@@ -11,15 +11,17 @@ from .mimi import MOSHI_BLOCK, block_table, finish_blocks, moshi_transformer, sq
 
 
 def cat_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `CATConfig` from a MOSS config.
-
-    The key `channels` is this library's: 2 where the samples of two channels alternate in one stream (48 kHz models).
-    """
+    """Fields of `CATConfig` from a MOSS config, of the first release (24 kHz) or of Nano and v2 (48 kHz stereo)."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "version", "code_dim", "reversed_decoder_kwargs")
-    rate, seconds = f.take("sampling_rate", 24000), f.take("causal_transformer_context_duration", 10.0)
-    channels = f.take("channels", 1)
-    stages, (encoder, decoder) = _stages(f, float(rate), seconds), ([], [])
+    f.drop("attention_implementation", "compute_dtype", "codec_weight_dtype")  # how it runs, not what it gives
+    rate, seconds = f.take("sampling_rate", f.take("sample_rate", 24000)), f.take("causal_transformer_context_duration", 10.0)
+    channels = f.take("number_channels", 1)
+    if channels > 1:
+        f.require("enable_channel_interleave", True, True)
+    else:
+        f.drop("enable_channel_interleave")
+    stages, (encoder, decoder) = _stages(f, float(rate * channels), seconds), ([], [])
     for side, patch, transformer in stages:
         own = {"patch": patch}
         if transformer is not None:
@@ -38,21 +40,32 @@ def cat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     hop = 1
     for stage in encoder:
         hop *= stage["patch"]
-    f.require("downsample_rate", hop, 1920)
+    f.require("downsample_rate", hop // channels, 1920)
     f.done()
     return out
 
 
 def _stages(f: Fields, rate: float, seconds: float) -> list[tuple[str, int, tuple[dict[str, Any], int] | None]]:
-    """(side, patch, (transformer, channels out)) of every module of the authors' lists, one stage each."""
+    """(side, patch, (transformer, channels out)) of every module of the authors' lists, one stage each.
+
+    Args:
+        f: the config.
+        rate: of the one stream of samples, in Hz.
+        seconds: length of the attention windows of modules that name none (and where none of the encoder's does).
+    """
     out = []
-    for side in ("encoder", "decoder"):
-        for module in f.take(f"{side}_kwargs"):
+    sides = {side: f.take(f"{side}_kwargs") for side in ("encoder", "decoder")}
+    kinds = [m for m in sides["encoder"] if m["module_type"] == "Transformer"]
+    seconds = min((m.get("context_duration", seconds) for m in kinds), default=seconds)
+    for side, modules in sides.items():
+        for module in modules:
             if module["module_type"] == "PatchedPretransform":
                 out.append((side, module["patch_size"], None))
                 rate = rate / module["patch_size"] if side == "encoder" else rate * module["patch_size"]
             elif module["module_type"] == "Transformer":
-                transformer = moshi_transformer(module) | {"context": int(rate * seconds)}
+                own = {k: v for k, v in module.items() if k != "context_duration"}
+                context = round(rate * module.get("context_duration", seconds))
+                transformer = moshi_transformer(own) | {"context": context}
                 out.append((side, 1, (transformer, module["output_dimension"])))
             else:
                 raise ValueError(f"{side}_kwargs holds the module_type {module['module_type']!r}; supported: "

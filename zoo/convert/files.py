@@ -1,6 +1,8 @@
 """Foreign weight files, read without running anything that stands in them."""
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +37,27 @@ def read_torch(path: Path) -> dict[str, Any]:
             return data  # several state dicts side by side: the converter knows their names
         data = inner
     return data
+
+
+def read_shards(index: Path, file: Callable[[str], Path]) -> dict[str, torch.Tensor]:
+    """Return the state dict of weights that were cut into several safetensors files.
+
+    Args:
+        index: the JSON file that says which file holds which tensor (`weight_map`).
+        file: local path of a file, by the name that the index gives it.
+
+    Raises:
+        CheckpointError: not an index, or a file lacks a tensor that the index places in it.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        places: dict[str, str] = json.loads(index.read_text())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index} is not an index of safetensors files (it has no weight_map).") from error
+    out: dict[str, torch.Tensor] = {}
+    for name in sorted(set(places.values())):
+        out |= load_file(file(name))
+    if missing := sorted(places.keys() - out.keys()):
+        raise CheckpointError(f"{index} promises {missing[0]!r}, but {places[missing[0]]} does not hold it.")
+    return out

@@ -4,13 +4,15 @@
 """
 
 import dataclasses
+import json
 
 import pytest
 import torch
 from reference import load_io, reference_folder
+from safetensors.torch import load_file
 from tokenzoo.codecs.audio.base import pad_to_hop
 from tokenzoo.codecs.layers.transformer1d import QUERY_BLOCK, RingState, attend
-from tokenzoo.zoo.convert import converter, load_reference
+from tokenzoo.zoo.convert import convert, converter, load_reference
 
 
 def close(got: torch.Tensor, want: torch.Tensor, atol: float = 5e-5) -> None:
@@ -103,3 +105,23 @@ def test_other_configurations() -> None:
         make({**config, "downsample_rate": 8})
     with pytest.raises(ValueError, match="unknown_key"):
         make({**config, "unknown_key": 8})
+
+
+@torch.no_grad()
+def test_stereo_is_one_alternating_stream() -> None:
+    """The keys of Nano and v2: two channels run as one stream at twice the rate, windows by stage."""
+    folder = reference_folder("audio", "moss-audio-tokenizer")
+    mono, config = load_reference(folder), json.loads((folder / "config.json").read_text())
+    state = load_file(folder / "weights.safetensors")
+    extra = {"number_channels": 2, "enable_channel_interleave": True, "compute_dtype": "fp32", "sample_rate": 2400}
+    stereo = convert("moss-audio-tokenizer", config | extra | {"sampling_rate": 2400, "downsample_rate": 24}, state)
+    x = torch.randn(1, 2, 10 * 24, generator=torch.Generator().manual_seed(0)) * 0.3
+    stream = x.transpose(1, 2).reshape(1, 1, -1)
+    assert torch.equal(stereo.encode((x[0], 2400)).ids, mono.encode((stream[0], 4800)).ids)
+    ids = mono.encode((stream[0], 4800)).ids
+    close(stereo.decode_batch(ids, None).transpose(1, 2).reshape(1, 1, -1), mono.decode_batch(ids, None))
+    modules = [m | {"context_duration": 0.02} if m["module_type"] == "Transformer" else m for m in config["encoder_kwargs"]]
+    own = converter("moss-audio-tokenizer").config(config | {"encoder_kwargs": modules})
+    assert own["encoder"][1]["transformer"]["context"] == own["decoder"][-2]["transformer"]["context"] == 8  # 400 Hz * 0.02 s
+    with pytest.raises(ValueError, match="enable_channel_interleave"):
+        converter("moss-audio-tokenizer").config(config | extra | {"enable_channel_interleave": False})
