@@ -91,9 +91,11 @@ class DACEncoder(nn.Module):
 
 
 class DACDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1."""
+    """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1 with `tanh`; `whole`: exactly L * hop (see `DACUp`)."""
 
-    def __init__(self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False) -> None:
+    def __init__(
+        self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv1d(dim, width, 7, padding=3)
         self.levels = nn.Sequential(
@@ -102,10 +104,12 @@ class DACDecoder(nn.Module):
         low = width // 2 ** len(strides)
         self.act = Snake(low)
         self.head = nn.Conv1d(low, 1, 7, padding=3)
+        self.tanh = tanh
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode."""
-        return torch.tanh(self.head(self.act(self.levels(self.stem(z)))))
+        y = self.head(self.act(self.levels(self.stem(z))))
+        return torch.tanh(y) if self.tanh else y
 
 
 class DAC(AudioTokenizer):

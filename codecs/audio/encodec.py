@@ -11,7 +11,6 @@ Letters: B batch, C channels, T samples, D latent width, K codebooks, L position
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +23,7 @@ from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
 from ..tokenizer import Reconstruction
+from .bandwidth import codebooks_within
 from .base import AudioTokenizer
 from .stream import Streamable
 
@@ -108,12 +108,7 @@ class Encodec(Streamable, AudioTokenizer):
         Raises:
             ValueError: a bandwidth that the model was not trained for.
         """
-        if bandwidth_kbps not in self.config.bandwidths_kbps:
-            allowed = ", ".join(f"{b:g}" for b in self.config.bandwidths_kbps)
-            raise ValueError(f"bandwidth_kbps is {bandwidth_kbps}; this model was trained for {allowed}.")
-        rate = math.ceil(self.spec.sample_rate_hz / self.spec.hop_samples)  # the authors count whole frames a second
-        count = math.floor(bandwidth_kbps * 1000 / (rate * math.log2(self.spec.vocab_sizes[0])))
-        return min(max(1, count), self.spec.num_codebooks)
+        return codebooks_within(self.spec, bandwidth_kbps, self.config.bandwidths_kbps)
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
         """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`, loudness as the network expects it."""

@@ -24,6 +24,7 @@ class FeatureConvConfig:
         unit_kernel: of the dilated convolution of a residual unit.
         dilations: of the units of a level.
         bias: whether the strided convolutions have one; the others have none.
+        up_bias: whether those of the decoder that are transposed (a stride over 1) do; only with `bias`.
     """
 
     features: int = 768
@@ -34,6 +35,7 @@ class FeatureConvConfig:
     unit_kernel: int = 3
     dilations: tuple[int, ...] = (1, 1)
     bias: bool = True
+    up_bias: bool = True
 
     def __post_init__(self) -> None:
         if len(self.ratios) != len(self.strides) or not self.strides:
@@ -95,7 +97,7 @@ class FeatureUp(nn.Module):
                 stride=stride,
                 padding=(stride + 1) // 2,
                 output_padding=stride % 2,
-                bias=config.bias,
+                bias=config.bias and config.up_bias,
             )
         self.units = _units(out_channels, config)
 
@@ -105,9 +107,9 @@ class FeatureUp(nn.Module):
 
 
 class FeatureEncoder(nn.Module):
-    """Features `[B, C, N]` to latents `[B, dim, N / strides]`."""
+    """Features `[B, C, N]` to latents `[B, dim, N / strides]`; `dim` None: what the last level gives, without a head."""
 
-    def __init__(self, dim: int, config: FeatureConvConfig) -> None:
+    def __init__(self, dim: int | None, config: FeatureConvConfig) -> None:
         super().__init__()
         c, pad = config, config.kernel_size // 2
         widths = [c.width, *(c.channels(i) for i in range(len(c.strides)))]
@@ -115,7 +117,8 @@ class FeatureEncoder(nn.Module):
         self.levels = nn.Sequential(
             *(FeatureDown(widths[i], widths[i + 1], s, c) for i, s in enumerate(c.strides))
         )
-        self.head = nn.Conv1d(widths[-1], dim, c.kernel_size, padding=pad, bias=False)
+        same = dim is None
+        self.head = nn.Identity() if same else nn.Conv1d(widths[-1], dim, c.kernel_size, padding=pad, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""

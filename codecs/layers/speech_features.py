@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Kernels and strides of the convolutions below wav2vec 2.0, HuBERT and WavLM: a frame every 320 samples.
+CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+
 #: Samples from one frame of filter banks to the next, and of their window, at 16 kHz.
 FBANK_HOP, FBANK_WINDOW, FBANK_BINS = 160, 400, 80
 
@@ -42,23 +45,33 @@ def stacked_fbanks(x: Tensor) -> Tensor:
     return frames.view(-1, 2 * FBANK_BINS)
 
 
+def conv_frames(samples: int, config: Mapping[str, Any]) -> int:
+    """Frames that HuBERT or WavLM of this configuration (in the terms of transformers) gives for `samples`; 0: none."""
+    kernels, strides = config.get("conv_kernel", CONV_KERNELS), config.get("conv_stride", CONV_STRIDES)
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = max(0, (samples - kernel) // stride + 1)
+    return samples
+
+
 class FrozenModel(nn.Module):
     """A model of transformers that is never trained: no gradients, always in eval mode.
 
     Args:
         config: its configuration in the terms of transformers, `model_type` included; weights are random until loaded.
+        part: keep only this part of it (Whisper: "encoder").
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], part: str = "") -> None:
         super().__init__()
         transformers = _transformers()
         values = dict(config)
         own = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-        self.model = transformers.AutoModel.from_config(own)
+        whole = transformers.AutoModel.from_config(own)
+        self.model = getattr(whole, part) if part else whole
         self.freeze()
 
     @classmethod
-    def pretrained(cls, name: str, **options: Any) -> "FrozenModel":
+    def pretrained(cls, name: str, part: str = "", **options: Any) -> "FrozenModel":
         """The published model `name` of the hub; `options` change its configuration (e.g. fewer layers)."""
         out = cls.__new__(cls)
         nn.Module.__init__(out)
@@ -82,8 +95,13 @@ class FrozenModel(nn.Module):
     @torch.no_grad()
     def mean_of_layers(self, inputs: Tensor) -> Tensor:
         """Mean of the hidden states of all layers and of what goes into the first one, `[B, C, N]`."""
+        return self.layer(inputs, None)
+
+    @torch.no_grad()
+    def layer(self, inputs: Tensor, index: int | None) -> Tensor:
+        """Hidden states `[B, C, N]`: 0 what goes into the first layer, 1 its output, -1 the last one's; None: their mean."""
         states = self.model(inputs, output_hidden_states=True).hidden_states
-        return torch.stack(states).mean(0).transpose(1, 2)
+        return (torch.stack(states).mean(0) if index is None else states[index]).transpose(1, 2)
 
 
 class NamedModel:

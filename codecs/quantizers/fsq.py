@@ -8,8 +8,8 @@ Four published conventions, and one of a library, say how a real number becomes 
 `fsq`: vector-quantize-pytorch, Cosmos, FlexTok (X-codec2 and NeuCodec bound twice: `residual_fsq`).
     u = h tanh(z + atanh(o/h)) - o, h = (V - 1)(1 + e)/2; digit = round(u) + V//2; value = (digit - V//2) / (V//2).
 `nemo`: the listing in the paper's appendix, NeMo. As `fsq`, but with tan(o/h) and h = (V - 1)(1 - e)/2.
-`stable`: stable-codec. u = (tanh(z) + 1)(V - 1)/2; digit = round(u); value = 2 digit/(V - 1) - 1.
-`symmetric`: vector-quantize-pytorch with `preserve_symmetry`. As `stable`, but digit = floor(u + 1/2).
+`stable`: stable-codec. u = (tanh(z) + s)(V - 1)/2s; digit = round(u); value = 2s digit/(V - 1) - s; scale s, usually 1.
+`symmetric`: vector-quantize-pytorch with `preserve_symmetry`. As `stable` (s = 1), but digit = floor(u + 1/2).
 `s3`: S3Tokenizer (CosyVoice 2), V = 3. u = 0.9990000128746033 tanh(z); digit = round(u) + 1; value = digit - 1.
 
 V levels of the channel, e = 1e-3, o = 1/2 for even V and 0 for odd; round is half to even, so that `stable` and
@@ -46,6 +46,7 @@ class FSQConfig(QuantizerConfig):
         levels: number of levels of each channel; 8 x 5 x 5 x 5 = 1000 codes. 64k: (8, 8, 8, 5, 5, 5).
         convention: rounding and numbering, see the top of the file.
         project: linear maps D -> n and back; None: only where D differs from n.
+        scale: `stable` only: the outermost values are -scale and scale.
         noise_dropout: `stable` only, training only: probability, drawn per item, that the channels get uniform noise of
             one level's width instead of being rounded, and (among the others) that they pass unrounded.
             `z_q` is then not `decode(ids)`; ids are always the rounded ones. stable-codec: 0.5.
@@ -56,12 +57,15 @@ class FSQConfig(QuantizerConfig):
     levels: tuple[int, ...] = (8, 5, 5, 5)
     convention: Convention = "fsq"
     project: bool | None = None
+    scale: float = 1.0
     noise_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_levels(self.levels, self.convention)
         if self.noise_dropout and self.convention != "stable":
             raise ConfigError(f"noise_dropout belongs to convention 'stable', not {self.convention!r}; set it to 0.")
+        if self.scale <= 0 or (self.scale != 1 and self.convention != "stable"):
+            raise ConfigError(f"scale is {self.scale}; it must be positive, and 1 but for convention 'stable'.")
         if not 0 <= self.noise_dropout < 1:
             raise ConfigError(f"noise_dropout is {self.noise_dropout}; it must lie in 0..1.")
 
@@ -77,6 +81,7 @@ class ScalarGrid(nn.Module):
         levels: V of each channel.
         convention: see the top of the file.
         groups: `(start, end)` of the channels of each id; None: as few ids as possible, see `split_levels`.
+        scale: of the convention `stable`.
     """
 
     levels: Tensor
@@ -88,10 +93,14 @@ class ScalarGrid(nn.Module):
     shift: Tensor
 
     def __init__(
-        self, levels: tuple[int, ...], convention: Convention, groups: list[tuple[int, int]] | None = None
+        self,
+        levels: tuple[int, ...],
+        convention: Convention,
+        groups: list[tuple[int, int]] | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.convention = convention
+        self.convention, self.scale = convention, scale
         self.sizes = levels
         self.groups = groups or split_levels(levels)
         self.codebook_sizes = tuple(math.prod(levels[a:b]) for a, b in self.groups)
@@ -104,7 +113,7 @@ class ScalarGrid(nn.Module):
             "levels": torch.tensor(levels, dtype=torch.int64).unsqueeze(-1),
             "basis": torch.tensor(basis, dtype=torch.int64).unsqueeze(-1),
             "centre": v.div(2, rounding_mode="floor"),
-            "step": 2 / (v - 1),
+            "step": scale * 2 / (v - 1),
             "bound": bound,
             "offset": offset,
             "shift": shift,
@@ -120,12 +129,12 @@ class ScalarGrid(nn.Module):
         # the two differ in rounding, and so in what they take for an exact half-step
         if self.convention == "symmetric":
             return (self.levels - 1) * (torch.tanh(z) + 1) / 2
-        return (torch.tanh(z) + 1) / self.step
+        return (torch.tanh(z) + self.scale) / self.step
 
     def digits(self, bounded: Tensor) -> Tensor:
         """Return the digits, still float `[B, n, L]`, of bounded channels."""
-        if self.convention == "stable":
-            return bounded.round()
+        if self.convention == "stable":  # a scale below 1 leaves the grid. Differs: the authors number those levels too
+            return bounded.round().clamp(min=0).minimum(self.levels - 1)
         if self.convention == "symmetric":
             return (bounded + 0.5).floor()
         return bounded.round() + self.centre
@@ -133,13 +142,13 @@ class ScalarGrid(nn.Module):
     def values(self, digits: Tensor) -> Tensor:
         """Return the values, about -1..1, of float digits `[B, n, L]`."""
         if self.convention in ("stable", "symmetric"):
-            return digits * self.step - 1
+            return digits * self.step - self.scale
         return (digits - self.centre) / self.centre
 
     def continuous(self, bounded: Tensor) -> Tensor:
         """Return what `values` would give if nothing were rounded: the path of the gradient."""
         if self.convention in ("stable", "symmetric"):
-            return bounded * self.step - 1
+            return bounded * self.step - self.scale
         return bounded / self.centre
 
     def pack(self, digits: Tensor) -> Tensor:
@@ -175,7 +184,7 @@ class FSQ(Quantizer):
         spans = None if groups is None else [(i * n, (i + 1) * n) for i in range(groups)]
         levels = config.levels * (groups or 1)
         config = dataclasses.replace(config, dim=config.dim or len(levels))
-        grid = ScalarGrid(levels, config.convention, spans)
+        grid = ScalarGrid(levels, config.convention, spans, config.scale)
         super().__init__(config, grid.codebook_sizes)
         self.grid = grid
         self.in_proj, self.out_proj = projections(config.dim, len(levels), config.project)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
@@ -37,6 +37,8 @@ class ResidualFSQConfig(QuantizerConfig):
     Attributes:
         levels: number of levels of each channel, the same at every level; at most 2^18 codes.
         num_codebooks: K.
+        stages: `stable` only, in place of `levels` and `num_codebooks`: the levels of each stage, where they differ. Needs
+            `scales`. A stage of more than 2^18 codes gets several ids, and then no prefix decodes.
         convention: see the top of the file.
         scales: s_k of each codebook, for all channels; empty: the convention's own.
         project: linear maps D -> n and back; None: only where D differs from n.
@@ -47,6 +49,7 @@ class ResidualFSQConfig(QuantizerConfig):
 
     levels: tuple[int, ...] = (5, 5, 5, 5, 5, 5)
     num_codebooks: int = 2
+    stages: tuple[tuple[int, ...], ...] = ()
     convention: Literal["fsq", "symmetric", "stable"] = "stable"
     scales: tuple[float, ...] = ()
     project: bool | None = None
@@ -58,14 +61,24 @@ class ResidualFSQConfig(QuantizerConfig):
             raise ConfigError(f"levels {self.levels} have {math.prod(self.levels)} codes; at most 2^18 a codebook.")
         if self.num_codebooks < 1:
             raise ConfigError(f"num_codebooks is {self.num_codebooks}; it must be at least 1.")
-        if self.scales and (len(self.scales) != self.num_codebooks or min(self.scales) <= 0):
-            raise ConfigError(f"scales is {self.scales}; give {self.num_codebooks} positive numbers, or none.")
+        for stage in self.stages:
+            check_levels(stage, self.convention)
+        if self.stages and (self.convention != "stable" or not self.scales or len({len(s) for s in self.stages}) > 1):
+            raise ConfigError("stages need convention 'stable', scales, and the same number of channels in each.")
+        num = len(self.stages) or self.num_codebooks
+        if self.scales and (len(self.scales) != num or min(self.scales) <= 0):
+            raise ConfigError(f"scales is {self.scales}; give {num} positive numbers, or none.")
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
 
     @classmethod
     def quantizer_class(cls) -> type["ResidualFSQ"]:
         return ResidualFSQ
+
+    @property
+    def levels_by_stage(self) -> tuple[tuple[int, ...], ...]:
+        """Levels of each stage in order."""
+        return self.stages or (self.levels,) * self.num_codebooks
 
 
 class ResidualFSQ(Quantizer):
@@ -80,12 +93,19 @@ class ResidualFSQ(Quantizer):
     scales: Tensor
 
     def __init__(self, config: ResidualFSQConfig) -> None:
-        config = dataclasses.replace(config, dim=config.dim or len(config.levels))
-        grid = ScalarGrid(config.levels, config.convention)
-        super().__init__(config, grid.codebook_sizes * config.num_codebooks)
-        self.grid = grid
+        stages = config.levels_by_stage
+        config = dataclasses.replace(config, dim=config.dim or len(stages[0]))
+        grids = [ScalarGrid(levels, config.convention) for levels in stages]
+        super().__init__(config, tuple(v for g in grids for v in g.codebook_sizes))
+        self.grids = nn.ModuleList(grids)
+        self.prefix_decodable = self.num_codebooks == len(stages)
         self.register_buffer("scales", _scales(config), persistent=False)  # [K, n, 1]
-        self.in_proj, self.out_proj = projections(config.dim, len(config.levels), config.project)
+        self.in_proj, self.out_proj = projections(config.dim, len(stages[0]), config.project)
+
+    @property
+    def grid(self) -> ScalarGrid:
+        """The grid of the first stage."""
+        return self.grids[0]  # type: ignore[return-value]
 
     def squash(self, z: Tensor) -> Tensor:
         """Projected latents `[B, n, L]` to the first residual."""
@@ -96,41 +116,41 @@ class ResidualFSQ(Quantizer):
         c = 1 + self.grid.step / 2
         return torch.tanh(z / c) * c
 
-    def digits(self, z: Tensor, num: int) -> list[Tensor]:
-        """Float digits `[B, n, L]` of each of the first `num` levels."""
+    def digits(self, z: Tensor, num: int | None = None) -> list[Tensor]:
+        """Float digits `[B, n, L]` of each of the first `num` stages, None: of all."""
         convention, out = self.config.convention, []
         if convention == "stable" and z.device.type != "mps":  # Apple GPUs have no float64
             z = z.double()
         residual = self.squash(z)
-        for scale in self.scales[:num]:
+        for scale, grid in zip(self.scales[:num], self.grids, strict=False):
             if convention == "fsq":
-                digits = self.grid.digits(self.grid.bounded(residual / scale))
+                digits = grid.digits(grid.bounded(residual / scale))
             elif convention == "stable":
-                digits = ((residual + scale) / (self.grid.step * scale)).round()
+                digits = ((residual + scale) / (grid.step * scale)).round()
             else:
-                digits = self.grid.digits((self.grid.levels - 1) * ((residual / scale).clamp(-1, 1) + 1) / 2)
-            digits = digits.clamp(min=0).minimum(self.grid.levels - 1)  # residuals at the edge of a coarse scale
+                digits = grid.digits((grid.levels - 1) * ((residual / scale).clamp(-1, 1) + 1) / 2)
+            digits = digits.clamp(min=0).minimum(grid.levels - 1)  # residuals at the edge of a coarse scale
             out.append(digits)
-            residual = residual - self._level(digits, scale)
+            residual = residual - self._level(digits, scale, grid)
         return out
 
-    def _level(self, digits: Tensor, scale: Tensor) -> Tensor:
+    def _level(self, digits: Tensor, scale: Tensor, grid: ScalarGrid) -> Tensor:
         """Values of one level, in the dtype of `digits`."""
         if self.config.convention == "stable":
-            return digits * (self.grid.step * scale) - scale
-        return self.grid.values(digits) * scale
+            return digits * (grid.step * scale) - scale
+        return grid.values(digits) * scale
 
     def _sum(self, digits: list[Tensor], keep: Tensor | None = None) -> Tensor:
         """Sum of the levels' values `[B, n, L]`; `keep` bool `[K, B, 1, 1]` leaves levels out."""
         total = torch.zeros_like(digits[0], dtype=torch.float32)
         for k, d in enumerate(digits):
-            value = self._level(d.float(), self.scales[k])
+            value = self._level(d.float(), self.scales[k], self.grids[k])
             total = total + (value if keep is None else torch.where(keep[k], value, 0.0))
         return total
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         u = self.in_proj(z)  # [B, n, L]
-        digits = self.digits(u.detach(), self.num_codebooks)
+        digits = self.digits(u.detach())
         soft = self.squash(u)
         if self.config.convention == "fsq":
             soft = self.grid.continuous(self.grid.bounded(soft))
@@ -141,25 +161,30 @@ class ResidualFSQ(Quantizer):
         """Which levels of which item count, bool `[K, B, 1, 1]`."""
         if not self.training or not self.config.dropout:
             return None
-        k = self.num_codebooks
+        k = len(self.grids)
         dropped = torch.rand(z.shape[0], device=z.device) < self.config.dropout
         kept = torch.where(dropped, torch.randint(1, k + 1, (z.shape[0],), device=z.device), k)
         return (torch.arange(k, device=z.device).unsqueeze(1) < kept).unsqueeze(-1).unsqueeze(-1)
 
     def _pack(self, digits: list[Tensor]) -> Tensor:
-        return torch.cat([self.grid.pack(d) for d in digits], dim=1)
+        return torch.cat([g.pack(d) for g, d in zip(self.grids, digits, strict=False)], dim=1)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self._pack(self.digits(self.in_proj(z), num_codebooks))
+        return self._pack(self.digits(self.in_proj(z), num_codebooks if self.prefix_decodable else None))
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        return self.out_proj(self._sum([self.grid.unpack(part) for part in ids.split(1, dim=1)]))
+        parts, k = [], 0
+        for grid in self.grids:
+            if k < ids.shape[1]:
+                parts.append(grid.unpack(ids[:, k : k + len(grid.groups)]))
+                k += len(grid.groups)
+        return self.out_proj(self._sum(parts))
 
 
 def _scales(config: ResidualFSQConfig) -> Tensor:
     """s_k of every level and channel, `[K, n, 1]`."""
-    v = torch.tensor(config.levels, dtype=torch.float32)
+    v = torch.tensor(config.levels_by_stage[0], dtype=torch.float32)
     base = v if config.convention == "symmetric" else v - 1
-    own = [base**-k for k in range(config.num_codebooks)]
+    own = [base**-k for k in range(len(config.levels_by_stage))]
     given = [torch.full_like(v, s) for s in config.scales]
     return torch.stack(given or own).unsqueeze(-1)

@@ -117,22 +117,26 @@ def _dac_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[st
 # --- transformers -----------------------------------------------------------------------------------------------------
 
 _HF_UNIT = (("snake1", "act_in"), ("conv1", "conv_in"), ("snake2", "act_out"), ("conv2", "conv_out"))
-_HF_TABLE = [
-    (r"(encoder|decoder)\.conv1\.(weight|bias)", r"\1.stem.\2"),
-    (r"(encoder|decoder)\.snake1\.alpha", r"\1.act.alpha"),
-    (r"(encoder|decoder)\.conv2\.(weight|bias)", r"\1.head.\2"),
-    (r"(encoder|decoder)\.block\.(\d+)\.snake1\.alpha", r"\1.levels.\2.act.alpha"),
-    (r"(encoder|decoder)\.block\.(\d+)\.(?:conv1|conv_t1)\.(weight|bias)", r"\1.levels.\2.conv.\3"),
-    *(
-        (
-            rf"(encoder|decoder)\.block\.(\d+)\.res_unit{j + 1}\.{theirs}\.(weight|bias|alpha)",
-            rf"\1.levels.\2.units.{j}.{ours}.\3",
-        )
+
+
+def hf_table(theirs: str, ours: str) -> list[tuple[str, str]]:
+    """One side of `DacModel`, encoder or decoder."""
+    units = [
+        (rf"{theirs}\.block\.(\d+)\.res_unit{j + 1}\.{a}\.(weight|bias|alpha)", rf"{ours}.levels.\1.units.{j}.{b}.\2")
         for j in range(3)
-        for theirs, ours in _HF_UNIT
-    ),
-    *QUANTIZER_KEYS,
-]
+        for a, b in _HF_UNIT
+    ]
+    return [
+        (rf"{theirs}\.conv1\.(weight|bias)", rf"{ours}.stem.\1"),
+        (rf"{theirs}\.snake1\.alpha", rf"{ours}.act.alpha"),
+        (rf"{theirs}\.conv2\.(weight|bias)", rf"{ours}.head.\1"),
+        (rf"{theirs}\.block\.(\d+)\.snake1\.alpha", rf"{ours}.levels.\1.act.alpha"),
+        (rf"{theirs}\.block\.(\d+)\.(?:conv1|conv_t1)\.(weight|bias)", rf"{ours}.levels.\1.conv.\2"),
+        *units,
+    ]
+
+
+_HF_TABLE = [*hf_table("encoder", "encoder"), *hf_table("decoder", "decoder"), *QUANTIZER_KEYS]
 
 
 def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:

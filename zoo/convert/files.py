@@ -1,5 +1,6 @@
 """Foreign weight files, read without running anything that stands in them."""
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -25,7 +26,9 @@ def read_torch(path: Path) -> dict[str, Any]:
 
         return read_torchscript(path)
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        # In-memory files are only bytes; X-codec's checkpoints hold one among the tensors. They are left out below.
+        with torch.serialization.safe_globals([io.BytesIO]):
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(
             f"{path} cannot be read without running code that stands in it ({error}). Convert it to safetensors in a "
@@ -36,7 +39,7 @@ def read_torch(path: Path) -> dict[str, Any]:
         if inner is None:
             return data  # several state dicts side by side: the converter knows their names
         data = inner
-    return data
+    return {k: v for k, v in data.items() if not isinstance(v, io.BytesIO)} if isinstance(data, dict) else data
 
 
 def read_shards(index: Path, file: Callable[[str], Path]) -> dict[str, torch.Tensor]:

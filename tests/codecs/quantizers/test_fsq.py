@@ -198,3 +198,18 @@ def test_authors_dithered_fsq():
             place = torch.tensor([1, *q.codebook_sizes[:-1]]).cumprod(0).unsqueeze(-1)  # one id in the original
             assert torch.equal((out.ids * place).sum(1), io[f"{name}.fsq{i}.ids"][..., 0])
             assert torch.allclose(out.z_q, io[f"{name}.fsq{i}.quantized"].transpose(1, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0, 0.5])
+def test_scale_stretches_the_grid(scale):
+    """Values run from -scale to scale; below 1 the squashed latents outside take the last level."""
+    q, z = build("fsq", levels=(6, 5), convention="stable", scale=scale), latents(2, 2, 200, scale=1.5)
+    out = q(z)
+    v = np.array([6, 5])[:, None]
+    digit = np.clip(np.round((np.tanh(z.double().numpy()) + scale) * (v - 1) / (2 * scale)), 0, v - 1)
+    assert np.array_equal(out.ids[:, 0].numpy(), (digit * [[1], [6]]).sum(1))
+    assert np.allclose(out.z_q.numpy(), 2 * scale * digit / (v - 1) - scale, atol=1e-6)
+    check_contract(q, z)
+    check_gradient(q, z)
+    with pytest.raises(ConfigError, match="scale"):
+        build("fsq", levels=(6, 5), scale=scale)

@@ -178,3 +178,19 @@ def test_authors_residual_bottleneck():
             ids = torch.stack([io[f"{name}.residual{i}.ids_level{k}"][..., 0] for k in range(len(stages))], dim=1)
             assert torch.equal(out.ids, ids)
             assert torch.allclose(out.z_q, io[f"{name}.residual{i}.decoded"], atol=1e-6)
+
+
+def test_stages_of_different_levels():
+    q = build("residual_fsq", stages=((5, 5), (3, 4)), scales=(1.0, 0.25))
+    assert q.codebook_sizes == (25, 12) and q.prefix_decodable
+    z = latents(2, 2, 60)
+    check_contract(q, z)
+    check_gradient(q, z)
+    wide = build("residual_fsq", stages=((600, 500), (3, 4)), scales=(1.0, 0.01))
+    assert wide.codebook_sizes == (600, 500, 12) and not wide.prefix_decodable  # 300 000 codes: two ids
+    out = wide(z)
+    assert torch.equal(wide.decode(out.ids), out.z_q) and torch.equal(wide.encode(z), out.ids)
+    assert float((out.z_q - z.tanh()).abs().max()) < 2 / 499
+    for wrong in ({"scales": ()}, {"convention": "symmetric"}, {"stages": ((5, 5), (3,))}, {"scales": (1.0,)}):
+        with pytest.raises(ConfigError, match="stages|scales"):
+            build("residual_fsq", **({"stages": ((5, 5), (3, 4)), "scales": (1.0, 0.25)} | wrong))

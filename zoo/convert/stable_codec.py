@@ -1,0 +1,210 @@
+"""Stable Codec in the layout of stable-audio-tools: `model_config.json` and the state dict of its `AudioAutoencoder`."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...codecs.audio.stable_codec import POSTHOC
+from ...codecs.config import to_mapping
+from ...codecs.serialize import CheckpointError
+from .authors import part, unwrap
+from .base import Converter, fold_weight_norm, rename
+from .fields import FOLDER_KEYS, Fields
+from .stable_fsq import dithered_fsq, residual_fsq
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+def _side(fields: Fields, name: str, channels: int, latent_dim: int) -> tuple[dict[str, Any], bool]:
+    """`TAAEEncoder` or `TAAEDecoder`, with its type around it; and whether its output is clipped softly."""
+    top = part(fields, name)
+    top.require("type", "taae")
+    top.drop("requires_grad")
+    soft_clip = bool(top.take("soft_clip", False))  # the authors read it of the decoder
+    c = part(top, "config", {})
+    top.done()
+    c.drop("checkpointing")
+    c.require("direct_resampling", False)
+    if (got := c.take("in_channels" if name == "encoder" else "out_channels", 2)) != channels:
+        raise ValueError(f"stable-codec: the {name} has {got} channels, but the patches {channels}.")
+    c.require("latent_dim", latent_dim, 32)
+    out = {
+        "width": c.take("channels", 128),
+        "multiples": list(c.take("c_mults", [1, 2, 4, 8])),
+        "strides": list(c.take("strides", [2, 4, 8, 8])),
+        "depths": list(c.take("transformer_depths", [3, 3, 3, 3])),
+        "window": list(c.take("sliding_window", [63, 64]) or [-1, -1]),
+        "snake": c.take("use_snake", False),
+        "conformer": c.take("conformer", False),
+        "layer_scale": 1e-5 if c.take("layer_scale", True) else None,
+        "units": c.take("use_dilated_conv", False),
+    }
+    c.done()
+    return out, soft_clip
+
+
+def _bottleneck(top: Fields, latent_dim: int) -> dict[str, Any]:
+    """`DitheredFSQBottleneck`."""
+    top.require("type", "dithered_fsq")
+    top.drop("requires_grad")
+    c = part(top, "config")
+    top.done()
+    dim, levels = c.take("dim"), c.take("levels")
+    levels = [levels] * dim if isinstance(levels, int) else list(levels)
+    if len(levels) != dim:
+        raise ValueError(f"stable-codec: bottleneck.levels has {len(levels)} entries, bottleneck.dim is {dim}.")
+    kwargs = {"levels": levels, "num_codebooks": c.take("num_codebooks", 1), "noise_dropout": c.take("noise_dropout", 0.05)}
+    c.drop("dither_inference")
+    c.done()
+    out = dithered_fsq(kwargs, "stable-codec.bottleneck")
+    if out["dim"] != latent_dim:
+        raise ValueError(f"stable-codec: the bottleneck is {out['dim']} wide, the latents {latent_dim}.")
+    return out
+
+
+def _posthoc(wanted: Any) -> dict[str, Any]:
+    """A post-hoc bottleneck by the authors' name, or its stages `[levels, scale]`."""
+    if isinstance(wanted, str):
+        if wanted not in POSTHOC:
+            raise ValueError(f"posthoc_bottleneck is {wanted!r}; the authors name {', '.join(POSTHOC)}.")
+        return to_mapping(POSTHOC[wanted])
+    return residual_fsq(wanted)
+
+
+def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`model_config.json`.
+
+    Two keys of ours say how the authors' wrapper would be called: `posthoc_bottleneck` (a preset's name, or stages) and
+    `normalize` (true: files are brought to -20 LUFS).
+    """
+    f = Fields(config, "stable-codec")
+    f.drop(*FOLDER_KEYS, "sample_size", "audio_channels", "training", "dataset")
+    f.require("model_type", "autoencoder")
+    rate, posthoc, lufs = f.take("sample_rate"), f.take("posthoc_bottleneck", None), f.take("normalize", False)
+    m = part(f, "model")
+    f.done()
+    m.drop("use_proj_head", "proj_head_dim")  # a head of training
+    channels, dim, hop = m.take("io_channels"), m.take("latent_dim"), m.take("downsampling_ratio")
+    for name in ("in_channels", "out_channels"):
+        if m.take(name, None) not in (None, channels):
+            raise ValueError(f"stable-codec: model.{name} differs from io_channels {channels}.")
+    patch = 1
+    if (given := m.take("pretransform", None)) is not None:
+        p = Fields(given, "stable-codec.model.pretransform")
+        p.require("type", "patched")
+        p.drop("enable_grad", "iterate_batch")
+        q = part(p, "config")
+        q.require("channels", channels)
+        q.require("oversampling", 1)
+        patch = q.take("patch_size")
+        q.done()
+        p.done()
+    encoder, _ = _side(m, "encoder", channels * patch, dim)
+    decoder, soft_clip = _side(m, "decoder", channels * patch, dim)
+    bottleneck = _bottleneck(part(m, "bottleneck"), dim)
+    m.done()
+    if hop != patch * math.prod(encoder["strides"]):
+        raise ValueError(f"stable-codec: model.downsampling_ratio is {hop}, but patches and strides give another.")
+    return {
+        "sample_rate_hz": rate,
+        "channels": channels,
+        "patch_samples": patch,
+        "encoder": encoder,
+        "decoder": decoder,
+        "latent_dim": dim,
+        "quantizer": _posthoc(posthoc) if posthoc else bottleneck,
+        "normalize": "lufs" if lufs else "none",
+        "soft_clip": soft_clip,
+    }
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+_PART = r"(weight|bias)"
+
+
+def _block(theirs: str, ours: str) -> list[tuple[str, str]]:
+    """One `TransformerBlock`."""
+    table = [
+        (r"pre_norm\.gamma", "norm_attention.weight"),
+        (r"self_attn\.to_qkv\.weight", "attention.qkv.weight"),
+        (r"self_attn\.to_out\.weight", "attention.out.weight"),
+        (r"self_attn\.([qk])_norm\." + _PART, r"attention.\1_norm.\2"),
+        (r"self_attn_scale\.scale", "scale_attention.scale"),
+        (r"ff_norm\.gamma", "norm_feed_forward.weight"),
+        (r"ff\.ff\.0\.proj\." + _PART, r"feed_forward.0.proj.\1"),
+        (r"ff\.ff\.2\." + _PART, r"feed_forward.1.\1"),
+        (r"ff_scale\.scale", "scale_feed_forward.scale"),
+        (r"conformer_scale\.scale", "scale_conformer.scale"),
+        (r"conformer\.in_norm\.gamma", "conformer.norm_in.weight"),
+        (r"conformer\.pointwise_conv\.weight", "conformer.map_in.weight"),
+        (r"conformer\.glu\.proj\." + _PART, r"conformer.gated.proj.\1"),
+        (r"conformer\.depthwise_conv\.weight", "conformer.conv.weight"),
+        (r"conformer\.mid_norm\.gamma", "conformer.norm_out.weight"),
+        (r"conformer\.pointwise_conv_2\.weight", "conformer.map_out.weight"),
+    ]
+    return [(rf"{theirs}\.{a}", f"{ours}.{b}") for a, b in table]
+
+
+def _unit(theirs: str, ours: str) -> list[tuple[str, str]]:
+    """One `ResidualUnit`: activation, convolution, activation, convolution."""
+    names = ("act_in", "conv_in", "act_out", "conv_out")
+    return [(rf"{theirs}\.layers\.{i}\.(\w+)", rf"{ours}.{name}.\1") for i, name in enumerate(names)]
+
+
+def _level(theirs: str, ours: str, side: Mapping[str, Any], level: int, *, encoder: bool) -> list[tuple[str, str]]:
+    """One `TAAEBlock`: the encoder runs units, activation, convolution, transformer; the decoder backwards."""
+    units = 3 if side["units"] else 0
+    act, conv, transformer = (units, units + 1, units + 2) if encoder else (1, 2, 0)
+    first = 0 if encoder else 3
+    table = [
+        (rf"{theirs}\.layers\.{act}\.(alpha|beta)", rf"{ours}.act.\1"),
+        (rf"{theirs}\.layers\.{conv}\.{_PART}", rf"{ours}.conv.\1"),
+    ]
+    for i in range(units):
+        table += _unit(rf"{theirs}\.layers\.{first + i}", f"{ours}.units.{i}")
+    for j in range(side["depths"][level]):  # between two transpositions
+        table += _block(rf"{theirs}\.layers\.{transformer}\.{j + 1}", f"{ours}.transformer.blocks.{j}")
+    return table
+
+
+def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
+    table = []
+    for name in ("encoder", "decoder"):
+        side, n = own[name], len(own[name]["strides"])
+        for i in range(n):
+            level = i if name == "encoder" else n - 1 - i
+            table += _level(rf"{name}\.layers\.{i + 1}", f"{name}.levels.{i}", side, level, encoder=name == "encoder")
+        table += [
+            (rf"{name}\.layers\.0\.{_PART}", rf"{name}.stem.\1"),
+            (rf"{name}\.layers\.{n + 1}\.(alpha|beta)", rf"{name}.act.\1"),
+            (rf"{name}\.layers\.{n + 2}\.{_PART}", rf"{name}.head.\1"),
+        ]
+    return table
+
+
+def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    state = {k.removeprefix("autoencoder."): v for k, v in unwrap(state, "state_dict").items()}
+    for key, value in state.items():
+        if key.endswith("norm.beta") and bool(value.any()):
+            raise CheckpointError(f"{key} is not zero; the authors' norms have no bias but this constant.")
+    # rotary frequencies are computed; the norms' zeros are checked; the head was for training
+    dropped = [r".*\.rope\.(inv_freq|scale)", r".*norm\.beta", r"(projection_head|proj_head)\..*"]
+    out = rename(fold_weight_norm(state), _table(_config(config)), dropped=dropped)
+    for key in [k for k in out if k.endswith(("conformer.map_in.weight", "conformer.map_out.weight"))]:
+        out[key] = torch.squeeze(out[key], -1)
+    return out
+
+
+CONVERTERS: tuple[Converter, ...] = (
+    Converter(
+        system="stable-codec",
+        upstream="Stability-AI/stable-audio-tools stable_audio_tools/models/autoencoders.py TAAEEncoder, TAAEDecoder",
+        family="stable_codec",
+        config=_config,
+        weights=_weights,
+    ),
+)
