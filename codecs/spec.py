@@ -98,6 +98,8 @@ class ImageSpec(TokenizerSpec):
         stride: pixels from one token position to the next in a grid; 0 for sequences without a grid.
         image_size: the one `(H, W)` the network takes, or None: any size (padded to a multiple of `stride`).
         num_positions: L at `image_size` where it is not the grid's; 0 otherwise.
+        strides: for each codebook, pixels from one position to the next, where they have grids of their own (DualViTok);
+            H // stride x W // stride ids of those that are coarser than `stride`. Empty: one grid for all.
         scales: `(h, w)` of each scale of a multi-scale tokenizer at `image_size`; else empty.
         value_range: pixel values that the network itself sees and gives.
         resize: how a picture that does not fit `image_size` is brought there by default.
@@ -107,6 +109,7 @@ class ImageSpec(TokenizerSpec):
     channels: int = 3
     image_size: tuple[int, int] | None = None
     num_positions: int = 0
+    strides: tuple[int, ...] = ()
     scales: tuple[tuple[int, int], ...] = ()
     value_range: tuple[float, float] = (-1.0, 1.0)
     resize: Literal["native", "crop", "squash"] = "native"
@@ -124,11 +127,18 @@ class ImageSpec(TokenizerSpec):
 
     def tokens_per_image(self, height: int = 256, width: int = 256) -> int:
         """Integers for a picture of `height` x `width` pixels, over all codebooks."""
-        return self.positions(height, width) * self.num_codebooks
+        return sum(self._counts(height, width))
 
     def bits_per_pixel(self, height: int = 256, width: int = 256) -> float:
         """Bits a pixel at `image_size`, or for a picture of `height` x `width`, log2 V bits an integer."""
         if self.image_size is not None:
             height, width = self.image_size
-        bits = sum(math.log2(v) for v in self.vocab_sizes)
-        return self.positions(height, width) * bits / (height * width)
+        counts = self._counts(height, width)
+        return sum(n * math.log2(v) for n, v in zip(counts, self.vocab_sizes, strict=True)) / (height * width)
+
+    def _counts(self, height: int, width: int) -> list[int]:
+        """Ids of each codebook."""
+        whole = self.positions(height, width)
+        if not self.strides:
+            return [whole] * self.num_codebooks
+        return [whole if s == self.stride else max(1, height // s) * max(1, width // s) for s in self.strides]

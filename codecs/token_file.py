@@ -6,7 +6,7 @@
     4 bytes   CRC-32 of the header
     header    UTF-8 JSON: shapes, vocabulary, lengths, sizes, CRC-32 and length of the payload
     payload   for each item, for each codebook: its ids, ceil(log2 V) bits each, most significant bit first,
-              one id for every `stride` positions; zero bits fill up the last byte of the file
+              one id for every `stride` positions or for each place of `book_grids`; zero bits fill up the last byte
 """
 
 import json
@@ -32,7 +32,7 @@ class TokenFileError(ValueError):
 def to_bytes(tokens: Tokens) -> bytes:
     """Return the file's bytes. Raises ValueError where an id lies outside its vocabulary."""
     t = tokens.to("cpu")
-    runs = [(t.ids[b, k, :n:s], v) for b, n in enumerate(t.lengths.tolist()) for k, s, v in _books(t)]
+    runs = [(t.ids[b, k, : n * s : s][:n], v) for b, k, n, s, v in _runs(t)]
     for ids, v in runs:
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < v:
             raise ValueError(f"cannot save: ids lie in {int(ids.min())}..{int(ids.max())}, vocabulary 0..{v - 1}.")
@@ -54,6 +54,7 @@ def to_bytes(tokens: Tokens) -> bytes:
         "strides": list(t.strides),
         "scales": [list(s) for s in t.scales],
         "names": list(t.names),
+        "book_grids": None if t.book_grids is None else t.book_grids.tolist(),
     }
     header |= {k: v for k, v in optional.items() if v not in (None, [])}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -104,22 +105,25 @@ def _assemble(header: dict[str, Any], payload: bytes) -> Tokens:
         strides=tuple(header.get("strides", ())),
         scales=tuple((h, w) for h, w in header.get("scales", ())),
         names=tuple(header.get("names", ())),
+        book_grids=torch.tensor(header["book_grids"]) if "book_grids" in header else None,
     )
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
     at = 0
-    for b, length in enumerate(header["lengths"]):
-        for k, stride, v in _books(tokens):
-            count, width = -(-length // stride), id_bits(v)
-            ids = _from_bits(bits[at : at + count * width].reshape(count, width))
-            at += count * width
-            tokens.ids[b, k, :length] = torch.from_numpy(ids).repeat_interleave(stride)[:length]
+    for b, k, count, stride, v in _runs(tokens):
+        width = id_bits(v)
+        ids = torch.from_numpy(_from_bits(bits[at : at + count * width].reshape(count, width)))
+        at += count * width
+        filled = ids.repeat_interleave(stride)[: header["lengths"][b]]
+        tokens.ids[b, k, : len(filled)] = filled
     return tokens
 
 
-def _books(tokens: Tokens) -> list[tuple[int, int, int]]:
-    """(codebook, stride, vocabulary size) for each codebook."""
+def _runs(tokens: Tokens) -> list[tuple[int, int, int, int, int]]:
+    """(item, codebook, ids, stride, vocabulary size) of each run of ids, in the file's order."""
     strides = tokens.strides or (1,) * tokens.num_codebooks
-    return list(zip(range(tokens.num_codebooks), strides, tokens.vocab_sizes, strict=True))
+    return [
+        (b, k, n, strides[k], tokens.vocab_sizes[k]) for b, counts in enumerate(tokens.counts()) for k, n in enumerate(counts)
+    ]
 
 
 def _to_bits(ids: np.ndarray, width: int) -> np.ndarray:

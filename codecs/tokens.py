@@ -33,12 +33,14 @@ class Tokens:
             them; empty when all are 1.
         scales: multi-scale layout (VAR): L is the concatenation of these `(h, w)` grids, coarse to fine; else empty.
         names: one name for each codebook where they mean different things (`semantic`, `acoustic`, `vocal`); else empty.
+        book_grids: int64 `[B, K, 2]`, where codebooks have grids of their own (DualViTok): codebook k of item i unrolls
+            `ids[i, k, :h*w]`, the positions behind hold 0; `grid` is that of the codebook with the most. Else None.
     """
 
     ids: Tensor
     vocab_sizes: tuple[int, ...]
     grid: tuple[int, ...] = ()
-    lengths: Tensor | None = None  # type: ignore[assignment]
+    lengths: Tensor = None  # type: ignore[assignment]  # filled in below
     grids: Tensor | None = None
     sizes: Tensor | None = None
     sample_rate_hz: int | None = None
@@ -46,6 +48,7 @@ class Tokens:
     strides: tuple[int, ...] = ()
     scales: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...] = ()
+    book_grids: Tensor | None = None
 
     def __post_init__(self) -> None:
         ids = self.ids
@@ -63,6 +66,8 @@ class Tokens:
         for name in ("strides", "names"):
             if getattr(self, name) and len(getattr(self, name)) != ids.shape[1]:
                 raise ValueError(f"{name} must have one entry for each of {ids.shape[1]} codebooks.")
+        if self.book_grids is not None and self.book_grids.shape != (*ids.shape[:2], 2):
+            raise ValueError(f"book_grids must be [B, K, 2] for ids {list(ids.shape)}; got {list(self.book_grids.shape)}.")
 
     def __len__(self) -> int:
         """B, the number of items."""
@@ -96,8 +101,7 @@ class Tokens:
             elif length == self.ids.shape[2]:
                 grid = self.grid
             return dataclasses.replace(one, ids=one.ids[:, :, :length], grid=grid, grids=None)
-        pick = {n: v[index] for n in ("ids", "lengths", "grids", "sizes", "scale") if (v := getattr(self, n)) is not None}
-        return dataclasses.replace(self, **pick)
+        return dataclasses.replace(self, **{n: v[index] for n, v in self._tensors().items()})
 
     def first(self, *, codebooks: int | None = None, positions: int | None = None) -> "Tokens":
         """Keep the first `codebooks` codebooks and / or the first `positions` positions of every item.
@@ -110,12 +114,13 @@ class Tokens:
         out = self
         if codebooks is not None:
             _check_range("codebooks", codebooks, self.num_codebooks)
-            cut = {n: getattr(self, n)[:codebooks] for n in ("vocab_sizes", "strides", "names")}
-            out = dataclasses.replace(out, ids=out.ids[:, :codebooks], **cut)
+            out = out._books(list(range(codebooks)))
         if positions is not None:
             _check_range("positions", positions, self.ids.shape[2])
             if self.strides and positions % max(self.strides):
                 raise ValueError(f"positions is {positions}; it must be a multiple of the stride {max(self.strides)}.")
+            if out.book_grids is not None:
+                raise ValueError("codebooks with grids of their own have no common positions; cut tokens.track(NAME) instead.")
             whole = positions == self.ids.shape[2]
             out = dataclasses.replace(
                 out,
@@ -131,21 +136,47 @@ class Tokens:
         keep = [k for k, n in enumerate(self.names) if n == name]
         if not keep:
             raise ValueError(f"no codebook is called {name!r}; names: {sorted(set(self.names)) or 'none'}.")
+        return self._books(keep)
+
+    def _books(self, keep: list[int]) -> "Tokens":
+        """Only the codebooks `keep`; of those with grids of their own, as many positions as these take."""
         cut = {n: tuple(getattr(self, n)[k] for k in keep) for n in ("vocab_sizes", "strides", "names") if getattr(self, n)}
-        return dataclasses.replace(self, ids=self.ids[:, keep], **cut)
+        out = dataclasses.replace(self, ids=self.ids[:, keep], book_grids=None, **cut)
+        if self.book_grids is None:
+            return out
+        own = self.book_grids[:, keep]  # [B, K, 2]
+        lengths, largest = own.prod(-1).max(dim=1)
+        grids = own[torch.arange(len(own), device=own.device), largest]  # [B, 2]
+        longest, same = max(lengths.tolist(), default=0), bool((grids == grids[:1]).all())
+        return dataclasses.replace(
+            out,
+            ids=out.ids[..., :longest],
+            lengths=lengths,
+            grid=tuple(grids[0].tolist()) if same and len(grids) else (longest,),
+            grids=None if same else grids,
+            book_grids=None if bool((own == grids[:, None]).all()) else own,
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors that are there, by field."""
+        fields = ("ids", "lengths", "grids", "sizes", "scale", "book_grids")
+        return {n: v for n in fields if (v := getattr(self, n)) is not None}
 
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens with all tensors on `device`."""
-        names = ("ids", "lengths", "grids", "sizes", "scale")
-        return dataclasses.replace(self, **{n: v.to(device) for n in names if (v := getattr(self, n)) is not None})
+        return dataclasses.replace(self, **{n: v.to(device) for n, v in self._tensors().items()})
+
+    def counts(self) -> list[list[int]]:
+        """Ids that each item really has of each codebook, `[B][K]`: its positions, one for every stride, or its own grid."""
+        if self.book_grids is not None:
+            return self.book_grids.prod(-1).tolist()
+        strides = self.strides or (1,) * self.num_codebooks
+        return [[-(-length // s) for s in strides] for length in self.lengths.tolist()]
 
     def bits(self) -> list[int]:
-        """Bits of each item: the sum over codebooks of positions / stride x ceil(log2 V)."""
-        strides = self.strides or (1,) * self.num_codebooks
+        """Bits of each item: the sum over codebooks of ids x ceil(log2 V)."""
         widths = [id_bits(v) for v in self.vocab_sizes]
-        return [
-            sum(-(-length // s) * w for s, w in zip(strides, widths, strict=True)) for length in self.lengths.tolist()
-        ]
+        return [sum(n * w for n, w in zip(counts, widths, strict=True)) for counts in self.counts()]
 
     def equal(self, other: "Tokens") -> bool:
         """True where every field is the same."""
@@ -177,7 +208,7 @@ class Tokens:
         same = all(t.grid == head.grid and t.grids is None for t in items)
         grids = None
         if not same and all(len(t.grid) == 2 or t.grids is not None for t in items):
-            grids = torch.cat([t.grids if t.grids is not None else torch.tensor([t.grid] * len(t)) for t in items])
+            grids = torch.cat([torch.tensor([t.grid] * len(t)) if t.grids is None else t.grids for t in items])
         return dataclasses.replace(
             head,
             ids=ids,
@@ -186,6 +217,7 @@ class Tokens:
             lengths=torch.cat([t.lengths for t in items]),
             sizes=None if head.sizes is None else torch.cat([t.sizes for t in items]),  # type: ignore[misc]
             scale=None if head.scale is None else _cat_padded([t.scale for t in items]),  # type: ignore[misc]
+            book_grids=None if head.book_grids is None else torch.cat([t.book_grids for t in items]),  # type: ignore[misc]
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -38,7 +38,7 @@ class Facts:
         modality: "audio" or "image".
         vocab_sizes: V of each codebook.
         sample_rate_hz, hop_samples, channels, strides: audio, as in `AudioSpec`.
-        stride, image_size, num_positions: images, as in `ImageSpec`.
+        stride, image_size, num_positions, strides, scales: images, as in `ImageSpec`.
         causal: audio that streams.
         output_rate_hz: rate of decoded audio where it is another.
     """
@@ -76,6 +76,7 @@ class Facts:
             stride=self.stride,
             image_size=self.image_size,
             num_positions=self.num_positions,
+            strides=self.strides,
             scales=self.scales,
         )
 

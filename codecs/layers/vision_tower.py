@@ -14,7 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from .qformer import Attention
 from .vit import ViTBlock, embedding
+
+#: Mean and deviation of the colours in 0..1, as CLIP and the towers made from it want them.
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class VisionTower(nn.Module):
         self.positions = embedding(int(c.class_token) + self.grid_size**2, c.width)
         self.class_token = embedding(1, c.width) if c.class_token else None
         self.registers = embedding(c.registers, c.width) if c.registers else None
-        ratio = c.hidden / c.width
+        ratio = (c.hidden + 0.5) / c.width  # the blocks round down to the whole number
         self.blocks = nn.ModuleList(
             ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu)
             for _ in range(c.layers)
@@ -87,13 +91,13 @@ class VisionTower(nn.Module):
         parts = [self.class_token + self.positions[:1]] + ([] if self.registers is None else [self.registers])
         return torch.cat([torch.cat(parts).expand(len(y), -1, -1), y], dim=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the tower; class token and registers are left out of the result."""
+    def forward(self, x: Tensor, *, patches_only: bool = True) -> Tensor:
+        """Apply the tower; class token and registers are left out of the result unless `patches_only` is false."""
         y = self.embed(x)
         for block in self.blocks:
             y = block(y)
         y = y if self.norm_out is None else self.norm_out(y)
-        return y[:, int(self.config.class_token) + self.config.registers :]
+        return y[:, int(self.config.class_token) + self.config.registers :] if patches_only else y
 
     def _grid_positions(self, h: int, w: int) -> Tensor:
         table = self.positions[int(self.config.class_token) :]  # [g g, D]
@@ -102,3 +106,21 @@ class VisionTower(nn.Module):
         square = table.t().unflatten(1, (self.grid_size, self.grid_size))[None].float()  # [1, D, g, g]
         fitted = F.interpolate(square, size=(h, w), mode="bicubic", align_corners=False, antialias=True)
         return fitted[0].flatten(1).t().to(table.dtype)
+
+
+class AttentionPool(nn.Module):
+    """SigLIP's head: one learned query reads all features `[B, L, D]`, then an MLP; one vector a picture, `[B, D]`."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.hidden
+        self.query = embedding(1, width)
+        self.attention = Attention(width, config.heads)
+        self.norm = nn.LayerNorm(width, eps=config.eps)
+        gelu = nn.GELU(approximate=config.gelu)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), gelu, nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read."""
+        y = self.attention(self.query.expand(len(x), -1, -1), x, x)  # [B, 1, D]
+        return (y + self.mlp(self.norm(y)))[:, 0]

@@ -1,5 +1,6 @@
 """`Tokens`, its slices and its file. Run: pytest tests/codecs/test_tokens.py"""
 
+import dataclasses
 import struct
 
 import pytest
@@ -110,6 +111,35 @@ def test_cat_is_the_inverse_of_items():
     assert Tokens.cat([t[0], t[1]]).equal(t)
     with pytest.raises(ValueError, match="cannot join"):
         Tokens.cat([t, make(vocab_sizes=(6, 8, 300))])
+
+
+def two_grids(coarse, fine) -> Tokens:
+    """One picture: a coarse grid of V = 2 beside a fine one of V = 300; the coarse ids end early."""
+    (s, t), (h, w) = coarse, fine
+    ids = torch.arange(h * w).repeat(1, 2, 1)
+    ids[:, 0] = (torch.arange(h * w) < s * t).long()
+    return Tokens(ids=ids, vocab_sizes=(2, 300), grid=fine, names=("semantic", "pixel"), book_grids=torch.tensor([[coarse, fine]]))
+
+
+def test_codebooks_with_grids_of_their_own():
+    a, b = two_grids((1, 2), (3, 4)), two_grids((2, 2), (4, 4))
+    both = Tokens.cat([a, b])
+    assert both.bits() == [2 * 1 + 12 * 9, 4 * 1 + 16 * 9] and both.counts() == [[2, 12], [4, 16]]
+    assert both[0].equal(a) and both[1].equal(b)
+    assert from_bytes(to_bytes(both)).equal(both)
+    semantic = both.track("semantic")
+    assert semantic.ids.tolist() == [[[1, 1, 0, 0]], [[1, 1, 1, 1]]] and semantic.lengths.tolist() == [2, 4]
+    assert [x.grid for x in semantic] == [(1, 2), (2, 2)] and semantic.book_grids is None
+    assert a.track("semantic").grid == (1, 2) and a.first(codebooks=1).equal(a.track("semantic"))
+    assert a.track("pixel").ids.tolist() == [[list(range(12))]] and a.track("pixel").grid == (3, 4)
+    three = dataclasses.replace(a, ids=a.ids[:, [0, 1, 1]], vocab_sizes=(2, 300, 300), names=("a", "b", "b"),
+                                book_grids=a.book_grids[:, [0, 1, 1]])  # fmt: skip
+    assert three.first(codebooks=2).equal(dataclasses.replace(a, names=("a", "b")))
+    assert three.track("b").book_grids is None and three.track("b").grid == (3, 4)
+    with pytest.raises(ValueError, match="no common positions"):
+        a.first(positions=1)
+    with pytest.raises(ValueError, match=r"book_grids must be \[B, K, 2\]"):
+        dataclasses.replace(a, book_grids=torch.zeros(1, 2, 3))
 
 
 def test_pictures_of_different_grids_stay_apart():

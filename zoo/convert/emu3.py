@@ -52,7 +52,8 @@ def _norm(theirs: str, ours: str, groups: int) -> list[tuple[str, str]]:
     return [(rf"{theirs}{old}\.{_END}", rf"{ours}{new}.\{groups + 1}") for old, new in _NORMS]
 
 
-def _table() -> list[tuple[str, str]]:
+def movq_table() -> list[tuple[str, str]]:
+    """Encoder and decoder of MoVQ's line (Emu3, ILLUME+), and what of time Emu3 has beside them."""
     table = [
         (rf"{_SIDE}\.conv_in\.{_END}", r"\1.stem.\2"),
         (rf"{_SIDE}\.conv_out\.{_END}", r"\1.head.\2"),
@@ -89,7 +90,7 @@ def _table() -> list[tuple[str, str]]:
 
 
 def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    return rename(fuse_qkv(unwrap(state, "state_dict")), _table(), dropped=(r".*\.num_batches_tracked",))
+    return rename(fuse_qkv(unwrap(state, "state_dict")), movq_table(), dropped=(r".*\.num_batches_tracked",))
 
 
 CONVERTERS: tuple[Converter, ...] = (

@@ -1,0 +1,148 @@
+"""The vision tower of Qwen2-VL, and stacks of its blocks: ViT blocks with two-dimensional rotary positions.
+
+Qwen2-VL: Wang et al. 2024, arXiv 2409.12191; facts from illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0),
+vision_tokenizer/tokenizer/qwen2vit. A clip of two equal frames stands for a picture there; here the two frames' patch maps are
+one map, their sum.
+
+Letters: B batch, H W pixels, h w grid of patches, D width, d head width, L = h w.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ConfigError
+from .rotary_vit import rotate
+from .vit import SelfAttention, ViTBlock
+
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "silu", "relu"]
+
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), CLIP's approximation of GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+def activation(name: Activation) -> nn.Module:
+    """The named activation as a module."""
+    made = {"quick_gelu": QuickGELU, "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
+    return nn.GELU(approximate="tanh") if name == "gelu_tanh" else made[name]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotaryStackConfig:
+    """Settings of `RotaryStack`.
+
+    Attributes:
+        width: D.
+        layers, heads: of the stack.
+        mlp_ratio: hidden width of the MLPs as a multiple of D, rounded down.
+        activation: inside the MLPs.
+    """
+
+    width: int = 1280
+    layers: int = 4
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    activation: Activation = "quick_gelu"
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width // self.heads % 4:
+            raise ConfigError(
+                f"width {self.width} must divide into {self.heads} heads whose width is a multiple of 4: half of a head turns "
+                "with the row, half with the column."
+            )
+
+
+class _RotaryAttention(SelfAttention):
+    """Self-attention whose queries and keys are turned by their positions' angles."""
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:  # type: ignore[override]
+        """`[B, L, D]`; `angles` float32 `[L, d]`."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
+        cos, sin = angles.cos(), angles.sin()
+        q, k = (rotate(part.float(), cos, sin, "halves").to(v.dtype) for part in (q, k))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class _RotaryBlock(ViTBlock):
+    def __init__(self, c: RotaryStackConfig) -> None:
+        super().__init__(c.width, c.heads, mlp_ratio=c.mlp_ratio, eps=1e-6)
+        self.attention = _RotaryAttention(c.width, c.heads)
+        self.mlp[1] = activation(c.activation)
+
+
+class RotaryStack(nn.Module):
+    """ViT blocks over a grid whose queries and keys know their row and column; `[B, L, D]`."""
+
+    def __init__(self, config: RotaryStackConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(_RotaryBlock(config) for _ in range(config.layers))
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Apply the blocks to positions that unroll from `grid` row by row."""
+        angles = grid_angles(grid, self.config.width // self.config.heads, x.device)
+        for block in self.blocks:
+            x = block(x, angles)
+        return x
+
+
+def grid_angles(grid: tuple[int, int], head_width: int, device: torch.device) -> Tensor:
+    """Angles float32 `[L, d]`: d/4 of the row, d/4 of the column, and the same again; falling from 1 to nearly 10^-4 a step."""
+    quarter = head_width // 4
+    speeds = 10000.0 ** -(torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
+    rows, columns = (torch.arange(n, dtype=torch.float32, device=device)[:, None] * speeds for n in grid)  # [h, d / 4]
+    both = torch.cat(
+        [rows[:, None].expand(-1, grid[1], -1), columns[None].expand(grid[0], -1, -1)], dim=-1
+    )  # [h, w, d / 2]
+    return both.flatten(0, 1).repeat(1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qwen2TowerConfig(RotaryStackConfig):
+    """Settings of `Qwen2Tower`; the defaults are those of Qwen2-VL's 600 M tower (3584 features: the one of its 7 B model).
+
+    Attributes:
+        width, layers, heads, mlp_ratio, activation: as in `RotaryStackConfig`.
+        patch_size: side of a patch.
+        merge: patches on a side that become one feature.
+        feature_dim: width of the features.
+    """
+
+    layers: int = 32
+    patch_size: int = 14
+    merge: int = 2
+    feature_dim: int = 3584
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one feature to the next."""
+        return self.patch_size * self.merge
+
+
+class Qwen2Tower(nn.Module):
+    """Normalised pictures `[B, 3, H, W]`, multiples of the stride, to features `[B, (H / stride) (W / stride), feature_dim]`."""
+
+    def __init__(self, config: Qwen2TowerConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        inner = c.merge**2 * c.width
+        self.patch_embed = nn.Conv2d(3, c.width, c.patch_size, stride=c.patch_size, bias=False)
+        self.stack = RotaryStack(c)
+        self.merge_norm = nn.LayerNorm(c.width, eps=1e-6)
+        self.merger = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, c.feature_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the tower."""
+        x = self.patch_embed(x)  # [B, D, h, w]
+        h, w, m = x.shape[2], x.shape[3], self.config.merge
+        y = self.merge_norm(self.stack(x.flatten(2).transpose(1, 2), (h, w)))  # [B, L, D]
+        y = y.unflatten(1, (h // m, m, w // m, m)).permute(0, 1, 3, 2, 4, 5)  # [B, h / m, w / m, m, m, D]
+        return self.merger(y.flatten(3).flatten(1, 2))
