@@ -8,15 +8,26 @@ from .balance import BalanceConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
-from .teachers import TeacherConfig
+from .teachers.base import TeacherConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The tokenizer to train: a family's name and that family's own settings (checked when it is built)."""
+    """The tokenizer to train.
+
+    Attributes:
+        family: its family's name.
+        config: that family's own settings (checked when it is built).
+        features: names under `teachers:` whose targets `forward` takes after the media, in this order, for families that
+            take features of frozen models (SpeechTokenizer with `fusion`: a speech model's, then a text model's).
+        frozen: parts that keep their weights (`encoder`, `quantizer`, `decoder.levels`, ...), codebooks included; for
+            training in stages.
+    """
 
     family: str
     config: dict[str, Any] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +104,11 @@ class RunConfig:
         model: the tokenizer.
         init: weights to start from: folder of a saved tokenizer, output folder of a run, or its `checkpoint-N` folder
             (which brings its discriminators along).
+        init_parts: take only these parts of them (`encoder`, ...), and no discriminators; none: everything.
         data: where media come from, and how crops are cut from them.
         losses: name -> settings with a `weight`; `kind` is the name unless given.
         discriminators: name -> settings; trained by the loss of kind `adversarial`.
-        teachers: name -> settings of frozen networks whose features a `distillation` loss compares with.
+        teachers: name -> settings of frozen networks whose features losses compare with, or the tokenizer takes.
         optimizer: of the tokenizer (and of parameters that losses own).
         discriminator_optimizer: of the discriminators.
         balance: weights by the size of gradients, as an option.
@@ -123,6 +135,7 @@ class RunConfig:
     losses: dict[str, LossConfig]
     output: str
     init: str | None = None
+    init_parts: tuple[str, ...] = ()
     discriminators: dict[str, DiscriminatorConfig] = field(default_factory=dict)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -161,6 +174,11 @@ class RunConfig:
             teacher = getattr(loss, "teacher", None)
             if teacher is not None and teacher not in self.teachers:
                 raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
+        if self.init_parts and not self.init:
+            raise ConfigError(f"init_parts is {self.init_parts}, but init names no weights to take them from.")
+        for name in self.model.features:
+            if name not in self.teachers:
+                raise ConfigError(f"model.features names {name!r}.{nearest(name, list(self.teachers))}")
 
 
 # Keys that may change between a checkpoint and the run that goes on from it: none of them changes what a step does.
@@ -173,6 +191,7 @@ FREE_TO_CHANGE = (
     "tensorboard",
     "find_unused",
     "init",
+    "init_parts",
     "data.num_workers",
     "data.cache",
     "data.valid",

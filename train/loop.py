@@ -30,7 +30,7 @@ from .finite import check_finite, clip
 from .log import RunLog
 from .losses.base import Judgement, LossInputs
 from .optim import build_optimizer, rate, set_rate
-from .start import new_tokenizer, start_adversary
+from .start import freeze, new_tokenizer, start_adversary
 from .stop import StopRequest
 
 
@@ -72,6 +72,7 @@ class Trainer:
             )
         torch.manual_seed(config.seed)  # the same weights in every process
         self.tokenizer = tokenizer or new_tokenizer(config)
+        freeze(self.tokenizer, config.model.frozen)
         self._build_parts()
         self.step, self.rows, self.seconds = 0, 0, 0.0
         self.broken: dict[str, str] = {}
@@ -206,8 +207,9 @@ class Trainer:
         Differs: DAC and EnCodec step the discriminators before they judge for the generator. Here both gradients are
         taken at the same weights, which makes them independent of `accumulation` and needs one judgement of `x` less.
         """
+        targets = self.targets(x)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            out = self.generator(x)
+            out = self.generator(x, *self.features(targets))
         x_hat = out.x_hat.float()
         if x_hat.shape != x.shape:
             raise ConfigError(
@@ -220,7 +222,6 @@ class Trainer:
         if adversary:
             judged, real = adversary.backward(x, x_hat.detach(), share, self.step)
             fake = adversary.judge(x_hat)
-        targets = {name: teacher(x) for name, teacher in self.teachers.items()}
         inputs = LossInputs(x=x, x_hat=x_hat, out=out, real=real, fake=fake, targets=targets)
         losses = self.compute(inputs, adversarial=adversary is not None)
         check_finite(losses, self.step)
@@ -234,6 +235,14 @@ class Trainer:
     def compute(self, inputs: LossInputs, adversarial: bool) -> dict[str, Tensor]:
         """Return every loss that counts at this step, unweighted, by the names of the config."""
         return {name: loss(inputs) for name, loss in self.losses.items() if adversarial or not loss.adversarial}
+
+    def targets(self, x: Tensor) -> dict[str, Tensor]:
+        """What every teacher says of a batch, by name."""
+        return {name: teacher(x) for name, teacher in self.teachers.items()}
+
+    def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
+        """What the tokenizer's `forward` takes after the media: `config.model.features`."""
+        return [targets[name] for name in self.config.model.features]
 
     # --- small parts ----------------------------------------------------------------------------------------------
 

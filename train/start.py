@@ -1,12 +1,14 @@
-"""Where a run's weights begin: at random, at a saved tokenizer, or at the whole state of another run."""
+"""Where a run's weights begin: at random, at a saved tokenizer, or at the whole state of another run; which of them stay."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..codecs.config import ConfigError
+from ..codecs.config import ConfigError, nearest
 from ..codecs.families import build_tokenizer
+from ..codecs.quantizers.base import Quantizer
 from ..codecs.serialize import load_folder, load_strict
 from ..codecs.tokenizer import Tokenizer
 from .config import RunConfig
@@ -25,17 +27,51 @@ def new_tokenizer(config: RunConfig) -> Tokenizer:
     tokenizer = build_tokenizer(config.model.family, config.model.config)
     if config.init:
         folder = Path(config.init).expanduser()
-        load_strict(tokenizer, _weights(folder), str(folder))
+        weights = _weights(folder)
+        if config.init_parts:
+            weights = _with_parts(tokenizer.state_dict(), weights, config.init_parts)
+        load_strict(tokenizer, weights, str(folder))
     return tokenizer
+
+
+def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
+    """Keep the weights of these parts, and their codebooks, as they are.
+
+    Raises:
+        ConfigError: the tokenizer has no such part.
+    """
+    known = {name for name, _ in tokenizer.named_modules() if name}
+    for name in parts:
+        if name not in known:
+            top = [n for n in known if "." not in n]
+            raise ConfigError(f"model.frozen names {name!r}, which is no part of this tokenizer.{nearest(name, top)}")
+        part = tokenizer.get_submodule(name).requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, Quantizer):
+                module.freeze()
 
 
 def start_adversary(config: RunConfig, adversary: "Adversary") -> None:
     """Where `config.init` is a checkpoint of an adversarial run, take over its discriminators too."""
     path = Path(config.init or "").expanduser() / "state.pt"
-    if config.init and path.is_file():
+    if config.init and not config.init_parts and path.is_file():
         state = torch.load(path, map_location="cpu", weights_only=True)
         if "discriminators" in state:
             load_strict(adversary.module, state["discriminators"], f"{path} (discriminators)")
+
+
+def _with_parts(
+    own: dict[str, torch.Tensor], other: dict[str, torch.Tensor], parts: Iterable[str]
+) -> dict[str, torch.Tensor]:
+    """`own`, with everything below `parts` taken from `other` (what does not fit there is for `load_strict` to find)."""
+    for part in parts:
+        mine = {k for k in own if f"{k}.".startswith(f"{part}.")}
+        if not mine:
+            top = sorted({k.partition(".")[0] for k in own})
+            raise ConfigError(f"init_parts names {part!r}, which is no part of this tokenizer.{nearest(part, top)}")
+        kept = {k: v for k, v in own.items() if k not in mine}
+        own = kept | {k: v for k, v in other.items() if f"{k}.".startswith(f"{part}.")}
+    return own
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ Della Libera et al. 2025, arXiv 2502.04465; causal with four frames of look-ahea
 against lucadellalib/focalcodec @ 912b7f2 (Apache-2.0).
 
 The published recipe trains the compressor, quantizer and decompressor on frozen WavLM features, and the decoder alone
-on the same; `forward` runs all of it.
+on the same; `forward` runs all of it and gives the features before and after (`configs/audio/focalcodec-50hz*.yaml`).
 
 Letters: B batch, T samples, D width of the features, b bits, L token positions, R features a position.
 """
@@ -26,6 +26,7 @@ from ..layers.wavlm import EarlyConv1d, WavLM, WavLMConfig
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.bsq import BSQConfig
 from ..spec import AudioSpec
+from ..tokenizer import Reconstruction
 from .base import AudioTokenizer
 from .stream import Streamable
 
@@ -293,6 +294,21 @@ class FocalCodec(Streamable, AudioTokenizer):
         lead = x.shape[:-1]
         x = F.pad(x.reshape(-1, 1, x.shape[-1]), (0, max(0, length - x.shape[-1])), mode="replicate")
         return x.view(*lead, -1)[..., :length]
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients.
+
+        `Reconstruction.features` holds "heard", the encoder's features `[B, D, N]`, and "rebuilt", the decompressor's.
+        """
+        heard = self.encoder(x)
+        z = self.compressor(heard)
+        quantized = self.quantizer(z)
+        rebuilt = self.decompressor(quantized.z_q)
+        length = -(-x.shape[-1] * self.spec.decoded_rate_hz // self.spec.sample_rate_hz)
+        x_hat = self.to_length(self.decoder(rebuilt), length)
+        n = min(heard.shape[-1], rebuilt.shape[-1])
+        features = {"heard": heard[..., :n], "rebuilt": rebuilt[..., :n]}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
         """Latents `[B, b, L]` on the unit sphere of samples `[B, 1, T]`, continuing where `state` ends."""

@@ -7,6 +7,7 @@ Parity was checked against kyutai-labs/moshi @ e6a55d2 (code MIT, weights CC-BY-
 Letters: B batch, C channels, T samples, L = T / hop frames, D latent width, K codebooks.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,8 +17,9 @@ from ..layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ..layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from ..layers.transformer1d import Transformer1d, Transformer1dConfig
 from ..quantizers.base import QuantizerConfig
-from ..quantizers.residual_vq import ResidualVQConfig
+from ..quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ..spec import AudioSpec
+from ..tokenizer import Reconstruction
 from .base import AudioTokenizer
 from .stream import Streamable
 
@@ -142,8 +144,9 @@ def _transformer(config: Transformer1dConfig | None, dim: int) -> Transformer1d 
 class Mimi(Streamable, AudioTokenizer):
     """Streaming speech codec; see the module's docstring.
 
-    With a split quantizer the first codebook is named `semantic`, the others `acoustic`. Training: no weight norm; the
-    published weights hold it folded.
+    With a split quantizer the first codebook is named `semantic`, the others `acoustic`, and `forward` gives
+    `features["semantic"]`, the first one's vectors, for a distillation loss. Training: no weight norm; the published
+    weights hold it folded.
     """
 
     family: ClassVar[str] = "mimi"
@@ -177,6 +180,13 @@ class Mimi(Streamable, AudioTokenizer):
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
         """Waveform `[B, C, L * hop]` of latents `[B, D, L]`, continuing where `state` ends."""
         return self.decoder(z_q, state)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, C, T]` with gradients; with a split quantizer `features["semantic"]` is `[B, D, L]`."""
+        out = super().forward(x)
+        if not isinstance(self.quantizer, ResidualVQ) or not self.quantizer.config.split_first:
+            return out
+        return dataclasses.replace(out, features={"semantic": self.quantizer.first_part(out.z, out.quantized.ids)})
 
     def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
         """Ids `[B, K, L]`, K the default number of codebooks unless told otherwise."""

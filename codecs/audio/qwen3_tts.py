@@ -22,6 +22,7 @@ from ..layers.transformer1d import Transformer1d, Transformer1dConfig
 from ..quantizers.base import Quantized, Quantizer, straight_through
 from ..quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ..spec import AudioSpec
+from ..tokenizer import Reconstruction
 from .base import AudioTokenizer
 from .mimi import MimiEncoder
 from .stream import Streamable
@@ -140,6 +141,11 @@ class TwinResidualVQ(Quantizer):
             z_q = z_q + (straight_through(z, z_q.detach()) - z_q.detach())
         return Quantized(z_q, ids, found.loss, found.metrics)
 
+    def first_part(self, z: Tensor, ids: Tensor) -> Tensor:
+        """What the first codebook alone gives, `[B, code_dim, L]`, for latents `[B, D, L]` and their ids; with gradients."""
+        first = self.tables.first.decode(ids[:, :1])
+        return first + (straight_through(z.float(), first.detach()) - first.detach()) if z.shape == first.shape else first
+
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         return self.search.encode(z, num_codebooks=num_codebooks)
 
@@ -224,11 +230,15 @@ class Qwen3TTSDecoder(Streaming):
 
 
 class Qwen3TTS(Streamable, AudioTokenizer):
-    """Streaming speech codec; see the module's docstring. The decoder needs all codebooks."""
+    """Streaming speech codec; see the module's docstring. The decoder needs all codebooks.
+
+    `forward` gives `features["semantic"]`, the first codebook's vectors, for a distillation loss.
+    """
 
     family: ClassVar[str] = "qwen3_tts"
     config_class: ClassVar[type] = Qwen3TTSConfig
     pad_rest = False  # the layers fill up the last frame themselves
+    quantizer: TwinResidualVQ
 
     def __init__(self, config: Qwen3TTSConfig) -> None:
         super().__init__()
@@ -253,6 +263,11 @@ class Qwen3TTS(Streamable, AudioTokenizer):
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, code_dim, L]`, continuing where `state` ends."""
         return self.decoder(z_q, state)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients; `features["semantic"]` is `[B, code_dim, L]`."""
+        out = super().forward(x)
+        return dataclasses.replace(out, features={"semantic": self.quantizer.first_part(out.z, out.quantized.ids)})
 
     @torch.no_grad()
     def decode_as_published(self, ids: Tensor, *, chunk_frames: int = 300, left_frames: int = 25) -> Tensor:

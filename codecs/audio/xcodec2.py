@@ -249,9 +249,18 @@ class XCodec2(AudioTokenizer):
         return self.decoder(z_q)
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none."""
-        z = self.encode_latents(x, features)
+        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+
+        `Reconstruction.features` holds "semantic", the quantized latents, and "semantic_target", the features that the
+        authors' training reads from them again.
+        """
+        given = x
+        if features is None:
+            given = self._padded(x)
+            features = self.speech_features(given)
+        z = self.encode_latents(given, features)
         quantized = self.quantizer(z)
         length = -(-x.shape[-1] * self.spec.decoded_rate_hz // self.spec.sample_rate_hz)
         x_hat = self.to_length(self.decode_latents(quantized.z_q), length)
-        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
+        out = {"semantic": quantized.z_q, "semantic_target": features[..., : z.shape[-1]]}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)

@@ -136,7 +136,8 @@ def bin_means(levels: int, sigmas: float) -> Tensor:
 
     E[x | a < x < b] = (phi(a) - phi(b)) / (Phi(b) - Phi(a)) with phi the density and Phi the distribution function.
     """
-    edges = torch.special.ndtri(torch.linspace(0, 1, levels + 1, dtype=torch.float64)).clamp(-sigmas, sigmas)
+    shares = torch.linspace(0, 1, levels + 1, dtype=torch.float64, device="cpu")  # also where a model is built on "meta"
+    edges = torch.special.ndtri(shares).clamp(-sigmas, sigmas)
     density = torch.exp(-edges.square() / 2) / math.sqrt(2 * math.pi)
     share = torch.special.ndtr(edges)
     means = (density[:-1] - density[1:]) / (share[1:] - share[:-1])

@@ -230,6 +230,19 @@ class ResidualVQ(Quantizer):
         commitment, codebook = (torch.stack(x) for x in zip(*losses, strict=True))
         return StackResult(self._up(total), commitment, codebook)
 
+    def first_part(self, z: Tensor, ids: Tensor) -> Tensor:
+        """z_q `[B, D, L]` of the first `split_first` levels alone, for a teacher to be compared with (Mimi); with gradients.
+
+        Args:
+            z: latents `[B, D, L]`.
+            ids: what `forward` gave for them, `[B, K, L]`.
+        """
+        if not self.config.split_first:
+            raise ValueError("first_part needs split_first: without it the first levels are no part of their own.")
+        with torch.autocast(z.device.type, enabled=False):
+            rows = z.float().transpose(1, 2)  # [B, L, D]
+            return self.first.terms(rows, ids[:, : self.split].transpose(0, 1)).z_q.transpose(1, 2)
+
     def _plain_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

@@ -1,0 +1,69 @@
+"""Every bundled run file builds: model, data, losses, discriminators and teachers, strictly and without weights or downloads.
+
+    pytest tests/train/test_bundled.py
+"""
+
+import dataclasses
+import re
+
+import pytest
+import teacher_models
+import torch
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.train.files import bundled, find, load_run
+from tokenzoo.train.losses import perceptual
+from tokenzoo.train.start import freeze
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    kinds = ("speech_model", "transcriber", "text_model", "vision_model")
+    return {kind: str(getattr(teacher_models, kind)(root / kind)) for kind in kinds}
+
+
+def small(teacher, tiny):
+    """The same teacher of a tiny model; the layer that it takes is not checked."""
+    fields = {f.name for f in dataclasses.fields(teacher)}
+    own = {name: tiny[name] for name in ("transcriber", "text_model") if name in fields}
+    if "model" in fields:
+        own["model"] = ("local-dir:" if teacher.kind == "vision_model" else "") + tiny[teacher.kind]
+    if getattr(teacher, "layer", None) is not None:
+        own["layer"] = -1
+    return dataclasses.replace(teacher, **own)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_it_builds(name, tiny, monkeypatch):
+    monkeypatch.setattr(perceptual, "_official", lambda network: torch.nn.Identity())
+    monkeypatch.setattr(perceptual.VggDistance, "from_file", lambda config: torch.nn.Identity())
+    run = load_run(name, ["data.train=x"])
+    with torch.device("meta"):  # sizes only: some models have billions of weights
+        tokenizer = build_tokenizer(run.model.family, run.model.config)
+        for config in run.discriminators.values():
+            config.build(tokenizer.spec)
+    run.data.media(tokenizer.spec)
+    for config in run.losses.values():
+        config.build(tokenizer.spec)
+    for config in run.teachers.values():
+        small(config, tiny).build(tokenizer.spec)
+    freeze(tokenizer, run.model.frozen)
+    keys = [f"{key}." for key in tokenizer.state_dict()]
+    assert all(any(key.startswith(f"{part}.") for key in keys) for part in run.init_parts)
+    assert any(p.requires_grad for p in tokenizer.parameters())
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_its_header_names_its_command(name):
+    lines = find(name).read_text().splitlines()
+    header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    command = rf"tokenzoo[ .]train (configs/)?{re.escape(name)}(\.yaml)?( |$)"
+    assert any(re.search(command, line) for line in header), f"the header of {name} does not say how to run it"
+
+
+def test_a_model_that_does_not_exist_is_found():
+    """What `test_it_builds` is for: such a mistake passes the check of the run file alone."""
+    run = load_run("audio/mimi", ["data.train=x", "model.config.seanet={widht: 8}"])
+    with pytest.raises(ConfigError, match="widht"):
+        build_tokenizer(run.model.family, run.model.config)
