@@ -70,7 +70,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return the inverse of `from_mapping`: plain dict, lists and numbers, `kind` included for polymorphic parts."""
     out: dict[str, Any] = {"kind": config.kind} if isinstance(config, Polymorphic) else {}
-    for field in dataclasses.fields(config):
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
         out[field.name] = _plain(getattr(config, field.name))
     return out
 

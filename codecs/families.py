@@ -9,6 +9,7 @@ from .tokenizer import Tokenizer
 
 # family -> "module:class"
 _FAMILIES: dict[str, str] = {
+    "latent": "latent:Latent",
     "spectral": "audio.spectral:SpectralCodec",
     "waveform": "audio.waveform:WaveformCodec",
     "encodec": "audio.encodec:Encodec",
@@ -21,13 +22,17 @@ _FAMILIES: dict[str, str] = {
     "sq_codec": "audio.sq_codec:SQCodec",
     "qwen3_tts": "audio.qwen3_tts:Qwen3TTS",
     "focalcodec": "audio.focalcodec:FocalCodec",
+    "xcodec": "audio.xcodec:XCodec",
     "xcodec2": "audio.xcodec2:XCodec2",
     "hificodec": "audio.hificodec:HiFiCodec",
     "mimi": "audio.mimi:Mimi",
     "dualcodec": "audio.dualcodec:DualCodec",
     "hcodec": "audio.hcodec:HCodec",
     "nemo_codec": "audio.nemo_codec:NemoCodec",
+    "stable_codec": "audio.stable_codec:StableCodec",
     "longcat": "audio.longcat:LongCat",
+    "levo": "audio.levo:LeVo",
+    "ustokenizer": "audio.ustokenizer:USTokenizer",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan:VQGAN",
     "multiscale_vqgan": "image.multiscale_vqgan:MultiScaleVQGAN",
@@ -44,7 +49,17 @@ _FAMILIES: dict[str, str] = {
     "retok": "image.retok:ReTok",
     "rae": "image.rae:RAE",
     "tokenflow": "image.tokenflow:TokenFlow",
+    "dualvitok": "image.dualvitok:DualViTok",
+    "dualtoken": "image.dualtoken:DualToken",
+    "unitok": "image.unitok:UniTok",
+    "unitok_codes": "image.unitok_codes:UniTokCodes",
+    "fdt": "image.fdt:FDT",
     "fourm": "image.fourm:FourM",
+    "fourm_divae": "image.fourm_divae:FourMDiVAE",
+    "seed2": "image.seed2:Seed2",
+    "seed2_codes": "image.seed2_codes:Seed2Codes",
+    "longcat_next": "image.longcat_next:LongCatNext",
+    "longcat_next_codes": "image.longcat_next_codes:LongCatNextCodes",
 }
 
 

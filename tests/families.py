@@ -3,6 +3,7 @@
 RVQ = {"kind": "residual_vq", "num_codebooks": 3, "codebook_size": 16, "kmeans_init": False}
 #: Factorised cosine lookup, as DAC, SNAC and BigCodec have it.
 FACTORISED = RVQ | {"codebook_dim": 4, "normalize": True, "update": "gradient", "replace_below": 0.0}
+SHARED_RVQ = RVQ | {"shared_codebook": True, "kmeans_init": True}
 
 #: One side of a VQGAN: two levels, attention at the coarser one.
 SMALL_STACK = {"widths": [4, 8], "blocks": 1, "attention_levels": [1], "groups": 4}
@@ -140,8 +141,92 @@ SMALL_LONGCAT = {
     "quantizer": FACTORISED_4 | {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 6, "product": 2},
 }
 
+SMALL_TAAE = {"width": 8, "multiples": [1, 1], "strides": [2, 1], "depths": [1, 1], "window": [3, 2], "head_dim": 4}
+SMALL_TAAE |= {"layer_scale": 0.5}
+SMALL_XCODEC = {
+    "strides": [5, 4],
+    "encoder_width": 2,
+    "decoder_width": 8,
+    "acoustic_dim": 6,
+    "semantic": {"features": 8, "width": 8, "strides": [1], "ratios": [1], "dilations": [1]},
+    "semantic_model": SMALL_HUBERT | {"conv_dim": [4, 4], "conv_kernel": [6, 4], "conv_stride": [5, 4]},
+    "pad_samples": 10,
+    "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16},
+    "bandwidths_kbps": [],
+}
+
+FOURM_DIVAE = {"patch_size": 4, "encoder_grid": 3, "encoder": SMALL_VIT, "latent_dim": 4, "unet_patch": 2, "steps": 2}
+FOURM_DIVAE |= {"quantizer": {"kind": "vq", "codebook_size": 16, "normalize": True, "kmeans_init": True}}
+FOURM_DIVAE |= {"unet": {"width": 8, "blocks": 1, "multipliers": [1, 2], "attention_strides": [2], "groups": 4, "zero_init": False}}
+#: SEED-2 over 3 x 3 patches and 12 queries, and a painter of 8 x 8 pixels.
+SEED2_TOWER = {"image_size": 12, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16}
+SEED2_TOWER |= {"registers": 0, "layer_scale": None, "norm_out": "none"}
+SEED2_QFORMER = {"width": 8, "layers": 2, "heads": 2, "hidden": 16, "causal": True}
+SEED2_CODES = {"num_queries": 12, "width": 8, "code_dim": 4, "embedding_dim": 6, "head_layers": 1, "head_heads": 2}
+SEED2_CODES |= {"quantizer": GRADIENT_VQ | {"codebook_weight": 0.25, "kmeans_init": True}}
+SMALL_UNCLIP = {
+    "unet": {
+        "sample_size": 4,
+        "in_channels": 3,
+        "out_channels": 3,
+        "layers_per_block": 1,
+        "block_out_channels": [8, 16],
+        "norm_num_groups": 4,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "cross_attention_dim": 8,
+        "attention_head_dim": 2,
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": 12,
+    },
+    "vae": {
+        "block_out_channels": [4, 4],
+        "down_block_types": ["DownEncoderBlock2D"] * 2,
+        "up_block_types": ["UpDecoderBlock2D"] * 2,
+        "norm_num_groups": 2,
+        "latent_channels": 3,
+    },
+    "steps": 2,
+}
+
+#: A tower of 4 x 4 positions and 3 layers; the decoder starts from 8 x 8.
+DUALTOKEN = {
+    "tower": {"image_size": 16, "patch_size": 4, "width": 8, "layers": 3, "heads": 2, "hidden": 12, "gelu": "tanh"}
+    | {"class_token": False, "registers": 0, "layer_scale": None, "norm_out": "affine"},
+    "pixel_layer": 1,
+    "semantic_layer": 2,
+    "shortcut_layer": 1,
+    "semantic_dim": 4,
+    "pixel_dim": 4,
+    "semantic_quantizer": RVQ | {"shared_codebook": True},
+    "pixel_quantizer": RVQ | {"num_codebooks": 2},
+    "decoder": SMALL_STACK,
+    "decoder_channels": 8,
+    "decoder_grid": [8, 8],
+}
+SMALL_VITAMIN = {"stem_width": 4, "conv_widths": [4, 6], "conv_blocks": [1, 2], "width": 8, "layers": 1, "heads": 2}
+SMALL_VITAMIN |= {"decoder_blocks": [2, 1]}
+UNITOK_CODES = {"width": 8, "code_dim": 4, "quantizer": UNIT_VQ | {"kind": "grouped_vq", "groups": 2, "levels": 1}}
+SMALL_ROTARY = {"width": 16, "layers": 1, "heads": 2}
+#: A tower of 8 pixels a feature beside a VQGAN of stride 2.
+DUALVITOK = {
+    "tower": SMALL_ROTARY | {"patch_size": 4, "feature_dim": 6},
+    "semantic_encoder": SMALL_ROTARY,
+    "semantic_dim": 4,
+    "semantic_decoder": SMALL_ROTARY,
+    "feature_dim": 6,
+    "sizes": [[16, 16, 8, 16]],
+    "encoder": SMALL_STACK | {"stem_width": 4, "resample": "residual", "head_shortcut": True},
+    "encoder_channels": 4,
+    "pixel_dim": 4,
+    "decoder": SMALL_STACK | {"condition": "spatial", "resample": "residual", "stem_shortcut": True},
+    "semantic_quantizer": {"kind": "simvq", "codebook_size": 16},
+    "pixel_quantizer": {"kind": "simvq", "codebook_size": 64},
+}
+
 #: label -> (family, config)
 TINY: dict[str, tuple[str, dict]] = {
+    "latent": ("latent", {"dim": 6, "quantizer": FACTORISED, "alternatives": {"scalar": {"kind": "scalar"}}}),
     "spectral": (
         "spectral",
         {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 20, "window_samples": 40, "latent_dim": 6}
@@ -331,6 +416,26 @@ TINY: dict[str, tuple[str, dict]] = {
         },
     ),
     "longcat": ("longcat", SMALL_LONGCAT),
+    "ustokenizer": (
+        "ustokenizer",
+        {
+            "encoder": {"features": 6, "width": 8, "strides": [1, 1], "bias": False},
+            "decoder": {"features": 6, "width": 8, "strides": [1, 1], "ratios": [1, 1.5]},
+            "latent_dim": 5,
+            "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16, "kmeans_init": False},
+        },
+    ),
+    "levo": (
+        "levo",
+        {
+            "layers": [2, 1],
+            "feature_dim": 8,
+            "musicfm": {"bands": 8, "conv_width": 2, "width": 8, "layers": 2, "heads": 2, "hidden": 8, "kernel_size": 3},
+            "quantizer": FACTORISED_4 | {"kind": "grouped_vq", "groups": 2, "levels": 1, "codebook_size": 16},
+            "flow": {"layers": 1, "heads": 2, "hidden": 8, "latent_dim": 4, "mask_dim": 4, "window_frames": 8},
+            "vae": {"width": 2, "multiples": [1, 2], "strides": [2, 3]},
+        },
+    ),
     "longcat-causal": ("longcat", SMALL_LONGCAT | {"decoder_strides": [5, 3], "causal_decoder": True}),
     "nemo-causal": ("nemo_codec", SMALL_NEMO_CAUSAL),
     "dac": ("dac", {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED}),
@@ -360,6 +465,15 @@ TINY: dict[str, tuple[str, dict]] = {
             "seanet": {"width": 4, "strides": [2, 5], "latent_dim": 6, "lstm_bidirectional": True, "activation": "snake"},
             "semantic_dim": 5,
             "quantizer": RVQ,
+        },
+    ),
+    "speechtokenizer-fusion": (
+        "speechtokenizer",
+        {
+            "seanet": {"width": 4, "strides": [2, 5], "latent_dim": 6, "lstm_bidirectional": True},
+            "semantic_dim": 5,
+            "quantizer": RVQ,
+            "fusion": {"semantic_dim": 4, "context_dim": 6, "heads": 2},
         },
     ),
     "bigcodec": (
@@ -403,6 +517,31 @@ TINY: dict[str, tuple[str, dict]] = {
             "latent_dim": 3,
         },
     ),
+    "stable_codec": (
+        "stable_codec",
+        {
+            "patch_samples": 5,
+            "encoder": SMALL_TAAE | {"units": True, "snake": True, "conformer": True},
+            "decoder": SMALL_TAAE | {"units": True, "window": [2, 3]},
+            "latent_dim": 4,
+            "quantizer": {"kind": "fsq", "levels": [401, 401, 101, 101], "convention": "stable"},
+            "normalize": "lufs",
+        },
+    ),
+    "stable_codec-posthoc": (
+        "stable_codec",
+        {
+            "channels": 2,
+            "patch_samples": 4,
+            "encoder": SMALL_TAAE | {"strides": [1, 3]},
+            "decoder": SMALL_TAAE | {"strides": [1, 3], "multiples": [1, 2], "snake": True},
+            "latent_dim": 3,
+            "quantizer": {"kind": "residual_fsq", "levels": [63, 63, 63], "num_codebooks": 2, "scales": [1.0, 0.01]},
+            "soft_clip": True,
+        },
+    ),
+    "xcodec": ("xcodec", SMALL_XCODEC),
+    "xcodec-frame": ("xcodec", SMALL_XCODEC | {"fill": "frame", "decoder_strides": [2, 10]}),
     "titok": ("titok", TITOK),
     "titok-legacy-prefix": (
         "titok",
@@ -533,5 +672,38 @@ TINY: dict[str, tuple[str, dict]] = {
         "fourm",
         {"patch_size": 4, "encoder_grid": 3, "decoder_grid": 2, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "refine": True}
         | {"latent_dim": 4, "quantizer": {"kind": "vq", "codebook_size": 16, "normalize": True, "kmeans_init": True}},
+    ),
+    "fourm-divae": ("fourm_divae", FOURM_DIVAE),
+    "fourm-divae-ddpm": ("fourm_divae", FOURM_DIVAE | {"channels": 1, "schedule": {"sampler": "ddpm", "prediction": "velocity"}}),
+    "dualtoken": ("dualtoken", DUALTOKEN),
+    "dualtoken-folded": (
+        "dualtoken",
+        DUALTOKEN
+        | {"tower": DUALTOKEN["tower"] | {"norm_out": "none"}, "pool": False, "shortcut_layer": None, "fold": 2}
+        | {"pixel_quantizer": GRADIENT_VQ, "decoder": SMALL_STACK | {"widths": [4, 4, 8]}, "decoder_grid": None},
+    ),
+    "unitok": ("unitok", {"image_size": 32, "tower": SMALL_VITAMIN, "codes": UNITOK_CODES, "embedding_dim": 6}),
+    "unitok-queries": (
+        "unitok",
+        {"image_size": 32, "tower": SMALL_VITAMIN | {"queries": 3}, "codes": UNITOK_CODES | {"projection": "linear"}},
+    ),
+    "unitok-codes": ("unitok_codes", UNITOK_CODES),
+    "fdt": ("fdt", {"width": 8, "text_width": 0, "code_dim": 8, "quantizer": {"kind": "sparsemax", "codebook_size": 16}}),
+    "dualvitok": ("dualvitok", DUALVITOK),
+    "dualvitok-pixel": (
+        "dualvitok",
+        DUALVITOK | {"merge": "pixel", "decoder_channels": 4, "target": "identity", "train_tower": True, "semantic_head": "mlp"},
+    ),
+    "seed2": ("seed2", {"tower": SEED2_TOWER, "qformer": SEED2_QFORMER, "codes": SEED2_CODES, "decoder": SMALL_UNCLIP}),
+    "seed2-codes": ("seed2_codes", SEED2_CODES),
+    "longcat-next-codes": ("longcat_next_codes", {"width": 6, "code_dim": 6, "quantizer": SHARED_RVQ}),
+    "longcat-next": (
+        "longcat_next",
+        {
+            "tower": {"patch_size": 2, "width": 16, "layers": 2, "heads": 2, "hidden": 12, "window": 4, "whole_layers": [1]},
+            "train_tower": True,
+            "codes": {"width": 6, "code_dim": 4, "quantizer": SHARED_RVQ},
+            "painter": {"width": 16, "layers": 1, "heads": 2, "hidden": 12, "inner_norms": True},
+        },
     ),
 }

@@ -30,6 +30,15 @@ def write_sounds(folder: Path, count: int = 6, seconds: float = 0.5, rate: int =
     return folder
 
 
+def write_features(folder: Path, count: int = 6, *, channels: int, length: int = 60) -> Path:
+    """Slow waves `000.npy` ... `[C, N]`, float32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n, c = np.arange(length) / 7, np.arange(channels)[:, None]
+    for i in range(count):
+        np.save(folder / f"{i:03d}.npy", np.sin(n * (1 + 0.1 * i) + c).astype(np.float32))
+    return folder
+
+
 FSQ: dict[str, Any] = {"kind": "fsq", "levels": [8, 8, 8, 8]}
 RVQ: dict[str, Any] = {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16, "dropout": 0.5}
 

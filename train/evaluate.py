@@ -45,8 +45,8 @@ class Validation:
             parts = torch.stack(self.crops).split(size)
             for x in parts:
                 x = x.to(trainer.device)
-                out = model(x)
-                targets = {name: teacher(x) for name, teacher in trainer.teachers.items()}
+                targets = trainer.targets(x)
+                out = model(x, *trainer.features(targets))
                 inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
                 for name, value in trainer.compute(inputs, adversarial=False).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)

@@ -67,10 +67,10 @@ def merge(parent: Any, child: Any) -> Any:
 
 
 def bundled() -> list[str]:
-    """Names of the run files that ship with the package, `_base` files left out."""
+    """Names of the run files that ship with the package, without `_base` files and those of `tokenzoo lm`."""
     root = _bundled_folder()
     names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
-    return sorted(n for n in names if not n.rpartition("/")[2].startswith("_"))
+    return sorted(n for n in names if not n.rpartition("/")[2].startswith("_") and not n.startswith("lm/"))
 
 
 def find(source: str | Path) -> Path:

@@ -4,7 +4,7 @@ import json
 
 from .. import __version__
 from ..codecs.config import to_mapping
-from ..codecs.spec import AudioSpec, ImageSpec
+from ..codecs.spec import AudioSpec, ImageSpec, TokenizerSpec
 from ..codecs.tokenizer import Tokenizer
 
 
@@ -15,7 +15,7 @@ def card_text(tokenizer: Tokenizer, *, name: str = "YOUR-ORG/YOUR-TOKENIZER", li
     front = ["---", "library_name: tokenzoo", "pipeline_tag: feature-extraction", f"tags: [{', '.join(tags)}]"]
     front += [f"license: {licence}"] if licence else []
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts(spec).items())
-    media = '"speech.wav"' if spec.modality == "audio" else '"photo.jpg"'
+    media = {"audio": '"speech.wav"', "image": '"photo.jpg"'}.get(spec.modality, "z")
     config = json.dumps({"family": tokenizer.family, "config": to_mapping(tokenizer.config)}, indent=2)
     return "\n".join(front) + f"""
 ---
@@ -42,7 +42,7 @@ back = tok.decode(tokens)
 """
 
 
-def facts(spec: AudioSpec | ImageSpec) -> dict[str, str]:
+def facts(spec: TokenizerSpec) -> dict[str, str]:
     """Facts of a spec as short texts with units."""
     out = {"codebooks": _vocab(spec.vocab_sizes), "may be cut short": ", ".join(spec.prefix) or "nothing"}
     if isinstance(spec, AudioSpec):
@@ -56,6 +56,8 @@ def facts(spec: AudioSpec | ImageSpec) -> dict[str, str]:
             "bitrate": f"{spec.bitrate_kbps:.3g} kbit/s",
             "streams": f"yes, latency {spec.latency_samples} samples" if spec.streamable else "no",
         } | out
+    if not isinstance(spec, ImageSpec):
+        return {"input": f"latents of {spec.channels} channels"} | out
     size = spec.image_size
     return {
         "picture": f"{size[0]} x {size[1]}" if size else "any size",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..media import Waveform, as_waveform, is_path, resample, to_channels
+from ..media import Prepared, Waveform, as_waveform, is_path, resample, to_channels
 from ..spec import AudioSpec
 from ..tokenizer import Reconstruction, Tokenizer, group_by_shape
 from ..tokens import Tokens
@@ -27,10 +27,22 @@ class AudioTokenizer(Tokenizer):
     takes_features: ClassVar[bool] = False
     #: Frames on each side that a frame's id, or a sample's value, depends on; None: on everything (attention, LSTM).
     context_frames: int | None = None
+    #: The same of ids alone, in families whose encoder fills the last hop up with zeros: clips of different lengths
+    #: may then share a batch (`ragged.py`). None: only clips of one length do.
+    encoder_context_frames: int | None = None
     #: Longest piece that goes through the network at once, in frames.
     chunk_frames: int = 3000
 
     # --- encode ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, media: Any) -> Prepared:
+        """One clip read, checked, resampled and mixed for the network, for another thread than the model's.
+
+        `encode` takes lists of these and gives the same ids as for the media; the original's size and rate stand in it.
+        """
+        clip = as_waveform(media, default_rate_hz=self.spec.sample_rate_hz)
+        x = to_channels(resample(clip.samples, clip.sample_rate_hz, self.spec.sample_rate_hz), self.spec.channels)
+        return Prepared(x, (clip.samples.shape[-1],), clip.sample_rate_hz)
 
     @torch.no_grad()
     def encode(

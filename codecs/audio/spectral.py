@@ -128,6 +128,7 @@ class SpectralCodec(RMSNormalizer, AudioTokenizer):
         self.decoder = SpectralDecoder(config)
         overlap = config.window_samples // config.hop_samples
         self.context_frames = max(self.encoder.body.context, self.decoder.body.context) + overlap
+        self.encoder_context_frames = self.encoder.body.context + overlap
         self.spec = AudioSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("codebooks",) if self.quantizer.prefix_decodable else (),

@@ -126,7 +126,7 @@ class WaveformCodec(RMSNormalizer, AudioTokenizer):
         self.encoder = build_encoder(config)
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
         self.decoder = build_decoder(config)
-        self.context_frames = _context(config)
+        self.context_frames = self.encoder_context_frames = _context(config)
         self.spec = AudioSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("codebooks",) if self.quantizer.prefix_decodable else (),

@@ -1,4 +1,4 @@
-"""4M's tokenizer: ViT encoder, cosine codebook, ViT decoder, for pictures of any size.
+"""4M's tokenizer: ViT encoder, cosine codebook, ViT decoder, for pictures of any size. `fourm_divae.py` has the diffusion decoder.
 
 Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406). Parity checked against apple/ml-4m @
 cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class `VQVAE`.
@@ -23,33 +23,43 @@ from .base import ImageTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class FourMConfig:
-    """Settings of `FourM`; the defaults are those of the published ViT-B tokenizers, with a ViT decoder.
+class FourMEncoderConfig:
+    """What 4M's tokenizers have in common; the defaults are those of the published ViT-B ones.
 
     Attributes:
         patch_size: pixels on a side of a patch.
-        encoder_grid, decoder_grid: side of the grid that each position table is made for; others stretch it.
-        encoder, decoder: sizes of the two transformers.
+        encoder_grid: side of the grid that the position table is made for; others stretch it.
+        encoder: size of the transformer.
         tanh_mlp: a further MLP with tanh and a norm of its own, in float32, behind each transformer.
-        refine: two ConvNeXt blocks over the decoded pixels, against the patches' seams.
         latent_dim: D.
         quantizer: any kind; its `dim` is filled in.
     """
 
     patch_size: int = 16
     encoder_grid: int = 14
-    decoder_grid: int = 14
     encoder: TransformerSize = TransformerSize(width=768, layers=12, heads=12)
-    decoder: TransformerSize = TransformerSize(width=768, layers=12, heads=12)
     tanh_mlp: bool = True
-    refine: bool = False
     latent_dim: int = 32
     quantizer: QuantizerConfig = VQConfig(codebook_size=16384, normalize=True, commitment_weight=1.0)
 
     def __post_init__(self) -> None:
         for name in ("encoder", "decoder"):
-            if getattr(self, name).width % 4:
+            if getattr(self, name, self.encoder).width % 4:
                 raise ConfigError(f"{name}.width is {getattr(self, name).width}; its positions need a multiple of 4.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FourMConfig(FourMEncoderConfig):
+    """Settings of `FourM`.
+
+    Attributes:
+        decoder_grid, decoder: as `encoder_grid` and `encoder`.
+        refine: two ConvNeXt blocks over the decoded pixels, against the patches' seams.
+    """
+
+    decoder_grid: int = 14
+    decoder: TransformerSize = TransformerSize(width=768, layers=12, heads=12)
+    refine: bool = False
 
 
 class GridTransformer(nn.Module):
@@ -96,27 +106,20 @@ class ConvNeXtBlock(nn.Module):
         return x + (self.mlp(self.norm(y)) * self.gain).permute(0, 3, 1, 2)
 
 
-class FourM(ImageTokenizer):
-    """Pictures of any size, padded to whole patches, to ids `[B, K, h w]` and back."""
+class FourMEncoder(ImageTokenizer):
+    """Base of 4M's tokenizers: pictures of any size, padded to whole patches, to ids `[B, K, h w]`."""
 
-    family: ClassVar[str] = "fourm"
-    config_class: ClassVar[type] = FourMConfig
-    config: FourMConfig
+    config: FourMEncoderConfig
 
-    def __init__(self, config: FourMConfig) -> None:
+    def __init__(self, config: FourMEncoderConfig, channels: int = 3) -> None:
         super().__init__()
         self.config = c = config
         p, d = c.patch_size, c.latent_dim
-        self.patch_embed = nn.Conv2d(3, c.encoder.width, p, stride=p)
+        self.patch_embed = nn.Conv2d(channels, c.encoder.width, p, stride=p)
         self.encoder = GridTransformer(c.encoder, c.encoder_grid, tanh_mlp=c.tanh_mlp)
         self.to_latent = nn.Conv2d(c.encoder.width, d, 1)
         self.quantizer = c.quantizer.build(dim=d)
-        self.from_latent = nn.Conv2d(d, c.decoder.width, 1)
-        self.decoder = GridTransformer(c.decoder, c.decoder_grid, tanh_mlp=c.tanh_mlp)
-        self.to_pixels = PatchesToPixels(c.decoder.width, p)
-        self.refine = nn.Sequential(*(ConvNeXtBlock(3) for _ in range(2 if c.refine else 0)))
-        for part in (self.encoder, self.decoder):
-            part.apply(_init_xavier)
+        self.encoder.apply(_init_xavier)
         self.spec = ImageSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             stride=p,
@@ -126,6 +129,23 @@ class FourM(ImageTokenizer):
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, h w]` of pictures `[B, 3, H, W]`, H and W multiples of the patch."""
         return self.to_latent(self.encoder(self.patch_embed(x))).flatten(2)
+
+
+class FourM(FourMEncoder):
+    """Ids and back by a ViT."""
+
+    family: ClassVar[str] = "fourm"
+    config_class: ClassVar[type] = FourMConfig
+    config: FourMConfig
+
+    def __init__(self, config: FourMConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.from_latent = nn.Conv2d(c.latent_dim, c.decoder.width, 1)
+        self.decoder = GridTransformer(c.decoder, c.decoder_grid, tanh_mlp=c.tanh_mlp)
+        self.to_pixels = PatchesToPixels(c.decoder.width, c.patch_size)
+        self.refine = nn.Sequential(*(ConvNeXtBlock(3) for _ in range(2 if c.refine else 0)))
+        self.decoder.apply(_init_xavier)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`."""

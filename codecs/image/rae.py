@@ -87,7 +87,7 @@ class RAE(ImageTokenizer):
         self.class_token = nn.Parameter(torch.randn(1, width) * 0.02)
         self.register_buffer("positions", sine_positions(g, width))  # [1 + g g, width]
         self.decoder = nn.ModuleList(
-            ViTBlock(width, c.decoder.heads, mlp_ratio=c.decoder_hidden / width, eps=1e-12) for _ in range(c.decoder.layers)
+            ViTBlock(width, c.decoder.heads, mlp_ratio=(c.decoder_hidden + 0.5) / width, eps=1e-12) for _ in range(c.decoder.layers)
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-12)
         self.to_pixels = PatchesToPixels(width, c.decoder_patch_size)

@@ -161,10 +161,10 @@ class TokenFlow(ImageTokenizer):
         return self.decode_with(tokens, run, original=original)
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; `features["semantic"]` holds the predicted features `[B, L, feature_dim]`."""
+        """Reconstruct `[B, 3, H, W]`; `features["semantic"]` holds the predicted features `[B, feature_dim, L]`."""
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=self.grid_of(x))
-        features = {"semantic": self.decode_features(quantized.z_q)}
+        features = {"semantic": self.decode_features(quantized.z_q).transpose(1, 2)}
         return Reconstruction(x_hat=self.decode_latents(quantized.z_q), z=z, quantized=quantized, features=features)
 
     def _complete(self, positions: int) -> int:

@@ -75,7 +75,8 @@ class FrozenModel(nn.Module):
         """The published model `name` of the hub; `options` change its configuration (e.g. fewer layers)."""
         out = cls.__new__(cls)
         nn.Module.__init__(out)
-        out.model = _transformers().AutoModel.from_pretrained(name, **options)
+        whole = _transformers().AutoModel.from_pretrained(name, **options)
+        out.model = getattr(whole, part) if part else whole
         return out.freeze()
 
     def freeze(self) -> "FrozenModel":

@@ -5,6 +5,7 @@
 
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +13,17 @@ import soundfile
 import torch
 from PIL import Image
 from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.latent import LatentSpec
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.data import open_batches, open_clips
 from tokenzoo.train.data.audio import AudioDataConfig
 from tokenzoo.train.data.config import HubDataset
+from tokenzoo.train.data.features import FeatureDataConfig
 from tokenzoo.train.data.images import ImageDataConfig
 from tokenzoo.train.data.loader import Clips, batches
 from tokenzoo.train.data.order import Batches, Order
 from tokenzoo.train.data.sources import collect, expand_braces
-from train_media import RATE, write_pictures, write_sounds
+from train_media import RATE, write_features, write_pictures, write_sounds
 
 IMAGE = ImageSpec(vocab_sizes=(16,), stride=4)
 AUDIO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)
@@ -381,3 +384,25 @@ def test_data_of_the_other_modality_are_refused():
         ImageDataConfig().media(AUDIO)
     with pytest.raises(ConfigError, match="'audio', but the tokenizer's modality is 'image'"):
         AudioDataConfig().media(IMAGE)
+
+
+def test_features_are_cropped_checked_and_continued(tmp_path):
+    folder = write_features(tmp_path / "features", 3, channels=4, length=9)
+    np.save(folder / "wide.npy", np.zeros((5, 9), np.float32))
+    np.save(folder / "nan.npy", np.full((4, 9), np.nan, np.float32))
+    np.save(folder / "ids.npy", np.zeros((4, 9), np.int64))
+    config = FeatureDataConfig(train=str(folder), crop=20, cache="memory")
+    spec = LatentSpec(vocab_sizes=(16,), channels=4)
+    clips = Clips(config.train, config.media(spec), config, seed=0)
+    assert sorted(Path(n).name for n in clips.broken) == ["ids.npy", "nan.npy", "wide.npy"]
+    x, _ = clips[0]
+    assert x.shape == (4, 20) and x.dtype == torch.float32
+    short = FeatureDataConfig(train=str(folder / "000.npy"), crop=5)
+    places = {float(Clips(short.train, short.media(spec), short, seed=s)[0][0][0, 0]) for s in range(20)}
+    whole = np.load(folder / "000.npy")
+    assert 3 < len(places) <= 5 and places <= {float(v) for v in whole[0, :5]}
+    np.save(folder / "000.npy", whole.T[None])
+    turned = FeatureDataConfig(train=str(folder / "000.npy"), crop=9, time_first=True)
+    assert np.array_equal(Clips(turned.train, turned.media(spec), turned, seed=0)[0][0].numpy(), whole)
+    with pytest.raises(ConfigError, match="modality is 'audio'"):
+        config.media(AudioSpec(vocab_sizes=(16,), sample_rate_hz=8000, hop_samples=80))

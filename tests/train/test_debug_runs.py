@@ -8,9 +8,9 @@ import math
 
 import pytest
 from tokenzoo.codecs.serialize import load_folder
-from tokenzoo.train.files import bundled, load_run
+from tokenzoo.train.files import bundled, load_run, read_mapping
 from tokenzoo.train.loop import train
-from train_media import write_pictures, write_sounds
+from train_media import write_features, write_pictures, write_sounds
 
 DEBUG = [name for name in bundled() if name.endswith("-debug")]
 
@@ -19,7 +19,8 @@ DEBUG = [name for name in bundled() if name.endswith("-debug")]
 def media(tmp_path_factory):
     folder = tmp_path_factory.mktemp("media")
     pictures = write_pictures(folder / "image", 4, size=(300, 300))
-    return {"image": pictures, "audio": write_sounds(folder / "audio", 4, seconds=2.0, rate=16000)}
+    sounds = write_sounds(folder / "audio", 4, seconds=2.0, rate=16000)
+    return {"images": pictures, "audio": sounds, "features": write_features(folder / "features", 4, channels=8)}
 
 
 def test_there_is_one_for_each_modality():
@@ -29,7 +30,7 @@ def test_there_is_one_for_each_modality():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEBUG)
 def test_debug_run_trains(name, media, tmp_path):
-    folder = media[name.partition("/")[0]]
+    folder = media[read_mapping(name)["data"]["kind"]]
     changes = [f"data.train={folder}", f"output={tmp_path}", "steps=2", "every.log=1", "every.validate=0"]
     changes += ["every.preview=0", "tensorboard=false", "device=cpu", "data.num_workers=0"]
     result = train(load_run(name, changes))

@@ -181,6 +181,19 @@ def test_distillation_projects_and_explains_widths():
         loss("distillation", teacher="t", feature="hubert")(inputs([0], [0], out=out, targets=targets))
 
 
+def test_own_feature():
+    rng = np.random.default_rng(5)
+    ours, target = rng.normal(size=(2, 3, 8)), rng.normal(size=(2, 3, 8))
+    features = {"semantic": torch.tensor(ours, requires_grad=True), "tower": torch.tensor(target, requires_grad=True)}
+    cosine = (ours * target).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(target, axis=1))
+    value = loss("own_feature", IMAGE, target="tower")(inputs([0], [0], out=SimpleNamespace(features=features)))
+    assert float(value.detach()) == pytest.approx((1 - cosine).mean(), rel=1e-5)
+    value.backward()
+    assert features["semantic"].grad.abs().sum() > 0 and features["tower"].grad is None
+    with pytest.raises(ConfigError, match="no feature 'semantic_target'.*Allowed: semantic, tower"):
+        loss("own_feature", IMAGE)(inputs([0], [0], out=SimpleNamespace(features=features)))
+
+
 def test_quantizer_loss_is_passed_on():
     out = SimpleNamespace(quantized=SimpleNamespace(loss=torch.tensor(0.25)))
     assert float(loss("quantizer")(inputs([0], [0], out=out))) == 0.25

@@ -37,7 +37,7 @@ class HubDataset:
 #: A folder (searched recursively), a file, a `.tar` of the WebDataset kind (`shards-{000..017}.tar`), a hub data set, or a list.
 Entries = str | HubDataset | tuple[str | HubDataset, ...]
 
-_KINDS = {"images": "images:ImageDataConfig", "audio": "audio:AudioDataConfig"}
+_KINDS = {"images": "images:ImageDataConfig", "audio": "audio:AudioDataConfig", "features": "features:FeatureDataConfig"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,8 +179,10 @@ def _hub_rows(entry: HubDataset) -> list[Blob]:
     return [RowBlob(entry.hub, rows, i, entry.column) for i in range(len(rows))]
 
 
-def load_hub(entry: HubDataset) -> Any:
+def load_hub(entry: HubDataset, *, keep_columns: bool = False) -> Any:
     """Open a hub data set with decoding of its media column switched off; the file bytes are wanted.
+
+    `keep_columns` keeps the other columns, and then the entry need not name the media column.
 
     Raises:
         ConfigError: `datasets` is not installed, or the column does not exist.
@@ -198,10 +200,10 @@ def load_hub(entry: HubDataset) -> Any:
         streaming=entry.streaming,
     )
     columns = rows.column_names
-    if columns is not None and entry.column not in columns:
+    if columns is not None and entry.column not in columns and (entry.column or not keep_columns):
         raise ConfigError(f"the data set {entry.hub!r} has no column {entry.column!r}; it has {', '.join(columns)}.")
     feature = (rows.features or {}).get(entry.column)
     for undecoded in (datasets.Image(decode=False), datasets.Audio(decode=False)):
         if isinstance(feature, type(undecoded)):
             rows = rows.cast_column(entry.column, undecoded)
-    return rows if columns is None else rows.select_columns([entry.column])
+    return rows if columns is None or keep_columns else rows.select_columns([entry.column])

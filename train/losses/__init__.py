@@ -11,6 +11,8 @@ LOSSES: dict[str, str] = {
     "adversarial": "adversarial:AdversarialConfig",
     "feature_matching": "feature_matching:FeatureMatchingConfig",
     "distillation": "distillation:DistillationConfig",
+    "aligned_distillation": "aligned_distillation:AlignedDistillationConfig",
+    "own_feature": "own_feature:OwnFeatureConfig",
     "quantizer": "quantizer:QuantizerLossConfig",
 }
 

@@ -1,7 +1,8 @@
 """Distance of the tokenizer's features from a frozen teacher's (semantic distillation).
 
-Sources: SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692, eq. 1-2): cosine along time for each feature ("channels")
-or MSE; Mimi (Moshi, arXiv 2410.00037): cosine for each frame ("frames").
+Sources: SpeechTokenizer (Zhang et al. 2023, arXiv 2308.16692, eq. 1-2): cosine along time for each feature ("channels"),
+also DM-Codec's (arXiv 2410.15017), or MSE; Mimi (Moshi, arXiv 2410.00037): cosine for each frame ("frames"). FuseCodec's
+global supervision (arXiv 2509.11425) is "channels" with a teacher that gives one vector for the whole crop.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
-from ...codecs.spec import TokenizerSpec
+from ...codecs.spec import ImageSpec, TokenizerSpec
 from .base import Loss, LossConfig, LossInputs
 
 
@@ -34,17 +35,21 @@ class DistillationConfig(LossConfig):
     project: int = 0
 
     def build(self, spec: TokenizerSpec) -> Loss:
-        return Distillation(self)
+        return Distillation(self, grids=isinstance(spec, ImageSpec))
 
 
 class Distillation(Loss):
-    """See `DistillationConfig`. A learned projection trains with the tokenizer and is no part of it."""
+    """See `DistillationConfig`. A learned projection trains with the tokenizer and is no part of it.
+
+    Args:
+        grids: positions unroll from square grids, not from time.
+    """
 
     on_output = False
 
-    def __init__(self, config: DistillationConfig) -> None:
+    def __init__(self, config: DistillationConfig, *, grids: bool = False) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.grids = config, grids
         self.head: nn.Module = nn.Identity()
 
     def prepare(self, widths: dict[str, int]) -> None:
@@ -53,7 +58,14 @@ class Distillation(Loss):
             self.head = nn.Conv1d(self._width(widths), self.config.project, 1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean distance; targets are resampled linearly to the tokenizer's positions."""
+        """Return the mean distance; targets are brought to the tokenizer's positions by linear interpolation."""
+        ours, target = self.pair(inputs)
+        if ours.shape[2] != target.shape[2]:
+            target = self._resized(target, ours.shape[2])
+        return distance(ours, target, self.config.along)
+
+    def pair(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """The tokenizer's features `[B, D, L]` and the teacher's `[B, D, L']`, of one width, float32."""
         available = {"z": inputs.out.z, "z_q": inputs.out.quantized.z_q, **inputs.out.features}
         if self.config.feature not in available:
             self._width(dict.fromkeys(available, 0))
@@ -64,16 +76,33 @@ class Distillation(Loss):
                 f"the teacher {self.config.teacher!r} gives {target.shape[1]} channels, the tokenizer's feature "
                 f"{self.config.feature!r} has {ours.shape[1]}; set project to {target.shape[1]}."
             )
-        if ours.shape[2] != target.shape[2]:
-            target = F.interpolate(target, size=ours.shape[2], mode="linear", align_corners=False)
-        if self.config.along == "mse":
-            return (ours - target).square().mean()
-        if self.config.along == "frames":
-            return (1 - F.cosine_similarity(ours, target, dim=1)).mean()
-        return -F.logsigmoid(F.cosine_similarity(ours, target, dim=2)).mean()
+        return ours, target
+
+    def _resized(self, target: Tensor, length: int) -> Tensor:
+        if target.shape[2] == 1:
+            return target.expand(-1, -1, length)
+        if not self.grids:
+            return F.interpolate(target, size=length, mode="linear", align_corners=False)
+        theirs, ours = round(target.shape[2] ** 0.5), round(length**0.5)
+        if theirs**2 != target.shape[2] or ours**2 != length:
+            raise ConfigError(
+                f"the teacher {self.config.teacher!r} gives {target.shape[2]} positions, the tokenizer has {length}: they are no "
+                "two square grids. Use a teacher with one vector a picture (form: pooled), or one with as many positions."
+            )
+        grid = target.unflatten(2, (theirs, theirs))
+        return F.interpolate(grid, size=(ours, ours), mode="bilinear", antialias=True, align_corners=False).flatten(2)
 
     def _width(self, widths: dict[str, int]) -> int:
         if self.config.feature not in widths:
             known = ", ".join(sorted(widths))
             raise ConfigError(f"the tokenizer has no feature {self.config.feature!r}; it has {known}.")
         return widths[self.config.feature]
+
+
+def distance(ours: Tensor, target: Tensor, along: str) -> Tensor:
+    """Mean distance of two `[B, D, L]`; see `DistillationConfig.along`."""
+    if along == "mse":
+        return (ours - target).square().mean()
+    if along == "frames":
+        return (1 - F.cosine_similarity(ours, target, dim=1)).mean()
+    return -F.logsigmoid(F.cosine_similarity(ours, target, dim=2)).mean()

@@ -49,6 +49,8 @@ _SYSTEMS: dict[str, str] = {
     "sq-codec": "sq_codec",
     "hificodec": "hificodec",
     "mimi": "mimi",
+    "xcodec": "xcodec",
+    "xcodec-hf": "xcodec",
     "xcodec2": "xcodec2",
     "xcodec2-hf": "xcodec2",
     "neucodec": "xcodec2",
@@ -56,8 +58,11 @@ _SYSTEMS: dict[str, str] = {
     "dualcodec": "dualcodec",
     "h-codec-1.0": "hcodec",
     "nemo-audio-codec": "nemo_codec",
+    "stable-codec": "stable_codec",
     "stable-codec-fsq": "stable_fsq",
     "longcat-audio-codec": "longcat",
+    "songgeneration": "songgeneration",
+    "ustokenizer": "ustokenizer",
     "focalcodec": "focalcodec",
     "focalcodec-causal": "focalcodec",
     "qwen3-tts-tokenizer-12hz": "qwen3_tts",
@@ -78,7 +83,17 @@ _SYSTEMS: dict[str, str] = {
     "retok": "retok",
     "cubid": "rae",
     "tokenflow": "tokenflow",
+    "dualvitok": "dualvitok",
+    "dualtoken": "dualtoken",
+    "unitok": "unitok",
+    "unitok-quantizer": "unitok",
+    "fdt": "fdt",
     "4m-vqvae": "fourm",
+    "4m-divae": "fourm",
+    "seed2": "seed2",
+    "seed2-quantizer": "seed2",
+    "longcat-next": "longcat_next",
+    "longcat-next-rq": "longcat_next",
 }
 
 
@@ -111,7 +126,8 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
     """
     folder = Path(folder)
     config_path = folder / "config.json"
-    weights = next((p for n in ("weights.safetensors", "model.safetensors") if (p := folder / n).is_file()), None)
+    names = ("weights.safetensors", "model.safetensors", "model.safetensors.index.json")
+    weights = next((p for n in names if (p := folder / n).is_file()), None)
     if not config_path.is_file() or weights is None:
         raise CheckpointError(f"{folder} must hold config.json and weights.safetensors (or model.safetensors).")
     return convert(_system_of(folder), json.loads(config_path.read_text()), _read(weights), name=str(weights))
@@ -141,4 +157,8 @@ def _system_of(folder: Path) -> str:
 def _read(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
+    if path.suffix == ".json":
+        from .files import read_shards
+
+        return read_shards(path, lambda name: path.parent / name)
     return load_file(path)

@@ -47,8 +47,9 @@ class TokenCounts:
     def add(self, tokens: Tokens) -> None:
         """Count one item's ids."""
         self.bits += sum(tokens.bits())
+        own = tokens.counts()[0] if tokens.book_grids is not None else [tokens.ids.shape[2]] * tokens.num_codebooks
         for k, count in enumerate(self.counts):
-            count += torch.bincount(tokens.ids[0, k].cpu(), minlength=len(count))
+            count += torch.bincount(tokens.ids[0, k, : own[k]].cpu(), minlength=len(count))
 
     def summary(self) -> dict[str, float | list[float]]:
         """Share of codes used, perplexity and entropy for each codebook, and the number of tokens that tell of it."""

@@ -1,0 +1,167 @@
+"""4M's tokenizer with a diffusion decoder (DiVAE): a U-Net paints pixels from noise, with the codes beside them.
+
+Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406), after Shi et al. 2022 (DiVAE, arXiv
+2206.00386). Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class
+`DiVAE`.
+
+Encoder and codebook are those of `fourm.py`. The U-Net runs over small patches of the noised picture, to which the codes are
+laid, each repeated over its place. `decode` is a function of its `seed` (or `noise`) and `steps`.
+
+Letters: B batch, C channels, H W pixels, h w grid, D latent width.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import ConfigError
+from ..layers.adm_unet import UNet, UNetConfig
+from ..layers.diffusion import Schedule, ScheduleConfig
+from ..tokenizer import Reconstruction
+from ..tokens import Tokens
+from .base import pad_to_stride
+from .fourm import FourMEncoder, FourMEncoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FourMDiVAEConfig(FourMEncoderConfig):
+    """Settings of `FourMDiVAE`; the defaults are those of the published RGB tokenizer.
+
+    Attributes:
+        channels: 3, or 1 for maps (edges): of the three colours of a picture the first one counts, and all come out equal.
+        unet: of the decoder.
+        unet_patch: pixels on a side of the patches that it sees.
+        schedule: times, noise and steps.
+        steps: of `decode`, unless it is told another number; the authors evaluate with 50.
+    """
+
+    channels: Literal[1, 3] = 3
+    unet: UNetConfig = UNetConfig()
+    unet_patch: int = 4
+    schedule: ScheduleConfig = ScheduleConfig()
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch_size % self.unet_patch:
+            raise ConfigError(f"unet_patch {self.unet_patch} must divide patch_size {self.patch_size}.")
+
+
+class FourMDiVAE(FourMEncoder):
+    """Pictures of any size to ids `[B, K, h w]`; back by drawing from noise."""
+
+    family: ClassVar[str] = "fourm_divae"
+    config_class: ClassVar[type] = FourMDiVAEConfig
+    config: FourMDiVAEConfig
+
+    def __init__(self, config: FourMDiVAEConfig) -> None:
+        super().__init__(config, channels=config.channels)
+        c, folded = config, config.channels * config.unet_patch**2
+        self.unet = UNet(c.unet, folded + c.latent_dim, folded)
+        self.schedule = Schedule(c.schedule)
+
+    @property
+    def size_multiple(self) -> int:
+        """Whole patches of the encoder, and sides that the U-Net can halve."""
+        return math.lcm(self.config.patch_size, self.config.unet_patch * self.config.unet.stride)
+
+    # --- latents ----------------------------------------------------------------------------------------------------
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, h w]` of pictures `[B, 3, H, W]`."""
+        return super().encode_latents(x[:, : self.config.channels])
+
+    def predict(self, x: Tensor, t: Tensor, codes: Tensor) -> Tensor:
+        """What the U-Net says of noised pictures `[B, C, H, W]` at times `[B]`, with codes `[B, D, h, w]`."""
+        folded = F.pixel_unshuffle(x, self.config.unet_patch)
+        beside = F.interpolate(codes, folded.shape[2:], mode="nearest")
+        return F.pixel_shuffle(self.unet(torch.cat([folded, beside], dim=1), t), self.config.unet_patch)
+
+    def decode_latents(
+        self,
+        z_q: Tensor,
+        grid: tuple[int, ...] | None = None,
+        *,
+        noise: Tensor | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`; the arguments are those of `decode`."""
+        if grid is None or len(grid) != 2:
+            raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
+        c, generator = self.config, torch.Generator().manual_seed(seed)
+        shape = (c.channels, grid[0] * c.patch_size, grid[1] * c.patch_size)
+        if noise is None:  # one draw: no item depends on the batch
+            noise = torch.randn(shape, generator=generator).expand(len(z_q), -1, -1, -1)
+        codes = z_q.unflatten(2, (grid[0], grid[1]))
+        x = self.schedule.sample(
+            noise.to(z_q), lambda x, t: self.predict(x, t, codes), steps=steps or c.steps, generator=generator
+        )
+        return x.expand(-1, 3, -1, -1)
+
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(
+        self,
+        tokens: Tokens,
+        *,
+        original: bool = True,
+        noise: Tensor | Sequence[Tensor] | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> Tensor | list[Tensor]:
+        """Draw pictures, as `ImageTokenizer.decode`.
+
+        Args:
+            tokens, original: as there.
+            noise: start of the diffusion for each picture, `[C, H, W]` at its padded size; None: drawn from `seed`, the
+                same for every picture of one size.
+            seed: see `noise`; a "ddpm" sampler draws its further noise from it too.
+            steps: None takes the config's. As in the authors' code, a number that does not divide the schedule's times is
+                rounded up to whole strides.
+
+        Raises:
+            ValueError: noise of another number or size, or steps out of range.
+        """
+        if noise is not None:
+            self._check_noise(noise, tokens)
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
+            start = None if noise is None else torch.stack([noise[i] for i in items])
+            return self.decode_latents(z_q, grid, noise=start, seed=seed, steps=steps)
+
+        return self.decode_with(tokens, run, original=original)
+
+    def _check_noise(self, noise: Tensor | Sequence[Tensor], tokens: Tokens) -> None:
+        p = self.config.patch_size
+        want = [[self.config.channels, *(n * p for n in tokens[i].grid)] for i in range(len(tokens))]
+        got = [list(n.shape) for n in noise]
+        if got != want:
+            raise ValueError(f"noise is of sizes {got}, expected {want}: one [C, H, W] for each picture, padding included.")
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the diffusion at random times.
+
+        Training's `features` are `prediction` and `prediction_target` `[B, C, H, W]`, whose squared distance is the loss;
+        `x_hat` is the one-step estimate of the picture.
+        """
+        if not self.training:
+            return super().forward(x)
+        size, x = x.shape[-2:], pad_to_stride(x, self.size_multiple)
+        grid = self.grid_of(x)
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z, grid=grid)
+        clean = x[:, : self.config.channels]
+        t = torch.randint(self.config.schedule.times, (len(x),), device=x.device)
+        noised, target = self.schedule.noised(clean, torch.randn_like(clean), t)
+        out = self.predict(noised, t, quantized.z_q.unflatten(2, grid))
+        x_hat = self.schedule.estimate(noised, out, t)[0].expand(-1, 3, -1, -1)[..., : size[0], : size[1]]
+        features = {"prediction": out, "prediction_target": target}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)

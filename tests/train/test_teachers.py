@@ -1,0 +1,233 @@
+"""Teachers against their models called by hand, and what a loss with a teacher does to a tokenizer.
+
+    pytest tests/train/test_teachers.py
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import teacher_models
+import torch
+import transformers
+from teacher_models import RATE, sounds
+from tokenzoo.codecs.config import ConfigError, from_mapping
+from tokenzoo.codecs.spec import AudioSpec, ImageSpec
+from tokenzoo.train.losses.aligned_distillation import align
+from tokenzoo.train.losses.base import LossConfig, LossInputs
+from tokenzoo.train.teachers.base import TeacherConfig
+from tokenzoo.train.teachers.text_states import packed
+from torch.nn import functional as F
+
+AUDIO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=320)
+IMAGE = ImageSpec(vocab_sizes=(16,), stride=8)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("teachers")
+    kinds = ("speech_model", "transcriber", "text_model", "vision_model")
+    return {kind: str(getattr(teacher_models, kind)(root / kind)) for kind in kinds}
+
+
+def build(kind, spec=AUDIO, **options):
+    return from_mapping(TeacherConfig, {"kind": kind, **options}).build(spec)
+
+
+def normalized(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-7)
+
+
+# --- speech -------------------------------------------------------------------------------------------------------------
+
+
+def test_speech_model_gives_the_models_hidden_states(folders):
+    x = sounds(2, 3200)
+    heard = np.pad(normalized(x[:, 0].numpy()), ((0, 0), (0, 80)))
+    model = transformers.HubertModel.from_pretrained(folders["speech_model"]).eval()
+    with torch.no_grad():
+        states = [s.numpy() for s in model(torch.from_numpy(heard), output_hidden_states=True).hidden_states]
+    teacher = build("speech_model", model=folders["speech_model"])
+    assert teacher(x).shape == (2, 16, 10)  # as many frames as the tokenizer
+    np.testing.assert_allclose(teacher(x).numpy().transpose(0, 2, 1), np.mean(states, axis=0), atol=2e-5)
+    for layer in (0, 1, -1):
+        one = build("speech_model", model=folders["speech_model"], layer=layer)(x)
+        np.testing.assert_allclose(one.numpy().transpose(0, 2, 1), states[layer], atol=2e-5)
+    whole = build("speech_model", model=folders["speech_model"], pool="mean")(x)
+    np.testing.assert_allclose(whole.numpy()[..., 0], np.mean(states, axis=0).mean(1), atol=2e-5)
+
+
+def test_speech_model_resamples_mixes_and_asks_the_extractor(folders, tmp_path):
+    stereo = AudioSpec(vocab_sizes=(16,), sample_rate_hz=2 * RATE, hop_samples=640, channels=2)
+    x = sounds(1, 6400).expand(1, 2, -1)
+    teacher = build("speech_model", stereo, model=folders["speech_model"])
+    assert teacher(x).shape == (1, 16, 10)
+    # HuBERT's own norm hides the level of what is not very quiet.
+    torch.testing.assert_close(teacher(1e-3 * x), teacher(x), atol=2e-2, rtol=1e-2)
+    plain = build("speech_model", stereo, model=str(teacher_models.speech_model(tmp_path, normalize=False)))
+    assert not torch.allclose(plain(1e-3 * x), plain(x), atol=0.1)
+
+
+def test_teachers_are_frozen_and_stay_in_eval_mode(folders):
+    teachers = [
+        build("speech_model", model=folders["speech_model"]),
+        build("text_states", transcriber=folders["transcriber"], text_model=folders["text_model"]),
+        build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}"),
+    ]
+    for teacher in teachers:
+        assert not any(p.requires_grad for p in teacher.parameters())
+        teacher.train()
+        assert not any(m.training for m in teacher.modules())
+
+
+def test_wrong_media_layers_and_kinds_are_explained(folders):
+    with pytest.raises(ConfigError, match="modality is 'image'"):
+        build("speech_model", IMAGE, model=folders["speech_model"])
+    with pytest.raises(ConfigError, match="colour pictures"):
+        build("vision_model", model="vit_tiny_patch16_224")
+    with pytest.raises(ConfigError, match="0 to 2, or none"):
+        build("speech_model", model=folders["speech_model"], layer=3)
+    with pytest.raises(ConfigError, match="0 to 2, or none"):
+        build("text_states", transcriber=folders["transcriber"], text_model=folders["text_model"], layer=-4)
+    with pytest.raises(ConfigError, match="speech_model"):
+        build("speech_modell", model="a")
+    frames = build("text_states", transcriber=folders["transcriber"], text_model=folders["text_model"])
+    with pytest.raises(ConfigError, match="at most 64 pieces"):
+        frames(sounds(1, 320 * 65))
+
+
+# --- text ---------------------------------------------------------------------------------------------------------------
+
+
+def texts(folder, x):
+    """Greedy CTC by hand: the best letter of each frame, repeats merged, blanks left out."""
+    model = transformers.Wav2Vec2ForCTC.from_pretrained(folder).eval()
+    with torch.no_grad():
+        best = model(torch.from_numpy(np.pad(normalized(x[:, 0].numpy()), ((0, 0), (0, 80))))).logits.argmax(-1).tolist()
+    letters = ["", "", "", "", " ", *"abcdefgh"]
+    return ["".join(letters[a] for a, b in zip(row, [None, *row]) if a != b).strip() for row in best]
+
+
+def states(folder, text, length=None):
+    """Mean over BERT's layers for one text `[N, 16]`, filled up with its padding to `length`."""
+    tokenizer, model = transformers.BertTokenizer.from_pretrained(folder), transformers.BertModel.from_pretrained(folder).eval()
+    options = {"padding": "max_length", "max_length": length} if length else {}
+    with torch.no_grad():
+        out = model(**tokenizer(text, return_tensors="pt", truncation=bool(length), **options), output_hidden_states=True)
+    return torch.stack(out.hidden_states).mean(0)[0].numpy()
+
+
+def test_text_states_in_three_forms(folders):
+    x = sounds(3, 6400)
+    said = texts(folders["transcriber"], x)
+    assert len(set(said)) == 3 and min(map(len, said)) > 1
+    common = {"transcriber": folders["transcriber"], "text_model": folders["text_model"]}
+    teacher = build("text_states", **common)
+    assert teacher.transcribe(x)[0] == said
+    frames = teacher(x)
+    assert frames.shape == (3, 16, 20)
+    pieces, first = build("text_states", **common, form="pieces")(x), build("text_states", **common, form="first")(x)
+    for i, text in enumerate(said):
+        np.testing.assert_allclose(frames[i].numpy().T, states(folders["text_model"], text, 20), atol=1e-5)
+        alone = states(folders["text_model"], text)
+        n = len(alone) - 2  # without the first and the last token
+        np.testing.assert_allclose(pieces[i, :, :n].numpy().T, alone[1:-1], atol=1e-5)
+        assert not pieces[i, :, n:].any()
+        np.testing.assert_allclose(first[i].numpy().T, alone[:1], atol=1e-5)
+
+
+def test_packed_keeps_the_order():
+    rows = torch.arange(1.0, 13).view(2, 6, 1)
+    wanted = torch.tensor([[0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 1]]).bool()
+    assert packed(rows, wanted)[..., 0].tolist() == [[2, 4, 5], [12, 0, 0]]
+    assert packed(rows, torch.zeros(2, 6).bool())[..., 0].tolist() == [[0], [0]]
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------------
+
+
+def test_vision_model_gives_patches_and_one_vector(folders):
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    teacher = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}")
+    model = teacher.model
+    mean, deviation = (np.array(model.pretrained_cfg[k], dtype=np.float32)[:, None, None] for k in ("mean", "std"))
+    small = F.interpolate(x, size=(32, 32), mode="bicubic", antialias=True)
+    y = torch.from_numpy((np.clip((small.numpy() + 1) / 2, 0, 1) - mean) / deviation)
+    with torch.no_grad():
+        features = model.forward_features(y)
+    patches = features[:, model.num_prefix_tokens :].transpose(1, 2)
+    torch.testing.assert_close(teacher(x), patches, atol=1e-5, rtol=1e-5)
+    pooled = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="pooled")(x)
+    torch.testing.assert_close(pooled[..., 0], model.forward_head(features, pre_logits=True), atol=1e-5, rtol=1e-5)
+    large = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", image_size=64)
+    assert large(x).shape == (2, 64, 64)
+    first = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", layer=0)
+    assert not torch.allclose(first(x), teacher(x), atol=1e-2)
+
+
+# --- losses -------------------------------------------------------------------------------------------------------------
+
+
+def loss_of(ours, target, spec=AUDIO, **options):
+    out = SimpleNamespace(z=ours, quantized=SimpleNamespace(z_q=ours), features={})
+    config = {"kind": "distillation", "teacher": "t", "along": "channels", **options}
+    empty = torch.zeros(1)
+    return from_mapping(LossConfig, config).build(spec)(LossInputs(x=empty, x_hat=empty, out=out, targets={"t": target}))
+
+
+def test_one_vector_teaches_all_positions():
+    torch.manual_seed(0)
+    ours, target = torch.randn(2, 5, 7), torch.randn(2, 5, 1)
+    a, b = ours.numpy(), np.repeat(target.numpy(), 7, axis=2)
+    cosine = (a * b).sum(2) / np.linalg.norm(a, axis=2) / np.linalg.norm(b, axis=2)
+    assert float(loss_of(ours, target)) == pytest.approx(float(np.log1p(np.exp(-cosine)).mean()), rel=1e-5)
+    assert float(loss_of(ours, target, IMAGE)) == float(loss_of(ours, target))
+
+
+def test_grids_of_pictures_are_resized_in_two_directions():
+    coarse = torch.arange(4.0).view(1, 1, 2, 2)
+    fine = F.interpolate(coarse, size=(4, 4), mode="bilinear")
+    assert float(loss_of(fine.flatten(2), coarse.flatten(2), IMAGE, along="mse")) < 1e-10
+    with pytest.raises(ConfigError, match="no two square grids"):
+        loss_of(torch.randn(1, 1, 5), coarse.flatten(2), IMAGE)
+
+
+def test_alignment_finds_pieces_of_unequal_length():
+    """Three pieces of 11, 5 and 4 of 20 frames; each is most like one frame in its middle, the others are mostly noise."""
+    torch.manual_seed(0)
+    pieces = torch.randn(1, 16, 4)
+    pieces[..., 3] = 0  # no piece
+    places = torch.tensor([0] * 11 + [1] * 5 + [2] * 4)
+    ours = 0.2 * pieces[:, :, places] + 0.3 * torch.randn(1, 16, 20)
+    for piece, frame in enumerate((8, 13, 17)):
+        ours[0, :, frame] += pieces[0, :, piece]
+    assert align(ours, pieces, torch.tensor([3]), window=1.0)[0].tolist() == places.tolist()
+    even = align(ours, pieces, torch.tensor([3]), window=0.0)[0]
+    assert float((even == places).float().mean()) < 0.75
+
+
+def test_window_zero_is_the_even_division():
+    torch.manual_seed(0)
+    found = align(torch.randn(2, 4, 15), torch.randn(2, 4, 5), torch.tensor([5, 3]), window=0.0)
+    assert found[0].tolist() == [i // 3 for i in range(15)]
+    assert found[1].tolist() == [i // 5 for i in range(15)]
+    ours, pieces = torch.randn(2, 4, 15), torch.randn(2, 4, 5)
+    pieces[1, :, 3:] = 0
+    spread = torch.stack([pieces[0].repeat_interleave(3, 1), pieces[1, :, :3].repeat_interleave(5, 1)])
+    for along in ("channels", "frames", "mse"):
+        value = loss_of(ours, pieces, kind="aligned_distillation", window=0.0, along=along)
+        assert float(value) == pytest.approx(float(loss_of(ours, spread, along=along)), rel=1e-5)
+
+
+def test_more_pieces_than_frames_and_silence():
+    torch.manual_seed(0)
+    found = align(torch.randn(1, 4, 3), torch.randn(1, 4, 8), torch.tensor([8]), window=1.0)
+    assert found.shape == (1, 3) and found[0].tolist() == sorted(found[0].tolist())
+    ours = torch.randn(2, 4, 6, requires_grad=True)
+    silent = loss_of(ours, torch.zeros(2, 4, 3), kind="aligned_distillation")
+    silent.backward()
+    assert silent.item() == 0 and not ours.grad.any()
+    target = torch.zeros(2, 4, 3)
+    target[1] = torch.randn(4, 3)
+    loss_of(ours, target, kind="aligned_distillation").backward()
+    assert not ours.grad[0].any() and ours.grad[1].any()

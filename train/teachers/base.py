@@ -1,0 +1,87 @@
+"""What a teacher is: a frozen network whose features a tokenizer learns to carry (semantic distillation).
+
+A teacher turns a batch of media into target features. The tokenizer offers its own under a name in
+`Reconstruction.features`; the losses `distillation` and `aligned_distillation` compare the two.
+"""
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.media import resample
+from ...codecs.spec import AudioSpec, TokenizerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(Polymorphic):
+    """Settings of one teacher. `build` gives the frozen module."""
+
+    @classmethod
+    def resolve(cls, kind: str) -> type["TeacherConfig"]:
+        from . import TEACHERS
+
+        if kind not in TEACHERS:
+            raise ConfigError(f"unknown teacher kind {kind!r}.{nearest(kind, list(TEACHERS))}")
+        module, name = TEACHERS[kind].split(":")
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+
+    def build(self, spec: TokenizerSpec) -> "Teacher":
+        """Return the teacher for media as `spec` describes them."""
+        raise NotImplementedError
+
+
+class Teacher(nn.Module):
+    """Base class: never trained, always in eval mode, never part of a checkpoint."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Return target features `[B, D, L]` of media `[B, C, T]` or `[B, C, H, W]`; a column of zeros is no target."""
+        return self.targets(x)
+
+    def targets(self, x: Tensor) -> Tensor:
+        """What a subclass writes."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in eval mode."""
+        return super().train(False)
+
+
+class Hearing(nn.Module):
+    """Batches of sound as speech models take them.
+
+    Args:
+        spec: of the tokenizer, whose media come in.
+        rate_hz: what the model hears.
+        normalize: bring each clip to mean 0 and variance 1.
+        who: the teacher's kind, for messages.
+    """
+
+    def __init__(self, spec: TokenizerSpec, rate_hz: int, *, normalize: bool, who: str) -> None:
+        super().__init__()
+        if not isinstance(spec, AudioSpec):
+            raise ConfigError(f"the teacher {who!r} listens to sound; this tokenizer's modality is {spec.modality!r}.")
+        self.from_hz, self.rate_hz, self.normalize = spec.sample_rate_hz, rate_hz, normalize
+
+    def forward(self, x: Tensor, pad: tuple[int, int] = (0, 0)) -> Tensor:
+        """`[B, C, T]` at the tokenizer's rate to `[B, T']`, with `pad` zeros before and after."""
+        y = resample(x.float().mean(1), self.from_hz, self.rate_hz)
+        if self.normalize:
+            y = (y - y.mean(-1, keepdim=True)) / torch.sqrt(y.var(-1, unbiased=False, keepdim=True) + 1e-7)
+        return nn.functional.pad(y, pad)
+
+
+def transformers_package(who: str) -> ModuleType:
+    """The package transformers.
+
+    Raises:
+        ConfigError: not installed.
+    """
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigError(f"the teacher {who!r} needs the package transformers: pip install 'tokenzoo[transformers]'.") from error

@@ -1,0 +1,96 @@
+"""States of a text model over what is said in a crop: a transcriber hears it, the text model reads the transcript.
+
+Sources: DM-Codec (arXiv 2410.15017; mubtasimahasan/DM-Codec @ 25c742a, `extract_rep.py`: wav2vec2-base-960h, then
+BERT-base, mean over layers), FuseCodec (arXiv 2509.11425). The authors store the states of crops that they cut once; here
+crops are drawn anew at every step, so the states are computed in the loop: no transcripts and no files beside the media.
+Letters: B batch, T samples, F frames of the transcriber, N word pieces, D width of the text model.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import TokenizerSpec
+from .base import Hearing, Teacher, TeacherConfig, transformers_package
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStatesConfig(TeacherConfig):
+    """Text states of a crop in one of three forms.
+
+    Attributes:
+        transcriber: hub id or folder of a CTC model of transformers with its tokenizer (`facebook/wav2vec2-base-960h`).
+        text_model: hub id or folder of a text encoder with its tokenizer (`bert-base-uncased`).
+        layer: 0 the embeddings, 1 the first layer's output, -1 the last one's; none: mean over all of them, 0 included.
+        form: "frames": the transcript is filled up with the tokenizer's padding to one piece for each frame of the
+            transcriber, and all states count (DM-Codec); "pieces": a state for each word piece in their order, zeros
+            after an item's last one (for `aligned_distillation`); "first": the state of the first token, which in BERT
+            stands for the whole text (FuseCodec's global vector).
+        pad: samples of silence before and after, at the transcriber's rate; see `speech_model`.
+        rate_hz: what the transcriber hears.
+    """
+
+    kind: ClassVar[str] = "text_states"
+    transcriber: str
+    text_model: str
+    layer: int | None = None
+    form: Literal["frames", "pieces", "first"] = "frames"
+    pad: tuple[int, int] = (0, 80)
+    rate_hz: int = 16000
+
+    def build(self, spec: TokenizerSpec) -> Teacher:
+        return TextStates(self, spec)
+
+
+class TextStates(Teacher):
+    """See `TextStatesConfig`."""
+
+    def __init__(self, config: TextStatesConfig, spec: TokenizerSpec) -> None:
+        super().__init__()
+        self.config = config
+        package = transformers_package(config.kind)
+        extractor = package.AutoFeatureExtractor.from_pretrained(config.transcriber)
+        self.hearing = Hearing(spec, config.rate_hz, normalize=bool(extractor.do_normalize), who=config.kind)
+        self.transcriber = package.AutoModelForCTC.from_pretrained(config.transcriber).requires_grad_(False)
+        self.letters = package.AutoTokenizer.from_pretrained(config.transcriber)
+        self.text_model = package.AutoModel.from_pretrained(config.text_model).requires_grad_(False)
+        self.pieces = package.AutoTokenizer.from_pretrained(config.text_model)
+        layers = self.text_model.config.num_hidden_layers
+        if config.layer is not None and not -layers - 1 <= config.layer <= layers:
+            raise ConfigError(f"layer is {config.layer}; {config.text_model} has {layers} layers: 0 to {layers}, or none for the mean.")
+        self.most = self.text_model.config.max_position_embeddings
+        self.eval()
+
+    def transcribe(self, x: Tensor) -> tuple[list[str], int]:
+        """What is said in each of `[B, C, T]`, and the number of frames F that it was read from."""
+        logits = self.transcriber(self.hearing(x, self.config.pad)).logits  # [B, F, letters]
+        return self.letters.batch_decode(logits.argmax(-1)), logits.shape[1]
+
+    def targets(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` -> `[B, D, F]`, `[B, D, N]` or `[B, D, 1]`."""
+        texts, frames = self.transcribe(x)
+        form = self.config.form
+        if form == "frames" and frames > self.most:
+            raise ConfigError(
+                f"a crop has {frames} frames, {self.config.text_model} reads at most {self.most} pieces; use shorter crops."
+            )
+        padding = {"padding": "max_length", "max_length": frames} if form == "frames" else {"padding": True, "max_length": self.most}
+        read = self.pieces(texts, truncation=True, return_special_tokens_mask=True, return_tensors="pt", **padding).to(x.device)
+        special = read.pop("special_tokens_mask").bool()  # [B, N], padding included
+        hidden = self.text_model(**read, output_hidden_states=True).hidden_states
+        states = torch.stack(hidden).mean(0) if self.config.layer is None else hidden[self.config.layer]  # [B, N, D]
+        if form == "first":
+            states = states[:, :1]
+        elif form == "pieces":
+            states = packed(states, ~special)
+        return states.transpose(1, 2)
+
+
+def packed(states: Tensor, wanted: Tensor) -> Tensor:
+    """The wanted rows of each item first, zeros after them: `[B, N, D]` and bool `[B, N]` to `[B, most wanted (at least 1), D]`."""
+    order = wanted.int().sort(dim=1, descending=True, stable=True).indices  # [B, N]
+    moved = (states * wanted[..., None]).gather(1, order[..., None].expand_as(states))
+    return moved[:, : max(1, int(wanted.sum(1).max()))]
