@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -51,7 +51,7 @@ class _Remote:
                 self.hub_id,
                 name,
                 revision=self.revision,
-                cache_dir=self.cache_dir,
+                cache_dir=cast("str | Path | None", self.cache_dir),  # it takes any path
                 local_files_only=self.local_files_only,
                 token=self.token,
             )

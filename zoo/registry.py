@@ -131,7 +131,7 @@ class Card:
 def cards() -> Mapping[str, Card]:
     """All cards by name. A name that stands twice is an error."""
     out: dict[str, Card] = {}
-    for path in sorted(resources.files(__package__).joinpath("cards").iterdir(), key=lambda p: p.name):
+    for path in sorted(resources.files(__spec__.parent).joinpath("cards").iterdir(), key=lambda p: p.name):
         if not path.name.endswith(".yaml"):
             continue
         for i, entry in enumerate(_parse(path.read_text()) or []):

@@ -10,7 +10,7 @@ Letters: B batch, C channels, T samples, L frames, D latent width, K codebooks, 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..layers.causal import State
 from ..layers.transformer1d import Transformer1d, Transformer1dConfig
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQ, ResidualVQConfig
+from ..quantizers.rows import RowQuantizer
 from ..spec import AudioSpec
 from .base import AudioTokenizer
 from .stream import Streamable
@@ -215,6 +216,6 @@ class CAT(Streamable, AudioTokenizer):
     def _empty_ids(self) -> Tensor:
         """Ids `[K]` of a frame whose residual is held at zero at every level."""
         assert isinstance(self.quantizer, ResidualVQ)
-        width = self.quantizer.levels[0].dim
-        row = torch.zeros(1, width, device=self.device)
-        return torch.cat([level.search_rows(row) for level in self.quantizer.levels])
+        levels = cast("list[RowQuantizer]", list(self.quantizer.levels))
+        row = torch.zeros(1, levels[0].dim, device=self.device)
+        return torch.cat([level.search_rows(row) for level in levels])

@@ -117,6 +117,7 @@ class HiFiDown(nn.Module):
     def length(self, steps: int) -> int:
         """Steps that come out of `steps`."""
         (padding,), (kernel,), (stride,) = self.conv.padding, self.conv.kernel_size, self.conv.stride
+        assert isinstance(padding, int)  # not the name of a way to pad
         return (steps + 2 * padding - kernel) // stride + 1
 
 

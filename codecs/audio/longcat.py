@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 from ..layers.dac import DILATIONS
 from ..layers.snake import Snake
-from ..quantizers.base import QuantizerConfig
+from ..quantizers.base import Quantizer, QuantizerConfig
 from ..quantizers.dual import Dual, DualConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..quantizers.vq import VQConfig
@@ -216,7 +216,7 @@ class LongCat(AudioTokenizer):
             )
         return features.long()
 
-    def _table(self) -> nn.Module:
+    def _table(self) -> Quantizer:
         assert isinstance(self.quantizer, Dual)
         return self.quantizer.first
 

@@ -129,8 +129,10 @@ class TwinResidualVQ(Quantizer):
         )
         # Half of the maps is never used: they are only there because the authors' files hold them.
         for stack in (self.tables.first, self.tables.rest):
+            assert stack.in_proj is not None
             stack.in_proj.requires_grad_(False)
         for stack in (self.search.first, self.search.rest):
+            assert stack.out_proj is not None
             stack.out_proj.requires_grad_(False)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:

@@ -15,7 +15,7 @@ Letters: B batch, T samples, D latent width, S teacher's width, K codebooks, L p
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from ..layers.latent_fusion import FusionConfig, LatentFusion
 from ..layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from ..quantizers.base import QuantizerConfig, straight_through
 from ..quantizers.residual_vq import ResidualVQ, ResidualVQConfig
+from ..quantizers.rows import RowQuantizer
 from ..spec import AudioSpec
 from ..tokenizer import Reconstruction
 from .base import AudioTokenizer, to_length
@@ -149,7 +150,7 @@ class SpeechTokenizer(AudioTokenizer):
         rows = [level.decode_rows(at.flatten()).view(*at.shape, -1) for level, at in pairs]
         return torch.stack(rows).sum(0).transpose(1, 2)
 
-    def _levels(self, start: int) -> nn.ModuleList:
+    def _levels(self, start: int) -> list[RowQuantizer]:
         if not 0 <= start < self.quantizer.num_codebooks:
             raise ValueError(f"start is {start}; there are {self.quantizer.num_codebooks} levels.")
-        return self.quantizer.levels[start:]  # type: ignore[return-value]
+        return cast("list[RowQuantizer]", list(self.quantizer.levels))[start:]

@@ -5,6 +5,7 @@ Letters: B batch, C channels, T samples, K codebooks, L frames, D latent width.
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -111,8 +112,11 @@ class AudioStream:
         z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
         return self._decode(z_q, self._decode_state)
 
+# What the mix-in may count on; at run time it stands beside the base class, not below it.
+_Base = AudioTokenizer if TYPE_CHECKING else object
 
-class Streamable:
+
+class Streamable(_Base):
     """Mix-in of causal families; stands before `AudioTokenizer`.
 
     A family writes `encode_piece` and `decode_piece`; whole clips, streams and long audio (in pieces of `chunk_frames`

@@ -6,12 +6,14 @@ the softmax-weighted mean code (TiTok's first generation does the same).
 Letters: B batch, H W pixels, G = g x g grid positions, C channels of the VQGAN's codes, V_b their number, n tokens, D width.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from ..layers.vit import TransformerSize, ViTBlock
 from ..layers.vqgan import DecoderConfig, EncoderConfig
-from ..quantizers.vq import VQConfig
+from ..quantizers.vq import VQ, VQConfig
 from .vqgan import VQGAN, VQGANConfig
 
 #: The VQGAN that KARL and ALIT were published with: MAGE's (Li et al. 2022, arXiv 2211.09117), MaskGIT's network at stride 16.
@@ -76,7 +78,7 @@ class BaseTokenizer(nn.Module):
     def pixels(self, logits: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]` of logits `[B, G, V_b]` over its codes."""
         side = int(logits.shape[1] ** 0.5)
-        z = logits.softmax(-1) @ self.vqgan.quantizer.codebook.embed  # [B, G, C]
+        z = logits.softmax(-1) @ cast(VQ, self.vqgan.quantizer).codebook.embed  # [B, G, C]
         return self.vqgan.decode_latents(z.transpose(1, 2), (side, side))
 
 

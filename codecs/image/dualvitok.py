@@ -268,6 +268,7 @@ class DualViTok(ImageTokenizer):
         size = x.shape[-2:]
         x = pad_to_stride(x, self.size_multiple)
         grid = self.grid_of(x)
+        assert grid is not None
         z, target = self._encode(x)
         quantized = self.quantizer(z, grid=grid)
         features = {"semantic": self.decode_features(quantized.z_q, grid).transpose(1, 2), "semantic_target": target.transpose(1, 2)}

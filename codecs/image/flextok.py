@@ -14,7 +14,7 @@ Letters: B batch, H W pixels, h w grid of VAE latents, C their channels, N regis
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -155,11 +155,13 @@ class FlexDecoder(nn.Module):
         self.positions = Positions(width, c.grid, c.decoder_positions) if c.decoder_positions else None
         self.time = TimeEmbedding(width, frequencies=c.time_frequencies, longest=c.longest_time)
         parts = 2 if c.part_modulation else 1
-        self.blocks = nn.ModuleList(ModulatedBlock(c.decoder, parts=parts) for _ in range(c.decoder.layers))
+        blocks = [ModulatedBlock(c.decoder, parts=parts) for _ in range(c.decoder.layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.head = NormHead(width, channels * c.patch_size**2, modulated=True)
         nn.init.zeros_(self.head.proj.weight)
         if not c.zero_init:
-            for part in (self.head, *(b.modulation for b in self.blocks)):
+            for part in (self.head, *(b.modulation for b in blocks)):
+                assert part is not None
                 part.apply(init_linear)
 
     def forward(
@@ -198,6 +200,7 @@ class FlexTok(ImageTokenizer):
 
     family: ClassVar[str] = "flextok"
     config_class: ClassVar[type] = FlexTokConfig
+    vae: Any  # diffusers' annotations say a dict of its config, and a tuple of what encode and decode give
 
     def __init__(self, config: FlexTokConfig) -> None:
         super().__init__()
@@ -205,7 +208,7 @@ class FlexTok(ImageTokenizer):
 
         self.config = c = config
         self.vae = AutoencoderKL(**c.vae).eval().requires_grad_(False)
-        channels = self.vae.config.latent_channels
+        channels = cast(Any, self.vae.config).latent_channels
         self.encoder = FlexEncoder(c, channels)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = FlexDecoder(c, channels)

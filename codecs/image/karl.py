@@ -76,6 +76,7 @@ class KARL(ImageTokenizer):
 
     family: ClassVar[str] = "karl"
     config_class: ClassVar[type] = KARLConfig
+    config: KARLConfig
 
     def __init__(self, config: KARLConfig) -> None:
         super().__init__()

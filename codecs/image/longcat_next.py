@@ -158,6 +158,8 @@ class LongCatNext(ImageTokenizer):
     family: ClassVar[str] = "longcat_next"
     config_class: ClassVar[type] = LongCatNextConfig
     config: LongCatNextConfig
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, config: LongCatNextConfig) -> None:
         super().__init__()

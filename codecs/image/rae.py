@@ -73,6 +73,9 @@ class RAE(ImageTokenizer):
     config: RAEConfig
     latent_mean: Tensor
     latent_var: Tensor
+    positions: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()

@@ -68,6 +68,8 @@ class Seed2(ImageTokenizer):
     family: ClassVar[str] = "seed2"
     config_class: ClassVar[type] = Seed2Config
     config: Seed2Config
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, config: Seed2Config) -> None:
         super().__init__()

@@ -221,6 +221,7 @@ class TiTok(ImageTokenizer):
         grid = self.decode_grid(z_q, text=text)
         if self.config.output == "pixels":
             return Reconstruction(x_hat=self.head(grid), z=z, quantized=quantized)
+        assert isinstance(self.head, CodesHead)
         logits = self.head.logits(grid)
         return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
 

@@ -16,7 +16,7 @@ Letters: B batch, H W pixels, G patches, P branches, g side of the latent grid, 
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -145,6 +145,7 @@ class XQEncoder(LatentViT):
         """Encode `[B, 3, H, W]`."""
         y = self.with_class(self.patch_embed(x).flatten(2).transpose(1, 2)) + self.positions
         if self.parts is None:
+            assert self.latent_positions is not None
             z = self.tokens + self.latent_positions
         else:
             branches = self.tokens.unflatten(0, (-1, self.latents**2))  # [P, g g, W]
@@ -172,6 +173,7 @@ class XQDecoder(LatentViT):
         """Decode to `[B, 3, H, W]`."""
         y = self.with_class(self.mask_token.expand(len(z), self.patches**2, -1)) + self.positions
         if self.parts is None:
+            assert self.latent_positions is not None
             z = z + self.latent_positions
         else:
             z = self.with_class(z) + self.grid_positions() + self.parts[1]
@@ -198,7 +200,7 @@ class XQGAN(ImageTokenizer):
             raise ValueError("perturbation needs a quantizer of kind 'vq': neighbours are looked up in one table.")
         self.from_latent = nn.Linear(c.branches * c.latent_dim, c.decoder.width)
         self.decoder = XQDecoder(c)
-        scales = tuple(getattr(c.quantizer, "scales", ()))
+        scales = cast("tuple[tuple[int, int], ...]", tuple(getattr(c.quantizer, "scales", ())))
         self.spec = ImageSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("positions",) if scales else (),
@@ -267,6 +269,7 @@ class XQGAN(ImageTokenizer):
         Returns:
             `[B, D, g g]`, with the quantizer's straight-through gradient to `z`.
         """
+        assert isinstance(self.quantizer, VQ)
         book, rows = self.quantizer.codebook, z.transpose(1, 2)  # [B, g g, D]
         table = book.embed
         if book.config.normalize:

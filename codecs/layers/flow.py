@@ -8,7 +8,7 @@ Letters: B batch, C H W of the latents.
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ class TimeEmbedding(nn.Module):
         steps = torch.arange(half, dtype=torch.float32, device=t.device)
         angles = t[:, None].float() * (1000.0 / self.longest * torch.exp(-math.log(256) * steps / half))
         table = F.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, self.frequencies % 2))
-        return self.mlp(table.to(self.mlp[0].weight.dtype))
+        return self.mlp(table.to(cast(nn.Linear, self.mlp[0]).weight.dtype))
 
 
 def sample_times(
@@ -86,7 +86,7 @@ def integrate(
         if callable(guidance) or guidance != 1.0:
             if unconditional is None:
                 raise ValueError("guidance needs a model that can do without its condition.")
-            weight = guidance(i / steps) if callable(guidance) else guidance
+            weight = cast(float, guidance(i / steps) if callable(guidance) else guidance)
             v_free = unconditional(x, t)
             if normalized:
                 average = (v - v_free) - 0.5 * average

@@ -24,7 +24,8 @@ class RotaryAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, *, rotation: Rotation, qk_norm: bool) -> None:
         super().__init__()
-        self.heads, self.rotation = heads, rotation
+        self.heads = heads
+        self.rotation: Rotation = rotation
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.q_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()

@@ -133,6 +133,7 @@ class SwinBlock(nn.Module):
             )
         y = self.conv_in(x)
         for stack, conv in zip(self.stacks, self.convs, strict=True):
+            assert isinstance(stack, nn.ModuleList)
             inner = y.permute(0, 2, 3, 1)  # [B, h, w, D]
             for layer in stack:
                 inner = layer(inner)

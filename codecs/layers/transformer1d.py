@@ -206,9 +206,9 @@ class TransformerBlock1d(nn.Module):
         self.attention = Attention1d(config)
         self.norm_feed_forward = _norm(config)
         self.feed_forward = FeedForward(config)
-        scaled = config.layer_scale is not None
-        self.scale_attention = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
-        self.scale_feed_forward = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
+        start = config.layer_scale
+        self.scale_attention = nn.Identity() if start is None else LayerScale(config.width, start)
+        self.scale_feed_forward = nn.Identity() if start is None else LayerScale(config.width, start)
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
         """`[B, L, D]` to the same."""

@@ -8,7 +8,7 @@ Letters: B batch, E width of the embedding, C h w VAE latents, H W pixels.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,9 @@ class UnclipConfig:
 class UnclipDecoder(nn.Module):
     """Embeddings `[B, E]` to pictures `[B, 3, H, W]` in 0..1, drawn from noise."""
 
+    # diffusers' annotations say a dict of their configs, whose keys are attributes too, and tuples of their results.
+    unet: Any
+    vae: Any
     prompt: Tensor
     embedding_mean: Tensor
     embedding_std: Tensor
@@ -64,7 +67,7 @@ class UnclipDecoder(nn.Module):
         self.config = config
         self.unet = UNet2DConditionModel(**config.unet).requires_grad_(config.train_unet)
         self.vae = AutoencoderKL(**config.vae).eval().requires_grad_(False)
-        own = self.unet.config
+        own = cast(Any, self.unet.config)
         if own.projection_class_embeddings_input_dim != 2 * embedding_dim:
             raise ConfigError(
                 f"the U-Net takes embeddings of {own.projection_class_embeddings_input_dim // 2} numbers, the codes give "
@@ -180,7 +183,7 @@ class UnclipDecoder(nn.Module):
         """
         import diffusers
 
-        s = diffusers.DDPMScheduler.from_config(self.scheduler().config)
+        s = cast(Any, diffusers.DDPMScheduler.from_config(self.scheduler().config))
         with torch.no_grad():
             clean = self.vae.encode(pictures * 2 - 1).latent_dist.mode() * self.vae.config.scaling_factor
         t = torch.randint(s.config.num_train_timesteps, (len(clean),), device=clean.device)

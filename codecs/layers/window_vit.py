@@ -90,7 +90,8 @@ class WindowBlock(nn.Module):
         batch, h, w = qkv.shape[1:4]
         parts = qkv.unflatten(3, (w // wide, wide)).unflatten(2, (h // high, high))  # [3, B, rows, high, columns, wide, heads, d]
         parts = parts.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 6).flatten(1, 3)  # [3, B rows columns, heads, high wide, d]
-        y = F.scaled_dot_product_attention(*parts)
+        q, k, v = parts
+        y = F.scaled_dot_product_attention(q, k, v)
         y = y.unflatten(2, (high, wide)).unflatten(0, (batch, h // high, w // wide))
         return y.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)  # [B, h, w, D]
 

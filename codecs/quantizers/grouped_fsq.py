@@ -46,5 +46,7 @@ class GroupedFSQConfig(FSQConfig):
 class GroupedFSQ(FSQ):
     """Group k takes the channels k*n .. (k+1)*n - 1 and gives id k."""
 
+    config: GroupedFSQConfig
+
     def __init__(self, config: GroupedFSQConfig) -> None:
         super().__init__(config, groups=config.num_groups)

@@ -105,7 +105,12 @@ class ResidualFSQ(Quantizer):
     @property
     def grid(self) -> ScalarGrid:
         """The grid of the first stage."""
-        return self.grids[0]  # type: ignore[return-value]
+        return self.stage_grids[0]
+
+    @property
+    def stage_grids(self) -> list[ScalarGrid]:
+        """The grids of all stages, in order."""
+        return list(self.grids)  # type: ignore[arg-type]
 
     def squash(self, z: Tensor) -> Tensor:
         """Projected latents `[B, n, L]` to the first residual."""
@@ -122,7 +127,7 @@ class ResidualFSQ(Quantizer):
         if convention == "stable" and z.device.type != "mps":  # Apple GPUs have no float64
             z = z.double()
         residual = self.squash(z)
-        for scale, grid in zip(self.scales[:num], self.grids, strict=False):
+        for scale, grid in zip(self.scales[:num], self.stage_grids, strict=False):
             if convention == "fsq":
                 digits = grid.digits(grid.bounded(residual / scale))
             elif convention == "stable":
@@ -142,9 +147,9 @@ class ResidualFSQ(Quantizer):
 
     def _sum(self, digits: list[Tensor], keep: Tensor | None = None) -> Tensor:
         """Sum of the levels' values `[B, n, L]`; `keep` bool `[K, B, 1, 1]` leaves levels out."""
-        total = torch.zeros_like(digits[0], dtype=torch.float32)
+        total, grids = torch.zeros_like(digits[0], dtype=torch.float32), self.stage_grids
         for k, d in enumerate(digits):
-            value = self._level(d.float(), self.scales[k], self.grids[k])
+            value = self._level(d.float(), self.scales[k], grids[k])
             total = total + (value if keep is None else torch.where(keep[k], value, 0.0))
         return total
 
@@ -167,17 +172,17 @@ class ResidualFSQ(Quantizer):
         return (torch.arange(k, device=z.device).unsqueeze(1) < kept).unsqueeze(-1).unsqueeze(-1)
 
     def _pack(self, digits: list[Tensor]) -> Tensor:
-        return torch.cat([g.pack(d) for g, d in zip(self.grids, digits, strict=False)], dim=1)
+        return torch.cat([g.pack(d) for g, d in zip(self.stage_grids, digits, strict=False)], dim=1)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         return self._pack(self.digits(self.in_proj(z), num_codebooks if self.prefix_decodable else None))
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         parts, k = [], 0
-        for grid in self.grids:
+        for stage in self.stage_grids:
             if k < ids.shape[1]:
-                parts.append(grid.unpack(ids[:, k : k + len(grid.groups)]))
-                k += len(grid.groups)
+                parts.append(stage.unpack(ids[:, k : k + len(stage.groups)]))
+                k += len(stage.groups)
         return self.out_proj(self._sum(parts))
 
 

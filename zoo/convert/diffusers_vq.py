@@ -74,7 +74,7 @@ _NORM = (
 )
 
 
-def _block(theirs: str, ours: str, groups: int) -> list[tuple[str, str]]:
+def _block(theirs: tuple[str, str], ours: tuple[str, str], groups: int) -> list[tuple[str, str]]:
     """A residual and an attention block; `groups` is the number of groups that `theirs` captures."""
     end = groups + 1
     out = []

@@ -1,7 +1,7 @@
 """SQ-Codec: the keyword arguments of `ScalarModel`, two numbered lists of layers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own, state = _config(config), dict(state.get("codec_model", state))
+    own, state = _config(config), dict(cast("dict[str, Tensor]", state.get("codec_model", state)))
     # One PReLU serves all down-sampling layers (a default argument, made once); its weight stands in the file for each.
     keys = [k for k in state if k.endswith(".down_conv.activation.weight")]
     shared = [state.pop(k) for k in keys]

@@ -64,8 +64,8 @@ def authors_ids(quantizer: FSQ | ResidualFSQ, ids: Tensor, *, num_codebooks: int
         int64 `[B, codebooks or stages, L]`.
     """
     if isinstance(quantizer, ResidualFSQ):
-        widths = [len(grid.groups) for grid in quantizer.grids]
-        parts = zip(quantizer.grids, ids.split(widths, dim=1), strict=True)
+        widths = [len(grid.groups) for grid in quantizer.stage_grids]
+        parts = zip(quantizer.stage_grids, ids.split(widths, dim=1), strict=True)
         digits = [grid.unpack(part) for grid, part in parts]
         levels = quantizer.config.levels_by_stage
     else:

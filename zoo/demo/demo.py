@@ -41,7 +41,7 @@ def run(out: Path) -> None:
     console, rows, panels = Console(width=140), [], []
     for card in [c for c in registry.list_models() if c.shipped]:
         tokenizer = load(card.name)
-        with resources.as_file(resources.files(__package__).joinpath("media", MEDIA[card.modality])) as source:
+        with resources.as_file(resources.files(__spec__.parent).joinpath("media", MEDIA[card.modality])) as source:
             work = _image if card.modality == "image" else _audio
             row, panel = work(card.name, tokenizer, source, out)
         rows.append(row)

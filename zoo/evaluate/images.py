@@ -1,8 +1,9 @@
 """Figures of reconstructed pictures: PSNR, SSIM, a perceptual distance, rFID where its network can be had."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class ImageMetrics:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.spec: Any = tokenizer.spec
-        self.to_uint8 = tokenizer.to_uint8  # type: ignore[attr-defined]
+        self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
         self.tokenizer = tokenizer
         self.notes: list[str] = []
         self.perceptual_name, self.perceptual = self._find_perceptual()
@@ -67,7 +68,7 @@ class ImageMetrics:
         a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
         out = {"PSNR dB": float(-10 * torch.log10((x - y).square().mean().clamp(min=1e-10)))}
-        out["SSIM"] = float(ssim(y, x, data_range=1.0))
+        out["SSIM"] = float(cast(Tensor, ssim(y, x, data_range=1.0)))
         if self.perceptual is not None and min(x.shape[-2:]) >= 64:
             out[self.perceptual_name] = float(self.perceptual(y, x))
         if self.fid is not None:
