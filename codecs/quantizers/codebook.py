@@ -159,7 +159,8 @@ class Codebook(nn.Module):
         rows, ids = self._rows, self._ids
         self._rows, self._ids = [], []
         if not rows:
-            return [self.counts.new_zeros(0, self.dim, dtype=torch.float32)], torch.zeros(0, dtype=torch.int64, device=self.embed.device)
+            none = self.counts.new_zeros(0, self.dim, dtype=torch.float32)
+            return [none], torch.zeros(0, dtype=torch.int64, device=none.device)
         return rows, torch.cat(ids)
 
     def next_step(self) -> int:
