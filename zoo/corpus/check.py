@@ -1,0 +1,146 @@
+"""`verify` a folder of shards against its manifest, and its `stats`: what the tokens cost and hold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...codecs.spec import id_bits
+from .dataset import TokenDataset
+from .files import sha256_of
+from .ledger import MANIFEST
+from .manifest import open_shards, read_manifest
+
+
+def verify(folder: str | Path) -> list[str]:
+    """Check every file against the manifest: there, of its size and checksum, with its number of items; and nothing else.
+
+    Returns:
+        one line for each thing that is wrong; empty: all is well.
+
+    Raises:
+        CorpusError: no finished corpus.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    wrong = []
+    for shard in manifest["shards"]:
+        problems = list(_check(folder, shard["files"]))
+        if not problems:
+            count = len(open_shards(folder, {**manifest, "shards": [shard]})[0])
+            if count != shard["items"]:
+                problems = [f"{next(iter(shard['files']))} holds {count} items, the manifest says {shard['items']}"]
+        wrong += problems
+    known = {MANIFEST, "packing.json"} | {n for s in manifest["shards"] for n in s["files"]}
+    extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
+    wrong += [f"{name} is not in the manifest" for name in extra]
+    totals, items = manifest["totals"], manifest["source"]["items"]
+    if totals["items"] + totals["failed"] != items:
+        wrong.append(f"{totals['items']} items and {totals['failed']} failures do not make the {items} of the source")
+    return wrong
+
+
+def _check(folder: Path, files: dict[str, Any]) -> Iterator[str]:
+    for name, facts in files.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif path.stat().st_size != facts["bytes"]:
+            yield f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}"
+        elif sha256_of(path) != facts["sha256"]:
+            yield f"{name} was altered: its checksum does not match"
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Token economics of a corpus.
+
+    Attributes:
+        items, failed: items with tokens, and without.
+        positions, tokens: token positions, and ids over all codebooks.
+        bits: ceil(log2 V) for each id.
+        entropy_bits: of each codebook, the unigram entropy of its ids: no model without context codes them in less.
+        usage: of each codebook, the share of its V ids that occur.
+        extent: seconds of sound, or pixels.
+        disk_bytes, source_bytes: of the shards, and of the media they were made from.
+        lengths: positions of the shortest, the median and the longest item.
+        modality: "audio" or "image".
+    """
+
+    items: int
+    failed: int
+    positions: int
+    tokens: int
+    bits: int
+    entropy_bits: tuple[float, ...]
+    usage: tuple[float, ...]
+    extent: float
+    disk_bytes: int
+    source_bytes: int
+    lengths: tuple[int, int, int]
+    modality: str
+
+    def table(self) -> str:
+        """The same for people."""
+        unit, much = ("second", self.extent) if self.modality == "audio" else ("megapixel", self.extent / 1e6)
+        whole = f"{self.extent / 3600:.2f} hours" if self.modality == "audio" else f"{self.extent / 1e6:.1f} megapixels"
+        much = much or float("nan")
+        rate = f"{self.bits / 1000 / much:.3f} kbit/s" if self.modality == "audio" else f"{self.bits / self.extent:.4f} bits a pixel"
+        entropy = sum(self.entropy_bits) / max(1, len(self.entropy_bits))
+        rows = {
+            "items": f"{self.items:,}" + (f" ({self.failed:,} failed)" if self.failed else ""),
+            "media": f"{whole}, {self.source_bytes / 2**20:,.1f} MiB",
+            "tokens": f"{self.tokens:,} ({self.positions:,} positions x {len(self.usage)} codebooks)",
+            f"tokens a {unit}": f"{self.tokens / much:,.1f}",
+            "tokens an item": f"{self.tokens / max(1, self.items):,.1f}",
+            "positions an item": "shortest {:,}, median {:,}, longest {:,}".format(*self.lengths),
+            "bits": f"{self.bits / 8 / 2**20:,.2f} MiB, {rate}",
+            "on disk": f"{self.disk_bytes / 2**20:,.2f} MiB, 1 : {self.source_bytes / max(1, self.disk_bytes):.1f} of the media",
+            "unigram entropy": f"{entropy:.3f} bits a token; by codebook {', '.join(f'{e:.2f}' for e in self.entropy_bits)}",
+            "ids in use": ", ".join(f"{u:.1%}" for u in self.usage),
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{k:{width}}  {v}" for k, v in rows.items())
+
+
+def stats(folder: str | Path) -> Stats:
+    """Count a corpus.
+
+    Raises:
+        CorpusError: no finished corpus.
+    """
+    data = TokenDataset(folder, seed=None)
+    m, layout = data.manifest, data.layout
+    counts = [np.zeros(v, np.int64) for v in layout.vocab_sizes]
+    lengths, extent = [], 0.0
+    for i in range(data.documents):
+        tokens = data.tokens(i)
+        length = tokens.ids.shape[2]
+        for k, stride in enumerate(layout.steps):
+            np.add.at(counts[k], tokens.ids[0, k, ::stride].numpy(), 1)
+        size = tokens.sizes[0].tolist()  # type: ignore[index]
+        extent += size[0] / tokens.sample_rate_hz if tokens.sample_rate_hz else float(np.prod(size))
+        lengths.append(length)
+    sums = [int(c.sum()) for c in counts]
+    return Stats(
+        items=data.documents,
+        failed=m["totals"]["failed"],
+        positions=sum(lengths),
+        tokens=sum(sums),
+        bits=sum(n * id_bits(v) for n, v in zip(sums, layout.vocab_sizes, strict=True)),
+        entropy_bits=tuple(entropy(c) for c in counts),
+        usage=tuple(float((c > 0).mean()) for c in counts),
+        extent=extent,
+        disk_bytes=sum(f["bytes"] for s in m["shards"] for f in s["files"].values()),
+        source_bytes=m["source"]["bytes"],
+        lengths=(min(lengths, default=0), int(np.median(lengths)) if lengths else 0, max(lengths, default=0)),
+        modality=layout.modality,
+    )
+
+
+def entropy(counts: np.ndarray) -> float:
+    """Bits of the distribution that counts tell of."""
+    p = counts[counts > 0] / max(1, counts.sum())
+    return float(-(p * np.log2(p)).sum())

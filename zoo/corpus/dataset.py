@@ -1,0 +1,305 @@
+"""`TokenDataset`: shards that `tokenize` wrote, as training samples. No model is loaded, and no more than is asked for is read.
+
+    data = TokenDataset("tokens/", block=1024, seed=0)       # or without block: one document a sample
+    for batch in data.loader(32, start=step * 32, rank=rank, world=world, num_workers=4):
+        batch["input_ids"], batch["labels"], batch["document_ids"], batch["position_ids"]   # [32 / world, 1024] each
+
+Everything follows from the seed and the sample's position in an endless run: a run that stopped after `n` samples goes on
+exactly with `start=n`, in the middle of an epoch too, on any number of ranks and workers.
+
+Letters: B batch, K codebooks, S steps of a sample.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ...codecs.config import from_mapping
+from ...codecs.tokens import Tokens
+from .blocks import Blocks, Piece, _permutation
+from .manifest import open_shards, read_manifest
+from .packing.base import Packing, load_packing
+from .packing.results import IGNORE, Side
+from .plain import plain_packing
+from .records import Layout, to_tokens
+
+#: Packed documents that are kept for the next block.
+_KEEP = 16
+
+#: What a document may go through before it is packed: a crop, fewer positions. Random numbers come from the sample's place.
+Transform = Callable[[Tokens, np.random.Generator], Tokens]
+
+
+class TokenDataset(Dataset):
+    """Samples by position.
+
+    Args:
+        folder: of a finished corpus.
+        packing: tokens to ids; None: that of the corpus (formats of packed sequences), else the plain one.
+        block: steps of a sample; 0: one document a sample, of its own length.
+        seed: of the order, another one in every epoch; None: the order of the corpus.
+        whole_documents: blocks hold whole documents and are filled up; else documents are cut where a block is full.
+        codebooks: keep the first so many codebooks, where no packing is given.
+        transform: applied to each document's tokens before packing; not with `block`, which needs lengths beforehand.
+        cache: folder for unpacked Parquet files; None: `.cache` in the corpus, or a temporary folder where that is
+            read-only.
+
+    Raises:
+        ValueError: no finished corpus, or settings that exclude each other.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        packing: Packing | None = None,
+        block: int = 0,
+        seed: int | None = 0,
+        whole_documents: bool = False,
+        codebooks: int | None = None,
+        transform: Transform | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self.layout = from_mapping(Layout, self.manifest["layout"])
+        self.shards = open_shards(self.folder, self.manifest, cache)
+        self.ends = np.cumsum([len(s) for s in self.shards])
+        self.stored = load_packing(self.folder / "packing.json") if "packing" in self.manifest else None
+        if packing is not None and codebooks is not None:
+            raise ValueError("give either a packing or codebooks: a packing says itself how many codebooks it takes.")
+        self.codebooks, self.transform = codebooks, transform
+        self.packing = packing or self._own_packing()
+        if packing is not None:
+            self.codebooks = len(self.packing.vocab_sizes)
+        #: packed ids are taken from disk as they are
+        self.direct = self.stored is not None and self.stored.config == self.packing.config and transform is None
+        if block and transform is not None:
+            raise ValueError("block packs documents by their stored lengths; a transform may change them. Leave one out.")
+        self.block, self.seed = block, seed
+        self.kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
+        self.blocks = Blocks(self.steps(), block, seed, whole=whole_documents) if block else None
+        self.order, self.epoch = np.arange(self.documents), -1
+
+    # --- documents ------------------------------------------------------------------------------------------------
+
+    @property
+    def documents(self) -> int:
+        """Items of the corpus."""
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def _find(self, document: int) -> tuple[Any, int]:
+        if not 0 <= document < self.documents:
+            raise IndexError(f"document {document} of {self.documents}")
+        shard = int(np.searchsorted(self.ends, document, side="right"))
+        return self.shards[shard], document - (int(self.ends[shard - 1]) if shard else 0)
+
+    def tokens(self, document: int) -> Tokens:
+        """Tokens of one document, a batch of one, equal to what `encode` gave."""
+        shard, index = self._find(document)
+        row, ids = shard.row(index), shard.sequence(index)
+        if ids is None:
+            return to_tokens(row, self.layout)
+        assert self.stored is not None
+        side = to_tokens(row | {f"ids_{k}": np.zeros(n) for k, n in enumerate(self.layout.counts(row["length"]))}, self.layout)
+        return self.stored.unpack(torch.from_numpy(ids.astype(np.int64)), side=Side.of(side)).tokens
+
+    def metadata(self, document: int) -> dict[str, Any]:
+        """Source key and the source's own columns of one document."""
+        shard, index = self._find(document)
+        own = {f"ids_{k}" for k in range(len(self.layout.vocab_sizes))}
+        own |= {"length", "grid", "size", "sample_rate_hz", "scale", "book_grids"}
+        return {k: v for k, v in shard.row(index).items() if k not in own}
+
+    def packed(self, document: int, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Ids and labels of one document, int64 `[S]`, or `[K, S]` of packings with K streams; labels are not shifted."""
+        if self.direct:
+            shard, index = self._find(document)
+            ids = torch.from_numpy(shard.sequence(index).astype(np.int64))
+            labels = ids.clone()
+            if not self.packing.config.learn_begin:
+                labels[0] = IGNORE
+            return ids, labels
+        tokens = self.tokens(document)
+        if self.codebooks is not None and self.codebooks < tokens.num_codebooks:
+            tokens = tokens.first(codebooks=self.codebooks)
+        if self.transform is not None:
+            tokens = self.transform(tokens, rng or np.random.default_rng(0))
+        packed = self.packing.pack(tokens)
+        return packed.input_ids[0], packed.labels[0]
+
+    def steps(self) -> np.ndarray:
+        """Steps of each document once packed, int64 `[documents]`, from lengths and grids alone."""
+        known: dict[tuple[int, tuple[int, ...]], int] = {}
+        out = np.zeros(self.documents, np.int64)
+        at = 0
+        for shard in self.shards:
+            for length, grid in zip(shard.column("length"), shard.column("grid"), strict=True):
+                key = (int(length), tuple(int(g) for g in grid))
+                if key not in known:
+                    known[key] = self._steps_of(*key)
+                out[at] = known[key]
+                at += 1
+        return out
+
+    def _steps_of(self, length: int, grid: tuple[int, ...]) -> int:
+        row = {"length": length, "grid": grid, "size": (1,)}
+        row |= {f"ids_{k}": np.zeros(n) for k, n in enumerate(self.layout.counts(length))}
+        tokens = to_tokens(row, self.layout).first(codebooks=self.codebooks)
+        return int(self.packing.pack(tokens).lengths[0])
+
+    def _own_packing(self) -> Packing:
+        if self.stored is not None and self.codebooks is None:
+            return self.stored
+        k = self.codebooks or len(self.layout.vocab_sizes)
+        cut = {n: getattr(self.layout, n)[:k] for n in ("vocab_sizes", "strides", "names")}
+        layout = Layout(**{**self.layout.__dict__, **cut})
+        return plain_packing(layout, self.manifest["tokenizer"]["name"]).build()
+
+    # --- samples --------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Samples of an epoch: blocks, or documents."""
+        return len(self.blocks) if self.blocks is not None else self.documents
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        """The sample at any position of an endless run; position p lies in epoch `p // len(self)`.
+
+        Returns:
+            input_ids, labels: int64 `[S]` or `[K, S]`; labels are not shifted, -100 where nothing is to be learnt.
+            document_ids: int64 `[S]`, 0, 1, .. for the documents of a block, -1 on filling: attention must not cross them
+                (`same_document`).
+            position_ids: int64 `[S]`, counted from each document's own start, also where a block begins inside of it.
+            position: int64, of the sample.
+        """
+        if position < 0:
+            raise IndexError(f"position {position}; allowed: from 0.")
+        if self.blocks is None:
+            document, epoch = self._document(position)
+            ids, labels = self.packed(document, np.random.default_rng((self.seed or 0, 1, epoch, document)))
+            pieces = [(ids, labels, 0)]
+        else:
+            pieces = [self._piece(p) for p in self.blocks.pieces(position)]
+        return self._sample(pieces, position)
+
+    def _document(self, position: int) -> tuple[int, int]:
+        """Document and epoch of a sample without blocks."""
+        epoch, place = divmod(position, self.documents)
+        if epoch != self.epoch:
+            self.order, self.epoch = _permutation(self.documents, self.seed, epoch), epoch
+        return int(self.order[place]), epoch
+
+    def _piece(self, piece: Piece) -> tuple[Tensor, Tensor, int]:
+        if piece.document not in self.kept:
+            self.kept[piece.document] = self.packed(piece.document)
+            if len(self.kept) > _KEEP:
+                self.kept.popitem(last=False)
+        ids, labels = self.kept[piece.document]
+        return ids[..., piece.start : piece.stop], labels[..., piece.start : piece.stop], piece.start
+
+    def _sample(self, pieces: list[tuple[Tensor, Tensor, int]], position: int) -> dict[str, Tensor]:
+        ids, labels = (torch.cat([p[i] for p in pieces], dim=-1) for i in (0, 1))
+        lengths = [p[0].shape[-1] for p in pieces]
+        documents = torch.arange(len(pieces)).repeat_interleave(torch.tensor(lengths))
+        positions = torch.cat([torch.arange(start, start + n) for (_, _, start), n in zip(pieces, lengths, strict=True)])
+        sample = {"input_ids": ids, "labels": labels, "document_ids": documents, "position_ids": positions}
+        sample = self._filled(sample, self.block - sum(lengths)) if self.block else sample
+        return sample | {"position": torch.tensor(position)}
+
+    def _filled(self, sample: dict[str, Tensor], missing: int) -> dict[str, Tensor]:
+        fill = {"input_ids": self.packing.pad_id, "labels": IGNORE, "document_ids": -1, "position_ids": 0}
+        if missing <= 0:
+            return sample
+        return {n: torch.nn.functional.pad(x, (0, missing), value=fill[n]) for n, x in sample.items()}
+
+    # --- batches --------------------------------------------------------------------------------------------------
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Stack samples; shorter ones are filled up as in blocks."""
+        longest = max(s["input_ids"].shape[-1] for s in samples)
+        position = torch.stack([s["position"] for s in samples])
+        rows = [{n: x for n, x in s.items() if n != "position"} for s in samples]
+        rows = [self._filled(r, longest - r["input_ids"].shape[-1]) for r in rows]
+        return {n: torch.stack([r[n] for r in rows]) for n in rows[0]} | {"position": position}
+
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        num_workers: int = 0,
+        prefetch: int = 2,
+    ) -> DataLoader:
+        """Batches from position `start` on: endless, or up to `stop` (`len(self)`: one epoch).
+
+        Args:
+            batch_size: samples over all ranks; each rank gets `batch_size / world` of every batch.
+            start: samples that were used before; after n batches it is `start + n * batch_size`.
+            stop: the last batch may be smaller, and a rank's part of it empty (that rank then has one batch less).
+            rank, world: this process, and how many there are.
+            num_workers: processes that read ahead; they change nothing of what comes out.
+            prefetch: batches that each reads ahead.
+        """
+        return DataLoader(
+            self,
+            batch_sampler=Positions(start, stop, batch_size, rank=rank, world=world),
+            collate_fn=self.collate,
+            num_workers=num_workers,
+            prefetch_factor=prefetch if num_workers else None,
+            generator=torch.Generator(),  # its own: the global one belongs to the run
+        )
+
+
+class Positions(Sampler[list[int]]):
+    """Positions of one rank's part of each batch."""
+
+    def __init__(self, start: int, stop: int | None, size: int, *, rank: int, world: int) -> None:
+        if size % world or not 0 <= rank < world:
+            raise ValueError(f"a batch of {size} cannot be shared out to rank {rank} of {world}; take a multiple of {world}.")
+        self.start, self.stop, self.size, self.rank, self.part = start, stop, size, rank, size // world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.start
+        while self.stop is None or first < self.stop:
+            own = range(first + self.rank * self.part, first + (self.rank + 1) * self.part)
+            kept = [p for p in own if self.stop is None or p < self.stop]
+            if kept:
+                yield kept
+            first += self.size
+
+
+def same_document(document_ids: Tensor) -> Tensor:
+    """Attention mask `[B, 1, S, S]`, True where step q may see step k: the same document, and not later.
+
+    As `attn_mask` of `scaled_dot_product_attention`, or a 4-D `attention_mask` of transformers.
+    """
+    same = document_ids[:, :, None] == document_ids[:, None, :]
+    steps = torch.arange(document_ids.shape[-1], device=document_ids.device)
+    return (same & (steps[:, None] >= steps))[:, None]
+
+
+def random_window(height: int, width: int) -> Transform:
+    """A transform that cuts a random window of `height` x `width` positions out of pictures' grids.
+
+    The tokens of a window are not quite those of the cut picture, as encoders look a little beyond it. Smaller pictures are
+    kept as they are.
+    """
+
+    def cut(tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        h, w = tokens.grid
+        if h < height or w < width:
+            return tokens
+        top, left = int(rng.integers(h - height + 1)), int(rng.integers(w - width + 1))
+        ids = tokens.ids.unflatten(-1, (h, w))[..., top : top + height, left : left + width].flatten(-2)
+        return Tokens(ids=ids, vocab_sizes=tokens.vocab_sizes, grid=(height, width), names=tokens.names)
+
+    return cut

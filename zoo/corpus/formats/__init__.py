@@ -1,0 +1,70 @@
+"""Shards on disk, one file a format. Each has a writer, used by `tokenize`, and a reader that needs no model.
+
+    parquet    ids by codebook and all that `decode` needs        any engine that reads Parquet, `datasets`
+    tar        `.ids.npy` [K, L] and `.json` for each item        WebDataset
+    megatron   packed sequences, `.bin` and `.idx`                Megatron-LM, NeMo
+    flat       packed sequences, `.bin` and `.index.npy`          anything that maps a file of uint16 or uint32
+
+The last two hold what a language model reads, in the id space of `packing.json`; a small Parquet file beside each shard
+keeps what ids do not say, so that tokens come back exactly from them too.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from ..packing.base import Packing
+from ..records import Layout
+
+_MODULES = {"parquet": "parquet", "tar": "tar", "megatron": "megatron", "flat": "flat"}
+#: Formats of packed sequences.
+PACKED = ("megatron", "flat")
+
+
+class Writer(Protocol):
+    """Writes shards of one format."""
+
+    def write(self, folder: Path, name: str, table: pa.Table) -> list[Path]:
+        """Write one shard, each file whole or not at all.
+
+        Args:
+            folder: where to.
+            name: what the files' names begin with.
+            table: rows of `records.py`.
+
+        Returns:
+            The files. The same table gives the same bytes.
+        """
+        ...
+
+
+class Shard(Protocol):
+    """Random access to one shard."""
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Columns of one item, see `records.py`; packed formats leave the ids out."""
+        ...
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One column without ids, of all items."""
+        ...
+
+    def sequence(self, index: int) -> np.ndarray | None:
+        """Packed formats: the ids of one item, `[S]`; others: None."""
+        ...
+
+
+def writer(kind: str, layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Writer:
+    """The writer of a format; `about` is what a shard says of itself, where the format has room for it."""
+    return importlib.import_module(f".{_MODULES[kind]}", __name__).writer(layout, packing, about)
+
+
+def open_shard(kind: str, folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> Shard:
+    """Open one shard; `files` is its entry in the manifest, `cache` where unpacked Parquet files may lie."""
+    return importlib.import_module(f".{_MODULES[kind]}", __name__).open_shard(folder, files, layout, cache)

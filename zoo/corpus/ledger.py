@@ -1,0 +1,215 @@
+"""The ledger of a job: what is to be done, and what of it is done. Everything a restart needs is in `OUT/.work`.
+
+    OUT/shard-00000.parquet ..      finished shards
+    OUT/manifest.json               written last: while it is missing, the job is not over
+    OUT/.work/plan.json             the request: tokenizer, source, options (the head of the manifest)
+    OUT/.work/items.arrow           the list of all items
+    OUT/.work/units/000123.arrow    encoded units whose items are not yet in a shard
+    OUT/.work/shards/00000.json     one record for each finished shard
+
+The list of items is cut into units of work, the same in every run. A unit is encoded by whichever process takes it, and
+its result depends on nothing else; it is there whole or not at all. Shards are filled with units in their order by one
+process (`assemble.py`). So the bytes of a job do not depend on how many processes did it, nor on where it was killed.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...codecs.config import from_mapping
+from .files import read_json, remove_partial, replacing, write_json
+from .options import Options
+from .records import Layout
+from .sources import ITEMS, Listing, units
+
+MANIFEST = "manifest.json"
+WORK = ".work"
+FORMAT, VERSION = "tokenzoo-corpus", 1
+
+
+class RequestError(ValueError):
+    """The folder holds a job that was begun with another tokenizer, source or option."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An item without tokens: its place in the list, its key, and why."""
+
+    index: int
+    key: str
+    reason: str
+
+
+@dataclass
+class Ledger:
+    """One job on disk.
+
+    Attributes:
+        out: the folder of shards.
+        head: the request, as `plan.json` and the manifest hold it.
+        listing: all items.
+        units: the units of work, `(start, stop)` in the list.
+    """
+
+    out: Path
+    head: dict[str, Any]
+    listing: Listing
+    units: list[tuple[int, int]]
+
+    @property
+    def work(self) -> Path:
+        """The folder of everything that is not yet final."""
+        return self.out / WORK
+
+    @property
+    def options(self) -> Options:
+        """The options of the request."""
+        return from_mapping(Options, self.head["options"])
+
+    @property
+    def layout(self) -> Layout:
+        """What all items share."""
+        return from_mapping(Layout, self.head["layout"])
+
+    def unit_path(self, unit: int) -> Path:
+        """Where an encoded unit lies."""
+        return self.work / "units" / f"{unit:06d}.arrow"
+
+    def shard_path(self, shard: int) -> Path:
+        """Where the record of a finished shard lies."""
+        return self.work / "shards" / f"{shard:05d}.json"
+
+    def save_unit(self, unit: int, table: pa.Table, indices: Sequence[int], failures: Sequence[Failed]) -> None:
+        """Keep an encoded unit: rows of `records.py`, the place in the list of each, and what failed."""
+        failed = [[f.index, f.key, f.reason] for f in failures]
+        table = table.append_column("index", pa.array(indices, pa.int64()))
+        table = table.replace_schema_metadata({b"failed": json.dumps(failed).encode("utf-8", "surrogateescape")})
+        with replacing(self.unit_path(unit)) as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+
+    def load_unit(self, unit: int) -> tuple[pa.Table, list[Failed]]:
+        """What `save_unit` kept; the table has the column `index`."""
+        with pa.OSFile(str(self.unit_path(unit))) as file:
+            table = pa.ipc.open_file(file).read_all()
+        failed = json.loads(table.schema.metadata[b"failed"].decode("utf-8", "surrogateescape"))
+        return table.replace_schema_metadata(None), [Failed(*f) for f in failed]
+
+    def todo(self, first_item: int) -> list[int]:
+        """Units that hold items from `first_item` on and are not encoded."""
+        have = {p.name for p in (self.work / "units").glob("*.arrow")}
+        return [u for u, (_, stop) in enumerate(self.units) if stop > first_item and f"{u:06d}.arrow" not in have]
+
+    def shard_records(self) -> list[dict[str, Any]]:
+        """Records of the finished shards, in order."""
+        out: list[dict[str, Any]] = []
+        while self.shard_path(len(out)).is_file():
+            out.append(read_json(self.shard_path(len(out))))
+        return out
+
+
+def begin(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
+    """Write the plan of a new job, or go on with one that was begun with the same request.
+
+    Raises:
+        RequestError: the folder holds something else; the message says what differs.
+    """
+    plan = out / WORK / "plan.json"
+    if plan.is_file():
+        check_same(out, read_json(plan), head)
+        head = read_json(plan)
+    elif out.is_dir() and any(p.name not in (WORK,) and not p.name.startswith(".") for p in out.iterdir()):
+        raise RequestError(f"{out} holds other files; pass an empty or new folder.")
+    for folder in (out, out / WORK, out / WORK / "units", out / WORK / "shards"):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(folder)
+    ledger = _ledger(out, head, listing)
+    with replacing(out / WORK / "items.arrow") as file:
+        marks = {b"metadata": listing.metadata.serialize().to_pybytes(), b"names": json.dumps(listing.names).encode()}
+        table = listing.items.replace_schema_metadata(marks)
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    write_json(plan, head)  # last: whoever sees the plan finds all of the job
+    return ledger
+
+
+def attach(out: Path) -> Ledger:
+    """The job that another process planned."""
+    head = read_json(out / WORK / "plan.json")
+    with pa.memory_map(str(out / WORK / "items.arrow")) as file:
+        table = pa.ipc.open_file(file).read_all()
+    marks = table.schema.metadata
+    metadata = pa.ipc.read_schema(pa.py_buffer(marks[b"metadata"]))
+    listing = Listing(table.cast(ITEMS), metadata, json.loads(marks[b"names"]))
+    return _ledger(out, head, listing)
+
+
+def _ledger(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
+    o = from_mapping(Options, head["options"])
+    return Ledger(out, head, listing, units(listing.items, o.unit_items, o.unit_mb * 2**20))
+
+
+def check_same(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise RequestError where a request differs from that of the job in `out`."""
+    changes = list(differences(old, new))
+    if changes:
+        raise RequestError(
+            f"{out} holds a job with another request: {'; '.join(changes[:6])}. Use the same tokenizer, source and options "
+            "to go on with it, or another folder."
+        )
+
+
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """What differs, as `name: old -> new`. Names of source and tokenizer do not count, only what they hold."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            if (name, key) in (("source", "names"), ("tokenizer", "name"), ("tokenizer", "revision")):
+                continue
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name}: {_short(old)} -> {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def finish(ledger: Ledger, manifest: dict[str, Any]) -> None:
+    """Write the manifest, which ends the job, and clear the work folder."""
+    write_json(ledger.out / MANIFEST, manifest)
+    clear(ledger.out)
+
+
+def clear(out: Path) -> None:
+    """Remove what a finished job no longer needs."""
+    remove_partial(out)
+    shutil.rmtree(out / WORK, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def only_one(out: Path, rank: int) -> Iterator[None]:
+    """Hold the folder against a second job; the system lets go of it when a process dies, however it does.
+
+    Raises:
+        RequestError: another process works on it.
+    """
+    work = out / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    lock = work / f".lock-{rank}"
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RequestError(f"another process works on {out}; wait for it, or stop it first.") from error
+        try:
+            yield
+        finally:
+            if work.is_dir() and list(work.iterdir()) == [lock]:  # nothing was begun: leave no trace
+                shutil.rmtree(work)

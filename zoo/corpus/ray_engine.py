@@ -1,0 +1,80 @@
+"""Units over a Ray cluster, with Ray Data: a pool of actors, each with the tokenizer loaded once.
+
+    tokenzoo tokenize NAME SOURCE --out DIR --engine ray --workers 8
+
+Actors write unit files into OUT, which all nodes must see under one path, and send back only numbers; the shards are
+filled by the process that started the job, as everywhere. Ray starts dead actors again and gives their units to others.
+Encoding a unit twice is harmless: the file comes out the same and replaces itself.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...codecs.config import ConfigError
+from .ledger import Ledger
+from .pipeline import Order, UnitDone
+
+
+class RayEngine:
+    """Runs units of a ledger on a Ray cluster.
+
+    Args:
+        ledger: the job, planned; OUT lies on storage that all nodes share.
+        workers: actors.
+        readers: threads that read and decode in each.
+        settings: further arguments of `ray.init`, where no cluster is connected yet (`{"address": "auto"}`).
+    """
+
+    def __init__(self, ledger: Ledger, workers: int, readers: int, settings: dict[str, Any]) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError("engine 'ray' needs the extra 'ray': pip install 'tokenzoo[ray]'.") from error
+        self.ray, self.ledger, self.workers, self.readers = ray, ledger, max(1, workers), readers
+        self.settings = settings
+
+    def run(self, units: Sequence[int]) -> Iterator[UnitDone]:
+        """Encode units; yields each when it is on disk."""
+        if not units:
+            return
+        ray = self.ray
+        if not ray.is_initialized():
+            # Ray's way of starting uv and of copying the folder along is not wanted: actors import the installed package.
+            ray.init(**{"log_to_driver": False, "include_dashboard": False, **self.settings})
+        gpus = 1 if self.ledger.options.device.startswith("cuda") else 0
+        pool = ray.data.ActorPoolStrategy(size=min(self.workers, len(units)))
+        numbers = ray.data.from_items([{"unit": u} for u in units], override_num_blocks=len(units))
+        done = numbers.map_batches(
+            EncodeUnits,
+            fn_constructor_args=(str(self.ledger.out.resolve()), self.readers),
+            batch_size=1,
+            compute=pool,
+            num_cpus=0 if gpus else 1,
+            num_gpus=gpus,
+        )
+        for row in done.iter_rows():
+            yield UnitDone(**{k: int(v) for k, v in row.items()})
+
+
+class EncodeUnits:
+    """What each actor does: units in, counts out."""
+
+    def __init__(self, out: str, readers: int) -> None:
+        import torch
+
+        from .ledger import attach
+        from .pipeline import Pipeline
+        from .worker import tokenizer_of
+
+        ledger = attach(Path(out))
+        torch.set_num_threads(ledger.options.threads)
+        self.pipeline = Pipeline(ledger, tokenizer_of(ledger), readers)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Encode the units of a batch."""
+        done = list(self.pipeline.run([Order(int(u)) for u in batch["unit"]]))
+        return {f.name: np.array([getattr(d, f.name) for d in done]) for f in dataclasses.fields(UnitDone)}

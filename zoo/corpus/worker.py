@@ -1,0 +1,80 @@
+"""One process that encodes units: `python -m tokenzoo.zoo.corpus.worker OUT`, driven over its standard streams.
+
+Orders come in as lines of JSON, `{"unit": 3, "careful": false, "skip": []}`; `{"unit": 3, "items": .., ..}` goes out when a
+unit is on disk, `{"at": 17}` before an item of a careful unit. The process ends with its input, and at once with the
+process that started it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from ...codecs.tokenizer import Tokenizer
+from .ledger import Ledger, attach
+from .pipeline import Order, Pipeline
+from .request import SAVED, checksum, load_tokenizer
+
+
+def tokenizer_of(ledger: Ledger, device: str | None = None) -> Tokenizer:
+    """Load the tokenizer of a job, and check that it is the same still.
+
+    Raises:
+        ValueError: its weights are others than those that the job was begun with.
+    """
+    facts, saved = ledger.head["tokenizer"], ledger.work / SAVED
+    name = f"file:{saved}" if saved.is_dir() else facts["name"]
+    tokenizer = load_tokenizer(name, None if saved.is_dir() else facts["revision"], ledger.options, device)
+    if checksum(tokenizer) != facts["sha256"]:
+        raise ValueError(f"the weights of {facts['name']} changed while the job was running.")
+    return tokenizer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Encode units until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--device")
+    parser.add_argument("--readers", type=int, default=2)
+    given = parser.parse_args(arguments)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever prints goes to the error stream and cannot garble the answers
+    ledger = attach(given.out)
+    torch.set_num_threads(ledger.options.threads)
+    pipeline = Pipeline(ledger, tokenizer_of(ledger, given.device), given.readers, at=lambda i: say(answers, {"at": i}))
+    say(answers, {"ready": True})
+    for done in pipeline.run(orders(sys.stdin)):
+        say(answers, {"unit": done.unit, "items": done.items, "tokens": done.tokens, "failed": done.failed})
+    return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def orders(lines: IO[str]) -> Iterator[Order]:
+    """Read orders as they come."""
+    for line in iter(lines.readline, ""):
+        value = json.loads(line)
+        yield Order(value["unit"], value["careful"], tuple((i, why) for i, why in value["skip"]))
+
+
+def say(stream: IO[str], value: dict[str, Any]) -> None:
+    """Write one line."""
+    stream.write(json.dumps(value) + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
