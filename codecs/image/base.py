@@ -76,7 +76,7 @@ class ImageTokenizer(Tokenizer):
                     ids=ids[row : row + 1].cpu(),
                     vocab_sizes=self.spec.vocab_sizes[:k],
                     grid=grid or (),
-                    lengths=None if lengths is None else lengths[row : row + 1].cpu(),
+                    lengths=None if lengths is None else lengths[row : row + 1].cpu(),  # type: ignore[arg-type]
                     sizes=torch.tensor([list(pictures[i].shape[-2:])]),
                     scales=self.scales_of(x),
                     names=self.spec.names[:k],

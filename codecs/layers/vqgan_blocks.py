@@ -150,7 +150,8 @@ class ResBlock(nn.Module):
         first_kernel: Literal[1, 3] = 3,
     ) -> None:
         super().__init__()
-        self.activation, self.dropout, self.on_output = activation, dropout, shortcut == "output"
+        self.activation: Activation = activation
+        self.dropout, self.on_output = dropout, shortcut == "output"
         self.norm1, self.norm2 = norm1, norm2
         self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2, bias=bias)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)

@@ -8,6 +8,7 @@ their order in the unit alone, never on time: the same unit gives the same bytes
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -83,7 +84,8 @@ def _encode(tokenizer: Tokenizer, batch: Waiting, codebooks: int | None) -> list
     if isinstance(tokenizer, AudioTokenizer) and len({p.x.shape for p in prepared}) > 1:
         whole = _ragged(tokenizer, prepared, codebooks)
     else:
-        tokens = tokenizer.encode(prepared, **({} if codebooks is None else {"num_codebooks": codebooks}))
+        options: dict[str, Any] = {} if codebooks is None else {"num_codebooks": codebooks}
+        tokens = tokenizer.encode(prepared, **options)
         whole = [t.to("cpu") for t in tokens]
     return [Record(i.index, i.key, as_original(t, p), i.metadata) for (i, p), t in zip(batch, whole, strict=True)]
 

@@ -204,7 +204,7 @@ class TokenDataset(Dataset):
         return ids[..., piece.start : piece.stop], labels[..., piece.start : piece.stop], piece.start
 
     def _sample(self, pieces: list[tuple[Tensor, Tensor, int]], position: int) -> dict[str, Tensor]:
-        ids, labels = (torch.cat([p[i] for p in pieces], dim=-1) for i in (0, 1))
+        ids, labels = torch.cat([p[0] for p in pieces], dim=-1), torch.cat([p[1] for p in pieces], dim=-1)
         lengths = [p[0].shape[-1] for p in pieces]
         documents = torch.arange(len(pieces)).repeat_interleave(torch.tensor(lengths))
         positions = torch.cat([torch.arange(start, start + n) for (_, _, start), n in zip(pieces, lengths, strict=True)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .vocabulary import Vocabulary
 
@@ -69,7 +69,7 @@ def tokenizer_extension(tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabula
             raise ValueError(f"text_specials.{name} is {i}; the tokenizer has no token there.")
     missing = names[used:]
     added = tokenizer.add_tokens([AddedToken(n, special=True, normalized=False) for n in missing], special_tokens=True)
-    ids = tokenizer.convert_tokens_to_ids(missing)
+    ids: Any = tokenizer.convert_tokens_to_ids(missing)  # a list for a list
     off = [(n, i) for n, i, want in zip(missing, ids, range(used, len(names)), strict=True) if i != want]
     if off:
         raise ValueError(f"the tokenizer put {off[0][0]} at id {off[0][1]}, not where the vocabulary has it.")

@@ -116,7 +116,7 @@ def build_model(size: int, c: LMConfig) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(c.seed)
-    shape = {"hidden_size": c.width, "intermediate_size": 3 * c.width, "num_hidden_layers": c.layers}
+    shape: dict[str, Any] = {"hidden_size": c.width, "intermediate_size": 3 * c.width, "num_hidden_layers": c.layers}
     config = LlamaConfig(
         vocab_size=size, num_attention_heads=c.heads, max_position_embeddings=2**16, tie_word_embeddings=True, **shape
     )

@@ -34,7 +34,8 @@ def write_parquet(path: Path, table: pa.Table, *, plain: set[str]) -> None:
     """Write a table; columns in `plain` get no dictionary."""
     named = [n for n in table.column_names if n not in plain]
     with replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=named or False)
+        dictionary: Any = named or False  # the stubs know of True and False only
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP, use_dictionary=dictionary)
 
 
 class Rows:
