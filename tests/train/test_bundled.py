@@ -10,7 +10,7 @@ import pytest
 import teacher_models
 import torch
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.codecs.families import build_tokenizer, families
 from tokenzoo.train.files import bundled, find, load_run
 from tokenzoo.train.losses import perceptual
 from tokenzoo.train.start import freeze
@@ -67,3 +67,8 @@ def test_a_model_that_does_not_exist_is_found():
     run = load_run("audio/mimi", ["data.train=x", "model.config.seanet={widht: 8}"])
     with pytest.raises(ConfigError, match="widht"):
         build_tokenizer(run.model.family, run.model.config)
+
+
+def test_every_family_has_a_debug_run():
+    debug = {load_run(name).model.family for name in bundled() if name.endswith("-debug")}
+    assert set(families()) == debug
