@@ -248,7 +248,7 @@ def as_image(media: Any, value_range: tuple[float, float], *, name: str = "pictu
     if isinstance(media, Prepared):
         return media.x
     if is_path(media):
-        return read_image(media) * (high - low) + low
+        return read_image(media, max_pixels=MAX_PIXELS) * (high - low) + low
     if hasattr(media, "getbands"):  # PIL, without importing it
         if media.width * media.height > MAX_PIXELS:
             raise MediaError(f"{name}: {media.width} x {media.height} pixels, more than {MAX_PIXELS}: refused.")
