@@ -39,7 +39,8 @@ class Prepared:
 
     Attributes:
         x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` in its range and of a size that it takes.
-        size: of the original, `(T,)` or `(H, W)`; `x` may be resampled, resized or padded.
+        size: `(T,)` or `(H, W)` of what `decode` gives back: the original's or, of a crop, that of the part kept; `x` may be
+            resampled, resized or padded.
         sample_rate_hz: of the original audio; None for pictures.
     """
 
@@ -225,23 +226,36 @@ def _pil_to_tensor(image: Any) -> Tensor:
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit greyscale
-        grey = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
-        grey = grey / (65535 if float(grey.max()) > 1 else 1)
-        return grey.clamp(0, 1).expand(3, -1, -1).contiguous()
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_to_tensor(image)
+    if image.mode == "La":
+        image = image.convert("LA")  # from there Pillow knows the way
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     data = np.asarray(image.convert("RGB"), dtype=np.uint8)
     return torch.from_numpy(data.copy()).permute(2, 0, 1).float() / 255  # [3, H, W]
 
 
+def _grey_to_tensor(image: Any) -> Tensor:
+    """Grey PIL picture of 16 bits (also in 32-bit integers) or of floats in 0..1 to `[3, H, W]`."""
+    grey = torch.from_numpy(np.asarray(image, dtype=np.float32).copy())
+    top = 1 if image.mode == "F" else 65535
+    if not torch.isfinite(grey).all() or float(grey.min()) < 0 or float(grey.max()) > top:
+        raise MediaError(
+            f"a picture of mode {image.mode} with values {float(grey.min()):.4g}..{float(grey.max()):.4g}; 0..{top} is "
+            "allowed. Rescale them."
+        )
+    return (grey / top).expand(3, -1, -1).contiguous()
+
+
 def as_image(media: Any, value_range: tuple[float, float], *, name: str = "picture") -> Tensor:
     """Check one picture and return float32 `[3, H, W]` in `value_range`.
 
     Args:
-        media: a path; a PIL picture; uint8 or uint16 `[H, W]`, `[H, W, 3]`, `[H, W, 4]` or `[3, H, W]`; or a float
-            tensor `[3, H, W]` (arrays also `[H, W, 3]`) with values in `value_range`. `Prepared` ones are not checked again.
+        media: a path; a PIL picture; uint8 or uint16 `[H, W]`, `[H, W, 3]`, `[H, W, 4]` or `[3, H, W]`; or floats of
+            these shapes with values in `value_range`, a fourth channel in 0..1. Where the first and the last axis could
+            both be the channels, they are the last of an array and the first of a tensor. `Prepared` ones are not checked again.
         value_range: the range of float values, in and out.
     """
     low, high = value_range
@@ -254,9 +268,10 @@ def as_image(media: Any, value_range: tuple[float, float], *, name: str = "pictu
             raise MediaError(f"{name}: {media.width} x {media.height} pixels, more than {MAX_PIXELS}: refused.")
         return _pil_to_tensor(media) * (high - low) + low
     x = _as_tensor(media, name, "a path, a PIL picture, an array [H, W, 3] or a tensor [3, H, W]")
+    last = isinstance(media, np.ndarray)
     if not x.is_floating_point():
-        return _integer_image(x, name) * (high - low) + low
-    x = _channels_first(x, name).float()
+        return _integer_image(x, name, last) * (high - low) + low
+    x = _channels_first(x.float(), name, white=high, last=last)
     if not torch.isfinite(x).all():
         raise MediaError(f"{name} holds NaN or infinite values.")
     slack = 0.05 * (high - low)  # bicubic resizing overshoots a little
@@ -274,24 +289,31 @@ def as_image(media: Any, value_range: tuple[float, float], *, name: str = "pictu
     return x
 
 
-def _integer_image(x: Tensor, name: str) -> Tensor:
+def _integer_image(x: Tensor, name: str, last: bool) -> Tensor:
     top = {torch.uint8: 255, torch.uint16: 65535}.get(x.dtype)
     if top is None:
         raise MediaError(f"{name}: {x.dtype} pixels are ambiguous; pass uint8, uint16 or floats.")
-    return _channels_first(x.float() / top, name)
+    return _channels_first(x.float() / top, name, white=1.0, last=last)
 
 
-def _channels_first(x: Tensor, name: str) -> Tensor:
-    """`[H, W]`, `[H, W, C]` or `[C, H, W]` to `[3, H, W]`; alpha is laid on white."""
+def _channels_first(x: Tensor, name: str, *, white: float, last: bool) -> Tensor:
+    """`[H, W]`, `[H, W, C]` or `[C, H, W]` to `[3, H, W]`; alpha, 0..1, is laid on white.
+
+    `last` says which axis holds the channels of a picture so low or narrow that either could.
+    """
+    first_fits, last_fits = (x.ndim == 3 and x.shape[axis] in (1, 3, 4) for axis in (0, -1))
     if x.ndim == 2:
         x = x[None]
-    elif x.ndim == 3 and x.shape[0] not in (1, 3, 4) and x.shape[2] in (1, 3, 4):
+    elif last_fits and (last or not first_fits):
         x = x.permute(2, 0, 1)
     if x.ndim != 3 or x.shape[0] not in (1, 3, 4) or 0 in x.shape:
         raise MediaError(f"{name}: expected [3, H, W] or [H, W, 3], got {list(x.shape)}. Pass several pictures as a list.")
     if x.shape[0] == 4:
-        white = 1.0 if float(x.max()) <= 1 else float(x.max())
-        x = x[:3] * x[3:] + white * (1 - x[3:])
+        alpha = x[3:]
+        if not 0 <= float(alpha.min()) <= float(alpha.max()) <= 1:
+            low, high = float(alpha.min()), float(alpha.max())
+            raise MediaError(f"{name}: alpha, the fourth channel, lies in {low:.4g}..{high:.4g}; 0..1 is allowed. Rescale it.")
+        x = x[:3] * alpha + white * (1 - alpha)
     return x.expand(3, -1, -1)
 
 
@@ -301,5 +323,5 @@ def _as_tensor(media: Any, name: str, allowed: str) -> Tensor:
     if isinstance(media, np.ndarray):
         if media.dtype.kind not in "fiu":
             raise MediaError(f"{name}: an array of {media.dtype} is not media; {allowed} is allowed.")
-        return torch.from_numpy(np.ascontiguousarray(media))
+        return torch.from_numpy(np.ascontiguousarray(media, dtype=media.dtype.newbyteorder("=")))
     raise MediaError(f"{name}: got {type(media).__name__}; {allowed} is allowed.")

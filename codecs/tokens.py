@@ -26,7 +26,8 @@ class Tokens:
             batches of pictures, whose own shapes stand in `grids`.
         lengths: int64 `[B]`, valid positions of each item.
         grids: int64 `[B, 2]`, each picture's own `(h, w)`, where they differ; item i unrolls `ids[i, :, :h*w]`.
-        sizes: int64 `[B, n]`, size of the original: `(H, W)` pixels, or `(T,)` samples at `sample_rate_hz`.
+        sizes: int64 `[B, n]`, size of what `decode` gives back: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels, both
+            the original's but of a picture that was cropped, where it is that of the part kept.
         sample_rate_hz: rate of the original audio (not of the codec), or None for pictures.
         scale: float32 `[B, S]`, loudness factors by segment that `decode` multiplies in again, or None.
         strides: multi-rate layout (SNAC): codebook k holds one id for every `strides[k]` positions, repeated to fill

@@ -12,6 +12,7 @@ from families import TINY
 from tokenzoo.codecs.audio.base import AudioTokenizer
 from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.families import families, family_class
+from tokenzoo.codecs.layers.conv_stack import ConvStack
 from tokenzoo.codecs.serialize import load_folder, save_folder
 from tokenzoo.codecs.tokenizer import Tokenizer
 
@@ -254,6 +255,23 @@ def test_tiles_equal_whole(label):
     tokenizer.tile_positions = 4
     tiled = tokenizer.encode(x)
     assert torch.equal(tiled.ids, whole.ids)
+    assert torch.allclose(tokenizer.decode(whole), y, atol=1e-4)
+
+
+@pytest.mark.parametrize("label", IMAGE)
+def test_levels_in_pieces_equal_whole(label):
+    """Norms over the whole picture, and yet only a part of it in memory."""
+    tokenizer = build(label)
+    stacks = [part for part in tokenizer.modules() if isinstance(part, ConvStack)]
+    if not stacks:
+        pytest.skip(f"{label} has no convolutional stack")
+    multiple = getattr(tokenizer, "size_multiple", 1)
+    x = item(tokenizer, tokenizer.spec.image_size or (6 * multiple - 1, 5 * multiple))
+    whole = tokenizer.encode(x)
+    y = tokenizer.decode(whole)
+    for stack in stacks:
+        stack.whole_values, stack.side = 0, 3
+    assert torch.equal(tokenizer.encode(x).ids, whole.ids)
     assert torch.allclose(tokenizer.decode(whole), y, atol=1e-4)
 
 

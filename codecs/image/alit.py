@@ -143,8 +143,8 @@ class ALIT(ImageTokenizer):
         if num_codebooks not in (None, 1):
             raise ValueError(f"num_codebooks is {num_codebooks}; {self.family} has 1.")
         rollouts = self._rollouts(token_budget)
-        pictures = self._pictures(media)
-        xs = [self._fit_in(p, resize or self.spec.resize) for p in pictures]
+        pictures, resize = self._pictures(media), resize or self.spec.resize
+        xs = [self._fit_in(p, resize) for p in pictures]
         out: list[Tokens] = [None] * len(xs)  # type: ignore[list-item]
         for group in group_by_shape(xs):
             x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)
@@ -155,7 +155,7 @@ class ALIT(ImageTokenizer):
                 out[i] = Tokens(
                     ids=runs[best[row]].quantized.ids[row : row + 1].cpu(),
                     vocab_sizes=self.spec.vocab_sizes,
-                    sizes=torch.tensor([list(pictures[i].shape[-2:])]),
+                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
                 )
         return Tokens.cat(out).to(self.device)
 

@@ -44,7 +44,8 @@ class ImageTokenizer(Tokenizer):
         `encode` takes lists of these and gives the same ids as for the media; the original's size stands in `size`.
         """
         picture = as_image(media, self.spec.value_range)
-        return Prepared(self._fit_in(picture, resize or self.spec.resize), tuple(picture.shape[-2:]))
+        resize = resize or self.spec.resize
+        return Prepared(self._fit_in(picture, resize), self.kept_size(picture, resize))
 
     @torch.no_grad()
     def encode(self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None) -> Tokens:
@@ -64,8 +65,8 @@ class ImageTokenizer(Tokenizer):
         Raises:
             ValueError: wrong rank or range, NaN, unreadable file; the message says what to do.
         """
-        pictures = self._pictures(media)
-        xs = [self._fit_in(p, resize or self.spec.resize) for p in pictures]
+        pictures, resize = self._pictures(media), resize or self.spec.resize
+        xs = [self._fit_in(p, resize) for p in pictures]
         parts: list[Tokens | None] = [None] * len(xs)
         for group in group_by_shape(xs):
             x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)  # [B, 3, H, W]
@@ -77,7 +78,7 @@ class ImageTokenizer(Tokenizer):
                     vocab_sizes=self.spec.vocab_sizes[:k],
                     grid=grid or (),
                     lengths=None if lengths is None else lengths[row : row + 1].cpu(),  # type: ignore[arg-type]
-                    sizes=torch.tensor([list(pictures[i].shape[-2:])]),
+                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
                     scales=self.scales_of(x),
                     names=self.spec.names[:k],
                 )
@@ -118,6 +119,14 @@ class ImageTokenizer(Tokenizer):
             )
         return resize_image(x, self.spec.image_size, crop=resize == "crop", value_range=self.spec.value_range)
 
+    def kept_size(self, x: Tensor, resize: str) -> tuple[int, int]:
+        """Height and width that `decode` gives back of a picture `[3, H, W]`: its own or, of a crop, those of the part kept."""
+        height, width = x.shape[-2:]
+        if self.spec.image_size is None or resize != "crop":
+            return height, width
+        scale = min(n / m for n, m in zip((height, width), self.spec.image_size, strict=True))
+        return tuple(max(1, round(m * scale)) for m in self.spec.image_size)  # type: ignore[return-value]
+
     def _in_tiles(self, x: Tensor) -> Tensor:
         """`encode_latents` tile by tile, with margins that cover the receptive field, so that tiles equal the whole."""
         s, context = self.spec.stride, self.context_positions
@@ -142,8 +151,8 @@ class ImageTokenizer(Tokenizer):
         Args:
             tokens: what `encode` of this tokenizer gave, or a cut of it that `spec.prefix` allows.
             original: give pictures of the original's size: size-free families cut their padding off, families of one
-                `spec.image_size` scale back (after "crop": the cropped part, at the scale of the original). False
-                gives what the network gave.
+                `spec.image_size` scale back (after a crop: to the size of the part that was kept). False gives what the
+                network gave.
 
         Returns:
             float32 `[B, 3, H, W]` around `spec.value_range`, or a list of `[3, H, W]` where sizes differ. Not clipped;
@@ -203,9 +212,6 @@ class ImageTokenizer(Tokenizer):
         height, width = (int(n) for n in tokens.sizes[0])
         if self.spec.image_size is None:
             return x[..., :height, :width]
-        if self.spec.resize == "crop":  # the part that was kept, at the original's scale
-            scale = min(n / m for n, m in zip((height, width), self.spec.image_size, strict=True))
-            height, width = (round(m * scale) for m in self.spec.image_size)
         if (height, width) == tuple(x.shape[-2:]):
             return x
         return resize_image(x, (height, width), crop=False, value_range=None)
@@ -244,6 +250,7 @@ def resize_image(
     """Antialiased bicubic resizing of `[3, H, W]` to `size`; with `crop` the aspect stays and the centre is kept."""
     height, width = size
     if crop:
+        x = _middle(x, size)
         scale = max(height / x.shape[-2], width / x.shape[-1])
         whole = (max(height, round(x.shape[-2] * scale)), max(width, round(x.shape[-1] * scale)))
     else:
@@ -252,6 +259,16 @@ def resize_image(
     top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
     y = y[..., top : top + height, left : left + width]
     return y if value_range is None else y.clamp(*value_range)
+
+
+def _middle(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """`x [3, H, W]` without the ends of very long pictures: scaled up whole, a line of pixels would fill the memory."""
+    for axis, other in ((-2, -1), (-1, -2)):
+        most = -(-16 * x.shape[other] * size[axis] // size[other])  # 16 times the part that is kept
+        extra = (x.shape[axis] - most) // 2
+        if extra > 0:
+            x = x.narrow(axis, extra, x.shape[axis] - 2 * extra)
+    return x
 
 
 def _spans(count: int, size: int, context: int) -> list[tuple[int, int, int, int]]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.norm import GroupNorm
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import ImageSpec
@@ -66,7 +67,7 @@ class PositionNorm(nn.Module):
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return PositionNorm(channels) if kind == "position" else nn.GroupNorm(min(32, channels), channels, eps=1e-6)
+    return PositionNorm(channels) if kind == "position" else GroupNorm(min(32, channels), channels, eps=1e-6)
 
 
 class ResBlock(nn.Module):

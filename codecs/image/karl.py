@@ -134,8 +134,8 @@ class KARL(ImageTokenizer):
             quality: wanted mean absolute error of pixels in 0..1; smaller keeps more tokens.
             trim: cut the tokens behind the last needed one, which play no part in decoding; `lengths` says where.
         """
-        pictures = self._pictures(media)
-        xs = [self._fit_in(p, resize or self.spec.resize) for p in pictures]
+        pictures, resize = self._pictures(media), resize or self.spec.resize
+        xs = [self._fit_in(p, resize) for p in pictures]
         out: list[Tokens] = [None] * len(xs)  # type: ignore[list-item]
         for group in group_by_shape(xs):
             x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)
@@ -149,7 +149,7 @@ class KARL(ImageTokenizer):
                     ids=ids[row : row + 1, :, :length],
                     vocab_sizes=self.spec.vocab_sizes[:k],
                     names=self.spec.names[:k],
-                    sizes=torch.tensor([list(pictures[i].shape[-2:])]),
+                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
                 )
         return Tokens.cat(out).to(self.device)
 

@@ -16,7 +16,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..layers.conv_stack import ConvStack
+from ..layers.norm import lean_layout
 from ..layers.rotary_vit import RotaryBlock
+from ..layers.tiles import in_pieces
 from ..layers.vqgan import DecoderConfig, VQGANDecoder
 from ..layers.vqgan_blocks import ResBlock, group_norm
 from ..quantizers.base import QuantizerConfig
@@ -133,7 +136,7 @@ class GridAttention(nn.Module):
         return angles.cos(), angles.sin()
 
 
-class UniEncoder(nn.Module):
+class UniEncoder(ConvStack):
     """Pictures `[B, 3, H, W]` to `[B, b, h, w]`; unlike VQGAN's, the width changes in the strided convolution."""
 
     def __init__(self, config: UniWeTokConfig) -> None:
@@ -152,11 +155,16 @@ class UniEncoder(nn.Module):
         self.norm = group_norm(c.widths[-1])
         self.head = nn.Conv2d(c.widths[-1], c.latent_dim, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         """Encode, up to the last convolution."""
-        x = self.stem(x)
-        for level in self.levels:
-            x = level(x)
+        for index, level in enumerate(self.levels):
+            stage = level if index else nn.Sequential(self.stem, level)
+            x = lean_layout(x)
+            if index + 1 < len(self.levels) and self.too_large(x[:, 0].numel() * level[0].conv2.out_channels):
+                margin = 2 * len(level)  # two for each block; stem and strided convolution reach one
+                x = in_pieces(lambda y, _, stage=stage: stage(y), x, side=self.side, margin=margin, align=2, down=2)
+            else:
+                x = stage(x)
         return self.head(self.norm(self.attention(x)))
 
 

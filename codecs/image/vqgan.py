@@ -16,9 +16,10 @@
 | ITER's VQGAN      | chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0                           | arXiv 2312.05616
 
 Differs: taming's published positions of attention count from the training resolution; here they are levels, so that
-they are the same for every size. GroupNorm and attention look at the whole picture: it cannot be cut into tiles.
-Tensors stay in the plain memory format: on CPUs PyTorch's GroupNorm over channels-last loses digits (WeTok's pixels
-were off by 2e-4 instead of 3e-6) and wins no time.
+they are the same for every size. GroupNorm and attention look at the whole picture. Large pictures go through the fine levels
+in pieces whose norms share their statistics (`layers/conv_stack.py`), so ids are those of the whole; a 4096 x 4096 photograph
+through 128 channels holds about 3 GB where it would hold 26. Attention takes the whole coarse grid: at stride 16 that are
+65,536 positions, at stride 8 four times as many in 16 times the time.
 
 Letters: B batch, H W pixels, h w grid, D width of the code, K ids a position, L = h w.
 """

@@ -1,4 +1,4 @@
-"""GroupNorm as a gain and a shift for each channel, and when a tensor may be laid out and overwritten freely.
+"""GroupNorm as a gain and a shift for each channel, from statistics that may be those of more than the tensor at hand.
 
 On a CPU, convolutions are fastest in channels-last memory, where PyTorch's GroupNorm adds up squares in float32 and loses
 digits (WeTok's pixels were off by 2e-4 instead of 3e-6). Here deviations are taken from the mean before they are squared.
@@ -6,10 +6,29 @@ digits (WeTok's pixels were off by 2e-4 instead of 3e-6). Here deviations are ta
 Letters: B batch, C channels, H W positions, G groups.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
 _HELD = 1 << 20  # values whose deviations are held at once: 4 MB
+
+#: Mean and variance of each channel, `[B, C]`, that a norm over `x [B, C, H, W]` works with.
+Statistics = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+_source: ContextVar[Statistics | None] = ContextVar("statistics", default=None)
+
+
+@contextmanager
+def statistics_from(source: Statistics) -> Iterator[None]:
+    """Every `GroupNorm` inside asks `source`, instead of its input alone; see `tiles.py`."""
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
 
 
 def lean(x: Tensor) -> bool:
@@ -17,8 +36,13 @@ def lean(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
+def lean_format(x: Tensor) -> torch.memory_format:
+    """The memory format in which feature maps on the device of `x` are fastest."""
+    return torch.channels_last if lean(x) else torch.contiguous_format
+
+
 def lean_layout(x: Tensor) -> Tensor:
-    """`x [B, C, H, W]`, in channels-last memory where that is faster."""
+    """`x [B, C, H, W]` in that format, where no gradient needs it as it is."""
     return x.contiguous(memory_format=torch.channels_last) if lean(x) else x
 
 
@@ -37,7 +61,8 @@ class GroupNorm(nn.GroupNorm):
 
     def gain_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and shift, float32 `[B, C]`, with which `x * gain + shift` is the norm of `x`."""
-        mean, variance = (m.unflatten(1, (self.num_groups, -1)) for m in channel_moments(x))  # [B, G, C / G]
+        # [B, G, C / G]
+        mean, variance = (m.unflatten(1, (self.num_groups, -1)) for m in (_source.get() or channel_moments)(x))
         middle = mean.mean(dim=2, keepdim=True)
         variance = variance.mean(dim=2, keepdim=True) + (mean - middle).square().mean(dim=2, keepdim=True)  # [B, G, 1]
         gain = (variance + self.eps).rsqrt().expand_as(mean).flatten(1)  # [B, C]
@@ -47,7 +72,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, *, own: bool = False) -> Tensor:
         """Normalise; with `own`, `x` is nobody else's and may be overwritten."""
-        if not lean(x) or not x.is_contiguous(memory_format=torch.channels_last) or torch.compiler.is_compiling():
+        plain = not lean(x) or not x.is_contiguous(memory_format=torch.channels_last) or torch.compiler.is_compiling()
+        if plain and _source.get() is None:
             return super().forward(x)
         gain, shift = (v.to(x.dtype)[..., None, None] for v in self.gain_shift(x))
-        return torch.addcmul(shift, x, gain, out=x if own else None)
+        return torch.addcmul(shift, x, gain, out=x if own and lean(x) else None)

@@ -39,6 +39,14 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, D / heads]
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
+    def part(self, x: Tensor, keep: slice) -> Tensor:
+        """`forward(x)[:, keep]`, without making the rest."""
+        width, bias = x.shape[2], self.qkv.bias
+        for_q, for_kv = (None, None) if bias is None else (bias[:width], bias[width:])
+        q = F.linear(x[:, keep], self.qkv.weight[:width], for_q).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = F.linear(x, self.qkv.weight[width:], for_kv).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
 
 class ViTBlock(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)) with exact GELU; `[B, L, D]`.
@@ -75,10 +83,17 @@ class ViTBlock(nn.Module):
             self.attention_scale = nn.Parameter(torch.full((width,), layer_scale))
             self.mlp_scale = nn.Parameter(torch.full((width,), layer_scale))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Apply the block; `mask` as in `SelfAttention`."""
-        y = self.attention(self.attention_norm(x), mask)
-        x = x + (y if self.attention_scale is None else y * self.attention_scale)
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, keep: slice | None = None) -> Tensor:
+        """Apply the block.
+
+        Args:
+            x: `[B, L, D]`.
+            mask: as in `SelfAttention`.
+            keep: positions that come out, for the last block of a stack of which not all are read; without a mask.
+        """
+        y = self.attention_norm(x)
+        y = self.attention(y, mask) if keep is None else self.attention.part(y, keep)
+        x = (x if keep is None else x[:, keep]) + (y if self.attention_scale is None else y * self.attention_scale)
         y = self.mlp(self.mlp_norm(x))
         return x + (y if self.mlp_scale is None else y * self.mlp_scale)
 
@@ -126,9 +141,9 @@ class LatentQueryEncoder(nn.Module):
         patches = torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1) + self.positions
         latents = (self.latents + self.latent_positions).expand(len(x), -1, -1)
         y = self.norm_in(torch.cat([patches, latents], dim=1))  # [B, 1 + g g + N, D]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             y = block(y)
-        return self.norm_out(y[:, -self.num_latents :])
+        return self.norm_out(self.blocks[-1](y, keep=slice(-self.num_latents, None)))
 
 
 class LatentQueryDecoder(nn.Module):
@@ -156,9 +171,9 @@ class LatentQueryDecoder(nn.Module):
         grid = torch.cat([self.class_token, self.mask_token.expand(self.grid_size**2, -1)]) + self.positions
         parts = [grid.expand(len(latents), -1, -1), latents + self.latent_positions[: latents.shape[1]]]
         y = self.norm_in(torch.cat(parts if extra is None else [*parts, extra], dim=1))  # [B, 1 + g g + n + m, D]
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             y = block(y)
-        y = self.norm_out(y[:, 1 : 1 + self.grid_size**2])
+        y = self.norm_out(self.blocks[-1](y, keep=slice(1, 1 + self.grid_size**2)))
         return y.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))
 
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from .conv_stack import ConvStack
 from .norm import lean_layout
 from .swin import SwinBlock, SwinConfig
+from .tiles import Piece, in_pieces
 from .vqgan_blocks import (
     Activation,
     AdaptiveNorm,
@@ -198,16 +200,30 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """`[B, C, H, W]` to the next level's size."""
+        x = self.body(x, code)
+        return x if self.resample is None else self.resample(x)
+
+    def body(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        """All but the resampling."""
         if self.adaptive is not None:
             x = self.adaptive(x, code)
         for i, block in enumerate(self.blocks):
             x = block(x, code)
             if self.attentions:
                 x = self.attentions[i](x, code)
-        return x if self.resample is None else self.resample(x)
+        return x
+
+    @property
+    def reach(self) -> int:
+        """Positions on each side that an output of `body` depends on, where there is no attention."""
+        return 2 * len(self.blocks)
+
+    def values(self, positions: int) -> int:
+        """Numbers in a feature map of so many positions; 0 where attention wants it whole whatever its size."""
+        return 0 if len(self.attentions) else positions * self.blocks[0].conv2.out_channels
 
 
-class VQGANEncoder(nn.Module):
+class VQGANEncoder(ConvStack):
     """Pictures `[B, 3, H, W]` to `[B, out_channels, h, w]`: stem, levels fine to coarse, middle, head."""
 
     def __init__(self, config: EncoderConfig, out_channels: int, *, in_channels: int = 3) -> None:
@@ -227,19 +243,30 @@ class VQGANEncoder(nn.Module):
         if config.head_shortcut and last % out_channels:
             raise ConfigError(f"head_shortcut: the last width, {last}, must be a multiple of the {out_channels} channels.")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         """Encode."""
-        x = self.stem(lean_layout(self.patches(x)))
-        for level in self.levels:
-            x = level(x)
+        for i in range(len(self.levels)):
+            positions = x[:, 0].numel() // (1 if i else self.config.patch_size**2)
+            large = self.too_large(self.levels[i].values(positions))
+            x = self._stage_in_pieces(i, x) if large else self._stage(i, x)
         for block in self.middle:
             x = block(x)
         x = activate(self.norm(x), self.config.final_activation, own=True)
         y = self.head(x)
         return y + x.unflatten(1, (y.shape[1], -1)).mean(2) if self.config.head_shortcut else y
 
+    def _stage(self, index: int, x: Tensor) -> Tensor:
+        """One level and, for the first, what stands before it."""
+        return self.levels[index](x if index else self.stem(lean_layout(self.patches(x))))
 
-class VQGANDecoder(nn.Module):
+    def _stage_in_pieces(self, index: int, x: Tensor) -> Tensor:
+        level, fold = self.levels[index], 1 if index else self.config.patch_size
+        down = fold * (1 if level.resample is None else 2)
+        margin = fold * (level.reach + 2)  # stem and resampling reach one position each
+        return in_pieces(lambda y, _: self._stage(index, y), x, side=self.side, margin=margin, align=down, down=down)
+
+
+class VQGANDecoder(ConvStack):
     """`[B, in_channels, h, w]` to pictures `[B, 3, H, W]`: stem, middle, levels coarse to fine, head.
 
     Args:
@@ -270,7 +297,7 @@ class VQGANDecoder(nn.Module):
         self.head = nn.Conv2d(config.widths[0], out_channels * config.patch_size**2, 3, padding=1)
         self.patches = parts.patches()
 
-    def forward(self, z: Tensor, code: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+    def run(self, z: Tensor, code: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """Decode.
 
         Args:
@@ -289,7 +316,35 @@ class VQGANDecoder(nn.Module):
             x = x + z.repeat_interleave(x.shape[1] // z.shape[1], dim=1)
         for block in self.middle:
             x = block(x, code)
-        for level in reversed(self.levels):
-            x = level(x, code)
-        x = normalise(self.norm, x, code)
+        for i in reversed(range(len(self.levels))):
+            large = self.too_large(self.levels[i].values(x[:, 0].numel() * self._factor(i) ** 2))
+            x = self._stage_in_pieces(i, x, code) if large else self._stage(i, x, code)
+        return x
+
+    def _factor(self, index: int) -> int:
+        """How many times as high and wide the grid of a level is as that of the coarser one's blocks."""
+        return 2 if index + 1 < len(self.levels) and self.levels[index + 1].resample is not None else 1
+
+    def _stage(self, index: int, x: Tensor, code: Tensor) -> Tensor:
+        """The doubling that follows the coarser level, this level and, for the last, what stands behind it."""
+        before = self.levels[index + 1].resample if index + 1 < len(self.levels) else None
+        x = self.levels[index].body(x if before is None else before(x), code)
+        if index:
+            return x
+        if self.levels[0].resample is not None:
+            x = self.levels[0].resample(x)
+        x = normalise(self.norm, x, code, own=True)
         return self.patches.inverse(self.head(activate(x, self.config.final_activation, own=True)))
+
+    def _stage_in_pieces(self, index: int, x: Tensor, code: Tensor) -> Tensor:
+        size, spatial = tuple(x.shape[-2:]), self.config.condition == "spatial"
+        up = self._factor(index)
+        margin = -(-(self.levels[index].reach + 3) // up)  # the doubling reaches up to two positions, the head one
+        if not index:
+            up *= self.config.patch_size * (1 if self.levels[0].resample is None else 2)
+
+        def stage(y: Tensor, piece: Piece) -> Tensor:
+            return self._stage(index, y, piece.cut(code, size) if spatial else code)
+
+        align = size[0] // code.shape[-2] if spatial else 1
+        return in_pieces(stage, x, side=self.side, margin=margin, align=align, up=up)

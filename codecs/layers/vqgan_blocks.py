@@ -182,6 +182,7 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """Apply the block."""
         qkv = self.qkv(normalise(self.norm, x, code)).flatten(2).transpose(1, 2)  # [B, H W, 3 C]
+        qkv = qkv.contiguous()  # otherwise all H W x H W weights are held
         q, k, v = (part.unsqueeze(1) for part in qkv.chunk(3, dim=2))  # each [B, 1, H W, C]
         y = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)  # [B, C, H W]
         return x + self.out(y.reshape(x.shape))

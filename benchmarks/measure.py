@@ -1,0 +1,133 @@
+"""What the comparisons share: times of calls that take turns, peak memory of a process, and the committed table.
+
+    times = take_turns({"ours": call, "peer": other}, seconds=20)     # {"ours_ms": ..., "ours_cpu_ms": ..., "rounds": ...}
+    before = reset_peak(); call(); megabytes = (peak() - before) / 2**20
+    in_process(__file__, "--memory", "case")                           # a process of its own; what it prints as JSON
+    write("corpus", head, results, lines)                              # benchmarks/results/corpus.{json,md}
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def take_turns(
+    calls: Mapping[str, Callable[[], Any]], *, seconds: float, least: int = 3, most: int = 200
+) -> dict[str, Any]:
+    """Median times of calls that take turns, after one call of each that does not count.
+
+    Whatever else the machine does in between then slows all of them alike.
+
+    Args:
+        calls: by name.
+        seconds: stop after the first round that ends later than this.
+        least, most: rounds, whatever the time.
+
+    Returns:
+        `NAME_ms`, wall time, and `NAME_cpu_ms`, processor time of all threads, for each name; `rounds`.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    start, rounds = time.perf_counter(), 0
+    while rounds < least or (time.perf_counter() - start < seconds and rounds < most):
+        for name, call in calls.items():
+            begin, used = time.perf_counter(), time.process_time()
+            call()
+            wall[name].append((time.perf_counter() - begin) * 1e3)
+            cpu[name].append((time.process_time() - used) * 1e3)
+        rounds += 1
+    out: dict[str, Any] = {"rounds": rounds}
+    for unit, times in (("ms", wall), ("cpu_ms", cpu)):
+        out |= {f"{name}_{unit}": statistics.median(values) for name, values in times.items()}
+    return out
+
+
+def reset_peak() -> int:
+    """Start the peak of the resident set anew (Linux), and return it in bytes."""
+    with contextlib.suppress(OSError):  # elsewhere the peak so far is the baseline, and small differences are lost
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> int:
+    """Peak of the resident set in bytes."""
+    try:
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_process(script: str, *arguments: str) -> Any:
+    """Run `script` with `arguments` in a process of its own; the JSON it prints last, or what went wrong as a string."""
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit {done.returncode}"
+
+
+def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, Any]:
+    """Where, when and how this was measured: call it before measuring, for the load average.
+
+    Args:
+        script: `__file__` of the benchmark.
+        packages: distributions whose versions count.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
+    return {
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
+        "device": f"CPU, {model}, {os.cpu_count()} cores",
+        "threads": threads,
+        "dtype": "float32",
+        "load_average_before": round(os.getloadavg()[0], 2),
+        "versions": {p: version(p) for p in packages} | {"python": platform.python_version()},
+    }
+
+
+def head_lines(title: str, about: str, head: Mapping[str, Any]) -> list[str]:
+    """First lines of the committed page: title, how it was measured, the header's facts."""
+    lines = [f"# {title}", "", " ".join(about.split()), ""]
+    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in head.items() if key != "versions"]
+    return [*lines, "- versions: " + ", ".join(f"{k} {v}" for k, v in head["versions"].items()), ""]
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=150).print(table)
+
+
+def write(name: str, head: Mapping[str, Any], results: Sequence[Mapping[str, Any]], lines: Sequence[str]) -> None:
+    """Write `results/NAME.json` and the page `results/NAME.md`."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": list(results)}, indent=1) + "\n")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,67 @@
+"""A 4096 x 4096 photograph through the convolutional families in bounded memory, each in a process of its own.
+
+    pytest -m slow tests/codecs/test_large_pictures.py
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+#: 8 channels at full resolution are 537 MB; whole, three such maps stand beside each other.
+STACK = {"widths": [8, 8, 8, 16, 16, 16], "blocks": 1, "groups": 4}
+CONFIGS = {
+    "vqgan": {"encoder": {**STACK, "stem_width": 8}, "decoder": STACK, "z_channels": 8, "embed_dim": 4},
+    "convnet": {"widths": [16, 32, 64], "decoder_blocks": [1, 1, 1], "latent_dim": 4},
+}
+QUANTIZER = {"kind": "fsq", "levels": [8, 8, 8, 8]}
+
+RUN = """
+import json, sys
+import torch, tokenzoo
+from pathlib import Path
+from tokenzoo.codecs.layers.conv_stack import ConvStack
+
+def peak():
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+family, config, whole = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+tokenizer = tokenzoo.build_tokenizer(family, config).eval()
+for part in tokenizer.modules():
+    if isinstance(part, ConvStack):
+        part.whole_values = whole
+x = torch.empty(3, 4096, 4096).uniform_(-1, 1)
+before = peak()
+tokens = tokenizer.encode(x)
+encoded = peak()
+y = tokenizer.decode(tokens)
+print(json.dumps({"grid": tokens.grid, "size": y.shape[-2:], "encode": encoded - before, "both": peak() - before}))
+"""
+
+
+def run(family: str, whole: int) -> dict:
+    arguments = json.dumps([family, {**CONFIGS[family], "quantizer": QUANTIZER}, whole])
+    done = subprocess.run([sys.executable, "-c", RUN, arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+@pytest.mark.parametrize("family", CONFIGS)
+def test_memory_stays_bounded(family):
+    """The pixels are 201 MB each time they are copied; beside them no feature map of full resolution is held."""
+    out = run(family, 1 << 24)
+    assert out["size"] == [4096, 4096]
+    assert out["encode"] < 420 and out["both"] < 800, out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+def test_whole_it_takes_several_times_as_much():
+    """So the limits above are not those of any way of computing it."""
+    assert run("vqgan", 1 << 40)["encode"] > 1500
