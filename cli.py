@@ -197,8 +197,11 @@ def tokenize_command(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: by device).")] = 0.0,
     unit_items: Annotated[int, typer.Option(help="Items in a unit of work: what a crash loses at most.")] = 256,
+    max_pixels: Annotated[int, typer.Option(help="Larger pictures are listed as failures.")] = 100_000_000,
+    max_seconds: Annotated[float, typer.Option(help="Longer sounds are listed as failures.")] = 14400.0,
     column: Annotated[str | None, typer.Option(help="Column of tables with the media.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
+    config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
     revision: str | None = None,
 ) -> None:
     """Turn a source of media into shards of tokens; the same command goes on with a job that was stopped."""
@@ -206,8 +209,9 @@ def tokenize_command(
 
     options = {"format": format, "shard_mb": shard_mb, "shard_items": shard_items, "codebooks": codebooks, "resize": resize}
     options |= {"packing": packing, "device": device, "dtype": dtype, "batch": batch, "unit_items": unit_items}
+    options |= {"max_pixels": max_pixels, "max_seconds": max_seconds}
     pace = {"workers": workers, "readers": readers, "engine": engine}
-    if run_tokenize(name, source, out, options, pace, column=column, split=split, revision=revision):
+    if run_tokenize(name, source, out, options, pace, column=column, split=split, config=config, revision=revision):
         raise typer.Exit(1)
 
 

@@ -31,7 +31,7 @@ from tokenzoo.zoo.corpus.sources import list_source, units
 CASES = {
     "photographs, whole": ("photo-f16-rvq7", "photos/valid"),
     "photographs, 256 x 256": ("photo-f16-rvq7", "photos/test256"),
-    "speech": ("speech-16khz-4kbps", "speech/valid"),
+    "speech": ("speech-16khz-4kbps", "speech/test"),
 }
 COLUMNS = ("case", "items", "media", "model alone", "end to end", "ratio", "ratio (CPU)", "one by one")
 

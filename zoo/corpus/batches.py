@@ -39,22 +39,29 @@ class Batches:
     def __init__(self, tokenizer: Tokenizer, elements: int) -> None:
         self.tokenizer, self.elements = tokenizer, elements
         self.buckets: dict[tuple[int, ...], Waiting] = {}
+        self.held = 0
 
     def add(self, item: Item, prepared: Prepared) -> Iterator[Waiting]:
         """Put one item in; yields the batches that are full now."""
         key, cost = self._bucket(prepared)
         bucket = self.buckets.setdefault(key, [])
         bucket.append((item, prepared))
+        self.held += prepared.x.numel()
         if (len(bucket) + 1) * cost > self.elements:
-            yield self.buckets.pop(key)
-        elif sum(p.x.numel() for b in self.buckets.values() for _, p in b) > WAITING * self.elements:
+            yield self._pop(key)
+        elif self.held > WAITING * self.elements:
             # max() takes the first of equals, and dictionaries keep the order of insertion
-            yield self.buckets.pop(max(self.buckets, key=lambda k: sum(p.x.numel() for _, p in self.buckets[k])))
+            yield self._pop(max(self.buckets, key=lambda k: sum(p.x.numel() for _, p in self.buckets[k])))
 
     def rest(self) -> Iterator[Waiting]:
         """All batches that are left, in the order in which they were begun."""
         while self.buckets:
-            yield self.buckets.pop(next(iter(self.buckets)))
+            yield self._pop(next(iter(self.buckets)))
+
+    def _pop(self, key: tuple[int, ...]) -> Waiting:
+        batch = self.buckets.pop(key)
+        self.held -= sum(p.x.numel() for _, p in batch)
+        return batch
 
     def _bucket(self, prepared: Prepared) -> tuple[tuple[int, ...], int]:
         """Key of the bucket, and elements that an item takes up in it."""

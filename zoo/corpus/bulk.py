@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,13 +128,20 @@ def _run(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, rank: int, world: int
     engine = _engine(ledger, tokenizer, pace, mine)
     if save and not isinstance(engine, _Here):
         save_folder(tokenizer, ledger.work / SAVED)
-    with Progress(ledger.listing.items.num_rows, done, show=pace.progress and rank == 0) as progress:
+    total, show = ledger.listing.items.num_rows, pace.progress and rank == 0
+    with Progress(total, done, show=show) as progress, ThreadPoolExecutor(1) as beside:
+        filling: Future[None] | None = None
         for unit in engine.run(mine):
             progress.add(unit.items, unit.tokens, unit.failed)
-            if assembler:
-                assembler.advance()
+            if assembler and (filling is None or filling.done()):  # shards are filled while the encoding goes on
+                if filling:
+                    filling.result()
+                filling = beside.submit(assembler.advance)
         if assembler is None:
             return _await_manifest(ledger)
+        if filling:
+            filling.result()
+        assembler.advance()
         while assembler.unit < len(ledger.units):  # units of other ranks
             time.sleep(POLL)
             assembler.advance()
@@ -168,7 +176,7 @@ def _engine(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, units: list[int]) 
     if pace.engine == "ray":
         from .ray_engine import RayEngine
 
-        return RayEngine(ledger, workers or 1, pace.readers, pace.ray)
+        return RayEngine(ledger, workers, pace.readers, pace.ray)
     if workers is None:
         many = torch.cuda.device_count() if device == "cuda" else _cores()
         workers = 0 if len(units) < 2 or ledger.listing.objects or "LOCAL_RANK" in os.environ else min(many, len(units))

@@ -1,9 +1,10 @@
 """Units of work through readers and network: while the network runs on one batch, threads read and decode the next ones.
 
-    unit numbers -> feeder thread -> reader threads -> batches, network -> unit file
+    unit numbers -> feeder thread -> reader threads -> batches, network (this thread) -> writer thread -> unit file
 
-The order of items never changes on the way, so that batches are the same in every run. Readers run ahead by a few
-batches, or by a few items where those are larger.
+The order of items never changes on the way, so that batches are the same in every run. Small items go to a reader by the
+handful, as threads that change hands often slow down the one that runs the network. Readers run ahead by a few batches, or
+by a few handfuls where those are larger.
 """
 
 import queue
@@ -11,15 +12,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ...codecs.media import Prepared
 from ...codecs.tokenizer import Tokenizer
-from .batches import Batches, encode
+from .batches import Batches, Waiting, encode
 from .intake import Failure, Intake, Item
 from .ledger import Failed, Ledger
-from .records import Layout, Record, to_table
+from .options import Options
+from .records import Record, to_table
+
+#: A handful: so many items, of so many bytes together.
+HANDFUL_ITEMS, HANDFUL_BYTES = 16, 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -41,46 +47,10 @@ class Order:
     skip: tuple[tuple[int, str], ...] = ()
 
 
-class Room:
-    """How far readers may run ahead: so many elements decoded and not yet taken, and so many items begun beyond those."""
-
-    def __init__(self, elements: int, items: int) -> None:
-        self.elements, self.items = elements, items
-        self.held, self.begun, self.closed = 0, 0, False
-        self.changed = threading.Condition()
-
-    def enter(self) -> bool:
-        """Wait until one more item may be begun; False where the work was broken off."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.closed or (self.held < self.elements and self.begun < self.items))
-            self.begun += 1
-            return not self.closed
-
-    def decoded(self, future: "Future[Prepared | Failure]") -> None:
-        """An item that was begun is decoded."""
-        with self.changed:
-            self.begun -= 1
-            self.held += _size(future.result())
-            self.changed.notify_all()
-
-    def taken(self, result: Prepared | Failure) -> None:
-        """An item went on to its batch."""
-        with self.changed:
-            self.held -= _size(result)
-            self.changed.notify_all()
-
-    def close(self) -> None:
-        """Break the work off."""
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
-
-
-def _size(result: Prepared | Failure) -> int:
-    return 0 if isinstance(result, Failure) else result.x.numel()
-
-
-_Decoded = tuple[Item, "Future[Prepared | Failure]"]
+_Handful = list[tuple[Item, Prepared | Failure]]
+# A stream carries: futures of handfuls; an `Order`, which closes its unit; a `UnitDone`, when it is on disk; errors, to be
+# raised; None, the end of the items.
+_Stream = queue.Queue
 
 
 class Pipeline:
@@ -100,86 +70,159 @@ class Pipeline:
 
     def run(self, orders: Iterable[Order]) -> Iterator[UnitDone]:
         """Encode units, in the order in which they come; each is on disk when it is yielded."""
-        stream: queue.Queue[Order | _Decoded | BaseException | None] = queue.Queue()
-        room = Room(4 * self.options.batch_elements, 2 * self.readers)
-        # New threads would take torch's default number of threads each, whatever this one was told.
-        with ThreadPoolExecutor(self.readers, initializer=torch.set_num_threads, initargs=(self.options.threads,)) as pool:
+        stream: _Stream[Any] = queue.Queue()
+        room = _Room(4 * self.options.batch_elements, 2 * self.readers)
+        threads = self.options.threads  # new threads would take torch's default number each, whatever this one was told
+        with (
+            ThreadPoolExecutor(self.readers, initializer=torch.set_num_threads, initargs=(threads,)) as pool,
+            ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as writer,
+        ):
             feeder = threading.Thread(target=self._feed, args=(orders, stream, room, pool), daemon=True)
             feeder.start()
             try:
-                yield from self._consume(stream, room)
+                yield from self._consume(stream, room, writer)
             finally:
                 room.close()
 
-    def _feed(
-        self,
-        orders: Iterable[Order],
-        stream: "queue.Queue[Order | _Decoded | BaseException | None]",
-        room: Room,
-        pool: ThreadPoolExecutor,
-    ) -> None:
+    def _feed(self, orders: Iterable[Order], stream: _Stream[Any], room: "_Room", pool: ThreadPoolExecutor) -> None:
         """Put each unit's items on the stream, then the unit itself to close it; None at the end."""
         try:
             for order in orders:
-                skip = dict(order.skip)
-                for item in pool.submit(self.intake.items, *self.ledger.units[order.unit]).result():
+                start, stop = self.ledger.units[order.unit]
+                for first, last in self._handfuls(start, stop, 1 if order.careful else HANDFUL_ITEMS):
                     if not room.enter():
                         return
-                    if item.index in skip:
-                        item = Item(item.index, item.key, Failure(skip[item.index]), item.metadata)
                     if order.careful:
-                        self.at(item.index)
-                    future = pool.submit(self.intake.decode, item)
+                        self.at(first)
+                    future = pool.submit(self._read, first, last, dict(order.skip))
                     future.add_done_callback(room.decoded)
                     if order.careful:
                         future.exception()  # waits
                         self.at(-1)
-                    stream.put((item, future))
+                    stream.put(future)
                 stream.put(order)
             stream.put(None)
         except BaseException as error:  # the consumer raises it
             stream.put(error)
 
-    def _consume(
-        self, stream: "queue.Queue[Order | _Decoded | BaseException | None]", room: Room
-    ) -> Iterator[UnitDone]:
-        batches = Batches(self.tokenizer, self.options.batch_elements)
-        records: list[Record] = []
-        failures: list[Failed] = []
+    def _handfuls(self, start: int, stop: int, most: int) -> Iterator[tuple[int, int]]:
+        """Cut a unit into `(first, last + 1)` of what one reader takes at a time."""
+        first, total = start, 0
+        for i, size in enumerate(self.ledger.listing.items["size"].slice(start, stop - start).to_pylist(), start):
+            if i > first and (i - first >= most or total + size > HANDFUL_BYTES):
+                yield first, i
+                first, total = i, 0
+            total += max(0, size)
+        yield first, stop
 
-        def take(results: list[Record | tuple[Item, Failure]]) -> None:
-            for r in results:
-                if isinstance(r, Record):
-                    records.append(r)
-                else:
-                    failures.append(Failed(r[0].index, r[0].key, r[1].reason))
+    def _read(self, first: int, last: int, skip: dict[int, str]) -> _Handful:
+        """Open and decode items, those in `skip` aside."""
+        out: _Handful = []
+        for item in self.intake.items(first, last):
+            why = skip.get(item.index)
+            out.append((item, self.intake.decode(item) if why is None else Failure(why)))
+        return out
 
-        while (entry := stream.get()) is not None:
+    def _consume(self, stream: _Stream[Any], room: "_Room", writer: ThreadPoolExecutor) -> Iterator[UnitDone]:
+        unit = _Unit(self.tokenizer, self.options)
+        writing, over = 0, False
+        while writing or not over:
+            entry = stream.get()
             if isinstance(entry, BaseException):
                 raise entry
-            if isinstance(entry, Order):
-                for batch in batches.rest():
-                    take(encode(self.tokenizer, batch, self.options.codebooks))
-                yield self._close(entry.unit, records, failures)
-                batches, records, failures = Batches(self.tokenizer, self.options.batch_elements), [], []
-                continue
-            item, future = entry
-            result = future.result()
-            room.taken(result)
-            if isinstance(result, Failure):
-                take([(item, result)])
-                continue
-            for batch in batches.add(item, result):
-                take(encode(self.tokenizer, batch, self.options.codebooks))
+            if entry is None:
+                over = True
+            elif isinstance(entry, UnitDone):
+                writing -= 1
+                yield entry
+            elif isinstance(entry, Order):
+                unit.close()
+                writer.submit(self._save, entry.unit, unit.records, unit.failures, stream)
+                unit, writing = _Unit(self.tokenizer, self.options), writing + 1
+            else:
+                handful: _Handful = entry.result()
+                room.taken(handful)
+                for item, result in handful:
+                    unit.add(item, result)
 
-    def _close(self, unit: int, records: list[Record], failures: list[Failed]) -> UnitDone:
-        """Write the unit's file, rows in the order of the list."""
-        records = sorted(records, key=lambda r: r.index)
-        failures = sorted(failures, key=lambda f: f.index)
-        table = to_table(records, self.layout, self.ledger.listing.metadata)
-        self.ledger.save_unit(unit, table, [r.index for r in records], failures)
-        return UnitDone(unit, len(records), sum(_ids(r, self.layout) for r in records), len(failures))
+    def _save(self, unit: int, records: list[Record], failures: list[Failed], stream: _Stream[Any]) -> None:
+        """Write the unit's file, rows in the order of the list, and say so on the stream."""
+        try:
+            records = sorted(records, key=lambda r: r.index)
+            failures = sorted(failures, key=lambda f: f.index)
+            table = to_table(records, self.layout, self.ledger.listing.metadata)
+            self.ledger.save_unit(unit, table, [r.index for r in records], failures)
+            tokens = sum(sum(self.layout.counts(r.tokens.ids.shape[2])) for r in records)
+            stream.put(UnitDone(unit, len(records), tokens, len(failures)))
+        except BaseException as error:  # the consumer raises it
+            stream.put(error)
 
 
-def _ids(record: Record, layout: Layout) -> int:
-    return sum(layout.counts(record.tokens.ids.shape[2]))
+class _Unit:
+    """Items of one unit on their way through batches and network."""
+
+    def __init__(self, tokenizer: Tokenizer, options: Options) -> None:
+        self.tokenizer, self.codebooks = tokenizer, options.codebooks
+        self.batches = Batches(tokenizer, options.batch_elements)
+        self.records: list[Record] = []
+        self.failures: list[Failed] = []
+
+    def add(self, item: Item, result: Prepared | Failure) -> None:
+        """Take one item in; batches that are full go through the network."""
+        if isinstance(result, Failure):
+            self.failures.append(Failed(item.index, item.key, result.reason))
+            return
+        for batch in self.batches.add(item, result):
+            self._run(batch)
+
+    def close(self) -> None:
+        """Encode what is left."""
+        for batch in self.batches.rest():
+            self._run(batch)
+
+    def _run(self, batch: Waiting) -> None:
+        for result in encode(self.tokenizer, batch, self.codebooks):
+            if isinstance(result, Record):
+                self.records.append(result)
+            else:
+                item, failure = result
+                self.failures.append(Failed(item.index, item.key, failure.reason))
+
+
+class _Room:
+    """How far readers may run ahead: so many elements decoded and not yet taken, and so many handfuls begun beyond those."""
+
+    def __init__(self, elements: int, handfuls: int) -> None:
+        self.elements, self.handfuls = elements, handfuls
+        self.held, self.begun, self.closed = 0, 0, False
+        self.changed = threading.Condition()
+
+    def enter(self) -> bool:
+        """Wait until one more handful may be begun; False where the work was broken off."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or (self.held < self.elements and self.begun < self.handfuls))
+            self.begun += 1
+            return not self.closed
+
+    def decoded(self, future: "Future[_Handful]") -> None:
+        """A handful that was begun is decoded."""
+        with self.changed:
+            self.begun -= 1
+            self.held += 0 if future.exception() else _size(future.result())
+            self.changed.notify_all()
+
+    def taken(self, handful: _Handful) -> None:
+        """A handful went on to its batches."""
+        with self.changed:
+            self.held -= _size(handful)
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """Break the work off."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+def _size(handful: _Handful) -> int:
+    return sum(r.x.numel() for _, r in handful if isinstance(r, Prepared))

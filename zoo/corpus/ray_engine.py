@@ -24,17 +24,17 @@ class RayEngine:
 
     Args:
         ledger: the job, planned; OUT lies on storage that all nodes share.
-        workers: actors.
+        workers: actors; None: one a CPU of the cluster, or one a GPU where the tokenizer runs on one.
         readers: threads that read and decode in each.
         settings: further arguments of `ray.init`, where no cluster is connected yet (`{"address": "auto"}`).
     """
 
-    def __init__(self, ledger: Ledger, workers: int, readers: int, settings: dict[str, Any]) -> None:
+    def __init__(self, ledger: Ledger, workers: int | None, readers: int, settings: dict[str, Any]) -> None:
         try:
             import ray
         except ImportError as error:
             raise ConfigError("engine 'ray' needs the extra 'ray': pip install 'tokenzoo[ray]'.") from error
-        self.ray, self.ledger, self.workers, self.readers = ray, ledger, max(1, workers), readers
+        self.ray, self.ledger, self.workers, self.readers = ray, ledger, workers, readers
         self.settings = settings
 
     def run(self, units: Sequence[int]) -> Iterator[UnitDone]:
@@ -46,7 +46,8 @@ class RayEngine:
             # Ray's way of starting uv and of copying the folder along is not wanted: actors import the installed package.
             ray.init(**{"log_to_driver": False, "include_dashboard": False, **self.settings})
         gpus = 1 if self.ledger.options.device.startswith("cuda") else 0
-        pool = ray.data.ActorPoolStrategy(size=min(self.workers, len(units)))
+        workers = self.workers or int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1))
+        pool = ray.data.ActorPoolStrategy(size=min(workers, len(units)))
         numbers = ray.data.from_items([{"unit": u} for u in units], override_num_blocks=len(units))
         done = numbers.map_batches(
             EncodeUnits,

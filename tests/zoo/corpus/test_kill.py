@@ -118,9 +118,9 @@ def test_crash_after_crash(whole, source, tmp_path, monkeypatch):
 
 def test_encoded_units_are_not_encoded_again(source, tmp_path, monkeypatch):
     tokenizer = lively("spectral")
-    inner, encoded = bulk.Pipeline._close, []
+    inner, encoded = bulk.Pipeline._save, []
     with monkeypatch.context() as m:
-        m.setattr(bulk.Pipeline, "_close", lambda self, unit, *a: (encoded.append(unit), inner(self, unit, *a))[1])
+        m.setattr(bulk.Pipeline, "_save", lambda self, unit, *a: (encoded.append(unit), inner(self, unit, *a))[1])
         for _ in range(40):
             with m.context() as crash:
                 Steps(crash, 12, after=True)

@@ -143,6 +143,19 @@ def test_bits_are_most_significant_first():
     assert split_sizes((2**8,) * 16, 1) == (2,) * 128
 
 
+@quick
+@given(seed=seeds, bits=st.sampled_from([1, 3, 8]))
+def test_codes_of_128_bits_come_back(seed, bits):
+    """2^128 values as 16 groups of 2^8, the most that ids of 64 bits could not hold."""
+    sizes = (2**8,) * 16
+    packing = simple(P.BitsConfig, split_sizes(sizes, bits), vocab_sizes=sizes, bits=bits)
+    ids = torch.randint(0, 2**8, (2, 16, 3), generator=torch.Generator().manual_seed(seed))
+    tokens = Tokens(ids, sizes)
+    packed = packing.pack(tokens)
+    assert packed.input_ids.shape[1] == 2 + 3 * 16 * -(-8 // bits)
+    assert packing.unpack(packed.input_ids).tokens.equal(tokens)
+
+
 def test_scale_of_steps():
     packing = config_of("multi_scale").build()
     assert packing.scale_of_steps(8).tolist() == [-1, 0, 0, 1, 1, 1, 1, 1]
