@@ -172,6 +172,28 @@ def evaluate(
 
 
 @app.command()
+def quantize(
+    name: Annotated[str, typer.Argument(help="diffusers' AutoencoderKL on the hub, file:FOLDER, or a tokenizer of this kind.")],
+    media: Annotated[str, typer.Argument(help="Folder or glob of media files that the levels are fitted to.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new tokenizer.")],
+    levels: Annotated[int, typer.Option(help="Levels of every channel.")] = 64,
+    sigmas: Annotated[float, typer.Option(help="Reach of the levels, in standard deviations.")] = 3.0,
+    limit: Annotated[int, typer.Option(help="Use at most this many files (0: all).")] = 256,
+    device: Device = "cpu",
+) -> None:
+    """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
+    from .zoo.hub import save_pretrained
+    from .zoo.quantize import quantize as run
+
+    tokenizer, fit = run(_load(name, device), media, levels=levels, sigmas=sigmas, limit=limit)
+    save_pretrained(tokenizer, out)
+    print(
+        f"{fit.items} media, {fit.positions} positions: error of latents {fit.latent_snr_db:.1f} dB below them, "
+        f"{100 * fit.outside:.2f} % outside the levels' reach\ntokenzoo.load('file:{out}')"
+    )
+
+
+@app.command()
 def demo(out: Out = Path("demo_out")) -> None:
     """Encode and decode the shipped photograph and recording with the shipped tokenizers; no network is needed."""
     from .zoo.demo import run

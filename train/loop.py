@@ -308,8 +308,11 @@ def due(every: int, step: int) -> bool:
 
 
 def train(config: RunConfig) -> Result:
-    """Build a trainer and run it."""
-    return Trainer(config).run()
+    """Build a trainer, run it, and leave the group of processes, if there is one."""
+    trainer = Trainer(config)
+    result = trainer.run()
+    trainer.accelerator.end_training()
+    return result
 
 
 def _repeatable(on: bool) -> None:

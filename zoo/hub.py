@@ -140,18 +140,31 @@ def _load_hub(hub_id: str, revision: str | None, *options: Any) -> Tokenizer:
     if known:
         return _load_card(known[0], revision, *options)
     remote = _Remote(hub_id, revision, *options)
-    config = json.loads(remote.file(CONFIG_NAME).read_text())
+    config, part = _hub_config(remote)
     if "family" in config:
         return _load_own(remote)
-    from .convert import convert, system_of_config
+    from .convert import DIFFUSERS_WEIGHTS, convert, system_of_config
 
     system = system_of_config(config)
+    weights = part + (DIFFUSERS_WEIGHTS if "_class_name" in config else WEIGHTS_NAME)
     if system is None:
         raise CheckpointError(
-            f"{hub_id} is in a layout that tokenzoo does not know (model_type {config.get('model_type')!r}). "
+            f"{hub_id} is in a layout that tokenzoo does not know "
+            f"({config.get('model_type') or config.get('_class_name')!r}). "
             f"Known tokenizers: tokenzoo.list_models().{nearest(hub_id.split('/')[-1], list(registry.cards()))}"
         )
-    return convert(system, config, _read_weights(WEIGHTS_NAME, remote.file), name=hub_id)
+    return convert(system, config, _read_weights(weights, remote.file), name=hub_id)
+
+
+def _hub_config(remote: _Remote) -> tuple[dict[str, Any], str]:
+    """A repository's config and the folder it lies in: its own or, in a pipeline of diffusers, `vae/`."""
+    try:
+        return json.loads(remote.file(CONFIG_NAME).read_text()), ""
+    except FileMissing as error:
+        try:
+            return json.loads(remote.file("vae/" + CONFIG_NAME).read_text()), "vae/"
+        except FileMissing:
+            raise error from None
 
 
 def _load_own(remote: _Remote) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""A continuous autoencoder whose latents are cut into tokens after training: TokenBridge over MAR's KL-16.
+"""A continuous autoencoder whose latents are cut into tokens after training: TokenBridge over MAR's KL-16, or any of diffusers.
 
 TokenBridge (Wang et al. 2025, arXiv 2503.16430); YuqingWang1029/TokenBridge @ 3ede281825, MIT. The autoencoder is
 latent diffusion's (arXiv 2112.10752). Every channel of the scaled latent is quantized by itself: K = D ids a position.
@@ -30,7 +30,7 @@ class KLTokensConfig:
         encoder, decoder: see `layers/vqgan.py`.
         latent_dim: D.
         variational: whether the encoder also gives a variance (it always gives 2 D channels to the map after it).
-        latent_scale: latents are multiplied by it before the quantizer, and divided after.
+        latent_scale, latent_shift: the quantizer gets `(latent - latent_shift) * latent_scale`.
         quantizer: any kind; made for "dimension_wise".
     """
 
@@ -39,6 +39,7 @@ class KLTokensConfig:
     latent_dim: int = 16
     variational: bool = True
     latent_scale: float = 0.2325
+    latent_shift: float = 0.0
     quantizer: QuantizerConfig = DimensionWiseConfig()
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class KLTokens(ImageTokenizer):
         """Scaled latents `[B, D, h w]` of pictures `[B, 3, H, W]`: the mean, plus deviation * `noise` if given."""
         mean, deviation = self.posterior(x)
         z = mean if noise is None else mean + deviation * noise
-        return (z * self.config.latent_scale).flatten(2)
+        return ((z - self.config.latent_shift) * self.config.latent_scale).flatten(2)
 
     @torch.no_grad()
     def encode(
@@ -99,5 +100,5 @@ class KLTokens(ImageTokenizer):
         """Pictures `[B, 3, H, W]` of scaled latents `[B, D, h w]`, quantized or not."""
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
-        z = (z_q / self.config.latent_scale).unflatten(-1, (grid[0], grid[1]))
+        z = (z_q / self.config.latent_scale + self.config.latent_shift).unflatten(-1, (grid[0], grid[1]))
         return self.decoder(self.from_latent(z))

@@ -11,7 +11,7 @@ Letters: B batch, C channels, H W pixels, h w grid, b bits a position.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +142,7 @@ class UniEncoder(ConvStack):
     def __init__(self, config: UniWeTokConfig) -> None:
         super().__init__()
         c = config
+        self.widths = c.widths
         self.stem = nn.Conv2d(3, c.widths[0], 3, padding=1, bias=False)
         self.levels = nn.ModuleList()
         for level, width in enumerate(c.widths):
@@ -157,10 +158,11 @@ class UniEncoder(ConvStack):
 
     def run(self, x: Tensor) -> Tensor:
         """Encode, up to the last convolution."""
-        for index, level in enumerate(self.levels):
+        for index, width in enumerate(self.widths):
+            level = cast(nn.Sequential, self.levels[index])
             stage = level if index else nn.Sequential(self.stem, level)
             x = lean_layout(x)
-            if index + 1 < len(self.levels) and self.too_large(x[:, 0].numel() * level[0].conv2.out_channels):
+            if index + 1 < len(self.levels) and self.too_large(x[:, 0].numel() * width):
                 margin = 2 * len(level)  # two for each block; stem and strided convolution reach one
                 x = in_pieces(lambda y, _, stage=stage: stage(y), x, side=self.side, margin=margin, align=2, down=2)
             else:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .norm import lean
+from .tiles import uncompiled
 
 
 class ConvStack(nn.Module):
@@ -27,7 +28,7 @@ class ConvStack(nn.Module):
         """Apply the stack."""
         return self._outside(x, *more) if lean(x) else self.run(x, *more)
 
-    @torch.compiler.disable
+    @uncompiled
     def _outside(self, x: Tensor, *more: Tensor | None) -> Tensor:
         return self.run(x, *more)
 

@@ -7,7 +7,7 @@ Letters: B batch, C channels, H W pixels, h w grid, D width of the code.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +189,7 @@ class Level(nn.Module):
 
     def __init__(self, parts: _Parts, index: int, in_channels: int, *, adaptive_dim: int | None = None) -> None:
         super().__init__()
-        width = parts.config.widths[index]
+        self.width = width = parts.config.widths[index]
         self.adaptive = None if adaptive_dim is None else AdaptiveNorm(in_channels, adaptive_dim, parts.config.groups)
         self.blocks = nn.ModuleList(
             parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks)
@@ -220,10 +220,20 @@ class Level(nn.Module):
 
     def values(self, positions: int) -> int:
         """Numbers in a feature map of so many positions; 0 where attention wants it whole whatever its size."""
-        return 0 if len(self.attentions) else positions * self.blocks[0].conv2.out_channels
+        return 0 if len(self.attentions) else positions * self.width
 
 
-class VQGANEncoder(ConvStack):
+class _LevelStack(ConvStack):
+    """What encoder and decoder share."""
+
+    levels: nn.ModuleList
+
+    def level(self, index: int) -> Level:
+        """A level, 0 the finest."""
+        return cast(Level, self.levels[index])
+
+
+class VQGANEncoder(_LevelStack):
     """Pictures `[B, 3, H, W]` to `[B, out_channels, h, w]`: stem, levels fine to coarse, middle, head."""
 
     def __init__(self, config: EncoderConfig, out_channels: int, *, in_channels: int = 3) -> None:
@@ -247,7 +257,7 @@ class VQGANEncoder(ConvStack):
         """Encode."""
         for i in range(len(self.levels)):
             positions = x[:, 0].numel() // (1 if i else self.config.patch_size**2)
-            large = self.too_large(self.levels[i].values(positions))
+            large = self.too_large(self.level(i).values(positions))
             x = self._stage_in_pieces(i, x) if large else self._stage(i, x)
         for block in self.middle:
             x = block(x)
@@ -260,13 +270,13 @@ class VQGANEncoder(ConvStack):
         return self.levels[index](x if index else self.stem(lean_layout(self.patches(x))))
 
     def _stage_in_pieces(self, index: int, x: Tensor) -> Tensor:
-        level, fold = self.levels[index], 1 if index else self.config.patch_size
+        level, fold = self.level(index), 1 if index else self.config.patch_size
         down = fold * (1 if level.resample is None else 2)
         margin = fold * (level.reach + 2)  # stem and resampling reach one position each
         return in_pieces(lambda y, _: self._stage(index, y), x, side=self.side, margin=margin, align=down, down=down)
 
 
-class VQGANDecoder(ConvStack):
+class VQGANDecoder(_LevelStack):
     """`[B, in_channels, h, w]` to pictures `[B, 3, H, W]`: stem, middle, levels coarse to fine, head.
 
     Args:
@@ -317,31 +327,31 @@ class VQGANDecoder(ConvStack):
         for block in self.middle:
             x = block(x, code)
         for i in reversed(range(len(self.levels))):
-            large = self.too_large(self.levels[i].values(x[:, 0].numel() * self._factor(i) ** 2))
+            large = self.too_large(self.level(i).values(x[:, 0].numel() * self._factor(i) ** 2))
             x = self._stage_in_pieces(i, x, code) if large else self._stage(i, x, code)
         return x
 
     def _factor(self, index: int) -> int:
         """How many times as high and wide the grid of a level is as that of the coarser one's blocks."""
-        return 2 if index + 1 < len(self.levels) and self.levels[index + 1].resample is not None else 1
+        return 2 if index + 1 < len(self.levels) and self.level(index + 1).resample is not None else 1
 
     def _stage(self, index: int, x: Tensor, code: Tensor) -> Tensor:
         """The doubling that follows the coarser level, this level and, for the last, what stands behind it."""
-        before = self.levels[index + 1].resample if index + 1 < len(self.levels) else None
-        x = self.levels[index].body(x if before is None else before(x), code)
+        before = self.level(index + 1).resample if index + 1 < len(self.levels) else None
+        x = self.level(index).body(x if before is None else before(x), code)
         if index:
             return x
-        if self.levels[0].resample is not None:
-            x = self.levels[0].resample(x)
+        behind = self.level(0).resample
+        x = x if behind is None else behind(x)
         x = normalise(self.norm, x, code, own=True)
         return self.patches.inverse(self.head(activate(x, self.config.final_activation, own=True)))
 
     def _stage_in_pieces(self, index: int, x: Tensor, code: Tensor) -> Tensor:
-        size, spatial = tuple(x.shape[-2:]), self.config.condition == "spatial"
+        size, spatial = (x.shape[-2], x.shape[-1]), self.config.condition == "spatial"
         up = self._factor(index)
-        margin = -(-(self.levels[index].reach + 3) // up)  # the doubling reaches up to two positions, the head one
+        margin = -(-(self.level(index).reach + 3) // up)  # the doubling reaches up to two positions, the head one
         if not index:
-            up *= self.config.patch_size * (1 if self.levels[0].resample is None else 2)
+            up *= self.config.patch_size * (1 if self.level(0).resample is None else 2)
 
         def stage(y: Tensor, piece: Piece) -> Tensor:
             return self._stage(index, y, piece.cut(code, size) if spatial else code)

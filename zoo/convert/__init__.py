@@ -31,6 +31,7 @@ _SYSTEMS: dict[str, str] = {
     "iter": "block_lists",
     "cosmos-di": "cosmos",
     "diffusers-vqmodel": "diffusers_vq",
+    "diffusers-autoencoderkl": "diffusers_kl",
     "emu3-vq": "emu3",
     "tokenbridge": "tokenbridge",
     "infinity-vae": "infinity",
@@ -97,6 +98,10 @@ _SYSTEMS: dict[str, str] = {
 }
 
 
+#: Name of diffusers' files of weights.
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
 def systems() -> tuple[str, ...]:
     """All foreign layouts that can be read."""
     return tuple(sorted(_SYSTEMS))
@@ -115,8 +120,8 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
 
     Args:
         folder: holds `config.json` (the authors' constructor arguments; its key `source` may name repository and class)
-            and `weights.safetensors` or `model.safetensors` in the authors' keys. The folder's name is the system's, or
-            begins with it.
+            and `weights.safetensors`, `model.safetensors` or `diffusion_pytorch_model.safetensors` in the authors' keys. The
+            folder's name is the system's, or begins with it; where it is none, the config names a class that is known.
 
     Returns:
         The tokenizer, in eval mode, every weight filled in strictly.
@@ -126,11 +131,15 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
     """
     folder = Path(folder)
     config_path = folder / "config.json"
-    names = ("weights.safetensors", "model.safetensors", "model.safetensors.index.json")
+    names = ("weights.safetensors", "model.safetensors", DIFFUSERS_WEIGHTS, "model.safetensors.index.json")
     weights = next((p for n in names if (p := folder / n).is_file()), None)
     if not config_path.is_file() or weights is None:
         raise CheckpointError(f"{folder} must hold config.json and weights.safetensors (or model.safetensors).")
-    return convert(_system_of(folder), json.loads(config_path.read_text()), _read(weights), name=str(weights))
+    config = json.loads(config_path.read_text())
+    system = _system_of(folder)
+    if system not in _SYSTEMS:
+        system = system_of_config(config) or system
+    return convert(system, config, _read(weights), name=str(weights))
 
 
 def convert(system: str, config: dict[str, Any], state: dict[str, Any], *, name: str = "checkpoint") -> Tokenizer:
@@ -142,9 +151,13 @@ def convert(system: str, config: dict[str, Any], state: dict[str, Any], *, name:
     return tokenizer.eval()
 
 
+#: What diffusers calls its classes in `config.json`.
+_DIFFUSERS = {"VQModel": "diffusers-vqmodel", "AutoencoderKL": "diffusers-autoencoderkl"}
+
+
 def system_of_config(config: dict[str, Any]) -> str | None:
-    """The system that a hub repository's `config.json` of the transformers kind names by `model_type`, or None."""
-    system = f"{config.get('model_type')}-hf"
+    """The system that a `config.json` of transformers (`model_type`) or diffusers (`_class_name`) names, or None."""
+    system = _DIFFUSERS.get(str(config.get("_class_name")), f"{config.get('model_type')}-hf")
     return system if system in _SYSTEMS else None
 
 

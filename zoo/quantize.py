@@ -1,0 +1,94 @@
+"""Tokens from a continuous autoencoder, after its training: every channel of the latents is cut into levels by itself.
+
+    tokenzoo quantize stabilityai/sd-vae-ft-mse photos/ --out my-tokenizer --levels 64
+    tokenzoo.load("file:my-tokenizer")
+
+Method of TokenBridge (Wang et al. 2025, arXiv 2503.16430): bins of equal probability under a Gaussian, whose range in each
+channel is that of the media. Nothing is trained. Letters: B batch, D latent width, L positions.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..codecs.families import build_tokenizer
+from ..codecs.quantizers.dimension_wise import DimensionWise
+from ..codecs.tokenizer import Tokenizer
+from .evaluate.run import media_files
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well the levels hold the latents.
+
+    Attributes:
+        items: media that were read.
+        positions: of latents, over all media.
+        latent_snr_db: power of the latents' deviation from their means over that of the error of quantization.
+        outside: share of values beyond the range, which are cut to it.
+    """
+
+    items: int
+    positions: int
+    latent_snr_db: float
+    outside: float
+
+
+@torch.no_grad()
+def quantize(
+    tokenizer: Tokenizer, media: str | Path | Sequence[Any], *, levels: int = 64, sigmas: float = 3.0, limit: int = 256
+) -> tuple[Tokenizer, Fit]:
+    """Fit a tokenizer's levels to media.
+
+    Args:
+        tokenizer: one whose quantizer is "dimension_wise": `tokenzoo.load` makes one of any diffusers `AutoencoderKL`.
+        media: a folder, a glob, a `.txt` list, or a sequence of what `encode` takes.
+        levels: V of every channel.
+        sigmas: reach of the levels to either side of a channel's mean, in standard deviations.
+        limit: take at most so many of the media (0: all).
+
+    Returns:
+        A new tokenizer with the same autoencoder, in eval mode; what its levels lose.
+
+    Raises:
+        ValueError: another quantizer; no media.
+    """
+    if not isinstance(tokenizer.quantizer, DimensionWise):
+        kind = tokenizer.quantizer.config.kind
+        raise ValueError(f"{tokenizer.family} has a quantizer {kind!r}; only 'dimension_wise' is fitted after training.")
+    items = list(media_files(media, tokenizer.spec.modality)) if isinstance(media, str | Path) else list(media)
+    items = items[:limit] if limit else items
+    if not items:
+        raise ValueError(f"no {tokenizer.spec.modality} media in {media!r}.")
+    own = replace(tokenizer.config.quantizer, levels=levels, sigmas=sigmas)  # type: ignore[attr-defined]
+    config = replace(tokenizer.config, quantizer=own)  # type: ignore[attr-defined, type-var]
+    fresh = build_tokenizer(tokenizer.family, config).to(tokenizer.device, tokenizer.dtype).eval()
+    state = {k: v for k, v in tokenizer.state_dict().items() if not k.startswith("quantizer.")}
+    fresh.load_state_dict(state, strict=False)
+    quantizer: DimensionWise = fresh.quantizer  # type: ignore[assignment]
+    quantizer.fit(_latents(fresh, items))
+    return fresh, _measure(fresh, quantizer, items)
+
+
+def _latents(tokenizer: Tokenizer, items: Sequence[Any]) -> Iterator[Tensor]:
+    """Latents `[1, D, L]` of each item."""
+    for item in items:
+        x = tokenizer.prepare(item).x[None].to(tokenizer.device, tokenizer.dtype)  # type: ignore[operator]
+        yield tokenizer.encode_latents(x)
+
+
+def _measure(tokenizer: Tokenizer, quantizer: DimensionWise, items: Sequence[Any]) -> Fit:
+    error = power = outside = 0.0
+    positions = 0
+    middle = (quantizer.low + quantizer.high) / 2
+    for z in _latents(tokenizer, items):
+        error += float((quantizer.decode(quantizer.encode(z)) - z).double().square().sum())
+        power += float((z - middle).double().square().sum())
+        outside += float(((z < quantizer.low) | (z > quantizer.high)).sum())
+        positions += z.shape[0] * z.shape[2]
+    snr = 10 * torch.tensor(power / error).log10()
+    return Fit(len(items), positions, float(snr), outside / (positions * quantizer.dim))
