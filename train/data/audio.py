@@ -11,6 +11,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from ...codecs.config import ConfigError
+from ...codecs.media import resample
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..preview import AudioPreview
 from .config import DataConfig
@@ -68,7 +69,7 @@ class Audio:
     def decode(self, blob: Blob) -> np.ndarray:
         """Return int16 `[C, T]` at the tokenizer's rate."""
         wave, rate = read_audio(blob)  # [C, T]
-        wave = self._resample(self._mix(wave), rate)
+        wave = resample(self._mix(wave), rate, self.rate)  # as `encode` does: models see their own filter
         return (wave * 32767).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
     def crops_in(self, item: Item) -> float:
@@ -123,7 +124,7 @@ class Audio:
         start = int(rng.integers(max(0, frames - need) + 1)) if train else 0
         first = max(0, start - margin)
         wave, _ = read_audio(blob, first, start + need + margin - first)
-        wave = self._resample(self._mix(wave), rate)
+        wave = resample(self._mix(wave), rate, self.rate)  # as `encode` does: models see their own filter
         skip = (start - first) * self.rate // rate
         return wave[:, skip : skip + most]
 
@@ -134,12 +135,6 @@ class Audio:
         if self.channels == 1:
             return wave.mean(dim=0, keepdim=True)
         return wave.expand(2, -1) if wave.shape[0] == 1 else wave[:2]
-
-    def _resample(self, wave: Tensor, rate: int) -> Tensor:
-        """Windowed sinc (Hann, 64 zero crossings, passband to 0.95 of the lower Nyquist frequency)."""
-        if rate == self.rate or wave.shape[1] == 0:
-            return wave
-        return AF.resample(wave, rate, self.rate, lowpass_filter_width=64, rolloff=0.95)
 
     def _level(self, wave: Tensor, rng: np.random.Generator, train: bool) -> Tensor:
         c = self.config
