@@ -99,7 +99,7 @@ def test_the_fast_type_is_nearly_the_same(metric):
     fast = LpipsHed(torch.bfloat16)
     fast.load_state_dict(metric.state_dict())
     one, other = images(1), images(2)
-    assert fast.features(one)[2].dtype == torch.bfloat16
+    assert not torch.equal(fast(one, other), metric(one, other))
     assert fast(one, other).dtype == torch.float32
     assert torch.equal(fast(one, one), torch.zeros(2))
     assert torch.allclose(fast(one, other), metric(one, other), rtol=0.02)

@@ -126,20 +126,25 @@ class VggDistance(nn.Module):
         """Distance `[B]`; the gradient flows to `x_hat` only."""
         with torch.no_grad():
             references = self.features(x)
-        layers = zip(self.features(x_hat), references, self.heads, strict=True)
+        return self.compare(self.features(x_hat), references)
+
+    def compare(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+        """Distance `[B]` of what `features` gave for two batches; one of them may hold a single picture."""
+        layers = zip(ours, theirs, self.heads, strict=True)
         gaps = [torch.einsum("bchw,c->bhw", (a - b).square(), head).mean(dim=(1, 2)) for a, b, head in layers]
-        return torch.stack(gaps).sum(0)  # [B]
+        return torch.stack(gaps).sum(0)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Unit-length activations after each block, `[B, C, H / 2^n, W / 2^n]`."""
-        x = (x - self.shift) / self.scale
+        """Unit-length activations after each block, `[B, C, H / 2^n, W / 2^n]`, float32."""
+        x = ((x - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         out = []
         for i, block in enumerate(self.blocks):
             x = F.max_pool2d(x, 2) if i else x
             for layer in block:  # type: ignore[attr-defined]
                 x = layer(x).relu()
+            y = x.float()
             # Differs: the 1e-10 stands under the root, where LPIPS adds it after; its slope at 0 is then finite.
-            out.append(x * (x.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt())
+            out.append(y * (y.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt())
         return out
 
 
