@@ -10,6 +10,7 @@ import torch
 
 from .config import ConfigError, to_mapping
 from .families import build_tokenizer
+from .layers.causal import lay_out_weights
 from .tokenizer import Tokenizer
 
 CONFIG_NAME = "config.json"
@@ -116,6 +117,7 @@ def load_strict(tokenizer: torch.nn.Module, state: dict[str, torch.Tensor], name
         raise CheckpointError(f"{name} does not fit {type(tokenizer).__name__}; {'; '.join(problems)}.")
     cast = {k: v.to(own[k].dtype) for k, v in state.items()}
     tokenizer.load_state_dict(cast, strict=True)
+    lay_out_weights(tokenizer)
 
 
 def _some(names: list[str], limit: int = 5) -> str:

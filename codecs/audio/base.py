@@ -3,13 +3,18 @@
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), S loudness segments.
 """
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..layers.conv1d import join
+from ..layers.fused import fuse
 from ..media import Prepared, Waveform, as_waveform, is_path, resample, to_channels
+from ..quantizers.base import Quantizer
 from ..spec import AudioSpec
 from ..tokenizer import Reconstruction, Tokenizer, group_by_shape
 from ..tokens import Tokens
@@ -45,9 +50,7 @@ class AudioTokenizer(Tokenizer):
         return Prepared(x, (clip.samples.shape[-1],), clip.sample_rate_hz)
 
     @torch.no_grad()
-    def encode(
-        self, media: Any, *, num_codebooks: int | None = None, features: Tensor | list[Tensor] | None = None
-    ) -> Tokens:
+    def encode(self, media: Any, *, num_codebooks: int | None = None, features: Tensor | list[Tensor] | None = None) -> Tokens:
         """Turn audio into tokens.
 
         Args:
@@ -96,7 +99,7 @@ class AudioTokenizer(Tokenizer):
     def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids `[B, K, L]` and loudness scales `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
         x, scale = self.normalize(x)
-        return self.ids_of(self._in_chunks(x), x.shape[-1], num_codebooks), scale
+        return self._ids(x, num_codebooks), scale
 
     def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
         """Ids `[B, K, L]` of clips `[B, C, T]` as they are and a speech model's features `[B, C, N]`."""
@@ -132,17 +135,37 @@ class AudioTokenizer(Tokenizer):
         """`chunk_frames`, or the next length that the network can be cut at."""
         return self.chunk_frames
 
+    def _ids(self, x: Tensor, num_codebooks: int | None) -> Tensor:
+        """Ids `[B, K, L]` of clips `[B, C, T]`; of a long one piece by piece, so that no latents pile up."""
+        hop, step = self.spec.hop_samples, _positions_together(self.quantizer)
+        if step is None:
+            return self.ids_of(self._in_chunks(x), x.shape[-1], num_codebooks)
+        ids, done, rest = [], 0, None
+        for z in self._latents(x):
+            z = z if rest is None else join([rest, z])
+            count = z.shape[-1] // step * step
+            samples = min(count * hop, x.shape[-1] - done)
+            if count:
+                ids.append(self.ids_of(z[..., :count], samples, num_codebooks))
+            done, rest = done + samples, z[..., count:]
+        if rest is not None and rest.shape[-1]:
+            ids.append(self.ids_of(rest, x.shape[-1] - done, num_codebooks))
+        return torch.cat(ids, dim=-1)
+
     def _in_chunks(self, x: Tensor) -> Tensor:
-        """`encode_latents` in pieces whose overlap covers the receptive field, so that the pieces equal the whole."""
+        """`encode_latents`, of a long clip in pieces."""
+        return join(list(self._latents(x)))
+
+    def _latents(self, x: Tensor) -> Iterator[Tensor]:
+        """Latents of `[B, C, T]` in pieces whose overlap covers the receptive field, so that they equal the whole."""
         hop, context = self.spec.hop_samples, self.context_frames
         frames = -(-x.shape[-1] // hop)
         if context is None or frames <= self.piece_frames + 2 * context:
-            return self.encode_latents(x)
-        out = []
+            yield self.encode_latents(x)
+            return
         for start, stop, left, right in spans(frames, self.piece_frames, context):
             z = self.encode_latents(x[..., left * hop : right * hop])  # the last piece ends where x ends
-            out.append(z[..., start - left : stop - left])
-        return torch.cat(out, dim=-1)
+            yield z[..., start - left : stop - left]
 
     # --- decode ---------------------------------------------------------------------------------------------------
 
@@ -172,19 +195,27 @@ class AudioTokenizer(Tokenizer):
 
     def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
         """Waveforms `[B, C, L * hop]` of ids `[B, K', L]`, loudness restored by `scale` `[B, S]`."""
-        x = self._out_chunks(self.quantizer.decode(ids).to(self.dtype))
+        step = _positions_together(self.quantizer)
+        cuts = (self.piece_frames, self.context_frames or 1)
+        if step is None or any(cut % step for cut in cuts):
+            x = self._out_chunks(self.quantizer.decode(ids).to(self.dtype))
+        else:
+            x = join(list(self._waves(ids.shape[-1], lambda a, b: self.quantizer.decode(ids[..., a:b]).to(self.dtype))))
         return x if scale is None else x * scale[:, None, :1]
 
     def _out_chunks(self, z_q: Tensor) -> Tensor:
-        """`decode_latents` in pieces, as `_in_chunks`."""
-        hop, context, frames = self._hop_out(), self.context_frames, z_q.shape[-1]
+        """`decode_latents`, of a long clip in pieces."""
+        return join(list(self._waves(z_q.shape[-1], lambda a, b: z_q[..., a:b])))
+
+    def _waves(self, frames: int, latents: Callable[[int, int], Tensor]) -> Iterator[Tensor]:
+        """Waveforms of `frames` frames in pieces, as `_latents`; `latents(a, b)` gives those from frame a to b."""
+        hop, context = self._hop_out(), self.context_frames
         if context is None or frames <= self.piece_frames + 2 * context:
-            return self.decode_latents(z_q)
-        out = []
+            yield self.decode_latents(latents(0, frames))
+            return
         for start, stop, left, right in spans(frames, self.piece_frames, context):
-            y = self.decode_latents(z_q[..., left:right])
-            out.append(y[..., (start - left) * hop : (stop - left) * hop])
-        return torch.cat(out, dim=-1)
+            y = self.decode_latents(latents(left, right))
+            yield y[..., (start - left) * hop : (stop - left) * hop]
 
     def _hop_out(self) -> int:
         return self.spec.hop_samples * self.spec.decoded_rate_hz // self.spec.sample_rate_hz
@@ -211,6 +242,21 @@ class AudioTokenizer(Tokenizer):
         """Cut a waveform `[..., T]` to `length`, or fill it up with zeros where fewer samples came out."""
         return to_length(x, length)
 
+    # --- speed ----------------------------------------------------------------------------------------------------
+
+    def compile(self, **options: Any) -> "AudioTokenizer":  # type: ignore[override]
+        """Make encode and decode faster; ids are unchanged.
+
+        Convolutional families on a CPU: every activation becomes one pass over memory (`layers/fused.py`), in some ten
+        seconds, whatever the lengths. Others: `torch.compile` of encoder and decoder, for all lengths at once.
+
+        Args:
+            options: for `torch.compile`, of the second kind.
+        """
+        if self.device.type == "cpu" and fuse(self):
+            return self
+        return super().compile(**({"dynamic": True} | options))  # type: ignore[return-value]
+
     # --- training -------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Reconstruction:
@@ -222,6 +268,14 @@ class AudioTokenizer(Tokenizer):
         x_hat = self.to_length(self.decode_latents(quantized.z_q), length)
         x_hat = x_hat if scale is None else x_hat * scale[:, None, :1]
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
+
+
+def _positions_together(quantizer: Quantizer) -> int | None:
+    """Positions that take part in each other's ids: 1, or as many as the slowest level repeats; None: all of them."""
+    parts = [m for m in quantizer.modules() if isinstance(m, Quantizer)]
+    if any(m.needs_grid for m in parts):
+        return None
+    return math.lcm(*(s for m in parts for s in getattr(m, "strides", ())))
 
 
 def pad_to_hop(x: Tensor, hop: int) -> Tensor:
@@ -247,6 +301,4 @@ def _is_pair(media: list[Any]) -> bool:
 
 def spans(frames: int, size: int, context: int) -> list[tuple[int, int, int, int]]:
     """(start, stop, left, right) of each piece: `start..stop` is kept of what `left..right` gives."""
-    return [
-        (s, min(s + size, frames), max(0, s - context), min(s + size + context, frames)) for s in range(0, frames, size)
-    ]
+    return [(s, min(s + size, frames), max(0, s - context), min(s + size + context, frames)) for s in range(0, frames, size)]

@@ -16,7 +16,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_init
+from ..layers.causal import Conv1d, State, Streaming
+from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_down, dac_init, dac_up
 from ..layers.snake import Snake
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
@@ -74,41 +75,40 @@ class DACConfig:
         return self.latent_dim or self.encoder_width * 2 ** len(self.strides)
 
 
-class DACEncoder(nn.Module):
+class DACEncoder(Streaming):
     """`[B, 1, T]` to `[B, D, L]`."""
 
     def __init__(self, width: int, strides: tuple[int, ...], dim: int) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(1, width, 7, padding=3)
-        self.levels = nn.Sequential(*(DACDown(width * 2**i, width * 2 ** (i + 1), s) for i, s in enumerate(strides)))
+        self.stem = Conv1d(1, width, 7)
+        self.levels = nn.ModuleList(DACDown(width * 2**i, width * 2 ** (i + 1), s) for i, s in enumerate(strides))
         top = width * 2 ** len(strides)
         self.act = Snake(top)
-        self.head = nn.Conv1d(top, dim, 3, padding=1)
+        self.head = Conv1d(top, dim, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Encode."""
-        return self.head(self.act(self.levels(self.stem(x))))
+        return self.head(self.act(dac_down(self.stem, self.levels, x, state)), state)
 
 
-class DACDecoder(nn.Module):
+class DACDecoder(Streaming):
     """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1 with `tanh`; `whole`: exactly L * hop (see `DACUp`)."""
 
-    def __init__(
-        self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True
-    ) -> None:
+    def __init__(self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(dim, width, 7, padding=3)
-        self.levels = nn.Sequential(
-            *(DACUp(width // 2**i, width // 2 ** (i + 1), s, whole=whole) for i, s in enumerate(strides))
-        )
+        self.stem = Conv1d(dim, width, 7)
+        self.levels = nn.ModuleList(DACUp(width // 2**i, width // 2 ** (i + 1), s, whole=whole) for i, s in enumerate(strides))
         low = width // 2 ** len(strides)
         self.act = Snake(low)
-        self.head = nn.Conv1d(low, 1, 7, padding=3)
+        self.head = Conv1d(low, 1, 7)
         self.tanh = tanh
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, state: State | None = None) -> Tensor:
         """Decode."""
-        y = self.head(self.act(self.levels(self.stem(z))))
+        return dac_up(self.levels, self._last, self.stem(z, state), state)
+
+    def _last(self, x: Tensor, state: State | None) -> Tensor:
+        y = self.head(self.act(x), state)
         return torch.tanh(y) if self.tanh else y
 
 
@@ -125,9 +125,7 @@ class DAC(AudioTokenizer):
         self.decoder = DACDecoder(config.dim, config.decoder_width, config.ups)
         self.apply(dac_init)
         self.quantizer = config.quantizer.build(dim=config.dim)
-        self.context_frames = max(
-            dac_context_frames(config.strides, edge=1), dac_context_frames(config.ups[::-1], edge=3)
-        )
+        self.context_frames = max(dac_context_frames(config.strides, edge=1), dac_context_frames(config.ups[::-1], edge=3))
         self.spec = AudioSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("codebooks",) if self.quantizer.prefix_decodable else (),

@@ -46,9 +46,7 @@ class EncodecConfig:
     sample_rate_hz: int = 24000
     encoder: SEANetConfig = SEANetConfig(causal=True)
     decoder: SEANetConfig | None = None
-    quantizer: QuantizerConfig = ResidualVQConfig(
-        num_codebooks=32, kmeans_iterations=50, commitment_weight=1.0, dropout=1.0
-    )
+    quantizer: QuantizerConfig = ResidualVQConfig(num_codebooks=32, kmeans_iterations=50, commitment_weight=1.0, dropout=1.0)
     bandwidths_kbps: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)
     normalize: bool = False
     segment_seconds: float | None = None
@@ -133,11 +131,15 @@ class Encodec(Streamable, AudioTokenizer):
 
     def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Ids `[B, K, L]` and segments' RMS `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
+        if self.config.segment_step is None:
+            return super().encode_batch(x, num_codebooks)
         z, scale = self._encode_segments(x)
         return self.ids_of(z, x.shape[-1], num_codebooks), scale
 
     def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
         """Waveforms of ids `[B, K', L]`: `[B, C, L * hop]`, or less where segments overlap."""
+        if self.config.segment_step is None:
+            return super().decode_batch(ids, scale)
         return self._decode_segments(self.quantizer.decode(ids).to(self.dtype), scale)
 
     def forward(self, x: Tensor) -> Reconstruction:

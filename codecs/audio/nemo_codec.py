@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.causal import Conv1d, ConvTranspose1d, State, Streaming
-from ..layers.seanet import pad_ends
+from ..layers.elu import ELU
+from ..layers.seanet import EDGES
 from ..layers.snake import HalfSnake, Snake
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.grouped_fsq import GroupedFSQConfig
@@ -97,31 +98,16 @@ class NemoCodecConfig:
         return self.quantizer.num_groups * len(self.quantizer.levels)
 
 
-class EdgeConv1d(Conv1d):
-    """A centred convolution whose padding follows `mode`; see `pad_ends`."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, mode: str
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride=stride, dilation=dilation)
-        self.mode = mode
-
-    def _extend(self, x: Tensor, left: int, right: int) -> Tensor:
-        return pad_ends(x, left, right, self.mode)
-
-
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, c: NemoSideConfig, *, stride: int = 1, dilation: int = 1
-) -> Conv1d:
+def _conv(in_channels: int, out_channels: int, kernel: int, c: NemoSideConfig, *, stride: int = 1, dilation: int = 1) -> Conv1d:
     if c.causal:
         return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, causal=True)
-    return EdgeConv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, mode=c.edge)
+    return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, edge=EDGES[c.edge])
 
 
 def _activation(kind: Activation, channels: int) -> nn.Module:
     if kind in ("snake", "half_snake"):
         return Snake(channels) if kind == "snake" else HalfSnake(channels)
-    return nn.ELU() if kind == "elu" else nn.LeakyReLU()
+    return ELU() if kind == "elu" else nn.LeakyReLU()
 
 
 def mask_of(lengths: Tensor | None, steps: int) -> Tensor | None:
@@ -157,9 +143,7 @@ class NemoUnits(Streaming):
 
     def __init__(self, channels: int, c: NemoSideConfig) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.ModuleList(NemoUnit(channels, k, d, c) for d in c.unit_dilations) for k in c.unit_kernels
-        )
+        self.branches = nn.ModuleList(nn.ModuleList(NemoUnit(channels, k, d, c) for d in c.unit_dilations) for k in c.unit_kernels)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
         """Apply all branches."""

@@ -13,7 +13,7 @@ Letters: B batch, T samples, D latent width, K codebooks, L positions (frames), 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.dac import DACDown, DACUp, dac_context_frames
+from ..layers.causal import Chain, Conv1d, State
+from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_down, dac_up
 from ..layers.snake import Snake
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
@@ -132,16 +133,16 @@ class SNACEncoder(nn.Module):
     def __init__(self, c: SNACConfig) -> None:
         super().__init__()
         width, top = c.encoder_width, c.dim
-        self.stem = nn.Conv1d(1, width, 7, padding=3)
-        self.levels = nn.Sequential(
-            *(DACDown(width * 2**i, width * 2 ** (i + 1), s, depthwise=c.depthwise) for i, s in enumerate(c.strides))
+        self.stem = Conv1d(1, width, 7)
+        self.levels = nn.ModuleList(
+            DACDown(width * 2**i, width * 2 ** (i + 1), s, depthwise=c.depthwise) for i, s in enumerate(c.strides)
         )
         self.attention = WindowAttention(top, c.window) if c.window else nn.Identity()
-        self.head = nn.Conv1d(top, top, 7, padding=3, groups=top if c.depthwise else 1)
+        self.head = Conv1d(top, top, 7, groups=top if c.depthwise else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""
-        return self.head(self.attention(self.levels(self.stem(x))))
+        return self.head(self.attention(dac_down(self.stem, self.levels, x, None)))
 
 
 class SNACDecoder(nn.Module):
@@ -151,24 +152,23 @@ class SNACDecoder(nn.Module):
         super().__init__()
         width, low = c.decoder_width, c.decoder_width // 2 ** len(c.ups)
         if c.depthwise:
-            each = nn.Conv1d(c.dim, c.dim, 7, padding=3, groups=c.dim)
-            self.stem: nn.Module = nn.Sequential(each, nn.Conv1d(c.dim, width, 1))
+            self.stem: nn.Module = Chain(Conv1d(c.dim, c.dim, 7, groups=c.dim), Conv1d(c.dim, width, 1))
         else:
-            self.stem = nn.Conv1d(c.dim, width, 7, padding=3)
+            self.stem = Conv1d(c.dim, width, 7)
         self.attention = WindowAttention(width, c.window) if c.window else nn.Identity()
         self.levels = nn.ModuleList(
             DACUp(width // 2**i, width // 2 ** (i + 1), s, depthwise=c.depthwise, whole=True, noise=c.noise)
             for i, s in enumerate(c.ups)
         )
         self.act = Snake(low)
-        self.head = nn.Conv1d(low, 1, 7, padding=3)
+        self.head = Conv1d(low, 1, 7)
 
     def forward(self, z: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Decode, with `noise` of one `[B, 1, T]` for each level's noise block."""
-        x = self.attention(self.stem(z))
-        for i, level in enumerate(self.levels):
-            x = level(x, None if noise is None else noise[i])
-        return torch.tanh(self.head(self.act(x)))
+        return dac_up(self.levels, self._last, self.attention(self.stem(z)), None, noise)
+
+    def _last(self, x: Tensor, state: State | None) -> Tensor:
+        return torch.tanh(self.head(self.act(x), state))
 
 
 class SNAC(AudioTokenizer):
@@ -209,9 +209,7 @@ class SNAC(AudioTokenizer):
         """Latents `[B, D, L]` of `[B, 1, T]`."""
         return self.encoder(self._padded(x))
 
-    def decode_latents(
-        self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, noise: Sequence[Tensor] | None = None
-    ) -> Tensor:
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; `noise` as `draw_noise` gives it."""
         return self.decoder(z_q, noise)
 
@@ -258,8 +256,8 @@ class SNAC(AudioTokenizer):
     def _padded(self, x: Tensor) -> Tensor:
         return pad_to_hop(x, self.spec.hop_samples * self.config.frame_multiple)
 
-    def _in_chunks(self, x: Tensor) -> Tensor:
-        return super()._in_chunks(self._padded(x))
+    def _latents(self, x: Tensor) -> Iterator[Tensor]:
+        return super()._latents(self._padded(x))
 
     def _noisy(self, z_q: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """`decode_latents` with noise, in the same pieces as without."""

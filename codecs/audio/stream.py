@@ -4,7 +4,7 @@ Letters: B batch, C channels, T samples, K codebooks, L frames, D latent width.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,8 +45,7 @@ class AudioStream:
         """
         if not tokenizer.spec.streamable:
             raise ValueError(
-                f"this {tokenizer.family} tokenizer looks ahead and cannot stream; use one with spec.causal, or encode "
-                "whole clips."
+                f"this {tokenizer.family} tokenizer looks ahead and cannot stream; use one with spec.causal, or encode whole clips."
             )
         self.tokenizer = tokenizer
         self._encode, self._decode = encode, decode
@@ -112,6 +111,7 @@ class AudioStream:
         z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
         return self._decode(z_q, self._decode_state)
 
+
 # What the mix-in may count on; at run time it stands beside the base class, not below it.
 _Base = AudioTokenizer if TYPE_CHECKING else object
 
@@ -164,28 +164,30 @@ class Streamable(_Base):
             state_class=state_class,
         )
 
-    def _in_chunks(self, x: Tensor) -> Tensor:
+    def _latents(self, x: Tensor) -> Iterator[Tensor]:
         step = self._step() * self.spec.hop_samples
         if not self.spec.streamable or x.shape[-1] <= step:
-            return self.encode_latents(x)
+            yield self.encode_latents(x)
+            return
         x = pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
-        return _run(self.encode_piece, x, step)
+        parts = range(0, x.shape[-1], step)
+        yield from _run(self.encode_piece, (x[..., a : a + step] for a in parts), len(parts))
 
-    def _out_chunks(self, z_q: Tensor) -> Tensor:
+    def _waves(self, frames: int, latents: Callable[[int, int], Tensor]) -> Iterator[Tensor]:
         step = self._step()
-        if not self.spec.streamable or z_q.shape[-1] <= step:
-            return self.decode_latents(z_q)
-        return _run(self.decode_piece, z_q, step)
+        if not self.spec.streamable or frames <= step:
+            yield self.decode_latents(latents(0, frames))
+            return
+        parts = range(0, frames, step)
+        yield from _run(self.decode_piece, (latents(a, min(a + step, frames)) for a in parts), len(parts))
 
     def _step(self) -> int:
         return max(1, self.chunk_frames // self.group_frames) * self.group_frames
 
 
-def _run(piece: Callable[[Tensor, State], Tensor], x: Tensor, step: int) -> Tensor:
-    """Hand `x` on in pieces of `step`, through one state."""
-    state, out = State(), []
-    parts = x.split(step, dim=-1)
+def _run(piece: Callable[[Tensor, State], Tensor], parts: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """What `piece` gives for each of `count` parts, through one state."""
+    state = State()
     for i, part in enumerate(parts):
-        state.ending = i == len(parts) - 1
-        out.append(piece(part, state))
-    return torch.cat(out, dim=-1)
+        state.ending = i == count - 1
+        yield piece(part, state)

@@ -12,8 +12,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
+from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
+from ..layers.elu import ELU
 from ..layers.snake import Snake
+from ..layers.time_tiles import in_tiles, level_of
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
@@ -67,7 +69,7 @@ class WaveformConfig:
 
 
 def _activation(kind: str, channels: int) -> nn.Module:
-    return Snake(channels) if kind == "snake" else nn.ELU()
+    return Snake(channels) if kind == "snake" else ELU()
 
 
 class ResidualUnit(Streaming):
@@ -84,7 +86,7 @@ class ResidualUnit(Streaming):
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the unit."""
-        return x + self.body(x, state)
+        return add_late(x, self.body(x, state), state, self)
 
 
 def _units(level: int, config: WaveformConfig) -> list[nn.Module]:
@@ -139,11 +141,13 @@ class WaveformCodec(RMSNormalizer, AudioTokenizer):
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`."""
-        return self.encoder(pad_to_hop(x, self.spec.hop_samples))
+        hop = self.spec.hop_samples
+        return in_tiles(level_of(self.encoder, self.config.width, self.encoder), pad_to_hop(x, hop), None, multiple=hop)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, C, L * hop]` of latents `[B, D, L]`."""
-        return self.decoder(z_q)
+        values = self.config.width * self.spec.hop_samples
+        return in_tiles(level_of(self.decoder, values, self.decoder), z_q, None)
 
     def stream(self) -> AudioStream:
         """A stream whose pieces, put together, equal the whole; only where `spec.causal`."""

@@ -3,14 +3,17 @@
 Letters: B batch, C channels, T steps, k kernel, d dilation, s stride.
 
 Streaming: every module takes an optional `State`, a plain dictionary that holds what each layer must remember between
-two pieces. Without it a layer pads with zeros, which is the state at the start of a stream: one code path serves both.
+two pieces. Without it a layer takes `x` for the whole signal. Pieces, the last one marked by `State.ending`, equal the whole
+for centred layers too: those give less at first and the rest at the end. So long signals go through a network in pieces whose
+activations stay in the processor's caches (`time_tiles.py`).
 """
 
-from typing import Any, Literal
+from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .conv1d import Edge, convolve, convolve_transposed, extend, join, time_major
+from .norm import lean
 
 
 class State(dict[nn.Module, Any]):
@@ -27,8 +30,9 @@ class Conv1d(nn.Conv1d):
     """Convolution `[B, C, T]` to `[B, C', T / s]`, T a multiple of s; padding on the left only when causal.
 
     Args:
-        edge: what stands beyond the ends of the signal: zeros, or its first and last value ("replicate").
+        edge: what stands beyond the ends of the signal: zeros, its first and last value, or itself mirrored.
         fill: bring any T to a multiple of s on the right, by the same rule; in a stream that is for the last piece.
+        pads: steps added on the left and on the right, where they are not to follow from `causal`.
     """
 
     def __init__(
@@ -42,39 +46,72 @@ class Conv1d(nn.Conv1d):
         groups: int = 1,
         bias: bool = True,
         causal: bool = False,
-        edge: Literal["zeros", "replicate"] = "zeros",
+        edge: Edge = "zeros",
         fill: bool = False,
+        pads: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias)
         self.causal, self.edge, self.fill = causal, edge, fill
-        total = (kernel_size - 1) * dilation + 1 - stride  # what one output sees beyond its own `stride` inputs
+        self.reach = (kernel_size - 1) * dilation + 1  # inputs that one output sees
+        total = self.reach - stride
         if total < 0:
             raise ValueError(f"kernel {kernel_size} with dilation {dilation} is shorter than the stride {stride}.")
-        self.pads = (total, 0) if causal else (total - total // 2, total // 2)
+        self.pads = pads or ((total, 0) if causal else (total - total // 2, total // 2))
+        mirrored = self.pads[1] + (stride - 1 if fill else 0) if edge == "reflect" else 0  # inputs, by the right end
+        #: Inputs that must be there before both sides can be padded.
+        self.start = max(self.pads[0], mirrored) + 1 if edge == "reflect" else int(edge == "replicate")
+        self.start = self.start if total or mirrored else 0
+        #: Inputs kept beside those that the next output sees, so that the right end can be mirrored at any time.
+        self.spare = max(0, mirrored + 1 - total) if mirrored else 0
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Convolve; with `state` (causal only) the piece `x` continues where the last one ended."""
+        """Convolve; with `state` the piece `x` continues where the last one ended."""
+        if state is not None:
+            return self._piece(x, state)
         left, right = self.pads
-        if self.fill:
-            right += -x.shape[-1] % self.stride[0]
-        if state is None:
-            return super().forward(self._extend(x, left, right))
-        if not self.causal:
-            raise ValueError("only causal layers stream.")
-        tail = state.get(self)
-        x = self._extend(x, left if tail is None else 0, right)
-        x = x if tail is None else torch.cat([tail, x], dim=-1)
-        state[self] = x[..., x.shape[-1] - left :]
-        return super().forward(x)
+        return self._convolve(self._extend(x, left, right + self._rest(x.shape[-1])))
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return max(outputs * self.stride[0], self.start)
+
+    def _piece(self, x: Tensor, state: State) -> Tensor:
+        step, (left, right) = self.stride[0], self.pads
+        held, used, started = state.get(self, (x[..., :0], 0, False))  # `used`: of `held`, kept to be mirrored alone
+        x = join([held, x]) if held.shape[-1] else x
+        if not started:
+            started = x.shape[-1] >= self.start
+            if started:
+                x = self._extend(x, left, 0)
+            elif state.ending and x.shape[-1]:  # the whole signal is shorter than its padding
+                return self(x)
+        if state.ending and started:
+            x = self._extend(x, 0, right + self._rest(x.shape[-1] - used - left))
+        count = max(0, (x.shape[-1] - used - self.reach) // step + 1) if started else 0
+        done = used + count * step
+        keep = min(done, self.spare)
+        state[self] = (x[..., done - keep :], keep, started)
+        if count == 0:
+            return x.new_zeros(x.shape[0], self.out_channels, 0)
+        return self._convolve(x[..., used : done - step + self.reach])
+
+    def _rest(self, steps: int) -> int:
+        return -steps % self.stride[0] if self.fill else 0
 
     def _extend(self, x: Tensor, left: int, right: int) -> Tensor:
-        if left == right == 0:
-            return x
-        return F.pad(x, (left, right), mode="constant" if self.edge == "zeros" else "replicate")
+        return extend(x, left, right, self.edge)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        stride, dilation = self.stride[0], self.dilation[0]
+        return convolve(x, self.weight, self.bias, stride=stride, dilation=dilation, groups=self.groups)
 
 
 class ConvTranspose1d(nn.ConvTranspose1d):
-    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`; the surplus k - s is cut on the right when causal."""
+    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`; the surplus k - s is cut on the right when causal.
+
+    Args:
+        cuts: steps cut off on the left and on the right, where they are not to follow from `causal`.
+    """
 
     def __init__(
         self,
@@ -86,29 +123,58 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         groups: int = 1,
         bias: bool = True,
         causal: bool = False,
+        cuts: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, groups=groups, bias=bias)
         self.causal = causal
         surplus = kernel_size - stride
         if surplus < 0:
             raise ValueError(f"kernel {kernel_size} is shorter than the stride {stride}: there would be gaps.")
-        self.cuts = (0, surplus) if causal else (surplus - surplus // 2, surplus // 2)
+        self.cuts = cuts or ((0, surplus) if causal else (surplus - surplus // 2, surplus // 2))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve; with `state` (causal only) the overlapping tail of the last piece is added."""
-        y = super().forward(x)
+        """Convolve; with `state` the overlapping tail of the last piece is added."""
+        if state is not None:
+            return self._piece(x, state)
         left, right = self.cuts
-        if state is None:
-            return y[..., left : y.shape[-1] - right]
-        if not self.causal:
-            raise ValueError("only causal layers stream.")
-        if right == 0:
-            return y
-        if self in state:
-            y = torch.cat([y[..., :right] + state[self], y[..., right:]], dim=-1)
-        tail = y[..., y.shape[-1] - right :]
-        state[self] = tail if self.bias is None else tail - self.bias[:, None]  # the bias comes again with the next piece
-        return y[..., : y.shape[-1] - right]
+        y = self._convolve(x)
+        return y[..., left : y.shape[-1] - right]
+
+    def needs(self, outputs: int) -> int:
+        """Inputs that the first `outputs` outputs of a stream wait for."""
+        return -(-(outputs + self.cuts[0]) // self.stride[0])
+
+    def _piece(self, x: Tensor, state: State) -> Tensor:
+        overlap = self.kernel_size[0] - self.stride[0]
+        tail, cut = state.get(self, (None, self.cuts[0]))  # what is still to be cut on the left
+        if x.shape[-1]:
+            y = self._convolve(x)  # [B, C', T s + overlap]
+        else:
+            y = x.new_zeros(len(x), self.out_channels, overlap) + (0 if self.bias is None else self.bias[:, None])
+        if tail is not None and overlap:
+            if lean(y):
+                y[..., :overlap] += tail
+            else:
+                y = join([y[..., :overlap] + tail, y[..., overlap:]])
+        whole = x.shape[-1] * self.stride[0]
+        # The bias comes again with the next piece.
+        tail = y[..., whole:] if self.bias is None else y[..., whole:] - self.bias[:, None]
+        y = y[..., : whole + overlap - self.cuts[1]] if state.ending else y[..., :whole]
+        state[self] = (tail, max(0, cut - y.shape[-1]))
+        return y[..., cut:]
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        return convolve_transposed(x, self.weight, self.bias, stride=self.stride[0], groups=self.groups)
+
+
+def lay_out_weights(module: nn.Module) -> None:
+    """Store the weights of `module`'s convolutions on a CPU as inference reads them, so that no call copies them.
+
+    Shapes and values stay, and checkpoints are written as ever.
+    """
+    for part in module.modules():
+        if isinstance(part, (Conv1d, ConvTranspose1d)) and part.weight.device.type == "cpu":
+            part.weight.data = time_major(part.weight.data)
 
 
 class Chain(nn.Sequential):
@@ -127,3 +193,18 @@ class Streaming(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the block; see the module's docstring for `state`."""
         raise NotImplementedError
+
+
+def add_late(x: Tensor, y: Tensor, state: State | None, key: nn.Module) -> Tensor:
+    """`x + y`, where in a stream the branch `y [B, C, T']` may come later than the input `x [B, C, T]` it is added to.
+
+    Args:
+        x: the input.
+        y: the branch; nobody else's, and overwritten.
+        state: remembers under `key` what of `x` waits.
+        key: whose sum this is.
+    """
+    if state is not None:
+        x = join([state[key], x]) if key in state and state[key].shape[-1] else x
+        x, state[key] = x[..., : y.shape[-1]], x[..., y.shape[-1] :]
+    return y.add_(x) if lean(y) else x + y

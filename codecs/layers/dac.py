@@ -7,12 +7,15 @@ Letters: B batch, C channels, T steps, s stride.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
 from .snake import Snake
+from .time_tiles import Layer, down_in_tiles, level_of, up_in_tiles
 
 #: Of the three residual units of every level.
 DILATIONS = (1, 3, 9)
@@ -21,22 +24,23 @@ DILATIONS = (1, 3, 9)
 Activation = Callable[[int], nn.Module]
 
 
-class DACUnit(nn.Module):
+class DACUnit(Streaming):
     """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, *, groups: int = 1, activation: Activation = Snake) -> None:
         super().__init__()
         self.act_in = activation(channels)
-        self.conv_in = nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation, groups=groups)
+        self.conv_in = Conv1d(channels, channels, 7, dilation=dilation, groups=groups)
         self.act_out = activation(channels)
-        self.conv_out = nn.Conv1d(channels, channels, 1)
+        self.conv_out = Conv1d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the unit."""
-        return x + self.conv_out(self.act_out(self.conv_in(self.act_in(x))))
+        y = self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
+        return add_late(x, y, state, self)
 
 
-class DACDown(nn.Module):
+class DACDown(Streaming):
     """Residual units, activation, strided convolution; `[B, C, T]` to `[B, C', T / s]`."""
 
     def __init__(
@@ -50,14 +54,14 @@ class DACDown(nn.Module):
         activation: Activation = Snake,
     ) -> None:
         super().__init__()
-        groups = channels if depthwise else 1
-        self.units = nn.Sequential(*(DACUnit(channels, d, groups=groups, activation=activation) for d in dilations))
+        groups, pad = channels if depthwise else 1, math.ceil(stride / 2)
+        self.units = Chain(*(DACUnit(channels, d, groups=groups, activation=activation) for d in dilations))
         self.act = activation(channels)
-        self.conv = nn.Conv1d(channels, out_channels, 2 * stride, stride=stride, padding=math.ceil(stride / 2))
+        self.conv = Conv1d(channels, out_channels, 2 * stride, stride=stride, pads=(pad, pad))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the level."""
-        return self.conv(self.act(self.units(x)))
+        return self.conv(self.act(self.units(x, state)), state)
 
 
 class DACNoise(nn.Module):
@@ -65,14 +69,17 @@ class DACNoise(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gain = nn.Conv1d(channels, channels, 1, bias=False)
+        self.gain = Conv1d(channels, channels, 1, bias=False)
 
-    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """Add `noise` `[B, 1, T]`; None: none."""
-        return x if noise is None else x + noise * self.gain(x)
+    def forward(self, x: Tensor, noise: Tensor | None, state: State | None = None) -> Tensor:
+        """Add `noise` `[B, 1, T]`; None: none. In a stream it comes whole with the first piece, and is kept."""
+        if state is not None:
+            noise = state.get(self, noise)
+            state[self] = None if noise is None else noise[..., x.shape[-1] :]
+        return x if noise is None else x + noise[..., : x.shape[-1]] * self.gain(x, state)
 
 
-class DACUp(nn.Module):
+class DACUp(Streaming):
     """Activation, transposed convolution, noise where asked, residual units; `[B, C, T]` to `[B, C', T * s]`.
 
     Without `whole` an odd stride gives `T * s - 1` steps: DAC cuts `ceil(s / 2)` on each side.
@@ -91,24 +98,37 @@ class DACUp(nn.Module):
         activation: Activation = Snake,
     ) -> None:
         super().__init__()
-        groups = out_channels if depthwise else 1
+        groups, cut = out_channels if depthwise else 1, math.ceil(stride / 2)
         self.act = activation(channels)
-        self.conv = nn.ConvTranspose1d(
-            channels,
-            out_channels,
-            2 * stride,
-            stride=stride,
-            padding=math.ceil(stride / 2),
-            output_padding=stride % 2 if whole else 0,
-        )
+        cuts = (cut, cut - stride % 2 if whole else cut)
+        self.conv = ConvTranspose1d(channels, out_channels, 2 * stride, stride=stride, cuts=cuts)
         self.noise = DACNoise(out_channels) if noise else None
         units = (DACUnit(out_channels, d, groups=groups, activation=activation) for d in dilations)
-        self.units = nn.Sequential(*units)
+        self.units = Chain(*units)
 
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: State | None = None, *, noise: Tensor | None = None) -> Tensor:
         """Apply the level; `noise` `[B, 1, T * s]` goes to the noise block."""
-        x = self.conv(self.act(x))
-        return self.units(x if self.noise is None else self.noise(x, noise))
+        x = self.conv(self.act(x), state)
+        return self.units(x if self.noise is None else self.noise(x, noise, state), state)
+
+
+def dac_down(stem: Conv1d, levels: Iterable[DACDown], x: Tensor, state: State | None) -> Tensor:
+    """The encoder's stem and levels, in tiles; `[B, 1, T]` to `[B, C, L]`."""
+    steps, parts = 1, [level_of(stem, stem.out_channels, stem)]
+    for part in levels:
+        parts.append(level_of(part, part.conv.in_channels / steps, part))
+        steps *= part.conv.stride[0]
+    return down_in_tiles(parts, x, state, multiple=steps)
+
+
+def dac_up(levels: Iterable[DACUp], last: Layer, x: Tensor, state: State | None, noise: Sequence[Tensor] | None = None) -> Tensor:
+    """The decoder's levels and what follows them, in tiles; `[B, C, L]` to `[B, 1, L * hop]`; `noise` of every level."""
+    parts, width = [], 0
+    for i, part in enumerate(levels):
+        width = part.conv.out_channels
+        run = partial(part, noise=None if noise is None else noise[i])
+        parts.append(level_of(run, width * part.conv.stride[0], part))
+    return up_in_tiles([*parts, level_of(last, width)], x, state)
 
 
 def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:

@@ -33,7 +33,7 @@ def statistics_from(source: Statistics) -> Iterator[None]:
 
 def lean(x: Tensor) -> bool:
     """Whether `x` is on the way through a CPU without gradients, where memory layout and buffers are ours to choose."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 def lean_format(x: Tensor) -> torch.memory_format:

@@ -12,16 +12,21 @@ Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dil
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .causal import State, Streaming
+from .causal import Conv1d, ConvTranspose1d, State, Streaming, add_late
+from .conv1d import Edge
+from .elu import ELU
 from .snake import Snake
+from .time_tiles import down_in_tiles, level_of, up_in_tiles
+
+#: Our names of what `SEANetConfig.padding` says.
+EDGES: dict[str, Edge] = {"reflect": "reflect", "constant": "zeros", "replicate": "replicate"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class SEANetConfig:
 def make_activation(config: SEANetConfig, channels: int) -> nn.Module:
     """The activation between convolutions, for `[B, channels, T]`."""
     return {
-        "elu": lambda: nn.ELU(alpha=config.slope),
+        "elu": lambda: ELU(alpha=config.slope),
         "leaky_relu": lambda: nn.LeakyReLU(negative_slope=config.slope),
         "relu": nn.ReLU,
         "gelu": nn.GELU,
@@ -115,18 +120,7 @@ def make_activation(config: SEANetConfig, channels: int) -> nn.Module:
     }[config.activation]()
 
 
-def pad_ends(x: Tensor, left: int, right: int, mode: str) -> Tensor:
-    """Pad `[B, C, T]`; a signal too short to be mirrored is first extended by zeros on the right."""
-    if left == right == 0:
-        return x
-    if mode != "reflect":
-        return F.pad(x, (left, right), mode=mode)
-    short = max(0, max(left, right) - x.shape[-1] + 1)
-    y = F.pad(F.pad(x, (0, short)) if short else x, (left, right), mode="reflect")
-    return y[..., : y.shape[-1] - short]
-
-
-class SEANetConv1d(nn.Conv1d):
+class SEANetConv1d(Conv1d):
     """Convolution `[B, C, T]` to `[B, C', ceil(T / s)]`, padded as the module's docstring says, then normalised."""
 
     def __init__(
@@ -140,51 +134,22 @@ class SEANetConv1d(nn.Conv1d):
         dilation: int = 1,
         normed: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
-        self.causal, self.mode = config.causal, config.padding
-        self.reach = (kernel_size - 1) * dilation + 1  # inputs that one output sees
-        total = self.reach - stride
-        self.pads = (total, 0) if self.causal else (total - total // 2, total // 2)
+        edge = EDGES[config.padding]
+        settings = {"stride": stride, "dilation": dilation, "causal": config.causal, "edge": edge, "fill": True}
+        super().__init__(in_channels, out_channels, kernel_size, **settings)
         self.norm = nn.GroupNorm(1, out_channels) if normed else None
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Convolve; with `state` (causal only) the piece `x` continues where the last one ended."""
-        if state is not None:
-            return self._stream(x, state)
-        left, right = self.pads
-        y = super().forward(pad_ends(x, left, right + -x.shape[-1] % self.stride[0], self.mode))
+    def _convolve(self, x: Tensor) -> Tensor:
+        y = super()._convolve(x)
         return y if self.norm is None else self.norm(y)
 
-    def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
-        return max(outputs * self.stride[0], self._start())
-
-    def _start(self) -> int:
-        """Inputs that must be there before the left side can be padded."""
-        return {"reflect": self.pads[0] + 1, "replicate": 1, "constant": 0}[self.mode] if self.pads[0] else 0
-
-    def _stream(self, x: Tensor, state: State) -> Tensor:
-        if not self.causal:
-            raise ValueError("only causal layers stream.")
-        ending, step = getattr(state, "ending", False), self.stride[0]
-        held, started = state.get(self, (x[..., :0], False))
-        x = torch.cat([held, x], dim=-1)
-        if not started:
-            started = x.shape[-1] >= self._start()
-            if started:
-                x = pad_ends(x, self.pads[0], 0, self.mode)
-            elif ending and x.shape[-1]:  # the whole signal is shorter than its padding
-                return self(x)
-        if ending and started:
-            x = pad_ends(x, 0, -(x.shape[-1] - self.pads[0]) % step, self.mode)
-        count = max(0, (x.shape[-1] - self.reach) // step + 1) if started else 0
-        state[self] = (x[..., count * step :], started)
-        if count == 0:
-            return x.new_zeros(x.shape[0], self.out_channels, 0)
-        return super().forward(x[..., : (count - 1) * step + self.reach])
+    def _piece(self, x: Tensor, state: State) -> Tensor:
+        if self.norm is not None:
+            raise ValueError('norm = "group" averages over all of time: such layers do not stream.')
+        return super()._piece(x, state)
 
 
-class SEANetConvTranspose1d(nn.ConvTranspose1d):
+class SEANetConvTranspose1d(ConvTranspose1d):
     """Transposed convolution `[B, C, T]` to `[B, C', T * s]`: convolve, normalise, cut the surplus k - s."""
 
     def __init__(
@@ -197,34 +162,14 @@ class SEANetConvTranspose1d(nn.ConvTranspose1d):
         stride: int,
         normed: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride)
-        self.causal = config.causal
         surplus = kernel_size - stride
         right = math.ceil(surplus * config.trim_right) if config.causal else surplus // 2
-        self.cuts = (surplus - right, right)
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, cuts=(surplus - right, right))
         self.norm = nn.GroupNorm(1, out_channels) if normed else None
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve; with `state` (causal only) the overlapping tail of the last piece is added."""
-        left, right = self.cuts
-        if state is None:
-            y = super().forward(x)
-            y = y if self.norm is None else self.norm(y)
-            return y[..., left : y.shape[-1] - right]
-        if not self.causal or left:
-            raise ValueError("only causal layers stream.")
-        if x.shape[-1] == 0:
-            return x.new_zeros(x.shape[0], self.out_channels, 0)
-        y = super().forward(x)
-        if self in state:
-            y = torch.cat([y[..., :right] + state[self], y[..., right:]], dim=-1)
-        # The bias comes again with the next piece.
-        state[self] = y[..., y.shape[-1] - right :] - (0 if self.bias is None else self.bias[:, None])
-        return y[..., : y.shape[-1] - right]
-
-    def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
-        return -(-outputs // self.stride[0])
+    def _convolve(self, x: Tensor) -> Tensor:
+        y = super()._convolve(x)
+        return y if self.norm is None else self.norm(y)
 
 
 class SEANetLSTM(Streaming):
@@ -253,9 +198,7 @@ class SEANetUnit(Streaming):
         super().__init__()
         inner = channels // config.compress
         self.act_in = make_activation(config, channels)
-        self.conv_in = SEANetConv1d(
-            channels, inner, config.residual_kernel_size, config, dilation=dilation, normed=normed
-        )
+        self.conv_in = SEANetConv1d(channels, inner, config.residual_kernel_size, config, dilation=dilation, normed=normed)
         self.act_out = make_activation(config, inner)
         self.conv_out = SEANetConv1d(inner, channels, 1, config, normed=normed)
         self.skip = None if config.identity_skip else SEANetConv1d(channels, channels, 1, config, normed=normed)
@@ -263,12 +206,7 @@ class SEANetUnit(Streaming):
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the unit."""
         y = self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
-        x = x if self.skip is None else self.skip(x, state)
-        if state is None:
-            return x + y
-        x = torch.cat([state[self], x], dim=-1) if self in state else x  # waits for the branch, which starts later
-        state[self] = x[..., y.shape[-1] :]
-        return x[..., : y.shape[-1]] + y
+        return add_late(x if self.skip is None else self.skip(x, state), y, state, self)
 
     def needs(self, outputs: int) -> int:
         """Inputs that the first `outputs` outputs of a stream wait for."""
@@ -327,6 +265,7 @@ class SEANetEncoder(Streaming):
 
     def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
+        self.config = config
         c, top = config, config.width * 2 ** len(config.strides)
         self.stem = SEANetConv1d(c.channels, c.width, c.kernel_size, c, normed=c.normed(0))
         self.levels = nn.ModuleList(SEANetDown(level, c) for level in range(len(c.strides)))
@@ -337,11 +276,18 @@ class SEANetEncoder(Streaming):
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Encode."""
-        x = self.stem(x, state)
-        for level in self.levels:
-            x = level(x, state)
+        x = self._down(x, state)
         x = x if self.lstm is None else self.lstm(x, state)
         return self.head(self.act(x), state)
+
+    def _down(self, x: Tensor, state: State | None) -> Tensor:
+        if self.config.norm == "group":  # over all of time
+            return _in_turn([self.stem, *self.levels], x, state)
+        steps, levels = 1, [level_of(self.stem, self.config.width, self.stem)]
+        for part in self.levels:
+            levels.append(level_of(part, part.conv.in_channels / steps, part))
+            steps *= part.conv.stride[0]
+        return down_in_tiles(levels, x, state, multiple=steps)
 
     def needs(self, frames: int) -> int:
         """Samples that the first `frames` frames of a stream wait for."""
@@ -353,6 +299,7 @@ class SEANetDecoder(Streaming):
 
     def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
+        self.config = config
         c, top = config, config.width * 2 ** len(config.strides)
         self.stem = SEANetConv1d(c.latent_dim, top, c.kernel_size, c, normed=c.normed(len(c.strides) + 1))
         self.lstm = SEANetLSTM(top, c.lstm_layers) if c.lstm_layers else None
@@ -365,13 +312,23 @@ class SEANetDecoder(Streaming):
         """Decode."""
         x = self.stem(z, state)
         x = x if self.lstm is None else self.lstm(x, state)
-        for level in self.levels:
-            x = level(x, state)
+        if self.config.norm == "group":  # over all of time
+            return self._last(_in_turn(self.levels, x, state), state)
+        levels = [level_of(part, part.conv.out_channels * part.conv.stride[0], part) for part in self.levels]
+        return up_in_tiles([*levels, level_of(self._last, self.config.width)], x, state)
+
+    def _last(self, x: Tensor, state: State | None) -> Tensor:
         return self.final(self.head(self.act(x), state))
 
     def needs(self, samples: int) -> int:
         """Frames that the first `samples` samples of a stream wait for."""
         return _chain_needs([self.stem, *self.levels, self.head], samples)
+
+
+def _in_turn(layers: Iterable[nn.Module], x: Tensor, state: State | None) -> Tensor:
+    for layer in layers:
+        x = layer(x, state)
+    return x
 
 
 def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:

@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .fused import Fusable, on_rows
+from .norm import lean
 
-class Snake(nn.Module):
+
+class Snake(Fusable):
     """`x + sin(a x)^2 / a` with a learned `a` for each channel of `[B, C, T]` (DAC, arXiv 2306.06546)."""
 
     def __init__(self, channels: int) -> None:
@@ -20,10 +23,10 @@ class Snake(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation."""
-        return torch.addcmul(x, torch.sin(self.alpha * x).square(), (self.alpha + 1e-9).reciprocal())
+        return _snake(self, x, self.alpha, (self.alpha + 1e-9).reciprocal())
 
 
-class SnakeBeta(nn.Module):
+class SnakeBeta(Fusable):
     """`x + sin(e^a x)^2 / e^b` with learned `a` and `b` for each channel (BigVGAN, arXiv 2206.04658)."""
 
     def __init__(self, channels: int) -> None:
@@ -34,7 +37,20 @@ class SnakeBeta(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to `[B, C, T]`."""
         alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
-        return torch.addcmul(x, torch.sin(alpha * x).square(), (beta + 1e-9).reciprocal())
+        return _snake(self, x, alpha, (beta + 1e-9).reciprocal())
+
+
+def snake(x: Tensor, period: Tensor, height: Tensor) -> Tensor:
+    """`x + height sin(period x)^2`."""
+    return torch.addcmul(x, torch.sin(period * x).square(), height)
+
+
+def _snake(module: Fusable, x: Tensor, period: Tensor, height: Tensor) -> Tensor:
+    if module.fuses(x):
+        return on_rows(snake, x, period.flatten(), height.flatten())
+    if lean(x):  # without buffers but one
+        return torch.addcmul(x, (period * x).sin_().square_(), height)
+    return snake(x, period, height)
 
 
 class HalfSnake(nn.Module):

@@ -1,0 +1,93 @@
+"""Long signals through convolutions piece by piece, on a CPU: a third less time, and memory that does not grow.
+
+A layer over ten seconds of sound writes activations of tens of megabytes to fresh memory, from which the next one reads them.
+In tiles of a few megabytes they stay in the processor's caches, and memory is used again. Tiles continue each other through a
+`State`, so that nothing is computed twice, and equal the whole.
+
+Letters: B batch, C channels, T steps, L frames.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from .causal import State
+from .conv1d import join
+from .norm import lean
+
+#: Values of one activation in a tile, 4 MB. Larger ones leave the caches; smaller ones give the products of matrices too few
+#: rows.
+TILE = 1 << 20
+
+#: A layer or a row of them on a piece: `(x, state)` to what is ready, less at first and more at the end where it looks ahead.
+Layer = Callable[[Tensor, State | None], Tensor]
+
+
+class Level(NamedTuple):
+    """A level of an encoder or decoder.
+
+    Attributes:
+        run: its layers.
+        values: that its widest activation has for one step of one item: of the waveform (encoder), of its own input
+            (decoder).
+        weights: that it reads for every tile, so that no tile should be smaller.
+    """
+
+    run: Layer
+    values: float
+    weights: int
+
+
+def level_of(run: Layer, values: float, *modules: nn.Module) -> Level:
+    """A `Level` with the weights of `modules`."""
+    return Level(run, values, sum(p.numel() for m in modules for p in m.parameters()))
+
+
+def in_tiles(own: Level, x: Tensor, state: State | None, *, multiple: int = 1) -> Tensor:
+    """`own.run(x, state)` of `x [B, C, T]` in tiles of about equal length, a multiple of `multiple` steps."""
+    steps = -(-x.shape[-1] // multiple)  # in multiples
+    count = min(steps, round(steps * multiple * own.values * len(x) / max(TILE, own.weights)))
+    if not lean(x) or count <= 1:
+        return own.run(x, state)
+    last = state is None or state.ending
+    state = State() if state is None else state
+    out, parts = [], x.split(-(-steps // count) * multiple, dim=-1)
+    for i, part in enumerate(parts):
+        state.ending = last and i == len(parts) - 1
+        out.append(own.run(part, state))
+    return join(out)
+
+
+def down_in_tiles(levels: Sequence[Level], x: Tensor, state: State | None, *, multiple: int) -> Tensor:
+    """The levels of an encoder one after the other; a level's tile is what several tiles of the level before give.
+
+    Args:
+        levels: from the waveform on.
+        x: `[B, C, T]`.
+        state: see `causal.py`.
+        multiple: steps of `x` that give one step of the last level.
+    """
+    *before, own = levels
+
+    def run(part: Tensor, state: State | None) -> Tensor:
+        return own.run(down_in_tiles(before, part, state, multiple=multiple) if before else part, state)
+
+    return in_tiles(own._replace(run=run), x, state, multiple=multiple)
+
+
+def up_in_tiles(levels: Sequence[Level], x: Tensor, state: State | None) -> Tensor:
+    """The levels of a decoder one after the other; a level's tile is cut up for the next one.
+
+    Args:
+        levels: from the frames on.
+        x: `[B, C, L]`.
+        state: see `causal.py`.
+    """
+    own, *after = levels
+
+    def run(part: Tensor, state: State | None) -> Tensor:
+        y = own.run(part, state)
+        return up_in_tiles(after, y, state) if after else y
+
+    return in_tiles(own._replace(run=run), x, state)
