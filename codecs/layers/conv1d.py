@@ -1,9 +1,9 @@
 """1-D convolutions the way a CPU does them fastest: what every audio codec spends its time in.
 
 Without gradients on a CPU (`lean`), tensors `[B, C, T]` lie in memory as `[B, T, C]`, "time-major": a step's channels side by
-side. Then a convolution is a product of matrices that needs no copy of its input, oneDNN's or one of those below, and
-activations run over it as it lies. With gradients, or elsewhere, everything is PyTorch's own call. Values are equal up to the
-order of sums. What was measured, and what did not help, stands in `benchmarks/results/audio.md`.
+side. Then a convolution is a product of matrices that needs no copy of its input, and activations run over it as it lies. With
+gradients, or elsewhere, everything is PyTorch's own call. Values are equal up to the order of sums. What was measured, and what
+did not help, stands in `benchmarks/results/audio.md`.
 
 Letters: B batch, C channels in, O channels out, T steps in, N steps out, k kernel, d dilation, s stride.
 """
@@ -19,11 +19,6 @@ from .norm import lean
 #: What stands beyond the ends of a signal: zeros, its first and last value, or itself mirrored.
 Edge = Literal["zeros", "replicate", "reflect"]
 
-#: Weights from this size on cost more to bring into oneDNN's layout, at every call, than its kernels save.
-_WIDE = 1 << 21
-#: Convolutions to fewer channels are done for all steps first and summed over the kernel's taps afterwards.
-_FEW = 8
-
 
 def time_major(x: Tensor) -> Tensor:
     """`x [B, C, T]`, in memory as `[B, T, C]`; the same tensor where it lies like that."""
@@ -37,64 +32,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1,
     """`F.conv1d` without padding: `[B, C, T]` and `[O, C / groups, k]` to `[B, O, N]`."""
     if not lean(x):
         return F.conv1d(x, weight, bias, stride, 0, dilation, groups)
-    outputs, channels, kernel = weight.shape
+    kernel = weight.shape[2]
     if x.shape[2] < (kernel - 1) * dilation + 1:
         raise ValueError(f"{x.shape[2]} steps are fewer than a kernel of {kernel} with dilation {dilation} spans; extend them.")
     if groups == 1 and kernel == stride == 1:
         return F.linear(x.transpose(1, 2), weight[:, :, 0], bias).transpose(1, 2)
-    if groups == channels == 1:
-        return _from_one(x, weight, bias, stride, dilation)
-    if groups == stride == 1 and outputs < _FEW:
-        return _to_few(x, weight, bias, dilation)
-    if groups == dilation == 1 and kernel == 2 * stride and weight.numel() >= _WIDE:
-        return _in_halves(x, weight, bias, stride)
-    if groups == x.shape[1] == outputs and stride == 1 < dilation:
-        return _depthwise(x, weight, bias, dilation)
     x, weight = (time_major(t).unsqueeze(2) for t in (x, weight))  # channels-last pictures of height 1
     return F.conv2d(x, weight, bias, (1, stride), 0, (1, dilation), groups).squeeze(2)
-
-
-def _from_one(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int) -> Tensor:
-    """From one channel: the k samples of every step side by side, times the weights."""
-    reach = (weight.shape[2] - 1) * dilation + 1
-    return F.linear(x[:, 0].unfold(1, reach, stride)[..., ::dilation], weight[:, 0], bias).transpose(1, 2)
-
-
-def _to_few(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """To a few channels: all O k products of a step's channels, then k shifted rows of these added up; reads x once."""
-    outputs, channels, kernel = weight.shape
-    taps = weight.detach().transpose(1, 2).reshape(-1, channels).contiguous()  # one layout, no gradients: one way to round
-    rows = torch.matmul(taps, x).unflatten(1, (outputs, kernel))  # [B, O, k, T]
-    length = x.shape[2] - (kernel - 1) * dilation
-    y = rows[:, :, 0, :length].clone() if bias is None else rows[:, :, 0, :length] + bias[:, None]
-    for j in range(1, kernel):
-        y += rows[:, :, j, j * dilation : j * dilation + length]
-    return y
-
-
-def _in_halves(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """A kernel of 2 s: each s steps are one row, which meets one half of the weights as itself and one as its neighbour."""
-    whole = x.shape[2] // stride * stride
-    rows = x[..., :whole].transpose(1, 2).reshape(len(x), whole // stride, -1)  # [B, T / s, s C]
-    first, second = weight.transpose(1, 2).reshape(len(weight), 2, -1).permute(1, 2, 0)  # [s C, O]
-    flat = rows.flatten(0, 1)
-    y = x.new_empty(len(flat), len(weight))  # the last row of every item joins it to the next one and is cut off
-    if bias is None:
-        torch.mm(flat[:-1], first, out=y[:-1])
-    else:
-        torch.addmm(bias, flat[:-1], first, out=y[:-1])
-    y[:-1].addmm_(flat[1:], second)
-    return y.view(*rows.shape[:2], -1)[:, :-1].transpose(1, 2)
-
-
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """Each channel for itself, with dilation, where oneDNN has no fast kernel: tap by tap."""
-    rows, taps = x.transpose(1, 2), weight[:, 0].t().contiguous()  # [B, T, C], [k, C]
-    length = x.shape[2] - (len(taps) - 1) * dilation
-    y = rows[:, :length] * taps[0] if bias is None else torch.addcmul(bias, rows[:, :length], taps[0])
-    for j in range(1, len(taps)):
-        y.addcmul_(rows[:, j * dilation : j * dilation + length], taps[j])
-    return y.transpose(1, 2)
 
 
 def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, groups: int = 1) -> Tensor:

@@ -1,0 +1,88 @@
+"""Ten minutes of audio: in pieces and tiles equal to the whole, in memory that does not grow with the length.
+
+pytest -m slow tests/codecs/audio/test_long_audio.py
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RVQ = {"kind": "residual_vq", "num_codebooks": 3, "codebook_size": 64, "kmeans_init": False}
+FACTORISED = RVQ | {"codebook_dim": 4, "normalize": True, "update": "gradient", "replace_below": 0.0}
+SEANET = {"width": 4, "strides": [2, 4, 5, 8], "latent_dim": 16, "lstm_layers": 1, "causal": True}
+TRANSFORMER = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 32, "context": 250}
+SPLIT = RVQ | {"codebook_dim": 8, "projection": "shared", "proj_bias": False, "split_first": 1}
+
+CONFIGS = {
+    "encodec": {"sample_rate_hz": 24000, "encoder": SEANET, "quantizer": RVQ},
+    "dac": {"encoder_width": 4, "decoder_width": 64, "strides": [2, 4, 5, 8], "quantizer": FACTORISED},
+    "snac": {
+        **{"encoder_width": 4, "strides": [2, 4, 8, 8], "decoder_width": 64, "decoder_strides": [8, 8, 4, 2]},
+        "quantizer": FACTORISED | {"strides": [4, 2, 1]},
+    },
+    "mimi": {
+        "seanet": {**SEANET, "strides": [4, 5, 6, 8], "lstm_layers": 0, "padding": "constant", "last_kernel_size": 3},
+        **{"encoder_transformer": TRANSFORMER, "decoder_transformer": TRANSFORMER, "quantizer": SPLIT},
+    },
+}
+
+SETUP = """
+import json, sys
+import torch, tokenzoo
+from pathlib import Path
+from tokenzoo.codecs.layers import time_tiles
+
+def peak():
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+family, config, minutes = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+tokenizer = tokenzoo.build_tokenizer(family, config).eval()
+for name, table in tokenizer.named_buffers():
+    if name.endswith("embed"):
+        table.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.05)
+x = torch.empty(1, int(60 * minutes * tokenizer.spec.sample_rate_hz) + 77).uniform_(-1, 1)
+"""
+
+MEMORY = """
+before, waveform = peak(), x.numel() * 4 / 2**20
+tokens = tokenizer.encode(x)
+encode = peak() - before
+Path("/proc/self/clear_refs").write_text("5")
+before = peak()
+y = tokenizer.decode(tokens)
+print(json.dumps({"waveform": waveform, "encode": encode, "decode": peak() - before, "equal": y.shape[1:] == x.shape}))
+"""
+
+EQUAL = """
+tokenizer.double()  # no ties by rounding
+x = x.double()
+tokens = tokenizer.encode(x)
+y = tokenizer.decode_batch(tokens.ids, tokens.scale)
+pieces = tokens.num_positions > 2 * tokenizer.chunk_frames
+tokenizer.chunk_frames, time_tiles.TILE = 1 << 40, 1 << 60
+whole = tokenizer.encode_latents(x[None])
+ids = tokenizer.ids_of(whole, x.shape[-1])
+y_whole = tokenizer.decode_latents(tokenizer.quantizer.decode(ids).double())
+print(json.dumps({"pieces": pieces, "distinct": len(ids.unique()), "ids": torch.equal(tokens.ids, ids),
+                  "audio": float((y - y_whole).abs().max() / y_whole.abs().max())}))
+"""
+
+
+def run(what: str, family: str, minutes: float) -> dict:
+    arguments = json.dumps([family, CONFIGS[family], minutes])
+    done = subprocess.run([sys.executable, "-c", SETUP + what, arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", CONFIGS)
+def test_equals_the_whole(family):
+    out = run(EQUAL, family, 10)
+    assert out["pieces"] and out["distinct"] > 16, out
+    assert out["ids"] and out["audio"] < 1e-9, out
