@@ -591,7 +591,7 @@ TINY: dict[str, tuple[str, dict]] = {
     ),
     "karl": (
         "karl",
-        DISTILLED | {"position_size": 4, "max_tokens": 12, "default_tokens": 8, "halt_above": 0.5},
+        DISTILLED | {"position_size": 4, "max_tokens": 12, "default_tokens": 8, "halt_above": 0.5, "train_budgets": (4, 8, 12)},
     ),
     "alit": ("alit", DISTILLED | {"tokens_per_rollout": 3, "rollouts": 2, "max_tokens": 6, "halting_threshold": 0.0}),
     "retok": (

@@ -105,6 +105,8 @@ class RunConfig:
         init: weights to start from: folder of a saved tokenizer, output folder of a run, or its `checkpoint-N` folder
             (which brings its discriminators along).
         init_parts: take only these parts of them (`encoder`, ...), and no discriminators; none: everything.
+        grafts: part -> where its weights come from, after `init`: "FOLDER", a whole other tokenizer, or "FOLDER#part", a part of
+            one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
         data: where media come from, and how crops are cut from them.
         losses: name -> settings with a `weight`; `kind` is the name unless given.
         discriminators: name -> settings; trained by the loss of kind `adversarial`.
@@ -136,6 +138,7 @@ class RunConfig:
     output: str
     init: str | None = None
     init_parts: tuple[str, ...] = ()
+    grafts: dict[str, str] = field(default_factory=dict)
     discriminators: dict[str, DiscriminatorConfig] = field(default_factory=dict)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -192,6 +195,7 @@ FREE_TO_CHANGE = (
     "find_unused",
     "init",
     "init_parts",
+    "grafts",
     "data.num_workers",
     "data.cache",
     "data.valid",

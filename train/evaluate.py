@@ -48,7 +48,7 @@ class Validation:
                 targets = trainer.targets(x)
                 out = model(x, *trainer.features(targets))
                 inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
-                for name, value in trainer.compute(inputs, adversarial=False).items():
+                for name, value in trainer.compute(inputs, adversarial=False, scored=True).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
                 for k, count in enumerate(counts):
                     count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
@@ -72,6 +72,7 @@ class Validation:
             model.eval()
             x = torch.stack(self.crops[: trainer.config.every.preview_items])
             x_hat = model(x.to(trainer.device)).x_hat.float().cpu()
+            trainer.check_output(x, x_hat, "previews")
             model.train(was_training)
             trainer.log.media(trainer.step, trainer.media.preview().write(folder, x, x_hat))
         trainer.accelerator.wait_for_everyone()

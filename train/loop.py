@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -28,7 +28,7 @@ from .data.loader import Batch
 from .ema import Ema
 from .finite import check_finite, clip
 from .log import RunLog
-from .losses.base import Judgement, LossInputs
+from .losses.base import Judgement, Loss, LossInputs
 from .optim import build_optimizer, rate, set_rate
 from .start import freeze, new_tokenizer, start_adversary
 from .stop import StopRequest
@@ -211,11 +211,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             out = self.generator(x, *self.features(targets))
         x_hat = out.x_hat.float()
-        if x_hat.shape != x.shape:
-            raise ConfigError(
-                f"the tokenizer answers media of shape {list(x.shape)} with {list(x_hat.shape)}; only tokenizers that give "
-                "back what they take (the same rate and size) can be trained here. Check the crop against their stride."
-            )
+        self.check_output(x, x_hat)
         judged: dict[str, Tensor] = {}
         real: list[Judgement] = []
         fake: list[Judgement] = []
@@ -232,9 +228,23 @@ class Trainer:
         metrics = {f"quantizer/{name}": v.detach().float() for name, v in out.quantized.metrics.items() if v.ndim == 0}
         return {"loss/total": weighted, **shown, **judged, **metrics, **balance}
 
-    def compute(self, inputs: LossInputs, adversarial: bool) -> dict[str, Tensor]:
-        """Return every loss that counts at this step, unweighted, by the names of the config."""
-        return {name: loss(inputs) for name, loss in self.losses.items() if adversarial or not loss.adversarial}
+    def check_output(self, x: Tensor, x_hat: Tensor, purpose: str = "") -> None:
+        """Raise `ConfigError` where a loss (or `purpose`) needs media as they came in and the tokenizer gives something else."""
+        readers = [purpose] if purpose else [name for name, loss in self.losses.items() if loss.on_output]
+        if x_hat.shape != x.shape and readers:
+            raise ConfigError(
+                f"the tokenizer answers media of shape {list(x.shape)} with {list(x_hat.shape)}; {', '.join(readers)} "
+                "can only compare media of one rate and size. Check the crop against the tokenizer's stride; a stage without "
+                "pixels (TiTok's first) takes none but losses on features, and every.preview=0."
+            )
+
+    def compute(self, inputs: LossInputs, adversarial: bool, *, scored: bool = False) -> dict[str, Tensor]:
+        """Return every loss that counts at this step, unweighted, by the names of the config.
+
+        With `scored`, losses whose features are not there are left out: some families offer them in training only.
+        """
+        counts = [name for name, loss in self.losses.items() if adversarial or not loss.adversarial]
+        return {n: self.losses[n](inputs) for n in counts if not scored or cast(Loss, self.losses[n]).can_score(inputs)}
 
     def targets(self, x: Tensor) -> dict[str, Tensor]:
         """What every teacher says of a batch, by name."""

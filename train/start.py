@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def new_tokenizer(config: RunConfig) -> Tokenizer:
-    """Return the tokenizer of `config.model`, with the weights of `config.init` where that is given.
+    """Return the tokenizer of `config.model`, with the weights of `config.init` and `config.grafts` where these are given.
 
     Raises:
         ConfigError: nothing to load there.
@@ -31,17 +31,43 @@ def new_tokenizer(config: RunConfig) -> Tokenizer:
         if config.init_parts:
             weights = _with_parts(tokenizer.state_dict(), weights, config.init_parts)
         load_strict(tokenizer, weights, str(folder))
+    for part, source in config.grafts.items():
+        _graft(tokenizer, part, source)
     return tokenizer
 
 
+def _graft(tokenizer: Tokenizer, part: str, source: str) -> None:
+    """Take the weights of `part` from "FOLDER" or "FOLDER#part" of another tokenizer; names below it and shapes must agree."""
+    name, _, theirs = source.partition("#")
+    weights, own = _weights(Path(name).expanduser()), tokenizer.state_dict()
+    mine = _below(own, part)
+    if not mine:
+        top = sorted({k.partition(".")[0] for k in own})
+        raise ConfigError(f"grafts names {part!r}, which is no part of this tokenizer.{nearest(part, top)}")
+    other = _below(weights, theirs) if theirs else weights
+    if mine.keys() != other.keys() or any(mine[k].shape != v.shape for k, v in other.items()):
+        odd = sorted(mine.keys() ^ other.keys()) or [k for k, v in other.items() if mine[k].shape != v.shape]
+        raise ConfigError(f"grafts.{part}: {source!r} does not fit; the first of {len(odd)} differences is {odd[0]!r}.")
+    tokenizer.load_state_dict({**own, **{".".join(filter(None, (part, k))): v for k, v in other.items()}})
+
+
+def _below(weights: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    """Those of `part`, by their names below it; a single tensor has the name ""."""
+    return {k[len(part) :].removeprefix("."): v for k, v in weights.items() if f"{k}.".startswith(f"{part}.")}
+
+
 def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
-    """Keep the weights of these parts, and their codebooks, as they are.
+    """Keep the weights of these parts (modules or single parameters), and their codebooks, as they are.
 
     Raises:
         ConfigError: the tokenizer has no such part.
     """
     known = {name for name, _ in tokenizer.named_modules() if name}
+    parameters = dict(tokenizer.named_parameters())
     for name in parts:
+        if name in parameters:
+            parameters[name].requires_grad_(False)
+            continue
         if name not in known:
             top = [n for n in known if "." not in n]
             raise ConfigError(f"model.frozen names {name!r}, which is no part of this tokenizer.{nearest(name, top)}")

@@ -13,6 +13,7 @@ effect on tokens).
 Letters: B batch, H W pixels, G grid positions, n tokens a roll-out, R roll-outs, D latent width, W width of the encoder.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,6 +48,9 @@ class ALITConfig:
         max_tokens: positions that the decoder knows.
         halting: whether grid positions halt.
         halting_threshold: probability below which they never do.
+        train_base: whether the VQGAN learns too (the second of two training stages).
+        random_rollout: training reconstructs from a roll-out drawn anew for each batch, not from the last one, so that losses on
+            pixels and a discriminator see all of them (second stage).
     """
 
     base: VQGANConfig = MAGE_VQGAN
@@ -63,6 +67,8 @@ class ALITConfig:
     max_tokens: int = 256
     halting: bool = True
     halting_threshold: float = 0.55
+    train_base: bool = False
+    random_rollout: bool = False
 
     def __post_init__(self) -> None:
         check_base(self.base, self.patch_size, self.grid_size)
@@ -88,7 +94,7 @@ class ALIT(ImageTokenizer):
     def __init__(self, config: ALITConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.base = BaseTokenizer(c.base)
+        self.base = BaseTokenizer(c.base, train=c.train_base)
         width, wide, grid, n = c.encoder.width, c.decoder.width, c.grid_size**2, c.tokens_per_rollout
         self.patch_embed = nn.Conv2d(3, width - self.base.channels, c.patch_size, stride=c.patch_size)
         self.class_token, self.mask_token = embedding(1, width), embedding(width)
@@ -244,12 +250,20 @@ class ALIT(ImageTokenizer):
         return self.decoder(queries.expand(len(z_q), -1, -1), tokens)[:, 1:]
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]` from the last roll-out.
+        """Reconstruct `[B, 3, H, W]` from the last roll-out; in training with `random_rollout` from any.
 
-        `features` hold the VQGAN's `ids` `[B, G]` and the logits of every roll-out, `logits.0` ..., `[B, G, V_b]`.
+        For the losses of latent distillation `features` hold, of every roll-out, the `logits.0` ... `[B, V_b, G]` and their
+        `code.0` ... `[B, C, G]`, and the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`. The quantizer's loss is the sum
+        over the roll-outs.
         """
         runs = self.roll(x)
-        last = runs[-1]
-        features = {f"logits.{i}": r.logits for i, r in enumerate(runs)}
-        features["ids"] = self.base.ids(self.base.features(x))
-        return Reconstruction(x_hat=self.base.pixels(last.logits), z=last.z, quantized=last.quantized, features=features)
+        last, shown = runs[-1], runs[-1]
+        if self.training and self.config.random_rollout:
+            shown = runs[int(torch.randint(len(runs), ()))]
+        ids = self.base.ids(self.base.features(x))
+        features = {"ids": ids, "code_target": self.base.code(ids)}
+        for i, run in enumerate(runs):
+            features |= {f"logits.{i}": run.logits.transpose(1, 2), f"code.{i}": self.base.mean_code(run.logits)}
+        loss = torch.stack([r.quantized.loss for r in runs]).sum()
+        quantized = dataclasses.replace(last.quantized, loss=loss)
+        return Reconstruction(x_hat=self.base.pixels(shown.logits), z=last.z, quantized=quantized, features=features)

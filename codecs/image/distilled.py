@@ -50,13 +50,18 @@ class GridDecoder(nn.Module):
 
 
 class BaseTokenizer(nn.Module):
-    """The VQGAN underneath: latents and codes of a picture, pixels of soft codes. Frozen; `freeze(False)` lets it train."""
+    """The VQGAN underneath: latents and codes of a picture, pixels of soft codes.
 
-    def __init__(self, config: VQGANConfig) -> None:
+    Args:
+        config: of the VQGAN.
+        train: whether it learns (the second stage of the published recipes); its codebook and batch statistics stay in any case.
+    """
+
+    def __init__(self, config: VQGANConfig, *, train: bool = False) -> None:
         super().__init__()
         self.vqgan = VQGAN(config)
         self.codes, self.channels = config.quantizer.codebook_size, config.z_channels  # type: ignore[attr-defined]
-        self.freeze()
+        self.freeze(not train)
 
     def freeze(self, frozen: bool = True) -> "BaseTokenizer":
         """Stop (or allow) gradients to its weights."""
@@ -78,8 +83,19 @@ class BaseTokenizer(nn.Module):
     def pixels(self, logits: Tensor) -> Tensor:
         """Pictures `[B, 3, H, W]` of logits `[B, G, V_b]` over its codes."""
         side = int(logits.shape[1] ** 0.5)
-        z = logits.softmax(-1) @ cast(VQ, self.vqgan.quantizer).codebook.embed  # [B, G, C]
-        return self.vqgan.decode_latents(z.transpose(1, 2), (side, side))
+        return self.vqgan.decode_latents(self.mean_code(logits), (side, side))
+
+    def mean_code(self, logits: Tensor) -> Tensor:
+        """The mean of its codes under logits `[B, G, V_b]`, `[B, C, G]`."""
+        return (logits.softmax(-1) @ self._table).transpose(1, 2)
+
+    def code(self, ids: Tensor) -> Tensor:
+        """Its codes `[B, C, G]` of ids `[B, G]`."""
+        return self._table[ids].transpose(1, 2)
+
+    @property
+    def _table(self) -> Tensor:
+        return cast(VQ, self.vqgan.quantizer).codebook.embed
 
 
 def check_base(config: VQGANConfig, patch_size: int, grid: int) -> None:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.draws import same_draws
 from ..layers.flow import TimeEmbedding, integrate, sample_times
 from ..layers.modulated import ModulatedBlock, ModulatedConfig, NormHead
 from ..layers.vit import init_linear
@@ -65,7 +66,9 @@ class FlexTokConfig:
         part_modulation: tokens and patches are modulated by the time each in its own way.
         time_frequencies, longest_time: of the time embedding.
         zero_init: the decoder's modulations and last map start at zero (adaLN-zero); False: small random numbers.
-        feature_layers: blocks of the decoder whose patches are given out in training, for a REPA-like loss.
+        feature_layers: blocks of the decoder whose patches are given out, for a loss like REPA's (arXiv 2410.06940).
+        train_pixels: training decodes the VAE latents of its one-step estimate; False leaves them as they are, which saves the
+            time where no loss looks at pixels.
         time_sampling, time_stratified, time_mode_scale: of training times, see `layers/flow.py`.
     """
 
@@ -94,6 +97,7 @@ class FlexTokConfig:
     time_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
     time_stratified: bool = False
     time_mode_scale: float = 0.0
+    train_pixels: bool = True
 
     def __post_init__(self) -> None:
         step = self.patch_size * self.vae_stride
@@ -330,22 +334,28 @@ class FlexTok(ImageTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the flow at random times.
 
-        Training's `features` are `velocity` and `velocity_target` `[B, C, h, w]`, whose squared distance is the loss, and
-        those of `feature_layers`; `x_hat` is the VAE's picture of the one-step estimate x_t - t velocity.
+        `features` are `velocity` and `velocity_target` `[B, C, h, w]` of such a step (in eval mode always the same one), whose
+        squared distance is the loss, and `decoder.N` `[B, D, patches]` of `feature_layers`. Training's `x_hat` is the VAE's
+        picture of the one-step estimate x_t - t velocity, or this estimate `[B, C, h, w]` itself without `train_pixels`.
         """
-        if not self.training:
-            z = self.encode_latents(x)
-            quantized = self.quantizer(z)
-            return Reconstruction(x_hat=self.decode_latents(quantized.z_q), z=z, quantized=quantized)
-        c = self.config
-        clean = self.vae_encode(x, sample=c.sample_posterior)
+        clean = self.vae_encode(x, sample=self.training and self.config.sample_posterior)
         z = self.encoder(clean).transpose(1, 2)
         quantized = self.quantizer(z)
-        t = sample_times(
-            len(x), kind=c.time_sampling, stratified=c.time_stratified, mode_scale=c.time_mode_scale, device=x.device
-        )
-        noise, share = torch.randn_like(clean), t[:, None, None, None]
+        estimate, features = self._one_step(clean, quantized.z_q)
+        if not self.training:
+            x_hat = self.decode_latents(quantized.z_q)
+        else:
+            x_hat = self.vae_decode(estimate) if self.config.train_pixels else estimate
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+
+    def _one_step(self, clean: Tensor, z_q: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The estimate of VAE latents `[B, C, h, w]` from noised ones, and `forward`'s features."""
+        c = self.config
+        with same_draws(clean.device, active=not self.training):
+            times = {"kind": c.time_sampling, "stratified": c.time_stratified, "mode_scale": c.time_mode_scale}
+            t = sample_times(len(clean), device=clean.device, **times)
+            noise, share = torch.randn_like(clean), t[:, None, None, None]
         noised = share * noise + (1 - share) * clean
-        v, features = self.decoder(noised, t, quantized.z_q.transpose(1, 2))
-        features |= {"velocity": v, "velocity_target": noise - clean}
-        return Reconstruction(x_hat=self.vae_decode(noised - share * v), z=z, quantized=quantized, features=features)
+        v, layers = self.decoder(noised, t, z_q.transpose(1, 2))
+        features = {name: y.transpose(1, 2) for name, y in layers.items()}
+        return noised - share * v, {**features, "velocity": v, "velocity_target": noise - clean}

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..config import ConfigError
 from ..layers.adm_unet import UNet, UNetConfig
 from ..layers.diffusion import Schedule, ScheduleConfig
+from ..layers.draws import same_draws
 from ..tokenizer import Reconstruction
 from ..tokens import Tokens
 from .base import pad_to_stride
@@ -149,19 +150,21 @@ class FourMDiVAE(FourMEncoder):
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the diffusion at random times.
 
-        Training's `features` are `prediction` and `prediction_target` `[B, C, H, W]`, whose squared distance is the loss;
-        `x_hat` is the one-step estimate of the picture.
+        `features` are `prediction` and `prediction_target` `[B, C, H, W]` of such a step (in eval mode always the same one),
+        whose squared distance is the loss; training's `x_hat` is its estimate of the picture.
         """
-        if not self.training:
-            return super().forward(x)
         size, x = x.shape[-2:], pad_to_stride(x, self.size_multiple)
         grid = self.grid_of(x)
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=grid)
         clean = x[:, : self.config.channels]
-        t = torch.randint(self.config.schedule.times, (len(x),), device=x.device)
-        noised, target = self.schedule.noised(clean, torch.randn_like(clean), t)
+        with same_draws(x.device, active=not self.training):
+            t = torch.randint(self.config.schedule.times, (len(x),), device=x.device)
+            noised, target = self.schedule.noised(clean, torch.randn_like(clean), t)
         out = self.predict(noised, t, quantized.z_q.unflatten(2, grid))
-        x_hat = self.schedule.estimate(noised, out, t)[0].expand(-1, 3, -1, -1)[..., : size[0], : size[1]]
+        if self.training:
+            x_hat = self.schedule.estimate(noised, out, t)[0].expand(-1, 3, -1, -1)
+        else:
+            x_hat = self.decode_latents(quantized.z_q, grid)
         features = {"prediction": out, "prediction_target": target}
-        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+        return Reconstruction(x_hat=x_hat[..., : size[0], : size[1]], z=z, quantized=quantized, features=features)

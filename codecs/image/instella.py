@@ -260,13 +260,13 @@ class Instella(ImageTokenizer):
         return torch.stack(outs) if len(groups) == 1 else outs  # type: ignore[arg-type, return-value]
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; with `feature_dim`, `features["grid"]` holds the predicted features `[B, h w, d]`."""
+        """Reconstruct `[B, 3, H, W]`; with `feature_dim`, `features["grid"]` holds the predicted features `[B, d, h w]`."""
         height, width = x.shape[-2:]
         x = pad_to_stride(x, self.config.multiple)
         z = self.encode_latents(x)
         quantized = self.quantizer(z)
         x_hat, features = self._decode(quantized.z_q, (x.shape[-2], x.shape[-1]))
-        named = {} if features is None else {"grid": features}
+        named = {} if features is None else {"grid": features.transpose(1, 2)}
         return Reconstruction(x_hat=x_hat[..., :height, :width], z=z, quantized=quantized, features=named)
 
     def _fit_in(self, x: Tensor, resize: str) -> Tensor:

@@ -14,14 +14,14 @@ Letters: B batch, H W pixels, G grid positions, N token budget, D latent width, 
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.vit import TransformerSize, ViTBlock, embedding, init_linear
-from ..quantizers.base import QuantizerConfig
+from ..quantizers.base import Quantized, QuantizerConfig
 from ..quantizers.vq import VQConfig
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction, group_by_shape
@@ -51,6 +51,8 @@ class KARLConfig:
         max_tokens: largest token budget.
         default_tokens: token budget where none is named.
         halt_above: probability from which a token is not needed.
+        train_budgets: token budgets that training's first pass draws from; its second pass has `default_tokens`.
+        train_base: whether the VQGAN learns too (the second of two training stages).
     """
 
     base: VQGANConfig = MAGE_VQGAN
@@ -66,9 +68,15 @@ class KARLConfig:
     max_tokens: int = 512
     default_tokens: int = 256
     halt_above: float = 0.75
+    train_budgets: tuple[int, ...] = tuple(range(16, 384, 16))
+    train_base: bool = False
 
     def __post_init__(self) -> None:
         check_base(self.base, self.patch_size, self.grid_size)
+        if not self.train_budgets or not all(1 <= n <= self.max_tokens for n in (*self.train_budgets, self.default_tokens)):
+            raise ValueError(
+                f"train_budgets {self.train_budgets} and default_tokens {self.default_tokens} must lie in 1..{self.max_tokens}."
+            )
 
 
 class KARL(ImageTokenizer):
@@ -81,7 +89,7 @@ class KARL(ImageTokenizer):
     def __init__(self, config: KARLConfig) -> None:
         super().__init__()
         self.config = c = config
-        self.base = BaseTokenizer(c.base)
+        self.base = BaseTokenizer(c.base, train=c.train_base)
         width, side = c.encoder.width, c.grid_size * c.patch_size
         self.patch_embed = nn.Conv2d(3, width - self.base.channels, c.patch_size, stride=c.patch_size)
         self.encoder_positions = embedding(c.position_size, c.position_size, width)
@@ -212,24 +220,68 @@ class KARL(ImageTokenizer):
         active = ids[:, 1] == 1 if ids.shape[1] == 2 else None
         return self.decode_latents(self.quantizer.decode(ids[:, :1]).to(self.dtype), active=active)
 
-    def forward(
-        self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
-    ) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`.
+    # --- training ---------------------------------------------------------------------------------------------------
 
-        `features` hold `logits` `[B, G, V_b]`, the VQGAN's `ids` `[B, G]` and the `halting` logits `[B, N]`.
-        In training no token is cut out: the published recipe calls this twice, first with a small error wanted, then with more
-        tokens and the error that came out, where the added tokens are to halt.
+    def forward(self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05) -> Reconstruction:
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training the two passes that teach it which tokens to keep.
+
+        The first pass is told a small error and given a random budget, of which it uses every token; the error that comes out is
+        what so many tokens can reach. The second is told this error and given `default_tokens`: those beyond the first budget are
+        not needed. `features` hold, of each pass, `logits.0`, `logits.1` `[B, V_b, G]` with their `code.N` `[B, C, G]`, and
+        `halting.N` `[B, N]`; the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.N`. The
+        quantizer's loss is the sum of both. `x_hat` shows half of the items after each pass.
+        Differs: wanted errors of the first pass are drawn evenly up to 0.04 (the authors' become rarer when they are reached), and
+        the second's are never shifted at random.
         """
+        ids = self.base.ids(self.base.features(x))
+        features = {"ids": ids, "code_target": self.base.code(ids)}
+        if not self.training:
+            run = self._pass(x, token_budget, quality, masked=True)
+            features |= self._features(run, 0)
+            kept = torch.arange(run.active.shape[1], device=x.device) < _used(run.active)[:, None]  # as `encode` cuts them
+            both = torch.stack([run.quantized.ids[:, 0], run.active.long()], dim=1) * kept[:, None]
+            quantized = dataclasses.replace(run.quantized, ids=both)
+            return Reconstruction(x_hat=self.base.pixels(run.logits), z=run.z, quantized=quantized, features=features)
+        budgets = self.config.train_budgets
+        budget = budgets[int(torch.randint(len(budgets), ()))]
+        small = torch.tensor([e for e in ERRORS if e <= 0.04])
+        first = self._pass(x, budget, small[torch.randint(len(small), (len(x),))], masked=False)
+        first_pixels = self.base.pixels(first.logits)
+        reached = (first_pixels.detach() - x).abs().flatten(1).mean(1)
+        second = self._pass(x, self.config.default_tokens, reached, masked=True)
+        added = torch.arange(self.config.default_tokens, device=x.device) >= budget
+        features |= self._features(first, 0) | self._features(second, 1)
+        features |= {"unneeded.0": torch.zeros_like(first.halting), "unneeded.1": added.expand_as(second.halting).float()}
+        loss = first.quantized.loss + second.quantized.loss
+        both = torch.stack([second.quantized.ids[:, 0], second.active.long()], dim=1)
+        quantized = dataclasses.replace(second.quantized, ids=both, loss=loss)
+        half = (len(x) + 1) // 2
+        x_hat = torch.cat([first_pixels[:half], self.base.pixels(second.logits[half:])]) if half < len(x) else first_pixels
+        return Reconstruction(x_hat=x_hat, z=second.z, quantized=quantized, features=features)
+
+    def _pass(self, x: Tensor, token_budget: int | None, quality: float | Tensor, *, masked: bool) -> "Pass":
+        """Once through both halves; with `masked`, tokens that are not needed are cut out of the decoder's attention."""
         z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
         quantized, active = self.quantizer(z), self.active(halting)
-        logits = self.decode_logits(quantized.z_q, active=None if self.training else active)
-        ids = torch.stack([quantized.ids[:, 0], active.long()], dim=1)
-        if not self.training:  # as `encode` cuts them
-            ids = ids * (torch.arange(ids.shape[2], device=ids.device) < _used(active)[:, None])[:, None]
-        quantized = dataclasses.replace(quantized, ids=ids)
-        features = {"logits": logits, "ids": self.base.ids(self.base.features(x)), "halting": halting}
-        return Reconstruction(x_hat=self.base.pixels(logits), z=z, quantized=quantized, features=features)
+        return Pass(z, halting, active, quantized, self.decode_logits(quantized.z_q, active=active if masked else None))
+
+    def _features(self, run: "Pass", number: int) -> dict[str, Tensor]:
+        logits = run.logits
+        return {
+            f"logits.{number}": logits.transpose(1, 2),
+            f"code.{number}": self.base.mean_code(logits),
+            f"halting.{number}": run.halting,
+        }
+
+
+class Pass(NamedTuple):
+    """What one pass gives."""
+
+    z: Tensor  #: [B, D, N]
+    halting: Tensor  #: logits [B, N]
+    active: Tensor  #: bool [B, N]
+    quantized: Quantized
+    logits: Tensor  #: [B, G, V_b]
 
 
 def _used(active: Tensor) -> Tensor:

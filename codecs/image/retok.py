@@ -243,8 +243,8 @@ class ReTok(ImageTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`.
 
-        `features` hold the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, and, in training, `predicted`
-        `[B, g g, feature_dim]`.
+        `features` hold the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, and `predicted`
+        `[B, feature_dim, g g]`, to be compared with a teacher's patches.
         """
         c, grid = self.config, self.encoder(x)
         z = self._latents(grid)
@@ -252,10 +252,10 @@ class ReTok(ImageTokenizer):
         count = None
         if self.training and c.random_length:
             count = int(torch.randint(c.num_tokens, c.all_tokens + 1, ()))
-        grid_hat, predicted = self.decode_grid(quantized.z_q, num_tokens=count, want_features=self.training)
+        grid_hat, predicted = self.decode_grid(quantized.z_q, num_tokens=count, want_features=True)
         features = {"grid": grid, "grid_hat": grid_hat}
-        if self.training and self.features is not None:
+        if self.features is not None:
             predicted = self.features(grid.flatten(2).transpose(1, 2))
         if predicted is not None:
-            features["predicted"] = predicted
+            features["predicted"] = predicted.transpose(1, 2)
         return Reconstruction(x_hat=self.decoder(grid_hat), z=z, quantized=quantized, features=features)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..layers.draws import same_draws
 from ..layers.qformer import QFormer, QFormerConfig
 from ..layers.unclip import UnclipConfig, UnclipDecoder
 from ..layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
@@ -177,19 +178,25 @@ class Seed2(ImageTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the diffusion at random times.
 
-        `features["embedding"]` is `[B, E]`, to be trained towards CLIP's; training adds `prediction` and
-        `prediction_target`, whose squared distance is the diffusion's loss. `x_hat` is then a one-step estimate.
+        `features` are those the authors train on: `queries` `[B, C, N]` of the Q-Former with `queries_hat`, what the codes say of
+        them, and `embedding` `[B, E, 1]`, which is to be CLIP's. With a painter also `prediction` and `prediction_target`
+        `[B, C, h, w]` of one step (in eval mode always the same one), whose squared distance is the diffusion's loss; training's
+        `x_hat` is then its estimate. Without a painter `x_hat` is the embedding.
         """
-        painter, size = self._painter(), (x.shape[-2], x.shape[-1])
-        z = self.encode_latents(x)
+        queries, size = self.query_features(x), (x.shape[-2], x.shape[-1])
+        z = self.codes.encode_latents(queries)
         quantized = self.quantizer(z)
-        features = {"embedding": self.codes.embedding(self.codes.decode_latents(quantized.z_q))}
-        if self.training:
-            side = 2 ** (len(painter.vae.config.block_out_channels) - 1) * painter.latent_shape[1]
-            y, prediction, target = painter.denoise_once(features["embedding"], _resized(x, (side, side)))
-            features |= {"prediction": prediction, "prediction_target": target}
-        else:
-            y = painter(features["embedding"])
+        queries_hat = self.codes.decode_latents(quantized.z_q)
+        embedding = self.codes.embedding(queries_hat)
+        features = {"queries": queries, "queries_hat": queries_hat, "embedding": embedding.unsqueeze(2)}
+        if self.decoder is None:
+            return Reconstruction(x_hat=features["embedding"], z=z, quantized=quantized, features=features)
+        painter = self.decoder
+        side = 2 ** (len(painter.vae.config.block_out_channels) - 1) * painter.latent_shape[1]
+        with same_draws(x.device, active=not self.training):
+            y, prediction, target = painter.denoise_once(embedding, _resized(x, (side, side)))
+        features |= {"prediction": prediction, "prediction_target": target}
+        y = y if self.training else painter(embedding)
         return Reconstruction(x_hat=_resized(y, size), z=z, quantized=quantized, features=features)
 
 

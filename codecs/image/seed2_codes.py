@@ -137,9 +137,9 @@ class Seed2Codes(LatentTokenizer):
         return self.embedding(self.decode_latents(z_q)).float()
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Quantize features with gradients; where there are N positions, `features["embedding"]` is `[B, E]`."""
+        """Quantize features with gradients; where there are N positions, `features["embedding"]` is `[B, E, 1]`."""
         out = super().forward(x)
         features = out.x_hat.flatten(2)
         if features.shape[2] != self.config.num_queries:
             return out
-        return dataclasses.replace(out, features={"embedding": self.embedding(features)})
+        return dataclasses.replace(out, features={"embedding": self.embedding(features).unsqueeze(2)})

@@ -241,13 +241,17 @@ class XQGAN(ImageTokenizer):
         return self.decode_latents(self.quantizer.decode(ids, grid=self.grid).to(self.dtype))
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; in training with `perturbation`, from perturbed codes."""
+        """Reconstruct `[B, 3, H, W]`; in training with `perturbation`, from perturbed codes.
+
+        `features` are the codes of each branch, `branch.0` ... `[B, D, g g]`; ImageFolder compares the last with DINOv2.
+        """
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=self.grid)
         z_q = quantized.z_q
         if self.training and self.config.perturbation is not None:
             z_q = self.perturb(z, z_q, self.config.perturbation)
-        return Reconstruction(x_hat=self.decode_latents(z_q), z=z, quantized=quantized)
+        features = {f"branch.{i}": part for i, part in enumerate(quantized.z_q.chunk(self.config.branches, dim=1))}
+        return Reconstruction(x_hat=self.decode_latents(z_q), z=z, quantized=quantized, features=features)
 
     def perturb(
         self,

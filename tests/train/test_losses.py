@@ -190,8 +190,69 @@ def test_own_feature():
     assert float(value.detach()) == pytest.approx((1 - cosine).mean(), rel=1e-5)
     value.backward()
     assert features["semantic"].grad.abs().sum() > 0 and features["tower"].grad is None
-    with pytest.raises(ConfigError, match="no feature 'semantic_target'.*Allowed: semantic, tower"):
+    with pytest.raises(ConfigError, match="no feature 'semantic_target'; it has semantic, tower"):
         loss("own_feature", IMAGE)(inputs([0], [0], out=SimpleNamespace(features=features)))
+
+
+def test_own_features_of_several_steps_are_summed():
+    rng = np.random.default_rng(6)
+    steps, target = rng.normal(size=(3, 2, 4, 5)), rng.normal(size=(2, 4, 5))
+    gaps = [((s - target) ** 2).mean() for s in steps]
+    # the order is that of the numbers, not of the letters
+    features = {"code.10": torch.tensor(steps[2]), "code.9": torch.tensor(steps[1]), "code.0": torch.tensor(steps[0])}
+    out = SimpleNamespace(features=features | {"code_target": torch.tensor(target)})
+    options = {"feature": "code.*", "target": "code_target", "along": "mse"}
+    assert float(loss("own_feature", IMAGE, **options)(inputs([0], [0], out=out))) == pytest.approx(sum(gaps), rel=1e-5)
+    weighted = loss("own_feature", IMAGE, **options, weights=[3.0, 0.5])(inputs([0], [0], out=out))
+    assert float(weighted) == pytest.approx(3 * gaps[0] + 0.5 * (gaps[1] + gaps[2]), rel=1e-5)
+    assert not loss("own_feature", IMAGE, feature="codes.*", target="code_target").can_score(inputs([0], [0], out=out))
+
+
+def nll(logits, ids):
+    """Cross-entropy of `[B, V, L]` in NumPy."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return -np.take_along_axis(log_p, ids[:, None], axis=1).mean()
+
+
+def test_codes():
+    rng = np.random.default_rng(7)
+    logits, ids = rng.normal(size=(2, 2, 7, 6)), rng.integers(0, 7, size=(2, 6))
+    features = {"logits.0": torch.tensor(logits[0]), "logits.1": torch.tensor(logits[1]), "ids": torch.tensor(ids)}
+    module = loss("codes", IMAGE, feature="logits.*", weights=[2.0, 0.5])
+    expected = 2 * nll(logits[0], ids) + 0.5 * nll(logits[1], ids)
+    assert float(module(inputs([0], [0], out=SimpleNamespace(features=features)))) == pytest.approx(expected, rel=1e-5)
+    # a teacher's ids, and logits on a grid
+    grid = SimpleNamespace(features={"logits": torch.tensor(logits[0]).unflatten(2, (2, 3))})
+    module = loss("codes", IMAGE, teacher="t")
+    value = module(inputs([0], [0], out=grid, targets={"t": torch.tensor(ids)}))
+    assert float(value) == pytest.approx(nll(logits[0], ids), rel=1e-5)
+    for wrong in (torch.tensor(ids)[:, :5], torch.tensor(ids) + 3, torch.tensor(ids).double()):
+        with pytest.raises(ConfigError, match="Grids and vocabularies must agree"):
+            module(inputs([0], [0], out=grid, targets={"t": wrong}))
+
+
+def test_halting_weighs_both_sides_alike():
+    rng = np.random.default_rng(8)
+    logits, target = rng.normal(size=(2, 9)), np.zeros((2, 9))
+    target[:, 7:] = 1
+    features = {"halting.0": logits, "halting.1": logits, "unneeded.0": np.zeros((2, 9)), "unneeded.1": target}
+    out = SimpleNamespace(features={k: torch.tensor(v) for k, v in features.items()})
+    needed, not_needed = np.log1p(np.exp(logits)), np.log1p(np.exp(-logits))  # -log of the probability to be kept, to halt
+    expected = needed.mean() + needed[:, :7].mean() + not_needed[:, 7:].mean()
+    assert float(loss("halting", IMAGE)(inputs([0], [0], out=out))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrast():
+    rng = np.random.default_rng(9)
+    ours, theirs = rng.normal(size=(4, 3, 5)), rng.normal(size=(4, 3, 9))
+    a, b = ours.mean(2), theirs.mean(2)
+    a, b = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
+    alike, own = 10 * a @ b.T, np.arange(4)
+    expected = (nll(alike[..., None], own[:, None]) + nll(alike.T[..., None], own[:, None])) / 2
+    out = SimpleNamespace(features={"branch.1": torch.tensor(ours)})
+    module = loss("contrast", IMAGE, teacher="t", feature="branch.1", scale=10.0)
+    assert float(module(inputs([0], [0], out=out, targets={"t": torch.tensor(theirs)}))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_quantizer_loss_is_passed_on():

@@ -8,11 +8,11 @@ import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.quantizers import build
-from tokenzoo.codecs.serialize import CheckpointError
+from tokenzoo.codecs.serialize import CheckpointError, save_folder
 from tokenzoo.train.files import parse_run, read_mapping
 from tokenzoo.train.loop import Trainer
 from tokenzoo.train.losses.base import LossInputs
-from train_media import RVQ, audio_run, write_sounds
+from train_media import RVQ, audio_run, image_run, write_pictures, write_sounds
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,56 @@ def test_unknown_parts_are_named(sounds, tmp_path):
     Trainer(parse_run(spectral(sounds, tmp_path / "a", steps=1))).run()
     with pytest.raises(ConfigError, match="init_parts names 'encodr'.*'encoder'"):
         Trainer(parse_run(spectral(sounds, tmp_path, init=str(tmp_path / "a"), init_parts=["encodr"])))
+
+
+def titok(**changes):
+    size = {"width": 16, "layers": 1, "heads": 2}
+    config = {"image_size": 16, "encoder_patch_size": 4, "decoder_patch_size": 4, "encoder": size, "decoder": size, "num_latents": 4}
+    quantizer = {"kind": "vq", "codebook_size": 32, "update": "gradient", "kmeans_init": False}
+    return config | {"latent_dim": 4, "quantizer": quantizer, "output": "codes", "teacher_codes": 16} | changes
+
+
+def test_parts_are_grafted_from_other_tokenizers(tmp_path):
+    stack = {"widths": [8, 8, 8], "blocks": 1, "groups": 4}
+    config = {"encoder": stack | {"stem_width": 8}, "decoder": stack, "z_channels": 8, "embed_dim": 0, "value_range": [0.0, 1.0]}
+    donor = build_tokenizer("vqgan", config | {"quantizer": {"kind": "vq", "codebook_size": 16}})
+    save_folder(donor, tmp_path / "vqgan")
+    run = image_run(tmp_path, tmp_path / "out")
+    run["model"] = {"family": "titok", "config": titok(teacher={"decoder": stack, "latent_dim": 8})}
+    run["grafts"] = {
+        "head.codebook": f"{tmp_path / 'vqgan'}#quantizer.codebook.embed",
+        "head.pixel_decoder": f"{tmp_path / 'vqgan'}#decoder",
+    }
+    run["model"]["frozen"] = ["head.codebook", "head.pixel_decoder"]
+    trainer = Trainer(parse_run(run))
+    head = trainer.tokenizer.head
+    assert torch.equal(head.codebook, donor.quantizer.codebook.embed)
+    for key, value in head.pixel_decoder.state_dict().items():
+        assert torch.equal(value, donor.decoder.state_dict()[key]), key
+    assert not any(p is head.codebook for p in trainer.trained) and len(trainer.trained) > 10
+    run["grafts"] = {"head.codebook": str(tmp_path / "vqgan") + "#quantizer.codebook.embedd"}
+    with pytest.raises(ConfigError, match=r"grafts\.head\.codebook: .* does not fit"):
+        Trainer(parse_run(run))
+    run["grafts"] = {"hed.codebook": str(tmp_path / "vqgan")}
+    with pytest.raises(ConfigError, match="grafts names 'hed.codebook', which is no part.*Allowed: .*head"):
+        Trainer(parse_run(run))
+
+
+def test_a_stage_without_pixels_takes_losses_on_features_only(tmp_path):
+    pictures = write_pictures(tmp_path / "pictures", size=(16, 16))
+    stack = {"widths": [8, 8, 8], "blocks": 1, "groups": 4}
+    donor = {"encoder": stack | {"stem_width": 8}, "decoder": stack, "z_channels": 8, "embed_dim": 0, "value_range": [0.0, 1.0]}
+    save_folder(build_tokenizer("vqgan", donor | {"quantizer": {"kind": "vq", "codebook_size": 16}}).eval(), tmp_path / "vqgan")
+    run = image_run(pictures, tmp_path / "out", steps=2)
+    run["model"] = {"family": "titok", "config": titok()}
+    run["data"] |= {"crop": 16, "valid": str(pictures)}
+    run["every"] |= {"validate": 2, "validate_items": 4}
+    run["teachers"] = {"vqgan": {"kind": "tokenizer", "model": str(tmp_path / "vqgan")}}
+    run["losses"] = {"codes": {"teacher": "vqgan"}, "quantizer": {}}
+    assert Trainer(parse_run(run)).run().step == 2
+    run |= {"losses": {**run["losses"], "pixel": {}}, "output": str(tmp_path / "again")}
+    with pytest.raises(ConfigError, match="pixel can only compare media of one rate and size"):
+        Trainer(parse_run(run)).run()
 
 
 def test_first_part_of_a_split_quantizer():

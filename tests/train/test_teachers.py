@@ -8,10 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import teacher_models
+import timm
 import torch
 import transformers
 from teacher_models import RATE, sounds
+from timm.models import save_for_hf
 from tokenzoo.codecs.config import ConfigError, from_mapping
+from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.codecs.serialize import save_folder
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.losses.aligned_distillation import align
 from tokenzoo.train.losses.base import LossConfig, LossInputs
@@ -36,6 +40,35 @@ def build(kind, spec=AUDIO, **options):
 
 def normalized(x):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-7)
+
+
+def test_an_embedding_is_what_the_models_own_head_gives(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", num_classes=5, img_size=32)
+    save_for_hf(model, str(tmp_path), safe_serialization=True, model_args={"img_size": 32, "num_classes": 5})
+    teacher, x = build("vision_model", IMAGE, model=f"local-dir:{tmp_path}", form="embedding", image_size=32), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        want = model.eval()((((x + 1) / 2) - teacher.mean) / teacher.deviation)
+    assert teacher(x).shape == (2, 5, 1)
+    torch.testing.assert_close(teacher(x)[..., 0], want, atol=1e-4, rtol=1e-4)
+    one, other = (build("vision_model", IMAGE, model="test_vit", image_size=32, pretrained=False)(x) for _ in range(2))
+    assert one.shape == other.shape == (2, 64, 4) and not torch.equal(one, other)  # nothing was downloaded
+
+
+def test_a_tokenizer_teaches_its_ids(tmp_path):
+    config = {"value_range": [0.0, 1.0], "embed_dim": 4, "z_channels": 8, "quantizer": {"kind": "vq", "codebook_size": 16}}
+    stack = {"widths": [8, 8], "blocks": 1, "groups": 4}
+    tokenizer = build_tokenizer("vqgan", config | {"encoder": stack | {"stem_width": 8}, "decoder": stack}).eval()
+    save_folder(tokenizer, tmp_path)
+    x = torch.rand(2, 3, 12, 16)
+    teacher = build("tokenizer", IMAGE, model=str(tmp_path))  # the student sees -1..1, this teacher 0..1
+    ids = teacher(2 * x - 1)
+    assert ids.dtype == torch.int64 and torch.equal(ids, tokenizer.encode(x).ids[:, 0])
+    assert len(ids.unique()) > 2 and not any(p.requires_grad for p in teacher.parameters())
+    with pytest.raises(ConfigError, match="no folder of a saved tokenizer"):
+        build("tokenizer", IMAGE, model=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="looks at pictures"):
+        build("tokenizer", model=str(tmp_path))
 
 
 # --- speech -------------------------------------------------------------------------------------------------------------
@@ -158,6 +191,8 @@ def test_vision_model_gives_patches_and_one_vector(folders):
     patches = features[:, model.num_prefix_tokens :].transpose(1, 2)
     torch.testing.assert_close(teacher(x), patches, atol=1e-5, rtol=1e-5)
     pooled = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="pooled")(x)
+    with pytest.raises(ConfigError, match="has no head"):
+        build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="embedding")
     torch.testing.assert_close(pooled[..., 0], model.forward_head(features, pre_logits=True), atol=1e-5, rtol=1e-5)
     large = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", image_size=64)
     assert large(x).shape == (2, 64, 64)

@@ -13,6 +13,9 @@ LOSSES: dict[str, str] = {
     "distillation": "distillation:DistillationConfig",
     "aligned_distillation": "aligned_distillation:AlignedDistillationConfig",
     "own_feature": "own_feature:OwnFeatureConfig",
+    "contrast": "contrast:ContrastConfig",
+    "codes": "codes:CodesConfig",
+    "halting": "halting:HaltingConfig",
     "quantizer": "quantizer:QuantizerLossConfig",
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError, Polymorphic, nearest
@@ -49,6 +50,38 @@ class LossInputs:
     targets: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+def features_named(inputs: LossInputs, name: str) -> list[Tensor]:
+    """What the tokenizer offers under `name`: "z" and "z_q", the latents around the quantizer; one of its features; or all
+    whose numbers a `*` stands for ("logits.*": `logits.0`, `logits.1`, ...), in their order.
+
+    Raises:
+        ConfigError: nothing of this name.
+    """
+    found = _find(inputs, name)
+    if not found:
+        raise ConfigError(f"the tokenizer has no feature {name!r}; it has {', '.join(sorted({*inputs.out.features, 'z', 'z_q'}))}.")
+    return found
+
+
+def _find(inputs: LossInputs, name: str) -> list[Tensor]:
+    if name in ("z", "z_q"):
+        return [inputs.out.z if name == "z" else inputs.out.quantized.z_q]
+    features = inputs.out.features
+    if not name.endswith("*"):
+        return [features[name]] if name in features else []
+    stem = name[:-1]
+    numbers = sorted(int(n[len(stem) :]) for n in features if n.startswith(stem) and n[len(stem) :].isdecimal())
+    return [features[f"{stem}{n}"] for n in numbers]
+
+
+def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Sum of scalars, the last weight standing for all that have none of their own; no weights: 1 each."""
+    if not weights:
+        return torch.stack(list(terms)).sum()
+    own = [weights[min(i, len(weights) - 1)] for i in range(len(terms))]
+    return torch.stack([w * t for w, t in zip(own, terms, strict=True)]).sum()
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Polymorphic):
     """Settings common to all losses. `weight` 0 still computes and logs the loss."""
@@ -76,6 +109,14 @@ class Loss(nn.Module):
     adversarial: bool = False
     #: False where the loss does not look at `x_hat` (latents, features); such losses are never balanced.
     on_output: bool = True
+
+    #: Names of the tokenizer's features that the loss compares. Some families offer them in training only: validation then
+    #: leaves the loss out.
+    reads: tuple[str, ...] = ()
+
+    def can_score(self, inputs: LossInputs) -> bool:
+        """Whether all that the loss reads is there."""
+        return all(_find(inputs, name) for name in self.reads)
 
     def prepare(self, widths: dict[str, int]) -> None:
         """Make parameters that depend on the tokenizer; `widths`: channels of its features "z", "z_q" and others."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import ImageSpec, TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from .base import Loss, LossConfig, LossInputs, features_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Distillation(Loss):
     def __init__(self, config: DistillationConfig, *, grids: bool = False) -> None:
         super().__init__()
         self.config, self.grids = config, grids
+        self.reads = (config.feature,)
         self.head: nn.Module = nn.Identity()
 
     def prepare(self, widths: dict[str, int]) -> None:
@@ -66,10 +67,7 @@ class Distillation(Loss):
 
     def pair(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """The tokenizer's features `[B, D, L]` and the teacher's `[B, D, L']`, of one width, float32."""
-        available = {"z": inputs.out.z, "z_q": inputs.out.quantized.z_q, **inputs.out.features}
-        if self.config.feature not in available:
-            self._width(dict.fromkeys(available, 0))
-        ours = self.head(available[self.config.feature].float())  # [B, D, L]
+        ours = self.head(features_named(inputs, self.config.feature)[0].float())  # [B, D, L]
         target = inputs.targets[self.config.teacher].float()  # [B, D, L']
         if ours.shape[1] != target.shape[1]:
             raise ConfigError(

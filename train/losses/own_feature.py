@@ -1,8 +1,10 @@
-"""Distance of one of the tokenizer's outputs from another: a decoder of features against the frozen tower in its own encoder.
+"""Distance of one of the tokenizer's outputs from another: a decoder of features against the frozen tower in its own encoder,
+a predicted velocity or noise against the true one.
 
 Sources: DualViTok (ILLUME+, arXiv 2504.01934): cosine for each position; DualCodec (arXiv 2505.13000), FocalCodec (arXiv
-2502.04465) and X-codec2 (arXiv 2502.04128): mean square distance. Like `distillation`, but the teacher is part of the tokenizer,
-which has run already.
+2502.04465) and X-codec2 (arXiv 2502.04128): mean square distance. Rectified flow (FlexTok, arXiv 2502.13967) and diffusion
+(DiVAE, arXiv 2206.00386): mean square distance of `velocity` or `prediction`. Like `distillation`, but the target is part of
+the tokenizer, which has run already.
 """
 
 from dataclasses import dataclass
@@ -12,18 +14,20 @@ from torch import Tensor, nn
 
 from ...codecs.config import ConfigError, nearest
 from ...codecs.spec import TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from .base import Loss, LossConfig, LossInputs, features_named, weighted_sum
 from .distillation import distance
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFeatureConfig(LossConfig):
-    """Compare two of `Reconstruction.features`, both `[B, D, L]`; the target gets no gradient.
+    """Compare two of `Reconstruction.features` of one shape, `[B, D, L]` or (with "mse") any other; the target gets no gradient.
 
     Attributes:
-        feature, target: their names.
+        feature, target: their names. "code.*" stands for `code.0`, `code.1`, ..., whose distances are summed; the target is
+            then one for all, or one for each.
         along: as in `DistillationConfig`.
         project: width D of the target when a linear layer is to be learned in between; 0: widths agree already.
+        weights: of the summands, in their order; the last one stands for all further ones. None: 1 each.
     """
 
     kind: ClassVar[str] = "own_feature"
@@ -31,6 +35,7 @@ class OwnFeatureConfig(LossConfig):
     target: str = "semantic_target"
     along: Literal["frames", "channels", "mse"] = "frames"
     project: int = 0
+    weights: tuple[float, ...] = ()
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return OwnFeature(self)
@@ -44,6 +49,7 @@ class OwnFeature(Loss):
     def __init__(self, config: OwnFeatureConfig) -> None:
         super().__init__()
         self.config = config
+        self.reads = (config.feature, config.target)
         self.head: nn.Module = nn.Identity()
 
     def prepare(self, widths: dict[str, int]) -> None:
@@ -54,12 +60,16 @@ class OwnFeature(Loss):
             self.head = nn.Conv1d(widths[self.config.feature], self.config.project, 1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean distance."""
-        features = inputs.out.features
-        for name in (self.config.feature, self.config.target):
-            if name not in features:
-                raise ConfigError(f"the tokenizer has no feature {name!r}.{nearest(name, list(features))}")
-        ours, target = self.head(features[self.config.feature].float()), features[self.config.target].float()
+        """Return the mean distance, or the weighted sum of several."""
+        ours, targets = (features_named(inputs, name) for name in self.reads)
+        targets = targets * len(ours) if len(targets) == 1 else targets
+        if len(targets) != len(ours):
+            raise ConfigError(f"{self.config.feature!r} are {len(ours)} features, {self.config.target!r} {len(targets)}.")
+        terms = [self._distance(y, target) for y, target in zip(ours, targets, strict=True)]
+        return weighted_sum(terms, self.config.weights)
+
+    def _distance(self, ours: Tensor, target: Tensor) -> Tensor:
+        ours, target = self.head(ours.float()), target.float()
         if ours.shape != target.shape:
             raise ConfigError(
                 f"{self.config.feature!r} is {list(ours.shape)}, {self.config.target!r} {list(target.shape)}; "

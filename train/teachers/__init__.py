@@ -5,6 +5,7 @@ TEACHERS: dict[str, str] = {
     "envelope": "envelope:EnvelopeConfig",
     "speech_model": "speech_model:SpeechModelConfig",
     "text_states": "text_states:TextStatesConfig",
+    "tokenizer": "tokenizer:TokenizerTeacherConfig",
     "vision_model": "vision_model:VisionModelConfig",
 }
 

@@ -39,7 +39,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Return target features `[B, D, L]` of media `[B, C, T]` or `[B, C, H, W]`; a column of zeros is no target."""
+        """Return targets of media `[B, C, T]` or `[B, C, H, W]`: features `[B, D, L]`, where a column of zeros is no target, or
+        (`tokenizer`) int64 ids `[B, L]`.
+        """
         return self.targets(x)
 
     def targets(self, x: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ class VisionModelConfig(TeacherConfig):
             pixels are 224.
         layer: block whose output is taken: 0 the first, -1 the last.
         norm: whether the model's last norm is applied to it.
-        form: "patches": `[B, D, h w]`; "pooled": what the model's own head would see (class token, mean, attention), `[B, D, 1]`.
+        form: "patches": `[B, D, h w]`; "pooled": what the model's own head would see (class token, mean, attention), `[B, D, 1]`;
+            "embedding": what its head makes of that (CLIP's image embedding), `[B, D, 1]`.
+        pretrained: False leaves the weights random, for a run that only checks that everything works.
     """
 
     kind: ClassVar[str] = "vision_model"
@@ -36,7 +38,8 @@ class VisionModelConfig(TeacherConfig):
     image_size: int = 0
     layer: int = -1
     norm: bool = True
-    form: Literal["patches", "pooled"] = "patches"
+    form: Literal["patches", "pooled", "embedding"] = "patches"
+    pretrained: bool = True
 
     def build(self, spec: TokenizerSpec) -> Teacher:
         if not isinstance(spec, ImageSpec) or spec.channels != 3:
@@ -55,11 +58,14 @@ class VisionModel(Teacher):
         import timm
         from timm.data import resolve_model_data_config
 
-        if config.form == "pooled" and config.layer != -1:
-            raise ConfigError(f"layer is {config.layer}, but form 'pooled' comes from the last one; leave layer out.")
+        if config.form != "patches" and config.layer != -1:
+            raise ConfigError(f"layer is {config.layer}, but form {config.form!r} comes from the last one; leave layer out.")
         self.config, self.value_range = config, value_range
         options: dict[str, Any] = {"img_size": config.image_size} if config.image_size else {}
-        self.model = timm.create_model(config.model, pretrained=True, num_classes=0, **options).requires_grad_(False)
+        options |= {} if config.form == "embedding" else {"num_classes": 0}
+        self.model = timm.create_model(config.model, pretrained=config.pretrained, **options).requires_grad_(False)
+        if config.form == "embedding" and not self.model.num_classes:
+            raise ConfigError(f"form is 'embedding', but {config.model} has no head; use 'pooled'.")
         data = resolve_model_data_config(self.model)
         self.size = (config.image_size,) * 2 if config.image_size else tuple(data["input_size"][1:])
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, 3, 1, 1), persistent=False)
@@ -71,8 +77,9 @@ class VisionModel(Teacher):
         low, high = self.value_range
         y = F.interpolate(x.float(), size=self.size, mode="bicubic", antialias=True, align_corners=False)
         y = (((y - low) / (high - low)).clamp(0, 1) - self.mean) / self.deviation
-        if self.config.form == "pooled":
-            return self.model.forward_head(self.model.forward_features(y), pre_logits=True)[..., None]  # type: ignore[operator]
+        if self.config.form != "patches":
+            pre_logits = self.config.form == "pooled"
+            return self.model.forward_head(self.model.forward_features(y), pre_logits=pre_logits)[..., None]  # type: ignore[operator]
         maps = self.model.forward_intermediates(  # type: ignore[operator]
             y, indices=[self.config.layer], norm=self.config.norm, output_fmt="NCHW", intermediates_only=True
         )

@@ -58,7 +58,7 @@ def test_features_for_a_teacher():
     state |= {f"decoder.repa_proj.{k}": torch.randn(s) for k, s in shapes.items()}
     tok = convert("instella-bae", config, state)
     out = tok(load_io(folder)["s0.input"])
-    assert out.features["grid"].shape == (2, 16, 7)  # before the grid is doubled
+    assert out.features["grid"].shape == (2, 7, 16)  # before the grid is doubled
     assert_close(out.x_hat, load_io(folder)["s0.forward"], **CLOSE)
 
 

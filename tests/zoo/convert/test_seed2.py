@@ -39,7 +39,7 @@ def test_codes_reference():
     assert_close(quantized.loss, io["quantizer_loss"][0], **CLOSE)
     assert_close(tok.decode(tokens).transpose(1, 2), io["query_output_up"], **CLOSE)
     assert_close(tok.decode_embedding(tokens), io["image_embedding"], **CLOSE)
-    assert_close(tok(x).features["embedding"], io["image_embedding"], **CLOSE)
+    assert_close(tok(x).features["embedding"][..., 0], io["image_embedding"], **CLOSE)
     assert_close(tok.decode_embedding(tokens[1]), io["image_embedding"][1:], **CLOSE)
     # another number of positions: ids and features are the same, an embedding there is none
     short = tok.encode(x[:, :, :5])
@@ -200,7 +200,10 @@ def test_pictures_at_last(tmp_path):
     x = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     tokens = tok.encode(x)
     with pytest.raises(ValueError, match="set_decoder"):
-        tok(x)
+        tok.decode(tokens)
+    out = tok(x)  # without a painter the authors' training ends at the embedding
+    assert torch.equal(out.x_hat, out.features["embedding"]) and torch.equal(out.x_hat[..., 0], tok.decode_embedding(tokens))
+    assert out.features["queries"].shape == out.features["queries_hat"].shape
     y = tok.set_decoder(pipeline(tmp_path)).decode(tokens, steps=2, seed=4)
     assert y.shape == x.shape and tok.decode(tokens, steps=2, original=False).shape == (2, 3, 8, 8)
     assert torch.equal(y, tok.decode(tokens, steps=2, seed=4)) and not torch.allclose(y, tok.decode(tokens, steps=2, seed=5), atol=1e-3)

@@ -1,0 +1,17 @@
+"""Random numbers that do not depend on what ran before."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def same_draws(device: torch.device, active: bool = True) -> Iterator[None]:
+    """Inside, torch draws from seed 0 on the CPU and on `device`; afterwards all goes on as if nothing had been drawn."""
+    if not active:
+        yield
+        return
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield

@@ -1,0 +1,61 @@
+"""Cross-entropy of predicted codes: a decoder that says which codes of another, frozen tokenizer the picture has.
+
+Sources: TiTok's first stage ("proxy codes" of a MaskGIT-VQGAN, arXiv 2406.07550, section 3.3), One-D-Piece's (arXiv
+2501.10064); latent distillation in ALIT (arXiv 2411.02393) and KARL (arXiv 2507.07995), at every roll-out or pass.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...codecs.config import ConfigError
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs, features_named, weighted_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesConfig(LossConfig):
+    """`-log softmax(logits)[id]`, mean over positions and batch.
+
+    Attributes:
+        feature: name of the logits `[B, V, ...]` among the tokenizer's features. "logits.*" stands for `logits.0`,
+            `logits.1`, ..., whose losses are summed.
+        teacher: name under `teachers:` of one that gives ids (`tokenizer`); None: the tokenizer knows them itself.
+        target: in that case the name of the ids `[B, L]` among its features.
+        weights: of the summands, in their order; the last one stands for all further ones. None: 1 each.
+    """
+
+    kind: ClassVar[str] = "codes"
+    feature: str = "logits"
+    teacher: str | None = None
+    target: str = "ids"
+    weights: tuple[float, ...] = ()
+
+    def build(self, spec: TokenizerSpec) -> Loss:
+        return Codes(self)
+
+
+class Codes(Loss):
+    """See `CodesConfig`."""
+
+    on_output = False
+
+    def __init__(self, config: CodesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.reads = (config.feature,) if config.teacher else (config.feature, config.target)
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the mean, or the weighted sum of several."""
+        logits = [y.float().flatten(2) for y in features_named(inputs, self.config.feature)]  # [B, V, L]
+        teacher = self.config.teacher
+        ids = inputs.targets[teacher] if teacher else features_named(inputs, self.config.target)[0]
+        ids = ids.flatten(1)
+        if ids.shape[1] != logits[0].shape[2] or ids.is_floating_point() or int(ids.max()) >= logits[0].shape[1]:
+            raise ConfigError(
+                f"{self.config.feature!r} predicts {logits[0].shape[2]} ids below {logits[0].shape[1]}; "
+                f"{teacher or self.config.target!r} gives {ids.dtype} {list(ids.shape)}. Grids and vocabularies must agree."
+            )
+        return weighted_sum([F.cross_entropy(y, ids) for y in logits], self.config.weights)
