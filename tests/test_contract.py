@@ -296,6 +296,24 @@ def test_streamed_equals_whole(label, piece):
 
 
 @pytest.mark.parametrize("label", AUDIO)
+def test_latency_is_what_the_spec_says(label):
+    """Sample by sample: the first decoded sample comes with the first one beyond `latency_samples`."""
+    tokenizer = build(label)
+    if not tokenizer.spec.streamable:
+        assert tokenizer.spec.latency_samples == 0
+        return
+    x = item(tokenizer, tokenizer.spec.latency_samples + 2 * tokenizer.spec.hop_samples)[None]
+    stream, pushed, decoded = tokenizer.stream(), 0, 0
+    for sample in x.split(1, dim=-1):
+        tokens = stream.push(sample)
+        pushed += 1
+        decoded = 0 if tokens is None else stream.decode(tokens).shape[-1]
+        if decoded:
+            break
+    assert decoded and pushed == tokenizer.spec.latency_samples + 1
+
+
+@pytest.mark.parametrize("label", AUDIO)
 def test_resampled_audio_comes_back_at_its_own_rate(label):
     tokenizer = build(label)
     rate = tokenizer.spec.sample_rate_hz

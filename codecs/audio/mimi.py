@@ -151,6 +151,7 @@ class Mimi(Streamable, AudioTokenizer):
 
     family: ClassVar[str] = "mimi"
     config_class: ClassVar[type] = MimiConfig
+    chunk_frames = 500  # 40 s at 12.5 frames a second
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""ELU (Clevert et al. 2016, arXiv 1511.07289), for a CPU without gradients by way of the exponential.
+"""ELU (Clevert et al. 2016, arXiv 1511.07289), for a CPU without gradients by way of the hyperbolic tangent.
 
-PyTorch's goes through `expm1`, one number at a time: seven times as long, a third of EnCodec's whole time. `exp(x) - 1` is off
-by at most 1e-7, what one float32 convolution rounds away.
+PyTorch's goes through `expm1`: two and a half times as long, a third of EnCodec's whole time. With t = tanh(x / 2), e^x - 1 is
+2 t / (1 - t), to the last two bits at any magnitude; `exp(x) - 1` would be faster still, but near 0 only 1e-7 of 1 remain of it,
+and quiet sounds get other codes.
 """
 
 import torch
@@ -20,10 +21,12 @@ class ELU(nn.ELU, Fusable):
             return super().forward(x)
         if self.fuses(x) and self.alpha == 1:
             return on_rows(elu, x)
-        below = x.clamp(max=0).exp_().sub_(1)  # 0 where x > 0, and elsewhere at least x
-        return torch.maximum(x, below if self.alpha == 1 else below.mul_(self.alpha), out=below)
+        t = x.clamp(max=0).mul_(0.5).tanh_()
+        below = t.div_(1 - t).mul_(2 * self.alpha)  # 0 where x > 0, and elsewhere at least x
+        return torch.maximum(x, below, out=below)
 
 
 def elu(x: Tensor) -> Tensor:
     """The same, for alpha = 1."""
-    return torch.maximum(x, x.clamp(max=0).exp() - 1)
+    t = torch.tanh(x.clamp(max=0) * 0.5)
+    return torch.maximum(x, 2 * t / (1 - t))

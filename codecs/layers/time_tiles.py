@@ -45,14 +45,16 @@ def level_of(run: Layer, values: float, *modules: nn.Module) -> Level:
 
 
 def in_tiles(own: Level, x: Tensor, state: State | None, *, multiple: int = 1) -> Tensor:
-    """`own.run(x, state)` of `x [B, C, T]` in tiles of about equal length, a multiple of `multiple` steps."""
-    steps = -(-x.shape[-1] // multiple)  # in multiples
-    count = min(steps, round(steps * multiple * own.values * len(x) / max(TILE, own.weights)))
-    if not lean(x) or count <= 1:
+    """`own.run(x, state)` of `x [B, C, T]` in tiles of a multiple of `multiple` steps.
+
+    All but the last are of one length, whatever T: oneDNN prepares, and keeps, a convolution for every length that it meets.
+    """
+    size = max(1, int(max(TILE, own.weights) / (own.values * len(x) * multiple))) * multiple
+    if not lean(x) or x.shape[-1] < 1.5 * size:
         return own.run(x, state)
     last = state is None or state.ending
     state = State() if state is None else state
-    out, parts = [], x.split(-(-steps // count) * multiple, dim=-1)
+    out, parts = [], x.split(size, dim=-1)
     for i, part in enumerate(parts):
         state.ending = last and i == len(parts) - 1
         out.append(own.run(part, state))

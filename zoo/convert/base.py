@@ -87,7 +87,8 @@ _SPELLINGS = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "p
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Replace every pair (gain g, direction v) by `weight = g v / |v|`, in either spelling; other keys stay.
 
-    The norm runs over all axes but those where g has length over 1, as in `torch.nn.utils.weight_norm`.
+    The norm runs over all axes but those where g has length over 1, as in `torch.nn.utils.weight_norm`. Inference then
+    computes none, and fine-tuning (`tokenizer.train()`) goes on with the folded weights: weight norm is not put back.
     """
     out = dict(state)
     for gain, direction in _SPELLINGS:

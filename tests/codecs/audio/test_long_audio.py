@@ -59,16 +59,17 @@ print(json.dumps({"waveform": waveform, "encode": encode, "decode": peak() - bef
 """
 
 EQUAL = """
+torch.set_grad_enabled(False)
 tokenizer.double()  # no ties by rounding
 x = x.double()
-tokens = tokenizer.encode(x)
-y = tokenizer.decode_batch(tokens.ids, tokens.scale)
-pieces = tokens.num_positions > 2 * tokenizer.chunk_frames
+got, _ = tokenizer.encode_batch(x[None])
+y = tokenizer.decode_batch(got, None)
+pieces = got.shape[-1] > 2 * tokenizer.chunk_frames
 tokenizer.chunk_frames, time_tiles.TILE = 1 << 40, 1 << 60
 whole = tokenizer.encode_latents(x[None])
 ids = tokenizer.ids_of(whole, x.shape[-1])
 y_whole = tokenizer.decode_latents(tokenizer.quantizer.decode(ids).double())
-print(json.dumps({"pieces": pieces, "distinct": len(ids.unique()), "ids": torch.equal(tokens.ids, ids),
+print(json.dumps({"pieces": pieces, "distinct": len(ids.unique()), "ids": torch.equal(got, ids),
                   "audio": float((y - y_whole).abs().max() / y_whole.abs().max())}))
 """
 
@@ -86,3 +87,15 @@ def test_equals_the_whole(family):
     out = run(EQUAL, family, 10)
     assert out["pieces"] and out["distinct"] > 16, out
     assert out["ids"] and out["audio"] < 1e-9, out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+@pytest.mark.parametrize("family", CONFIGS)
+def test_memory_does_not_grow(family):
+    """Beside copies of the waveform (encode: as checked, and as the network takes it; decode: pieces, joined, handed out)."""
+    short, long = (run(MEMORY, family, minutes) for minutes in (2, 10))
+    assert short["equal"] and long["equal"]
+    for call, copies in (("encode", 2), ("decode", 4)):
+        least, most = (out[call] - copies * out["waveform"] for out in (short, long))
+        assert most < 1.3 * least, (call, short, long)
