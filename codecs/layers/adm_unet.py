@@ -131,9 +131,7 @@ class Resample(nn.Module):
 class Step(nn.Module):
     """One step of the way: a residual block, attention, a change of size; each may be missing."""
 
-    def __init__(
-        self, block: nn.Module | None = None, attention: nn.Module | None = None, resample: nn.Module | None = None
-    ) -> None:
+    def __init__(self, block: nn.Module | None = None, attention: nn.Module | None = None, resample: nn.Module | None = None) -> None:
         super().__init__()
         self.block, self.attention, self.resample = block, attention, resample
 

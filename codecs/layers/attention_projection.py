@@ -47,9 +47,7 @@ class AttentionProjection(nn.Module):
         mlp_ratio: hidden width of the MLP as a multiple of D_out.
     """
 
-    def __init__(
-        self, in_width: int, out_width: int, *, heads: int = 0, causal: bool = False, mlp_ratio: float = 2.0
-    ) -> None:
+    def __init__(self, in_width: int, out_width: int, *, heads: int = 0, causal: bool = False, mlp_ratio: float = 2.0) -> None:
         super().__init__()
         large, small = max(in_width, out_width), min(in_width, out_width)
         if large % small:

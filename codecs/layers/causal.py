@@ -90,7 +90,7 @@ class Conv1d(nn.Conv1d):
         count = max(0, (x.shape[-1] - used - self.reach) // step + 1) if started else 0
         done = used + count * step
         keep = min(done, self.spare)
-        state[self] = (x[..., done - keep :], keep, started)
+        state[self] = (x[..., done - keep :].clone(), keep, started)  # without the rest of the piece
         if count == 0:
             return x.new_zeros(x.shape[0], self.out_channels, 0)
         return self._convolve(x[..., used : done - step + self.reach])
@@ -158,7 +158,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
                 y = join([y[..., :overlap] + tail, y[..., overlap:]])
         whole = x.shape[-1] * self.stride[0]
         # The bias comes again with the next piece.
-        tail = y[..., whole:] if self.bias is None else y[..., whole:] - self.bias[:, None]
+        tail = y[..., whole:].clone() if self.bias is None else y[..., whole:] - self.bias[:, None]
         y = y[..., : whole + overlap - self.cuts[1]] if state.ending else y[..., :whole]
         state[self] = (tail, max(0, cut - y.shape[-1]))
         return y[..., cut:]
@@ -206,5 +206,5 @@ def add_late(x: Tensor, y: Tensor, state: State | None, key: nn.Module) -> Tenso
     """
     if state is not None:
         x = join([state[key], x]) if key in state and state[key].shape[-1] else x
-        x, state[key] = x[..., : y.shape[-1]], x[..., y.shape[-1] :]
+        x, state[key] = x[..., : y.shape[-1]], x[..., y.shape[-1] :].clone()
     return y.add_(x) if lean(y) else x + y

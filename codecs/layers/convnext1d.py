@@ -61,9 +61,7 @@ class ConvNeXtStack1d(Streaming):
         self.embed = Conv1d(in_channels, width, embed_kernel, causal=causal)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock1d(
-                width, kernel_size=kernel_size, expansion=expansion, layer_scale=1 / blocks, causal=causal
-            )
+            ConvNeXtBlock1d(width, kernel_size=kernel_size, expansion=expansion, layer_scale=1 / blocks, causal=causal)
             for _ in range(blocks)
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-6)

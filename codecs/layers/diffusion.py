@@ -88,9 +88,7 @@ class Schedule:
             return list(range(total - 1, -1, -(total // count)))
         return [i * (total // count) for i in reversed(range(count))]
 
-    def sample(
-        self, noise: Tensor, network: Callable[[Tensor, Tensor], Tensor], *, steps: int, generator: torch.Generator
-    ) -> Tensor:
+    def sample(self, noise: Tensor, network: Callable[[Tensor, Tensor], Tensor], *, steps: int, generator: torch.Generator) -> Tensor:
         """Draw pictures.
 
         Args:

@@ -73,9 +73,7 @@ class FeatureDown(nn.Module):
         super().__init__()
         kernel = 3 if stride == 1 else 2 * stride
         self.units = _units(channels, config)
-        self.conv = nn.Conv1d(
-            channels, out_channels, kernel, stride=stride, padding=(kernel - 1) // 2, bias=config.bias
-        )
+        self.conv = nn.Conv1d(channels, out_channels, kernel, stride=stride, padding=(kernel - 1) // 2, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the level."""
@@ -114,9 +112,7 @@ class FeatureEncoder(nn.Module):
         c, pad = config, config.kernel_size // 2
         widths = [c.width, *(c.channels(i) for i in range(len(c.strides)))]
         self.stem = nn.Conv1d(c.features, c.width, c.kernel_size, padding=pad, bias=False)
-        self.levels = nn.Sequential(
-            *(FeatureDown(widths[i], widths[i + 1], s, c) for i, s in enumerate(c.strides))
-        )
+        self.levels = nn.Sequential(*(FeatureDown(widths[i], widths[i + 1], s, c) for i, s in enumerate(c.strides)))
         same = dim is None
         self.head = nn.Identity() if same else nn.Conv1d(widths[-1], dim, c.kernel_size, padding=pad, bias=False)
 

@@ -101,9 +101,7 @@ class ModulatedBlock(nn.Module):
         y = self.up(x)
         return self.down(F.silu(y) if self.gate is None else F.silu(self.gate(x)) * y)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None = None, condition: Tensor | None = None, lengths: tuple[int, ...] = ()
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, condition: Tensor | None = None, lengths: tuple[int, ...] = ()) -> Tensor:
         """Apply the block.
 
         Args:

@@ -99,9 +99,7 @@ class RotaryAttention(nn.Module):
         parts = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, N, d]
         a, b = parts.chunk(2, dim=-1)
         turned = (parts * cos + torch.cat([-b, a], dim=-1) * sin).transpose(1, 2).flatten(2)  # [B, N, D]
-        q, k, v = (
-            m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m, y in ((self.q, turned), (self.k, turned), (self.v, x))
-        )
+        q, k, v = (m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m, y in ((self.q, turned), (self.k, turned), (self.v, x)))
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 

@@ -99,9 +99,7 @@ def grid_angles(grid: tuple[int, int], head_width: int, device: torch.device) ->
     quarter = head_width // 4
     speeds = 10000.0 ** -(torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
     rows, columns = (torch.arange(n, dtype=torch.float32, device=device)[:, None] * speeds for n in grid)  # [h, d / 4]
-    both = torch.cat(
-        [rows[:, None].expand(-1, grid[1], -1), columns[None].expand(grid[0], -1, -1)], dim=-1
-    )  # [h, w, d / 2]
+    both = torch.cat([rows[:, None].expand(-1, grid[1], -1), columns[None].expand(grid[0], -1, -1)], dim=-1)  # [h, w, d / 2]
     return both.flatten(0, 1).repeat(1, 2)
 
 

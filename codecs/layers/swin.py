@@ -119,18 +119,14 @@ class SwinBlock(nn.Module):
         self.window = config.window
         self.conv_in = nn.Conv2d(channels, config.width, 3, padding=1)
         shifts = [config.window // 2 if i % 2 and config.shifted else 0 for i in range(config.depth)]
-        self.stacks = nn.ModuleList(
-            nn.ModuleList(SwinLayer(config, shift=s) for s in shifts) for _ in range(config.stacks)
-        )
+        self.stacks = nn.ModuleList(nn.ModuleList(SwinLayer(config, shift=s) for s in shifts) for _ in range(config.stacks))
         self.convs = nn.ModuleList(nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(config.stacks))
         self.conv_out = nn.Conv2d(config.width, channels, 3, padding=1)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """Apply the block; `code` is not used."""
         if x.shape[2] % self.window or x.shape[3] % self.window:
-            raise ValueError(
-                f"the grid is {list(x.shape[2:])}; both sides must be multiples of the window {self.window}."
-            )
+            raise ValueError(f"the grid is {list(x.shape[2:])}; both sides must be multiples of the window {self.window}.")
         y = self.conv_in(x)
         for stack, conv in zip(self.stacks, self.convs, strict=True):
             assert isinstance(stack, nn.ModuleList)

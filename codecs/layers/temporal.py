@@ -17,9 +17,7 @@ class CausalConv3d(nn.Conv3d):
         time_stride: frames from one output to the next.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], *, time_stride: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], *, time_stride: int = 1) -> None:
         padding = (0, kernel[1] // 2, kernel[2] // 2)
         super().__init__(in_channels, out_channels, kernel, stride=(time_stride, 1, 1), padding=padding)
 

@@ -75,8 +75,7 @@ class VisionTower(nn.Module):
         self.registers = embedding(c.registers, c.width) if c.registers else None
         ratio = (c.hidden + 0.5) / c.width  # the blocks round down to the whole number
         self.blocks = nn.ModuleList(
-            ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu)
-            for _ in range(c.layers)
+            ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu) for _ in range(c.layers)
         )
         affine = c.norm_out == "affine"
         self.norm_out = None if c.norm_out == "none" else nn.LayerNorm(c.width, eps=c.eps, elementwise_affine=affine)

@@ -121,9 +121,7 @@ class LatentQueryEncoder(nn.Module):
         width, layers, heads: of the transformer.
     """
 
-    def __init__(
-        self, *, image_size: int, patch_size: int, num_latents: int, width: int, layers: int, heads: int
-    ) -> None:
+    def __init__(self, *, image_size: int, patch_size: int, num_latents: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
         self.num_latents = num_latents
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)

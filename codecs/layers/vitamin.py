@@ -193,9 +193,7 @@ class ViTaminDecoder(nn.Module):
                 nn.Sequential(*(MBConv(fine if i else coarse, fine, "none" if i else "up") for i in range(second))),
             ]
         )
-        self.head = nn.Sequential(
-            UpConv(fine, fine), ChannelNorm(fine, eps=EPS), nn.GELU(), nn.Conv2d(fine, 3, 3, padding=1)
-        )
+        self.head = nn.Sequential(UpConv(fine, fine), ChannelNorm(fine, eps=EPS), nn.GELU(), nn.Conv2d(fine, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Decode."""

@@ -191,9 +191,7 @@ class Level(nn.Module):
         super().__init__()
         self.width = width = parts.config.widths[index]
         self.adaptive = None if adaptive_dim is None else AdaptiveNorm(in_channels, adaptive_dim, parts.config.groups)
-        self.blocks = nn.ModuleList(
-            parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks)
-        )
+        self.blocks = nn.ModuleList(parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks))
         count = parts.config.blocks if index in parts.config.attention_levels else 0
         self.attentions = nn.ModuleList(AttentionBlock(width, parts.norm(width)) for _ in range(count))
         self.resample: nn.Module | None = None
@@ -298,9 +296,7 @@ class VQGANDecoder(_LevelStack):
         self.stem = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
         self.middle = parts.middle(last)
         ins = (*config.widths[1:], last)
-        self.levels = nn.ModuleList(
-            Level(parts, i, ins[i], adaptive_dim=adaptive_dim) for i in range(len(config.widths))
-        )
+        self.levels = nn.ModuleList(Level(parts, i, ins[i], adaptive_dim=adaptive_dim) for i in range(len(config.widths)))
         for i in config.doublings:
             self.levels[i].resample = Upsample(config.widths[i], config.resample)
         self.norm = parts.norm(config.widths[0])

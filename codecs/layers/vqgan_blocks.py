@@ -246,9 +246,7 @@ class Upsample(nn.Module):
             input (DC-AE; ILLUME+).
     """
 
-    def __init__(
-        self, channels: int, kind: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"]
-    ) -> None:
+    def __init__(self, channels: int, kind: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"]) -> None:
         super().__init__()
         self.kind = kind
         if kind == "nearest_conv":

@@ -103,9 +103,7 @@ class WindowTower(nn.Module):
         super().__init__()
         self.config = c = config
         self.patch_embed = nn.Conv2d(3, c.width, c.patch_size, stride=c.patch_size, bias=False)
-        self.blocks = nn.ModuleList(
-            WindowBlock(c, window=0 if i in c.whole_layers else c.window) for i in range(c.layers)
-        )
+        self.blocks = nn.ModuleList(WindowBlock(c, window=0 if i in c.whole_layers else c.window) for i in range(c.layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the tower."""

@@ -42,10 +42,14 @@ family, config, minutes = json.loads(sys.argv[1])
 torch.set_num_threads(1)
 torch.manual_seed(0)
 tokenizer = tokenzoo.build_tokenizer(family, config).eval()
-for name, table in tokenizer.named_buffers():
-    if name.endswith("embed"):
-        table.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.05)
 x = torch.empty(1, int(60 * minutes * tokenizer.spec.sample_rate_hz) + 77).uniform_(-1, 1)
+with torch.no_grad():  # codes as far apart as latents are, which random weights keep close together
+    z = tokenizer.encode_latents(x[None, :, : tokenizer.spec.sample_rate_hz])[0]
+    tables = [t for name, t in tokenizer.named_buffers() if name.endswith("embed")]
+    for i, table in enumerate(tables):
+        table.normal_().mul_(z.std(dim=1).mean())
+        if i == 0 and table.shape[-1] == len(z):
+            table.add_(z.mean(dim=1))
 """
 
 MEMORY = """
