@@ -1,9 +1,9 @@
 """What the comparisons share: times of calls that take turns, peak memory of a process, and the committed table.
 
-    times = take_turns({"ours": call, "peer": other}, seconds=20)     # {"ours_ms": ..., "ours_cpu_ms": ..., "rounds": ...}
-    before = reset_peak(); call(); megabytes = (peak() - before) / 2**20
-    in_process(__file__, "--memory", "case")                           # a process of its own; what it prints as JSON
-    write("corpus", head, results, lines)                              # benchmarks/results/corpus.{json,md}
+times = take_turns({"ours": call, "peer": other}, seconds=20)     # {"ours_ms": ..., "ours_cpu_ms": ..., "rounds": ...}
+before = reset_peak(); call(); megabytes = (peak() - before) / 2**20
+in_process(__file__, "--memory", "case")                           # a process of its own; what it prints as JSON
+write("audio", head, results, page)                                # benchmarks/results/audio.{json,md}
 """
 
 import contextlib
@@ -22,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table says so
+
+
+# --- times --------------------------------------------------------------------------------------------------------------
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[], Any]], *, seconds: float, least: int = 3, most: int = 200
+    calls: Mapping[str, Callable[[], Any]], *, seconds: float, least: int = 3, most: int = 200, warm: bool = True
 ) -> dict[str, Any]:
     """Median times of calls that take turns, after one call of each that does not count.
 
@@ -35,13 +39,14 @@ def take_turns(
         calls: by name.
         seconds: stop after the first round that ends later than this.
         least, most: rounds, whatever the time.
+        warm: call each once before; False where that has been done.
 
     Returns:
         `NAME_ms`, wall time, and `NAME_cpu_ms`, processor time of all threads, for each name; `rounds`.
     """
     wall: dict[str, list[float]] = {name: [] for name in calls}
     cpu: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
+    for call in calls.values() if warm else ():
         call()
     start, rounds = time.perf_counter(), 0
     while rounds < least or (time.perf_counter() - start < seconds and rounds < most):
@@ -55,6 +60,14 @@ def take_turns(
     for unit, times in (("ms", wall), ("cpu_ms", cpu)):
         out |= {f"{name}_{unit}": statistics.median(values) for name, values in times.items()}
     return out
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+def limit_memory(size: int = MEMORY_LIMIT) -> None:
+    """Let this process fail where it would take more than `size` bytes."""
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def reset_peak() -> int:
@@ -79,7 +92,11 @@ def in_process(script: str, *arguments: str) -> Any:
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit {done.returncode}"
+    memory = done.returncode < 0 or any(word in done.stderr for word in ("MemoryError", "allocate memory", "bad_alloc"))
+    return f"> {MEMORY_LIMIT >> 30} GB" if memory else (lines[-1] if lines else f"exit {done.returncode}")
+
+
+# --- reporting ----------------------------------------------------------------------------------------------------------
 
 
 def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, Any]:
@@ -89,9 +106,7 @@ def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, A
         script: `__file__` of the benchmark.
         packages: distributions whose versions count.
     """
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
+    model = next((x.split(":")[1].strip() for x in _cpu_lines() if x.startswith("model name")), platform.processor())
     return {
         "date": datetime.date.today().isoformat(),
         "command": " ".join(["python", f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
@@ -101,6 +116,12 @@ def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, A
         "load_average_before": round(os.getloadavg()[0], 2),
         "versions": {p: version(p) for p in packages} | {"python": platform.python_version()},
     }
+
+
+def _cpu_lines() -> list[str]:
+    """Lines of the processor's description, where there is one."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def head_lines(title: str, about: str, head: Mapping[str, Any]) -> list[str]:

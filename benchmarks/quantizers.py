@@ -12,28 +12,16 @@ Letters: N vectors, V codes, D latent width, K codebooks.
 """
 
 import argparse
-import contextlib
-import datetime
 import gc
 import json
-import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
+from measure import head_lines, header, in_process, limit_memory, peak, reset_peak, show, table_lines, take_turns, write
 from torch import Tensor
-
-RESULTS = Path(__file__).parent / "results"
-MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table says so
 
 
 @dataclass(frozen=True)
@@ -192,23 +180,12 @@ def measure_times(case: Case, seconds: float) -> dict[str, Any]:
     if case.table:
         for rows, columns in ((512, 1024), (1024, 2048), (256, 8192)):
             calls[f"matmul_{rows}x{columns}"] = bare_matmul(case, rows, columns)
-    wall: dict[str, list[float]] = {name: [] for name in calls}
-    cpu: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    start = time.perf_counter()
-    while len(wall["encode_ours"]) < 3 or (time.perf_counter() - start < seconds and len(wall["encode_ours"]) < 200):
-        for name, call in calls.items():
-            begin, used = time.perf_counter(), time.process_time()
-            call()
-            wall[name].append((time.perf_counter() - begin) * 1e3)
-            cpu[name].append((time.process_time() - used) * 1e3)
-    for unit, times in (("ms", wall), ("cpu_ms", cpu)):
-        result |= {f"{name}_{unit}": statistics.median(values) for name, values in times.items()}
-        if case.table:
-            blocks = [name for name in calls if name.startswith("matmul_")]
+    result |= take_turns(calls, seconds=seconds)
+    if case.table:
+        blocks = [name for name in calls if name.startswith("matmul_")]
+        for unit in ("ms", "cpu_ms"):
             result[f"matmul_{unit}"] = min(result.pop(f"{name}_{unit}") for name in blocks)
-    return result | {"rounds": len(wall["encode_ours"])}
+    return result
 
 
 def agreement(case: Case) -> float:
@@ -236,7 +213,7 @@ def bare_matmul(case: Case, rows: int, columns: int) -> Callable[[], None]:
 
 def measure_memory(case: Case, side: str, call: str) -> float:
     """Peak megabytes of building one side and calling it twice; run this in a process of its own."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+    limit_memory()
     warm = _table_case("warm", 4, 2)  # loads code, thread pools and the matmul library's own buffers
     small = make(side, warm)
     small.encode(small.latents(rows_of(warm, 16)))
@@ -251,32 +228,6 @@ def measure_memory(case: Case, side: str, call: str) -> float:
     for _ in range(2):
         getattr(made, call)(z)
     return (peak() - before) / 2**20
-
-
-def reset_peak() -> int:
-    """Start the peak of the resident set anew (Linux), and return it in bytes."""
-    with contextlib.suppress(OSError):  # elsewhere the peak so far is the baseline, and small differences are lost
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak()
-
-
-def peak() -> int:
-    """Peak of the resident set in bytes."""
-    try:
-        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def in_process(*arguments: str) -> Any:
-    """Run this file again with `arguments`; what it prints, or what went wrong."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
-    lines = done.stderr.strip().splitlines()
-    memory = done.returncode < 0 or any(word in done.stderr for word in ("MemoryError", "allocate memory", "bad_alloc"))
-    return f"> {MEMORY_LIMIT >> 30} GB" if memory else (lines[-1] if lines else f"exit {done.returncode}")
 
 
 # --- reporting ----------------------------------------------------------------------------------------------------------
@@ -308,48 +259,12 @@ def table_rows(results: list[dict[str, Any]]) -> list[list[str]]:
     return out
 
 
-def header(threads: int) -> dict[str, Any]:
-    """Where and how this was measured."""
-    model = next((x.split(":")[1].strip() for x in cpu_lines() if x.startswith("model name")), platform.processor())
-    versions = {p: version(p) for p in ("torch", "vector-quantize-pytorch")} | {"python": platform.python_version()}
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": "python benchmarks/quantizers.py " + " ".join(sys.argv[1:]),
-        "device": f"CPU, {model}, {os.cpu_count()} cores",
-        "threads": threads,
-        "dtype": "float32",
-        "load_average_before": round(os.getloadavg()[0], 2),
-        "versions": versions,
-    }
-
-
-def cpu_lines() -> list[str]:
-    """Lines of the processor's description, where there is one."""
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []
-
-
-def markdown(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    """The committed page."""
-    lines = ["# Quantizers: ours and vector-quantize-pytorch", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), ""]
-    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in head.items() if key != "versions"]
-    lines += ["- versions: " + ", ".join(f"{k} {v}" for k, v in head["versions"].items()), ""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row) + " |" for row in table_rows(results)]
+def page(head: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
+    """Lines of the committed page."""
+    lines = head_lines("Quantizers: ours and vector-quantize-pytorch", (__doc__ or "").split("\n\n")[2], head)
+    lines += table_lines(COLUMNS, table_rows(results))
     lines += ["", "`x matmul`: our encode over the bare products in the fastest of three block sizes, processor time.", ""]
-    lines += [f"{c.name}: {c.note}" for c in cases() if c.note]
-    return "\n".join(lines) + "\n"
-
-
-def show(results: list[dict[str, Any]]) -> None:
-    """Print the table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*COLUMNS)
-    for row in table_rows(results):
-        table.add_row(*row)
-    Console(width=150).print(table)
+    return lines + [f"{c.name}: {c.note}" for c in cases() if c.note]
 
 
 def main() -> None:
@@ -370,22 +285,21 @@ def main() -> None:
     if args.memory:
         print(json.dumps(measure_memory(by_name[args.memory[0]], *args.memory[1:])))
         return
-    head, results = header(args.threads), []
+    packages = ("torch", "vector-quantize-pytorch")
+    head, results = header(__file__, threads=args.threads, packages=packages), []
     for name in args.only or by_name:
         case = by_name[name]
         result: dict[str, Any] = {"case": name, "vectors": case.vectors, "step_vectors": case.step_vectors}
-        times = in_process("--times", name, *common)
+        times = in_process(__file__, "--times", name, *common)
         result |= times if isinstance(times, dict) else {"problem": times}
         for side in SIDES:
             for call in ("encode", "step"):
-                result[f"{call}_{side}_mb"] = in_process("--memory", name, side, call, *common)
+                result[f"{call}_{side}_mb"] = in_process(__file__, "--memory", name, side, call, *common)
         results.append(result)
         print(json.dumps(result), file=sys.stderr)
-    show(results)
+    show(COLUMNS, table_rows(results))
     if args.only is None:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "quantizers.json").write_text(json.dumps(head | {"results": results}, indent=1) + "\n")
-        (RESULTS / "quantizers.md").write_text(markdown(head, results))
+        write("quantizers", head, results, page(head, results))
 
 
 if __name__ == "__main__":
