@@ -51,7 +51,8 @@ class Conv1d(nn.Conv1d):
         pads: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias)
-        self.causal, self.edge, self.fill = causal, edge, fill
+        self.causal, self.fill = causal, fill
+        self.edge: Edge = edge
         self.reach = (kernel_size - 1) * dilation + 1  # inputs that one output sees
         total = self.reach - stride
         if total < 0:

@@ -17,7 +17,7 @@ SPLIT = RVQ | {"codebook_dim": 8, "projection": "shared", "proj_bias": False, "s
 
 CONFIGS = {
     "encodec": {"sample_rate_hz": 24000, "encoder": SEANET, "quantizer": RVQ},
-    "dac": {"encoder_width": 4, "decoder_width": 64, "strides": [2, 4, 5, 8], "quantizer": FACTORISED},
+    "dac": {"sample_rate_hz": 16000, "encoder_width": 4, "decoder_width": 64, "strides": [2, 4, 5, 8], "quantizer": FACTORISED},
     "snac": {
         **{"encoder_width": 4, "strides": [2, 4, 8, 8], "decoder_width": 64, "decoder_strides": [8, 8, 4, 2]},
         "quantizer": FACTORISED | {"strides": [4, 2, 1]},
