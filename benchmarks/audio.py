@@ -287,6 +287,8 @@ FOUND = [
     "table says so. DAC runs at 165 GFLOP/s of the 200 that products of matrices reach (last column): at 200, it would be 1.5x and",
     "2.0x faster than the peer, and no float32 implementation gets there. EnCodec and Mimi run at half of it, out of the same library",
     "and on both cores, as the peers do. DAC at batch 8 was not measured in this run; `--only dac-16khz --batch 8` does.",
+    "Memory of EnCodec and SNAC (ours, batch 1) was measured anew, of DAC the first time, after streams had been made to keep copies",
+    "of their tails instead of whole pieces; the other figures are from before.",
     "",
     "Ids: EnCodec's latents of random weights vary by a fortieth of their mean, so that rounding decides about one id in a hundred;",
     "all others are equal.",
