@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..layers.conv_stack import ConvStack
 from ..media import Prepared, as_image
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction, Tokenizer, group_by_shape
@@ -126,6 +127,13 @@ class ImageTokenizer(Tokenizer):
             return height, width
         scale = min(n / m for n, m in zip((height, width), self.spec.image_size, strict=True))
         return tuple(max(1, round(m * scale)) for m in self.spec.image_size)  # type: ignore[return-value]
+
+    def compile(self, **options: Any) -> "ImageTokenizer":  # type: ignore[override]
+        """As `Tokenizer.compile`; convolutional stacks on a CPU stay outside (`layers/conv_stack.py`)."""
+        for part in self.modules():
+            if isinstance(part, ConvStack):
+                part.stay_outside()
+        return super().compile(**options)  # type: ignore[return-value]
 
     def _in_tiles(self, x: Tensor) -> Tensor:
         """`encode_latents` tile by tile, with margins that cover the receptive field, so that tiles equal the whole."""

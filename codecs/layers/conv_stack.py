@@ -1,10 +1,12 @@
 """What convolutional encoders and decoders share: large pictures in pieces, and their place beside compiled graphs."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from .norm import lean
-from .tiles import uncompiled
 
 
 class ConvStack(nn.Module):
@@ -15,7 +17,7 @@ class ConvStack(nn.Module):
     needs the whole grid: a level that has it always goes through at once; there memory grows with the number of
     positions and time with its square.
 
-    On a CPU a stack stays outside the graphs of `torch.compile`: the convolutions are PyTorch's either way, the compiler's
+    On a CPU a stack stays outside the graphs of `tokenizer.compile()`: the convolutions are PyTorch's either way, the compiler's
     GroupNorm takes longer than ours, and a minute for each graph is saved (figures: `benchmarks/results/image.md`).
     """
 
@@ -24,13 +26,15 @@ class ConvStack(nn.Module):
     #: Side of a piece, in positions of the level's input.
     side: int = 512
 
+    _outside: Callable[..., Tensor] | None = None
+
     def forward(self, x: Tensor, *more: Tensor | None) -> Tensor:
         """Apply the stack."""
-        return self._outside(x, *more) if lean(x) else self.run(x, *more)
+        return self._outside(x, *more) if self._outside is not None and lean(x) else self.run(x, *more)
 
-    @uncompiled
-    def _outside(self, x: Tensor, *more: Tensor | None) -> Tensor:
-        return self.run(x, *more)
+    def stay_outside(self) -> None:
+        """From now on `torch.compile` leaves the stack as it is, on a CPU without gradients."""
+        self._outside = cast(Callable[..., Tensor], torch.compiler.disable(self.run))  # loads the compiler, so not before it is wanted
 
     def run(self, x: Tensor, *more: Tensor | None) -> Tensor:
         """What `forward` does."""

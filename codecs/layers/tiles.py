@@ -11,19 +11,11 @@ Letters: B batch, C channels, H W positions.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from .norm import channel_moments, lean_format, statistics_from
-
-_Function = TypeVar("_Function", bound=Callable[..., Tensor])
-
-
-def uncompiled(function: _Function) -> _Function:
-    """Keep `function` outside the graphs of `torch.compile`."""
-    return cast(_Function, torch.compiler.disable(function))
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,6 @@ def pieces(size: tuple[int, int], side: int, margin: int) -> Iterator[Piece]:
         yield Piece(top, bottom, left, right, (t, b, l, r))
 
 
-@uncompiled
 def in_pieces(
     stage: Callable[[Tensor, Piece], Tensor], x: Tensor, *, side: int, margin: int, align: int, up: int = 1, down: int = 1
 ) -> Tensor:

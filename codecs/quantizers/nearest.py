@@ -55,10 +55,7 @@ def unit(x: Tensor) -> Tensor:
     return x / row_sum(x * x).sqrt().clamp(min=1e-12).unsqueeze(-1)
 
 
-# An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
-# data.
-@torch.library.custom_op("tokenzoo::search_codes", mutates_args=())
-def _search(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
+def _find(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     (num, dim), size = z.shape, codebook.shape[0]
     if num * size * dim <= _SMALL:
         return _cost(z.unsqueeze(1), codebook, dot).argmin(dim=1)
@@ -66,9 +63,19 @@ def _search(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     return torch.cat([search(rows) for rows in z.split(_CHUNK)])
 
 
-@_search.register_fake
+# An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
+# data. Not by `custom_op`, whose first call loads the compiler: two seconds of every process.
+_library = torch.library.Library("tokenzoo", "FRAGMENT")
+_library.define("search_codes(Tensor z, Tensor codebook, bool dot) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+_library.impl("search_codes", _find, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("tokenzoo::search_codes", lib=_library)
 def _(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     return z.new_empty(z.shape[0], dtype=torch.int64)
+
+
+_search = torch.ops.tokenzoo.search_codes
 
 
 def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
