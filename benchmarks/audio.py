@@ -9,7 +9,7 @@ the authors, at their published sizes (`audio_peers.py`). All run as their autho
 there are two, both run at batch 1, and the better one, of both calls together, at larger batches.
 
 Times: wall time, median, the calls taking turns in one process: the peers, ours, and ours after `tokenizer.compile()`. OpenMP's
-threads wait as they do by default, spinning: where they sleep (OMP_WAIT_POLICY=PASSIVE) Linux kept both on one core here.
+threads are bound to a core each (OMP_PROC_BIND): otherwise Linux kept both on one now and then, and two took as long as one.
 Memory: each side in a process of its own, the peak of the resident set in each call, less what was there before
 the model was built. Clips are 10 s of noise under a slow envelope; weights are random, and so are codebooks.
 GFLOP/s: operations of convolutions, linear layers and LSTMs over our time.
@@ -20,11 +20,14 @@ import contextlib
 import ctypes
 import gc
 import json
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+
+os.environ.setdefault("OMP_PROC_BIND", "true")
 
 import torch
 from audio_peers import Codec, Ours, Peer, Theirs, codecs, waveform

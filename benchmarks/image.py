@@ -8,7 +8,8 @@ without one `JanusVQVAE` of transformers, which is the same network. TiTok S-128
 one it is left out. All run as their authors call them, eagerly, without gradients.
 
 Times: wall time and processor time of all threads, median, the calls taking turns in one process: the peer, ours, and ours after
-`tokenizer.compile()`. OpenMP's threads spin while they wait, its default. Memory: each call in a process of its
+`tokenizer.compile()`. OpenMP's threads are bound to a core each
+(OMP_PROC_BIND): otherwise Linux kept both on one here, and two took as long as one. Memory: each call in a process of its
 own, the peak of the resident set from before the model is built until two calls are done, less what was there before. Pictures
 are crops of the demo photograph at 256 x 256. Weights are random, codebooks drawn from the latents of noise.
 """
@@ -17,6 +18,7 @@ import argparse
 import copy
 import gc
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -25,6 +27,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_PROC_BIND", "true")
 
 import torch
 from measure import head_lines, header, in_process, peak, reset_peak, show, table_lines, take_turns, write
