@@ -11,8 +11,9 @@ import teacher_models
 import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer, families
+from tokenzoo.codecs.serialize import save_folder
 from tokenzoo.train.files import bundled, find, load_run
-from tokenzoo.train.losses import perceptual
+from tokenzoo.train.losses import perceptual, vision_distance
 from tokenzoo.train.start import freeze
 
 
@@ -20,7 +21,10 @@ from tokenzoo.train.start import freeze
 def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     kinds = ("speech_model", "transcriber", "text_model", "vision_model")
-    return {kind: str(getattr(teacher_models, kind)(root / kind)) for kind in kinds}
+    stack = {"widths": [8, 8], "blocks": 1, "groups": 4}
+    tokenizer = build_tokenizer("vqgan", {"encoder": stack | {"stem_width": 8}, "decoder": stack, "z_channels": 8, "embed_dim": 4})
+    save_folder(tokenizer, root / "tokenizer")
+    return {kind: str(getattr(teacher_models, kind)(root / kind)) for kind in kinds} | {"tokenizer": str(root / "tokenizer")}
 
 
 def small(teacher, tiny):
@@ -31,6 +35,8 @@ def small(teacher, tiny):
         own["model"] = ("local-dir:" if teacher.kind == "vision_model" else "") + tiny[teacher.kind]
     if getattr(teacher, "layer", None) is not None:
         own["layer"] = -1
+    if getattr(teacher, "form", None) == "embedding":
+        own["form"] = "pooled"  # the tiny model has no head
     return dataclasses.replace(teacher, **own)
 
 
@@ -38,6 +44,7 @@ def small(teacher, tiny):
 def test_it_builds(name, tiny, monkeypatch):
     monkeypatch.setattr(perceptual, "_official", lambda network: torch.nn.Identity())
     monkeypatch.setattr(perceptual.VggDistance, "from_file", lambda config: torch.nn.Identity())
+    monkeypatch.setattr(vision_distance, "_network", lambda config: (torch.nn.Identity(), (0.5,) * 3, (0.5,) * 3))
     run = load_run(name, ["data.train=x"])
     with torch.device("meta"):  # sizes only: some models have billions of weights
         tokenizer = build_tokenizer(run.model.family, run.model.config)

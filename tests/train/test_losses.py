@@ -208,6 +208,19 @@ def test_own_features_of_several_steps_are_summed():
     assert not loss("own_feature", IMAGE, feature="codes.*", target="code_target").can_score(inputs([0], [0], out=out))
 
 
+def test_vision_distance():
+    torch.manual_seed(0)
+    module = loss("vision_distance", IMAGE, model="test_vit", image_size=0, pretrained=False)
+    x, x_hat = torch.rand(2, 3, 160, 160), torch.rand(2, 3, 160, 160, requires_grad=True)
+    network, (low, high) = module._network[0], IMAGE.value_range
+    with torch.no_grad():
+        a, b = (network(((v - low) / (high - low) - module.mean) / module.deviation).numpy() for v in (x, x_hat))
+    value = module(LossInputs(x=x, x_hat=x_hat, out=None))
+    assert float(value.detach()) == pytest.approx(((a - b) ** 2).mean(), rel=1e-4) and float(value.detach()) > 0
+    value.backward()
+    assert x_hat.grad.abs().sum() > 0 and not [*module.parameters()]
+
+
 def nll(logits, ids):
     """Cross-entropy of `[B, V, L]` in NumPy."""
     shifted = logits - logits.max(1, keepdims=True)

@@ -8,6 +8,7 @@ LOSSES: dict[str, str] = {
     "compressed_stft": "compressed_stft:CompressedStftConfig",
     "pixel": "pixel:PixelConfig",
     "perceptual": "perceptual:PerceptualConfig",
+    "vision_distance": "vision_distance:VisionDistanceConfig",
     "adversarial": "adversarial:AdversarialConfig",
     "feature_matching": "feature_matching:FeatureMatchingConfig",
     "distillation": "distillation:DistillationConfig",
