@@ -12,7 +12,7 @@ import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer, families
 from tokenzoo.codecs.serialize import save_folder
-from tokenzoo.train.files import bundled, find, load_run
+from tokenzoo.train.files import bundled, find, load_run, read_mapping
 from tokenzoo.train.losses import perceptual, vision_distance
 from tokenzoo.train.start import freeze
 
@@ -59,6 +59,30 @@ def test_it_builds(name, tiny, monkeypatch):
     keys = [f"{key}." for key in tokenizer.state_dict()]
     assert all(any(key.startswith(f"{part}.") for key in keys) for part in run.init_parts)
     assert any(p.requires_grad for p in tokenizer.parameters())
+
+
+@pytest.fixture(scope="module")
+def offered():
+    """Names of the features of each image family in training, by its debug run (TiTok's with codes, as its first stage has them)."""
+    found = {}
+    for name in bundled():
+        model = read_mapping(name)["model"]
+        if name.startswith("image/") and name.endswith("-debug") and not model["family"].endswith(("_codes", "fdt", "latent")):
+            changes = {"output": "codes"} if model["family"] == "titok" else {}
+            out = build_tokenizer(model["family"], model.get("config", {}) | changes).train()(torch.rand(2, 3, 32, 32))
+            found[model["family"]] = {*found.get(model["family"], ()), *out.features, "z", "z_q"}
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n in bundled() if n.startswith("image/") and not n.endswith("-debug")])
+def test_its_losses_read_what_its_family_offers(name, offered):
+    run = load_run(name, ["data.train=x"])
+    for loss in run.losses.values():
+        for key in ("feature", "target"):
+            read = getattr(loss, key, None)
+            if read and not (key == "target" and getattr(loss, "teacher", None)):
+                names = offered[run.model.family]
+                assert read in names or any(n.startswith(read[:-1]) for n in names if read.endswith("*")), (loss, names)
 
 
 @pytest.mark.parametrize("name", bundled())
