@@ -31,6 +31,9 @@ class MultiScaleVQConfig(TableConfig):
         upsample: how a scale is brought to full size.
         phi_ratio: share r of the convolution in phi(h) = (1 - r) h + r conv(h); 0: no phi.
         phi_count: convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one a scale.
+        dropout: probability that a training item is given back from its first scales alone, a random number of them, so that
+            these are worth decoding by themselves (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses see all scales.
+        dropout_from: the fewest scales that such an item keeps.
         semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
     """
 
@@ -41,6 +44,8 @@ class MultiScaleVQConfig(TableConfig):
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bicubic"
     phi_ratio: float = 0.5
     phi_count: int = 4
+    dropout: float = 0.0
+    dropout_from: int = 1
     semantic_dim: int = 0
     update: Literal["ema", "gradient"] = "gradient"
     kmeans_init: bool = False
@@ -50,6 +55,10 @@ class MultiScaleVQConfig(TableConfig):
         super().__post_init__()
         if not self.scales or min(min(s) for s in self.scales) < 1:
             raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
+        if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_from <= len(self.scales):
+            raise ConfigError(
+                f"dropout is {self.dropout}, dropout_from {self.dropout_from}; allowed: 0 to 1, and 1 to {len(self.scales)} scales."
+            )
         if self.codebook_dim or self.gradient != "straight_through":
             raise ConfigError("multiscale_vq has no codebook_dim, and allows only gradient 'straight_through'.")
         if self.dim and not 0 <= self.semantic_dim < self.dim:
@@ -126,6 +135,7 @@ class MultiScaleVQ(Quantizer):
         x = self._unroll(z, scales)  # [B, D, H, W]
         weights = None if mask is None else mask.unflatten(1, scales[-1]).unsqueeze(1)
         total, residual = torch.zeros_like(x), x.detach()
+        kept, shown = self._kept(len(x), x.device), torch.zeros_like(x)
         commitment, code, ids = z.new_zeros(()), z.new_zeros(()), []
         learns = self.training and not self.frozen
         if learns and not self.codebook.is_ready():  # k-means starts from the latents at all scales
@@ -137,6 +147,7 @@ class MultiScaleVQ(Quantizer):
                 self.codebook.observe(rows, found.flatten())
             added = self.grow(found, i, scale, scales[-1])
             total, residual = total + added, residual - added.detach()
+            shown = shown + (added if kept is None else added * (i < kept)).detach()
             commitment = commitment + _mean((total.detach() - x).square(), weights) / len(scales)
             code = code + _mean((total - x.detach()).square(), weights) / len(scales)
             ids.append(found)
@@ -145,7 +156,16 @@ class MultiScaleVQ(Quantizer):
         loss = c.commitment_weight * commitment + c.codebook_weight * code
         all_ids = torch.cat(ids, dim=1).unsqueeze(1)
         metrics = {"commitment": commitment.detach()}
-        return Quantized(straight_through(z, total.detach().flatten(2)), all_ids, loss, metrics)
+        return Quantized(straight_through(z, shown.flatten(2)), all_ids, loss, metrics)
+
+    def _kept(self, batch: int, device: torch.device) -> Tensor | None:
+        """How many scales each item of a training batch is given back from, `[B, 1, 1, 1]`; None: all."""
+        c, count = self.config, len(self.config.scales)
+        if not c.dropout or not self.training:
+            return None
+        some = torch.randint(c.dropout_from, count + 1, (batch,), device=device)
+        dropped = torch.rand(batch, device=device) < c.dropout
+        return torch.where(dropped, some, count)[:, None, None, None]
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         scales = self.schedule(grid)

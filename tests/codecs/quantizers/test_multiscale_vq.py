@@ -124,3 +124,24 @@ def test_authors_tokenflow():
     ids = q.encode(io["latent"].flatten(2))
     assert torch.equal(ids[:, 0], io["ids"])
     torch.testing.assert_close(q.decode(ids), io["quantized"].flatten(2), atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_gives_some_items_back_from_their_first_scales():
+    config = {"codebook_size": 32, "scales": [[1, 1], [2, 2], [4, 4]]}
+    z = torch.randn(64, 6, 16, generator=torch.Generator().manual_seed(0))
+    results = {}
+    for dropout in (0.0, 0.5):
+        torch.manual_seed(0)
+        quantizer = build("multiscale_vq", dim=6, **config, dropout=dropout, dropout_from=2).train()
+        torch.nn.init.normal_(quantizer.codebook.embed)
+        results[dropout] = quantizer, quantizer(z)
+    (_, whole), (quantizer, out) = results.values()
+    assert torch.equal(out.ids, whole.ids) and torch.equal(out.loss, whole.loss)
+    two = quantizer.decode(out.ids[:, :, :5], grid=(4, 4))
+    shown = out.z_q.detach()
+    cut = torch.isclose(shown, two, atol=1e-5).flatten(1).all(1)
+    full = torch.isclose(shown, quantizer.decode(out.ids, grid=(4, 4)), atol=1e-5).flatten(1).all(1)
+    assert bool((cut ^ full).all()) and 6 <= int(cut.sum()) <= 26  # a quarter: half of them, of which half keep two of three
+    assert torch.isclose(quantizer.eval()(z).z_q, quantizer.decode(out.ids, grid=(4, 4)), atol=1e-5).all()
+    with pytest.raises(ConfigError, match="dropout_from 4"):
+        build("multiscale_vq", dim=6, **config, dropout_from=4)
