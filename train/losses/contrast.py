@@ -1,7 +1,7 @@
 """Each picture is to resemble its own teacher vector more than those of the batch's other pictures (CLIP's loss).
 
 Sources: CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3); ImageFolder and XQ-GAN (arXiv 2410.01756, section 3.3,
-2412.01762; lxa9867/ImageFolder @ 76ddfb9a65, `xqgan_model.py`): the last branch's mean code against DINOv2's mean patch.
+2412.01762; lxa9867/ImageFolder @ 76ddfb9a65, `xqgan_model.py`): the last branch's mean code against DINOv2's vector of the picture.
 """
 
 from dataclasses import dataclass
