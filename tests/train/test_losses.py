@@ -203,8 +203,9 @@ def test_own_features_of_several_steps_are_summed():
     out = SimpleNamespace(features=features | {"code_target": torch.tensor(target)})
     options = {"feature": "code.*", "target": "code_target", "along": "mse"}
     assert float(loss("own_feature", IMAGE, **options)(inputs([0], [0], out=out))) == pytest.approx(sum(gaps), rel=1e-5)
-    weighted = loss("own_feature", IMAGE, **options, weights=[3.0, 0.5])(inputs([0], [0], out=out))
-    assert float(weighted) == pytest.approx(3 * gaps[0] + 0.5 * (gaps[1] + gaps[2]), rel=1e-5)
+    for weights, whole in (([3.0, 0.5], (3, 0.5, 0.5)), ([3.0, 0.5, 2.0], (3, 0.5, 2))):
+        weighted = loss("own_feature", IMAGE, **options, weights=weights)(inputs([0], [0], out=out))
+        assert float(weighted) == pytest.approx(np.dot(whole, gaps), rel=1e-5)
     assert not loss("own_feature", IMAGE, feature="codes.*", target="code_target").can_score(inputs([0], [0], out=out))
 
 
