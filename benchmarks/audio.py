@@ -20,14 +20,11 @@ import contextlib
 import ctypes
 import gc
 import json
-import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
-
-os.environ.setdefault("OMP_PROC_BIND", "true")
 
 import torch
 from audio_peers import Codec, Ours, Peer, Theirs, codecs, waveform

@@ -18,7 +18,6 @@ import argparse
 import copy
 import gc
 import json
-import os
 import sys
 import tempfile
 import warnings
@@ -27,8 +26,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_PROC_BIND", "true")
 
 import torch
 from measure import head_lines, header, in_process, peak, reset_peak, show, table_lines, take_turns, write

@@ -87,8 +87,12 @@ def peak() -> int:
 
 
 def in_process(script: str, *arguments: str) -> Any:
-    """Run `script` with `arguments` in a process of its own; the JSON it prints last, or what went wrong as a string."""
-    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    """Run `script` with `arguments` in a process of its own; the JSON it prints last, or what went wrong as a string.
+
+    OpenMP's threads are bound to a core each there: Linux sometimes keeps all on one, and two take as long as one.
+    """
+    own = {"OMP_PROC_BIND": "true"} | os.environ
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, env=own)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     lines = done.stderr.strip().splitlines()

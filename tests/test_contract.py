@@ -85,7 +85,7 @@ def sizes(tokenizer: Tokenizer) -> list:
 
 
 def test_every_family_is_here():
-    assert {f for f, _ in TINY.values()} == set(families()), "add the missing family to tests/families.py"
+    assert {f for f, _ in TINY.values()} == set(families()), "add the missing family to tests/families_audio.py or families_image.py"
 
 
 def test_ids_vary(tokenizer):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from corpus_cases import lively
-from families import RVQ
+from quantizers_tiny import RVQ
 from tokenzoo.codecs.audio.ragged import can_mix, encode_ragged
 
 LABELS = ("spectral", "spectral-rms", "spectral-causal", "waveform", "waveform-causal-stereo")
