@@ -113,7 +113,8 @@ def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, A
     model = next((x.split(":")[1].strip() for x in _cpu_lines() if x.startswith("model name")), platform.processor())
     return {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
+        # folders by name: where they lie is nobody's business
+        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]),
         "device": f"CPU, {model}, {os.cpu_count()} cores",
         "threads": threads,
         "dtype": "float32",
