@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.causal import Conv1d, State, Streaming
-from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_down, dac_init, dac_up
+from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_init
 from ..layers.snake import Snake
+from ..layers.time_tiles import decoder_in_tiles, encoder_in_tiles
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
@@ -88,7 +89,7 @@ class DACEncoder(Streaming):
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Encode."""
-        return self.head(self.act(dac_down(self.stem, self.levels, x, state)), state)
+        return self.head(self.act(encoder_in_tiles(self.stem, self.levels, x, state)), state)
 
 
 class DACDecoder(Streaming):
@@ -105,7 +106,7 @@ class DACDecoder(Streaming):
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
         """Decode."""
-        return dac_up(self.levels, self._last, self.stem(z, state), state)
+        return decoder_in_tiles(self.levels, self._last, self.stem(z, state), state)
 
     def _last(self, x: Tensor, state: State | None) -> Tensor:
         y = self.head(self.act(x), state)

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.causal import Chain, Conv1d, State
-from ..layers.dac import DACDown, DACUp, dac_context_frames, dac_down, dac_up
+from ..layers.dac import DACDown, DACUp, dac_context_frames
 from ..layers.snake import Snake
+from ..layers.time_tiles import decoder_in_tiles, encoder_in_tiles
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
@@ -142,7 +143,7 @@ class SNACEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""
-        return self.head(self.attention(dac_down(self.stem, self.levels, x, None)))
+        return self.head(self.attention(encoder_in_tiles(self.stem, self.levels, x, None)))
 
 
 class SNACDecoder(nn.Module):
@@ -165,7 +166,7 @@ class SNACDecoder(nn.Module):
 
     def forward(self, z: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Decode, with `noise` of one `[B, 1, T]` for each level's noise block."""
-        return dac_up(self.levels, self._last, self.attention(self.stem(z)), None, noise)
+        return decoder_in_tiles(self.levels, self._last, self.attention(self.stem(z)), None, noise)
 
     def _last(self, x: Tensor, state: State | None) -> Tensor:
         return torch.tanh(self.head(self.act(x), state))

@@ -7,16 +7,13 @@ Letters: B batch, C channels, T steps, s stride.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import cast
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
 from .snake import Snake
-from .time_tiles import Layer, down_in_tiles, level_of, up_in_tiles
 
 #: Of the three residual units of every level.
 DILATIONS = (1, 3, 9)
@@ -111,25 +108,6 @@ class DACUp(Streaming):
         """Apply the level; `noise` `[B, 1, T * s]` goes to the noise block."""
         x = self.conv(self.act(x), state)
         return self.units(x if self.noise is None else self.noise(x, noise, state), state)
-
-
-def dac_down(stem: Conv1d, levels: nn.ModuleList, x: Tensor, state: State | None) -> Tensor:
-    """The encoder's stem and levels, in tiles; `[B, 1, T]` to `[B, C, L]`."""
-    steps, parts = 1, [level_of(stem, stem.out_channels, stem)]
-    for part in cast("Iterable[DACDown]", levels):
-        parts.append(level_of(part, part.conv.in_channels / steps, part))
-        steps *= part.conv.stride[0]
-    return down_in_tiles(parts, x, state, multiple=steps)
-
-
-def dac_up(levels: nn.ModuleList, last: Layer, x: Tensor, state: State | None, noise: Sequence[Tensor] | None = None) -> Tensor:
-    """The decoder's levels and what follows them, in tiles; `[B, C, L]` to `[B, 1, L * hop]`; `noise` of every level."""
-    parts, width = [], 0
-    for i, part in enumerate(cast("Iterable[DACUp]", levels)):
-        width = part.conv.out_channels
-        run = partial(part, noise=None if noise is None else noise[i])
-        parts.append(level_of(run, width * part.conv.stride[0], part))
-    return up_in_tiles([*parts, level_of(last, width)], x, state)
 
 
 def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:

@@ -14,7 +14,7 @@ Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dil
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .causal import Conv1d, ConvTranspose1d, State, Streaming, add_late
 from .conv1d import Edge
 from .elu import ELU
 from .snake import Snake
-from .time_tiles import Layer, down_in_tiles, level_of, up_in_tiles
+from .time_tiles import decoder_in_tiles, encoder_in_tiles
 
 #: Our names of what `SEANetConfig.padding` says.
 EDGES: dict[str, Edge] = {"reflect": "reflect", "constant": "zeros", "replicate": "replicate"}
@@ -283,7 +283,7 @@ class SEANetEncoder(Streaming):
     def _down(self, x: Tensor, state: State | None) -> Tensor:
         if self.config.norm == "group":  # over all of time
             return _in_turn([self.stem, *self.levels], x, state)
-        return _down_in_tiles(self.stem, self.levels, x, state)
+        return encoder_in_tiles(self.stem, self.levels, x, state)
 
     def needs(self, frames: int) -> int:
         """Samples that the first `frames` frames of a stream wait for."""
@@ -310,7 +310,7 @@ class SEANetDecoder(Streaming):
         x = x if self.lstm is None else self.lstm(x, state)
         if self.config.norm == "group":  # over all of time
             return self._last(_in_turn(self.levels, x, state), state)
-        return _up_in_tiles(self.levels, self._last, x, state)
+        return decoder_in_tiles(self.levels, self._last, x, state)
 
     def _last(self, x: Tensor, state: State | None) -> Tensor:
         return self.final(self.head(self.act(x), state))
@@ -324,22 +324,6 @@ def _in_turn(layers: Iterable[nn.Module], x: Tensor, state: State | None) -> Ten
     for layer in layers:
         x = layer(x, state)
     return x
-
-
-def _down_in_tiles(stem: SEANetConv1d, levels: nn.ModuleList, x: Tensor, state: State | None) -> Tensor:
-    steps, parts = 1, [level_of(stem, stem.out_channels, stem)]
-    for part in cast("Iterable[SEANetDown]", levels):
-        parts.append(level_of(part, part.conv.in_channels / steps, part))
-        steps *= part.conv.stride[0]
-    return down_in_tiles(parts, x, state, multiple=steps)
-
-
-def _up_in_tiles(levels: nn.ModuleList, last: Layer, x: Tensor, state: State | None) -> Tensor:
-    parts, width = [], 0
-    for part in cast("Iterable[SEANetUp]", levels):
-        width = part.conv.out_channels
-        parts.append(level_of(part, width * part.conv.stride[0], part))
-    return up_in_tiles([*parts, level_of(last, width)], x, state)
 
 
 def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:

@@ -7,8 +7,9 @@ In tiles of a few megabytes they stay in the processor's caches, and memory is u
 Letters: B batch, C channels, T steps, L frames.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -93,3 +94,24 @@ def up_in_tiles(levels: Sequence[Level], x: Tensor, state: State | None) -> Tens
         return up_in_tiles(after, y, state) if after else y
 
     return in_tiles(own._replace(run=run), x, state)
+
+
+def encoder_in_tiles(stem: nn.Conv1d, levels: nn.ModuleList, x: Tensor, state: State | None) -> Tensor:
+    """A stem and levels that each end in a strided `conv`, in tiles; `[B, C, T]` to `[B, C', L]`."""
+    steps, parts = 1, [level_of(stem, stem.out_channels, stem)]
+    for part in cast("Iterable[Any]", levels):
+        parts.append(level_of(part, part.conv.in_channels / steps, part))
+        steps *= part.conv.stride[0]
+    return down_in_tiles(parts, x, state, multiple=steps)
+
+
+def decoder_in_tiles(
+    levels: nn.ModuleList, last: Layer, x: Tensor, state: State | None, noise: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Levels that each begin with a transposed `conv`, and what follows them, in tiles; `noise` of every level, if it takes any."""
+    parts, width = [], 0
+    for i, part in enumerate(cast("Iterable[Any]", levels)):
+        width = part.conv.out_channels
+        run = part if noise is None else partial(part, noise=noise[i])
+        parts.append(level_of(run, width * part.conv.stride[0], part))
+    return up_in_tiles([*parts, level_of(last, width)], x, state)

@@ -39,8 +39,7 @@ def tiled(monkeypatch) -> Callable[[int], list[int]]:
         return counts
 
     real, level = time_tiles.join, time_tiles.level_of
-    monkeypatch.setattr(time_tiles, "level_of", level)
-    for module in ("codecs.layers.seanet", "codecs.layers.dac", "codecs.audio.waveform"):
+    for module in ("codecs.layers.time_tiles", "codecs.audio.waveform"):
         monkeypatch.setattr(f"tokenzoo.{module}.level_of", lambda run, values, *_: level(run, values))  # weights: none
     return set_tile
 
