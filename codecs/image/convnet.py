@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.conv2d import Conv2d
 from ..layers.norm import GroupNorm
+from ..layers.vqgan_blocks import norm_conv
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import ImageSpec
@@ -76,12 +78,13 @@ class ResBlock(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.norm1, self.norm2 = _norm(norm, channels), _norm(norm, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
-        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        y = norm_conv(self.norm1, "silu", self.conv1, x)
+        return norm_conv(self.norm2, "silu", self.conv2, y, add=x, own=True)
 
 
 class ConvEncoder(nn.Sequential):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.conv2d import Conv2d
 from ..layers.rotary_vit import RotaryBlock
 from ..layers.vit import PatchesToPixels, TransformerSize, init_linear
 from ..quantizers.base import QuantizerConfig
@@ -91,7 +92,7 @@ class GridDoubler(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, 4 * width, 3, padding=1)
+        self.conv = Conv2d(width, 4 * width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply it."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from .conv2d import Conv2d
 from .diffusion import time_waves
 
 
@@ -72,9 +73,9 @@ class TimedResBlock(nn.Module):
     def __init__(self, c: UNetConfig, channels: int, out: int, *, resample: str = "") -> None:
         super().__init__()
         self.scale_shift, self.resample = c.scale_shift, resample
-        self.norm_in, self.conv_in = nn.GroupNorm(c.groups, channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.norm_in, self.conv_in = nn.GroupNorm(c.groups, channels), Conv2d(channels, out, 3, padding=1)
         self.time = nn.Linear(4 * c.width, out * (1 + c.scale_shift))
-        self.norm_out, self.conv_out = nn.GroupNorm(c.groups, out), nn.Conv2d(out, out, 3, padding=1)
+        self.norm_out, self.conv_out = nn.GroupNorm(c.groups, out), Conv2d(out, out, 3, padding=1)
         self.dropout = nn.Dropout(c.dropout)
         self.skip = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
         if c.zero_init:
@@ -119,7 +120,7 @@ class Resample(nn.Module):
     def __init__(self, channels: int, way: str, *, conv: bool) -> None:
         super().__init__()
         self.way = way
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2 if way == "down" else 1, padding=1) if conv else None
+        self.conv = Conv2d(channels, channels, 3, stride=2 if way == "down" else 1, padding=1) if conv else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply it."""

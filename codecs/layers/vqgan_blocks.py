@@ -7,13 +7,16 @@ Letters: B batch, C channels, H W positions, D width of the code that conditions
 """
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .conv2d import Conv2d
 from .norm import GroupNorm, lean
+from .winograd import convolve3x3
 
 EPS = 1e-6
 
@@ -114,6 +117,9 @@ def norm_conv(
         dropout: its rate, applied only where gradients are recorded.
         own: `x` is nobody else's and may be overwritten.
     """
+    if isinstance(norm, GroupNorm) and isinstance(conv, Conv2d) and conv.quick(x):
+        pointwise = partial(activate, name=activation, own=True)
+        return convolve3x3(x, conv.weight, conv.bias, norm=norm.gain_shift(x), activation=pointwise, add=add)
     y = activate(normalise(norm, x, code, own=own), activation, own=True)
     if dropout and torch.is_grad_enabled():
         y = F.dropout(y, dropout)
@@ -153,8 +159,8 @@ class ResBlock(nn.Module):
         self.activation: Activation = activation
         self.dropout, self.on_output = dropout, shortcut == "output"
         self.norm1, self.norm2 = norm1, norm2
-        self.conv1 = nn.Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2, bias=bias)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
+        self.conv1 = Conv2d(in_channels, out_channels, first_kernel, padding=first_kernel // 2, bias=bias)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.shortcut = None
         if in_channels != out_channels:
             self.shortcut = nn.Conv2d(out_channels if self.on_output else in_channels, out_channels, 1, bias=bias)
@@ -223,7 +229,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.kind = kind
         if kind == "residual":
-            self.conv = nn.Conv2d(channels, channels // 4, 3, padding=1)
+            self.conv = Conv2d(channels, channels // 4, 3, padding=1)
         elif kind != "average":
             self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if kind == "conv_centred" else 0)
 
@@ -252,7 +258,7 @@ class Upsample(nn.Module):
         if kind == "nearest_conv":
             self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         elif kind != "nearest":
-            self.conv = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+            self.conv = Conv2d(channels, 4 * channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Double."""
