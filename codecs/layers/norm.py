@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-_HELD = 1 << 20  # values whose deviations are held at once: 4 MB
+_HELD = 1 << 18  # values whose deviations are held at once: 1 MB
 
 #: Mean and variance of each channel, `[B, C]`, that a norm over `x [B, C, H, W]` works with.
 Statistics = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -51,8 +51,11 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H W, C]
     mean = rows.mean(dim=1, keepdim=True, dtype=torch.float32)
     squares = torch.zeros_like(mean, dtype=torch.float64)
-    for part in rows.split(max(1, _HELD // (rows.shape[0] * rows.shape[2])), dim=1):
-        squares += (part - mean).square_().sum(dim=1, keepdim=True, dtype=torch.float32)
+    parts = rows.split(max(1, _HELD // (rows.shape[0] * rows.shape[2])), dim=1)
+    deviations = torch.empty_like(parts[0], dtype=torch.float32)
+    for part in parts:
+        deviation = torch.sub(part, mean, out=deviations[:, : part.shape[1]])
+        squares += deviation.square_().sum(dim=1, keepdim=True)
     return mean[:, 0].double(), squares[:, 0] / rows.shape[1]
 
 

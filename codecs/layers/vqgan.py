@@ -196,17 +196,17 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList(AttentionBlock(width, parts.norm(width)) for _ in range(count))
         self.resample: nn.Module | None = None
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """`[B, C, H, W]` to the next level's size."""
-        x = self.body(x, code)
+    def forward(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:
+        """`[B, C, H, W]` to the next level's size; with `own`, `x` is nobody else's and may be overwritten."""
+        x = self.body(x, code, own=own)
         return x if self.resample is None else self.resample(x)
 
-    def body(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+    def body(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:
         """All but the resampling."""
         if self.adaptive is not None:
-            x = self.adaptive(x, code)
+            x, own = self.adaptive(x, code), True
         for i, block in enumerate(self.blocks):
-            x = block(x, code)
+            x, own = block(x, code, own=own), True
             if self.attentions:
                 x = self.attentions[i](x, code)
         return x
@@ -265,7 +265,8 @@ class VQGANEncoder(_LevelStack):
 
     def _stage(self, index: int, x: Tensor) -> Tensor:
         """One level and, for the first, what stands before it."""
-        return self.levels[index](x if index else self.stem(lean_layout(self.patches(x))))
+        x = x if index else self.stem(lean_layout(self.patches(x)))
+        return self.levels[index](x, own=not index)  # a piece is a view of the picture, but not what the stem made of it
 
     def _stage_in_pieces(self, index: int, x: Tensor) -> Tensor:
         level, fold = self.level(index), 1 if index else self.config.patch_size
@@ -334,7 +335,7 @@ class VQGANDecoder(_LevelStack):
     def _stage(self, index: int, x: Tensor, code: Tensor) -> Tensor:
         """The doubling that follows the coarser level, this level and, for the last, what stands behind it."""
         before = self.level(index + 1).resample if index + 1 < len(self.levels) else None
-        x = self.level(index).body(x if before is None else before(x), code)
+        x = self.level(index).body(x if before is None else before(x), code, own=before is not None)
         if index:
             return x
         behind = self.level(0).resample

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .conv2d import Conv2d
 from .norm import GroupNorm, lean
-from .winograd import convolve3x3
+from .winograd2d import convolve3x3
 
 EPS = 1e-6
 
@@ -106,6 +106,7 @@ def norm_conv(
     add: Tensor | None = None,
     dropout: float = 0.0,
     own: bool = False,
+    over: bool = False,
 ) -> Tensor:
     """`conv(dropout(activation(norm(x)))) + add`: half a residual block, in as few buffers as may be.
 
@@ -116,10 +117,11 @@ def norm_conv(
         add: `[B, C', H, W]`; None: nothing.
         dropout: its rate, applied only where gradients are recorded.
         own: `x` is nobody else's and may be overwritten.
+        over: `add` is nobody else's and may be overwritten.
     """
     if isinstance(norm, GroupNorm) and isinstance(conv, Conv2d) and conv.quick(x):
         pointwise = partial(activate, name=activation, own=True)
-        return convolve3x3(x, conv.weight, conv.bias, norm=norm.gain_shift(x), activation=pointwise, add=add)
+        return convolve3x3(x, conv.weight, conv.bias, norm=norm.gain_shift(x), activation=pointwise, add=add, over=over)
     y = activate(normalise(norm, x, code, own=own), activation, own=True)
     if dropout and torch.is_grad_enabled():
         y = F.dropout(y, dropout)
@@ -165,15 +167,16 @@ class ResBlock(nn.Module):
         if in_channels != out_channels:
             self.shortcut = nn.Conv2d(out_channels if self.on_output else in_channels, out_channels, 1, bias=bias)
 
-    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the block."""
+    def forward(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:
+        """Apply the block; with `own`, `x` is nobody else's and may be overwritten."""
         y = norm_conv(self.norm1, self.activation, self.conv1, x, code)
         dropout = self.dropout if self.training else 0.0  # encode runs without gradients: the same ids in train mode
         if self.shortcut is not None and self.on_output:
             y = norm_conv(self.norm2, self.activation, self.conv2, y, code, dropout=dropout, own=True)
             return y + self.shortcut(y)
-        x = x if self.shortcut is None else self.shortcut(x)
-        return norm_conv(self.norm2, self.activation, self.conv2, y, code, add=x, dropout=dropout, own=True)
+        if self.shortcut is not None:
+            x, own = self.shortcut(x), True
+        return norm_conv(self.norm2, self.activation, self.conv2, y, code, add=x, dropout=dropout, own=True, over=own)
 
 
 class AttentionBlock(nn.Module):

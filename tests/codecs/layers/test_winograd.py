@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tokenzoo.codecs.layers.conv2d import Conv2d
 from tokenzoo.codecs.layers.norm import GroupNorm
 from tokenzoo.codecs.layers.vqgan_blocks import norm_conv
-from tokenzoo.codecs.layers.winograd import convolve3x3
+from tokenzoo.codecs.layers.winograd2d import convolve3x3
 
 
 def problem(channels: int, outs: int, height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, ...]:
@@ -54,6 +54,8 @@ def test_norm_activation_and_sum_on_the_way():
     exact = F.conv2d(inner, weight.double(), padding=1) + add
     assert (y - exact).abs().max() < 1e-5
     assert torch.equal(x, before)
+    over = convolve3x3(x, weight, norm=(gain, shift), activation=F.silu, add=add, over=True)
+    assert torch.equal(over, y) and over.data_ptr() == add.data_ptr()
 
 
 @torch.no_grad()
