@@ -11,7 +11,8 @@ there are two, both run at batch 1, and the better one, of both calls together, 
 Times: wall time, median, the calls taking turns in one process: the peers, ours, and ours after `tokenizer.compile()`. OpenMP's
 threads are bound to a core each (OMP_PROC_BIND): otherwise Linux kept both on one now and then, and two took as long as one.
 Memory: each side in a process of its own, the peak of the resident set in each call, less what was there before
-the model was built. Clips are 10 s of noise under a slow envelope; weights are random, and so are codebooks.
+the model was built. Clips are 10 s of noise under a slow envelope; weights and codebooks are random, the weights scaled and shifted
+so that activations go both ways, as those of trained networks do (`audio_peers.evened_out`).
 GFLOP/s: operations of convolutions, linear layers and LSTMs over our time.
 """
 

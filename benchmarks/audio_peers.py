@@ -4,7 +4,8 @@ Needs the extra `peers`. Each side turns `[B, 1, T]` into what it calls codes an
 Letters: B batch, T samples, K codebooks, L positions.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,7 +207,7 @@ def codecs() -> list[Codec]:
 
 
 class Theirs:
-    """A peer's model with seeded weights."""
+    """A peer's model with seeded, evened out weights."""
 
     def __init__(self, codec: Codec, peer: Peer) -> None:
         torch.manual_seed(0)
@@ -216,8 +217,12 @@ class Theirs:
         for name, table in self.model.named_buffers():
             if name.endswith(peer.tables) and peer.tables:  # they start at zero
                 table.copy_(0.1 * torch.randn(table.shape, generator=g))
-        if peer.spread:
-            self._spread(peer.tables, g)
+        clip = waveform(codec, 1, 2.0)
+        with evened_out(self.model):
+            self.encode(clip)
+            if peer.spread:
+                self._spread(peer.tables, g)
+            self.decode(self.encode(clip))
 
     @torch.no_grad()
     def _spread(self, tables: tuple[str, ...], g: torch.Generator) -> None:
@@ -240,6 +245,32 @@ class Theirs:
     def ids(self, codes: Any) -> Tensor:
         """Codes as `[B, K, L]`."""
         return self.peer.ids(codes)
+
+
+@contextlib.contextmanager
+def evened_out(model: nn.Module) -> Iterator[None]:
+    """Every convolution that runs inside is scaled and shifted, once, to outputs of deviation 1 and channels of mean 0.
+
+    In trained networks activations go both ways. With PyTorch's random weights biases outweigh what a quiet signal gives: whole
+    channels keep one sign, latents hardly move, and PyTorch's ELU, which skips where all values are positive, has little to do.
+    """
+
+    def even_out(conv: Any, given: tuple[Any, ...], out: Tensor) -> Tensor:
+        hooks.pop(conv).remove()
+        mean, deviation = out.mean(dim=(0, 2)) if conv.bias is not None else out.new_zeros(out.shape[1]), out.std()
+        loud = 0.3 if out.shape[1] == 1 else 1.0  # a waveform
+        normed = hasattr(conv, "parametrizations")
+        gain = conv.parametrizations.weight.original0 if normed else getattr(conv, "weight_g", conv.weight)
+        gain.mul_(loud / deviation)
+        if conv.bias is not None:
+            conv.bias.sub_(mean).mul_(loud / deviation)
+        return (out - mean[:, None]) * (loud / deviation)
+
+    convs = [m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d))]
+    hooks = {m: m.register_forward_hook(even_out) for m in convs}
+    yield
+    for hook in hooks.values():
+        hook.remove()
 
 
 class Ours:

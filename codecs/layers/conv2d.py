@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from .norm import lean
-from .winograd2d import convolve3x3, pays
+from .winograd import convolve3x3, pays
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`; on a CPU, without gradients, wide 3x3 filters go through `winograd2d.py`. Values are equal up to rounding."""
+    """`nn.Conv2d`; on a CPU, without gradients, wide 3x3 filters go through `winograd.py`. Values are equal up to rounding."""
 
     def quick(self, x: Tensor) -> bool:
         """Whether `x [B, C, H, W]` goes that way."""

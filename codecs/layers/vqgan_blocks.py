@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .conv2d import Conv2d
 from .norm import GroupNorm, lean
-from .winograd2d import convolve3x3
+from .winograd import convolve3x3
 
 EPS = 1e-6
 

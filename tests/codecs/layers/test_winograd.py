@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tokenzoo.codecs.layers.conv2d import Conv2d
 from tokenzoo.codecs.layers.norm import GroupNorm
 from tokenzoo.codecs.layers.vqgan_blocks import norm_conv
-from tokenzoo.codecs.layers.winograd2d import convolve3x3
+from tokenzoo.codecs.layers.winograd import convolve3x3
 
 
 def problem(channels: int, outs: int, height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, ...]:
