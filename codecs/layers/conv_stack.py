@@ -17,8 +17,8 @@ class ConvStack(nn.Module):
     needs the whole grid: a level that has it always goes through at once; there memory grows with the number of
     positions and time with its square.
 
-    On a CPU a stack stays outside the graphs of `tokenizer.compile()`: the convolutions are PyTorch's either way, the compiler's
-    GroupNorm takes longer than ours, and a minute for each graph is saved (figures: `benchmarks/results/image.md`).
+    On a CPU a stack stays outside the graphs of `tokenizer.compile()`: the compiler's convolutions are no faster than ours, its
+    GroupNorm takes longer, and a minute for each graph is saved (figures: `benchmarks/results/image.md`).
     """
 
     #: 1 GB: pictures of two megapixels through 128 channels.
