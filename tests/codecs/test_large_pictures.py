@@ -3,11 +3,8 @@
     pytest -m slow tests/codecs/test_large_pictures.py
 """
 
-import json
-import subprocess
-import sys
-
 import pytest
+from own_process import linux_only, run
 
 #: 8 channels at full resolution are 537 MB; whole, three such maps stand beside each other.
 STACK = {"widths": [8, 8, 8, 16, 16, 16], "blocks": 1, "groups": 4}
@@ -18,22 +15,11 @@ CONFIGS = {
 QUANTIZER = {"kind": "fsq", "levels": [8, 8, 8, 8]}
 
 RUN = """
-import json, sys
-import torch, tokenzoo
-from pathlib import Path
 from tokenzoo.codecs.layers.conv_stack import ConvStack
 
-def peak():
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-family, config, whole = json.loads(sys.argv[1])
-torch.set_num_threads(1)
-torch.manual_seed(0)
-tokenizer = tokenzoo.build_tokenizer(family, config).eval()
 for part in tokenizer.modules():
     if isinstance(part, ConvStack):
-        part.whole_values = whole
+        part.whole_values = setting
 x = torch.empty(3, 4096, 4096).uniform_(-1, 1)
 before = peak()
 tokens = tokenizer.encode(x)
@@ -43,25 +29,22 @@ print(json.dumps({"grid": tokens.grid, "size": y.shape[-2:], "encode": encoded -
 """
 
 
-def run(family: str, whole: int) -> dict:
-    arguments = json.dumps([family, {**CONFIGS[family], "quantizer": QUANTIZER}, whole])
-    done = subprocess.run([sys.executable, "-c", RUN, arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def result(family: str, whole: int) -> dict:
+    return run(RUN, family, {**CONFIGS[family], "quantizer": QUANTIZER}, whole)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+@linux_only
 @pytest.mark.parametrize("family", CONFIGS)
 def test_memory_stays_bounded(family):
     """The pixels are 201 MB each time they are copied; beside them no feature map of full resolution is held."""
-    out = run(family, 1 << 24)
+    out = result(family, 1 << 24)
     assert out["size"] == [4096, 4096]
     assert out["encode"] < 420 and out["both"] < 800, out
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+@linux_only
 def test_whole_it_takes_several_times_as_much():
     """So the limits above are not those of any way of computing it."""
-    assert run("vqgan", 1 << 40)["encode"] > 1500
+    assert result("vqgan", 1 << 40)["encode"] > 1500

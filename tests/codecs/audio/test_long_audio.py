@@ -3,12 +3,8 @@
 pytest -m slow tests/codecs/audio/test_long_audio.py
 """
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+from own_process import linux_only, run
 
 RVQ = {"kind": "residual_vq", "num_codebooks": 3, "codebook_size": 64, "kmeans_init": False}
 FACTORISED = RVQ | {"codebook_dim": 4, "normalize": True, "update": "gradient", "replace_below": 0.0}
@@ -30,20 +26,9 @@ CONFIGS = {
 }
 
 SETUP = """
-import json, sys
-import torch, tokenzoo
-from pathlib import Path
 from tokenzoo.codecs.layers import time_tiles
 
-def peak():
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-family, config, minutes = json.loads(sys.argv[1])
-torch.set_num_threads(1)
-torch.manual_seed(0)
-tokenizer = tokenzoo.build_tokenizer(family, config).eval()
-x = torch.empty(1, int(60 * minutes * tokenizer.spec.sample_rate_hz) + 77).uniform_(-1, 1)
+x = torch.empty(1, int(60 * setting * tokenizer.spec.sample_rate_hz) + 77).uniform_(-1, 1)
 with torch.no_grad():  # codes spread as latents are, which random weights keep close to their mean
     z = tokenizer.encode_latents(x[None, :, : tokenizer.spec.sample_rate_hz])[0]
     mean, scale = z.mean(dim=1), z.std(dim=1).mean()
@@ -85,29 +70,25 @@ print(json.dumps({"pieces": pieces, "distinct": len(ids.unique()), "ids": torch.
 """
 
 
-def run(what: str, family: str, minutes: float) -> dict:
-    arguments = json.dumps([family, CONFIGS[family], minutes])
+def result(what: str, family: str, minutes: float) -> dict:
     # glibc otherwise keeps freed blocks of up to 32 MB, and their number grows with the pieces: that is not what is tested
-    own = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run([sys.executable, "-c", SETUP + what, arguments], capture_output=True, text=True, check=False, env=own)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return run(SETUP + what, family, CONFIGS[family], minutes, MALLOC_MMAP_THRESHOLD_="65536")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", CONFIGS)
 def test_equals_the_whole(family):
-    out = run(EQUAL, family, 10)
+    out = result(EQUAL, family, 10)
     assert out["pieces"] and out["distinct"] > 8, out
     assert out["ids"] and out["audio"] < 1e-9, out
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+@linux_only
 @pytest.mark.parametrize("family", CONFIGS)
 def test_memory_does_not_grow(family):
     """Beside copies of the waveform (encode: as checked, and as the network takes it; decode: pieces, joined, handed out)."""
-    short, long = (run(MEMORY, family, minutes) for minutes in (2, 10))
+    short, long = (result(MEMORY, family, minutes) for minutes in (2, 10))
     assert short["equal"] and long["equal"]
     for call, copies in (("encode", 2), ("decode", 4)):
         least, most = (out[call] - copies * out["waveform"] for out in (short, long))
