@@ -219,15 +219,14 @@ class Theirs:
                 table.copy_(0.1 * torch.randn(table.shape, generator=g))
         clip = waveform(codec, 1, 2.0)
         with evened_out(self.model):
-            self.encode(clip)
             if peer.spread:
-                self._spread(peer.tables, g)
+                self._spread(clip, peer.tables, g)
             self.decode(self.encode(clip))
 
     @torch.no_grad()
-    def _spread(self, tables: tuple[str, ...], g: torch.Generator) -> None:
+    def _spread(self, clip: Tensor, tables: tuple[str, ...], g: torch.Generator) -> None:
         """As loud as the latents of random weights, the first one about their mean: else all positions get one code."""
-        z = self.model.encoder(waveform(self.codec, 1, 2.0))[0]  # [D, L]
+        z = self.model.encoder(clip)[0]  # [D, L]
         for i, table in enumerate(t for name, t in self.model.named_buffers() if name.endswith(tables)):
             spread = z.std(dim=1) * torch.randn(table.shape, generator=g)
             table.copy_(spread if i else spread + z.mean(dim=1))
@@ -252,7 +251,7 @@ def evened_out(model: nn.Module) -> Iterator[None]:
     """Every convolution that runs inside is scaled and shifted, once, to outputs of deviation 1 and channels of mean 0.
 
     In trained networks activations go both ways. With PyTorch's random weights biases outweigh what a quiet signal gives: whole
-    channels keep one sign, latents hardly move, and PyTorch's ELU, which skips where all values are positive, has little to do.
+    channels keep one sign, and latents hardly move.
     """
 
     def even_out(conv: Any, given: tuple[Any, ...], out: Tensor) -> Tensor:
@@ -268,9 +267,11 @@ def evened_out(model: nn.Module) -> Iterator[None]:
 
     convs = [m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d))]
     hooks = {m: m.register_forward_hook(even_out) for m in convs}
-    yield
-    for hook in hooks.values():
-        hook.remove()
+    try:
+        yield
+    finally:
+        for hook in hooks.values():
+            hook.remove()
 
 
 class Ours:

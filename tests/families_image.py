@@ -48,6 +48,14 @@ DISTILLED = {
 FOURM_DIVAE = {"patch_size": 4, "encoder_grid": 3, "encoder": SMALL_VIT, "latent_dim": 4, "unet_patch": 2, "steps": 2}
 FOURM_DIVAE |= {"quantizer": {"kind": "vq", "codebook_size": 16, "normalize": True, "kmeans_init": True}}
 FOURM_DIVAE |= {"unet": {"width": 8, "blocks": 1, "multipliers": [1, 2], "attention_strides": [2], "groups": 4, "zero_init": False}}
+#: Continuous, of diffusers, halving once.
+SMALL_VAE = {
+    "block_out_channels": [4, 4],
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "norm_num_groups": 2,
+    "latent_channels": 3,
+}
 #: SEED-2 over 3 x 3 patches and 12 queries, and a painter of 8 x 8 pixels.
 SEED2_TOWER = {"image_size": 12, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16}
 SEED2_TOWER |= {"registers": 0, "layer_scale": None, "norm_out": "none"}
@@ -69,13 +77,7 @@ SMALL_UNCLIP = {
         "class_embed_type": "projection",
         "projection_class_embeddings_input_dim": 12,
     },
-    "vae": {
-        "block_out_channels": [4, 4],
-        "down_block_types": ["DownEncoderBlock2D"] * 2,
-        "up_block_types": ["UpDecoderBlock2D"] * 2,
-        "norm_num_groups": 2,
-        "latent_channels": 3,
-    },
+    "vae": SMALL_VAE,
     "steps": 2,
 }
 
@@ -210,14 +212,7 @@ IMAGE: dict[str, tuple[str, dict]] = {
         "flextok",
         {
             "image_size": [16, 16],
-            "vae": {
-                "block_out_channels": [4, 4],
-                "down_block_types": ["DownEncoderBlock2D"] * 2,
-                "up_block_types": ["UpDecoderBlock2D"] * 2,
-                "layers_per_block": 1,
-                "norm_num_groups": 2,
-                "latent_channels": 3,
-            },
+            "vae": SMALL_VAE | {"layers_per_block": 1},
             "encoder": {"width": 16, "layers": 1, "head_width": 8},
             "decoder": {"width": 16, "layers": 1, "head_width": 8},
             "num_registers": 6,

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable
 from functools import cache
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -64,9 +63,8 @@ def convolve3x3(
         `[B, O, H, W]` in channels-last memory; `add` itself, with `over`.
     """
     (batch, channels, height, width), outs = x.shape, len(weight)
-    inputs, _, outputs = _transforms(4, _POINTS).to(x)
-    filters = _transforms(4, _POINTS).filters
-    weights = (torch.kron(filters, filters).to(x) @ weight.reshape(-1, 9).T).view(36, outs, channels).transpose(1, 2)
+    inputs, filters, outputs = (matrix.to(x) for matrix in _matrices())
+    weights = (filters @ weight.reshape(-1, 9).T).view(36, outs, channels).transpose(1, 2)
     bias = x.new_zeros(outs) if bias is None else bias
     count = max(_TILES, _VALUES // channels)
     across = min(-(-width // 4), 1 << int(count**0.5).bit_length())
@@ -125,39 +123,26 @@ def _part(buffer: Tensor, *shape: int) -> Tensor:
 
 
 def _times(matrix: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
-    """`matrix [m, n]` over the second axis of `x [k, n, size]`: `[k, m, size]` in the buffer."""
+    """`matrix [m, 6]` over the second axis of `x [k, 6, size]`: `[k, m, size]` in the buffer."""
     k, _, size = x.shape
     return torch.bmm(matrix.expand(k, -1, -1), x, out=_part(buffer, k, len(matrix), size))
 
 
-class _Transforms(NamedTuple):
-    """Matrices, float64: of inputs `[n, n]` and filter `[n, g]` to values at the points, and of products to outputs `[m, n]`."""
-
-    inputs: Tensor
-    filters: Tensor
-    outputs: Tensor
-
-    def to(self, x: Tensor) -> "_Transforms":
-        """In the type of `x`, and where it is."""
-        return _Transforms(*(matrix.to(x) for matrix in self))
-
-
 @cache
-def _transforms(outputs: int, points: tuple[float, ...]) -> _Transforms:
-    """For m outputs and the points without infinity.
+def _matrices() -> tuple[Tensor, Tensor, Tensor]:
+    """`[6, 6]`, `[36, 9]` and `[4, 6]`, float64: inputs and the whole filter to their values at the points, products to outputs.
 
     With points p and l_p the product of (x - q) over the other points q: the outputs' matrix has the powers of p in its columns,
     the filter's those over l_p(p) in its rows, the inputs' the coefficients of l_p. Infinity takes the leading coefficients.
     """
-    p, n = np.array(points), len(points) + 1
-    others = [np.delete(p, i) for i in range(n - 1)]
-    into = np.zeros((n, n))
-    into[:-1, :-1] = [np.poly(roots)[::-1] for roots in others]
-    into[-1] = np.poly(p)[::-1]
-    scale = np.array([[np.prod(at - roots)] for at, roots in zip(p, others, strict=True)])
-    filters = _powers(p, n - outputs + 1)
-    filters[:-1] /= scale
-    return _Transforms(*(torch.from_numpy(m) for m in (into, filters, _powers(p, outputs).T.copy())))
+    points = np.array(_POINTS)
+    others = [np.delete(points, i) for i in range(5)]
+    inputs = np.zeros((6, 6))
+    inputs[:5, :5] = [np.poly(roots)[::-1] for roots in others]
+    inputs[5] = np.poly(points)[::-1]
+    taps = _powers(points, 3)
+    taps[:5] /= np.array([[np.prod(p - roots)] for p, roots in zip(points, others, strict=True)])
+    return torch.from_numpy(inputs), torch.from_numpy(np.kron(taps, taps)), torch.from_numpy(_powers(points, 4).T.copy())
 
 
 def _powers(points: np.ndarray, count: int) -> np.ndarray:
