@@ -8,7 +8,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from ..codecs.config import ConfigError, from_mapping, nearest
 
@@ -41,6 +41,7 @@ class Facts:
         stride, image_size, num_positions, strides, scales: images, as in `ImageSpec`.
         causal: audio that streams.
         output_rate_hz: rate of decoded audio where it is another.
+        value_range: of pixels, where it is not -1..1. No published config states it, and a wrong range is a wrong id.
     """
 
     modality: str
@@ -55,6 +56,7 @@ class Facts:
     image_size: tuple[int, int] | None = None
     num_positions: int = 0
     scales: tuple[tuple[int, int], ...] = ()
+    value_range: tuple[float, float] = (-1.0, 1.0)
 
     def spec(self) -> Any:
         """The `AudioSpec` or `ImageSpec` with every derived number."""
@@ -78,6 +80,7 @@ class Facts:
             num_positions=self.num_positions,
             strides=self.strides,
             scales=self.scales,
+            value_range=self.value_range,
         )
 
 
@@ -92,14 +95,23 @@ class Card:
         paper: arXiv id, or "" .
         spec: facts of its tokens.
         hub_id: `org/repo` on the hub; None: the weights are not on the hub (see `where`), or shipped.
+        aliases: other hub ids of the same files: former organisations, exact copies.
+        revision: commit or tag to load where the authors replaced the weights; None: the newest.
+        default: of several cards of one repository, the one that its id alone means.
         shipped: True where the weights are part of this package.
         system: the foreign layout (`tokenzoo.zoo.convert`) it is published in; "": this library's own.
-        files: files of the repository that are needed, weights last.
+        files: files of the repository that are needed, weights last; names as they lie there.
+        prefixes: file -> text that is put before its keys, where several files of weights are read.
+        sub_config: dotted path of the tokenizer's own config inside a larger model's, e.g. "vq_config".
+        key_prefix: of a larger model's weights, only those under this prefix are read, without it.
         config_overrides: the authors' settings that no published file carries.
         where: how to get weights that are not on the hub.
         restricted: "" or what the weights' licence forbids; shown when they are loaded.
         figures: numbers with their sources.
         parity: how equality with the authors' implementation was checked.
+        never_run: what of this card never ran here: "weights" (its published config and list of files were seen and are
+            acted out in tests, the published weights were not at hand), "layout" (nor were the config and the list seen:
+            they follow the authors' code), "" (nothing: the weights ship with this package).
         description: one line for lists.
     """
 
@@ -110,15 +122,21 @@ class Card:
     spec: Facts
     paper: str | None = ""
     hub_id: str | None = None
+    aliases: tuple[str, ...] = ()
     revision: str | None = None
+    default: bool = False
     shipped: bool = False
     system: str = ""
     files: tuple[str, ...] = ()
+    prefixes: dict[str, str] = field(default_factory=dict)
+    sub_config: str = ""
+    key_prefix: str = ""
     config_overrides: dict[str, Any] = field(default_factory=dict)
     where: str = ""
-    restricted: str | bool = ""
+    restricted: str = ""
     figures: tuple[Figure, ...] = ()
     parity: str = ""
+    never_run: Literal["", "weights", "layout"] = ""
     description: str = ""
 
     @property
@@ -165,5 +183,6 @@ def card(name: str) -> Card:
 
 
 def card_of_hub_id(hub_id: str) -> list[Card]:
-    """Cards published in the hub repository `hub_id`."""
-    return [c for c in cards().values() if c.hub_id == hub_id]
+    """Cards published in the hub repository `hub_id`, by its name of today or a former one; the default one alone, if any."""
+    found = [c for c in cards().values() if hub_id == c.hub_id or hub_id in c.aliases]
+    return [c for c in found if c.default][:1] or found

@@ -15,6 +15,7 @@ from ...codecs.families import build_tokenizer
 from ...codecs.serialize import CheckpointError, load_strict
 from ...codecs.tokenizer import Tokenizer
 from .base import Converter, start_codebooks
+from .tools.layout import Layout
 
 # system -> module that holds its `Converter` in the tuple CONVERTERS. A new layout is one file and its lines here.
 _SYSTEMS: dict[str, str] = {
@@ -42,7 +43,7 @@ _SYSTEMS: dict[str, str] = {
     "encodec-hf": "encodec",
     "dac": "dac",
     "dac-hf": "dac",
-    "snac": "dac",
+    "snac": "snac",
     "speechtokenizer": "speechtokenizer",
     "dm-codec": "speechtokenizer",
     "bigcodec": "bigcodec",
@@ -107,12 +108,13 @@ def systems() -> tuple[str, ...]:
     return tuple(sorted(_SYSTEMS))
 
 
-def converter(system: str) -> Converter:
-    """Return the converter of `system`, or raise ValueError naming the nearest ones."""
+def converter(system: str) -> Layout:
+    """Return the layout of `system`, or raise ValueError naming the nearest ones."""
     if system not in _SYSTEMS:
         raise ValueError(f"no converter for {system!r}.{nearest(system, list(_SYSTEMS))}")
     module = importlib.import_module(f".{_SYSTEMS[system]}", __name__)
-    return next(c for c in module.CONVERTERS if c.system == system)
+    entries = getattr(module, "LAYOUTS", ()) or module.CONVERTERS
+    return next(c for c in entries if c.system == system)
 
 
 def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
@@ -145,9 +147,14 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
 def convert(system: str, config: dict[str, Any], state: dict[str, Any], *, name: str = "checkpoint") -> Tokenizer:
     """Build the tokenizer of `system` from the authors' config and state dict; strict both ways."""
     entry = converter(system)
-    own_config = entry.config(config)
-    tokenizer = build_tokenizer(entry.family, own_config)
-    load_strict(tokenizer, start_codebooks(tokenizer, entry.weights(state, config)), name)
+    if isinstance(entry, Converter):
+        tokenizer = build_tokenizer(entry.family, entry.config(config))
+        own = entry.weights(state, config)
+    else:
+        own_config = entry.own_config(config)
+        tokenizer = build_tokenizer(entry.family, own_config)
+        own = entry.read(state, own_config)
+    load_strict(tokenizer, start_codebooks(tokenizer, own), name)
     return tokenizer.eval()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Converter, flat, fold_weight_norm, rename
-from .dac import factorised_rvq
+from .old_dac import factorised_rvq
 from .fields import FOLDER_KEYS, Fields
 
 

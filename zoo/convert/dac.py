@@ -1,19 +1,15 @@
-"""DAC as descriptinc/descript-audio-codec and transformers publish it, and SNAC, which adds blocks to that layout."""
+"""DAC as descriptinc/descript-audio-codec and transformers publish it."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
-
-
-def factorised_rvq(**settings: Any) -> dict[str, Any]:
-    """The residual quantizer of DAC and its heirs: cosine lookup in a narrow space, trained by gradient."""
-    base = {"kind": "residual_vq", "normalize": True, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
-    return base | settings
+from ...codecs.audio.dac import DACConfig
+from .tools import dac_keys
+from .tools.configs import factorised_rvq
+from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Unwrap, WeightNorm
+from .tools.layout import Layout
 
 
 def one_width(name: str, value: int | Sequence[int]) -> int:
@@ -22,68 +18,6 @@ def one_width(name: str, value: int | Sequence[int]) -> int:
     if len(widths) != 1:
         raise ValueError(f"{name} is {value}: levels of different widths are not supported.")
     return widths.pop()
-
-
-#: `quantizer.quantizers.{k}` of all three layouts.
-QUANTIZER_KEYS = [
-    (r"quantizer\.quantizers\.(\d+)\.(in_proj|out_proj)\.(weight|bias)", r"quantizer.levels.\1.\2.\3"),
-    (r"quantizer\.quantizers\.(\d+)\.codebook\.weight", r"quantizer.levels.\1.codebook.embed"),
-]
-
-
-def pointwise_to_linear(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the kernel axis of the quantizer's convolutions of 1: `[o, i, 1]` to the `[o, i]` of a linear map."""
-    return {k: v.squeeze(-1) if k.endswith("_proj.weight") and v.ndim == 3 else v for k, v in state.items()}
-
-
-# --- the authors' numbered layers -------------------------------------------------------------------------------------
-
-
-def unit_keys(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """One residual unit: `{theirs}.block.0` Snake, 1 dilated convolution, 2 Snake, 3 convolution of 1."""
-    return [
-        (rf"{theirs}\.block\.0\.alpha", rf"{ours}.act_in.alpha"),
-        (rf"{theirs}\.block\.1\.(weight|bias)", rf"{ours}.conv_in.\1"),
-        (rf"{theirs}\.block\.2\.alpha", rf"{ours}.act_out.alpha"),
-        (rf"{theirs}\.block\.3\.(weight|bias)", rf"{ours}.conv_out.\1"),
-    ]
-
-
-def down_keys(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """One level of the encoder: three units, Snake, strided convolution."""
-    units = [pair for j in range(3) for pair in unit_keys(rf"{theirs}\.block\.{j}", f"{ours}.units.{j}")]
-    return [
-        *units,
-        (rf"{theirs}\.block\.3\.alpha", rf"{ours}.act.alpha"),
-        (rf"{theirs}\.block\.4\.(weight|bias)", rf"{ours}.conv.\1"),
-    ]
-
-
-def up_keys(theirs: str, ours: str, *, noise: bool = False) -> list[tuple[str, str]]:
-    """One level of the decoder: Snake, transposed convolution, noise block where there is one, three units."""
-    first = 3 if noise else 2
-    units = [pair for j in range(3) for pair in unit_keys(rf"{theirs}\.block\.{first + j}", f"{ours}.units.{j}")]
-    return [
-        (rf"{theirs}\.block\.0\.alpha", rf"{ours}.act.alpha"),
-        (rf"{theirs}\.block\.1\.(weight|bias)", rf"{ours}.conv.\1"),
-        (rf"{theirs}\.block\.2\.linear\.weight", rf"{ours}.noise.gain.weight"),
-        *units,
-    ]
-
-
-def dac_table(downs: int, ups: int) -> list[tuple[str, str]]:
-    """All of `DAC` with so many levels on either side."""
-    return [
-        (r"encoder\.block\.0\.(weight|bias)", r"encoder.stem.\1"),
-        *(pair for i in range(downs) for pair in down_keys(rf"encoder\.block\.{i + 1}", f"encoder.levels.{i}")),
-        (rf"encoder\.block\.{downs + 1}\.alpha", r"encoder.act.alpha"),
-        (rf"encoder\.block\.{downs + 2}\.(weight|bias)", r"encoder.head.\1"),
-        *QUANTIZER_KEYS,
-        (r"decoder\.model\.0\.(weight|bias)", r"decoder.stem.\1"),
-        *(pair for i in range(ups) for pair in up_keys(rf"decoder\.model\.{i + 1}", f"decoder.levels.{i}")),
-        (rf"decoder\.model\.{ups + 1}\.alpha", r"decoder.act.alpha"),
-        (rf"decoder\.model\.{ups + 2}\.(weight|bias)", r"decoder.head.\1"),
-    ]
 
 
 def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,35 +42,12 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _dac_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _dac(config)
-    table = dac_table(len(own["strides"]), len(own["decoder_strides"]))
-    return pointwise_to_linear(rename(fold_weight_norm(state), table))
+def _dac_keys(own: DACConfig) -> KeyMap:
+    rows = [*dac_keys.encoder(len(own.strides)), *dac_keys.QUANTIZER, *dac_keys.decoder(len(own.ups))]
+    return KeyMap(Unwrap("state_dict"), WeightNorm(), Rename(rows), dac_keys.linear_projections())
 
 
 # --- transformers -----------------------------------------------------------------------------------------------------
-
-_HF_UNIT = (("snake1", "act_in"), ("conv1", "conv_in"), ("snake2", "act_out"), ("conv2", "conv_out"))
-
-
-def hf_table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """One side of `DacModel`, encoder or decoder."""
-    units = [
-        (rf"{theirs}\.block\.(\d+)\.res_unit{j + 1}\.{a}\.(weight|bias|alpha)", rf"{ours}.levels.\1.units.{j}.{b}.\2")
-        for j in range(3)
-        for a, b in _HF_UNIT
-    ]
-    return [
-        (rf"{theirs}\.conv1\.(weight|bias)", rf"{ours}.stem.\1"),
-        (rf"{theirs}\.snake1\.alpha", rf"{ours}.act.alpha"),
-        (rf"{theirs}\.conv2\.(weight|bias)", rf"{ours}.head.\1"),
-        (rf"{theirs}\.block\.(\d+)\.snake1\.alpha", rf"{ours}.levels.\1.act.alpha"),
-        (rf"{theirs}\.block\.(\d+)\.(?:conv1|conv_t1)\.(weight|bias)", rf"{ours}.levels.\1.conv.\2"),
-        *units,
-    ]
-
-
-_HF_TABLE = [*hf_table("encoder", "encoder"), *hf_table("decoder", "decoder"), *QUANTIZER_KEYS]
 
 
 def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,9 +55,9 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
     strides, width = f.take("downsampling_ratios", [2, 4, 8, 8]), f.take("encoder_hidden_size", 64)
-    f.require("upsampling_ratios", list(reversed(strides)))  # the class derives these three
-    f.require("hidden_size", width * 2 ** len(strides))
-    f.require("hop_length", math.prod(strides))
+    f.require("upsampling_ratios", list(reversed(strides)))  # the class derives it
+    # derived from the rates; published files hold a default that was not recomputed (hop_length 512 with rates of 320)
+    f.drop("hidden_size", "hop_length")
     out = {
         "sample_rate_hz": f.take("sampling_rate", 16000),
         "strides": strides,
@@ -162,95 +73,29 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "fill": "frame" if f.take("pad_to_frames", False) else "none",
     }
-    f.done()
+    f.done(swallowed=True)
     return out
 
 
-# --- SNAC -----------------------------------------------------------------------------------------------------------
+def _hf_keys(own: DACConfig) -> KeyMap:
+    sides = [row for side in ("encoder", "decoder") for row in dac_keys.transformers_side(side)]
+    return KeyMap(WeightNorm(written=""), Rename([*sides, *dac_keys.QUANTIZER]), dac_keys.linear_projections())
 
 
-def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `SNAC`."""
-    f = Fields(config, "config")
-    f.drop(*FOLDER_KEYS)
-    strides, width = f.take("encoder_rates", [3, 3, 7, 7]), f.take("encoder_dim", 64)
-    top = width * 2 ** len(strides)
-    if f.take("latent_dim", None) not in (None, top):
-        raise ValueError(f"config.latent_dim must be {top}, the encoder's width: nothing maps it to another.")
-    levels = f.take("vq_strides", [8, 4, 2, 1])
-    out = {
-        "sample_rate_hz": f.take("sampling_rate", 44100),
-        "strides": strides,
-        "decoder_strides": f.take("decoder_rates", [7, 7, 3, 3]),
-        "encoder_width": width,
-        "decoder_width": f.take("decoder_dim", 1536),
-        "window": f.take("attn_window_size", 32) or 0,
-        "depthwise": f.take("depthwise", True),
-        "noise": f.take("noise", True),
-        "quantizer": factorised_rvq(
-            num_codebooks=len(levels),
-            strides=levels,
-            codebook_size=f.take("codebook_size", 4096),
-            codebook_dim=f.take("codebook_dim", 8),
-        ),
-    }
-    f.done()
-    return out
-
-
-def _attention_keys(theirs: str, ours: str) -> list[tuple[str, str]]:
-    return [
-        (rf"{theirs}\.norm\.(weight|bias)", rf"{ours}.norm.\1"),
-        (rf"{theirs}\.to_qkv\.weight", rf"{ours}.qkv.weight"),
-        (rf"{theirs}\.to_out\.weight", rf"{ours}.out.weight"),
-    ]
-
-
-def _snac_table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
-    downs, ups, window = len(own["strides"]), len(own["decoder_strides"]), int(bool(own["window"]))
-    stem = 2 if own["depthwise"] else 1
-    first = stem + window  # the authors' number of the decoder's first level
-    return [
-        (r"encoder\.block\.0\.(weight|bias)", r"encoder.stem.\1"),
-        *(pair for i in range(downs) for pair in down_keys(rf"encoder\.block\.{i + 1}", f"encoder.levels.{i}")),
-        *(_attention_keys(rf"encoder\.block\.{downs + 1}", "encoder.attention") if window else []),
-        (rf"encoder\.block\.{downs + 1 + window}\.(weight|bias)", r"encoder.head.\1"),
-        *QUANTIZER_KEYS,
-        *(
-            [(r"decoder\.model\.([01])\.(weight|bias)", r"decoder.stem.\1.\2")]
-            if own["depthwise"]
-            else [(r"decoder\.model\.0\.(weight|bias)", r"decoder.stem.\1")]
-        ),
-        *(_attention_keys(rf"decoder\.model\.{stem}", "decoder.attention") if window else []),
-        *(
-            pair
-            for i in range(ups)
-            for pair in up_keys(rf"decoder\.model\.{first + i}", f"decoder.levels.{i}", noise=own["noise"])
-        ),
-        (rf"decoder\.model\.{first + ups}\.alpha", r"decoder.act.alpha"),
-        (rf"decoder\.model\.{first + ups + 1}\.(weight|bias)", r"decoder.head.\1"),
-    ]
-
-
-def _snac_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    dropped = [r".*\.rel_pos\.(inv_freq|scale)"]  # rotary frequencies: computed
-    return pointwise_to_linear(rename(fold_weight_norm(state), _snac_table(_snac(config)), dropped=dropped))
-
-
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="dac",
-        upstream="descriptinc/descript-audio-codec DAC",
+        upstream="descriptinc/descript-audio-codec dac/model/dac.py DAC",
         family="dac",
         config=_dac,
-        weights=_dac_weights,
+        keys=_dac_keys,
     ),
-    Converter(
+    Layout(
         system="dac-hf",
-        upstream="huggingface/transformers DacModel",
+        upstream="huggingface/transformers models/dac DacModel",
         family="dac",
         config=_dac_hf,
-        weights=lambda state, config: pointwise_to_linear(rename(fold_weight_norm(state), _HF_TABLE)),
+        keys=_hf_keys,
+        model_type="dac",
     ),
-    Converter(system="snac", upstream="hubertsiuzdak/snac SNAC", family="snac", config=_snac, weights=_snac_weights),
 )

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Converter, fold_weight_norm, rename
-from .dac import dac_table, factorised_rvq, one_width, pointwise_to_linear
+from .old_dac import dac_table, factorised_rvq, one_width, pointwise_to_linear
 from .fields import FOLDER_KEYS, Fields
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...codecs.serialize import CheckpointError
 from .base import Converter, fold_weight_norm, rename
-from .dac import down_keys, factorised_rvq, one_width, pointwise_to_linear, up_keys
+from .old_dac import down_keys, factorised_rvq, one_width, pointwise_to_linear, up_keys
 from .fields import FOLDER_KEYS, Fields
 
 

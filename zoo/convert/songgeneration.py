@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Converter, flat, fold_weight_norm, rename
-from .dac import one_width, pointwise_to_linear
+from .old_dac import one_width, pointwise_to_linear
 from .fields import FOLDER_KEYS, Fields
 
 #: Constructor arguments of the authors' classes that concern the decoder, training, or files.

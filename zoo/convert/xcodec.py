@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .authors import unwrap
 from .base import Converter, fold_weight_norm, rename
-from .dac import down_keys, hf_table, up_keys
+from .old_dac import down_keys, hf_table, up_keys
 from .fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from .hcodec import feature_conv_table
 from .seanet import codebook_table, finish_codebooks

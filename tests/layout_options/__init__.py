@@ -1,0 +1,62 @@
+"""Option sweeps: each layout's config half against configurations that the authors' class allows. Run by test_options.py.
+
+One module per layout module, each with `SWEEPS`: system -> `Sweep`. A system that two modules name is an error.
+"""
+
+import copy
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A value that takes its key out of the config.
+DROP = object()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Configurations of one system.
+
+    Attributes:
+        tiny: a config in the authors' terms, as small as their class allows; the keys are those of published files.
+        options: name -> what changes in `tiny` (mappings are merged, `DROP` removes a key). Each default and each branch of
+            the layout stands here once: at least 12.
+        shape: of the medium to encode, [C, T] or [C, H, W]; None: from the spec.
+        refused: name -> (what changes, a part of the message) for values that are refused on purpose.
+        published: the state dict as the published file holds it: wrappers, prefixes, tensors of the training.
+        write: the authors' state dict of a tokenizer, for layouts whose map has no way back.
+        peer: the authors' class from an installable package with this config, or None where it is not installed; called with the
+            authors' config, gives an object with `state_dict()` and `ids(x) -> [B, K, L]`.
+    """
+
+    tiny: dict[str, Any]
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
+    refused: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    published: Callable[[dict[str, Any]], dict[str, Any]] = lambda state: state
+    write: Callable[[Any], dict[str, Any]] | None = None
+    peer: Callable[[dict[str, Any]], Any] | None = None
+
+
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `change` in it; mappings are merged key by key."""
+    out = copy.deepcopy(base)
+    for key, value in change.items():
+        if value is DROP:
+            out.pop(key, None)
+        elif isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = merged(out[key], value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out
+
+
+def all_sweeps() -> dict[str, Sweep]:
+    """Every system's sweep."""
+    out: dict[str, Sweep] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for system, sweep in importlib.import_module(f"{__name__}.{module.name}").SWEEPS.items():
+            assert system not in out, f"{system} has two sweeps"
+            out[system] = sweep
+    return out

@@ -1,0 +1,1 @@
+"""What layouts are written with: key maps, strict configs, readers of weight files."""

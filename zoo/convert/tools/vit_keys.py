@@ -1,0 +1,45 @@
+"""Key tables of transformer blocks in the spellings that several authors share, to the names of `codecs/layers/vit.py`."""
+
+from .keymap import Row
+
+#: Blocks in OpenCLIP's spelling (`ln_1`, `attn.in_proj_weight`, `mlp.c_fc`): TiTok, BSQ-ViT, KARL, ALIT.
+BLOCK: tuple[Row, ...] = (
+    ("ln_1.*", "attention_norm.*"),
+    ("attn.in_proj_{weight|bias}", "attention.qkv.{weight|bias}"),
+    ("attn.out_proj.*", "attention.out.*"),
+    ("ln_2.*", "mlp_norm.*"),
+    ("mlp.c_fc.*", "mlp.0.*"),
+    ("mlp.c_proj.*", "mlp.2.*"),
+    ("ls_1.gamma", "attention_scale"),
+    ("ls_2.gamma", "mlp_scale"),
+)
+
+#: Blocks in timm's spelling (`norm1`, `attn.qkv`, `mlp.fc1`, `ls1`): ImageFolder, RobusTok.
+TIMM_BLOCK: tuple[Row, ...] = (
+    ("norm1.*", "attention_norm.*"),
+    ("attn.qkv.*", "attention.qkv.*"),
+    ("attn.proj.*", "attention.out.*"),
+    ("norm2.*", "mlp_norm.*"),
+    ("mlp.fc1.*", "mlp.0.*"),
+    ("mlp.fc2.*", "mlp.2.*"),
+    ("ls1.gamma", "attention_scale"),
+    ("ls2.gamma", "mlp_scale"),
+)
+
+#: `codecs/layers/attention_projection.py` in the spelling that UniTok and DualToken share.
+PROJECTION: tuple[Row, ...] = (
+    ("norm1.*", "attention_norm.*"),
+    ("norm2.*", "mlp_norm.*"),
+    ("norm3.*", "linear_norm.*"),
+    ("proj.*", "linear.*"),
+    ("attn.qkv.weight", "attention.qkv.weight"),
+    ("attn.{q_bias|v_bias}", "attention.{q_bias|v_bias}"),
+    ("attn.proj.*", "attention.out.*"),
+    ("mlp.norm.*", "gated.norm.*"),
+    ("mlp.w0.*", "gated.gate.*"),
+    ("mlp.w1.*", "gated.up.*"),
+    ("mlp.w2.*", "gated.down.*"),
+)
+
+#: A buffer of zeros; whatever it holds adds the same to all scores of a query and cancels in the softmax.
+KEY_BIAS = "**.attn.zero_k_bias"
