@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from .zoo.hub import save_pretrained as save_pretrained
     from .zoo.registry import Card as Card
     from .zoo.registry import list_models as list_models
+    from .zoo.writing import writable_layouts as writable_layouts
 
 # public name -> (module, attribute)
 _LAZY: dict[str, tuple[str, str]] = {
     "load": (".zoo.hub", "load"),
     "save_pretrained": (".zoo.hub", "save_pretrained"),
     "push_to_hub": (".zoo.hub", "push_to_hub"),
+    "writable_layouts": (".zoo.writing", "writable_layouts"),
     "list_models": (".zoo.registry", "list_models"),
     "Card": (".zoo.registry", "Card"),
     "Tokens": (".codecs.tokens", "Tokens"),

@@ -2,6 +2,7 @@
 
 import glob
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,7 @@ def main() -> None:
 @app.command("list")
 def list_command(
     pattern: Annotated[str, typer.Argument(help="Wildcard, e.g. 'encodec*'.")] = "*",
-    modality: Annotated[str | None, typer.Option(help="audio or image.")] = None,
+    modality: Annotated[str | None, typer.Option(help="audio, image or latent (features).")] = None,
 ) -> None:
     """Show the models of the registry."""
     from rich.console import Console
@@ -55,6 +56,8 @@ def list_command(
                 facts.sample_rate_hz / facts.hop_samples / s for s in facts.strides or (1,) * len(facts.vocab_sizes)
             )
             tokens, size = f"{rate:g}/s", f"{facts.sample_rate_hz / 1000:g} kHz"
+        elif facts.modality == "latent":
+            tokens, size = f"{len(facts.vocab_sizes)} each", f"{facts.channels} wide"
         else:
             size = f"{facts.image_size[0]} px" if facts.image_size else "any size"
             tokens = f"{facts.num_positions * len(facts.vocab_sizes)}" if facts.num_positions else f"f{facts.stride}"
@@ -65,6 +68,14 @@ def list_command(
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if not models:
         raise typer.Exit(1)
+
+
+#: What a card's `never_run` means.
+NEVER_RUN = {
+    "": "nothing: its weights ship with this package and run in its tests",
+    "weights": "the published weights; its published config and list of files are acted out in tests, with random weights",
+    "layout": "the published files: nobody here has seen their list or config; the layout follows the authors' code",
+}
 
 
 @app.command()
@@ -80,10 +91,12 @@ def info(name: Annotated[str, typer.Argument(help="A registry name.")]) -> None:
     rows = facts(card.spec.spec()) | {
         "family": card.family + (f" (layout {card.system})" if card.system else ""),
         "weights": "shipped with this package" if card.shipped else card.hub_id or card.where,
+        "files": ", ".join(card.files) or "-",
         "licence": f"code {card.licence_code}; weights {card.licence_weights}",
         "restricted": str(card.restricted or "no"),
         "paper": f"arXiv {card.paper}" if card.paper else "-",
         "parity": card.parity or "-",
+        "never run here": NEVER_RUN[card.never_run],
     }
     rows.pop("may be cut short")  # the loaded tokenizer's spec knows; cards do not say
     for key, value in rows.items():
@@ -97,7 +110,7 @@ def encode(
     files: Files, model: Model, out: Out = Path("tokens"), device: Device = "cpu", codebooks: int | None = None
 ) -> None:
     """Encode media files into token files (FILE.tok)."""
-    tokenizer = _load(model, device)
+    tokenizer = _load(model, device, part="encoder")
 
     def one(path: Path, target: Path) -> str:
         tokens = tokenizer.encode(path, num_codebooks=codebooks) if codebooks else tokenizer.encode(path)
@@ -110,7 +123,7 @@ def encode(
 @app.command()
 def decode(files: Files, model: Model, out: Out = Path("decoded"), device: Device = "cpu") -> None:
     """Decode token files into media files (.wav, .png)."""
-    tokenizer = _load(model, device)
+    tokenizer = _load(model, device, part="decoder")
 
     def one(path: Path, target: Path) -> str:
         from .codecs.tokens import Tokens
@@ -182,10 +195,14 @@ def quantize(
     device: Device = "cpu",
 ) -> None:
     """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
+    from .zoo.convert.diffusers_kl import NotFitted
     from .zoo.hub import save_pretrained
     from .zoo.quantize import quantize as run
 
-    tokenizer, fit = run(_load(name, device), media, levels=levels, sigmas=sigmas, limit=limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFitted)  # it is about to be
+        unfitted = _load(name, device)
+    tokenizer, fit = run(unfitted, media, levels=levels, sigmas=sigmas, limit=limit)
     save_pretrained(tokenizer, out)
     print(
         f"{fit.items} media, {fit.positions} positions: error of latents {fit.latent_snr_db:.1f} dB below them, "
@@ -302,10 +319,10 @@ def push(
 # --- helpers ------------------------------------------------------------------------------------------------------------
 
 
-def _load(name: str, device: str) -> Any:
+def _load(name: str, device: str, part: Any = None) -> Any:
     from .zoo.hub import load
 
-    return load(name, device=device)
+    return load(name, device=device, part=part)
 
 
 def _expand(patterns: list[str]) -> Iterator[Path]:
@@ -344,6 +361,8 @@ def _write_media(tokenizer: Any, media: Any, tokens: Any, target: Path) -> Path:
     """Write one decoded item as .wav or .png beside `target`'s name."""
     from .zoo.media_out import write_audio, write_image
 
+    if tokenizer.spec.modality == "latent":
+        raise ValueError(f"{tokenizer.family} gives features back, neither sound nor a picture; decode them in Python.")
     if tokenizer.spec.modality == "audio":
         path = target.with_suffix(".wav")
         write_audio(path, media[0], tokens.sample_rate_hz or tokenizer.spec.decoded_rate_hz)

@@ -56,8 +56,11 @@ _FAMILIES: dict[str, str] = {
     "fdt": "image.fdt:FDT",
     "fourm": "image.fourm:FourM",
     "fourm_divae": "image.fourm_divae:FourMDiVAE",
+    "fourm_maps": "image.fourm_maps:FourMMaps",
+    "fourm_divae_maps": "image.fourm_maps:FourMDiVAEMaps",
     "seed2": "image.seed2:Seed2",
     "seed2_codes": "image.seed2_codes:Seed2Codes",
+    "glm_image": "image.glm_image:GlmImage",
     "longcat_next": "image.longcat_next:LongCatNext",
     "longcat_next_codes": "image.longcat_next_codes:LongCatNextCodes",
 }

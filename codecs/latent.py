@@ -15,25 +15,72 @@ Letters: B batch, C width of the features, D latent width, N positions of an ite
 """
 
 import itertools
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .config import ConfigError
+from .media import MediaError
 from .quantizers.base import QuantizerConfig
 from .quantizers.fsq import FSQConfig
-from .spec import TokenizerSpec
+from .spec import LatentSpec
 from .tokenizer import Reconstruction, Tokenizer, group_by_shape
 from .tokens import Tokens
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatentSpec(TokenizerSpec):
-    """Facts of a tokenizer over latents; `channels` is C, the width of what goes in, and there is no rate of its own."""
+def as_tensors(media: Any, item_axes: int, *, takes: str, advice: str) -> list[Tensor]:
+    """Items as tensors: one of `item_axes` axes, a batch with an axis more, or a list of items.
 
-    modality: ClassVar[str] = "latent"
+    Args:
+        media: tensors, arrays, nested lists of numbers; a list or tuple is one of items.
+        item_axes: axes of an item that comes alone.
+        takes: what is allowed, for messages.
+        advice: what to do, for messages.
+
+    Raises:
+        MediaError: a path, a picture, a waveform with its rate, or anything else that is no array; or nothing at all.
+    """
+
+    def refused(got: str) -> MediaError:
+        return MediaError(f"{takes}; got {got}. {advice}")
+
+    if isinstance(media, tuple) and len(media) == 2 and isinstance(media[1], (int, float)):
+        raise refused(f"a pair of {_kind(media[0])} and the number {media[1]}, as of sound and its rate")
+    if not isinstance(media, (list, tuple, Tensor, np.ndarray)):
+        raise refused(_kind(media))
+    items = list(media) if isinstance(media, (list, tuple)) else _axes(torch.as_tensor(media), item_axes)
+    if len(items) == 0:
+        raise refused("nothing; pass at least one item")
+    out = []
+    for i, x in enumerate(items):
+        try:
+            if not isinstance(x, (Tensor, np.ndarray, list)):
+                raise TypeError
+            out.append(torch.as_tensor(x))
+        except (TypeError, ValueError):
+            raise refused(f"{_kind(x)} as item {i}") from None
+    return out
+
+
+def _axes(x: Tensor, item_axes: int) -> list[Tensor]:
+    """Items of a batch, or the one item; a number is one without axes."""
+    return [x] if x.ndim == item_axes or x.ndim == 0 else list(x)
+
+
+def _kind(x: Any) -> str:
+    """What an object is, in a message."""
+    if isinstance(x, (str, os.PathLike)):
+        return f"the path {os.fspath(x)!r}"
+    if isinstance(x, (Tensor, np.ndarray)):
+        return f"{x.dtype} {list(x.shape)}"
+    if hasattr(x, "getbands") and hasattr(x, "size"):
+        return f"a picture of {x.size[0]} x {x.size[1]} pixels"
+    return f"an object of type {type(x).__name__}"
 
 
 class LatentTokenizer(Tokenizer):
@@ -43,6 +90,8 @@ class LatentTokenizer(Tokenizer):
     """
 
     spec: LatentSpec
+    #: where features come from, for those who pass something else.
+    features_advice: ClassVar[str] = "Run the network that makes the features, and pass what it gives."
 
     @torch.no_grad()
     def encode(self, media: Any, *, num_codebooks: int | None = None) -> Tokens:
@@ -54,45 +103,74 @@ class LatentTokenizer(Tokenizer):
             num_codebooks: stop after this many codebooks, where `spec.prefix` holds "codebooks".
 
         Raises:
-            ValueError: wrong rank or width, NaN, integers, nothing at all; the message says what to do.
+            MediaError: no features (a path, a picture, a waveform with its rate), wrong rank or width, NaN, integers, nothing at
+                all; the message says what to do.
         """
-        xs = self._items(media)
+        items = self._items(media)
+        xs = [self.fit_in(x) for x in items]
         parts: list[Tokens | None] = [None] * len(xs)
         for group in group_by_shape(xs):
-            x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)  # [B, C, N] or [B, C, h, w]
+            x = torch.stack([xs[i] for i in group]).to(self.device)  # [B, C, N] or [B, C, h, w]
+            x = x.to(self.dtype) if x.is_floating_point() else x
             grid = self.grid_of(x)
             ids = self.quantizer.encode(self.encode_latents(x), grid=grid, num_codebooks=num_codebooks)
             for row, i in enumerate(group):
+                size = self.kept_size(items[i])
                 parts[i] = Tokens(
                     ids=ids[row : row + 1].cpu(),
                     vocab_sizes=self.spec.vocab_sizes[: ids.shape[1]],
                     grid=grid or (),
+                    sizes=None if size is None else torch.tensor([size]),
                     names=self.spec.names[: ids.shape[1]],
                 )
         return Tokens.cat(parts).to(self.device)  # type: ignore[arg-type]
 
+    def fit_in(self, x: Tensor) -> Tensor:
+        """One item brought to a size that the network takes: here it takes any."""
+        return x
+
+    def kept_size(self, x: Tensor) -> tuple[int, ...] | None:
+        """Of an item, what `decode` cuts its result to, here rows and columns; None: nothing to cut."""
+        return None
+
+    def fit_out(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """One decoded item cut to the original's size."""
+        if tokens.sizes is None:
+            return x
+        height, width = (int(n) for n in tokens.sizes[0])
+        return x[..., :height, :width]
+
     def _items(self, media: Any) -> list[Tensor]:
-        many = isinstance(media, (list, tuple))
-        if isinstance(media, Tensor) and media.ndim == 2:
-            media = media[None]
-        if len(media) == 0:
-            raise ValueError(f"{self.family}: encode got nothing; pass at least one item.")
-        xs, width = [torch.as_tensor(x) for x in media], self.spec.channels
+        width, many = self.spec.channels, isinstance(media, (list, tuple))
+        takes = f"{self.family} takes float features [C={width}, N] or grids [C={width}, h, w], or batches or lists of them"
+        xs = as_tensors(media, 2, takes=takes, advice=self.features_advice)
         for i, x in enumerate(xs):
             if x.ndim not in (2, 3) or x.shape[0] != width or x.numel() == 0 or not x.is_floating_point():
-                name = f"item {i}" if many else "the batch"
-                got = f"{x.dtype} {list(x.shape if many else media.shape)}"
-                raise ValueError(
-                    f"{self.family} takes float features [C={width}, N] or grids [C={width}, h, w], or batches of them; "
-                    f"{name} is {got}. Move the channel axis to the front."
-                )
+                name, shape = ("", list(media.shape)) if not many and isinstance(media, Tensor) else (f"item {i} ", list(x.shape))
+                raise MediaError(f"{takes}; {name or 'the batch '}is {x.dtype} {shape}. Move the channel axis to the front.")
             if not torch.isfinite(x).all():
-                raise ValueError(f"{self.family}: item {i} holds NaN or infinite values.")
+                raise MediaError(f"{self.family}: item {i} holds NaN or infinite values.")
         return xs
 
     @torch.no_grad()
     def decode(self, tokens: Tokens) -> Tensor | list[Tensor]:
         """Turn tokens back into what `decode_latents` gives: `[B, C, N]`, `[B, C, h, w]`, or a list where sizes differ."""
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            return self.decode_latents(self.quantizer.decode(ids, grid=grid or None).to(self.dtype), grid or None)
+
+        return self.decode_with(tokens, run)
+
+    def decode_with(
+        self, tokens: Tokens, run: Callable[[Tensor, tuple[int, ...], list[int]], Tensor], *, original: bool = True
+    ) -> Tensor | list[Tensor]:
+        """The body of `decode`, for families whose decoder takes more than ids (noise, a seed).
+
+        Args:
+            tokens: as in `decode`.
+            run: gives results `[B, ...]` of ids `[B, K, L]`, their grid (or `()`), and which items of `tokens` they are.
+            original: cut results to the originals' sizes.
+        """
         self.check_tokens(tokens)
         items = [tokens[i] for i in range(len(tokens))]
         outs: list[Tensor | None] = [None] * len(items)
@@ -101,10 +179,10 @@ class LatentTokenizer(Tokenizer):
             groups.setdefault((t.grid, t.ids.shape), []).append(i)
         for (grid, _), group in groups.items():
             ids = torch.cat([items[i].ids for i in group]).to(self.device)
-            grid = grid if len(grid) == 2 else None
-            x = self.decode_latents(self.quantizer.decode(ids, grid=grid).to(self.dtype), grid)
+            x = run(ids, grid if len(grid) == 2 else (), group)
+            x = x.float() if x.is_floating_point() else x
             for row, i in enumerate(group):
-                outs[i] = x[row].float()
+                outs[i] = self.fit_out(x[row], items[i]) if original else x[row]
         shapes = {o.shape for o in outs}  # type: ignore[union-attr]
         return torch.stack(outs) if len(shapes) == 1 else outs  # type: ignore[arg-type, return-value]
 

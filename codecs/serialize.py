@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .config import ConfigError, to_mapping
-from .families import build_tokenizer
 from .layers.causal import lay_out_weights
 from .tokenizer import Tokenizer
 
@@ -43,20 +43,22 @@ def save_folder(tokenizer: Tokenizer, folder: str | os.PathLike[str], *, dtype: 
     """
     from safetensors.torch import save
 
+    if tokenizer.part:
+        raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be saved; load it without `part`.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {}
     for name, value in tokenizer.state_dict().items():
         value = value.detach().cpu()
         state[name] = value.to(dtype).contiguous() if dtype and value.is_floating_point() else value.contiguous()
-    _replace(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
+    replace_file(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
     text = json.dumps(config_dict(tokenizer), indent=2, sort_keys=False) + "\n"
-    _replace(folder / CONFIG_NAME, text.encode())
+    replace_file(folder / CONFIG_NAME, text.encode())
     return folder
 
 
-def load_folder(folder: str | os.PathLike[str]) -> Tokenizer:
-    """Build the tokenizer that `folder` holds, in eval mode and float32.
+def load_folder(folder: str | os.PathLike[str], *, part: Any = None) -> Tokenizer:
+    """Build the tokenizer that `folder` holds, in eval mode and float32; `part` as in `build_around`.
 
     Raises:
         CheckpointError: a file is missing or broken, or weights are missing, left over or of another shape.
@@ -66,7 +68,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Tokenizer:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {CONFIG_NAME}; pass a folder that save_pretrained wrote.")
-    return from_parts(read_config(path), folder / WEIGHTS_NAME)
+    return from_parts(read_config(path), folder / WEIGHTS_NAME, part=part)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -82,27 +84,35 @@ def read_config(path: Path) -> dict[str, Any]:
     return data
 
 
-def from_parts(data: dict[str, Any], weights: Path) -> Tokenizer:
-    """Build the tokenizer of a read `config.json` and fill in `weights`, strictly."""
+def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Tokenizer:
+    """Build the tokenizer of a read `config.json` and fill in `weights`, strictly; `part` as in `build_around`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from .building import build_around
 
     if not weights.is_file():
         raise CheckpointError(f"the weights {weights} are missing.")
     try:
-        tokenizer = build_tokenizer(data["family"], data["config"])
-    except ConfigError as error:
-        raise ConfigError(f"{weights.parent / CONFIG_NAME}: {error}") from error
-    try:
         state = load_file(weights)
     except SafetensorError as error:
         raise CheckpointError(f"{weights} is broken ({error}); download or copy it again.") from error
-    load_strict(tokenizer, state, str(weights))
-    return tokenizer.eval()
+    try:
+        return build_around(data["family"], data["config"], lambda _: state, str(weights), count=len(state), part=part)
+    except ConfigError as error:
+        raise ConfigError(f"{weights.parent / CONFIG_NAME}: {error}") from error
 
 
-def load_strict(tokenizer: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
+def load_strict(tokenizer: torch.nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
     """Fill in every weight; missing, extra and misshapen ones are named in one error."""
+    check_shapes(tokenizer, state, name)
+    own = tokenizer.state_dict()
+    tokenizer.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=True)
+    lay_out_weights(tokenizer)
+
+
+def check_shapes(tokenizer: torch.nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+    """Raise CheckpointError where weights are missing, left over or misshapen; all are named in one message."""
     own = tokenizer.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [
@@ -115,9 +125,6 @@ def load_strict(tokenizer: torch.nn.Module, state: dict[str, torch.Tensor], name
     problems += [_some(wrong)] if wrong else []
     if problems:
         raise CheckpointError(f"{name} does not fit {type(tokenizer).__name__}; {'; '.join(problems)}.")
-    cast = {k: v.to(own[k].dtype) for k, v in state.items()}
-    tokenizer.load_state_dict(cast, strict=True)
-    lay_out_weights(tokenizer)
 
 
 def _some(names: list[str], limit: int = 5) -> str:
@@ -125,7 +132,8 @@ def _some(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `path` whole or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     os.replace(part, path)

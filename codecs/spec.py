@@ -19,12 +19,14 @@ class TokenizerSpec:
         channels: channels of the media: 1 or 2 for audio, 3 for colour pictures.
         prefix: what may be cut short before `decode`: "codebooks", "positions", both or nothing.
         names: a name for each codebook where they mean different things, else empty.
+        decodes: False where no decoder is published: `decode` raises an error that says so.
     """
 
     vocab_sizes: tuple[int, ...]
     channels: int
     prefix: tuple[Literal["codebooks", "positions"], ...] = ()
     names: tuple[str, ...] = ()
+    decodes: bool = True
     modality: ClassVar[str] = ""
 
     @property
@@ -142,3 +144,10 @@ class ImageSpec(TokenizerSpec):
         if not self.strides:
             return [whole] * self.num_codebooks
         return [whole if s == self.stride else max(1, height // s) * max(1, width // s) for s in self.strides]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSpec(TokenizerSpec):
+    """Facts of a tokenizer over latents; `channels` is C, the width of what goes in, and there is no rate of its own."""
+
+    modality: ClassVar[str] = "latent"

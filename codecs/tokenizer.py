@@ -29,6 +29,10 @@ class Reconstruction:
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class NotDecodable(ValueError):
+    """Ids cannot be turned back into media: the tokenizer only encodes (`spec.decodes` is False)."""
+
+
 class Tokenizer(nn.Module):
     """Media to integers and back.
 
@@ -38,11 +42,18 @@ class Tokenizer(nn.Module):
 
     family: ClassVar[str] = ""
     config_class: ClassVar[type] = object
+    #: names of the parts that only encoding, and only decoding, needs; what `load(part=...)` leaves out.
+    encoder_only: ClassVar[tuple[str, ...]] = ("encoder",)
+    decoder_only: ClassVar[tuple[str, ...]] = ("decoder",)
     config: Any
     spec: TokenizerSpec
     quantizer: Quantizer
     #: filled in by `load`: where the weights came from.
     source: str = ""
+    #: the authors' layout that it was read from; "": this library's own.
+    layout: str = ""
+    #: "encoder" or "decoder" where `load(part=...)` left the other half out.
+    part: str = ""
 
     def encode(self, media: Any) -> Tokens:
         """Turn media into tokens, without gradients; see the modality's base class for what may be passed."""
@@ -84,9 +95,19 @@ class Tokenizer(nn.Module):
         self.decode_latents = torch.compile(self.decode_latents, **options)  # type: ignore[method-assign]
         return self
 
+    def check_decodes(self) -> None:
+        """Raise `NotDecodable` where this tokenizer has no decoder."""
+        if not self.spec.decodes:
+            raise NotDecodable(f"this {self.family} tokenizer only encodes: its authors published no decoder with these weights.")
+
     def check_tokens(self, tokens: Tokens) -> None:
-        """Raise ValueError where `tokens` cannot be decoded by this tokenizer: other K, V, or a cut it does not allow."""
+        """Raise ValueError where `tokens` cannot be decoded by this tokenizer: other K, V, or a cut it does not allow.
+
+        Raises:
+            NotDecodable: this tokenizer only encodes.
+        """
         spec, k = self.spec, tokens.num_codebooks
+        self.check_decodes()
         if k != spec.num_codebooks and ("codebooks" not in spec.prefix or k > spec.num_codebooks):
             allowed = f"1 to {spec.num_codebooks}" if "codebooks" in spec.prefix else f"{spec.num_codebooks}"
             raise ValueError(f"the tokens have {k} codebooks; {self.family} decodes {allowed}.")

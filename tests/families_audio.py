@@ -257,6 +257,15 @@ AUDIO: dict[str, tuple[str, dict]] = {
             "vae": {"width": 2, "multiples": [1, 2], "strides": [2, 3]},
         },
     ),
+    "longcat-speech": (
+        "longcat",
+        SMALL_LONGCAT
+        | {"strides": [4, 3], "decoder_strides": [3, 4], "semantic_size": 12, "semantic_dim": 6}
+        | {
+            "speech": {"window_samples": 4, "hop_samples": 2, "bands": 6, "conv_width": 4, "width": 8}
+            | {"layers": 2, "heads": 2, "hidden": 8}
+        },
+    ),
     "longcat-causal": ("longcat", SMALL_LONGCAT | {"decoder_strides": [5, 3], "causal_decoder": True}),
     "nemo-causal": ("nemo_codec", SMALL_NEMO_CAUSAL),
     "dac": ("dac", {"strides": [2, 5], "encoder_width": 4, "decoder_width": 8, "quantizer": FACTORISED}),

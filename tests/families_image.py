@@ -48,6 +48,11 @@ DISTILLED = {
 FOURM_DIVAE = {"patch_size": 4, "encoder_grid": 3, "encoder": SMALL_VIT, "latent_dim": 4, "unet_patch": 2, "steps": 2}
 FOURM_DIVAE |= {"quantizer": {"kind": "vq", "codebook_size": 16, "normalize": True, "kmeans_init": True}}
 FOURM_DIVAE |= {"unet": {"width": 8, "blocks": 1, "multipliers": [1, 2], "attention_strides": [2], "groups": 4, "zero_init": False}}
+SMALL_UVIT = {"channels": [4, 8], "blocks": 1, "width": 8, "layers": 3, "heads": 2, "position_grid": 3, "groups": 2, "dropout": 0.0}
+SMALL_UVIT |= {"long_skips": True, "condition": "cross", "halve_before_middle": False, "zero_init": False}
+FOURM_MAPS = {"encoder_grid": 3, "decoder_grid": 3, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "latent_dim": 4}
+FOURM_MAPS |= {"quantizer": FOURM_DIVAE["quantizer"]}
+SMALL_TOWER = {"width": 8, "blocks": 2}
 #: Continuous, of diffusers, halving once.
 SMALL_VAE = {
     "block_out_channels": [4, 4],
@@ -172,6 +177,7 @@ IMAGE: dict[str, tuple[str, dict]] = {
         VQGAN
         | {"quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "scales": [[1, 1], [2, 2], [4, 4]]} | PHI3},
     ),
+    "vqgan-encoder": ("vqgan", VQGAN | {"decoder": None}),  # encodes alone
     "vqgan-ibq": ("vqgan", VQGAN | {"quantizer": {"kind": "ibq", "codebook_size": 512}}),
     "kl_tokens": (
         "kl_tokens",
@@ -302,6 +308,46 @@ IMAGE: dict[str, tuple[str, dict]] = {
             | {"normalize": True, "returns": "normalized", "kmeans_init": True},
         },
     ),
+    "tokenflow-clip": (
+        "tokenflow",
+        {
+            "image_size": 12,
+            "output_size": 12,
+            "tower": {"image_size": 8, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16, "registers": 0}
+            | {"layer_scale": None, "gelu": "quick", "norm_in": True, "norm_out": "affine", "patch_bias": False, "fit": "offset"},
+            "tower_input": "raw",
+            "encoder": SMALL_STACK | {"stem_width": 4},
+            "decoder": SMALL_STACK,
+            "z_channels": 6,
+            "pixel_dim": 3,
+            "semantic_decoder": {"image_size": 2, "patch_size": 1, "in_channels": 4, "width": 8, "layers": 1, "heads": 2}
+            | {"hidden": 16, "registers": 0, "layer_scale": None, "norm_out": "affine", "fit": "offset"},
+            "feature_dim": 5,
+            "quantizer": SMALL_SCALES
+            | {"kind": "multiscale_vq", "codebook_size": 16, "phi_ratio": 0.0, "semantic_dim": 4}
+            | {"normalize": True, "returns": "normalized", "kmeans_init": True},
+        },
+    ),
+    "tokenflow-vitamin": (
+        "tokenflow",
+        {
+            "image_size": 48,
+            "output_size": 48,
+            "vitamin": {"stem_width": 4, "conv_widths": [4, 8], "conv_blocks": [1, 1], "width": 8, "layers": 1, "heads": 2}
+            | {"gelu": "none", "norm_out": False},
+            "tower_input": "clip",
+            "encoder": SMALL_STACK | {"stem_width": 4},
+            "decoder": SMALL_STACK,
+            "z_channels": 6,
+            "pixel_dim": 3,
+            "semantic_decoder": {"image_size": 3, "patch_size": 1, "in_channels": 4, "width": 8, "layers": 1, "heads": 2}
+            | {"hidden": 16, "registers": 0, "layer_scale": None, "norm_out": "affine"},
+            "feature_dim": 5,
+            "quantizer": SMALL_SCALES
+            | {"kind": "multiscale_vq", "codebook_size": 16, "phi_ratio": 0.0, "semantic_dim": 4}
+            | {"normalize": True, "returns": "normalized", "kmeans_init": True},
+        },
+    ),
     "fourm": (
         "fourm",
         {"patch_size": 4, "encoder_grid": 3, "decoder_grid": 2, "encoder": SMALL_VIT, "decoder": SMALL_VIT, "refine": True}
@@ -309,6 +355,18 @@ IMAGE: dict[str, tuple[str, dict]] = {
     ),
     "fourm-divae": ("fourm_divae", FOURM_DIVAE),
     "fourm-divae-ddpm": ("fourm_divae", FOURM_DIVAE | {"channels": 1, "schedule": {"sampler": "ddpm", "prediction": "velocity"}}),
+    "fourm-divae-uvit": ("fourm_divae", FOURM_DIVAE | {"uvit": SMALL_UVIT}),
+    "fourm-divae-maps": (
+        "fourm_divae_maps",
+        FOURM_DIVAE | {"channels": 2, "uvit": SMALL_UVIT | {"condition": "add", "long_skips": False, "halve_before_middle": True}},
+    ),
+    "fourm-maps": ("fourm_maps", FOURM_MAPS | {"channels": 5, "patch_size": 1}),
+    "fourm-maps-classes": ("fourm_maps", FOURM_MAPS | {"channels": 5, "patch_size": 4, "classes": 7, "refine": True}),
+    "fourm-maps-towers": (
+        "fourm_maps",
+        {"channels": 5, "patch_size": 1, "encoder_tower": SMALL_TOWER, "decoder_tower": SMALL_TOWER | {"residual": False}}
+        | {"latent_dim": 6, "quantizer": {"kind": "memcodes", "codebooks": 3, "codebook_size": 16}},
+    ),
     "dualtoken": ("dualtoken", DUALTOKEN),
     "dualtoken-folded": (
         "dualtoken",
@@ -330,6 +388,16 @@ IMAGE: dict[str, tuple[str, dict]] = {
     ),
     "seed2": ("seed2", {"tower": SEED2_TOWER, "qformer": SEED2_QFORMER, "codes": SEED2_CODES, "decoder": SMALL_UNCLIP}),
     "seed2-codes": ("seed2_codes", SEED2_CODES),
+    "glm-image": (
+        "glm_image",
+        {"image_size": 12, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16, "code_dim": 6}
+        | {"quantizer": UNIT_VQ | {"kmeans_init": True}},
+    ),
+    "glm-image-no-bias": (
+        "glm_image",
+        {"image_size": 16, "patch_size": 8, "width": 8, "layers": 2, "heads": 2, "hidden": 12, "code_dim": 8, "bias": False}
+        | {"activation": "silu", "quantizer": RVQ},
+    ),
     "longcat-next-codes": ("longcat_next_codes", {"width": 6, "code_dim": 6, "quantizer": SHARED_RVQ}),
     "longcat-next": (
         "longcat_next",

@@ -110,6 +110,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._send(200)
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
+        if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
+            return self._tree(m[1], m[2])
         if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             return self._info(m[1], m[2] or "main")
         return self._error(404, "EntryNotFound", path)
@@ -158,6 +160,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         files = self.hub.repos[repo][revision]
         sha = self.hub.commit_of(repo, revision)
         self._json({"id": repo, "sha": sha, "siblings": [{"rfilename": n} for n in files], "private": repo in self.hub.private})
+
+    def _tree(self, repo: str, revision: str) -> None:
+        if not self._allowed(repo):
+            return
+        if revision not in self.hub.repos[repo]:
+            return self._error(404, "RevisionNotFound")
+        files = self.hub.repos[repo][revision].items()
+        self._json([{"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()} for n, d in files])
 
     def _create(self, body: dict) -> None:
         if self.headers.get("Authorization") != "Bearer good-token":

@@ -44,3 +44,19 @@ def check_case(tok, io: dict[str, Tensor], case: str, *, atol: float, ids: str =
         assert_close(quantized.loss, io[f"{case}quantizer_loss"][0], **close)
     if f"{case}forward" in io:
         assert_close(tok(x).x_hat, io[f"{case}forward"], **close)
+
+
+def lively(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
+    """`state` with every matrix and kernel drawn anew at n / sqrt(inputs), so that small random networks tell pictures apart."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        k: torch.randn(v.shape, generator=generator) / (v[0].numel() if v.shape[0] > 1 else 1) ** 0.5
+        if v.is_floating_point() and v.ndim > 1
+        else v
+        for k, v in state.items()
+    }
+
+
+def enliven(tok) -> None:
+    """`lively` for a whole tokenizer, in place."""
+    tok.load_state_dict(lively(tok.state_dict()))

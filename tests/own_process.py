@@ -28,8 +28,12 @@ tokenizer = tokenzoo.build_tokenizer(family, config).eval()
 
 def run(script: str, family: str, config: dict[str, Any], setting: float, **environment: str) -> Any:
     """What `script` prints last, as JSON; it has `tokenizer`, `setting`, `peak()` in megabytes, and the modules above."""
-    arguments = json.dumps([family, config, setting])
-    command = [sys.executable, "-c", SETUP + script, arguments]
+    return run_script(SETUP + script, json.dumps([family, config, setting]), **environment)
+
+
+def run_script(script: str, *arguments: str, **environment: str) -> Any:
+    """What the script prints last, as JSON."""
+    command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -68,6 +68,21 @@ def test_one_bad_file_is_reported_at_the_end_and_the_rest_is_done(models, media,
     assert "gone.png: no such file" in text
 
 
+def test_tokenizers_of_features_say_what_they_take(media, tmp_path):
+    code, text = run("list", "levo*", "--modality", "latent")
+    assert code == 0 and "2048 wide" in text and "latent" in text
+    code, text = run("info", "levo-mix")
+    assert code == 0 and "latents of 1024 channels" in text
+    tok = tokenzoo.build_tokenizer(*TINY["levo"])
+    tokenzoo.save_pretrained(tok, tmp_path / "levo")
+    code, text = run("encode", media / "s0.wav", "-m", f"file:{tmp_path / 'levo'}", "-o", tmp_path / "tok")
+    assert code == 1 and "levo takes float features" in text and "s0.wav" in text and "`hear(*tracks)`" in text
+    (tmp_path / "tok").mkdir(exist_ok=True)
+    tok.encode(torch.randn(1, 16, 5)).save(tmp_path / "tok" / "a.tok")
+    code, text = run("decode", tmp_path / "tok" / "a.tok", "-m", f"file:{tmp_path / 'levo'}", "-o", tmp_path / "back")
+    assert code == 1 and "gives features back" in text
+
+
 def test_eval_as_table_and_json(models, media, tmp_path):
     code, text = run("eval", models["spectral"], media, "--json", tmp_path / "r.json")
     assert code == 0

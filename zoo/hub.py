@@ -1,21 +1,21 @@
 """Loading from the registry, the hub or a folder; saving and publishing. All hub traffic goes through `huggingface_hub`."""
 
-import json
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
-from ..codecs.config import nearest
-from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, from_parts, load_folder, read_config, save_folder
+from ..codecs.building import Part
+from ..codecs.serialize import CheckpointError, save_folder
 from ..codecs.tokenizer import Tokenizer
-from . import registry
+from . import loader, registry
+from .loader import Folder
 from .registry import Card
 
 
@@ -23,7 +23,7 @@ class HubError(OSError):
     """A repository, revision or file that could not be had; the message says why and what to do."""
 
 
-class FileMissing(HubError):
+class FileMissing(HubError, loader.FileMissing):
     """One file that the repository, or offline the cache, does not hold."""
 
 
@@ -33,13 +33,39 @@ class LicenceWarning(UserWarning):
 
 @dataclass(frozen=True)
 class _Remote:
-    """How files of one repository are fetched."""
+    """Files of one repository of the hub."""
 
     hub_id: str
     revision: str | None
     cache_dir: str | os.PathLike[str] | None
     local_files_only: bool
     token: str | bool | None
+
+    @property
+    def label(self) -> str:
+        return self.hub_id
+
+    @property
+    def _offline(self) -> bool:
+        return self.local_files_only or os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
+
+    def has(self, name: str) -> bool:
+        """True where the repository holds the file `name`."""
+        try:
+            return bool(self.file(name))
+        except FileMissing:
+            return False
+
+    def names(self) -> list[str]:
+        """All files of the repository; empty where the hub cannot be asked."""
+        from huggingface_hub import HfApi
+
+        if self._offline:
+            return []
+        try:
+            return HfApi(token=self.token).list_repo_files(self.hub_id, revision=self.revision)
+        except Exception:  # whatever the client's transport raises; the list is an aid, files are asked for one by one
+            return []
 
     def file(self, name: str) -> Path:
         """Local path of the file `name`, downloaded if it is not in the cache."""
@@ -65,11 +91,10 @@ class _Remote:
         except e.RevisionNotFoundError as error:
             raise HubError(f"{self.hub_id} has no revision {self.revision!r}.") from error
         except e.LocalEntryNotFoundError as error:
-            offline = self.local_files_only or os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
-            raise FileMissing(
-                f"{name} of {self.hub_id} is not in the cache, and "
-                + ("offline mode forbids downloads." if offline else f"the hub could not be reached ({error.__cause__ or error}).")
-            ) from error
+            lost = f"{name} of {self.hub_id} is not in the cache, and"
+            if self._offline:
+                raise FileMissing(f"{lost} offline mode forbids downloads.") from error
+            raise HubError(f"{lost} the hub could not be reached ({error.__cause__ or error}).") from error
         except e.EntryNotFoundError as error:
             raise FileMissing(f"{self.hub_id} holds no file {name!r}.") from error
         except e.HfHubHTTPError as error:
@@ -80,6 +105,8 @@ class _Remote:
 def load(
     name: str | os.PathLike[str],
     *,
+    folder: str | os.PathLike[str] | None = None,
+    part: Part | None = None,
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -90,8 +117,12 @@ def load(
     """Load a tokenizer, in eval mode.
 
     Args:
-        name: a registry name (`tokenzoo.list_models()`); a hub id `org/repo` or `hub:org/repo@revision`, in this
-            library's layout or in one its authors published; or a folder, `file:PATH`.
+        name: a registry name (`tokenzoo.list_models()`); a hub id `org/repo`, `hub:org/repo@revision` or the address of its
+            page, in this library's layout or in one its authors published; or a folder, as `file:PATH`, as a `Path`, or
+            by its name where no registry name is spelt alike.
+        folder: with a registry name: where its card's files lie on this machine, downloaded by hand; as in the repository or
+            all side by side.
+        part: "encoder" or "decoder" loads only what that half needs; the other half's calls then raise.
         revision: branch, tag or commit of a hub repository.
         device: where to; default: the CPU.
         dtype: of the weights; default float32. ids may differ in narrower types.
@@ -102,137 +133,125 @@ def load(
         HubError: not found, gated, offline, or unreachable.
         CheckpointError, ConfigError: files that do not fit.
     """
-    name = os.fspath(name)
-    if name.startswith("file:"):
-        tokenizer = _load_path(Path(name[5:]).expanduser())
+    text = os.fspath(name)
+    if part not in (None, "encoder", "decoder"):
+        raise ValueError(f"part is {part!r}; allowed: 'encoder', 'decoder', or None for both.")
+    if folder is not None:
+        tokenizer = _from_folder_of_card(text, Path(folder).expanduser(), part)
+    elif isinstance(name, os.PathLike) or text.startswith("file:"):
+        tokenizer = loader.load_files(Folder(Path(text.removeprefix("file:")).expanduser()), part)
+    elif text not in registry.cards() and not text.startswith("hub:") and _is_folder(text):
+        tokenizer = loader.load_files(Folder(Path(text).expanduser()), part)
     else:
-        hub_id, _, pinned = name.removeprefix("hub:").partition("@")
-        is_hub = name.startswith("hub:") or hub_id.count("/") == 1
-        if not is_hub and not pinned and name not in registry.cards() and (os.sep in name or Path(name).is_dir()):
-            raise KeyError(f"{name!r} looks like a folder; write 'file:{name}'.")
+        hub_id, pinned = _hub_name(text)
         if revision and pinned and revision != pinned:
             raise ValueError(f"two revisions are asked for: {pinned!r} in the name and revision={revision!r}.")
         options = (revision or pinned or None, cache_dir, local_files_only, token)
-        tokenizer = _load_hub(hub_id, *options) if is_hub else _load_card(registry.card(hub_id), *options)
-    tokenizer.source = name
-    return tokenizer.to(device=device, dtype=dtype).eval()
+        if text.startswith("hub:") or hub_id.count("/") == 1:
+            tokenizer = _load_hub(hub_id, *options, part=part)
+        else:
+            tokenizer = _load_card(registry.card(hub_id), *options, part=part)
+    tokenizer.source = text
+    return tokenizer.to(device=device, dtype=dtype)
 
 
-def _load_card(card: Card, revision: str | None, *options: Any) -> Tokenizer:
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_dir()
+    except (OSError, RuntimeError):  # too long for a path; no home folder
+        return False
+
+
+def _hub_name(text: str) -> tuple[str, str | None]:
+    """(`org/repo` or a registry name, revision) of what a user wrote: `hub:`, `@revision` and pages' addresses are understood."""
+    if m := re.fullmatch(r"https?://[^/]+/([^/]+/[^/@?#]+)(?:/(?:tree|blob|resolve)/([^/?#]+))?(?:[/?#].*)?", text):
+        return m[1].removesuffix(".git"), m[2]
+    hub_id, _, pinned = text.removeprefix("hub:").partition("@")
+    if not text.startswith("hub:") and "/" in hub_id and hub_id.count("/") != 1:
+        raise CheckpointError(f"{text!r} is neither a folder on this machine nor a hub id org/repo.")
+    return hub_id, pinned or None
+
+
+def _from_folder_of_card(name: str, folder: Path, part: Part | None) -> Tokenizer:
+    hub_id, _ = _hub_name(name)
+    known = registry.card_of_hub_id(hub_id)
+    if len(known) > 1:
+        raise ValueError(f"{hub_id} holds several tokenizers; name one of them: {', '.join(c.name for c in known)}.")
+    card = known[0] if known else registry.card(hub_id)
+    _warn_of_licence(card)
+    return loader.load_card(card, Folder(folder, flat=True), part)
+
+
+def _warn_of_licence(card: Card) -> None:
     if card.restricted:
-        reason = card.restricted if isinstance(card.restricted, str) else "non-commercial use only"
-        warnings.warn(f"{card.name}: weights under {card.licence_weights}: {reason}.", LicenceWarning, stacklevel=3)
+        terms = f"{card.licence_weights}: {card.restricted.rstrip('.')}."
+        warnings.warn(f"{card.name}: weights under {terms}", LicenceWarning, stacklevel=4)
+
+
+def _load_card(
+    card: Card,
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+    local_files_only: bool,
+    token: str | bool | None,
+    *,
+    part: Part | None,
+) -> Tokenizer:
+    _warn_of_licence(card)
     if card.shipped:
-        folder = resources.files(__spec__.parent).joinpath("checkpoints", card.name)
-        with resources.as_file(folder) as path:
-            return load_folder(path)
+        with resources.as_file(resources.files(__spec__.parent).joinpath("checkpoints", card.name)) as path:
+            return loader.load_card(card, Folder(path), part)
     if card.hub_id is None:
-        raise HubError(f"the weights of {card.name} are not on the hub. {card.where} Then load('file:FOLDER').")
-    remote = _Remote(card.hub_id, revision or card.revision, *options)
-    return _load_own(remote) if not card.system else _load_foreign(card, remote)
+        raise HubError(
+            f"the weights of {card.name} are not on the hub. {card.where} Put {' and '.join(card.files)} into a folder and call "
+            f'tokenzoo.load("{card.name}", folder="FOLDER").'
+        )
+    return loader.load_card(card, _Remote(card.hub_id, revision or card.revision, cache_dir, local_files_only, token), part)
 
 
-def _load_hub(hub_id: str, revision: str | None, *options: Any) -> Tokenizer:
-    """A repository by id: known ones by their card, others by what their `config.json` says."""
+def _load_hub(
+    hub_id: str,
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+    local_files_only: bool,
+    token: str | bool | None,
+    *,
+    part: Part | None,
+) -> Tokenizer:
+    """A repository by id: known ones by their card, others by what they contain."""
     known = registry.card_of_hub_id(hub_id)
     if len(known) > 1:
         raise ValueError(f"{hub_id} holds several tokenizers; load one by name: {', '.join(c.name for c in known)}.")
     if known:
-        return _load_card(known[0], revision, *options)
-    remote = _Remote(hub_id, revision, *options)
-    config, part = _hub_config(remote)
-    if "family" in config:
-        return _load_own(remote)
-    from .convert import DIFFUSERS_WEIGHTS, convert, system_of_config
-
-    system = system_of_config(config)
-    weights = part + (DIFFUSERS_WEIGHTS if "_class_name" in config else WEIGHTS_NAME)
-    if system is None:
-        raise CheckpointError(
-            f"{hub_id} is in a layout that tokenzoo does not know "
-            f"({config.get('model_type') or config.get('_class_name')!r}). "
-            f"Known tokenizers: tokenzoo.list_models().{nearest(hub_id.split('/')[-1], list(registry.cards()))}"
-        )
-    return convert(system, config, _read_weights(weights, remote.file), name=hub_id)
-
-
-def _hub_config(remote: _Remote) -> tuple[dict[str, Any], str]:
-    """A repository's config and the folder it lies in: its own or, in a pipeline of diffusers, `vae/`."""
-    try:
-        return json.loads(remote.file(CONFIG_NAME).read_text()), ""
-    except FileMissing as error:
-        try:
-            return json.loads(remote.file("vae/" + CONFIG_NAME).read_text()), "vae/"
-        except FileMissing:
-            raise error from None
-
-
-def _load_own(remote: _Remote) -> Tokenizer:
-    return from_parts(read_config(remote.file(CONFIG_NAME)), remote.file(WEIGHTS_NAME))
-
-
-def _load_foreign(card: Card, remote: _Remote) -> Tokenizer:
-    from .convert import convert
-
-    return _assemble(card, remote.file, convert)
-
-
-def _assemble(card: Card, file: Callable[[str], Path], convert: Callable[..., Tokenizer]) -> Tokenizer:
-    """Read a card's files: JSON and YAML ones make the config, all others are weights."""
-    config: dict[str, Any] = {}
-    state: dict[str, Any] = {}
-    for name in card.files or (CONFIG_NAME, WEIGHTS_NAME):
-        if name.endswith((".json", ".yaml", ".yml")):
-            config |= _read_config(file(name))
-        else:
-            state |= _read_weights(name, file)
-    return convert(card.system, config | card.config_overrides, state, name=card.hub_id or card.name)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if path.suffix == ".json":
-        return json.loads(path.read_text())
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=True)  # type: ignore[return-value]
-
-
-def _read_weights(name: str, file: Callable[[str], Path]) -> dict[str, Any]:
-    """Read foreign weights: safetensors, also cut into several files, or a PyTorch file without unpickling objects."""
-    from .convert.files import read_shards, read_torch
-
-    if not name.endswith(".safetensors"):
-        return read_torch(file(name))
-    try:
-        path = file(name)
-    except FileMissing as error:
-        try:
-            index = file(name + ".index.json")
-        except HubError:
-            raise error from None
-        return read_shards(index, file)
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _load_path(folder: Path) -> Tokenizer:
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder.")
-    path = folder / CONFIG_NAME
-    if path.is_file() and "family" in json.loads(path.read_text()):
-        return load_folder(folder)
-    from .convert import load_reference
-
-    return load_reference(folder)
+        return _load_card(known[0], revision, cache_dir, local_files_only, token, part=part)
+    return loader.load_files(_Remote(hub_id, revision, cache_dir, local_files_only, token), part)
 
 
 def save_pretrained(
-    tokenizer: Tokenizer, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    layout: str | None = None,
 ) -> Path:
-    """Write `config.json`, `model.safetensors` and a model card `README.md` (an existing card stays) into `folder`."""
+    """Write a tokenizer into `folder` (made if missing).
+
+    Args:
+        tokenizer: any family.
+        folder: gets `config.json`, `model.safetensors` and a model card `README.md` (an existing card stays).
+        dtype: of the weights in the file, e.g. `torch.float16`; None: as they are.
+        layout: write the config and weights of another library or of the authors' code in place of this one's, so that it loads
+            them: "encodec-hf" is what transformers' `EncodecModel.from_pretrained` reads. Allowed: `writable_layouts()`.
+
+    Raises:
+        ValueError: a layout that does not exist, is only read, or is another family's.
+    """
     from .model_card import card_text
 
+    if layout is not None:
+        from .writing import write_layout
+
+        return write_layout(tokenizer, Path(folder), layout, dtype)
     folder = save_folder(tokenizer, folder, dtype=dtype)
     readme = folder / "README.md"
     if not readme.exists():

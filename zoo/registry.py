@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 from ..codecs.config import ConfigError, from_mapping, nearest
 
+#: What tokenizers take; "latent" is features that another network made.
+MODALITIES = ("audio", "image", "latent")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -35,12 +38,13 @@ class Facts:
     """What a card says of the tokens; the loaded tokenizer's `spec` is the full and computed version.
 
     Attributes:
-        modality: "audio" or "image".
+        modality: "audio", "image" or "latent": what `encode` takes, the last features of another network.
         vocab_sizes: V of each codebook.
-        sample_rate_hz, hop_samples, channels, strides: audio, as in `AudioSpec`.
+        sample_rate_hz, hop_samples, channels, strides: audio, as in `AudioSpec`; `channels` of latents is their width.
         stride, image_size, num_positions, strides, scales: images, as in `ImageSpec`.
         causal: audio that streams.
         output_rate_hz: rate of decoded audio where it is another.
+        decodes: False where no decoder is published, as in `spec`.
         value_range: of pixels, where it is not -1..1. No published config states it, and a wrong range is a wrong id.
     """
 
@@ -56,15 +60,21 @@ class Facts:
     image_size: tuple[int, int] | None = None
     num_positions: int = 0
     scales: tuple[tuple[int, int], ...] = ()
+    decodes: bool = True
     value_range: tuple[float, float] = (-1.0, 1.0)
 
     def spec(self) -> Any:
-        """The `AudioSpec` or `ImageSpec` with every derived number."""
-        from ..codecs.spec import AudioSpec, ImageSpec
+        """The `AudioSpec`, `ImageSpec` or `LatentSpec` with every derived number."""
+        from ..codecs.spec import AudioSpec, ImageSpec, LatentSpec
 
+        if self.modality not in MODALITIES:
+            raise ConfigError(f"modality is {self.modality!r}; allowed: {', '.join(map(repr, MODALITIES))}.")
+        if self.modality == "latent":
+            return LatentSpec(vocab_sizes=self.vocab_sizes, decodes=self.decodes, channels=self.channels)
         if self.modality == "audio":
             return AudioSpec(
                 vocab_sizes=self.vocab_sizes,
+                decodes=self.decodes,
                 channels=self.channels or 1,
                 sample_rate_hz=self.sample_rate_hz,
                 output_rate_hz=self.output_rate_hz,
@@ -74,6 +84,7 @@ class Facts:
             )
         return ImageSpec(
             vocab_sizes=self.vocab_sizes,
+            decodes=self.decodes,
             channels=self.channels or 3,
             stride=self.stride,
             image_size=self.image_size,
@@ -141,7 +152,7 @@ class Card:
 
     @property
     def modality(self) -> str:
-        """ "audio" or "image"."""
+        """One of `MODALITIES`."""
         return self.spec.modality
 
 
@@ -167,9 +178,9 @@ def _parse(text: str) -> Any:
 
 
 def list_models(pattern: str = "*", *, modality: str | None = None) -> list[Card]:
-    """Cards whose name matches the wildcard `pattern`, by name; `modality` "audio" or "image" narrows them."""
-    if modality not in (None, "audio", "image"):
-        raise ValueError(f"modality is {modality!r}; allowed: 'audio', 'image'.")
+    """Cards whose name matches the wildcard `pattern`, by name; `modality` "audio", "image" or "latent" narrows them."""
+    if modality not in (None, *MODALITIES):
+        raise ValueError(f"modality is {modality!r}; allowed: {', '.join(map(repr, MODALITIES))}.")
     found = [c for n, c in sorted(cards().items()) if fnmatch.fnmatch(n, pattern)]
     return [c for c in found if modality in (None, c.modality)]
 

@@ -157,14 +157,18 @@ class AudioTokenizer(Tokenizer):
         return join(list(self._latents(x)))
 
     def _latents(self, x: Tensor) -> Iterator[Tensor]:
-        """Latents of `[B, C, T]` in pieces whose overlap covers the receptive field, so that they equal the whole."""
+        """Latents of `[B, C, T]`, of a long clip in pieces."""
+        return self._pieces(x, self.encode_latents)
+
+    def _pieces(self, x: Tensor, encode: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """`encode` of `[B, C, T]` in pieces whose overlap covers the receptive field, so that they equal the whole."""
         hop, context = self.spec.hop_samples, self.context_frames
         frames = -(-x.shape[-1] // hop)
         if context is None or frames <= self.piece_frames + 2 * context:
-            yield self.encode_latents(x)
+            yield encode(x)
             return
         for start, stop, left, right in spans(frames, self.piece_frames, context):
-            z = self.encode_latents(x[..., left * hop : right * hop])  # the last piece ends where x ends
+            z = encode(x[..., left * hop : right * hop])  # the last piece ends where x ends
             yield z[..., start - left : stop - left]
 
     # --- decode ---------------------------------------------------------------------------------------------------

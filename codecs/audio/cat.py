@@ -180,6 +180,8 @@ class CAT(Streamable, AudioTokenizer):
 
     family: ClassVar[str] = "cat"
     config_class: ClassVar[type] = CATConfig
+    encoder_only = ("encoder", "quantizer.in_proj")
+    decoder_only = ("decoder", "quantizer.out_proj")
 
     def __init__(self, config: CATConfig) -> None:
         super().__init__()

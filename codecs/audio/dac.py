@@ -10,10 +10,12 @@ Letters: B batch, T samples, D latent width, K codebooks, L positions (frames).
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.causal import Conv1d, State, Streaming
@@ -23,7 +25,7 @@ from ..layers.time_tiles import decoder_in_tiles, encoder_in_tiles
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
-from .base import AudioTokenizer, pad_to_hop
+from .base import AudioTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,9 @@ class DACConfig:
         decoder_width: channels at frame rate; each level halves them.
         latent_dim: D; 0: the encoder's channels at frame rate.
         quantizer: any kind; its `dim` is filled in.
-        fill: "frame" pads a clip with zeros to whole frames; "none" drops what the convolutions leave over (as the
-            class of transformers does by itself; its feature extractor pads).
+        fill: "frame" pads a clip with zeros to whole frames; a number pads it to a multiple of so many samples, whatever
+            the frames (512 in the feature extractors of all three hub repositories, two of which have frames of 320);
+            "none" pads nothing. What the convolutions then leave over is dropped.
     """
 
     sample_rate_hz: int = 44100
@@ -57,9 +60,11 @@ class DACConfig:
         replace_below=0.0,
         dropout=0.5,
     )
-    fill: Literal["frame", "none"] = "frame"
+    fill: Literal["frame", "none"] | int = "frame"
 
     def __post_init__(self) -> None:
+        if isinstance(self.fill, int) and self.fill < 1:
+            raise ValueError(f"fill is {self.fill}; give 'frame', 'none' or a positive number of samples.")
         if math.prod(self.ups) != math.prod(self.strides):
             raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
         if self.decoder_width % 2 ** len(self.ups):
@@ -137,17 +142,28 @@ class DAC(AudioTokenizer):
 
     def num_frames(self, samples: int) -> int:
         """L of a clip of `samples`."""
-        if self.config.fill == "frame":
-            return super().num_frames(samples)
+        samples += self._missing(samples)
         for s in self.config.strides:
             samples = (samples + 2 * math.ceil(s / 2) - 2 * s) // s + 1
-        return max(1, samples)
+        return samples
 
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`."""
-        hop = self.spec.hop_samples
-        whole = self.config.fill == "frame" or x.shape[-1] < hop  # what is too short for one frame is filled up anyway
-        return self.encoder(pad_to_hop(x, hop) if whole else x)
+    def _missing(self, samples: int) -> int:
+        """Zeros that a clip of `samples` gets; what is too short for one frame is filled up anyway."""
+        fill, hop = self.config.fill, self.spec.hop_samples
+        samples, given = max(samples, hop), samples
+        multiple = hop if fill == "frame" else 1 if fill == "none" else fill
+        return -(-samples // multiple) * multiple - given
+
+    def _filled(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, self._missing(x.shape[-1])))
+
+    def _latents(self, x: Tensor) -> Iterator[Tensor]:
+        # filled up once, counted from the start of the whole clip
+        return self._pieces(self._filled(x), lambda piece: self.encode_latents(piece, filled=True))
+
+    def encode_latents(self, x: Tensor, *, filled: bool = False) -> Tensor:
+        """Latents `[B, D, L]` of `[B, 1, T]`; `filled`: without filling up first."""
+        return self.encoder(x if filled else self._filled(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`, or a little less where strides are odd."""

@@ -153,6 +153,7 @@ class DualCodec(AudioTokenizer):
 
     family: ClassVar[str] = "dualcodec"
     config_class: ClassVar[type] = DualCodecConfig
+    encoder_only = ("encoder", "semantic.down", "semantic.encoder", "semantic_model")
     takes_features: ClassVar[bool] = True
     feature_mean: Tensor
     feature_deviation: Tensor

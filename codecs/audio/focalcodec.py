@@ -255,6 +255,8 @@ class FocalCodec(Streamable, AudioTokenizer):
 
     family: ClassVar[str] = "focalcodec"
     config_class: ClassVar[type] = FocalCodecConfig
+    encoder_only = ("encoder", "compressor")
+    decoder_only = ("decompressor", "decoder")
     pad_rest = False
 
     def __init__(self, config: FocalCodecConfig) -> None:

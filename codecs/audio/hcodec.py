@@ -177,6 +177,8 @@ class HCodec(AudioTokenizer):
 
     family: ClassVar[str] = "hcodec"
     config_class: ClassVar[type] = HCodecConfig
+    encoder_only = ("encoder", "semantic_encoder", "semantic_model")
+    decoder_only = ("decoder", "semantic_decoder")
     takes_features: ClassVar[bool] = True
 
     def __init__(self, config: HCodecConfig) -> None:

@@ -77,6 +77,9 @@ class LeVo(LatentTokenizer):
 
     family: ClassVar[str] = "levo"
     config_class: ClassVar[type] = LeVoConfig
+    encoder_only = ("musicfm",)
+    decoder_only = ("flow", "vae")
+    features_advice = "`hear(*tracks)` makes them of a song's tracks, `tokenize(*tracks)` makes tokens of these at once."
     config: LeVoConfig
 
     def __init__(self, config: LeVoConfig) -> None:

@@ -239,6 +239,8 @@ class Qwen3TTS(Streamable, AudioTokenizer):
 
     family: ClassVar[str] = "qwen3_tts"
     config_class: ClassVar[type] = Qwen3TTSConfig
+    encoder_only = ("encoder", "quantizer.search")
+    decoder_only = ("decoder", "quantizer.tables")
     pad_rest = False  # the layers fill up the last frame themselves
     quantizer: TwinResidualVQ
 

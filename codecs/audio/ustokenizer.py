@@ -77,6 +77,9 @@ class USTokenizer(LatentTokenizer):
 
     family: ClassVar[str] = "ustokenizer"
     config_class: ClassVar[type] = USTokenizerConfig
+    encoder_only = ("down", "encoder", "to_latent", "whisper")
+    decoder_only = ("decoder", "up")
+    features_advice = "`hear(clip)` makes them of sound, `tokenize(clip)` makes tokens of it at once."
     config: USTokenizerConfig
 
     def __init__(self, config: USTokenizerConfig) -> None:
@@ -127,22 +130,13 @@ class USTokenizer(LatentTokenizer):
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def encode(self, media: Any, *, num_codebooks: int | None = None) -> Tokens:
-        """As `LatentTokenizer.encode`, for sequences of features; `sizes` of the result holds N."""
-        sizes = torch.tensor([[x.shape[-1]] for x in self._items(media)])
-        tokens = super().encode(media, num_codebooks=num_codebooks)
-        return dataclasses.replace(tokens, sizes=sizes.to(tokens.ids.device))
+    def kept_size(self, x: Tensor) -> tuple[int, ...] | None:
+        """N of features `[C, N]`: `decode` gives as many."""
+        return (x.shape[-1],)
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens) -> Tensor | list[Tensor]:
-        """Features `[B, C, N]`, or a list of `[C, N]` where the lengths differ; without `sizes` N is 2 L."""
-        found = super().decode(tokens)
-        if tokens.sizes is None:
-            return found
-        items = [x[..., : int(n)] for x, n in zip(found, tokens.sizes[:, 0], strict=True)]
-        same = len({x.shape for x in items}) == 1
-        return torch.stack(items) if same else items
+    def fit_out(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Features `[C, N]` of `[C, 2 L]`; without `sizes` N is 2 L."""
+        return x if tokens.sizes is None else x[..., : int(tokens.sizes[0, 0])]
 
     def _items(self, media: Any) -> list[Tensor]:
         items = super()._items(media)

@@ -1,6 +1,7 @@
 """WavTokenizer: one codebook over SEANet's frames, and a decoder at frame rate with an inverse Fourier transform.
 
-Ji et al. 2024, arXiv 2408.16532. Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT).
+Ji et al. 2024, arXiv 2408.16532. Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT) and transformers 5.24
+(Apache-2.0).
 
 Letters: B batch, T samples, D latent width, L positions (frames), N conditions.
 """
@@ -25,13 +26,15 @@ class WavTokenizerConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        encoder: its SEANet.
+        encoder: its SEANet, also a causal one; the decoder always looks both ways.
         quantizer: any kind; its `dim` is filled in. The authors': one Euclidean table moved by running means.
-        width: of the decoder, a multiple of 32.
+        width: of the decoder, a multiple of `groups`.
         hidden: width between the pointwise layers of a ConvNeXt block.
         blocks: number of these.
         conditions: settings of the decoder's norms, left over from a model with several bit rates; 0: plain norms.
         layer_scale: start value of the learned factor of every block; 0: 1 / blocks.
+        groups: of the decoder's group norms.
+        eps: of all norms of the decoder.
         window_samples: length of the inverse transform's window.
         dropout: inside the residual blocks, in training.
     """
@@ -44,14 +47,14 @@ class WavTokenizerConfig:
     blocks: int = 12
     conditions: int = 4
     layer_scale: float = 0.0
+    groups: int = 32
+    eps: float = 1e-6
     window_samples: int = 1280
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.width % 32:
-            raise ValueError(f"width is {self.width}; the group norms need a multiple of 32.")
-        if self.encoder.causal:
-            raise ValueError("encoder.causal is true, but the decoder attends to all frames; set it to false.")
+        if self.groups < 1 or self.width % self.groups:
+            raise ValueError(f"width is {self.width}; the group norms need a multiple of groups = {self.groups}.")
 
 
 class WavTokenizerDecoder(nn.Module):
@@ -59,21 +62,21 @@ class WavTokenizerDecoder(nn.Module):
 
     def __init__(self, c: WavTokenizerConfig) -> None:
         super().__init__()
-        width, scale = c.width, c.layer_scale or 1 / c.blocks
+        width, scale, norm = c.width, c.layer_scale or 1 / c.blocks, {"groups": c.groups, "eps": c.eps}
         self.embed = nn.Conv1d(c.encoder.latent_dim, width, 7, padding=3)
         self.prior = nn.Sequential(
-            FrameResBlock(width, dropout=c.dropout),
-            FrameResBlock(width, dropout=c.dropout),
-            FrameAttention(width),
-            FrameResBlock(width, dropout=c.dropout),
-            FrameResBlock(width, dropout=c.dropout),
-            nn.GroupNorm(32, width, eps=1e-6),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameAttention(width, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            nn.GroupNorm(c.groups, width, eps=c.eps),
         )
-        self.norm_in = make_norm(width, c.conditions)
+        self.norm_in = make_norm(width, c.conditions, eps=c.eps)
         self.blocks = nn.ModuleList(
-            VocosBlock(width, c.hidden, layer_scale=scale, conditions=c.conditions) for _ in range(c.blocks)
+            VocosBlock(width, c.hidden, layer_scale=scale, conditions=c.conditions, eps=c.eps) for _ in range(c.blocks)
         )
-        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.norm_out = nn.LayerNorm(width, eps=c.eps)
         self.head = FourierHead(width, window_samples=c.window_samples, hop_samples=c.encoder.hop_samples)
 
     def features(self, z: Tensor, condition: int) -> Tensor:
@@ -89,7 +92,7 @@ class WavTokenizerDecoder(nn.Module):
 
 
 class WavTokenizer(AudioTokenizer):
-    """WavTokenizer; see the module's docstring. Not causal: the LSTM's skip aside, everything looks both ways."""
+    """WavTokenizer; see the module's docstring. Not causal: the decoder attends to all frames."""
 
     family: ClassVar[str] = "wavtokenizer"
     config_class: ClassVar[type] = WavTokenizerConfig

@@ -107,6 +107,8 @@ class XCodec(AudioTokenizer):
 
     family: ClassVar[str] = "xcodec"
     config_class: ClassVar[type] = XCodecConfig
+    encoder_only = ("encoder", "semantic_encoder", "join", "semantic_model")
+    decoder_only = ("to_acoustic", "decoder", "to_semantic", "semantic_decoder")
     takes_features: ClassVar[bool] = True
     config: XCodecConfig
 

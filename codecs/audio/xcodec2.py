@@ -160,6 +160,8 @@ class XCodec2(AudioTokenizer):
 
     family: ClassVar[str] = "xcodec2"
     config_class: ClassVar[type] = XCodec2Config
+    encoder_only = ("encoder", "semantic_model", "adapter", "join", "quantizer.in_proj")
+    decoder_only = ("decoder", "quantizer.out_proj")
     takes_features: ClassVar[bool] = True
 
     def __init__(self, config: XCodec2Config) -> None:

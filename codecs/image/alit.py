@@ -90,6 +90,11 @@ class ALIT(ImageTokenizer):
 
     family: ClassVar[str] = "alit"
     config_class: ClassVar[type] = ALITConfig
+    encoder_only = (
+        "patch_embed", "norm_in", "norm_again", "norm_out", "encoder", "to_latent", "class_token", "mask_token",
+        "positions", "latents", "latent_positions", "rollout_tokens",
+    )
+    decoder_only = ()  # each roll-out decodes: what is predicted well halts
 
     def __init__(self, config: ALITConfig) -> None:
         super().__init__()

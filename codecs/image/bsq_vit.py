@@ -131,6 +131,8 @@ class BSQViT(ImageTokenizer):
 
     family: ClassVar[str] = "bsq_vit"
     config_class: ClassVar[type] = BSQViTConfig
+    encoder_only = ("patch_embed", "encoder", "to_latent")
+    decoder_only = ("from_latent", "decoder", "head", "to_pixels")
 
     def __init__(self, config: BSQViTConfig) -> None:
         super().__init__()

@@ -97,6 +97,8 @@ class DualToken(ImageTokenizer):
 
     family: ClassVar[str] = "dualtoken"
     config_class: ClassVar[type] = DualTokenConfig
+    encoder_only = ("tower", "to_semantic", "to_pixel", "to_shortcut", "pool")
+    decoder_only = ("from_pixel", "decoder_in", "decoder", "from_semantic")
     config: DualTokenConfig
     quantizer: Dual
 

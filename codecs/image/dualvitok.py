@@ -122,6 +122,8 @@ class DualViTok(ImageTokenizer):
 
     family: ClassVar[str] = "dualvitok"
     config_class: ClassVar[type] = DualViTokConfig
+    encoder_only = ("encoder", "to_pixel", "tower", "semantic_in", "semantic_encoder", "to_semantic")
+    decoder_only = ("from_code", "decoder", "feature_in", "semantic_decoder", "to_features")
     config: DualViTokConfig
     quantizer: TwoGrids
 

@@ -58,6 +58,8 @@ class Emu3(ImageTokenizer):
 
     family: ClassVar[str] = "emu3"
     config_class: ClassVar[type] = Emu3Config
+    encoder_only = ("encoder", "time_down", "time_encoder", "to_code")
+    decoder_only = ("from_code", "time_decoder", "time_up", "decoder")
     config: Emu3Config
 
     def __init__(self, config: Emu3Config) -> None:

@@ -88,6 +88,8 @@ class FDT(LatentTokenizer):
 
     family: ClassVar[str] = "fdt"
     config_class: ClassVar[type] = FDTConfig
+    encoder_only = ("image_map",)
+    decoder_only = ()
     config: FDTConfig
     quantizer: Sparsemax
 

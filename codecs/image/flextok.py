@@ -204,6 +204,8 @@ class FlexTok(ImageTokenizer):
 
     family: ClassVar[str] = "flextok"
     config_class: ClassVar[type] = FlexTokConfig
+    encoder_only = ("vae.encoder", "vae.quant_conv", "encoder")
+    decoder_only = ("vae.decoder", "vae.post_quant_conv", "decoder")
     vae: Any  # diffusers' annotations say a dict of its config, and a tuple of what encode and decode give
 
     def __init__(self, config: FlexTokConfig) -> None:

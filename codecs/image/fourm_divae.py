@@ -1,11 +1,12 @@
-"""4M's tokenizer with a diffusion decoder (DiVAE): a U-Net paints pixels from noise, with the codes beside them.
+"""4M's tokenizer with a diffusion decoder (DiVAE): a network paints pixels from noise, with the codes beside them.
 
 Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406), after Shi et al. 2022 (DiVAE, arXiv
 2206.00386). Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class
 `DiVAE`.
 
-Encoder and codebook are those of `fourm.py`. The U-Net runs over small patches of the noised picture, to which the codes are
-laid, each repeated over its place. `decode` is a function of its `seed` (or `noise`) and `steps`.
+Encoder and codebook are those of `fourm.py`. The painter runs over small patches of the noised picture: a U-Net, to whose patches
+the codes are laid, each repeated over its place; or convolutions around a transformer that gets the codes (U-ViT). `decode` is a
+function of its `seed` (or `noise`) and `steps`. `fourm_maps.py` has the same over maps that are no pictures.
 
 Letters: B batch, C channels, H W pixels, h w grid, D latent width.
 """
@@ -13,19 +14,20 @@ Letters: B batch, C channels, H W pixels, h w grid, D latent width.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import ConfigError
 from ..layers.adm_unet import UNet, UNetConfig
 from ..layers.diffusion import Schedule, ScheduleConfig
 from ..layers.draws import same_draws
+from ..layers.uvit import UViT, UViTConfig
+from ..spec import ImageSpec
 from ..tokenizer import Reconstruction
 from ..tokens import Tokens
-from .base import pad_to_stride
+from .base import ImageTokenizer, pad_to_stride
 from .fourm import FourMEncoder, FourMEncoderConfig
 
 
@@ -34,51 +36,47 @@ class FourMDiVAEConfig(FourMEncoderConfig):
     """Settings of `FourMDiVAE`; the defaults are those of the published RGB tokenizer.
 
     Attributes:
-        channels: 3, or 1 for maps (edges): of the three colours of a picture the first one counts, and all come out equal.
-        unet: of the decoder.
-        unet_patch: pixels on a side of the patches that it sees.
+        unet: the painter.
+        uvit: the other kind of painter, in its place.
+        unet_patch: pixels on a side of the patches that either of them sees.
         schedule: times, noise and steps.
         steps: of `decode`, unless it is told another number; the authors evaluate with 50.
     """
 
-    channels: Literal[1, 3] = 3
     unet: UNetConfig = UNetConfig()
+    uvit: UViTConfig | None = None
     unet_patch: int = 4
     schedule: ScheduleConfig = ScheduleConfig()
     steps: int = 50
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.patch_size % self.unet_patch:
-            raise ConfigError(f"unet_patch {self.unet_patch} must divide patch_size {self.patch_size}.")
 
+class FourMDiffusion(FourMEncoder):
+    """Both halves, whatever goes in; `decode_with` and the spec are those of its intake."""
 
-class FourMDiVAE(FourMEncoder):
-    """Pictures of any size to ids `[B, K, h w]`; back by drawing from noise."""
-
-    family: ClassVar[str] = "fourm_divae"
-    config_class: ClassVar[type] = FourMDiVAEConfig
+    decoder_only = ("unet",)
     config: FourMDiVAEConfig
 
     def __init__(self, config: FourMDiVAEConfig) -> None:
-        super().__init__(config, channels=config.channels)
+        super().__init__(config)
         c, folded = config, config.channels * config.unet_patch**2
-        self.unet = UNet(c.unet, folded + c.latent_dim, folded)
+        self.unet: UNet | UViT
+        if c.uvit is None:
+            self.unet = UNet(c.unet, folded + c.latent_dim, folded)
+        else:
+            self.unet = UViT(c.uvit, c.channels, c.latent_dim, c.unet_patch)
         self.schedule = Schedule(c.schedule)
 
     @property
     def size_multiple(self) -> int:
-        """Whole patches of the encoder, and sides that the U-Net can halve."""
-        return math.lcm(self.config.patch_size, self.config.unet_patch * self.config.unet.stride)
+        """Whole patches of the encoder, and sides that the painter can halve."""
+        return math.lcm(self.config.patch_size, self.config.unet_patch * self.unet.config.stride)
 
     # --- latents ----------------------------------------------------------------------------------------------------
 
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, h w]` of pictures `[B, 3, H, W]`."""
-        return super().encode_latents(x[:, : self.config.channels])
-
     def predict(self, x: Tensor, t: Tensor, codes: Tensor) -> Tensor:
-        """What the U-Net says of noised pictures `[B, C, H, W]` at times `[B]`, with codes `[B, D, h, w]`."""
+        """What the painter says of noised pictures `[B, C, H, W]` at times `[B]`, with codes `[B, D, h, w]`."""
+        if isinstance(self.unet, UViT):
+            return self.unet(x, t, codes)
         folded = F.pixel_unshuffle(x, self.config.unet_patch)
         beside = F.interpolate(codes, folded.shape[2:], mode="nearest")
         return F.pixel_shuffle(self.unet(torch.cat([folded, beside], dim=1), t), self.config.unet_patch)
@@ -92,7 +90,7 @@ class FourMDiVAE(FourMEncoder):
         seed: int = 0,
         steps: int | None = None,
     ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`; the arguments are those of `decode`."""
+        """Pictures `[B, 3, H, W]` (maps `[B, C, H, W]`) of latents `[B, D, h w]`; the arguments are those of `decode`."""
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
         c, generator = self.config, torch.Generator().manual_seed(seed)
@@ -101,9 +99,13 @@ class FourMDiVAE(FourMEncoder):
             noise = torch.randn(shape, generator=generator).expand(len(z_q), -1, -1, -1)
         codes = z_q.unflatten(2, (grid[0], grid[1]))
         x = self.schedule.sample(
-            noise.to(z_q), lambda x, t: self.predict(x, t, codes), steps=steps or c.steps, generator=generator
+            noise.to(z_q), lambda x, t: self.predict(x, t, codes), steps=steps or min(c.steps, c.schedule.times), generator=generator
         )
-        return x.expand(-1, 3, -1, -1)
+        return self.shown(x)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What `decode` gives of painted `[B, C, H, W]`."""
+        return x
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
@@ -117,10 +119,10 @@ class FourMDiVAE(FourMEncoder):
         seed: int = 0,
         steps: int | None = None,
     ) -> Tensor | list[Tensor]:
-        """Draw pictures, as `ImageTokenizer.decode`.
+        """Draw pictures (or maps).
 
         Args:
-            tokens, original: as there.
+            tokens, original: as in `ImageTokenizer.decode`.
             noise: start of the diffusion for each picture, `[C, H, W]` at its padded size; None: drawn from `seed`, the
                 same for every picture of one size.
             seed: see `noise`; a "ddpm" sampler draws its further noise from it too.
@@ -148,7 +150,7 @@ class FourMDiVAE(FourMEncoder):
             raise ValueError(f"noise is of sizes {got}, expected {want}: one [C, H, W] for each picture, padding included.")
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the diffusion at random times.
+        """In eval mode `encode` and `decode` of a batch. In training one step of the diffusion at random times.
 
         `features` are `prediction` and `prediction_target` `[B, C, H, W]` of such a step (in eval mode always the same one),
         whose squared distance is the loss; training's `x_hat` is its estimate of the picture.
@@ -163,8 +165,23 @@ class FourMDiVAE(FourMEncoder):
             noised, target = self.schedule.noised(clean, torch.randn_like(clean), t)
         out = self.predict(noised, t, quantized.z_q.unflatten(2, grid))
         if self.training:
-            x_hat = self.schedule.estimate(noised, out, t)[0].expand(-1, 3, -1, -1)
+            x_hat = self.shown(self.schedule.estimate(noised, out, t)[0])
         else:
             x_hat = self.decode_latents(quantized.z_q, grid)
         features = {"prediction": out, "prediction_target": target}
         return Reconstruction(x_hat=x_hat[..., : size[0], : size[1]], z=z, quantized=quantized, features=features)
+
+
+class FourMDiVAE(FourMDiffusion, ImageTokenizer):
+    """Pictures of any size to ids `[B, K, h w]`; back by drawing from noise."""
+
+    family: ClassVar[str] = "fourm_divae"
+    config_class: ClassVar[type] = FourMDiVAEConfig
+
+    def __init__(self, config: FourMDiVAEConfig) -> None:
+        super().__init__(config)
+        self.spec = ImageSpec(**self.facts)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Three equal colours of one channel."""
+        return x.expand(-1, 3, -1, -1)

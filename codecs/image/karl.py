@@ -84,6 +84,11 @@ class KARL(ImageTokenizer):
 
     family: ClassVar[str] = "karl"
     config_class: ClassVar[type] = KARLConfig
+    encoder_only = (
+        "patch_embed", "encoder_norm_in", "encoder", "encoder_norm_out", "to_latent", "halting_norm", "halting",
+        "encoder_positions", "latents", "error_tokens",
+    )
+    decoder_only = ("from_latent", "decoder", "decoder_positions", "mask_token", "token_positions")
     config: KARLConfig
 
     def __init__(self, config: KARLConfig) -> None:

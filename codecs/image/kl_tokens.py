@@ -30,6 +30,8 @@ class KLTokensConfig:
         encoder, decoder: see `layers/vqgan.py`.
         latent_dim: D.
         variational: whether the encoder also gives a variance (it always gives 2 D channels to the map after it).
+        posterior_map, latent_map: whether 1x1 convolutions stand behind the encoder and before the decoder (diffusers'
+            `use_quant_conv`, `use_post_quant_conv`).
         latent_scale, latent_shift: the quantizer gets `(latent - latent_shift) * latent_scale`.
         quantizer: any kind; made for "dimension_wise".
     """
@@ -38,6 +40,8 @@ class KLTokensConfig:
     decoder: DecoderConfig = DecoderConfig()
     latent_dim: int = 16
     variational: bool = True
+    posterior_map: bool = True
+    latent_map: bool = True
     latent_scale: float = 0.2325
     latent_shift: float = 0.0
     quantizer: QuantizerConfig = DimensionWiseConfig()
@@ -48,6 +52,8 @@ class KLTokensConfig:
                 f"the encoder divides the size by {self.encoder.stride}, "
                 f"the decoder multiplies it by {self.decoder.stride}."
             )
+        if not self.posterior_map and not self.variational:
+            raise ConfigError("variational = false needs posterior_map: it maps 2 D channels to D.")
 
 
 class KLTokens(ImageTokenizer):
@@ -55,6 +61,8 @@ class KLTokens(ImageTokenizer):
 
     family: ClassVar[str] = "kl_tokens"
     config_class: ClassVar[type] = KLTokensConfig
+    encoder_only = ("encoder", "to_posterior")
+    decoder_only = ("from_latent", "decoder")
     config: KLTokensConfig
 
     def __init__(self, config: KLTokensConfig) -> None:
@@ -62,9 +70,9 @@ class KLTokens(ImageTokenizer):
         self.config = c = config
         d = c.latent_dim
         self.encoder = VQGANEncoder(c.encoder, 2 * d)
-        self.to_posterior = nn.Conv2d(2 * d, 2 * d if c.variational else d, 1)
+        self.to_posterior = nn.Conv2d(2 * d, 2 * d if c.variational else d, 1) if c.posterior_map else nn.Identity()
         self.quantizer = c.quantizer.build(dim=d)
-        self.from_latent = nn.Conv2d(d, d, 1)
+        self.from_latent = nn.Conv2d(d, d, 1) if c.latent_map else nn.Identity()
         self.decoder = VQGANDecoder(c.decoder, d)
         self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=c.encoder.stride)
 

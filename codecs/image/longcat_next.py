@@ -157,6 +157,8 @@ class LongCatNext(ImageTokenizer):
 
     family: ClassVar[str] = "longcat_next"
     config_class: ClassVar[type] = LongCatNextConfig
+    encoder_only = ("tower", "merge_norm", "merge", "codes.to_code")
+    decoder_only = ("painter",)
     config: LongCatNextConfig
     pixel_mean: Tensor
     pixel_std: Tensor

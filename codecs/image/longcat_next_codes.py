@@ -47,6 +47,8 @@ class LongCatNextCodes(LatentTokenizer):
 
     family: ClassVar[str] = "longcat_next_codes"
     config_class: ClassVar[type] = LongCatNextCodesConfig
+    encoder_only = ("to_code",)
+    decoder_only = ()
     config: LongCatNextCodesConfig
 
     def __init__(self, config: LongCatNextCodesConfig) -> None:

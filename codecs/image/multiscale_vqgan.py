@@ -42,6 +42,8 @@ class MultiScaleVQGAN(VQGAN):
 
     family: ClassVar[str] = "multiscale_vqgan"
     config_class: ClassVar[type] = MultiScaleVQGANConfig
+    encoder_only = ("encoder", "to_code")
+    decoder_only = ("decoder", "from_code")
     config: MultiScaleVQGANConfig  # type: ignore[assignment]
 
     def _spec(self) -> ImageSpec:
@@ -50,6 +52,7 @@ class MultiScaleVQGAN(VQGAN):
         return ImageSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("positions",),
+            decodes=self.config.decoder is not None,
             stride=stride,
             image_size=(scales[-1][0] * stride, scales[-1][1] * stride),
             scales=scales,

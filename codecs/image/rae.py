@@ -30,7 +30,7 @@ class RAEConfig:
     Attributes:
         image_size: side of the pictures that go in and come out.
         encoder: the tower, see `layers/vision_tower.py`.
-        encoder_size: side that pictures are brought to before the tower, in pixels.
+        encoder_size: side that pictures are brought to before the tower, in pixels; what no whole patch covers is left out.
         train_encoder: whether the tower learns; the published one is frozen.
         decoder: size of the ViT that paints the pixels.
         decoder_hidden: width inside its MLPs.
@@ -51,8 +51,8 @@ class RAEConfig:
     quantizer: QuantizerConfig = DimensionWiseConfig(levels=8, low=-9.0, high=9.0)
 
     def __post_init__(self) -> None:
-        if self.encoder_size % self.encoder.patch_size:
-            raise ConfigError(f"encoder_size {self.encoder_size} is no multiple of the patch {self.encoder.patch_size}.")
+        if self.encoder_size < self.encoder.patch_size:
+            raise ConfigError(f"encoder_size {self.encoder_size} is less than one patch of {self.encoder.patch_size} pixels.")
         if self.image_size != self.grid_size * self.decoder_patch_size:
             raise ConfigError(
                 f"image_size is {self.image_size}, but {self.grid_size} patches of {self.decoder_patch_size} pixels give "
@@ -70,6 +70,7 @@ class RAE(ImageTokenizer):
 
     family: ClassVar[str] = "rae"
     config_class: ClassVar[type] = RAEConfig
+    decoder_only = ("decoder_in", "decoder", "norm_out", "to_pixels", "class_token", "positions")
     config: RAEConfig
     latent_mean: Tensor
     latent_var: Tensor

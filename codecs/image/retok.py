@@ -1,18 +1,18 @@
-"""ReTok: a convolutional grid resampled into ordered 1-D tokens, main ones and redundant ones.
+"""GigaTok and ReTok: a convolutional grid resampled into ordered 1-D tokens; in ReTok main ones and redundant ones.
 
-arXiv 2601.01535. Parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived from GigaTok, arXiv 2504.08736),
-class `VQVitModelPlus` with the queries of the published configurations (`multi_level_query_init`). Own code from the
-published facts.
+GigaTok: Xiong et al. 2025, arXiv 2504.08736; parity checked against SilentView/GigaTok @ 182920c52b (MIT). ReTok: Fu et al. 2026,
+arXiv 2601.01535; parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived from GigaTok). Both classes are
+called `VQVitModelPlus`. Own code from the published facts.
 
 Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 of them): early tokens speak of the whole picture.
-The redundant ones start from queries `first`..N once more, under position vectors of their own. The decoder reads the first
-N tokens, or as many as it is given; its grid queries all start from the first token.
+ReTok's redundant ones start from queries `first`..N once more, under position vectors of their own. Its decoder reads the first
+N tokens, or as many as it is given; the grid queries all start from the first token.
 
 Letters: B batch, H W pixels, g grid side, C channels of the grid, N main tokens, W width, D latent width.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ _PLAIN = ("residual", "residual")
 
 @dataclass(frozen=True, kw_only=True)
 class ReTokConfig:
-    """Settings of `ReTok`; the defaults are those of VQ_SB256.
+    """Settings of `ReTok`; the defaults are those of ReTok's VQ_SB256.
 
     Attributes:
         image_size: H = W.
@@ -43,13 +43,15 @@ class ReTokConfig:
         unsampler: size of the one that makes a grid of tokens.
         qk_norm: LayerNorm of queries and keys in both.
         num_tokens: N, a power of two.
-        first: queries that the redundant tokens leave out; there are N - first of these.
+        first: queries that the redundant tokens leave out; there are N - first of these. N: none (GigaTok).
+        queries: what tokens start from: means over blocks of the grid, the mean of all of it, or learned vectors.
         learned_grid_queries: the decoder's grid queries are learned vectors, not the first token.
         latent_dim: D.
         quantizer: any kind of one codebook; its `dim` is filled in.
         feature_after: layers of the unsampler behind which features are predicted, to be compared with a teacher's; 0: none.
         grid_features: predict them from the encoder's grid instead.
         feature_dim: their width (DINOv2-B: 768).
+        prefix: any first part of the tokens decodes. GigaTok was trained with all of them.
         random_length: in training the decoder reads a random number of tokens from N to all; otherwise N, and the redundant
             ones learn nothing but to be quantized. (The authors' training code is not published.)
     """
@@ -63,6 +65,7 @@ class ReTokConfig:
     qk_norm: bool = False
     num_tokens: int = 256
     first: int = 32
+    queries: Literal["blocks", "mean", "learned"] = "blocks"
     learned_grid_queries: bool = False
     latent_dim: int = 8
     quantizer: QuantizerConfig = VQConfig(
@@ -71,6 +74,7 @@ class ReTokConfig:
     feature_after: int = 3
     grid_features: bool = False
     feature_dim: int = 768
+    prefix: bool = True
     random_length: bool = True
 
     @property
@@ -84,8 +88,10 @@ class ReTokConfig:
         return 2 * self.num_tokens - self.first
 
     def __post_init__(self) -> None:
-        if self.num_tokens & (self.num_tokens - 1) or not 0 < self.first <= self.num_tokens:
-            raise ValueError(f"num_tokens {self.num_tokens} must be a power of two and first {self.first} within it.")
+        if not 0 < self.first <= self.num_tokens:
+            raise ValueError(f"first is {self.first}; it lies in 1 to num_tokens, {self.num_tokens}.")
+        if self.queries == "blocks" and self.num_tokens & (self.num_tokens - 1):
+            raise ValueError(f"num_tokens is {self.num_tokens}; means over blocks need a power of two.")
         if self.image_size % self.encoder.stride or self.encoder.stride != self.decoder.stride:
             strides = (self.encoder.stride, self.decoder.stride)
             raise ValueError(f"image_size {self.image_size} does not fit the strides {strides}.")
@@ -101,8 +107,9 @@ class Sampler(nn.Module):
         self.norm_in = nn.LayerNorm(c.z_channels)
         self.embed = nn.Linear(c.z_channels, width)
         self.grid_positions = embedding(c.grid_size**2, width)
-        self.positions, self.redundant_positions = embedding(c.num_tokens, width), embedding(c.num_tokens - c.first, width)
-        self.query = nn.Linear(width, width)
+        self.positions, self.redundant_positions = token_positions(c, width)
+        self.queries = embedding(c.num_tokens, width) if c.queries == "learned" else None
+        self.query = nn.Linear(width, width) if c.queries != "learned" else None
         self.layers = nn.ModuleList(QueryLayer(width, c.sampler.heads, qk_norm=c.qk_norm) for _ in range(c.sampler.layers))
         self.norm_out = nn.LayerNorm(width)
         self.head = nn.Linear(width, c.z_channels)
@@ -110,12 +117,32 @@ class Sampler(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """Apply it."""
         memory = self.embed(self.norm_in(grid.flatten(2).transpose(1, 2)))  # [B, g g, W]
-        queries = block_means(memory.transpose(1, 2).unflatten(2, grid.shape[2:]), self.config.num_tokens)  # [B, N, W]
-        x = self.query(torch.cat([queries, queries[:, self.config.first :]], dim=1))
-        positions = torch.cat([self.positions, self.redundant_positions])
+        queries = self.start(memory.transpose(1, 2).unflatten(2, grid.shape[2:]))
+        x = torch.cat([queries, queries[:, self.config.first :]], dim=1)
+        positions = joined(self.positions, self.redundant_positions)
         for layer in self.layers:
             x = layer(x, memory, positions, self.grid_positions)
         return self.head(self.norm_out(x))
+
+    def start(self, grid: Tensor) -> Tensor:
+        """Queries `[B, N, W]` over a grid `[B, W, g, g]`."""
+        n = self.config.num_tokens
+        if self.query is None:
+            return self.queries.expand(len(grid), -1, -1)  # type: ignore[union-attr]
+        if self.config.queries == "mean":
+            return self.query(grid.mean(dim=(2, 3)))[:, None].expand(-1, n, -1)
+        return self.query(block_means(grid, n))
+
+
+def token_positions(config: ReTokConfig, width: int) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """Positions of the main tokens, and of the redundant ones, if any."""
+    more = config.all_tokens - config.num_tokens
+    return embedding(config.num_tokens, width), embedding(more, width) if more else None
+
+
+def joined(main: Tensor, redundant: Tensor | None) -> Tensor:
+    """Both tables in one."""
+    return main if redundant is None else torch.cat([main, redundant])
 
 
 def block_means(x: Tensor, count: int) -> Tensor:
@@ -144,7 +171,7 @@ class Unsampler(nn.Module):
         self.embed = nn.Linear(c.z_channels, width)
         self.grid_positions = embedding(c.grid_size**2, width)
         self.grid_queries = embedding(c.grid_size**2, width) if c.learned_grid_queries else None
-        self.positions, self.redundant_positions = embedding(c.num_tokens, width), embedding(c.num_tokens - c.first, width)
+        self.positions, self.redundant_positions = token_positions(c, width)
         self.layers = nn.ModuleList(
             QueryLayer(width, c.unsampler.heads, qk_norm=c.qk_norm) for _ in range(c.unsampler.layers)
         )
@@ -155,7 +182,7 @@ class Unsampler(nn.Module):
     def forward(self, tokens: Tensor, *, want_features: bool = False) -> tuple[Tensor, Tensor | None]:
         """The grid, and predicted features `[B, g g, feature_dim]` where they are wanted."""
         memory, features = self.embed(self.norm_in(tokens)), None  # [B, n, W]
-        positions = torch.cat([self.positions, self.redundant_positions])[: memory.shape[1]]
+        positions = joined(self.positions, self.redundant_positions)[: memory.shape[1]]
         if self.grid_queries is None:
             x = memory[:, :1].expand(-1, self.config.grid_size**2, -1)
         else:
@@ -175,10 +202,12 @@ def feature_head(width: int, out: int) -> nn.Sequential:
 
 
 class ReTok(ImageTokenizer):
-    """Pictures of one size to N main tokens and N - first redundant ones; see the module's docstring."""
+    """Pictures of one size to N main tokens and, in ReTok, N - first redundant ones; see the module's docstring."""
 
     family: ClassVar[str] = "retok"
     config_class: ClassVar[type] = ReTokConfig
+    encoder_only = ("encoder", "sampler", "to_latent")
+    decoder_only = ("from_latent", "unsampler", "decoder")
 
     def __init__(self, config: ReTokConfig) -> None:
         super().__init__()
@@ -195,7 +224,7 @@ class ReTok(ImageTokenizer):
             part.apply(init_linear)
         self.spec = ImageSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("positions",),
+            prefix=("positions",) if c.prefix else (),
             stride=0,
             image_size=(c.image_size, c.image_size),
             num_positions=c.all_tokens,
@@ -219,9 +248,12 @@ class ReTok(ImageTokenizer):
         self, z_q: Tensor, *, num_tokens: int | None = None, want_features: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """The grid `[B, C, g, g]` and, if wanted, predicted features `[B, g g, feature_dim]` of latents `[B, D, n]`."""
-        count = min(z_q.shape[2], self.config.num_tokens if num_tokens is None else num_tokens)
-        if not 1 <= count <= self.config.all_tokens:
-            raise ValueError(f"{self.family}: {count} tokens; this tokenizer decodes 1 to {self.config.all_tokens}.")
+        c = self.config
+        count = min(z_q.shape[2], c.num_tokens if num_tokens is None else num_tokens)
+        least = 1 if c.prefix else c.num_tokens
+        if not least <= count <= c.all_tokens:
+            allowed = f"{least} to {c.all_tokens}" if least < c.all_tokens else f"{least}"
+            raise ValueError(f"{self.family}: {count} tokens; this tokenizer decodes {allowed}.")
         return self.unsampler(self.from_latent(z_q[:, :, :count].transpose(1, 2)), want_features=want_features)
 
     @torch.no_grad()

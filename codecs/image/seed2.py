@@ -29,7 +29,7 @@ from ..layers.unclip import UnclipConfig, UnclipDecoder
 from ..layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
 from ..quantizers.base import Quantizer
 from ..spec import ImageSpec
-from ..tokenizer import Reconstruction
+from ..tokenizer import NotDecodable, Reconstruction
 from ..tokens import Tokens
 from .base import ImageTokenizer, resize_image
 from .seed2_codes import Seed2Codes, Seed2CodesConfig
@@ -68,6 +68,8 @@ class Seed2(ImageTokenizer):
 
     family: ClassVar[str] = "seed2"
     config_class: ClassVar[type] = Seed2Config
+    encoder_only = ("tower", "tower_norm", "qformer", "codes.to_code")
+    decoder_only = ("codes.from_code", "codes.head", "decoder")
     config: Seed2Config
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -91,6 +93,7 @@ class Seed2(ImageTokenizer):
             num_positions=c.codes.num_queries,
             value_range=(0.0, 1.0),
             resize="squash",
+            decodes=c.decoder is not None,
         )
 
     @property
@@ -110,7 +113,17 @@ class Seed2(ImageTokenizer):
         decoder = UnclipDecoder.from_pipeline(pipeline, self.config.codes.embedding_dim)
         self.decoder = decoder.to(device=self.device, dtype=self.dtype).train(self.training)
         self.config = dataclasses.replace(self.config, decoder=decoder.config)
+        self.spec = dataclasses.replace(self.spec, decodes=True)
         return self
+
+    def check_decodes(self) -> None:
+        """Raise `NotDecodable`, which says how to give a painter, where there is none."""
+        if self.decoder is None:
+            raise NotDecodable(
+                "this seed2 tokenizer ends at an image embedding: decode_embedding(tokens). For pictures give it a painter: "
+                "tok.set_decoder(diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained("
+                "'stabilityai/stable-diffusion-2-1-unclip'))."
+            )
 
     # --- latents ----------------------------------------------------------------------------------------------------
 
@@ -128,12 +141,8 @@ class Seed2(ImageTokenizer):
         return self._painter()(self.codes.embedding(self.codes.decode_latents(z_q)), **options)
 
     def _painter(self) -> UnclipDecoder:
-        if self.decoder is None:
-            raise ValueError(
-                "this seed2 tokenizer ends at an image embedding: decode_embedding(tokens). For pictures give it a painter: "
-                "tok.set_decoder(diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained("
-                "'stabilityai/stable-diffusion-2-1-unclip'))."
-            )
+        self.check_decodes()
+        assert self.decoder is not None
         return self.decoder
 
     # --- tokens -----------------------------------------------------------------------------------------------------
@@ -162,7 +171,7 @@ class Seed2(ImageTokenizer):
             steps, guidance: None takes the painter's; the authors use 20 and 10.
 
         Raises:
-            ValueError: there is no painter; the message says how to give one.
+            NotDecodable: there is no painter; the message says how to give one.
         """
         painter = self._painter()
         if noise is not None and noise.shape != (len(tokens), *painter.latent_shape):

@@ -95,6 +95,8 @@ class Seed2Codes(LatentTokenizer):
 
     family: ClassVar[str] = "seed2_codes"
     config_class: ClassVar[type] = Seed2CodesConfig
+    encoder_only = ("to_code",)
+    decoder_only = ("from_code", "head")
     config: Seed2CodesConfig
 
     def __init__(self, config: Seed2CodesConfig) -> None:

@@ -118,6 +118,8 @@ class TiTok(ImageTokenizer):
 
     family: ClassVar[str] = "titok"
     config_class: ClassVar[type] = TiTokConfig
+    encoder_only = ("encoder", "to_latent")
+    decoder_only = ("from_latent", "decoder", "text", "head")
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()

@@ -1,24 +1,26 @@
 """TokenFlow: one id for what a picture means and how it looks, at several scales.
 
 Qu et al. 2024, "TokenFlow: Unified Image Tokenizer for Multimodal Understanding and Generation", arXiv 2412.03069. Parity
-checked against ByteVisionLab/TokenFlow @ 9812da01c0 (Apache-2.0), class `TokenFlow` with the SigLIP teacher.
+checked against ByteVisionLab/TokenFlow @ 9812da01c0 (Apache-2.0), class `TokenFlow` with the SigLIP and the CLIP teacher; the
+ViTamin teacher's tower against timm.
 
-A SigLIP tower gives semantic channels, a VQGAN encoder gives pixel channels; both stand side by side and are quantized with
+The teacher's tower gives semantic channels, a VQGAN encoder gives pixel channels; both stand side by side and are quantized with
 paired tables. The semantic part is decoded to the teacher's features, the pixel part to pixels.
 
 Letters: B batch, H W pixels, g grid side, L = g g, D = D_s + D_p latent width, S positions of all scales, C width of a tower.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from ..layers.vision_tower import TowerConfig, VisionTower
+from ..layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
 from ..layers.vit import init_linear
+from ..layers.vitamin import ViTaminConfig, ViTaminEncoder
 from ..layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.multiscale_vq import MultiScaleVQConfig
@@ -37,7 +39,10 @@ class TokenFlowConfig:
     Attributes:
         image_size: side of the pictures; what the tower sees.
         output_size: side of the decoded pictures, which leave the pixel decoder at `g * stride` and are resized.
-        tower: the semantic tower, without its last layer (its features come from the one before).
+        tower: the semantic tower (of SigLIP without its last layer: the features come from the one before).
+        vitamin: a ViTamin in its place.
+        tower_input: what it gets of pixels in -1..1: clipped to that range ("clipped": SigLIP), as they are ("raw": the CLIP kind,
+            whose authors leave CLIP's own mean and deviation out), or with CLIP's mean and deviation ("clip": ViTamin).
         encoder, decoder: of the pixels; see `layers/vqgan.py`. Pictures are resized to `g * stride` before the encoder.
         z_channels: channels between these two and the maps to the code.
         pixel_dim: D_p.
@@ -54,6 +59,8 @@ class TokenFlowConfig:
             layer_scale=None, gelu="tanh", norm_out="none",
         )
     )  # fmt: skip
+    vitamin: ViTaminConfig | None = None
+    tower_input: Literal["clipped", "raw", "clip"] = "clipped"
     encoder: EncoderConfig = EncoderConfig(widths=(128, 128, 256, 256, 512), attention_levels=(4,))
     decoder: DecoderConfig = DecoderConfig(widths=(128, 128, 256, 256, 512), attention_levels=(4,))
     z_channels: int = 256
@@ -87,7 +94,7 @@ class TokenFlowConfig:
     @property
     def grid_size(self) -> int:
         """g."""
-        return self.image_size // self.tower.patch_size
+        return self.image_size // (self.tower.patch_size if self.vitamin is None else self.vitamin.stride)
 
 
 class TokenFlow(ImageTokenizer):
@@ -95,14 +102,19 @@ class TokenFlow(ImageTokenizer):
 
     family: ClassVar[str] = "tokenflow"
     config_class: ClassVar[type] = TokenFlowConfig
+    encoder_only = ("tower", "to_semantic", "encoder", "to_code")
+    decoder_only = ("from_code", "decoder", "semantic_decoder", "to_features")
     config: TokenFlowConfig
+    clip_mean: Tensor
+    clip_std: Tensor
 
     def __init__(self, config: TokenFlowConfig) -> None:
         super().__init__()
         self.config = c = config
         d_s, d_p, width = c.semantic_decoder.in_channels, c.pixel_dim, c.semantic_decoder.width
-        self.tower = VisionTower(c.tower)
-        self.to_semantic = nn.Sequential(nn.Linear(c.tower.width, c.tower.width), nn.Tanh(), nn.Linear(c.tower.width, d_s))
+        self.tower = VisionTower(c.tower) if c.vitamin is None else ViTaminEncoder(c.vitamin)
+        wide = (c.vitamin or c.tower).width
+        self.to_semantic = nn.Sequential(nn.Linear(wide, wide), nn.Tanh(), nn.Linear(wide, d_s))
         self.encoder = VQGANEncoder(c.encoder, c.z_channels)
         self.to_code = nn.Conv2d(c.z_channels, d_p, 1)
         self.quantizer = c.quantizer.build(dim=d_s + d_p)
@@ -112,6 +124,8 @@ class TokenFlow(ImageTokenizer):
         self.decoder = VQGANDecoder(c.decoder, c.z_channels)
         for part in (self.to_semantic, self.to_features):
             part.apply(init_linear)
+        for name, values in (("clip_mean", CLIP_MEAN), ("clip_std", CLIP_STD)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.spec = ImageSpec(
             vocab_sizes=self.quantizer.codebook_sizes,
             prefix=("positions",),
@@ -128,9 +142,16 @@ class TokenFlow(ImageTokenizer):
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, L]`, semantic channels first, of pictures `[B, 3, H, W]` in -1..1."""
         side = self.config.grid_size * self.config.encoder.stride
-        semantic = self.to_semantic(self.tower(x.clamp(-1, 1))).transpose(1, 2)  # [B, D_s, L]
+        semantic = self.to_semantic(self.tower(self._for_tower(x))).transpose(1, 2)  # [B, D_s, L]
         pixels = self.to_code(self.encoder(_resized(x, side))).flatten(2)  # [B, D_p, L]
         return torch.cat([semantic, pixels], dim=1)
+
+    def _for_tower(self, x: Tensor) -> Tensor:
+        kind = self.config.tower_input
+        if kind == "raw":
+            return x
+        x = x.clamp(-1, 1)
+        return ((x + 1) / 2 - self.clip_mean) / self.clip_std if kind == "clip" else x
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, L]`."""

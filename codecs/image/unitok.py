@@ -51,6 +51,8 @@ class UniTok(ImageTokenizer):
 
     family: ClassVar[str] = "unitok"
     config_class: ClassVar[type] = UniTokConfig
+    encoder_only = ("encoder", "codes.to_code")
+    decoder_only = ("codes.from_code", "decoder")
     config: UniTokConfig
 
     def __init__(self, config: UniTokConfig) -> None:

@@ -51,6 +51,8 @@ class UniTokCodes(LatentTokenizer):
 
     family: ClassVar[str] = "unitok_codes"
     config_class: ClassVar[type] = UniTokCodesConfig
+    encoder_only = ("to_code",)
+    decoder_only = ("from_code",)
     config: UniTokCodesConfig
 
     def __init__(self, config: UniTokCodesConfig) -> None:

@@ -13,6 +13,9 @@
 | BitDance          | shallowdream204/BitDance @ 4c5ea90161, Apache-2.0                      | arXiv 2602.14041
 | ELM's autoencoder | Pepper-lll/LMforImageGeneration @ c2f29f0ac9, none stated              | arXiv 2410.16257
 | Cosmos DI         | NVIDIA/Cosmos-Tokenizer @ 3584ae752c, Apache-2.0                       | arXiv 2501.03575
+| Chameleon's       | huggingface/transformers v5.24.0, Apache-2.0                           | arXiv 2405.09818
+| Janus' VQ-16      | deepseek-ai/Janus, MIT; huggingface/transformers v5.24.0               | arXiv 2410.13848
+| Apertus 1.5's     | huggingface/transformers v5.24.0, Apache-2.0                           | -
 | ITER's VQGAN      | chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0                           | arXiv 2312.05616
 
 Differs: taming's published positions of attention count from the training resolution; here they are levels, so that
@@ -35,8 +38,9 @@ from ..layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEnco
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.vq import VQConfig
 from ..spec import ImageSpec
+from ..tokenizer import Reconstruction
 from ..tokens import Tokens
-from .base import ImageTokenizer
+from .base import ImageTokenizer, pad_to_stride
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,8 @@ class VQGANConfig:
     """Settings of `VQGAN`; the defaults are LlamaGen's VQ-16.
 
     Attributes:
-        encoder, decoder: see `layers/vqgan.py`.
+        encoder, decoder: see `layers/vqgan.py`. decoder None: one that only encodes (Chameleon's and Apertus' encoders, as
+            transformers publishes them).
         z_channels: channels that the encoder gives and the decoder takes.
         embed_dim: D; a convolution maps z_channels to it before the quantizer and back after. 0: no such convolutions,
             D is z_channels.
@@ -56,7 +61,7 @@ class VQGANConfig:
     """
 
     encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
-    decoder: DecoderConfig = DecoderConfig(attention_levels=(4,))
+    decoder: DecoderConfig | None = DecoderConfig(attention_levels=(4,))
     z_channels: int = 256
     embed_dim: int = 8
     quant_kernel: int = 1
@@ -73,7 +78,7 @@ class VQGANConfig:
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.encoder.stride != self.decoder.stride:
+        if self.decoder is not None and self.encoder.stride != self.decoder.stride:
             raise ConfigError(
                 f"the encoder divides the size by {self.encoder.stride}, the decoder multiplies it by "
                 f"{self.decoder.stride}; make widths, resample_levels and patch_size agree."
@@ -90,6 +95,8 @@ class VQGAN(ImageTokenizer):
 
     family: ClassVar[str] = "vqgan"
     config_class: ClassVar[type] = VQGANConfig
+    encoder_only = ("encoder", "to_code")
+    decoder_only = ("decoder", "from_code")
     config: VQGANConfig
 
     def __init__(self, config: VQGANConfig) -> None:
@@ -97,11 +104,12 @@ class VQGAN(ImageTokenizer):
         self.config = c = config
         dim = c.embed_dim or c.z_channels
         self.encoder = VQGANEncoder(c.encoder, c.z_channels)
-        self.decoder = VQGANDecoder(c.decoder, c.z_channels, code_dim=dim)
+        self.decoder = None if c.decoder is None else VQGANDecoder(c.decoder, c.z_channels, code_dim=dim)
         self.quantizer = c.quantizer.build(dim=dim)
         pad = c.quant_kernel // 2
         self.to_code = nn.Conv2d(c.z_channels, dim, c.quant_kernel, padding=pad) if c.embed_dim else nn.Identity()
-        self.from_code = nn.Conv2d(dim, c.z_channels, c.quant_kernel, padding=pad) if c.embed_dim else nn.Identity()
+        back = c.embed_dim and c.decoder is not None
+        self.from_code = nn.Conv2d(dim, c.z_channels, c.quant_kernel, padding=pad) if back else nn.Identity()
         self.spec = self._spec()
 
     def _spec(self) -> ImageSpec:
@@ -109,6 +117,7 @@ class VQGAN(ImageTokenizer):
         return ImageSpec(
             vocab_sizes=q.codebook_sizes,
             prefix=("codebooks",) if q.prefix_decodable else (),
+            decodes=self.config.decoder is not None,
             stride=self.config.encoder.stride,
             value_range=self.config.value_range,
         )
@@ -118,7 +127,7 @@ class VQGAN(ImageTokenizer):
         """The stride, or with windowed attention the stride times the window."""
         window = 1
         for stack in (self.config.encoder, self.config.decoder):
-            window = max(window, stack.swin.window if "swin" in stack.middle else 1)
+            window = max(window, stack.swin.window if stack is not None and "swin" in stack.middle else 1)
         return self.spec.stride * window
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -144,13 +153,29 @@ class VQGAN(ImageTokenizer):
                 otherwise those of `seed`, the same for every picture of this grid.
             seed: see `noise`.
         """
+        decoder = self._decoder()
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
         code = z_q.unflatten(-1, (grid[0], grid[1]))  # [B, D, h, w]
         z = self.from_code(code)
-        if self.config.decoder.noise and noise is None:
+        if decoder.config.noise and noise is None:
             noise = self._noise(z, seed)
-        return self._to_pixels(self.decoder(z, code, noise))
+        return self._to_pixels(decoder(z, code, noise))
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """As `ImageTokenizer.forward`; without a decoder `x_hat` are the latents of the ids, `[B, D, L]`."""
+        if self.config.decoder is not None:
+            return super().forward(x)
+        x = pad_to_stride(x, self.size_multiple)
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z, grid=self.grid_of(x))
+        return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
+
+    def _decoder(self) -> VQGANDecoder:
+        """The decoder; NotDecodable where there is none."""
+        self.check_decodes()
+        assert self.decoder is not None
+        return self.decoder
 
     def _noise(self, z: Tensor, seed: int) -> Tensor:
         if self.training and torch.is_grad_enabled():
@@ -169,15 +194,14 @@ class VQGAN(ImageTokenizer):
         self, tokens: Tokens, *, original: bool = True, noise: Tensor | None = None, seed: int = 0
     ) -> Tensor | list[Tensor]:
         """As `ImageTokenizer.decode`; a noisy decoder reads `noise [B, z_channels, h, w]`, or the draws of `seed`."""
-        if (noise is not None or seed) and not self.config.decoder.noise:
+        noisy = self.config.decoder is not None and self.config.decoder.noise
+        if (noise is not None or seed) and not noisy:
             raise ValueError("this decoder draws no noise; leave `noise` and `seed` out.")
 
         def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
             z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
             extra: dict[str, Any] = {"seed": seed, "noise": None if noise is None else noise[items].to(z_q)}
-            return (
-                self.decode_latents(z_q, grid, **extra) if self.config.decoder.noise else self.decode_latents(z_q, grid)
-            )
+            return self.decode_latents(z_q, grid, **extra) if noisy else self.decode_latents(z_q, grid)
 
         return self.decode_with(tokens, run, original=original)
 

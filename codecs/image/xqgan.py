@@ -187,6 +187,8 @@ class XQGAN(ImageTokenizer):
 
     family: ClassVar[str] = "xqgan"
     config_class: ClassVar[type] = XQGANConfig
+    encoder_only = ("encoder", "to_latent")
+    decoder_only = ("from_latent", "decoder")
 
     def __init__(self, config: XQGANConfig) -> None:
         super().__init__()

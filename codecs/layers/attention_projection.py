@@ -66,10 +66,11 @@ class AttentionProjection(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """norm, then down(gelu(gate(x)) * up(x)) with the tanh approximation of GELU (ViTamin, arXiv 2404.02132); `[..., D]`."""
+    """norm, then down(gelu(gate(x)) * up(x)) (ViTamin, arXiv 2404.02132), GELU exact or approximated by a tanh; `[..., D]`."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, *, gelu: str = "tanh") -> None:
         super().__init__()
+        self.gelu = gelu
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.gate, self.up = nn.Linear(width, hidden), nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
@@ -77,4 +78,4 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply it."""
         x = self.norm(x)
-        return self.down(F.gelu(self.gate(x), approximate="tanh") * self.up(x))
+        return self.down(F.gelu(self.gate(x), approximate=self.gelu) * self.up(x))

@@ -148,7 +148,8 @@ class MusicFM(nn.Module):
     def __init__(self, config: MusicFMConfig) -> None:
         super().__init__()
         self.config = c = config
-        filters = AF.melscale_fbanks(c.window_samples // 2 + 1, 0.0, c.sample_rate_hz / 2, c.bands, c.sample_rate_hz)
+        with torch.device("cpu"):  # torchaudio looks at the values, which a model built on "meta" has not
+            filters = AF.melscale_fbanks(c.window_samples // 2 + 1, 0.0, c.sample_rate_hz / 2, c.bands, c.sample_rate_hz)
         self.register_buffer("window", torch.hann_window(c.window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)  # [bins, F]
         self.conv = nn.Sequential(ResidualConv2d(1, c.conv_width), ResidualConv2d(c.conv_width, c.conv_width))

@@ -16,17 +16,9 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .rotary_vit import rotate
-from .vit import SelfAttention, ViTBlock
+from .vit import QuickGELU, SelfAttention, ViTBlock
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "silu", "relu"]
-
-
-class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x), CLIP's approximation of GELU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
-        return x * torch.sigmoid(1.702 * x)
 
 
 def activation(name: Activation) -> nn.Module:

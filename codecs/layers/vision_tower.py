@@ -1,7 +1,8 @@
-"""Image towers that semantic tokenizers start from: the ViTs of DINOv2 and SigLIP, from patches to features.
+"""Image towers that semantic tokenizers start from: the ViTs of DINOv2, SigLIP and CLIP, from patches to features.
 
 DINOv2 with registers: Oquab et al. 2023 (arXiv 2304.07193), Darcet et al. 2023 (arXiv 2309.16588). SigLIP: Zhai et al. 2023
-(arXiv 2303.15343). Position tables fitted to another grid as in `transformers` 5 (`modeling_dinov2_with_registers.py`).
+(arXiv 2303.15343). CLIP: Radford et al. 2021 (arXiv 2103.00020). Position tables fitted to another grid as in `transformers` 5
+(`modeling_dinov2_with_registers.py`), or as DINO's own code did.
 
 Letters: B batch, D width, g grid side, L = g g.
 """
@@ -36,9 +37,13 @@ class TowerConfig:
         class_token: whether a class token stands before the patches; it has a position of its own.
         registers: further tokens behind it, without positions.
         layer_scale: first value of a gain on each branch; None: no such gain.
-        gelu: "none" for the exact one, "tanh" for SigLIP.
+        gelu: "none" for the exact one, "tanh" for SigLIP, "quick" for CLIP.
         eps: of the LayerNorms.
+        norm_in: a LayerNorm before the first block (CLIP).
         norm_out: LayerNorm at the end: with gain and bias ("affine"), without ("plain"), or no norm at all ("none").
+        patch_bias: whether the patches' map has a bias (CLIP: no).
+        fit: how the position table is brought to another grid, bicubically: "antialias", or "offset": as if the grid were 0.1
+            positions larger (DINO's guard against rounding; TokenFlow's CLIP kind).
     """
 
     image_size: int = 518
@@ -51,9 +56,12 @@ class TowerConfig:
     class_token: bool = True
     registers: int = 4
     layer_scale: float | None = 1.0
-    gelu: Literal["none", "tanh"] = "none"
+    gelu: Literal["none", "tanh", "quick"] = "none"
     eps: float = 1e-6
+    norm_in: bool = False
     norm_out: Literal["affine", "plain", "none"] = "plain"
+    patch_bias: bool = True
+    fit: Literal["antialias", "offset"] = "antialias"
 
     def __post_init__(self) -> None:
         if self.registers and not self.class_token:
@@ -69,10 +77,11 @@ class VisionTower(nn.Module):
         super().__init__()
         self.config = c = config
         self.grid_size = c.image_size // c.patch_size
-        self.patch_embed = nn.Conv2d(c.in_channels, c.width, c.patch_size, stride=c.patch_size)
+        self.patch_embed = nn.Conv2d(c.in_channels, c.width, c.patch_size, stride=c.patch_size, bias=c.patch_bias)
         self.positions = embedding(int(c.class_token) + self.grid_size**2, c.width)
         self.class_token = embedding(1, c.width) if c.class_token else None
         self.registers = embedding(c.registers, c.width) if c.registers else None
+        self.norm_in = nn.LayerNorm(c.width, eps=c.eps) if c.norm_in else None
         ratio = (c.hidden + 0.5) / c.width  # the blocks round down to the whole number
         self.blocks = nn.ModuleList(
             ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu) for _ in range(c.layers)
@@ -93,6 +102,7 @@ class VisionTower(nn.Module):
     def forward(self, x: Tensor, *, patches_only: bool = True) -> Tensor:
         """Apply the tower; class token and registers are left out of the result unless `patches_only` is false."""
         y = self.embed(x)
+        y = y if self.norm_in is None else self.norm_in(y)
         for block in self.blocks:
             y = block(y)
         y = y if self.norm_out is None else self.norm_out(y)
@@ -103,7 +113,11 @@ class VisionTower(nn.Module):
         if (h, w) == (self.grid_size, self.grid_size):
             return table
         square = table.t().unflatten(1, (self.grid_size, self.grid_size))[None].float()  # [1, D, g, g]
-        fitted = F.interpolate(square, size=(h, w), mode="bicubic", align_corners=False, antialias=True)
+        if self.config.fit == "offset":
+            factors = ((h + 0.1) / self.grid_size, (w + 0.1) / self.grid_size)
+            fitted = F.interpolate(square, scale_factor=factors, mode="bicubic")
+        else:
+            fitted = F.interpolate(square, size=(h, w), mode="bicubic", align_corners=False, antialias=True)
         return fitted[0].flatten(1).t().to(table.dtype)
 
 

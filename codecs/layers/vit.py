@@ -48,6 +48,14 @@ class SelfAttention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), CLIP's approximation of GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it."""
+        return x * torch.sigmoid(1.702 * x)
+
+
 class ViTBlock(nn.Module):
     """x + attention(norm(x)), then x + MLP(norm(x)) with exact GELU; `[B, L, D]`.
 
@@ -58,7 +66,7 @@ class ViTBlock(nn.Module):
         qkv_bias: bias of the query, key and value map.
         layer_scale: first value of a learned gain on each branch (CaiT, arXiv 2103.17239); None: no such gain.
         eps: of the LayerNorms.
-        gelu: the exact one ("none"), or its approximation by a "tanh" (SigLIP).
+        gelu: the exact one ("none"), or its approximation by a "tanh" (SigLIP) or a sigmoid ("quick": CLIP).
     """
 
     def __init__(
@@ -77,7 +85,8 @@ class ViTBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.attention = SelfAttention(width, heads, qkv_bias=qkv_bias)
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate=gelu), nn.Linear(hidden, width))
+        between = QuickGELU() if gelu == "quick" else nn.GELU(approximate=gelu)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), between, nn.Linear(hidden, width))
         self.attention_scale = self.mlp_scale = None
         if layer_scale is not None:
             self.attention_scale = nn.Parameter(torch.full((width,), layer_scale))
@@ -176,18 +185,18 @@ class LatentQueryDecoder(nn.Module):
 
 
 class PatchesToPixels(nn.Module):
-    """Linear map of each grid position to a patch of RGB pixels, `[B, D, g, g]` to `[B, 3, g p, g p]`.
+    """Linear map of each grid position to a patch of pixels, `[B, D, g, g]` to `[B, C, g p, g p]`, C = 3 as a rule.
 
     Channels of the map run over (row, column, colour) of the patch.
     """
 
-    def __init__(self, width: int, patch_size: int) -> None:
+    def __init__(self, width: int, patch_size: int, channels: int = 3) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Conv2d(width, 3 * patch_size**2, 1)
+        self.proj = nn.Conv2d(width, channels * patch_size**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
         p = self.patch_size
-        y = self.proj(x).unflatten(1, (p, p, 3)).permute(0, 3, 4, 1, 5, 2)  # [B, 3, g, p, g, p]
+        y = self.proj(x).unflatten(1, (p, p, -1)).permute(0, 3, 4, 1, 5, 2)  # [B, C, g, p, g, p]
         return y.flatten(4, 5).flatten(2, 3)

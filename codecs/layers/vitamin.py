@@ -1,13 +1,14 @@
 """ViTamin, and its mirror image: convolutions down to a grid of stride 16, then a ViT with gated MLPs.
 
 Encoder: Chen et al. 2024, "Designing Scalable Vision Models in the Vision-Language Era", arXiv 2404.02132 (in timm as `vitamin_*`).
-Decoder: UniTok's (arXiv 2502.20321; FoundationVision/UniTok @ bb8012e8e8, MIT, models/vitamin.py). Differs from timm: GELU inside
-the gated MLPs is the tanh approximation, as there, and there are no positions: convolutions tell places apart.
+Decoder: UniTok's (arXiv 2502.20321; FoundationVision/UniTok @ bb8012e8e8, MIT, models/vitamin.py). There are no positions:
+convolutions tell places apart.
 
 Letters: B batch, H W pixels, h w grid, C channels, D width, Q queries, L = Q + h w.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ class ViTaminConfig:
         width: D.
         layers, heads: of the ViT.
         mlp_ratio: hidden width of its gated MLPs as a multiple of D.
+        gelu: inside the gated MLPs: its approximation by a "tanh" (UniTok), or the exact one ("none": timm).
+        norm_out: whether a LayerNorm stands behind the encoder's last block (timm with mean pooling: no).
         queries: Q learned vectors before the grid.
         drop_path: training only: probability that the last block leaves a branch of an item out; earlier blocks less, from 0 on.
         decoder_blocks: blocks of the decoder's stages at stride 8 and 4.
@@ -42,6 +45,8 @@ class ViTaminConfig:
     layers: int = 31
     heads: int = 16
     mlp_ratio: float = 2.0
+    gelu: Literal["tanh", "none"] = "tanh"
+    norm_out: bool = True
     queries: int = 0
     drop_path: float = 0.0
     decoder_blocks: tuple[int, int] = (4, 2)
@@ -116,13 +121,13 @@ class MBConv(nn.Module):
 class GatedBlock(nn.Module):
     """x + attention(norm(x)), then x + gated MLP(norm(x)); `[B, L, D]`. `drop_path` as in `ViTaminConfig`."""
 
-    def __init__(self, width: int, heads: int, *, mlp_ratio: float, drop_path: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, *, mlp_ratio: float, drop_path: float = 0.0, gelu: str = "tanh") -> None:
         super().__init__()
         self.drop_path = drop_path
         self.attention_norm = nn.LayerNorm(width, eps=EPS)
         self.attention = SelfAttention(width, heads)
         self.mlp_norm = nn.LayerNorm(width, eps=EPS)
-        self.gated = GatedMLP(width, int(width * mlp_ratio))
+        self.gated = GatedMLP(width, int(width * mlp_ratio), gelu=gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""
@@ -139,7 +144,7 @@ class GatedBlock(nn.Module):
 
 def _transformer(c: ViTaminConfig) -> nn.Sequential:
     rates = [c.drop_path * i / max(1, c.layers - 1) for i in range(c.layers)]
-    return nn.Sequential(*(GatedBlock(c.width, c.heads, mlp_ratio=c.mlp_ratio, drop_path=r) for r in rates))
+    return nn.Sequential(*(GatedBlock(c.width, c.heads, mlp_ratio=c.mlp_ratio, drop_path=r, gelu=c.gelu) for r in rates))
 
 
 class ViTaminEncoder(nn.Module):
@@ -163,7 +168,7 @@ class ViTaminEncoder(nn.Module):
         self.patches = nn.Conv2d(c.conv_widths[-1], c.width, 3, stride=2, padding=1)
         self.queries = embedding(c.queries, c.width) if c.queries else None
         self.blocks = _transformer(c)
-        self.norm_out = nn.LayerNorm(c.width, eps=EPS)
+        self.norm_out = nn.LayerNorm(c.width, eps=EPS) if c.norm_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode."""

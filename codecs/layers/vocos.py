@@ -15,39 +15,40 @@ from .stft import STFT
 class ConditionedNorm(nn.Module):
     """LayerNorm over the width of `[B, L, D]`, with one learned scale and shift for each of N conditions."""
 
-    def __init__(self, width: int, conditions: int) -> None:
+    def __init__(self, width: int, conditions: int, *, eps: float = 1e-6) -> None:
         super().__init__()
+        self.eps = eps
         self.scale = nn.Parameter(torch.ones(conditions, width))
         self.shift = nn.Parameter(torch.zeros(conditions, width))
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         """Normalise; `condition` is 0..N-1."""
-        return F.layer_norm(x, x.shape[-1:], eps=1e-6) * self.scale[condition] + self.shift[condition]
+        return F.layer_norm(x, x.shape[-1:], eps=self.eps) * self.scale[condition] + self.shift[condition]
 
 
 class PlainNorm(nn.LayerNorm):
     """LayerNorm over the width, whatever the condition."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=1e-6)
+    def __init__(self, width: int, *, eps: float = 1e-6) -> None:
+        super().__init__(width, eps=eps)
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         """Normalise."""
         return super().forward(x)
 
 
-def make_norm(width: int, conditions: int) -> nn.Module:
+def make_norm(width: int, conditions: int, *, eps: float = 1e-6) -> nn.Module:
     """A norm with `conditions` settings, or a plain one where there are 0."""
-    return ConditionedNorm(width, conditions) if conditions else PlainNorm(width)
+    return ConditionedNorm(width, conditions, eps=eps) if conditions else PlainNorm(width, eps=eps)
 
 
 class VocosBlock(nn.Module):
     """ConvNeXt block: depthwise convolution of 7, norm, two pointwise layers, layer scale, residual; `[B, D, L]`."""
 
-    def __init__(self, width: int, hidden: int, *, layer_scale: float, conditions: int = 0) -> None:
+    def __init__(self, width: int, hidden: int, *, layer_scale: float, conditions: int = 0, eps: float = 1e-6) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, 7, padding=3, groups=width)
-        self.norm = make_norm(width, conditions)
+        self.norm = make_norm(width, conditions, eps=eps)
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
         self.scale = nn.Parameter(torch.full((width,), layer_scale))
@@ -62,11 +63,11 @@ class VocosBlock(nn.Module):
 class FrameResBlock(nn.Module):
     """Twice (group norm, SiLU, convolution of 3), and the input added; `[B, D, L]`."""
 
-    def __init__(self, width: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, *, dropout: float = 0.0, groups: int = 32, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(32, width, eps=1e-6)
+        self.norm_in = nn.GroupNorm(groups, width, eps=eps)
         self.conv_in = nn.Conv1d(width, width, 3, padding=1)
-        self.norm_out = nn.GroupNorm(32, width, eps=1e-6)
+        self.norm_out = nn.GroupNorm(groups, width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = nn.Conv1d(width, width, 3, padding=1)
 
@@ -79,9 +80,9 @@ class FrameResBlock(nn.Module):
 class FrameAttention(nn.Module):
     """Self-attention of one head over all frames, after a group norm, and the input added; `[B, D, L]`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, groups: int = 32, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, width, eps=eps)
         self.q = nn.Conv1d(width, width, 1)
         self.k = nn.Conv1d(width, width, 1)
         self.v = nn.Conv1d(width, width, 1)

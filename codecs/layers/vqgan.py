@@ -45,6 +45,7 @@ class StackConfig:
         widths: C of each level, fine to coarse.
         blocks: residual blocks at each level (taming's decoder has one more than its encoder).
         attention_levels: levels where an attention block follows each residual block.
+        attention_heads: of these and of those in the middle (transformers' Emu3 allows several).
         middle: blocks at the coarsest grid, between encoder levels and head, or stem and decoder levels.
         swin: settings of the "swin" blocks in `middle` (ITER).
         groups: of every GroupNorm.
@@ -61,6 +62,7 @@ class StackConfig:
     widths: tuple[int, ...] = (128, 128, 256, 256, 512)
     blocks: int = 2
     attention_levels: tuple[int, ...] = ()
+    attention_heads: int = 1
     middle: tuple[MiddleBlock, ...] = ("residual", "attention", "residual")
     swin: SwinConfig = field(default_factory=SwinConfig)
     groups: int = 32
@@ -170,10 +172,13 @@ class _Parts:
             dropout=c.dropout,
         )
 
+    def attention(self, channels: int) -> AttentionBlock:
+        return AttentionBlock(channels, self.norm(channels), heads=self.config.attention_heads)
+
     def middle(self, channels: int) -> nn.ModuleList:
         make = {
             "residual": lambda: self.residual(channels, channels),
-            "attention": lambda: AttentionBlock(channels, self.norm(channels)),
+            "attention": lambda: self.attention(channels),
             "swin": lambda: SwinBlock(channels, self.config.swin),
             "head_attention": lambda: HeadAttentionBlock(channels),
         }
@@ -193,7 +198,7 @@ class Level(nn.Module):
         self.adaptive = None if adaptive_dim is None else AdaptiveNorm(in_channels, adaptive_dim, parts.config.groups)
         self.blocks = nn.ModuleList(parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks))
         count = parts.config.blocks if index in parts.config.attention_levels else 0
-        self.attentions = nn.ModuleList(AttentionBlock(width, parts.norm(width)) for _ in range(count))
+        self.attentions = nn.ModuleList(parts.attention(width) for _ in range(count))
         self.resample: nn.Module | None = None
 
     def forward(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:

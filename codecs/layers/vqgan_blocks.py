@@ -180,11 +180,13 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """One-headed attention over all positions, and the input added; `[B, C, H, W]`."""
+    """Attention over all positions, and the input added; `[B, C, H, W]`. The line's own has one head."""
 
-    def __init__(self, channels: int, norm: nn.Module) -> None:
+    def __init__(self, channels: int, norm: nn.Module, *, heads: int = 1) -> None:
         super().__init__()
-        self.norm = norm
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not split into {heads} attention heads.")
+        self.norm, self.heads = norm, heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
 
@@ -192,8 +194,8 @@ class AttentionBlock(nn.Module):
         """Apply the block."""
         qkv = self.qkv(normalise(self.norm, x, code)).flatten(2).transpose(1, 2)  # [B, H W, 3 C]
         qkv = qkv.contiguous()  # otherwise all H W x H W weights are held
-        q, k, v = (part.unsqueeze(1) for part in qkv.chunk(3, dim=2))  # each [B, 1, H W, C]
-        y = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)  # [B, C, H W]
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=2))  # [B, heads, H W, C / heads]
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).transpose(1, 2)  # [B, C, H W]
         return x + self.out(y.reshape(x.shape))
 
 

@@ -24,6 +24,7 @@ _KINDS: dict[str, str] = {
     "residual_fsq": "residual_fsq:ResidualFSQConfig",
     "grouped_fsq": "grouped_fsq:GroupedFSQConfig",
     "gumbel": "gumbel:GumbelConfig",
+    "memcodes": "memcodes:MemcodesConfig",
     "ibq": "ibq:IBQConfig",
     "lfq": "lfq:LFQConfig",
     "bsq": "bsq:BSQConfig",

@@ -27,7 +27,8 @@ class TableConfig(QuantizerConfig):
         proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
         normalize: look up by angle: both sides scaled to length 1.
         returns: what a lookup gives back with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
-            ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients).
+            ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients). "unit": as
+            "normalized" behind a search that is not by angle (Janus in transformers).
         update: "ema" moves codes by exponential means of the rows that chose them; "gradient" by the codebook loss.
         decay: of these means, in 0..1.
         commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
@@ -46,7 +47,7 @@ class TableConfig(QuantizerConfig):
     codebook_dim: int = 0
     proj_bias: bool = True
     normalize: bool = False
-    returns: Literal["raw", "normalized"] = "raw"
+    returns: Literal["raw", "normalized", "unit"] = "raw"
     update: Literal["ema", "gradient"] = "ema"
     decay: float = 0.99
     commitment_weight: float = 0.25
@@ -61,6 +62,8 @@ class TableConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         if self.returns == "normalized" and not self.normalize:
             raise ConfigError("returns = 'normalized' needs normalize = true: lookup and result must be in one space.")
+        if self.returns == "unit" and self.normalize:
+            raise ConfigError("returns = 'unit' is for a search that is not by angle; with normalize = true say 'normalized'.")
         if not 0 <= self.decay < 1:
             raise ConfigError(f"decay is {self.decay}; allowed: 0 <= decay < 1.")
         if not 0 <= self.replace_below < 1:
@@ -127,7 +130,7 @@ class Codebook(nn.Module):
 
     def returned(self, rows: Tensor) -> Tensor:
         """Rows or codes `[..., d]` in the space of the results, where losses and means are taken."""
-        return unit(rows) if self.config.returns == "normalized" else rows
+        return rows if self.config.returns == "raw" else unit(rows)
 
     # --- training ---------------------------------------------------------------------------------------------------
 

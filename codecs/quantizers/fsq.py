@@ -230,9 +230,9 @@ def check_levels(levels: tuple[int, ...], convention: Convention) -> None:
     """Raise `ConfigError` for levels that the convention cannot number."""
     if not levels:
         raise ConfigError("levels is empty; give the number of levels of each channel, e.g. [8, 5, 5, 5].")
-    low, high = {"fsq": (3, 1000), "nemo": (3, 2**18), "s3": (3, 3)}.get(convention, (2, 2**18))
+    low, high = {"fsq": (3, 1000), "s3": (3, 3)}.get(convention, (2, 2**18))
     for v in levels:
         if not low <= v <= high:
-            # `fsq`: with 2 levels the shift is atanh(0.999), almost all inputs fall on one; from 1001 the margin
-            # e(V-1)/2 reaches a half-step and rounds to a level that does not exist.
+            # `fsq`: with 2 levels the shift is atanh(0.999), almost all inputs fall on one (`nemo` shifts by a tangent);
+            # from 1001 the margin e(V-1)/2 reaches a half-step and rounds to a level that does not exist.
             raise ConfigError(f"levels holds {v}; convention {convention!r} allows {low} to {high} levels a channel.")

@@ -35,6 +35,9 @@ class MultiScaleBSQConfig(BSQConfig):
             0: none. XQ-GAN (arXiv 2412.01762): 0.5.
         phi_count: convolutions that the scales share; 0: one a scale.
         unit_input: put the latents on the unit sphere before the first scale (XQ-GAN); Infinity leaves their length.
+        code_value: size of every channel of a code at the first scale; 0: 1 / sqrt(b), so that codes have length 1. XQ-GAN
+            without its L2 norm: 1, with `normalize` and `unit_input` off.
+        growth: how many times as long the codes of each scale are as those of the one before (XQ-GAN's `scale`).
     """
 
     kind: ClassVar[str] = "multiscale_bsq"
@@ -46,9 +49,13 @@ class MultiScaleBSQConfig(BSQConfig):
     phi_ratio: float = 0.0
     phi_count: int = 4
     unit_input: bool = False
+    code_value: float = 0.0
+    growth: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.code_value < 0 or self.growth <= 0:
+            raise ConfigError(f"code_value is {self.code_value} and growth {self.growth}; codes need a positive size at every scale.")
         if not self.scales or min(min(s) for s in self.scales) < 1:
             raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
 
@@ -69,6 +76,7 @@ class MultiScaleBSQ(BSQ):
 
     def __init__(self, config: MultiScaleBSQConfig) -> None:
         super().__init__(config)
+        self.scale = config.code_value or self.scale
         count = (config.phi_count or len(config.scales)) if config.phi_ratio else 0
         self.phis = nn.ModuleList(nn.Conv2d(config.bits, config.bits, 3, padding=1) for _ in range(count))
         self.phi_of_scale = phi_of_scale(count, len(config.scales)) if count else ()
@@ -83,8 +91,12 @@ class MultiScaleBSQ(BSQ):
             raise ValueError(f"multi-scale quantizers need a grid (height, width); got {tuple(grid)}.")
         return tuple((_stretch(h, grid[0], height), _stretch(w, grid[1], width)) for h, w in scales)
 
+    def length(self, index: int) -> float:
+        """How many times as long the codes of scale `index` are as those of the first."""
+        return self.config.growth**index
+
     def _levels(self, z: Tensor, grid: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
-        """Activated channels and bits, `[B, b, h w]` each, of every scale of latents `[B, D, L]`."""
+        """Activated channels, in units of the scale's own length, and bits, `[B, b, h w]` each, of every scale of `[B, D, L]`."""
         scales = self.schedule(grid)
         residual = self.in_proj(z)  # [B, b, L]
         residual = F.normalize(residual, dim=1) if self.config.unit_input else residual
@@ -97,13 +109,13 @@ class MultiScaleBSQ(BSQ):
             small = residual if scale == scales[-1] else F.interpolate(residual, size=scale, mode="area")
             small = small.flatten(2)  # [B, b, h w]
             bits = self.signs(small)
-            out.append((self.activate(small), bits))
+            out.append((self.activate(small / self.length(index)), bits))
             residual = residual - self._enlarge(self.values(bits), index, scale, scales[-1])
         return out
 
     def _enlarge(self, code: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
-        """Codes `[B, b, h w]` of scale `index` to `[B, b, H, W]`, through its phi."""
-        code = code.unflatten(2, scale)
+        """Codes `[B, b, h w]` of scale `index`, as long as those of the first, to `[B, b, H, W]` at their length, through its phi."""
+        code = (code * self.length(index)).unflatten(2, scale)
         if scale != full:
             mode = self.config.upsample
             code = F.interpolate(code, size=full, mode=mode, align_corners=None if mode == "nearest" else False)

@@ -29,6 +29,7 @@ class ResidualVQConfig(TableConfig):
     Attributes:
         num_codebooks: K.
         codebook_size: V, or one V per level.
+        codebook_dim: as in `TableConfig`, or one width per level, each at least 1 (DAC allows both).
         shared_codebook: one table for all levels; its statistics are applied once, after all of them.
         projection: with `codebook_dim`: maps of each level ("level": DAC, MOSS) or one pair around all ("shared":
             Mimi).
@@ -48,6 +49,7 @@ class ResidualVQConfig(TableConfig):
 
     num_codebooks: int = 8
     codebook_size: int | tuple[int, ...] = 1024
+    codebook_dim: int | tuple[int, ...] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
     shared_codebook: bool = False
     projection: Literal["level", "shared"] = "level"
     dropout: float = 0.0
@@ -64,6 +66,12 @@ class ResidualVQConfig(TableConfig):
             raise ConfigError(
                 f"codebook_size is {self.codebook_size}; give one number, or {self.num_codebooks} (num_codebooks)."
             )
+        widths = self.codebook_dim
+        if not isinstance(widths, int):
+            if len(widths) != self.num_codebooks or min(widths) < 1:
+                raise ConfigError(f"codebook_dim is {widths}; give one number, or {self.num_codebooks} (num_codebooks) positive ones.")
+            if self.shared_codebook or self.projection == "shared":
+                raise ConfigError(f"codebook_dim is {widths}; a shared table, or a shared pair of maps, has one width.")
         if self.strides and (len(self.strides) != self.num_codebooks or min(self.strides) < 1):
             raise ConfigError(f"strides is {self.strides}; give {self.num_codebooks} (num_codebooks) positive numbers or none.")
         if self.shared_codebook and len(set(self.sizes)) > 1:
@@ -118,7 +126,8 @@ class ResidualVQ(Quantizer):
         self.strides = config.strides or (1,) * config.num_codebooks
         self.in_proj = self.out_proj = None
         width = config.dim
-        if config.codebook_dim and config.projection == "shared":
+        if config.projection == "shared" and config.codebook_dim:
+            assert isinstance(config.codebook_dim, int)
             width = config.codebook_dim
             self.in_proj = nn.Linear(config.dim, width, bias=config.proj_bias)
             self.out_proj = nn.Linear(width, config.dim, bias=config.proj_bias)
@@ -321,19 +330,24 @@ def _steady(z: Tensor, proj: nn.Linear) -> Tensor:
 
 def _level_config(config: ResidualVQConfig, width: int, level: int) -> VQConfig | ProductVQConfig:
     table = {f.name: getattr(config, f.name) for f in dataclasses.fields(TableConfig)}
-    table |= {"dim": width, "codebook_dim": 0 if config.projection == "shared" else config.codebook_dim}
-    size = config.codebook_size if isinstance(config.codebook_size, int) else config.codebook_size[level]
+    table |= {"dim": width, "codebook_dim": 0 if config.projection == "shared" else _of_level(config.codebook_dim, level)}
+    size = _of_level(config.codebook_size, level)
     if config.product > 1:
         return ProductVQConfig(**table, codebook_sizes=(size,) * config.product)
     return VQConfig(**table, codebook_size=size)
 
 
+def _of_level(value: int | tuple[int, ...], level: int) -> int:
+    return value if isinstance(value, int) else value[level]
+
+
 def _part(config: ResidualVQConfig, part: slice) -> ResidualVQConfig:
-    size = config.codebook_size
+    size, width = config.codebook_size, config.codebook_dim
     return dataclasses.replace(
         config,
         num_codebooks=len(range(config.num_codebooks)[part]),
         codebook_size=size if isinstance(size, int) else size[part],
+        codebook_dim=width if isinstance(width, int) else width[part],
         strides=config.strides[part],
         dropout=0.0,
         split_first=False,

@@ -3,7 +3,9 @@
 import pytest
 import tokenzoo
 import torch
+from families import TINY
 from tokenzoo.codecs.latent import LatentSpec, LatentTokenizer
+from tokenzoo.codecs.media import MediaError
 from tokenzoo.codecs.quantizers import build
 from torch import nn
 
@@ -79,6 +81,38 @@ def test_wrong_features_are_refused():
         tok.encode(latents(4, 3) * float("nan"))
     with pytest.raises(ValueError, match="nothing"):
         tok.encode([])
+
+
+@pytest.mark.parametrize("family", ["latent", "levo", "ustokenizer", "fdt"])
+def test_media_in_place_of_features_are_refused(family, tmp_path):
+    """What came, what is allowed, what to do: paths, pictures, waveforms with a rate, and whatever is no array."""
+    image = pytest.importorskip("PIL.Image")
+    tok = tokenzoo.build_tokenizer(*TINY[family]) if family in TINY else tokenzoo.build_tokenizer(family)
+    wave, picture = latents(1, 800), image.new("RGB", (8, 6))
+    advice = {"levo": r"`hear\(\*tracks\)`", "ustokenizer": r"`hear\(clip\)`"}.get(family, "Run the network that makes the features")
+    for media, came in (
+        ("speech.wav", "the path 'speech.wav'"),
+        (tmp_path / "a.png", "the path '.*a.png'"),
+        (["a.wav", "b.wav"], "the path 'a.wav' as item 0"),
+        (picture, "a picture of 8 x 6 pixels"),
+        ([picture], "a picture of 8 x 6 pixels as item 0"),
+        ((wave, 16000), r"a pair of torch.float32 \[1, 800\] and the number 16000, as of sound and its rate"),
+        ((wave.numpy(), 16000), "a pair of float32"),
+        ([latents(4, 3), {"x": 1}], "an object of type dict as item 1"),
+        (None, "an object of type NoneType"),
+        (iter([wave]), "an object of type list_iterator"),
+    ):
+        with pytest.raises(MediaError, match=rf"^{family} takes float features.*; got {came}.*{advice}"):
+            tok.encode(media)
+
+
+def test_arrays_and_lists_of_numbers_are_features():
+    tok = tokenzoo.build_tokenizer("latent", {"dim": 4, "quantizer": {"kind": "fsq"}})
+    z = latents(2, 4, 5)
+    ids = tok.encode(z).ids
+    assert torch.equal(tok.encode(z.numpy()).ids, ids) and torch.equal(tok.encode(z[0].numpy()).ids, ids[:1])
+    assert torch.equal(tok.encode(tuple(z)).ids, ids) and torch.equal(tok.encode([x.tolist() for x in z]).ids, ids)
+    assert torch.equal(tok.encode((z[0], z[1])).ids, ids)
 
 
 def test_model_card_and_vocabulary_know_the_modality():

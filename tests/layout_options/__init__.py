@@ -24,7 +24,12 @@ class Sweep:
             the layout stands here once: at least 12.
         shape: of the medium to encode, [C, T] or [C, H, W]; None: from the spec.
         refused: name -> (what changes, a part of the message) for values that are refused on purpose.
+        features: of the tokenizer and a batch, what `encode` takes as `features=` where it would else fetch a speech model.
+        enliven: moves a tokenizer's random weights, where a network as its class starts it would give one id for all.
         published: the state dict as the published file holds it: wrappers, prefixes, tensors of the training.
+        cards: card -> what changes in `tiny` for it, where cards of one system differ in kind.
+        parts: of checkpoints in several files without prefixes: a part of a file's name -> what the keys in it begin with; keys
+            that no part names lie in the first file of weights.
         write: the authors' state dict of a tokenizer, for layouts whose map has no way back.
         peer: the authors' class from an installable package with this config, or None where it is not installed; called with the
             authors' config, gives an object with `state_dict()` and `ids(x) -> [B, K, L]`.
@@ -34,7 +39,11 @@ class Sweep:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     shape: tuple[int, ...] | None = None
     refused: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    features: Callable[[Any, Any], Any] | None = None
+    enliven: Callable[[Any], Any] | None = None
     published: Callable[[dict[str, Any]], dict[str, Any]] = lambda state: state
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     write: Callable[[Any], dict[str, Any]] | None = None
     peer: Callable[[dict[str, Any]], Any] | None = None
 

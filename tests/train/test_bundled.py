@@ -100,6 +100,10 @@ def test_a_model_that_does_not_exist_is_found():
         build_tokenizer(run.model.family, run.model.config)
 
 
+#: Families without a run: there is no decoder to reconstruct with, and what their authors trained them on is not published.
+ONLY_ENCODE = {"glm_image"}
+
+
 def test_every_family_has_a_debug_run():
     debug = {load_run(name).model.family for name in bundled() if name.endswith("-debug")}
-    assert set(families()) == debug
+    assert set(families()) - ONLY_ENCODE == debug

@@ -164,9 +164,23 @@ def test_folder_round_trip(tmp_path):
     assert tokenzoo.load(f"file:{half}").dtype == torch.float32
 
 
-def test_a_bare_folder_name_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(KeyError, match=f"write 'file:{tmp_path}'"):
-        tokenzoo.load(str(tmp_path))
+def test_a_folder_needs_no_prefix(tmp_path, monkeypatch):
+    """An existing folder wins over a hub id that is spelt alike; a `Path` is never a hub id."""
+    tokenizer = tiny()
+    tokenzoo.save_pretrained(tokenizer, tmp_path / "org/tiny")
+    monkeypatch.chdir(tmp_path)
+    for name in ("org/tiny", "./org/tiny", str(tmp_path / "org/tiny"), Path("org/tiny"), "file:org/tiny"):
+        assert same(tokenzoo.load(name), tokenizer)
+    with pytest.raises(CheckpointError, match="not a folder"):
+        tokenzoo.load(Path("org/other"))
+    with pytest.raises(CheckpointError, match="neither a folder on this machine nor a hub id"):
+        tokenzoo.load("some/deep/path")
+
+
+def test_the_address_of_a_page_is_a_hub_id(hub, repo, tmp_path):
+    commit = hub.commit_of("org/tiny", "main")
+    for page in ("https://huggingface.co/org/tiny", f"https://huggingface.co/org/tiny/tree/{commit}", "https://huggingface.co/org/tiny?x=1"):
+        assert same(tokenzoo.load(page, cache_dir=tmp_path / "cache"), repo)
 
 
 @pytest.mark.parametrize("fault", ["missing", "extra", "misshapen", "truncated", "no-weights"])
@@ -188,7 +202,8 @@ def test_weights_that_do_not_fit(fault, tmp_path):
         path.write_bytes(path.read_bytes()[:-100])
     if fault == "no-weights":
         path.unlink()
-    match = {"missing": f"missing: {name}", "extra": "not expected: not.a.weight", "misshapen": "has shape"}.get(fault, "")
+    match = {"missing": f"missing: {name}", "extra": "not expected: not.a.weight", "misshapen": "has shape", "no-weights": "holds no file"}
+    match = match.get(fault, "broken")
     with pytest.raises(CheckpointError, match=match):
         tokenzoo.load(f"file:{folder}")
 

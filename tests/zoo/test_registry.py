@@ -4,14 +4,16 @@ import pytest
 import tokenzoo
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import families
+from tokenzoo.codecs.spec import LatentSpec
 from tokenzoo.zoo import registry
 from tokenzoo.zoo.convert import systems
 
 
 def test_lists_filter_by_wildcard_and_modality():
-    audio, image = tokenzoo.list_models(modality="audio"), tokenzoo.list_models(modality="image")
-    assert {c.name for c in audio} | {c.name for c in image} == {c.name for c in tokenzoo.list_models()}
-    assert all(c.modality == "audio" for c in audio)
+    by = {m: tokenzoo.list_models(modality=m) for m in ("audio", "image", "latent")}
+    assert sorted(c.name for cards in by.values() for c in cards) == [c.name for c in tokenzoo.list_models()]
+    assert all(c.modality == m for m, cards in by.items() for c in cards)
+    assert {"levo-mix", "levo-separate", "ustokenizer"} <= {c.name for c in by["latent"]}
     some = tokenzoo.list_models()[0].name
     assert [c.name for c in tokenzoo.list_models(some)] == [some]
     with pytest.raises(ValueError, match="'audio', 'image'"):
@@ -28,9 +30,18 @@ def test_cards_are_whole(card):
     spec = card.spec.spec()
     if spec.modality == "audio":
         assert spec.bitrate_kbps > 0
+    elif spec.modality == "latent":
+        assert spec.channels > 0, "how wide are the features?"
     else:
         assert spec.bits_per_pixel() > 0
     assert all(f.source for f in card.figures), "a figure needs its source"
+
+
+def test_facts_of_features():
+    facts = registry.Facts(modality="latent", channels=8, vocab_sizes=(16, 16))
+    assert facts.spec() == LatentSpec(channels=8, vocab_sizes=(16, 16))
+    with pytest.raises(ConfigError, match="'video'.*'latent'"):
+        registry.Facts(modality="video", vocab_sizes=(4,)).spec()
 
 
 def test_duplicate_names_raise(monkeypatch, tmp_path):

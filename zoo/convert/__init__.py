@@ -5,35 +5,38 @@
 """
 
 import importlib
-import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...codecs.config import nearest
-from ...codecs.families import build_tokenizer
-from ...codecs.serialize import CheckpointError, load_strict
 from ...codecs.tokenizer import Tokenizer
-from .base import Converter, start_codebooks
 from .tools.layout import Layout
 
-# system -> module that holds its `Converter` in the tuple CONVERTERS. A new layout is one file and its lines here.
+# system -> module that holds its `Layout` in the tuple LAYOUTS. A new layout is one file and its lines here.
 _SYSTEMS: dict[str, str] = {
     "llamagen": "llamagen",
-    "maskgit-vqgan": "llamagen",
+    "janus-vq16": "janus",
+    "janus_vqgan-hf": "janus",
+    "chameleon_vqgan-hf": "chameleon",
+    "apertus1p5_vision_tokenizer-hf": "apertus",
+    "maskgit-vqgan": "maskgit_vqgan",
     "taming-vqgan": "taming",
     "taming-gumbel": "taming",
-    "ibq": "taming",
-    "emu3.5-ibq": "taming",
-    "open-magvit2": "magvit2",
-    "wetok": "magvit2",
-    "bitdance-ae": "magvit2",
-    "elm-bae": "block_lists",
-    "iter": "block_lists",
+    "ibq": "ibq",
+    "emu3.5-ibq": "emu3_5",
+    "open-magvit2": "open_magvit2",
+    "wetok": "wetok",
+    "bitdance-ae": "bitdance",
+    "elm-bae": "elm_bae",
+    "iter": "iter",
     "cosmos-di": "cosmos",
     "diffusers-vqmodel": "diffusers_vq",
     "diffusers-autoencoderkl": "diffusers_kl",
     "emu3-vq": "emu3",
+    "emu3_vqgan-hf": "emu3",
     "tokenbridge": "tokenbridge",
     "infinity-vae": "infinity",
     "var": "var",
@@ -45,9 +48,10 @@ _SYSTEMS: dict[str, str] = {
     "dac-hf": "dac",
     "snac": "snac",
     "speechtokenizer": "speechtokenizer",
-    "dm-codec": "speechtokenizer",
+    "dm-codec": "dm_codec",
     "bigcodec": "bigcodec",
     "wavtokenizer": "wavtokenizer",
+    "wavtokenizer-hf": "wavtokenizer",
     "sq-codec": "sq_codec",
     "hificodec": "hificodec",
     "mimi": "mimi",
@@ -55,35 +59,36 @@ _SYSTEMS: dict[str, str] = {
     "xcodec-hf": "xcodec",
     "xcodec2": "xcodec2",
     "xcodec2-hf": "xcodec2",
-    "neucodec": "xcodec2",
-    "neucodec-hf": "xcodec2",
+    "neucodec": "neucodec",
+    "neucodec-hf": "neucodec",
     "dualcodec": "dualcodec",
     "h-codec-1.0": "hcodec",
     "nemo-audio-codec": "nemo_codec",
     "stable-codec": "stable_codec",
     "stable-codec-fsq": "stable_fsq",
     "longcat-audio-codec": "longcat",
-    "songgeneration": "songgeneration",
+    "songgeneration": "levo",
     "ustokenizer": "ustokenizer",
     "focalcodec": "focalcodec",
     "focalcodec-causal": "focalcodec",
     "qwen3-tts-tokenizer-12hz": "qwen3_tts",
-    "moss-audio-tokenizer": "cat",
+    "moss-audio-tokenizer": "moss",
     "mimi-hf": "mimi",
     "titok": "titok",
     "titok-legacy": "titok",
-    "one-d-piece": "titok",
-    "tatitok": "titok",
+    "one-d-piece": "one_d_piece",
+    "tatitok": "tatitok",
     "bsq-vit": "bsq_vit",
     "instella-bae": "instella",
     "uniwetok": "uniwetok",
-    "imagefolder": "xqgan",
-    "robustok": "xqgan",
+    "imagefolder": "imagefolder",
+    "robustok": "robustok",
     "flextok": "flextok",
     "karl": "karl",
-    "alit": "karl",
+    "alit": "alit",
     "retok": "retok",
-    "cubid": "rae",
+    "gigatok": "gigatok",
+    "cubid": "cubid",
     "tokenflow": "tokenflow",
     "dualvitok": "dualvitok",
     "dualtoken": "dualtoken",
@@ -94,13 +99,10 @@ _SYSTEMS: dict[str, str] = {
     "4m-divae": "fourm",
     "seed2": "seed2",
     "seed2-quantizer": "seed2",
+    "glm_image-hf": "glm_image",
     "longcat-next": "longcat_next",
     "longcat-next-rq": "longcat_next",
 }
-
-
-#: Name of diffusers' files of weights.
-DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def systems() -> tuple[str, ...]:
@@ -113,72 +115,63 @@ def converter(system: str) -> Layout:
     if system not in _SYSTEMS:
         raise ValueError(f"no converter for {system!r}.{nearest(system, list(_SYSTEMS))}")
     module = importlib.import_module(f".{_SYSTEMS[system]}", __name__)
-    entries = getattr(module, "LAYOUTS", ()) or module.CONVERTERS
-    return next(c for c in entries if c.system == system)
+    return next(entry for entry in module.LAYOUTS if entry.system == system)
 
 
 def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
     """Build a tokenizer from a folder in its authors' terms.
 
     Args:
-        folder: holds `config.json` (the authors' constructor arguments; its key `source` may name repository and class)
-            and `weights.safetensors`, `model.safetensors` or `diffusion_pytorch_model.safetensors` in the authors' keys. The
-            folder's name is the system's, or begins with it; where it is none, the config names a class that is known.
+        folder: holds `config.json` (the authors' constructor arguments; its key `source` may name repository and class) and
+            weights in the authors' keys, under any usual name. What it contains decides, not how it is called.
 
     Returns:
         The tokenizer, in eval mode, every weight filled in strictly.
 
     Raises:
-        ValueError: no converter for this system. CheckpointError: weights missing, left over or misshapen.
+        ValueError: no layout fits. CheckpointError: weights missing, left over or misshapen.
     """
-    folder = Path(folder)
-    config_path = folder / "config.json"
-    names = ("weights.safetensors", "model.safetensors", DIFFUSERS_WEIGHTS, "model.safetensors.index.json")
-    weights = next((p for n in names if (p := folder / n).is_file()), None)
-    if not config_path.is_file() or weights is None:
-        raise CheckpointError(f"{folder} must hold config.json and weights.safetensors (or model.safetensors).")
-    config = json.loads(config_path.read_text())
-    system = _system_of(folder)
-    if system not in _SYSTEMS:
-        system = system_of_config(config) or system
-    return convert(system, config, _read(weights), name=str(weights))
+    from ..loader import Folder, load_files
+
+    return load_files(Folder(Path(folder)))
 
 
-def convert(system: str, config: dict[str, Any], state: dict[str, Any], *, name: str = "checkpoint") -> Tokenizer:
+def convert(system: str, config: Mapping[str, Any], state: Mapping[str, Any], *, name: str = "checkpoint") -> Tokenizer:
     """Build the tokenizer of `system` from the authors' config and state dict; strict both ways."""
-    entry = converter(system)
-    if isinstance(entry, Converter):
-        tokenizer = build_tokenizer(entry.family, entry.config(config))
-        own = entry.weights(state, config)
-    else:
-        own_config = entry.own_config(config)
-        tokenizer = build_tokenizer(entry.family, own_config)
-        own = entry.read(state, own_config)
-    load_strict(tokenizer, start_codebooks(tokenizer, own), name)
-    return tokenizer.eval()
+    from ..loader import build
+
+    return build(system, config, state, name)
 
 
-#: What diffusers calls its classes in `config.json`.
-_DIFFUSERS = {"VQModel": "diffusers-vqmodel", "AutoencoderKL": "diffusers-autoencoderkl"}
+#: Classes that a `config.json` names under `_class_name` (diffusers) or `architectures` (remote code of the hub).
+_CLASSES = {
+    "VQModel": "diffusers-vqmodel",
+    "AutoencoderKL": "diffusers-autoencoderkl",
+    "MossAudioTokenizerModel": "moss-audio-tokenizer",
+}
 
 
-def system_of_config(config: dict[str, Any]) -> str | None:
-    """The system that a `config.json` of transformers (`model_type`) or diffusers (`_class_name`) names, or None."""
-    system = _DIFFUSERS.get(str(config.get("_class_name")), f"{config.get('model_type')}-hf")
-    return system if system in _SYSTEMS else None
+def system_of_config(config: Mapping[str, Any]) -> str | None:
+    """The system that a `config.json` of transformers, diffusers or the hub's remote code names, or None."""
+    from .xcodec2 import is_xcodec2
+
+    if is_xcodec2(config):  # copies of it say `model_type: "xcodec"`
+        return "xcodec2"
+    named, kind = config.get("architectures"), str(config.get("model_type"))
+    classes = [config.get("_class_name"), *(named if isinstance(named, list) else [])]
+    found = [_CLASSES.get(str(c)) for c in classes]
+    return next((s for s in (*found, f"{kind}-hf", kind, kind.replace("_", "-")) if s in _SYSTEMS), None)
 
 
-def _system_of(folder: Path) -> str:
-    name = folder.resolve().name
-    known = [s for s in _SYSTEMS if name == s or name.startswith(s + "-") or name.startswith(s + "_")]
-    return max(known, key=len) if known else name
+def candidates(config: Mapping[str, Any]) -> list[str]:
+    """Systems that may have written `config`: those of the repository and class that its `source` names, else all."""
+    source = config.get("source")
+    source = source if isinstance(source, Mapping) else {}
+    repository, words = str(source.get("repo", "")).lower(), set(re.findall(r"\w+", str(source.get("class", ""))))
 
+    def rank(system: str) -> tuple[int, int]:
+        upstream = converter(system).upstream.split()
+        return (-int(upstream[0].lower() == repository), -len(words & {w.strip(":,;") for w in upstream[1:]}))
 
-def _read(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    if path.suffix == ".json":
-        from .files import read_shards
-
-        return read_shards(path, lambda name: path.parent / name)
-    return load_file(path)
+    ranked = sorted(systems(), key=rank)
+    return [s for s in ranked if rank(s)[0]] or ranked if repository else ranked

@@ -1,29 +1,27 @@
-"""BigCodec: arguments of `CodecEncoder` and `CodecDecoder`, state dicts under `CodecEnc.` and `generator.`."""
+"""BigCodec: arguments of `CodecEncoder` and `CodecDecoder`, state dicts under `CodecEnc` and `generator`."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .base import Converter, flat, fold_weight_norm, rename
-from .old_dac import factorised_rvq
-from .fields import FOLDER_KEYS, Fields
+from ...codecs.audio.bigcodec import BigCodecConfig
+from .tools.configs import factorised_rvq
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, Then, WeightNorm, flat
+from .tools.layout import Layout
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by class, under the names of the checkpoint's parts or those of the authors' YAML (`codec_encoder`, ...)."""
     top = Fields(config, "config")
-    top.drop(*FOLDER_KEYS)
-    e, d = Fields(top.take("CodecEnc", {}), "CodecEnc"), Fields(top.take("generator", {}), "generator")
+    top.drop(*FOLDER_KEYS, "mpd", "mstft")  # discriminators
+    e = Fields(top.take("CodecEnc", top.take("codec_encoder", {})), "CodecEnc")
+    d = Fields(top.take("generator", top.take("codec_decoder", {})), "generator")
     dim = e.take("out_channels", 1024)
     d.require("in_channels", dim, 1024)
     d.require("vq_dim", dim, 1024)
     # Read by nothing: the decoder's ngf, and two settings that the quantizer's **kwargs swallow.
     d.drop("ngf", "vq_weight_init", "vq_full_commit_loss")
-    width = d.take("codebook_dim", 8)
-    size = d.take("codebook_size", 8192)
-    levels = d.take("vq_num_quantizers", 1)
-    if not isinstance(size, int) and len(size) != levels:
-        raise ValueError(f"generator.codebook_size has {len(size)} entries for {levels} quantizers.")
+    width, size, levels = d.take("codebook_dim", 8), d.take("codebook_size", 8192), d.take("vq_num_quantizers", 1)
     out = {
         "sample_rate_hz": top.take("sample_rate", 16000),
         "strides": e.take("up_ratios", [2, 2, 2, 5, 5]),
@@ -34,7 +32,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "decoder_dilations": d.take("dilations", [1, 3, 9]),
         "latent_dim": dim,
         "quantizer": factorised_rvq(
-            num_codebooks=levels,
+            num_codebooks=levels if isinstance(size, int) else len(size),  # a list of sizes says how many levels there are
             codebook_size=size,
             codebook_dim=0 if width == dim else width,  # of the same width: no maps
             commitment_weight=d.take("vq_commit_weight", 0.25),
@@ -49,65 +47,73 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _act(theirs: str, ours: str) -> tuple[str, str]:
-    return (rf"{theirs}\.act\.(alpha|beta)", rf"{ours}.activation.\1")
+def _act(theirs: str, ours: str) -> list[Row]:
+    filters = "{upsample|downsample.lowpass}.filter"  # fixed: computed
+    return [(f"{theirs}.act.{{alpha|beta}}", f"{ours}.activation.{{alpha|beta}}"), (f"{theirs}.{filters}", None)]
 
 
-def _conv(theirs: str, ours: str) -> tuple[str, str]:
-    return (rf"{theirs}\.(weight|bias)", rf"{ours}.\1")
+def _conv(theirs: str, ours: str) -> Row:
+    return (f"{theirs}.{{weight|bias}}", f"{ours}.{{weight|bias}}")
 
 
-def _unit(theirs: str, ours: str) -> list[tuple[str, str]]:
+def _unit(theirs: str, ours: str) -> list[Row]:
     return [
-        _act(rf"{theirs}\.block\.0", f"{ours}.act_in"),
-        _conv(rf"{theirs}\.block\.1", f"{ours}.conv_in"),
-        _act(rf"{theirs}\.block\.2", f"{ours}.act_out"),
-        _conv(rf"{theirs}\.block\.3", f"{ours}.conv_out"),
+        *_act(f"{theirs}.block.0", f"{ours}.act_in"),
+        _conv(f"{theirs}.block.1", f"{ours}.conv_in"),
+        *_act(f"{theirs}.block.2", f"{ours}.act_out"),
+        _conv(f"{theirs}.block.3", f"{ours}.conv_out"),
     ]
 
 
-def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
-    downs, ups = len(own["strides"]), len(own["decoder_strides"])
-    n, m = len(own["dilations"]), len(own["decoder_dilations"])
-    e_lstm, d_lstm = int(own["encoder_lstm_layers"] > 0), int(own["decoder_lstm_layers"] > 0)
-    enc, dec = r"CodecEnc\.block", r"generator\.model"
-    table = [_conv(rf"{enc}\.0", "encoder.stem")]
+def _encoder(own: BigCodecConfig) -> list[Row]:
+    theirs, downs, units = "CodecEnc.block", len(own.strides), len(own.dilations)
+    rows = [_conv(f"{theirs}.0", "encoder.stem")]
     for i in range(downs):
-        theirs, ours = rf"{enc}\.{i + 1}", f"encoder.levels.{i}"
-        for j in range(n):
-            table += _unit(rf"{theirs}\.block\.{j}", f"{ours}.units.{j}")
-        table += [_act(rf"{theirs}\.block\.{n}", f"{ours}.act"), _conv(rf"{theirs}\.block\.{n + 1}", f"{ours}.conv")]
-    if e_lstm:
-        table.append((rf"{enc}\.{downs + 1}\.lstm\.(.*)", r"encoder.lstm.lstm.\1"))
-    after = downs + 1 + e_lstm
-    table += [_act(rf"{enc}\.{after}", "encoder.act"), _conv(rf"{enc}\.{after + 1}", "encoder.head")]
-    table += [
-        (r"generator\.quantizer\.layers\.(\d+)\.(in_proj|out_proj)\.(weight|bias)", r"quantizer.levels.\1.\2.\3"),
-        (r"generator\.quantizer\.layers\.(\d+)\._codebook\.weight", r"quantizer.levels.\1.codebook.embed"),
-        _conv(rf"{dec}\.0", "decoder.stem"),
-    ]
-    if d_lstm:
-        table.append((rf"{dec}\.1\.lstm\.(.*)", r"decoder.lstm.lstm.\1"))
-    for i in range(ups):
-        theirs, ours = rf"{dec}\.{i + 1 + d_lstm}", f"decoder.levels.{i}"
-        table += [_act(rf"{theirs}\.block\.0", f"{ours}.act"), _conv(rf"{theirs}\.block\.1", f"{ours}.conv")]
-        for j in range(m):
-            table += _unit(rf"{theirs}\.block\.{j + 2}", f"{ours}.units.{j}")
-    after = ups + 1 + d_lstm
-    return [*table, _act(rf"{dec}\.{after}", "decoder.act"), _conv(rf"{dec}\.{after + 1}", "decoder.head")]
+        a, b = f"{theirs}.{i + 1}", f"encoder.levels.{i}"
+        rows += [row for j in range(units) for row in _unit(f"{a}.block.{j}", f"{b}.units.{j}")]
+        rows += [*_act(f"{a}.block.{units}", f"{b}.act"), _conv(f"{a}.block.{units + 1}", f"{b}.conv")]
+    after = downs + 1
+    if own.encoder_lstm_layers:
+        rows.append((f"{theirs}.{after}.lstm.*", "encoder.lstm.lstm.*"))
+        after += 1
+    return [*rows, *_act(f"{theirs}.{after}", "encoder.act"), _conv(f"{theirs}.{after + 1}", "encoder.head")]
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    dropped = [r".*\.(upsample|downsample\.lowpass)\.filter"]  # fixed filters: computed
-    return rename(fold_weight_norm(flat(state)), _table(_config(config)), dropped=dropped)
+def _decoder(own: BigCodecConfig) -> list[Row]:
+    theirs, first = "generator.model", 1
+    rows = [_conv(f"{theirs}.0", "decoder.stem")]
+    if own.decoder_lstm_layers:
+        rows.append((f"{theirs}.1.lstm.*", "decoder.lstm.lstm.*"))
+        first = 2
+    for i in range(len(own.ups)):
+        a, b = f"{theirs}.{first + i}", f"decoder.levels.{i}"
+        rows += [*_act(f"{a}.block.0", f"{b}.act"), _conv(f"{a}.block.1", f"{b}.conv")]
+        for j in range(len(own.decoder_dilations or own.dilations)):
+            rows += _unit(f"{a}.block.{j + 2}", f"{b}.units.{j}")
+    after = first + len(own.ups)
+    return [*rows, *_act(f"{theirs}.{after}", "decoder.act"), _conv(f"{theirs}.{after + 1}", "decoder.head")]
 
 
-CONVERTERS = (
-    Converter(
+_QUANTIZER: tuple[Row, ...] = (
+    ("generator.quantizer.layers.{}.{in_proj|out_proj}.*", "quantizer.levels.{}.{in_proj|out_proj}.*"),
+    ("generator.quantizer.layers.{}._codebook.weight", "quantizer.levels.{}.codebook.embed"),
+)
+
+#: Every convolution, and the quantizer's linear maps.
+_NORMED = ("CodecEnc.block.**.weight", "generator.model.**.weight", "generator.quantizer.layers.{}.{in_proj|out_proj}.weight")
+
+
+def _keys(own: BigCodecConfig) -> KeyMap:
+    rows = [*_encoder(own), *_QUANTIZER, *_decoder(own)]
+    return KeyMap(Then(flat, dict), WeightNorm(on=_NORMED), Rename(rows))
+
+
+LAYOUTS = (
+    Layout(
         system="bigcodec",
-        upstream="Aria-K-Alethia/BigCodec CodecEncoder, CodecDecoder",
+        upstream="Aria-K-Alethia/BigCodec vq/codec_encoder.py CodecEncoder, vq/codec_decoder.py CodecDecoder",
         family="bigcodec",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, part, unwrap
-from .base import Converter, rename
-from .fields import Fields
-from .vit import BLOCK_KEYS, under
+from ...codecs.image.bsq_vit import BSQViTConfig
+from .tools.configs import open_config
+from .tools.fields import Fields
+from .tools.keymap import Each, KeyMap, Rename, Row, State, Then, Unwrap, under
+from .tools.layout import Layout
+from .tools.vit_keys import BLOCK
 
 
 def _vit(c: Fields) -> dict[str, Any]:
@@ -51,9 +51,12 @@ def _quantizer(c: Fields, bits: int) -> dict[str, Any]:
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "bsq-vit")
-    vit = part(c, "vitconfig")
-    dvit = part(c, "dvitconfig") if config.get("dvitconfig") else Fields(config["vitconfig"], "bsq-vit.vitconfig")
-    c.drop("dvitconfig", "ckpt_path", "ignore_keys", "grad_checkpointing", "selective_checkpointing")
+    data = config.get("data")
+    centred = isinstance(data, Mapping) and data.get("zero_mean", False)  # in the YAML of a training: their script sets the range by it
+    sides = c.take("vitconfig"), c.take("dvitconfig", None)
+    vit = Fields(sides[0], "bsq-vit.vitconfig")
+    dvit = Fields(sides[1], "bsq-vit.dvitconfig") if sides[1] else Fields(sides[0], "bsq-vit.vitconfig")
+    c.drop("ckpt_path", "ignore_keys", "grad_checkpointing", "selective_checkpointing")
     bits, size, patch = c.take("embed_dim"), vit.take("image_size"), vit.take("patch_size")
     if not isinstance(patch, int) or dvit.take("patch_size") != patch or dvit.take("image_size") != size:
         raise ValueError("bsq-vit: patch_size must be one number, and sizes the same for encoder and decoder.")
@@ -70,46 +73,50 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "quantizer": _quantizer(c, bits),
         "head_width": head,
         "logit_laplace": c.take("logit_laplace", False),
-        "value_range": list(c.take("clamp_range", (0, 1))),
+        "value_range": list(c.take("clamp_range", (-1, 1) if centred else (0, 1))),
     }
     for fields in (vit, dvit, c):
         fields.done()
     return out
 
 
-_TABLE = [
-    *under(r"(encoder|decoder)\.transformer\.resblocks\.(\d+)\.", r"\1.blocks.\2.", BLOCK_KEYS),
-    (r"encoder\.conv1\.(weight|bias)", r"patch_embed.\1"),
-    (r"(encoder|decoder)\.positional_embedding", r"\1.positions"),
-    (r"(encoder|decoder)\.ln_pre\.(weight|bias)", r"\1.norm_in.\2"),
-    (r"(encoder|decoder)\.ln_post\.(weight|bias)", r"\1.norm_out.\2"),
-    (r"quant_embed\.(weight|bias)", r"to_latent.\1"),
-    (r"post_quant_embed\.(weight|bias)", r"from_latent.\1"),
-    (r"decoder\.ffn\.0\.(weight|bias)", r"head.0.\1"),
-    (r"decoder\.conv_out\.(weight|bias)", r"to_pixels.\1"),
-]
-_DROPPED = [r"quantize\.(basis|group_basis)"]  # powers of two
+_SIDE = "{encoder|decoder}"
+_ROWS: tuple[Row, ...] = (
+    *under(_SIDE + ".transformer.resblocks.{}.", _SIDE + ".blocks.{}.", BLOCK),
+    ("encoder.conv1.*", "patch_embed.*"),
+    (_SIDE + ".positional_embedding", _SIDE + ".positions"),
+    (_SIDE + ".ln_pre.*", _SIDE + ".norm_in.*"),
+    (_SIDE + ".ln_post.*", _SIDE + ".norm_out.*"),
+    ("quant_embed.*", "to_latent.*"),
+    ("post_quant_embed.*", "from_latent.*"),
+    ("decoder.ffn.0.*", "head.0.*"),
+    ("decoder.conv_out.*", "to_pixels.*"),
+    ("quantize.{basis|group_basis}", None),  # powers of two
+)
 
 
-def _published(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict of a published file: averaged weights where it has them, without the wrappers' prefixes."""
-    state = unwrap(state, "ema_state_dict", "state_dict")
+def _without_wrappers(state: State) -> State:
+    """Names without the `module.` of a wrapper for several GPUs, and that of the average around it."""
     return {k.removeprefix("module.").removeprefix("module."): v for k, v in state.items()}
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    out = rename(_published(state), _TABLE, dropped=_DROPPED)
-    p = config["vitconfig"]["patch_size"]
-    out["patch_embed.weight"] = out["patch_embed.weight"].unflatten(1, (3, p, p))  # a linear map of (colour, row, column)
-    return out
+def _keys(own: BSQViTConfig) -> KeyMap:
+    p = own.patch_size
+    return KeyMap(
+        Unwrap("ema_state_dict", "state_dict"),
+        Then(_without_wrappers, lambda state: state),
+        Rename(_ROWS),
+        # a linear map of (colour, row, column)
+        Each(("patch_embed.weight",), lambda v: v.unflatten(1, (3, p, p)), lambda v: v.flatten(1)),
+    )
 
 
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="bsq-vit",
-        upstream="zhaoyue-zephyrus/bsq-vit VITBSQModel",
+        upstream="zhaoyue-zephyrus/bsq-vit transcoder/models/bsqvit.py VITBSQModel",
         family="bsq_vit",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -8,17 +8,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import attention_levels, decoder_attention_levels, open_config, unwrap
-from .base import Converter
-from .taming import legacy_vq
-from .taming_keys import TABLE, taming_weights
+from .tools.configs import attention_levels, decoder_attention_levels, legacy_vq, open_config
+from .tools.keymap import Row
+from .tools.layout import Layout
+from .tools.vqgan_keys import taming_map
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "cosmos-di")
-    c.drop("name", "z_factor")  # the encoder does not read z_factor
+    c.drop("name", "z_factor", "persistent_quantizer")  # the encoder does not read z_factor
     for side in ("encoder", "decoder"):
         c.require(side, "Default")
     c.require("in_channels", 3)
@@ -59,6 +57,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     levels_of_codes = c.take("levels", None)
     c.drop("num_quantizers")  # of residual FSQ alone
     if kind == "FSQ":
+        c.drop("num_embeddings")
         quantizer = {"kind": "fsq", "levels": levels_of_codes}
     elif kind == "VQ":
         c.require("use_norm", False)
@@ -67,25 +66,21 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         quantizer = legacy_vq(c.take("num_embeddings"), float(c.take("beta", 0.25)))
     else:
         raise ValueError(f"cosmos-di: the quantizer {kind!r} is not supported; FSQ or VQ is.")
-    c.done()
+    c.done(swallowed=True)
     return {**parts, "quantizer": quantizer}
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    dropped = (
-        r"(encoder\.patcher|decoder\.unpatcher)\..*",  # the Haar filters
-        r"(quantizer|inv_quant)\.(_levels|_basis|implicit_codebook|quantizer\..*)",  # computed from the levels
-    )
-    table = tuple((old.replace("quantize", "quantizer"), new) for old, new in TABLE)
-    return taming_weights(unwrap(state, "state_dict"), more=table, dropped=dropped)
+_TABLE: tuple[Row, ...] = (("quantizer.embedding.weight", "quantizer.codebook.embed"),)
+#: The Haar filters, and what is computed from the levels.
+_COMPUTED = ("{encoder.patcher|decoder.unpatcher}.**", "{quantizer|inv_quant}.{_levels|_basis|implicit_codebook}", "inv_quant.**")
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="cosmos-di",
         upstream="NVIDIA/Cosmos-Tokenizer cosmos_tokenizer/networks/discrete_image.py DiscreteImageTokenizer",
         family="vqgan",
         config=_config,
-        weights=_weights,
+        keys=lambda own: taming_map(more=_TABLE, dropped=_COMPUTED),
     ),
 )

@@ -1,27 +1,21 @@
 """DAC as descriptinc/descript-audio-codec and transformers publish it."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...codecs.audio.dac import DACConfig
+from ...codecs.quantizers.residual_vq import ResidualVQConfig
 from .tools import dac_keys
-from .tools.configs import factorised_rvq
+from .tools.configs import factorised_rvq, one_number, said, the_quantizer
 from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from .tools.keymap import KeyMap, Rename, Unwrap, WeightNorm
 from .tools.layout import Layout
 
 
-def one_width(name: str, value: int | Sequence[int]) -> int:
-    """The one codebook width; ValueError where levels differ."""
-    widths = {value} if isinstance(value, int) else set(value)
-    if len(widths) != 1:
-        raise ValueError(f"{name} is {value}: levels of different widths are not supported.")
-    return widths.pop()
-
-
 def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `DAC`."""
+    """Keyword arguments of `DAC`; a release file holds them beside its weights, as `metadata.kwargs`."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS)
     out = {
@@ -34,12 +28,31 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
         "quantizer": factorised_rvq(
             num_codebooks=f.take("n_codebooks", 9),
             codebook_size=f.take("codebook_size", 1024),
-            codebook_dim=one_width("codebook_dim", f.take("codebook_dim", 8)),
+            codebook_dim=f.take("codebook_dim", 8),  # one width, or one for each codebook
             dropout=float(f.take("quantizer_dropout", 0.0)),
         ),
     }
     f.done()
     return out
+
+
+def _say_dac(own: DACConfig) -> dict[str, Any]:
+    """Keyword arguments of `DAC`, which always pads to whole frames."""
+    q = the_quantizer(own.quantizer, ResidualVQConfig)
+    widths = q.codebook_dim
+    theirs = {
+        "encoder_dim": own.encoder_width,
+        "encoder_rates": list(own.strides),
+        "latent_dim": own.latent_dim or None,
+        "decoder_dim": own.decoder_width,
+        "decoder_rates": list(own.ups),
+        "n_codebooks": q.num_codebooks,
+        "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
+        "codebook_dim": widths if isinstance(widths, int) else list(widths),
+        "quantizer_dropout": q.dropout,
+        "sample_rate": own.sample_rate_hz,
+    }
+    return said(dataclasses.replace(own, decoder_strides=own.ups, fill="frame"), theirs, _dac)
 
 
 def _dac_keys(own: DACConfig) -> KeyMap:
@@ -51,18 +64,20 @@ def _dac_keys(own: DACConfig) -> KeyMap:
 
 
 def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`DacConfig` of transformers. A key of ours, `pad_to_frames`, asks for the feature extractor's padding."""
+    """`DacConfig` of transformers. A key of ours, `pad_to_samples`, says to what multiple the feature extractor fills clips."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
-    strides, width = f.take("downsampling_ratios", [2, 4, 8, 8]), f.take("encoder_hidden_size", 64)
-    f.require("upsampling_ratios", list(reversed(strides)))  # the class derives it
-    # derived from the rates; published files hold a default that was not recomputed (hop_length 512 with rates of 320)
-    f.drop("hidden_size", "hop_length")
+    strides, width = list(f.take("downsampling_ratios", [2, 4, 8, 8])), f.take("encoder_hidden_size", 64)
+    # The class derives these, but what a file says of them stands, and two of them make layers.
+    ups, dim = list(f.take("upsampling_ratios", strides[::-1])), f.take("hidden_size", width * 2 ** len(strides))
+    f.drop("hop_length")  # the product of the rates; 512 in all published files, also in those whose product is 320
     out = {
         "sample_rate_hz": f.take("sampling_rate", 16000),
         "strides": strides,
+        "decoder_strides": [] if ups == strides[::-1] else ups,
         "encoder_width": width,
         "decoder_width": f.take("decoder_hidden_size", 1536),
+        "latent_dim": 0 if dim == width * 2 ** len(strides) else dim,
         "quantizer": factorised_rvq(
             num_codebooks=f.take("n_codebooks", 9),
             codebook_size=f.take("codebook_size", 1024),
@@ -71,10 +86,38 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
             commitment_weight=f.take("commitment_loss_weight", 0.25),
             codebook_weight=f.take("codebook_loss_weight", 1.0),
         ),
-        "fill": "frame" if f.take("pad_to_frames", False) else "none",
+        "fill": f.take("pad_to_samples", "none"),
     }
     f.done(swallowed=True)
     return out
+
+
+def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
+    """`config.json` of `DacModel`; with `pad_to_samples`, which it keeps and does not read."""
+    q = the_quantizer(own.quantizer, ResidualVQConfig)
+    hop = math.prod(own.strides)
+    fill = hop if own.fill == "frame" else own.fill
+    theirs = {
+        "architectures": ["DacModel"],
+        "model_type": "dac",
+        "encoder_hidden_size": own.encoder_width,
+        "downsampling_ratios": list(own.strides),
+        "upsampling_ratios": list(own.ups),
+        "hidden_size": own.dim,
+        "hop_length": hop,
+        "decoder_hidden_size": own.decoder_width,
+        "n_codebooks": q.num_codebooks,
+        "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
+        "codebook_dim": one_number("quantizer.codebook_dim", q.codebook_dim),
+        "quantizer_dropout": q.dropout,
+        "commitment_loss_weight": q.commitment_weight,
+        "codebook_loss_weight": q.codebook_weight,
+        "sampling_rate": own.sample_rate_hz,
+    }
+    theirs |= {} if fill == "none" else {"pad_to_samples": fill}
+    ups = () if own.ups == own.strides[::-1] else own.ups
+    dim = 0 if own.dim == own.encoder_width * 2 ** len(own.strides) else own.dim
+    return said(dataclasses.replace(own, fill=fill, decoder_strides=ups, latent_dim=dim), theirs, _dac_hf)
 
 
 def _hf_keys(own: DACConfig) -> KeyMap:
@@ -89,6 +132,7 @@ LAYOUTS = (
         family="dac",
         config=_dac,
         keys=_dac_keys,
+        authors_config=_say_dac,
     ),
     Layout(
         system="dac-hf",
@@ -96,6 +140,7 @@ LAYOUTS = (
         family="dac",
         config=_dac_hf,
         keys=_hf_keys,
+        authors_config=_say_dac_hf,
         model_type="dac",
     ),
 )

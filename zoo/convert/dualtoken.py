@@ -4,18 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ...codecs.serialize import CheckpointError
-from .attention_projection import KEY_BIAS, projection_keys
-from .authors import decoder_attention_levels, open_config, part, unwrap
-from .base import Converter
-from .fields import TRANSFORMERS_KEYS, Fields
-from .rae import fuse_qkv
-from .taming_keys import taming_weights
-from .tokenflow import SIGLIP_BLOCK_KEYS, siglip_tower
-from .vit import under
+from ...codecs.image.dualtoken import DualTokenConfig
+from .tools.configs import decoder_attention_levels, open_config, part, siglip_tower
+from .tools.fields import TRANSFORMERS_KEYS, Fields
+from .tools.keymap import Fuse, KeyMap, Rename, Row, Then, Unwrap, under, without_ones, without_prefix
+from .tools.layout import Layout
+from .tools.rq_keys import padded_tables
+from .tools.vit_keys import KEY_BIAS, PROJECTION, SIGLIP_BLOCK
+from .tools.vqgan_keys import LEVELS, RESAMPLE, taming_middle
 
 #: The towers' sizes by the word in their names: (width, layers, heads, hidden).
 _SIGLIP = {"base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096), "so400m": (1152, 27, 16, 4304)}
@@ -114,76 +110,61 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
-_VISION = r"siglip_model\.vision_model\."
-_QUANTIZERS = {"sem": "quantizer.first", "pix": "quantizer.second"}
-_TABLE = [
-    *under(_VISION + r"encoder\.layers\.(\d+)\.", r"tower.blocks.\1.", SIGLIP_BLOCK_KEYS),
-    (_VISION + r"embeddings\.patch_embedding\." + _END, r"tower.patch_embed.\1"),
-    (_VISION + r"embeddings\.position_embedding\.weight", "tower.positions"),
-    (_VISION + r"post_layernorm\." + _END, r"tower.norm_out.\1"),
-    (_VISION + r"head\.probe", "pool.query"),
-    (_VISION + r"head\.attention\.in_proj_" + _END, r"pool.attention.qkv.\1"),  # split below
-    (_VISION + r"head\.attention\.out_proj\." + _END, r"pool.attention.out.\1"),
-    (_VISION + r"head\.layernorm\." + _END, r"pool.norm.\1"),
-    (_VISION + r"head\.mlp\.fc1\." + _END, r"pool.mlp.0.\1"),
-    (_VISION + r"head\.mlp\.fc2\." + _END, r"pool.mlp.2.\1"),
-    *projection_keys("prequant_sem", "to_semantic"),
-    *projection_keys("prequant_pix", "to_pixel"),
-    *projection_keys("prequant_shortcut", "to_shortcut"),
-    *projection_keys("postquant_sem", "from_semantic"),
-    *projection_keys("postquant_pix", "from_pixel"),
-    (r"post_quant_conv\.(norm[12]|conv[12])\." + _END, r"decoder_in.\1.\2"),
-    (r"post_quant_conv\.nin_shortcut\." + _END, r"decoder_in.shortcut.\1"),
-    (r"(quantizer\.(?:first|second)\..*)", r"\1"),  # renamed below
-]
+_VISION = "siglip_model.vision_model."
+_ROWS: tuple[Row, ...] = (
+    *under(_VISION + "encoder.layers.{}.", "tower.blocks.{}.", SIGLIP_BLOCK),
+    (_VISION + "embeddings.patch_embedding.*", "tower.patch_embed.*"),
+    (_VISION + "embeddings.position_embedding.weight", "tower.positions"),
+    (_VISION + "post_layernorm.*", "tower.norm_out.*"),
+    (_VISION + "head.probe", "pool.query"),
+    (_VISION + "head.attention.in_proj_{weight|bias}", "pool.attention.qkv.{weight|bias}"),
+    (_VISION + "head.attention.out_proj.*", "pool.attention.out.*"),
+    (_VISION + "head.layernorm.*", "pool.norm.*"),
+    (_VISION + "head.mlp.fc1.*", "pool.mlp.0.*"),
+    (_VISION + "head.mlp.fc2.*", "pool.mlp.2.*"),
+    *under("prequant_sem.", "to_semantic.", PROJECTION),
+    *under("prequant_pix.", "to_pixel.", PROJECTION),
+    *under("prequant_shortcut.", "to_shortcut.", PROJECTION),
+    *under("postquant_sem.", "from_semantic.", PROJECTION),
+    *under("postquant_pix.", "from_pixel.", PROJECTION),
+    ("post_quant_conv.{norm1|norm2|conv1|conv2}.*", "decoder_in.{norm1|norm2|conv1|conv2}.*"),
+    ("post_quant_conv.nin_shortcut.*", "decoder_in.shortcut.*"),
+    *LEVELS,
+    *RESAMPLE,
+    *taming_middle(),
+    ("quantizer.**", "quantizer.**"),
+)
 #: The text tower, and what SigLIP's loss needs.
-_DROPPED = (r"siglip_model\.text_model\..*", r"siglip_model\.logit_(?:scale|bias)", KEY_BIAS)
+_DROPPED = ("siglip_model.text_model.**", "siglip_model.{logit_scale|logit_bias}", KEY_BIAS)
 
 
-def _tables(state: dict[str, Tensor], part_name: str, shared: bool) -> dict[str, Tensor]:
-    """Tables and running statistics of one stack; a shared table stands under every level in the authors' file."""
-    prefix, ours, out = f"quantizer_{part_name}.codebooks.", _QUANTIZERS[part_name], {}
-    keys = [k for k in state if k.startswith(prefix)]
-    for key in keys:
-        level, _, name = key[len(prefix) :].partition(".")
-        first = state[f"{prefix}0.{name}"] if shared and f"{prefix}0.{name}" in state else None
-        if first is not None and not torch.equal(first, state[key]):
-            raise CheckpointError(f"dualtoken: {key} differs from level 0, but the table is shared.")
-        target = f"{ours}.codebook" if shared else f"{ours}.levels.{level}.codebook"
-        names = {"weight": "embed", "cluster_size_ema": "counts", "embed_ema": "sums"}
-        if name not in names:
-            raise CheckpointError(f"weights that the layout does not know: {key}.")
-        value = state[key][:-1] if name == "weight" else state[key]  # the last row is padding
-        out[f"{target}.{names[name]}"] = value
-        out[f"{target}.ready"], out[f"{target}.steps"] = torch.tensor(True), torch.zeros((), dtype=torch.int64)
-    for key in keys:
-        del state[key]
-    return out
+def _tables(theirs: str, ours: str, quantizer: Any) -> Then:
+    levels, shared = quantizer.num_codebooks, quantizer.shared_codebook
+    return padded_tables(theirs, ours, table="weight", levels=levels, shared=shared, statistics=True)
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _config(config)
-    state = {re.sub(r"^(?:module\.)?(?:rqvaesiglip\.)?", "", k): v for k, v in unwrap(state, "state_dict").items()}
-    for name, key in (("sem", "semantic_quantizer"), ("pix", "pixel_quantizer")):
-        state |= _tables(state, name, own[key]["shared_codebook"])
-    state = fuse_qkv(state, _VISION + r"encoder\.layers\.\d+\.self_attn\.", ("q_proj", "k_proj", "v_proj"))
-    unused = () if own["pool"] else (_VISION + r"post_layernorm\..*",)
-    out = taming_weights(state, more=_TABLE, dropped=(*_DROPPED, *unused))
-    if "pool.query" in out:
-        out["pool.query"] = out["pool.query"].flatten(0, -2)
-        for end in ("weight", "bias"):
-            parts = out.pop(f"pool.attention.qkv.{end}").chunk(3)
-            out |= {f"pool.attention.{n}.{end}": v.clone() for n, v in zip("qkv", parts, strict=True)}
-    return out
+def _keys(own: DualTokenConfig) -> KeyMap:
+    pool = Fuse(("q", "k", "v"), "qkv", where="pool.attention.")
+    unused = () if own.pool else (_VISION + "post_layernorm.**",)
+    return KeyMap(
+        Unwrap("state_dict"),
+        without_prefix("module.", "rqvaesiglip."),
+        _tables("quantizer_sem.codebooks.", "quantizer.first.", own.semantic_quantizer),
+        _tables("quantizer_pix.codebooks.", "quantizer.second.", own.pixel_quantizer),
+        Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where=_VISION + "encoder.layers.{}.self_attn."),
+        Fuse(("q", "k", "v"), "qkv", where="decoder.**."),
+        Rename(_ROWS, also_drop=(*_DROPPED, *unused)),
+        without_ones("pool.query"),
+        Then(pool.write, pool.read),  # three maps here, one there
+    )
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="dualtoken",
         upstream="songweii/DualToken modeling/rqvaesigliptransformer/rqvaesiglip/modeling_rqvaesiglip.py RQVAESiglipModel",
         family="dualtoken",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

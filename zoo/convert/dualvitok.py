@@ -1,17 +1,15 @@
 """ILLUME+'s DualViTok (illume-unified-mllm/ILLUME_plus @ 51de69dcd4, vision_tokenizer/tokenizer/dualvitok_model.py)."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, part, unwrap
-from .base import Converter, rename
-from .emu3 import movq_table
-from .fields import TRANSFORMERS_KEYS, Fields
-from .taming_keys import fuse_qkv
-from .vit import TIMM_BLOCK_KEYS, under
+from ...codecs.image.dualvitok import DualViTokConfig
+from .tools import movq_keys
+from .tools.configs import open_config, part
+from .tools.fields import TRANSFORMERS_KEYS, Fields
+from .tools.keymap import Each, Fuse, KeyMap, Rename, Row, Unwrap, pointwise, under
+from .tools.layout import Layout
+from .tools.vit_keys import TIMM_BLOCK
 
 #: The tower that the published model was trained on, whose config stands in its own repository.
 TOWER = "Emova-ollm/qwen2vit600m"
@@ -135,41 +133,45 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
-_TABLE = [
-    (r"semantic_encoder\.model\.patch_embed\.proj\.weight", "tower.patch_embed.weight"),
-    (r"semantic_encoder\.model\.merger\.ln_q\." + _END, r"tower.merge_norm.\1"),
-    (r"semantic_encoder\.model\.merger\.mlp\.([02])\." + _END, r"tower.merger.\1.\2"),
-    *under(r"semantic_encoder\.model\.blocks\.(\d+)\.", r"tower.stack.blocks.\1.", TIMM_BLOCK_KEYS),
-    (r"semantic_encoder\.proj_in\." + _END, r"semantic_in.\1"),
-    *under(r"semantic_(encoder|decoder)\.blocks\.(\d+)\.", r"semantic_\1.blocks.\2.", TIMM_BLOCK_KEYS),
-    (r"semantic_encoder\.proj_out\.(\d+)\." + _END, r"to_semantic.\1.\2"),
-    (r"semantic_decoder\.proj_in\." + _END, r"feature_in.\1"),
-    (r"semantic_decoder\.proj_out\.(\d+)\." + _END, r"to_features.\1.\2"),
-    (r"quant_conv\." + _END, r"to_pixel.\1"),
-    (r"post_quant_conv\." + _END, r"from_code.\1"),
-    (r"quantizer\.code_transform\.weight", "quantizer.fine.transform.weight"),
-    (r"quantizer\.frozen_codebook", "quantizer.fine.table"),
-    (r"semantic_quantizer\.code_transform\.weight", "quantizer.coarse.transform.weight"),
-    (r"semantic_quantizer\.frozen_codebook", "quantizer.coarse.table"),
-    *movq_table(),
-]
+#: The pixel side's keys stand behind "pixel_", with the semantic quantizer's and tower's beside them.
+_ROWS: tuple[Row, ...] = (
+    ("semantic_encoder.model.patch_embed.proj.weight", "tower.patch_embed.weight"),
+    ("semantic_encoder.model.merger.ln_q.*", "tower.merge_norm.*"),
+    ("semantic_encoder.model.merger.mlp.{}.*", "tower.merger.{}.*"),
+    *under("semantic_encoder.model.blocks.{}.", "tower.stack.blocks.{}.", TIMM_BLOCK),
+    ("semantic_encoder.proj_in.*", "semantic_in.*"),
+    *under("semantic_{encoder|decoder}.blocks.{}.", "semantic_{encoder|decoder}.blocks.{}.", TIMM_BLOCK),
+    ("semantic_encoder.proj_out.{}.*", "to_semantic.{}.*"),
+    ("semantic_decoder.proj_in.*", "feature_in.*"),
+    ("semantic_decoder.proj_out.{}.*", "to_features.{}.*"),
+    ("semantic_quantizer.code_transform.weight", "quantizer.coarse.transform.weight"),
+    ("semantic_quantizer.frozen_codebook", "quantizer.coarse.table"),
+    ("pixel_quant_conv.*", "to_pixel.*"),
+    ("pixel_post_quant_conv.*", "from_code.*"),
+    ("pixel_quantizer.code_transform.weight", "quantizer.fine.transform.weight"),
+    ("pixel_quantizer.frozen_codebook", "quantizer.fine.table"),
+    *under("pixel_", "", movq_keys.stacks()),
+)
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = {re.sub(r"^pixel_", "", k): v for k, v in unwrap(state, "model", "state_dict").items()}
-    out = rename(fuse_qkv(state), _TABLE)
-    out["tower.patch_embed.weight"] = out["tower.patch_embed.weight"].sum(2)  # both frames are the same picture
-    out["semantic_in.weight"] = out["semantic_in.weight"].flatten(1)  # a 1 x 1 convolution there
-    return out
+def _keys(own: DualViTokConfig) -> KeyMap:
+    # Both frames of a patch are the same picture: their maps are one map, the sum.
+    frames = Each(("tower.patch_embed.weight",), lambda v: v.sum(2), lambda v: v[:, :, None].expand(-1, -1, 2, -1, -1) / 2)
+    return KeyMap(
+        Unwrap("model", "state_dict"),
+        Fuse(("q", "k", "v"), "qkv", where="pixel_{encoder|decoder}.**."),
+        Rename(_ROWS),
+        frames,
+        pointwise("semantic_in.weight", axes=2),
+    )
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="dualvitok",
         upstream="illume-unified-mllm/ILLUME_plus vision_tokenizer/tokenizer/dualvitok_model.py DualViTok",
         family="dualvitok",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

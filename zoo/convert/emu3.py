@@ -1,17 +1,15 @@
-"""Emu3's vision tokenizer (baaivision/Emu3 @ f6ea9aaa44, `Emu3VisionVQModel`), transformers layout with remote code."""
+"""Emu3's vision tokenizer: `Emu3VisionVQModel` (baaivision/Emu3 @ f6ea9aaa44, remote code) and transformers' `Emu3VQVAE`."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, unwrap
-from .base import Converter, rename
-from .fields import TRANSFORMERS_KEYS
-from .taming import legacy_vq
-from .taming_keys import TABLE, fuse_qkv
-
-_END = r"(weight|bias)"
+from ...codecs.image.emu3 import Emu3Config
+from .tools import movq_keys
+from .tools.configs import legacy_vq, open_config
+from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .tools.keymap import Fuse, KeyMap, Rename, Row, Unwrap, as_convolution
+from .tools.layout import Layout
+from .tools.vqgan_keys import TABLE
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,67 +36,117 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "time_blocks": blocks,
         "quantizer": legacy_vq(c.take("codebook_size", 32768), 1.0, commitment_weight=0.25),
     }
-    c.done()
+    c.done(swallowed=True)
     return out
 
 
-_SIDE = r"(encoder|decoder)"
-_LEVEL = rf"{_SIDE}\.(?:down|up)\.(\d+)"
-#: A norm is plain in the encoder; in the decoder a GroupNorm `norm_layer`, a gain `conv_y` and a shift `conv_b`.
-_NORMS = (("", ""), (r"\.norm_layer", ".norm"), (r"\.conv_y", ".gain"), (r"\.conv_b", ".shift"))
+#: What of time stands beside the two stacks, and the tables' surroundings.
+_TIME: list[Row] = [
+    *(
+        row
+        for side, way in (("encoder", "down"), ("decoder", "up"))
+        for row in (
+            (f"{side}.time_conv.{{}}.conv.conv.*", f"time_{way}.{{}}.*"),
+            (f"{side}.time_res_stack.{{}}.{{conv1|conv2}}.conv.*", f"time_{side}.{{}}.{{conv1|conv2}}.*"),
+            (f"{side}.time_res_stack.{{}}.{{norm1|norm2}}.running_mean", f"time_{side}.{{}}.{{norm1|norm2}}.mean"),
+            (f"{side}.time_res_stack.{{}}.{{norm1|norm2}}.running_var", f"time_{side}.{{}}.{{norm1|norm2}}.variance"),
+            (f"{side}.time_res_stack.{{}}.{{norm1|norm2}}.*", f"time_{side}.{{}}.{{norm1|norm2}}.*"),
+        )
+    ),
+    ("quant_conv.conv.*", "to_code.*"),
+    ("post_quant_conv.conv.*", "from_code.*"),
+    *TABLE,
+]
+_COUNTERS = ("**.num_batches_tracked",)
 
 
-def _norm(theirs: str, ours: str, groups: int) -> list[tuple[str, str]]:
-    return [(rf"{theirs}{old}\.{_END}", rf"{ours}{new}.\{groups + 1}") for old, new in _NORMS]
+def _keys(own: Emu3Config) -> KeyMap:
+    joined = Fuse(("q", "k", "v"), "qkv")
+    return KeyMap(Unwrap("state_dict"), joined, Rename([*movq_keys.stacks(), *_TIME], also_drop=_COUNTERS))
 
 
-def movq_table() -> list[tuple[str, str]]:
-    """Encoder and decoder of MoVQ's line (Emu3, ILLUME+), and what of time Emu3 has beside them."""
-    table = [
-        (rf"{_SIDE}\.conv_in\.{_END}", r"\1.stem.\2"),
-        (rf"{_SIDE}\.conv_out\.{_END}", r"\1.head.\2"),
-        *_norm(rf"{_SIDE}\.norm_out", r"\1.norm", 1),
-        (rf"{_LEVEL}\.(?:downsample|upsample)\.conv\.{_END}", r"\1.levels.\2.resample.conv.\3"),
-        (rf"{_LEVEL}\.block\.(\d+)\.(conv[12])\.{_END}", r"\1.levels.\2.blocks.\3.\4.\5"),
-        (rf"{_LEVEL}\.block\.(\d+)\.nin_shortcut\.{_END}", r"\1.levels.\2.blocks.\3.shortcut.\4"),
-        *_norm(rf"{_LEVEL}\.block\.(\d+)\.(norm[12])", r"\1.levels.\2.blocks.\3.\4", 4),
-        (rf"{_LEVEL}\.attn\.(\d+)\.qkv\.{_END}", r"\1.levels.\2.attentions.\3.qkv.\4"),
-        (rf"{_LEVEL}\.attn\.(\d+)\.proj_out\.{_END}", r"\1.levels.\2.attentions.\3.out.\4"),
-        *_norm(rf"{_LEVEL}\.attn\.(\d+)\.norm", r"\1.levels.\2.attentions.\3.norm", 3),
-        (rf"{_SIDE}\.mid\.attn_1\.qkv\.{_END}", r"\1.middle.1.qkv.\2"),
-        (rf"{_SIDE}\.mid\.attn_1\.proj_out\.{_END}", r"\1.middle.1.out.\2"),
-        *_norm(rf"{_SIDE}\.mid\.attn_1\.norm", r"\1.middle.1.norm", 1),
-    ]
-    for theirs, ours in (("block_1", 0), ("block_2", 2)):
-        table.append((rf"{_SIDE}\.mid\.{theirs}\.(conv[12])\.{_END}", rf"\1.middle.{ours}.\2.\3"))
-        table += _norm(rf"{_SIDE}\.mid\.{theirs}\.(norm[12])", rf"\1.middle.{ours}.\2", 2)
-    for side, way in (("encoder", "down"), ("decoder", "up")):
-        stack = rf"{side}\.time_res_stack\.(\d+)"
-        table += [
-            (rf"{side}\.time_conv\.(\d+)\.conv\.conv\.{_END}", rf"time_{way}.\1.\2"),
-            (rf"{stack}\.(conv[12])\.conv\.{_END}", rf"time_{side}.\1.\2.\3"),
-            (rf"{stack}\.(norm[12])\.{_END}", rf"time_{side}.\1.\2.\3"),
-            (rf"{stack}\.(norm[12])\.running_mean", rf"time_{side}.\1.\2.mean"),
-            (rf"{stack}\.(norm[12])\.running_var", rf"time_{side}.\1.\2.variance"),
-        ]
-    table += [
-        (rf"quant_conv\.conv\.{_END}", r"to_code.\1"),
-        (rf"post_quant_conv\.conv\.{_END}", r"from_code.\1"),
-        *TABLE,
-    ]
-    return table
+# --- transformers -----------------------------------------------------------------------------------------------------
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    return rename(fuse_qkv(unwrap(state, "state_dict")), movq_table(), dropped=(r".*\.num_batches_tracked",))
+def _config_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`Emu3VQVAEConfig`, also as it stands under `vq_config` in the config of a whole Emu3."""
+    c = Fields(config, "emu3_vqgan-hf")
+    c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range", "attention_dropout")
+    c.require("in_channels", 3)
+    c.require("out_channels", 3)
+    c.require("double_latent", False)  # the map behind the encoder cannot take twice the channels
+    width, mult, blocks = c.take("base_channels", 256), c.take("channel_multiplier", [1, 2, 2, 4]), c.take("num_res_blocks", 2)
+    levels = [i for i in c.take("attn_resolutions", [3]) if 0 <= i < len(mult)]  # numbers of levels, not sides
+    dim, heads, hidden = c.take("embed_dim", 4), c.take("num_attention_heads", 1), c.take("hidden_size", 1024)
+    c.require("latent_channels", dim, 4)  # both go through one stack over time
+    for level in sorted({*levels, len(mult) - 1}):
+        if width * mult[level] != hidden:
+            have = f"{width * mult[level]} channels at level {level}"
+            raise ValueError(f"{c.name}.hidden_size is {hidden}, but attention acts on {have}.")
+    common = {"widths": [width * m for m in mult], "attention_levels": levels, "attention_heads": heads}
+    out = {
+        "encoder": {**common, "stem_width": width, "blocks": blocks},
+        "decoder": {**common, "blocks": blocks + 1, "condition": "spatial"},
+        "latent_dim": dim,
+        "frames": c.take("temporal_downsample_factor", 4),
+        "time_blocks": blocks,
+        "quantizer": legacy_vq(c.take("codebook_size", 32768), 1.0, commitment_weight=0.25),
+    }
+    c.done(swallowed=True)
+    return out
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+def _keys_hf(own: Emu3Config) -> KeyMap:
+    return KeyMap(
+        Fuse(("q_proj", "k_proj", "v_proj"), "qkv"),
+        Rename([*movq_keys.stacks_hf(), *_TIME], also_drop=_COUNTERS),
+        as_convolution("{encoder|decoder}.**.{qkv|out}.weight"),
+    )
+
+
+def _write_config_hf(own: Emu3Config) -> dict[str, Any]:
+    """Our settings as transformers' config, for `save_pretrained(layout=...)`."""
+    e = own.encoder
+    width = e.stem_width
+    if any(w % width for w in e.widths) or e.widths != own.decoder.widths:
+        have = f"{e.widths} and {own.decoder.widths}"
+        raise ValueError(f"transformers' Emu3VQVAE has one list of multiples of {width} for both sides; got {have}.")
+    return {
+        "architectures": ["Emu3VQVAE"],
+        "model_type": "emu3_vqgan",
+        "codebook_size": own.quantizer.codebook_size,  # type: ignore[attr-defined]
+        "embed_dim": own.latent_dim,
+        "latent_channels": own.latent_dim,
+        "double_latent": False,
+        "in_channels": 3,
+        "out_channels": 3,
+        "temporal_downsample_factor": own.frames,
+        "base_channels": width,
+        "channel_multiplier": [w // width for w in e.widths],
+        "num_res_blocks": e.blocks,
+        "attn_resolutions": list(e.attention_levels),
+        "hidden_size": e.widths[-1],
+        "num_attention_heads": e.attention_heads,
+        "attention_dropout": 0.0,
+    }
+
+
+LAYOUTS = (
+    Layout(
         system="emu3-vq",
         upstream="baaivision/Emu3 emu3/tokenizer/modeling_emu3visionvq.py Emu3VisionVQModel",
         family="emu3",
         config=_config,
-        weights=_weights,
+        keys=_keys,
+        model_type="Emu3VisionVQ",
+    ),
+    Layout(
+        system="emu3_vqgan-hf",
+        upstream="huggingface/transformers models/emu3 Emu3VQVAE",
+        family="emu3",
+        config=_config_hf,
+        keys=_keys_hf,
+        authors_config=_write_config_hf,
+        model_type="emu3_vqgan",
     ),
 )

@@ -1,16 +1,25 @@
 """EnCodec as facebookresearch/encodec, audiocraft and transformers publish it."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from ...codecs.audio.encodec import EncodecConfig
-from ...codecs.config import from_mapping
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
-from .seanet import codebook_table, finish_codebooks, seanet_config, seanet_table
+from ...codecs.quantizers.residual_vq import ResidualVQConfig
+from .tools.configs import one_number, said, the_quantizer
+from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .tools.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
+from .tools.layout import Layout
+from .tools.seanet import (
+    Spelling,
+    codebook_rows,
+    running_codebooks,
+    say_transformers_seanet,
+    seanet_config,
+    seanet_rows,
+    transformers_seanet,
+)
 
 #: What `ResidualVectorQuantizer` takes for training alone, in both repositories.
 _TRAINING = (
@@ -89,34 +98,18 @@ def _audiocraft(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+# --- transformers -----------------------------------------------------------------------------------------------------
+
+
 def _transformers(config: Mapping[str, Any]) -> dict[str, Any]:
     """`EncodecConfig` of transformers; encoder and decoder share every setting."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
-    dim, rate = f.take("hidden_size", 128), f.take("sampling_rate", 24000)
-    strides = list(reversed(f.take("upsampling_ratios", [8, 5, 4, 2])))
+    seanet, rate = transformers_seanet(f), f.take("sampling_rate", 24000)
     bandwidths, size = f.take("target_bandwidths", [1.5, 3.0, 6.0, 12.0, 24.0]), f.take("codebook_size", 1024)
-    if f.take("codebook_dim", None) not in (None, dim):
+    if f.take("codebook_dim", None) not in (None, seanet["latent_dim"]):
         raise ValueError("config.codebook_dim differs from hidden_size, between which the authors' class has no map.")
-    seanet = {
-        "channels": f.take("audio_channels", 1),
-        "latent_dim": dim,
-        "width": f.take("num_filters", 32),
-        "strides": strides,
-        "residual_layers": f.take("num_residual_layers", 1),
-        "kernel_size": f.take("kernel_size", 7),
-        "last_kernel_size": f.take("last_kernel_size", 7),
-        "residual_kernel_size": f.take("residual_kernel_size", 3),
-        "dilation_base": f.take("dilation_growth_rate", 2),
-        "compress": f.take("compress", 2),
-        "identity_skip": not f.take("use_conv_shortcut", True),
-        "lstm_layers": f.take("num_lstm_layers", 2),
-        "causal": f.take("use_causal_conv", True),
-        "padding": f.take("pad_mode", "reflect"),
-        "norm": f.one_of("norm_type", {"weight_norm": "none", "time_group_norm": "group"}, "weight_norm"),
-    }
-    rate_frames = math.ceil(rate / math.prod(strides))
-    count = int(1000 * bandwidths[-1] // (rate_frames * math.ceil(math.log2(size))))
+    count = _count(bandwidths[-1], rate, seanet["strides"], size)
     out = {
         "encoder": seanet,
         "decoder": {**seanet, "trim_right": float(f.take("trim_right_ratio", 1.0))},
@@ -130,51 +123,88 @@ def _transformers(config: Mapping[str, Any]) -> dict[str, Any]:
         "segment_seconds": f.take("chunk_length_s", None),
         "segment_overlap": f.take("overlap", None) or 0.0,
     }  # fmt: skip
-    f.done()
+    f.done(swallowed=True)
     return out
 
 
-def _weights(
-    mapping: dict[str, Any], state: dict[str, Tensor], *, layers: str, codebook: str
-) -> dict[str, Tensor]:
-    own = from_mapping(EncodecConfig, mapping)
-    table = [
-        *seanet_table(own.encoder, "encoder", f"encoder.{layers}", "encoder"),
-        *seanet_table(own.decoder or own.encoder, "decoder", f"decoder.{layers}", "decoder"),
-        *codebook_table(codebook, r"quantizer.levels.\1.codebook"),
+def _count(kbps: float, rate: int, strides: list[int], size: int) -> int:
+    """Codebooks, which the class counts from the last of its bandwidths."""
+    return int(1000 * kbps // (math.ceil(rate / math.prod(strides)) * math.ceil(math.log2(size))))
+
+
+def _say_transformers(own: EncodecConfig) -> dict[str, Any]:
+    """`config.json` of `EncodecModel`."""
+    q = the_quantizer(own.quantizer, ResidualVQConfig)
+    size, s, decoder = one_number("quantizer.codebook_size", q.codebook_size), own.encoder, own.decoder or own.encoder
+    if not own.bandwidths_kbps:
+        raise NotWritable("bandwidths_kbps is empty; the class of transformers counts its codebooks from the last of them.")
+    theirs = {
+        "architectures": ["EncodecModel"],
+        "model_type": "encodec",
+        "sampling_rate": own.sample_rate_hz,
+        "target_bandwidths": list(own.bandwidths_kbps),
+        "normalize": own.normalize,
+        "chunk_length_s": own.segment_seconds,
+        "overlap": own.segment_overlap or None,
+        "codebook_size": size,
+        "codebook_dim": s.latent_dim,
+        "trim_right_ratio": decoder.trim_right,
+        **say_transformers_seanet(s),
+    }
+    return said(dataclasses.replace(own, decoder=decoder), theirs, _transformers)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(own: EncodecConfig, layers: str, codebook: str, spelling: Spelling) -> list[Row]:
+    return [
+        *seanet_rows(own.encoder, "encoder", f"encoder.{layers}", "encoder", spelling),
+        *seanet_rows(own.decoder or own.encoder, "decoder", f"decoder.{layers}", "decoder", spelling),
+        *codebook_rows(codebook, "quantizer.levels.{}.codebook"),
     ]
-    return finish_codebooks(rename(fold_weight_norm(state), table))
 
 
-_AUTHORS_CODEBOOK = r"quantizer\.vq\.layers\.(\d+)\._codebook"
+def _norm(own: EncodecConfig, written: str) -> WeightNorm:
+    return WeightNorm("" if own.encoder.norm == "group" else written)
 
-CONVERTERS = (
+
+def _authors_keys(own: EncodecConfig) -> KeyMap:
+    rows = _rows(own, "model", "quantizer.vq.layers.{}._codebook", "authors")
+    # audiocraft's exported files hold the best weights under `best_state`, those of a run one deeper, beside the last ones
+    return KeyMap(Unwrap("best_state"), Unwrap("model"), _norm(own, "weight_g"), Rename(rows), running_codebooks())
+
+
+def _transformers_keys(own: EncodecConfig) -> KeyMap:
+    rows = _rows(own, "layers", "quantizer.layers.{}.codebook", "transformers")
+    return KeyMap(_norm(own, "parametrizations"), Rename(rows), running_codebooks())
+
+
+LAYOUTS = (
     *(
-        Converter(
+        Layout(
             system=system,
-            upstream="facebookresearch/encodec EncodecModel",
+            upstream="facebookresearch/encodec encodec/model.py EncodecModel",
             family="encodec",
             config=_original,
-            weights=lambda state, config: _weights(
-                _original(config), state, layers="model", codebook=_AUTHORS_CODEBOOK
-            ),
+            keys=_authors_keys,
         )
         for system in ("encodec", "encodec-48k")
     ),
-    Converter(
+    Layout(
         system="encodec-audiocraft",
-        upstream="facebookresearch/audiocraft EncodecModel",
+        upstream="facebookresearch/audiocraft audiocraft/models/encodec.py EncodecModel",
         family="encodec",
         config=_audiocraft,
-        weights=lambda state, config: _weights(_audiocraft(config), state, layers="model", codebook=_AUTHORS_CODEBOOK),
+        keys=_authors_keys,
     ),
-    Converter(
+    Layout(
         system="encodec-hf",
-        upstream="huggingface/transformers EncodecModel",
+        upstream="huggingface/transformers models/encodec EncodecModel",
         family="encodec",
         config=_transformers,
-        weights=lambda state, config: _weights(
-            _transformers(config), state, layers="layers", codebook=r"quantizer\.layers\.(\d+)\.codebook"
-        ),
+        keys=_transformers_keys,
+        authors_config=_say_transformers,
+        model_type="encodec",
     ),
 )

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, unwrap
-from .base import Converter, rename
+from ...codecs.image.fdt import FDTConfig
+from .tools.configs import open_config
+from .tools.keymap import KeyMap, Rename, Row, Unwrap, without_prefix
+from .tools.layout import Layout
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    c = open_config(config, "fdt")  # the run's YAML keeps these under model.kwargs.fdt
     if isinstance(config.get("model"), Mapping) and "kwargs" in config["model"]:
-        c = open_config(config["model"]["kwargs"]["fdt"], "fdt")
+        config = config["model"]["kwargs"]["fdt"]  # where the run's YAML keeps these
+    c = open_config(config, "fdt")
     c.drop("use_allgather")  # of the contrastive loss
     out = {
         "width": c.take("raw_img_ft_dim"),
@@ -30,27 +30,25 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_KEYS = r"query_model\.q_map\.(\d)\.(weight|bias)"
-_TABLE = (
+_ROWS: tuple[Row, ...] = (
     ("space_dict", "quantizer.table"),
-    (r"img_" + _KEYS, r"image_map.\1.\2"),
-    (r"txt_" + _KEYS, r"text_map.\1.\2"),
+    ("img_query_model.q_map.{}.*", "image_map.{}.*"),
+    ("txt_query_model.q_map.{}.*", "text_map.{}.*"),
 )
 #: The two backbones, and the temperatures of the contrastive loss.
-_DROPPED = (r"visual\..*", r"encode_text\..*", r"logit_scale(?:_sd)?")
+_DROPPED = ("visual.**", "encode_text.**", "[logit_scale|logit_scale_sd]")
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = {k.removeprefix("module."): v for k, v in unwrap(state, "model", "state_dict").items()}
-    return rename(state, _TABLE, dropped=_DROPPED)
+def _keys(own: FDTConfig) -> KeyMap:
+    return KeyMap(Unwrap("model", "state_dict"), without_prefix("module."), Rename(_ROWS, also_drop=_DROPPED))
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="fdt",
         upstream="yuxiaochen1103/FDT prototype/model/clip_fdt.py Clip_FDT: Query_model, space_dict",
         family="fdt",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

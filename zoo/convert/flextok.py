@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
+from .tools.configs import open_config, part, training_only
+from .tools.fields import Fields
+from .tools.flextok_keys import flextok_keys
+from .tools.layout import Layout
 
-from .authors import open_config, part, training_only
-from .base import Converter, rename
-from .fields import Fields
+#: What hydra reads of any dictionary that makes an object.
+_HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_")
 
 #: Every step names what it reads and writes in the authors' dictionary of tensors; here the order of the steps says that.
 _STEP_KEYS = (
-    "_target_", "read_key", "write_key", "read_write_key", "eval_keep_k_read_key", "train_keep_k_write_key",
+    *_HYDRA, "read_key", "write_key", "read_write_key", "eval_keep_k_read_key", "train_keep_k_write_key",
     "eval_drop_flag_read_key", "weight_init_style", "dtype_override", "input_tensor_list_read_key",
     "patches_list_write_key", "n_patches_write_key", "registers_write_key", "register_sizes_read_write_key",
     "posemb_write_key", "timesteps_read_key", "time_embedding_write_key", "flatten_patches",
@@ -26,8 +27,29 @@ def _steps(config: Mapping[str, Any], side: str) -> dict[str, list[tuple[str, Fi
         fields = Fields(values, f"flextok: {side}.{name}")
         fields.drop(*_STEP_KEYS)
         out.setdefault(values["_target_"].rsplit(".", 1)[-1], []).append((name, fields))
-    out.pop("PerSampleOp", None)  # moves the channel axis
+    for kind in ("PerSampleOp", "DictKeyFilter"):  # the first moves the channel axis
+        out.pop(kind, None)
     return out
+
+
+def _usual(c: Fields, **layers: tuple[str, Mapping[str, Any]]) -> None:
+    """Take arguments that make layers; only the classes' own defaults are supported, in whatever way hydra spells them.
+
+    Args:
+        c: the step.
+        layers: argument -> (last part of the class's name, its arguments).
+    """
+    for key, (name, arguments) in layers.items():
+        value = c.take(key, None)
+        if value is None:
+            continue
+        said = dict(value) if isinstance(value, Mapping) else {"_target_": value}
+        target = str(said.pop("path", said.get("_target_"))).rsplit(".", 1)[-1]  # `path`: hydra.utils.get_class
+        if target != name or {k: v for k, v in said.items() if k not in _HYDRA} != arguments:
+            raise ValueError(f"{c.name}.{key} is {value!r}; only {name} with {arguments} is supported.")
+
+
+_NORM = ("Fp32LayerNorm", {"bias": False, "elementwise_affine": False})
 
 
 def _only(steps: Mapping[str, list[tuple[str, Fields]]], kind: str) -> tuple[str, Fields]:
@@ -42,8 +64,9 @@ def _transformer(c: Fields) -> dict[str, Any]:
         "input_seq_read_key", "output_seq_write_key", "use_act_checkpoint", "zero_init_query_proj", "block_mask_read_key",
         "adaLN_emb_read_key", "adaLN_packing_fn_read_key", "intermediate_layer_write_key", "drop", "drop_path_rate",
     )  # fmt: skip
-    for key in ("score_mod_read_key", "rope_forward_read_key", "act_layer", "norm_layer"):
+    for key in ("score_mod_read_key", "rope_forward_read_key"):
         c.require(key, None)
+    _usual(c, act_layer=("SiLU", {}), norm_layer=_NORM)
     return {
         "width": c.take("dim", 768),
         "layers": c.take("depth", 12),
@@ -100,6 +123,7 @@ def _encoder(config: Mapping[str, Any]) -> dict[str, Any]:
     if keys != [_last_write(raw, "PatchEmbedder", "patches_list_write_key"), raw[register_name]["registers_write_key"]]:
         raise ValueError("flextok: the encoder's sequence must be (patches, registers).")
     head = _only(steps, "LinearHead")[1]
+    _usual(head, norm_layer=_NORM)
     for key, value in (("use_mup_readout", False), ("adaLN_emb_read_key", None), ("proj_bias", True)):
         head.require(key, value)
     head.drop("dim")
@@ -181,6 +205,7 @@ def _decoder(config: Mapping[str, Any]) -> dict[str, Any]:
     if expansion != (2 if own else 1):
         raise ValueError(f"flextok: adaLN_expansion {expansion} does not fit per_subseq_embs {own}.")
     head = _only(steps, "ToPatchesLinearHead")[1]
+    _usual(head, norm_layer=_NORM)
     head.require("use_mup_readout", False)
     head.require("adaLN_packing_fn_read_key", None)
     for key in ("proj_bias", "adaLN_bias"):
@@ -213,7 +238,7 @@ def _decoder(config: Mapping[str, Any]) -> dict[str, Any]:
 def _vae(config: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], float, bool]:
     c = Fields(config["vae"], "flextok: vae")
     c.drop(
-        "_target_", "images_read_key", "vae_latents_read_key", "vae_latents_write_key", "images_reconst_write_key",
+        *_HYDRA, "images_read_key", "vae_latents_read_key", "vae_latents_write_key", "images_reconst_write_key",
         "vae_kl_loss_write_key", "dtype_override", "hf_hub_path", "learnable_logvar", "logvar_init", "compile_encode_fn",
         "force_vae_encode", "frozen",
     )  # fmt: skip
@@ -221,6 +246,8 @@ def _vae(config: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], floa
     c.done()
     if latent != channels:
         raise ValueError(f"flextok: the VAE has {latent} channels, the encoder takes {channels}.")
+    if scale is None and "scaling_factor" not in config.get("vae_config", {}):
+        raise ValueError("flextok: vae.scaling_factor is not given; it stands in the VAE's own config, and ids depend on it.")
     published = {
         "block_out_channels": [128, 256, 512, 512],
         "down_block_types": ["DownEncoderBlock2D"] * 4,
@@ -228,21 +255,21 @@ def _vae(config: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], floa
         "layers_per_block": 2,
     }
     vae = {**published, "latent_channels": latent, **config.get("vae_config", {})}
-    return vae, scale if scale is not None else vae.get("scaling_factor", 0.18215), sample
+    return vae, scale if scale is not None else vae["scaling_factor"], sample
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "flextok")
     for name in ("vae", "encoder", "decoder", "pipeline"):
         c.take(name)
-    c.drop("vae_config")
+    c.drop("vae_config", *_HYDRA)
     encoder = _encoder(config)
     sizes = encoder.pop("_sizes")
     patch, channels = _patches(_only(_steps(config, "encoder"), "PatchEmbedder")[1])
     vae, scale, sample = _vae(config, channels)
     stride = patch * 2 ** (len(vae["block_out_channels"]) - 1)
     fsq = part(c, "regularizer")
-    fsq.drop("_target_", "latents_read_key", "quants_write_key", "tokens_write_key", "packed_call")
+    fsq.drop(*_HYDRA, "latents_read_key", "quants_write_key", "tokens_write_key", "packed_call")
     for key in ("drop_quant_p", "corrupt_tokens_p"):
         training_only(fsq, key, 0.0)
     fsq.drop("min_corrupt_tokens_p", "apply_corrupt_tokens_p")
@@ -267,72 +294,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-#: What each class's weights are called here; `{side}` is encoder or decoder.
-_BLOCK = r"blocks\.(\d+)\."
-_TABLES: dict[str, list[tuple[str, str]]] = {
-    "PatchEmbedder": [(r"patch_proj\.(weight|bias)", r"{side}.patch_embed.\1")],
-    "Registers1D": [(r"registers", "{side}.registers")],
-    "FlexTransformer": [
-        (_BLOCK + r"attn\.qkv\.(weight|bias)", r"{side}.blocks.\1.qkv.\2"),
-        (_BLOCK + r"attn\.proj\.(weight|bias)", r"{side}.blocks.\1.out.\2"),
-        (_BLOCK + r"mlp\.gate\.(weight|bias)", r"{side}.blocks.\1.gate.\2"),
-        (_BLOCK + r"mlp\.up\.(weight|bias)", r"{side}.blocks.\1.up.\2"),
-        (_BLOCK + r"mlp\.fc2\.(weight|bias)", r"{side}.blocks.\1.down.\2"),
-        (_BLOCK + r"adaLN_modulation\.1\.(weight|bias)", r"{side}.blocks.\1.modulation.proj.\2"),
-    ],
-    "LinearHead": [(r"proj\.(weight|bias)", r"{side}.head.proj.\1")],
-    "ToPatchesLinearHead": [
-        (r"proj\.(weight|bias)", r"{side}.head.proj.\1"),
-        (r"adaLN_modulation\.1\.(weight|bias)", r"{side}.head.modulation.proj.\1"),
-    ],
-    "LinearLayer": [(r"proj\.(weight|bias)", r"{side}.condition.proj.\1")],
-    "MaskedNestedDropout": [(r"dropout_mask_token", "{side}.condition.mask_token")],
-    "LearnedNullCond": [(r"nullcond", "{side}.condition.null_token")],
-    "TimestepEmbedder": [(r"mlp\.(0|2)\.(weight|bias)", r"{side}.time.mlp.\1.\2")],
-}
-
-
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    table: list[tuple[str, str]] = [(r"vae\.vae\.(.*)", r"vae.\1")]
-    for side in ("encoder", "decoder"):
-        raw = config[side]["module_dict"]
-        patch_key = _last_write(raw, "PatchEmbedder", "patches_list_write_key")
-        for name, values in raw.items():
-            kind, prefix = values["_target_"].rsplit(".", 1)[-1], rf"{side}\.module_dict\.{name}\."
-            if kind == "PositionalEmbeddingAdder":
-                place = "" if values["read_key"] == patch_key else "condition."
-                table.append((prefix + "posembs", f"{side}.{place}positions.table"))
-            for old, new in _TABLES.get(kind, []):
-                table.append((prefix + old, new.replace("{side}", side)))
-    gated = {s: any(".mlp.fc3." in k for k in state if k.startswith(s)) for s in ("encoder", "decoder")}
-    out = rename(_joined(state, gated), table, dropped=[r"vae\.logvar"])  # a weight of the VAE's own training loss
-    for side in ("encoder", "decoder"):
-        patch, channels = _patches(_only(_steps(config, side), "PatchEmbedder")[1])
-        key = f"{side}.patch_embed.weight"  # a linear map of (row, column, channel)
-        out[key] = out[key].unflatten(1, (patch, patch, channels)).permute(0, 3, 1, 2).contiguous()
-    return out
-
-
-def _joined(state: Mapping[str, Tensor], gated: Mapping[str, bool]) -> dict[str, Tensor]:
-    """Queries, keys and values as one map; the first linear map of the MLP is its gate where it has one."""
-    out = dict(state)
-    for key in list(state):
-        if ".attn.wq." in key:
-            parts = [out.pop(key.replace(".wq.", f".w{p}.")) for p in "qkv"]
-            out[key.replace(".wq.", ".qkv.")] = torch.cat(parts)
-        elif ".blocks." in key and ".mlp.fc1." in key:
-            out[key.replace(".fc1.", ".gate." if gated[key.split(".")[0]] else ".up.")] = out.pop(key)
-        elif ".blocks." in key and ".mlp.fc3." in key:
-            out[key.replace(".fc3.", ".up.")] = out.pop(key)
-    return out
-
-
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="flextok",
-        upstream="apple/ml-flextok FlexTokFromHub",
+        upstream="apple/ml-flextok flextok/flextok_wrapper.py FlexTokFromHub",
         family="flextok",
         config=_config,
-        weights=_weights,
+        keys=flextok_keys,
     ),
 )

@@ -1,16 +1,16 @@
-"""FocalCodec in its authors' layout (five named parts, each with its arguments)."""
+"""FocalCodec in its authors' layout (five named parts, each with its arguments), of both versions of their package."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from ...codecs.audio.focalcodec import FocalCodecConfig
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import Fuse, KeyMap, Rename, Row, Then, under, with_ones
+from .tools.layout import Layout
 
-from .base import Converter, rename
-from .fields import FOLDER_KEYS, Fields
 
-
-def focalcodec_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `FocalCodecConfig` from the arguments of `FocalCodec`."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, "model_id")
@@ -36,8 +36,7 @@ def focalcodec_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if mirrored != (widths[::-1], factors[::-1]):
         raise ValueError("decompressor_config must mirror hidden_dims and factors of compressor_config.")
     compressor, decompressor = _focal(c), _focal(d)
-    decoder = Fields(f.take("decoder_config", None) or {}, "decoder_config")
-    decoder = _decoder(decoder_name, decoder, encoder["width"])
+    decoder = _decoder(decoder_name, Fields(f.take("decoder_config", None) or {}, "decoder_config"), encoder["width"])
     last_window, look_ahead = d.take("last_window_size", 512), d.take("lookahead_size", 3)
     out = {
         "encoder": encoder,
@@ -62,11 +61,10 @@ def focalcodec_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _encoder(e: Fields) -> dict[str, Any]:
     e.drop("dropout", "max_cached_steps", "use_flex_attention")  # speed and training
-    strides = [5, 2, 2, 2, 2, 2, 2]
     out = {
         "conv_widths": e.take("hidden_dims", [512] * 7),
         "conv_kernels": e.take("kernel_sizes", [10, 3, 3, 3, 3, 2, 2]),
-        "conv_strides": e.take("strides", strides),
+        "conv_strides": e.take("strides", [5, 2, 2, 2, 2, 2, 2]),
         "layers": e.take("num_layers", 6),
         "width": e.take("dim", 1024),
         "feed_forward": e.take("ffn_dim", 4096),
@@ -102,10 +100,11 @@ def _decoder(name: str, d: Fields, width: int) -> dict[str, Any]:
     if name not in ("Vocos", "WaveNeXt"):
         raise ValueError(f"config.decoder_name is {name!r}; supported: 'Vocos', 'WaveNeXt'.")
     vocos = name == "Vocos"
-    if vocos:
-        d.require("input_channels", None)
+    if vocos:  # the first version's names: `input_channels`, and a `padding` that follows from the kernel today
+        d.require("input_dim", width, d.take("input_channels", None) or 1024)
         d.drop("padding")
-    d.require("input_dim", width, 1024)
+    else:
+        d.require("input_dim", width, 1024)
     out = {
         "head": "vocos" if vocos else "wavenext",
         "width": d.take("dim", 512 if vocos else 1024),
@@ -118,75 +117,89 @@ def _decoder(name: str, d: Fields, width: int) -> dict[str, Any]:
     }
     if vocos:
         out["window_samples"] = d.take("n_fft", 1024)
-    d.done()
+    d.done(swallowed=vocos)
     return out
 
 
-# Authors' key -> own key.
-_LEVEL = (
-    (r"(?:down|up)scale\.activation\.alpha", "act.alpha"),
-    (r"(?:down|up)scale\.(?:down|up)scale\.(weight|bias)", r"conv.\1"),
-    (r"focal_block\.modulation_norm\.(weight|bias|alpha)", r"block.norm_modulation.\1"),
-    (r"focal_block\.feed_forward_norm\.(weight|bias|alpha)", r"block.norm_feed_forward.\1"),
-    (r"focal_block\.feed_forward\.in_proj\.(weight|bias)", r"block.up.\1"),
-    (r"focal_block\.feed_forward\.out_proj\.(weight|bias)", r"block.down.\1"),
-    (r"focal_block\.modulation_gamma", "block.scale_modulation"),
-    (r"focal_block\.feed_forward_gamma", "block.scale_feed_forward"),
-    (r"focal_block\.modulation\.in_proj\.(weight|bias)", r"block.modulation.proj.\1"),
-    (r"focal_block\.modulation\.layers\.(\d+)\.0\.(weight|bias)", r"block.modulation.convs.\1.\2"),
-    (r"focal_block\.modulation\.context_proj\.(weight|bias)", r"block.modulation.context.\1"),
-    (r"focal_block\.modulation\.norm\.(weight|bias|alpha)", r"block.modulation.norm.\1"),
-    (r"focal_block\.modulation\.out_proj\.(weight|bias)", r"block.modulation.out.\1"),
-)
-_BLOCK = r"encoder\.encoder\.layers\.(\d+)\."
-_TABLE = (
-    (r"encoder\.feature_extractor\.layers\.(\d+)\.(conv|norm)\.(weight|bias)", r"encoder.convs.\1.\2.\3"),
-    (r"encoder\.norm\.(weight|bias)", r"encoder.norm.\1"),
-    (r"encoder\.feature_proj\.(weight|bias)", r"encoder.proj.\1"),
-    (r"encoder\.encoder\.positional_embedding\.conv\.(weight|bias)", r"encoder.positions.\1"),
-    (r"encoder\.encoder\.relative_embedding\.weight", "encoder.distances.weight"),
-    (_BLOCK + r"(attention|feed_forward)_norm\.(weight|bias)", r"encoder.blocks.\1.norm_\2.\3"),
-    (_BLOCK + r"attention\.(qkv|out)_proj\.(weight|bias)", r"encoder.blocks.\1.attention.\2.\3"),
-    (_BLOCK + r"attention\.gru_rel_pos_linear\.(weight|bias)", r"encoder.blocks.\1.attention.gate.\2"),
-    (_BLOCK + r"attention\.gru_rel_pos_const", r"encoder.blocks.\1.attention.gate_scale"),
-    (_BLOCK + r"feed_forward\.in_proj\.(weight|bias)", r"encoder.blocks.\1.up.\2"),
-    (_BLOCK + r"feed_forward\.out_proj\.(weight|bias)", r"encoder.blocks.\1.down.\2"),
-    (r"compressor\.out_proj\.(weight|bias)", r"compressor.out.\1"),
-    (r"decompressor\.in_proj\.(weight|bias)", r"decompressor.proj.\1"),
-    (r"decompressor\.refiner\.in_proj\.(weight|bias)", r"decompressor.refine_up.\1"),
-    (r"decompressor\.refiner\.out_proj\.(weight|bias)", r"decompressor.refine_down.\1"),
-    *(
-        (rf"{part}\.layers\.(\d+)\." + a, rf"{part}.levels.\1." + b.replace(r"\2", r"\3").replace(r"\1", r"\2"))
-        for part in ("compressor", "decompressor")
-        for a, b in _LEVEL
-    ),
-    (r"decoder\.backbone\.embedding\.(weight|bias)", r"decoder.embed.\1"),
-    (r"decoder\.backbone\.input_norm\.(weight|bias)", r"decoder.norm_in.\1"),
-    (r"decoder\.backbone\.output_norm\.(weight|bias)", r"decoder.norm_out.\1"),
-    (r"decoder\.backbone\.layers\.(\d+)\.dwconv\.(weight|bias)", r"decoder.blocks.\1.depthwise.\2"),
-    (r"decoder\.backbone\.layers\.(\d+)\.norm\.(weight|bias)", r"decoder.blocks.\1.norm.\2"),
-    (r"decoder\.backbone\.layers\.(\d+)\.pwconv1\.(weight|bias)", r"decoder.blocks.\1.up.\2"),
-    (r"decoder\.backbone\.layers\.(\d+)\.pwconv2\.(weight|bias)", r"decoder.blocks.\1.down.\2"),
-    (r"decoder\.backbone\.layers\.(\d+)\.gamma", r"decoder.blocks.\1.scale"),
-    (r"decoder\.head\.proj\.(weight|bias)", r"decoder.head.\1"),
-)
-#: Tables that the authors' modules rebuild after loading; some files hold them.
-_REBUILT = (r"quantizer\.(codebook|codebook_value|mask)", r".*\.position_bias", r"decoder\.head\.istft\.window(_sq)?")
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+_FOCAL_BLOCK: list[Row] = [
+    ("modulation_norm.*", "norm_modulation.*"),
+    ("feed_forward_norm.*", "norm_feed_forward.*"),
+    ("feed_forward.in_proj.*", "up.*"),
+    ("feed_forward.out_proj.*", "down.*"),
+    ("modulation_gamma", "scale_modulation"),
+    ("feed_forward_gamma", "scale_feed_forward"),
+    ("modulation.in_proj.*", "modulation.proj.*"),
+    ("modulation.layers.{}.0.*", "modulation.convs.{}.*"),
+    ("modulation.context_proj.*", "modulation.context.*"),
+    ("modulation.norm.*", "modulation.norm.*"),
+    ("modulation.out_proj.*", "modulation.out.*"),
+]
 
 
-def focalcodec_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Own keys and values from the authors' state dict."""
-    out = rename(state, _TABLE, dropped=_REBUILT)
-    return {k: v[None] if k.endswith("act.alpha") else v for k, v in out.items()}  # [D, 1] to [1, D, 1]
+def _level(part: str, scale: str, number: int) -> list[Row]:
+    """A level of `part`; in version 0.0.1 it was a list of two, where the resampling has this number."""
+    theirs, ours = f"{part}.layers.{{}}.", f"{part}.levels.{{}}."
+    return [
+        (f"{theirs}[{scale}|{number}].activation.alpha", ours + "act.alpha"),
+        (f"{theirs}[{scale}|{number}].{scale}.*", ours + "conv.*"),
+        *under(f"{theirs}[focal_block|{1 - number}].", ours + "block.", _FOCAL_BLOCK),
+    ]
 
 
-CONVERTERS = tuple(
-    Converter(
+_WAVLM_BLOCK: list[Row] = [
+    ("{attention|feed_forward}_norm.*", "norm_{attention|feed_forward}.*"),
+    ("attention.{qkv|out}_proj.*", "attention.{qkv|out}.*"),
+    ("attention.gru_rel_pos_linear.*", "attention.gate.*"),
+    ("attention.gru_rel_pos_const", "attention.gate_scale"),
+    ("feed_forward.in_proj.*", "up.*"),
+    ("feed_forward.out_proj.*", "down.*"),
+]
+_ROWS: list[Row] = [
+    ("encoder.feature_extractor.layers.{}.{conv|norm}.*", "encoder.convs.{}.{conv|norm}.*"),
+    ("encoder.norm.*", "encoder.norm.*"),
+    ("encoder.feature_proj.*", "encoder.proj.*"),
+    ("encoder.encoder.positional_embedding.conv.*", "encoder.positions.*"),
+    ("encoder.encoder.relative_embedding.weight", "encoder.distances.weight"),
+    *under("encoder.encoder.layers.{}.", "encoder.blocks.{}.", _WAVLM_BLOCK),
+    *_level("compressor", "downscale", 0),
+    ("compressor.out_proj.*", "compressor.out.*"),
+    ("decompressor.in_proj.*", "decompressor.proj.*"),
+    *_level("decompressor", "upscale", 1),
+    ("decompressor.refiner.in_proj.*", "decompressor.refine_up.*"),
+    ("decompressor.refiner.out_proj.*", "decompressor.refine_down.*"),
+    ("decoder.backbone.embedding.*", "decoder.embed.*"),
+    ("decoder.backbone.input_norm.*", "decoder.norm_in.*"),
+    ("decoder.backbone.output_norm.*", "decoder.norm_out.*"),
+    ("decoder.backbone.layers.{}.dwconv.*", "decoder.blocks.{}.depthwise.*"),
+    ("decoder.backbone.layers.{}.norm.*", "decoder.blocks.{}.norm.*"),
+    ("decoder.backbone.layers.{}.pwconv1.*", "decoder.blocks.{}.up.*"),
+    ("decoder.backbone.layers.{}.pwconv2.*", "decoder.blocks.{}.down.*"),
+    ("decoder.backbone.layers.{}.gamma", "decoder.blocks.{}.scale"),
+    ("decoder.head.proj.*", "decoder.head.*"),
+    # the first version's norm behind WavLM's last layer, which its codec never ran
+    ("encoder.encoder.norm.*", None),
+    # tables that the modules make themselves; some files hold them
+    ("quantizer.{codebook|codebook_value|mask}", None),
+    ("**.position_bias", None),
+    ("decoder.head.istft.{window|window_sq}", None),
+]
+#: Version 0.0.1, which the 50, 25 and 12.5 Hz files are of, has three matrices for queries, keys and values.
+_JOIN = Then(Fuse(("q_proj", "k_proj", "v_proj"), "qkv_proj", where="encoder.**attention.").read, lambda state: state)
+
+
+def _keys(own: FocalCodecConfig) -> KeyMap:
+    return KeyMap(_JOIN, Rename(_ROWS), with_ones("{compressor|decompressor}.levels.{}.act.alpha"))
+
+
+LAYOUTS = tuple(
+    Layout(
         system=system,
         upstream="lucadellalib/focalcodec focalcodec/codec.py FocalCodec",
         family="focalcodec",
-        config=focalcodec_config,
-        weights=focalcodec_weights,
+        config=_config,
+        keys=_keys,
     )
     for system in ("focalcodec", "focalcodec-causal")
 )

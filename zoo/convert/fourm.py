@@ -1,14 +1,21 @@
-"""4M's VQ-VAE and DiVAE over pictures (apple/ml-4m @ cda590faa3, fourm/vq/vqvae.py `VQVAE`, `DiVAE`)."""
+"""4M's VQ-VAE and DiVAE (apple/ml-4m @ cda590faa3, fourm/vq/vqvae.py `VQVAE`, `DiVAE`).
+
+One class of theirs takes pictures, maps of depth, of classes or of features, and vectors; here pictures have families of their own.
+What goes in follows from the config: a transformer over patches of 3 channels, or of 1, without labels, takes pictures, and all else
+maps. One channel may also be depth, which no config says: `"input": "map"`, a key of ours, does.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from .authors import open_config, training_only, unwrap
-from .base import Converter, rename
-from .fields import Fields
-from .vit import TIMM_BLOCK_KEYS, under
+from ...codecs.config import from_mapping
+from ...codecs.image.fourm import FourMConfig
+from ...codecs.image.fourm_divae import FourMDiVAEConfig
+from ...codecs.image.fourm_maps import FourMDiVAEMapsConfig, FourMMapsConfig
+from .tools.configs import open_config, training_only
+from .tools.fields import Fields
+from .tools.fourm_keys import divae_keys, vqvae_keys
+from .tools.layout import Layout
 
 #: Sizes behind the names `vit_<size>_enc` and `vit_<size>_dec`.
 _SIZES = {
@@ -17,71 +24,115 @@ _SIZES = {
     "l": {"dim_tokens": 1024, "depth": 24, "num_heads": 16},
 }
 
+_TOWERS = {"BottleneckMLP": True, "MLP": False}
 
-def _size(c: Fields, key: str, more: Mapping[str, Any], ending: str, default: str) -> dict[str, int]:
-    name, sizes = c.take(key, default), _SIZES | dict(more)
+
+def _half(c: Fields, side: str, name: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The transformer or the tower of MLPs that `enc_type` or `dec_type` names."""
+    kind, _, architecture = name.partition("/")
+    if kind in _TOWERS:
+        return {f"{side}_tower": _tower(c, name, architecture.split("-"), residual=_TOWERS[kind])}
+    sizes, ending = _SIZES | dict(more), f"_{side[:3]}"
     short = name.removeprefix("vit_").removesuffix(ending)
     if short not in sizes or name != f"vit_{short}{ending}":
         allowed = ", ".join(f"vit_{s}{ending}" for s in sizes)
-        raise ValueError(f"{c.name}.{key} is {name!r}; supported: {allowed}.")
+        raise ValueError(f"{c.name}.{side[:3]}_type is {name!r}; supported: {allowed}, 'BottleneckMLP/B_6-Wi_1024' and the like.")
     s = sizes[short]
-    return {"width": s["dim_tokens"], "layers": s["depth"], "heads": s["num_heads"]}
+    return {side: {"width": s["dim_tokens"], "layers": s["depth"], "heads": s["num_heads"]}}
+
+
+def _tower(c: Fields, name: str, parts: list[str], *, residual: bool) -> dict[str, Any]:
+    """`B_<blocks>-Wi_<width>[-E_<expansion>]`; the letters are for people, their class reads the order."""
+    numbers = [part.partition("_")[2] for part in parts]
+    if len(parts) not in (2, 3) or not all(n.isdigit() for n in numbers):
+        raise ValueError(f"{c.name}: {name!r} is no tower; write 'BottleneckMLP/B_<blocks>-Wi_<width>-E_<expansion>'.")
+    expansion = int(numbers[2]) if len(parts) == 3 else 4
+    return {"blocks": int(numbers[0]), "width": int(numbers[1]), "expansion": expansion, "residual": residual}
 
 
 def _quantizer(c: Fields) -> dict[str, Any]:
     kind, books = c.take("quant_type", "lucid"), c.take("num_codebooks", 1)
-    if kind != "lucid" or books != 1:
-        raise ValueError(f"{c.name}: quant_type {kind!r} with num_codebooks {books}; supported: 'lucid' with 1 codebook.")
+    size, decay, weight = int(c.take("codebook_size", 16384)), c.take("ema_decay", 0.99), c.take("commitment_weight", 1.0)
+    unit, kmeans, dead = c.take("norm_codes", True), c.take("kmeans_init", False), c.take("threshold_ema_dead_code", 0.25)
     c.drop("sync_codebook", "code_replacement_policy")  # training on several GPUs; which rows replace dead codes
+    if kind == "memcodes":
+        c.drop("norm_latents")
+        return {"kind": "memcodes", "codebooks": books, "codebook_size": size}
+    if kind != "lucid" or books != 1:  # their class cannot decode the ids of several tables
+        raise ValueError(f"{c.name}: quant_type {kind!r} with num_codebooks {books}; supported: 'lucid' with 1, 'memcodes' with any.")
+    if not unit:
+        c.require("norm_latents", False)  # it would change ids
     training_only(c, "norm_latents", False)
     return {
         "kind": "vq",
-        "codebook_size": int(c.take("codebook_size", 16384)),
-        "normalize": c.take("norm_codes", True),
-        "decay": c.take("ema_decay", 0.99),
-        "commitment_weight": float(c.take("commitment_weight", 1.0)),
-        "kmeans_init": c.take("kmeans_init", False),
+        "codebook_size": size,
+        "normalize": unit,
+        "decay": decay,
+        "commitment_weight": float(weight),
+        "kmeans_init": kmeans,
         # theirs is a number of rows, ours a share of the uniform number: only on or off carries over
-        "replace_below": 0.1 if c.take("threshold_ema_dead_code", 0.25) else 0.0,
+        "replace_below": 0.1 if dead else 0.0,
     }
 
 
-def _encoder(c: Fields, image: int) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """What `VQ`, the class under both, reads; and the sizes of further transformers."""
+class _Common(NamedTuple):
+    """What `VQ`, the class under both, reads."""
+
+    encoder: dict[str, Any]  #: as config fields
+    sizes: Mapping[str, Any]  #: of further transformers
+    image: int
+    patch: int
+    patches: bool  #: `patch_proj`: transformers make patches of pixels
+    picture: bool  #: see the head of this file
+    labels: int | None
+
+
+def _common(c: Fields) -> _Common:
     c.drop("ckpt_path", "ignore_keys", "freeze_enc")
-    c.require("n_labels", None)  # maps of classes are not pictures
-    c.require("patch_proj", True)  # feature maps neither
-    c.take("undo_std", False)  # pixels go into this family in -1..1, which is what this option brings them to
-    more, patch = c.take("model_sizes", {}), c.take("patch_size", 16)
+    image, channels, labels = c.take("image_size", 224), c.take("n_channels", 3), c.take("n_labels", None)
+    sizes, patch, patches = c.take("model_sizes", {}), c.take("patch_size", 16), c.take("patch_proj", True)
     if not isinstance(patch, int) or not isinstance(image, int):
         raise ValueError(f"{c.name}: patch_size {patch} and image_size {image} must each be one number.")
-    out = {
-        "patch_size": patch,
+    half = _half(c, "encoder", c.take("enc_type", "vit_b_enc"), sizes)
+    encoder = {
+        "channels": channels,
+        "patch_size": patch if patches and "encoder" in half else 1,
         "encoder_grid": (c.take("image_size_enc", None) or image) // patch,
-        "encoder": _size(c, "enc_type", more, "_enc", "vit_b_enc"),
+        **half,
         "tanh_mlp": c.take("post_mlp", False),
         "latent_dim": c.take("latent_dim", 32),
         "quantizer": _quantizer(c),
     }
-    return out, more
+    # undo_std brings colours to -1..1, which is how pictures go in here
+    standardised, said = c.take("undo_std", False), c.take("input", None)
+    if said not in (None, "picture", "map"):
+        raise ValueError(f"{c.name}.input is {said!r}; 'picture' or 'map'.")
+    if standardised and channels != 3:
+        raise ValueError(f"{c.name}: undo_std is about colours, and n_channels is {channels}.")
+    picture = channels in (1, 3) and patches and "encoder" in half and labels is None and said != "map"
+    return _Common(encoder, sizes, image, patch, patches, picture, labels)
 
 
-def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _config(config: Mapping[str, Any]) -> FourMConfig:
     c = open_config(config, "4m-vqvae")
-    c.require("n_channels", 3)
-    image = c.take("image_size", 224)
-    out, more = _encoder(c, image)
-    patch = out["patch_size"]
-    if (c.take("patch_size_dec", None) or patch) != patch:
-        raise ValueError("4m-vqvae: patch_size_dec must be patch_size; the decoder gives pictures of the input's size.")
-    out |= {
-        "decoder_grid": (c.take("image_size_dec", None) or image) // patch,
-        "decoder": _size(c, "dec_type", more, "_dec", "vit_b_dec"),
+    v = _common(c)
+    half = _half(c, "decoder", c.take("dec_type", "vit_b_dec"), v.sizes)
+    patch = c.take("patch_size_dec", None) or v.patch
+    if (patch if v.patches and "decoder" in half else 1) != v.encoder["patch_size"]:
+        raise ValueError("4m-vqvae: the decoder gives maps of another size than the encoder takes; see patch_size_dec and dec_type.")
+    out = {
+        **v.encoder,
+        "decoder_grid": (c.take("image_size_dec", None) or v.image) // patch,
+        **half,
         "refine": c.take("out_conv", False),
     }
-    c.done()
-    return out
+    c.done(swallowed=True)
+    if v.picture:
+        return from_mapping(FourMConfig, out, path="config")
+    return from_mapping(FourMMapsConfig, out | {"classes": v.labels or 0}, path="config")
 
+
+# --- DiVAE ------------------------------------------------------------------------------------------------------------
 
 #: What `unet_patched`, the only U-Net of the repository, passes on.
 _UNET_PATCHED = {
@@ -93,17 +144,14 @@ _UNET_PATCHED = {
 }
 
 
-def _unet(c: Fields) -> dict[str, Any]:
-    """`dec_type` and the arguments of `PatchedUNetCondCat` under `unet`; the number of pixels on a side of its patch too."""
-    name, given = c.take("dec_type", "unet_patched"), c.take("unet", None)
-    if not name.startswith("unet_") or (given is None and name != "unet_patched"):
-        raise ValueError(f"{c.name}.dec_type is {name!r}; supported: 'unet_patched', or another U-Net whose arguments stand in 'unet'.")
-    u = Fields(_UNET_PATCHED if given is None else given, f"{c.name}.unet")
-    u.drop("use_checkpoint", "image_size", "use_new_attention_order")  # the last is read with the weights
+def _unet(u: Fields) -> dict[str, Any]:
+    """Arguments of `PatchedUNetCondCat`; the number of pixels on a side of its patch too."""
+    u.drop("use_checkpoint", "image_size")
     u.require("dims", 2)
     u.require("num_classes", None)
+    u.require("use_new_attention_order", False)
     heads, head_width, up_heads = u.take("num_heads", 1), u.take("num_head_channels", -1), u.take("num_heads_upsample", -1)
-    out = {
+    return {
         "unet_patch": u.take("patch_size"),
         "unet": {
             "width": u.take("model_channels", 256),
@@ -119,6 +167,79 @@ def _unet(c: Fields) -> dict[str, Any]:
             "dropout": float(u.take("dropout", 0.0)),
         },
     }
+
+
+#: The middle of the sizes of `uvit_<size>_p4_<kind>`.
+_MIDDLES = {
+    "b": {"mid_dim": 768, "mid_layers": 12, "mid_num_heads": 12},
+    "l": {"mid_dim": 1024, "mid_layers": 24, "mid_num_heads": 16},
+    "h": {"mid_dim": 1280, "mid_layers": 32, "mid_num_heads": 16},
+}
+
+#: What the kinds change. (Their repository has `h` of the first alone, and no long skips in `h`.)
+_KINDS: dict[str, dict[str, Any]] = {
+    "f16": {"downsample_before_mid": True},
+    "f16_longskip": {"downsample_before_mid": True, "mid_use_long_skip": True},
+    "f8": {},
+    "f16_extraconv": {"block_out_channels": [128, 256, 512]},
+}
+
+
+def _named_uvit(c: Fields, name: str) -> dict[str, Any]:
+    """Arguments behind `uvit_<size>_p4_<kind>`."""
+    size, _, kind = name.removeprefix("uvit_").partition("_p4_")
+    if size not in _MIDDLES or kind not in _KINDS or (size == "h" and kind != "f16"):
+        allowed = ", ".join(f"uvit_b_p4_{k}" for k in _KINDS)
+        raise ValueError(f"{c.name}.dec_type is {name!r}; supported: {allowed}, the same with l, uvit_h_p4_f16.")
+    out = {"block_out_channels": [128, 256], **_MIDDLES[size], **_KINDS[kind]}
+    out["mid_layers"] += out.get("mid_use_long_skip", False)
+    return out
+
+
+def _uvit(u: Fields, condition: str, dropout: float) -> dict[str, Any]:
+    """Arguments of `UViT`, of which its named kinds set the first ones."""
+    u.drop("sample_size")
+    for key, value in (("act_fn", "silu"), ("downsample_padding", 1), ("norm_eps", 1e-5), ("resnet_time_scale_shift", "default")):
+        u.require(key, value)
+    for key, value in (("time_embedding_type", "positional"), ("flip_sin_to_cos", True), ("freq_shift", 0), ("res_embedding", False)):
+        u.require(key, value)
+    return {
+        "unet_patch": u.take("patch_size", 4),
+        "uvit": {
+            "channels": u.take("block_out_channels", [128, 256, 512]),
+            "blocks": u.take("layers_per_block", 2),
+            "halve_before_middle": u.take("downsample_before_mid", False),
+            "width": u.take("mid_dim", 768),
+            "layers": u.take("mid_layers", 12),
+            "heads": u.take("mid_num_heads", 12),
+            "mlp_ratio": float(u.take("mid_mlp_ratio", 4)),
+            "qkv_bias": u.take("mid_qkv_bias", True),
+            "long_skips": u.take("mid_use_long_skip", False),
+            "position_grid": u.take("mid_hw_posemb", 32),
+            "groups": u.take("norm_num_groups", 32),
+            "condition": condition,
+            "dropout": dropout,
+        },
+    }
+
+
+def _painter(c: Fields) -> dict[str, Any]:
+    """`dec_type`; for networks of other sizes their arguments under `unet` or `uvit`, keys of ours."""
+    name, condition = c.take("dec_type", "unet_patched"), c.take("conditioning", "concat")
+    kind, dropout = name.partition("_")[0], c.take("dec_transformer_dropout", 0.2)
+    if kind not in ("unet", "uvit"):
+        raise ValueError(f"{c.name}.dec_type is {name!r}; a DiVAE's begins with 'unet_' or 'uvit_'.")
+    given = {k: c.take(k, None) for k in ("unet", "uvit")}[kind]
+    if kind == "unet":
+        if given is None and name != "unet_patched":
+            raise ValueError(f"{c.name}.dec_type is {name!r}; supported: 'unet_patched', or others with their arguments in 'unet'.")
+        u = Fields(_UNET_PATCHED if given is None else given, f"{c.name}.unet")
+        out = _unet(u)  # which does not read `conditioning`
+    else:
+        if condition not in ("concat", "xattn"):
+            raise ValueError(f"{c.name}.conditioning is {condition!r}; of a UViT it is 'concat' or 'xattn'.")
+        u = Fields(_named_uvit(c, name) if given is None else given, f"{c.name}.uvit")
+        out = _uvit(u, {"concat": "add", "xattn": "cross"}[condition], float(dropout))
     u.done()
     return out
 
@@ -147,105 +268,34 @@ def _schedule(c: Fields) -> dict[str, Any]:
     }
 
 
-def _divae_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _divae_config(config: Mapping[str, Any]) -> FourMDiVAEConfig:
     c = open_config(config, "4m-divae")
-    c.drop("conditioning", "dec_transformer_dropout", "masked_cfg", "masked_cfg_low", "masked_cfg_high")
-    c.drop("image_size_dec")  # the U-Net takes any size
+    c.drop("masked_cfg", "masked_cfg_low", "masked_cfg_high")
+    c.drop("image_size_dec", "patch_size_dec")  # the painter takes any size
     training_only(c, "cls_free_guidance_dropout", 0.0)
-    channels = c.one_of("n_channels", {1: 1, 3: 3}, 3)
-    out, _ = _encoder(c, c.take("image_size", 224))
-    out |= {"channels": channels, "schedule": _schedule(c), **_unet(c)}
-    c.done()
-    return out
+    v = _common(c)
+    if v.labels is not None:
+        raise ValueError(f"4m-divae.n_labels is {v.labels}; only null is supported: noise has no classes.")
+    out = {**v.encoder, "schedule": _schedule(c), **_painter(c)}
+    c.done(swallowed=True)
+    return from_mapping(FourMDiVAEConfig if v.picture else FourMDiVAEMapsConfig, out, path="config")
 
 
-_SIDE, _END = r"(encoder|decoder)", r"(weight|bias)"
-_ENCODER_TABLE = [
-    *under(rf"{_SIDE}\.blocks\.(\d+)\.", r"\1.blocks.\2.", TIMM_BLOCK_KEYS),
-    (rf"{_SIDE}\.pos_emb", r"\1.positions"),
-    (rf"{_SIDE}\.norm_mlp\.{_END}", r"\1.mlp_norm.\2"),
-    (rf"{_SIDE}\.post_mlp\.fc1\.{_END}", r"\1.mlp.0.\2"),
-    (rf"{_SIDE}\.post_mlp\.fc2\.{_END}", r"\1.mlp.2.\2"),
-    (rf"encoder\.proj\.{_END}", r"patch_embed.\1"),
-    (rf"quant_proj\.{_END}", r"to_latent.\1"),
-    (r"quantize\._codebook\.embed", "quantizer.codebook.embed"),
-]
-_TABLE = [
-    *_ENCODER_TABLE,
-    (rf"decoder\.out_proj\.{_END}", r"to_pixels.proj.\1"),
-    (rf"decoder\.out_conv\.(\d)\.dwconv\.{_END}", r"refine.\1.depthwise.\2"),
-    (rf"decoder\.out_conv\.(\d)\.norm\.{_END}", r"refine.\1.norm.\2"),
-    (rf"decoder\.out_conv\.(\d)\.pwconv1\.{_END}", r"refine.\1.mlp.0.\2"),
-    (rf"decoder\.out_conv\.(\d)\.pwconv2\.{_END}", r"refine.\1.mlp.2.\2"),
-    (r"decoder\.out_conv\.(\d)\.gamma", r"refine.\1.gain"),
-    (rf"post_quant_proj\.{_END}", r"from_latent.\1"),
-]
-_DROPPED = [r"quantize\._codebook\.(initted|cluster_size|embed_avg)"]  # running statistics start anew in training
-
-
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    out = rename(unwrap(state, "model", "state_dict"), _TABLE, dropped=_DROPPED)
-    for side in ("encoder", "decoder"):
-        out[f"{side}.positions"] = out[f"{side}.positions"].flatten(0, 1)
-    p = int(config.get("patch_size", 16))
-    for end in ("weight", "bias"):  # (colour, row, column) of a patch to (row, column, colour)
-        value = out[f"to_pixels.proj.{end}"].unflatten(0, (3, p, p))
-        value = value.movedim(0, 2).flatten(0, 2)
-        out[f"to_pixels.proj.{end}"] = value[:, :, None, None] if end == "weight" else value
-    return out
-
-
-#: Parts of a U-Net's step by what they hold: (name there, name here). A residual block first in a step is the step's own; one
-#: behind it doubles the sides.
-_RES_KEYS = (
-    (rf"in_layers\.0\.{_END}", "norm_in.{0}"),
-    (rf"in_layers\.2\.{_END}", "conv_in.{0}"),
-    (rf"emb_layers\.1\.{_END}", "time.{0}"),
-    (rf"out_layers\.0\.{_END}", "norm_out.{0}"),
-    (rf"out_layers\.3\.{_END}", "conv_out.{0}"),
-    (rf"skip_connection\.{_END}", "skip.{0}"),
-)
-_STEP_KEYS = (
-    *((rf"0\.{old}", f"block.{new}") for old, new in _RES_KEYS),
-    *((rf"[12]\.{old}", f"resample.{new}") for old, new in _RES_KEYS),
-    (rf"1\.norm\.{_END}", "attention.norm.{0}"),
-    (rf"1\.qkv\.{_END}", "attention.qkv.{0}"),
-    (rf"1\.proj_out\.{_END}", "attention.out.{0}"),
-    (rf"0\.op\.{_END}", "resample.conv.{0}"),
-    (rf"[12]\.conv\.{_END}", "resample.conv.{0}"),
-)
-_UNET_TABLE = [
-    (rf"decoder\.time_embed\.([02])\.{_END}", r"unet.time.\1.\2"),
-    (rf"decoder\.input_blocks\.0\.0\.{_END}", r"unet.stem.\1"),
-    *under(r"decoder\.input_blocks\.(\d+)\.", r"unet.down.\1.", _STEP_KEYS),  # counted anew below
-    *under(r"decoder\.output_blocks\.(\d+)\.", r"unet.up.\1.", _STEP_KEYS),
-    *under(r"decoder\.middle_block\.", "unet.middle.0.", _STEP_KEYS[:6] + _STEP_KEYS[12:15]),
-    *under(r"decoder\.middle_block\.2\.", "unet.middle.1.block.", _RES_KEYS),
-    (rf"decoder\.out\.0\.{_END}", r"unet.norm_out.\1"),
-    (rf"decoder\.out\.2\.{_END}", r"unet.conv_out.\1"),
-]
-
-
-def _divae_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _divae_config(config)["unet"]
-    renamed = rename(unwrap(state, "model", "state_dict"), [*_UNET_TABLE, *_ENCODER_TABLE], dropped=_DROPPED)
-    out = {}
-    for key, value in renamed.items():
-        if key.startswith("unet.down."):  # their first step is the stem
-            number, rest = key.removeprefix("unet.down.").split(".", 1)
-            key = f"unet.down.{int(number) - 1}.{rest}"
-        if ".attention.qkv." in key or ".attention.out." in key:
-            value = value.flatten(1) if value.ndim == 3 else value
-        if ".attention.qkv." in key and not (config.get("unet") or {}).get("use_new_attention_order", False):
-            heads = (own["up_heads"] if key.startswith("unet.up.") else 0) or own["heads"]
-            heads = len(value) // 3 // own["head_width"] if own["head_width"] else heads
-            value = value.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2)  # (head, q k v) to (q k v, head)
-        out[key] = value
-    out["encoder.positions"] = out["encoder.positions"].flatten(0, 1)
-    return out
-
-
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(system="4m-divae", upstream="apple/ml-4m DiVAE", family="fourm_divae", config=_divae_config, weights=_divae_weights),
-    Converter(system="4m-vqvae", upstream="apple/ml-4m VQVAE", family="fourm", config=_config, weights=_weights),
+LAYOUTS = (
+    Layout(
+        system="4m-divae",
+        upstream="apple/ml-4m fourm/vq/vqvae.py DiVAE",
+        family="fourm_divae",
+        more_families=("fourm_divae_maps",),
+        config=_divae_config,
+        keys=divae_keys,
+    ),
+    Layout(
+        system="4m-vqvae",
+        upstream="apple/ml-4m fourm/vq/vqvae.py VQVAE",
+        family="fourm",
+        more_families=("fourm_maps",),
+        config=_config,
+        keys=vqvae_keys,
+    ),
 )

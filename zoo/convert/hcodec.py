@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from ...codecs.audio.hcodec import HCodecConfig
 from ...codecs.config import from_mapping
 from ...codecs.layers.seanet import SEANetConfig
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
-from .mimi import join_qkv
-from .seanet import layer_names, seanet_config
+from .tools import feature_conv_keys
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import Each, Fuse, KeyMap, Rename, Row, WeightNorm, without_ones
+from .tools.layout import Layout
+from .tools.seanet import codebook_rows, layer_names, running_codebooks, seanet_config
 
 
 def _part(f: Fields, name: str) -> Fields:
@@ -99,127 +98,90 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 # --- weights --------------------------------------------------------------------------------------------------------
 
 
-def _encoder_table(seanet: SEANetConfig) -> list[tuple[str, str]]:
-    """SEANet's layers by number up to the last level, then transpose, transformer, transpose, ELU, convolution."""
+def _transformer(theirs: str, ours: str) -> list[Row]:
+    theirs, ours = f"{theirs}.layers.{{}}", f"{ours}.blocks.{{}}"
+    return [
+        (f"{theirs}.input_layernorm.*", f"{ours}.norm_attention.*"),
+        (f"{theirs}.post_attention_layernorm.*", f"{ours}.norm_feed_forward.*"),
+        (f"{theirs}.self_attn.rnn.*", f"{ours}.attention.lstm.*"),
+        (f"{theirs}.self_attn.{{q_proj|k_proj|v_proj}}.*", f"{ours}.attention.{{q_proj|k_proj|v_proj}}.*"),
+        (f"{theirs}.self_attn.o_proj.*", f"{ours}.attention.out.*"),
+        (f"{theirs}.mlp.w1.*", f"{ours}.feed_forward.gate.*"),
+        (f"{theirs}.mlp.w3.*", f"{ours}.feed_forward.value.*"),
+        (f"{theirs}.mlp.w2.*", f"{ours}.feed_forward.down.*"),
+    ]
+
+
+def _encoder(seanet: SEANetConfig) -> list[Row]:
+    """SEANet's layers by number up to the last level, then transpose, transformer, transpose, activation, convolution."""
     layers = layer_names(seanet, "encoder")[:-2]
     n = len(layers)
-    table = [
-        (rf"encoder\.model\.{number}\.{pattern}", new.format(f"encoder.{name}"))
-        for number, (name, keys) in enumerate(layers)
-        for pattern, new in keys
-    ]
-    table += _transformer_table(rf"encoder\.model\.{n + 1}", "encoder.transformer")
-    # with an activation that has weights, n + 3 holds them
     return [
-        *table,
-        (rf"encoder\.model\.{n + 3}\.alpha", "encoder.act.alpha"),
-        (rf"encoder\.model\.{n + 4}\.conv\.conv\.(weight|bias)", r"encoder.head.\1"),
+        *((f"encoder.model.{number}.{a}", f"encoder.{name}{b}") for number, (name, rows) in enumerate(layers) for a, b in rows),
+        *_transformer(f"encoder.model.{n + 1}", "encoder.transformer"),
+        (f"encoder.model.{n + 3}.alpha", "encoder.act.alpha"),  # of an activation that has weights
+        (f"encoder.model.{n + 4}.conv.conv.*", "encoder.head.*"),
     ]
 
 
-def _transformer_table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    theirs, ours = rf"{theirs}\.layers\.(\d+)", rf"{ours}.blocks.\1"
-    return [
-        (rf"{theirs}\.input_layernorm\.weight", rf"{ours}.norm_attention.weight"),
-        (rf"{theirs}\.post_attention_layernorm\.weight", rf"{ours}.norm_feed_forward.weight"),
-        (rf"{theirs}\.self_attn\.rnn\.(.*)", rf"{ours}.attention.lstm.\2"),
-        (rf"{theirs}\.self_attn\.([qkv])_proj\.(weight|bias)", rf"{ours}.attention.\2_proj.\3"),
-        (rf"{theirs}\.self_attn\.o_proj\.weight", rf"{ours}.attention.out.weight"),
-        (rf"{theirs}\.mlp\.w1\.weight", rf"{ours}.feed_forward.gate.weight"),
-        (rf"{theirs}\.mlp\.w3\.weight", rf"{ours}.feed_forward.value.weight"),
-        (rf"{theirs}\.mlp\.w2\.weight", rf"{ours}.feed_forward.down.weight"),
-    ]
-
-
-def _decoder_table() -> list[tuple[str, str]]:
-    table = [
-        (r"decoder\.embed\.up\.(weight|bias)", r"decoder.up.\1"),
-        (r"decoder\.embed\.dw\.(weight|bias)", r"decoder.smooth.\1"),
-        *_transformer_table(r"decoder\.prior_net\.3", "decoder.transformer"),
-        (r"decoder\.prior_net\.7\.(weight|bias)", r"decoder.norm_after.\1"),
-        (r"decoder\.norm\.(weight|bias)", r"decoder.norm_in.\1"),
-        (r"decoder\.post_net\.(\d+)\.dwconv\.conv\.(weight|bias)", r"decoder.blocks.\1.depthwise.\2"),
-        (r"decoder\.post_net\.(\d+)\.norm\.(weight|bias)", r"decoder.blocks.\1.norm.\2"),
-        (r"decoder\.post_net\.(\d+)\.pwconv1\.linear\.(weight|bias)", r"decoder.blocks.\1.up.\2"),
-        (r"decoder\.post_net\.(\d+)\.pwconv2\.linear\.(weight|bias)", r"decoder.blocks.\1.down.\2"),
-        (r"decoder\.post_net\.(\d+)\.gamma", r"decoder.blocks.\1.scale"),
-        (r"decoder\.final_layer_norm\.(weight|bias)", r"decoder.norm_out.\1"),
-        (r"decoder\.head\.out\.(weight|bias)", r"decoder.head.out.\1"),
+def _decoder() -> list[Row]:
+    rows: list[Row] = [
+        ("decoder.head.istft.window", None),  # a Hann window
+        ("decoder.embed.up.*", "decoder.up.*"),
+        ("decoder.embed.dw.*", "decoder.smooth.*"),
+        *_transformer("decoder.prior_net.3", "decoder.transformer"),
+        ("decoder.prior_net.7.*", "decoder.norm_after.*"),
+        ("decoder.norm.*", "decoder.norm_in.*"),
+        ("decoder.post_net.{}.dwconv.conv.*", "decoder.blocks.{}.depthwise.*"),
+        ("decoder.post_net.{}.norm.*", "decoder.blocks.{}.norm.*"),
+        ("decoder.post_net.{}.pwconv1.linear.*", "decoder.blocks.{}.up.*"),
+        ("decoder.post_net.{}.pwconv2.linear.*", "decoder.blocks.{}.down.*"),
+        ("decoder.post_net.{}.gamma", "decoder.blocks.{}.scale"),
+        ("decoder.final_layer_norm.*", "decoder.norm_out.*"),
+        ("decoder.head.out.*", "decoder.head.out.*"),
     ]
     for number, ours in ((0, "before.0"), (1, "before.1"), (5, "after.0"), (6, "after.1")):
-        theirs = rf"decoder\.prior_net\.{number}"
-        table += [
-            (rf"{theirs}\.norm1\.(weight|bias)", rf"decoder.{ours}.norm_in.\1"),
-            (rf"{theirs}\.norm2\.(weight|bias)", rf"decoder.{ours}.norm_out.\1"),
-            (rf"{theirs}\.conv1\.conv\.(weight|bias)", rf"decoder.{ours}.conv_in.\1"),
-            (rf"{theirs}\.conv2\.conv\.(weight|bias)", rf"decoder.{ours}.conv_out.\1"),
-        ]
-    return table
+        for a, b in (("norm1", "norm_in"), ("norm2", "norm_out"), ("conv1.conv", "conv_in"), ("conv2.conv", "conv_out")):
+            rows.append((f"decoder.prior_net.{number}.{a}.*", f"decoder.{ours}.{b}.*"))
+    return rows
 
 
-def feature_conv_table(theirs_encoder: str, theirs_decoder: str) -> list[tuple[str, str]]:
-    """RepCodec's modules to `semantic_encoder` and `semantic_decoder`."""
-    table = [
-        (rf"{theirs_encoder}\.conv\.conv\.weight", "semantic_encoder.stem.weight"),
-        (rf"{theirs_encoder}\.conv2\.conv\.weight", "semantic_encoder.head.weight"),
-        (rf"{theirs_decoder}\.conv1\.conv\.weight", "semantic_decoder.stem.weight"),
-        (rf"{theirs_decoder}\.conv2\.conv\.weight", "semantic_decoder.head.weight"),
+def lucid_rows(theirs: str, ours: str) -> list[Row]:
+    """Tables of `vector_quantize_pytorch.ResidualVQ`; `lucid_axes` and `running_codebooks` belong behind them."""
+    book = f"{theirs}.layers.{{}}._codebook"
+    return [(f"{book}.initted", f"{ours}.levels.{{}}.codebook.ready"), *codebook_rows(book, f"{ours}.levels.{{}}.codebook")[:3]]
+
+
+def _keys(own: HCodecConfig) -> KeyMap:
+    rows = [
+        *_encoder(own.seanet),
+        *_decoder(),
+        *feature_conv_keys.encoder("semantic_encoder", "semantic_encoder"),
+        *feature_conv_keys.decoder("semantic_decoder", "semantic_decoder", own.semantic.strides),
+        *lucid_rows("quantizer", "quantizer.first"),
+        *lucid_rows("semantic_quantizer", "quantizer.second"),
     ]
-    for theirs, ours in ((theirs_encoder, "semantic_encoder"), (theirs_decoder, "semantic_decoder")):
-        block, level = rf"{theirs}\.conv_blocks\.(\d+)", rf"{ours}.levels.\1"
-        table += [
-            (rf"{block}\.conv\.(?:conv|deconv)\.(weight|bias)", rf"{level}.conv.\2"),
-            (rf"{block}\.res_units\.(\d+)\.conv1\.conv\.weight", rf"{level}.units.\2.conv_in.weight"),
-            (rf"{block}\.res_units\.(\d+)\.conv2\.weight", rf"{level}.units.\2.conv_out.weight"),
-        ]
-    return table
+    return KeyMap(
+        WeightNorm(on=("encoder.model.**.conv.conv.weight",)),
+        Rename(rows),
+        Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where="**.attention."),
+        Fuse(("gate", "value"), "up", where="**.feed_forward."),
+        lucid_axes(),
+        running_codebooks(),
+    )
 
 
-def lucid_table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """Tables of `vector_quantize_pytorch.ResidualVQ` (see `finish_lucid`) to those of `ResidualVQ`."""
-    book = rf"{theirs}\.layers\.(\d+)\._codebook"
-    return [
-        (rf"{book}\.embed", rf"{ours}.levels.\1.codebook.embed"),
-        (rf"{book}\.embed_avg", rf"{ours}.levels.\1.codebook.sums"),
-        (rf"{book}\.cluster_size", rf"{ours}.levels.\1.codebook.counts"),
-        (rf"{book}\.initted", rf"{ours}.levels.\1.codebook.ready"),
-    ]
+def lucid_axes() -> Each:
+    """Their tables stand behind an axis of heads, of length 1."""
+    return without_ones("**.codebook.{embed|sums|counts}")
 
 
-def finish_lucid(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the tables' axis of heads, and give their statistics the form of `Codebook`."""
-    out = dict(state)
-    for key in [k for k in out if k.endswith(".codebook.embed")]:
-        prefix = key[: -len("embed")]
-        for name in ("embed", "sums", "counts"):
-            out[prefix + name] = out[prefix + name][0]
-        out[prefix + "ready"] = torch.tensor(True)  # a published table is in use whatever its flag says
-        out[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
-    return out
-
-
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    seanet = from_mapping(SEANetConfig, _config(config)["seanet"])
-    table = [
-        *_encoder_table(seanet),
-        *_decoder_table(),
-        *feature_conv_table("semantic_encoder", "semantic_decoder"),
-        *lucid_table("quantizer", "quantizer.first"),
-        *lucid_table("semantic_quantizer", "quantizer.second"),
-    ]
-    out = rename(fold_weight_norm(state), table, dropped=[r"decoder\.head\.istft\.window"])  # a Hann window
-    for key in [k for k in out if k.endswith(".feed_forward.gate.weight")]:
-        value = key.replace(".gate.", ".value.")
-        out[key.replace(".gate.", ".up.")] = torch.cat([out.pop(key), out.pop(value)])
-    return finish_lucid(join_qkv(out))
-
-
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="h-codec-1.0",
         upstream="alibaba/unified-audio QuarkAudio-HCodec/HCodec-1.0 Codec",
         family="hcodec",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

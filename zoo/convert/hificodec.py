@@ -1,10 +1,12 @@
-"""HiFi-Codec: the JSON of a run; encoder, quantizer and generator in one state dict (the checkpoint holds three)."""
+"""HiFi-Codec: the JSON of a run; a checkpoint with the state dicts of encoder, quantizer and generator."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from .base import Converter, flat, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
+from ...codecs.audio.hificodec import HiFiCodecConfig
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, Then, WeightNorm, flat
+from .tools.layout import Layout
 
 #: Residual levels of the quantizer, fixed in the authors' class.
 LEVELS = 2
@@ -17,6 +19,7 @@ _TRAINING = (
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON. A key of ours, `hard_coded_overrides`, stands for the numbers 512 and 32 in the authors' code."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
     fixed = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
@@ -25,7 +28,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     rates, kernels = f.take("upsample_rates"), f.take("upsample_kernel_sizes")
     if width * 2 ** len(rates) != dim:
         raise ValueError(f"{len(rates)} upsample_rates give {width * 2 ** len(rates)} channels, not {dim}.")
-    double = str(f.take("resblock")) == "1"
+    double = f.take("resblock") == "1"  # a number is taken for the other kind
     dilations = [list(d)[: 3 if double else 2] for d in f.take("resblock_dilation_sizes")]  # the blocks read no more
     out = {
         "sample_rate_hz": f.take("sampling_rate"),
@@ -49,42 +52,40 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             "codebook_weight": f.take("codebook_loss_lambda", 1.0) / LEVELS,
         },
     }
-    f.done()
+    f.done(swallowed=True)  # an attribute dictionary: what nothing asks for is not read
     return out
 
 
-_UNIT = (("convs1", "dilated"), ("convs2", "plain"), ("convs", "dilated"))  # the last: the single kind
+def _side(theirs: str, ours: str) -> list[Row]:
+    parts = (("conv_pre", "stem"), ("conv_post", "head"), ("ups.{}", "levels.{}.conv"))
+    return [(f"{theirs}.{a}.{{weight|bias}}", f"{ours}.{b}.{{weight|bias}}") for a, b in parts]
 
 
-def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
-    levels, units = len(own["strides"]), len(own["unit_kernels"])
-    table = [
-        (r"encoder\.conv_pre\.(weight|bias)", r"encoder.stem.\1"),
-        (r"encoder\.conv_post\.(weight|bias)", r"encoder.head.\1"),
-        (r"encoder\.ups\.(\d+)\.(weight|bias)", r"encoder.levels.\1.conv.\2"),
-        (r"generator\.conv_pre\.(weight|bias)", r"decoder.stem.\1"),
-        (r"generator\.conv_post\.(weight|bias)", r"decoder.head.\1"),
-        (r"generator\.ups\.(\d+)\.(weight|bias)", r"decoder.levels.\1.conv.\2"),
-        (r"quantizer\.quantizer_modules\.(\d+)\.embedding\.weight", r"quantizer.stacks.\1.levels.0.codebook.embed"),
-        (r"quantizer\.quantizer_modules2\.(\d+)\.embedding\.weight", r"quantizer.stacks.\1.levels.1.codebook.embed"),
-    ]
-    for side, ours in (("encoder", "encoder"), ("generator", "decoder")):
-        for i in range(levels * units):  # the authors number the units through all levels
-            at = f"{ours}.levels.{i // units}"
-            for a, b in _UNIT:
-                key = rf"{side}\.resblocks\.{i}\.{a}\.(\d+)\.(weight|bias)"
-                table.append((key, rf"{at}.units.{i % units}.{b}.\1.\2"))
-            if side == "encoder":
-                table.append((rf"encoder\.normalize\.{i}\.(weight|bias)", rf"{at}.norms.{i % units}.\1"))
-    return table
+_QUANTIZER: tuple[Row, ...] = (
+    ("quantizer.quantizer_modules.{}.embedding.weight", "quantizer.stacks.{}.levels.0.codebook.embed"),
+    ("quantizer.quantizer_modules2.{}.embedding.weight", "quantizer.stacks.{}.levels.1.codebook.embed"),
+)
 
 
-CONVERTERS = (
-    Converter(
+def _keys(own: HiFiCodecConfig) -> KeyMap:
+    levels, units = len(own.strides), len(own.unit_kernels)
+    convs = (("convs1", "dilated"), ("convs2", "plain")) if own.unit == "double" else (("convs", "dilated"),)
+    rows = [*_side("encoder", "encoder"), *_side("generator", "decoder"), *_QUANTIZER]
+    for i in range(levels * units):  # the authors number the units through all levels
+        level, unit = divmod(i, units)
+        rows.append((f"encoder.normalize.{i}.*", f"encoder.levels.{level}.norms.{unit}.*"))
+        for theirs, ours in (("encoder", "encoder"), ("generator", "decoder")):
+            at = f"{ours}.levels.{level}.units.{unit}"
+            rows += [(f"{theirs}.resblocks.{i}.{a}.{{}}.*", f"{at}.{b}.{{}}.*") for a, b in convs]
+    return KeyMap(Then(flat, dict), WeightNorm(but=("encoder.conv_post.weight",)), Rename(rows))
+
+
+LAYOUTS = (
+    Layout(
         system="hificodec",
-        upstream="yangdongchao/AcademiCodec VQVAE",
+        upstream="yangdongchao/AcademiCodec academicodec/models/hificodec/vqvae.py VQVAE",
         family="hificodec",
         config=_config,
-        weights=lambda state, config: rename(fold_weight_norm(flat(state)), _table(_config(config))),
+        keys=_keys,
     ),
 )

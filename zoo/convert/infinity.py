@@ -1,15 +1,14 @@
 """Infinity's bitwise multi-scale tokenizer (FoundationVision/Infinity @ 4c27bbb54a, flux_vqgan.py `AutoEncoder`)."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, unwrap
-from .base import Converter
-from .taming_keys import taming_middle, taming_weights
+from ...codecs.image.multiscale_vqgan import MultiScaleVQGANConfig
+from .tools.configs import open_config
+from .tools.keymap import KeyMap, Rename, Row, Unwrap
+from .tools.layout import Layout
+from .tools.vqgan_keys import SIDE
 
 #: Sides of the scales for 256 pixels at stride 16 (mode "dynamic"): 521 positions.
 _DYNAMIC_256 = [[1, s, s] for s in (1, 2, 4, 6, 8, 12, 16)]
@@ -93,21 +92,44 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    plain = {}
-    for key, value in unwrap(state, "vae", "state_dict").items():
-        key = re.sub(r"(conv_in|conv_out|conv[12]?|nin_shortcut)\.conv\.(weight|bias)$", r"\1.\2", key)
-        plain[re.sub(r"(norm\w*)\.norm\.(weight|bias)$", r"\1.\2", key)] = value
-    dropped = (r"(quantizer|quantize)\.lfq\.(mask|zero)",)  # powers of two, under two names
-    return taming_weights(plain, middle=taming_middle(with_attention=False), more=(), dropped=dropped)
+#: Their convolutions and norms are modules that hold one; files of 2-D forerunners name it directly, and are read as well.
+_BLOCK = (
+    ("{norm1|norm2}[.norm|].*", "{norm1|norm2}.*"),
+    ("{conv1|conv2}[.conv|].*", "{conv1|conv2}.*"),
+    ("nin_shortcut[.conv|].*", "shortcut.*"),
+)
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+def _rows() -> list[Row]:
+    rows: list[Row] = [
+        (SIDE + ".conv_in[.conv|].*", SIDE + ".stem.*"),
+        (SIDE + ".norm_out[.norm|].*", SIDE + ".norm.*"),
+        (SIDE + ".conv_out[.conv|].*", SIDE + ".head.*"),
+        ("encoder.down.{}.downsample.conv[.conv|].*", "encoder.levels.{}.resample.conv.*"),
+        ("decoder.up.{}.upsample.conv[.conv|].*", "decoder.levels.{}.resample.conv.*"),
+    ]
+    for theirs, ours in _BLOCK:
+        rows += [
+            ("encoder.down.{}.block.{}." + theirs, "encoder.levels.{}.blocks.{}." + ours),
+            ("decoder.up.{}.block.{}." + theirs, "decoder.levels.{}.blocks.{}." + ours),
+            (SIDE + ".mid.block_1." + theirs, SIDE + ".middle.0." + ours),
+            (SIDE + ".mid.block_2." + theirs, SIDE + ".middle.1." + ours),
+        ]
+    return rows
+
+
+def _keys(own: MultiScaleVQGANConfig) -> KeyMap:
+    """The authors' loader takes the raw weights, `vae`, of the several state dicts in a published file, not their average."""
+    dropped = ("{quantizer|quantize}.lfq.{mask|zero}",)  # powers of two, under two names
+    return KeyMap(Unwrap("vae", "state_dict"), Rename(_rows(), also_drop=dropped))
+
+
+LAYOUTS = (
+    Layout(
         system="infinity-vae",
         upstream="FoundationVision/Infinity infinity/models/bsq_vae/flux_vqgan.py AutoEncoder",
         family="multiscale_vqgan",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .authors import open_config
-from .base import Converter, rename
+from ...codecs.image.instella import InstellaConfig
+from .tools.configs import open_config
+from .tools.keymap import Fuse, KeyMap, Rename, Row, as_convolution, under, without_ones
+from .tools.layout import Layout
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,50 +41,50 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_BLOCK = r"(encoder|decoder)\.transformer_blocks\.(\d+)\."
-_TABLE = [
-    (_BLOCK + r"input_layernorm\.weight", r"\1.blocks.\2.attention_norm.weight"),
-    (_BLOCK + r"attn\.qkv\.weight", r"\1.blocks.\2.attention.qkv.weight"),
-    (_BLOCK + r"attn\.norm_(q|k)\.weight", r"\1.blocks.\2.attention.\3_norm.weight"),
-    (_BLOCK + r"attn\.o_proj\.weight", r"\1.blocks.\2.attention.out.weight"),
-    (_BLOCK + r"post_attention_layernorm\.weight", r"\1.blocks.\2.mlp_norm.weight"),
-    (_BLOCK + r"mlp\.gate_up\.weight", r"\1.blocks.\2.gate_up.weight"),
-    (_BLOCK + r"mlp\.down_proj\.weight", r"\1.blocks.\2.down.weight"),
-    (r"(encoder|decoder)\.norm_out\.weight", r"\1.norm.weight"),
-    (r"encoder\.down_layers\.(\d+)\.conv\.(weight|bias)", r"encoder.resizers.\1.conv.\2"),
-    (r"decoder\.up_layers\.(\d+)\.conv\.(weight|bias)", r"decoder.resizers.\1.conv.\2"),
-    (r"encoder\.patch_embedder\.(weight|bias)", r"patch_embed.\1"),
-    (r"encoder\.latent_tokens", "latents"),
-    (r"encoder\.proj_out\.(weight|bias)", r"encoder_out.\1"),
-    (r"quantizer\.proj\.0\.(weight|bias)", r"quantizer.in_proj.\1"),
-    (r"quantizer\.embed", "quantizer.table"),
-    (r"decoder\.input_layer\.(0|1)\.(weight|bias)", r"decoder_in.\1.\2"),
-    (r"decoder\.mask_tokens", "mask_token"),
-    (r"decoder\.repa_proj\.(\d)\.(weight|bias)", r"feature_head.\1.\2"),
-    (r"to_pixel\.(weight|bias)", r"to_pixels.proj.\1"),
+#: A block, its q, k, v and its two maps of the gated MLP joined.
+_BLOCK: tuple[Row, ...] = (
+    ("input_layernorm.weight", "attention_norm.weight"),
+    ("attn.qkv.weight", "attention.qkv.weight"),
+    ("attn.norm_{q|k}.weight", "attention.{q|k}_norm.weight"),
+    ("attn.o_proj.weight", "attention.out.weight"),
+    ("post_attention_layernorm.weight", "mlp_norm.weight"),
+    ("mlp.gate_up.weight", "gate_up.weight"),
+    ("mlp.down_proj.weight", "down.weight"),
+)
+_ROWS: list[Row] = [
+    *under("{encoder|decoder}.transformer_blocks.{}.", "{encoder|decoder}.blocks.{}.", _BLOCK),
+    ("{encoder|decoder}.norm_out.weight", "{encoder|decoder}.norm.weight"),
+    ("encoder.down_layers.{}.conv.*", "encoder.resizers.{}.conv.*"),
+    ("decoder.up_layers.{}.conv.*", "decoder.resizers.{}.conv.*"),
+    ("encoder.patch_embedder.*", "patch_embed.*"),
+    ("encoder.latent_tokens", "latents"),
+    ("encoder.proj_out.*", "encoder_out.*"),
+    ("quantizer.proj.0.*", "quantizer.in_proj.*"),
+    ("quantizer.embed", "quantizer.table"),
+    ("decoder.input_layer.{0|1}.*", "decoder_in.{0|1}.*"),
+    ("decoder.mask_tokens", "mask_token"),
+    ("decoder.repa_proj.{}.*", "feature_head.{}.*"),
+    ("to_pixel.*", "to_pixels.proj.*"),
 ]
-#: Maps that are one here: (name of the whole, its parts in order).
-_JOINED = (("attn.qkv", ("attn.q_proj", "attn.k_proj", "attn.v_proj")), ("mlp.gate_up", ("mlp.gate_proj", "mlp.up_proj")))
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = dict(state)
-    for whole, parts in _JOINED:
-        for key in [k for k in state if k.endswith(f".{parts[0]}.weight")]:
-            block = key[: -len(f"{parts[0]}.weight")]
-            state[f"{block}{whole}.weight"] = torch.cat([state.pop(f"{block}{part}.weight") for part in parts])
-    out = rename(state, _TABLE)
-    out["latents"], out["mask_token"] = out["latents"][0], out["mask_token"][0, 0]
-    out["to_pixels.proj.weight"] = out["to_pixels.proj.weight"][:, :, None, None]  # a linear map
-    return out
+def _keys(own: InstellaConfig) -> KeyMap:
+    return KeyMap(
+        Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where="**.attn."),
+        Fuse(("gate_proj", "up_proj"), "gate_up", where="**.mlp."),
+        Rename(_ROWS),
+        without_ones("latents"),
+        without_ones("mask_token", axes=2),
+        as_convolution("to_pixels.proj.weight"),  # a linear map
+    )
 
 
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="instella-bae",
         upstream="AMD-AGI/Instella-T2I BAE_Model",
         family="instella",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -1,25 +1,27 @@
 """LongCat-Next's visual tokenizer (meituan-longcat/LongCat-Next-inference @ 70ab100bee), whole or the quantizer alone.
 
 The whole reads `visual_config` of the model's config.json. Its weights are those under `model.visual_tokenizer.` in the model's
-shards, together with image_decoder/image_decoder.safetensors; weights of language, sound and of the second painter are left out.
+shards, and those of image_decoder/image_decoder.safetensors; weights of language, sound and of the second painter are left out.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...codecs.serialize import CheckpointError
-from .authors import open_config, part, training_only, unwrap
-from .base import Converter, rename
-from .fields import TRANSFORMERS_KEYS, Fields
+from ...codecs.image.longcat_next import LongCatNextConfig
+from ...codecs.image.longcat_next_codes import LongCatNextCodesConfig
+from .tools.configs import open_config, part, training_only
+from .tools.fields import TRANSFORMERS_KEYS, Fields
+from .tools.keymap import Each, KeyMap, Rename, Row, Unwrap, without_prefix
+from .tools.layout import Layout
+from .tools.rq_keys import padded_tables
 
 # --- config ---------------------------------------------------------------------------------------------------------------
 
 
-def _codes(c: Fields) -> dict[str, Any]:
-    """`VisualQuantizer`'s settings."""
+def _codes(c: Fields, *, swallowed: bool = False) -> dict[str, Any]:
+    """`VisualQuantizer`'s settings; `swallowed` in a config of transformers, which takes any key."""
     c.drop(*TRANSFORMERS_KEYS, "codebook_sizes", "feature_decoder_config", "feature_reconstruction_ratio")
     c.require("quantizer_type", "rq")
     training_only(c, "vq_loss_ratio", 0.0)
@@ -44,7 +46,7 @@ def _codes(c: Fields) -> dict[str, Any]:
             "replace_below": 0.1 if c.take("restart_unused_codes", True) else 0.0,
         },
     }
-    c.done()
+    c.done(swallowed=swallowed)
     return out
 
 
@@ -73,9 +75,11 @@ def _painter(c: Fields) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    visual = config.get("visual_config")
-    if not isinstance(visual, Mapping):
-        raise ValueError("longcat-next: config.json holds no visual_config.")
+    """The whole model's config, or its `visual_config` alone. The painter's part stands in the latter, or beside it."""
+    visual = config.get("visual_config", config)
+    if not isinstance(visual, Mapping) or "vq_config" not in visual:
+        raise ValueError("longcat-next: the config holds no visual_config with a vq_config.")
+    beside = config.get("visual_decoder_config", {})
     c = Fields(visual, "longcat-next.visual_config")
     c.drop(*TRANSFORMERS_KEYS, "initializer_range", "tokens_per_second", "rope_parameters", "freeze", "image_head_config")
     c.drop("image_start_token_id", "image_end_token_id", "image_pad_token_id", "image_newline_token_id", "image_line_token_id")
@@ -87,117 +91,130 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     frames = c.take("temporal_patch_size", 2)
     tower = {
         "patch_size": patch,
-        "width": c.take("hidden_size"),
+        "width": c.take("hidden_size", 3584),
         "layers": c.take("depth", 32),
         "heads": c.take("num_heads", 16),
         "hidden": c.take("intermediate_size", 3420),
         "window": c.take("window_size", 112) // merge // patch * merge,
         "whole_layers": list(c.take("fullatt_block_indexes", (7, 15, 23, 31))),
     }
-    codes = _codes(part(c, "vq_config"))
+    codes = _codes(part(c, "vq_config"), swallowed=True)
     if c.take("out_hidden_size", 3584) != codes["width"]:
         raise ValueError(f"{c.name}: out_hidden_size must be vq_config.in_channels, {codes['width']}.")
-    decoder = part(c, "visual_decoder_config")
+    decoder = part(c, "visual_decoder_config", beside)
     decoder.drop(*TRANSFORMERS_KEYS, "transformer_config", "vae_config", "scheduler_config", "weight_path")
+    decoder.drop("codebook_dim", "text_feat_dim")  # of the second painter
     own = part(decoder, "image_decoder_config")
     for key, value in (("patch_size", patch), ("spatial_merge_size", merge), ("temporal_patch_size", frames)):
         own.require(key, value)
     own.require("codebook_dim", codes["code_dim"])
     painter = _painter(own)
     for fields in (own, decoder, c):
-        fields.done()
+        fields.done(swallowed=True)
     return {"tower": tower, "merge": merge, "codes": codes, "painter": painter}
 
 
 # --- weights --------------------------------------------------------------------------------------------------------------
 
-_END = r"(weight|bias)"
-_CODES_TABLE = [
-    (rf"quant_conv\.([013])\.{_END}", r"to_code.\1.\2"),
-    (r"quantize\.codebooks\.(\d+)\.embed", r"quantizer.levels.\1.codebook.embed"),
-]
-_CODES_DROPPED = (r"quantize\.codebooks\.\d+\.(?:embed_ema|cluster_size_ema)",)  # running statistics start anew in training
+
+def _code_rows(theirs: str, ours: str) -> list[Row]:
+    return [(f"{theirs}quant_conv.{{}}.*", f"{ours}to_code.{{}}.*")]
 
 
-def _codes_state(state: Mapping[str, Tensor], shared: bool) -> dict[str, Tensor]:
-    out = rename(state, _CODES_TABLE, dropped=_CODES_DROPPED)
-    tables = {k: out.pop(k)[:-1] for k in list(out) if k.endswith(".embed")}  # the last row is padding, never chosen
-    if not shared:
-        return out | tables
-    first = tables.get("quantizer.levels.0.codebook.embed")
-    if first is None or any(not torch.equal(t, first) for t in tables.values()):
-        raise CheckpointError("the config says that all levels share one table, but the file holds several.")
-    return out | {"quantizer.codebook.embed": first}
+def _code_tables(theirs: str, ours: str, own: LongCatNextCodesConfig) -> Any:
+    quantizer: Any = own.quantizer
+    return padded_tables(
+        f"{theirs}quantize.codebooks.",
+        f"{ours}quantizer.",
+        table="embed",
+        levels=quantizer.num_codebooks,
+        shared=quantizer.shared_codebook,
+        statistics=False,
+    )
 
 
-def _codes_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    shared = _codes_config(config)["quantizer"]["shared_codebook"]
-    return _codes_state(unwrap(state, "model", "state_dict"), shared)
+#: Running statistics, which start anew in training, of a quantizer whose tables are taken already.
+_STATISTICS = "quantize.codebooks.{}.[embed_ema|cluster_size_ema]"
 
 
-_TABLE = [
-    (r"visual_model\.patch_embed\.proj\.weight", "tower.patch_embed.weight"),
-    (r"visual_model\.blocks\.(\d+)\.norm1\.weight", r"tower.blocks.\1.attention_norm.weight"),
-    (r"visual_model\.blocks\.(\d+)\.norm2\.weight", r"tower.blocks.\1.mlp_norm.weight"),
-    (rf"visual_model\.blocks\.(\d+)\.attn\.qkv\.{_END}", r"tower.blocks.\1.qkv.\2"),
-    (rf"visual_model\.blocks\.(\d+)\.attn\.proj\.{_END}", r"tower.blocks.\1.out.\2"),
-    (rf"visual_model\.blocks\.(\d+)\.mlp\.(gate|up|down)_proj\.{_END}", r"tower.blocks.\1.\2.\3"),
-    (r"visual_bridge_model\.bridge\.ln_q\.weight", "merge_norm.weight"),
-    (rf"visual_bridge_model\.bridge\.mlp\.([02])\.{_END}", r"merge.\1.\2"),
-    (rf"image_decoder\.post_quant_conv\.{_END}", r"painter.from_code.\1"),
-    (r"image_decoder\.post_quant_norm\.weight", "painter.code_norm.weight"),
-    (r"image_decoder\.patch_unmerger\.ln_q\.weight", "painter.split_norm.weight"),
-    (rf"image_decoder\.patch_unmerger\.mlp\.([02])\.{_END}", r"painter.split.\1.\2"),
-    (r"image_decoder\.(norm_in|norm_out)\.weight", r"painter.\1.weight"),
-    (r"image_decoder\.encoder\.layers\.(\d+)\.layer_norm1\.weight", r"painter.blocks.\1.attention_norm.weight"),
-    (r"image_decoder\.encoder\.layers\.(\d+)\.layer_norm2\.weight", r"painter.blocks.\1.mlp_norm.weight"),
-    (rf"image_decoder\.encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.{_END}", r"painter.blocks.\1.\2.\3"),
-    (rf"image_decoder\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.{_END}", r"painter.blocks.\1.out.\2"),
-    (r"image_decoder\.encoder\.layers\.(\d+)\.self_attn\.inner_attn_ln\.weight", r"painter.blocks.\1.attention_inner.weight"),
-    (r"image_decoder\.encoder\.layers\.(\d+)\.mlp\.ffn_ln\.weight", r"painter.blocks.\1.mlp_inner.weight"),
-    (rf"image_decoder\.encoder\.layers\.(\d+)\.mlp\.w1\.{_END}", r"painter.blocks.\1.gate.\2"),
-    (rf"image_decoder\.encoder\.layers\.(\d+)\.mlp\.(?:w2|fc1)\.{_END}", r"painter.blocks.\1.up.\2"),
-    (rf"image_decoder\.encoder\.layers\.(\d+)\.mlp\.(?:w3|fc2)\.{_END}", r"painter.blocks.\1.down.\2"),
-    (rf"image_decoder\.decoder_head\.([02])\.{_END}", r"painter.to_pixels.\1.\2"),
-]
+def _codes_keys(own: LongCatNextCodesConfig) -> KeyMap:
+    rows = [*_code_rows("", ""), ("quantizer.**", "quantizer.**")]
+    return KeyMap(Unwrap("model", "state_dict"), _code_tables("", "", own), Rename(rows, also_drop=(_STATISTICS,)))
+
+
+_QUANTIZER = "visual_bridge_model.quantizer."
+_LAYER = "image_decoder.encoder.layers.{}."
+_ROWS: tuple[Row, ...] = (
+    ("visual_model.patch_embed.proj.weight", "tower.patch_embed.weight"),
+    ("visual_model.blocks.{}.norm1.weight", "tower.blocks.{}.attention_norm.weight"),
+    ("visual_model.blocks.{}.norm2.weight", "tower.blocks.{}.mlp_norm.weight"),
+    ("visual_model.blocks.{}.attn.qkv.*", "tower.blocks.{}.qkv.*"),
+    ("visual_model.blocks.{}.attn.proj.*", "tower.blocks.{}.out.*"),
+    ("visual_model.blocks.{}.mlp.{gate|up|down}_proj.*", "tower.blocks.{}.{gate|up|down}.*"),
+    ("visual_bridge_model.bridge.ln_q.weight", "merge_norm.weight"),
+    ("visual_bridge_model.bridge.mlp.{}.*", "merge.{}.*"),
+    ("image_decoder.post_quant_conv.*", "painter.from_code.*"),
+    ("image_decoder.post_quant_norm.weight", "painter.code_norm.weight"),
+    ("image_decoder.patch_unmerger.ln_q.weight", "painter.split_norm.weight"),
+    ("image_decoder.patch_unmerger.mlp.{}.*", "painter.split.{}.*"),
+    ("image_decoder.{norm_in|norm_out}.weight", "painter.{norm_in|norm_out}.weight"),
+    (_LAYER + "layer_norm1.weight", "painter.blocks.{}.attention_norm.weight"),
+    (_LAYER + "layer_norm2.weight", "painter.blocks.{}.mlp_norm.weight"),
+    (_LAYER + "self_attn.{q|k|v}_proj.*", "painter.blocks.{}.{q|k|v}.*"),
+    (_LAYER + "self_attn.out_proj.*", "painter.blocks.{}.out.*"),
+    (_LAYER + "self_attn.inner_attn_ln.weight", "painter.blocks.{}.attention_inner.weight"),
+    (_LAYER + "mlp.ffn_ln.weight", "painter.blocks.{}.mlp_inner.weight"),
+    ("image_decoder.decoder_head.{}.*", "painter.to_pixels.{}.*"),
+    *_code_rows(_QUANTIZER, "codes."),
+    ("codes.quantizer.**", "codes.quantizer.**"),
+)
+_GATED: tuple[Row, ...] = (
+    (_LAYER + "mlp.w1.*", "painter.blocks.{}.gate.*"),
+    (_LAYER + "mlp.w2.*", "painter.blocks.{}.up.*"),
+    (_LAYER + "mlp.w3.*", "painter.blocks.{}.down.*"),
+)
+_PLAIN: tuple[Row, ...] = ((_LAYER + "mlp.fc1.*", "painter.blocks.{}.up.*"), (_LAYER + "mlp.fc2.*", "painter.blocks.{}.down.*"))
 _DROPPED = (
-    r"visual_embedding_layer\..*",  # the language model's side of the codes
-    r"image_refiner\..*",
-    r"model\.(?!visual_tokenizer\.).*",  # language and sound
-    r"(?:lm_head|visual_head|audio_head|visual_embedding_bridge)\..*",
+    "visual_embedding_layer.**",  # the language model's side of the codes
+    "image_refiner.**",
+    "model.**",  # language and sound
+    "{lm_head|visual_head|audio_head|visual_embedding_bridge}.**",
+    _QUANTIZER + _STATISTICS,
 )
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _config(config)
-    state = {k.removeprefix("model.visual_tokenizer."): v for k, v in state.items()}
-    stem = "visual_bridge_model.quantizer."
-    codes = {k.removeprefix(stem): v for k, v in state.items() if k.startswith(stem)}
-    out = rename({k: v for k, v in state.items() if not k.startswith(stem)}, _TABLE, dropped=_DROPPED)
-    embed = "tower.patch_embed.weight"
-    if embed in out:
-        out[embed] = out[embed].sum(2)  # a still picture stands in all frames of a patch
-    for end in ("weight", "bias"):  # of the painted frames the first one counts
-        key, p = f"painter.to_pixels.2.{end}", own["tower"]["patch_size"]
-        if key in out:
-            out[key] = out[key].unflatten(0, (3, -1, p, p))[:, 0].flatten(0, 2)
-    shared = own["codes"]["quantizer"]["shared_codebook"]
-    return out | {f"codes.{k}": v for k, v in _codes_state(codes, shared).items()}
+def _keys(own: LongCatNextConfig) -> KeyMap:
+    patch = own.tower.patch_size
+
+    def first_frame(v: Tensor) -> Tensor:  # of the painted frames the first one counts
+        return v.unflatten(0, (3, -1, patch, patch))[:, 0].flatten(0, 2)
+
+    def two_frames(v: Tensor) -> Tensor:
+        return v.unflatten(0, (3, 1, patch, patch)).expand(-1, 2, *[-1] * (v.ndim + 1)).flatten(0, 3)
+
+    return KeyMap(
+        without_prefix("model.visual_tokenizer."),
+        _code_tables(_QUANTIZER, "codes.", own.codes),
+        Rename([*_ROWS, *(_GATED if own.painter.gated else _PLAIN)], also_drop=_DROPPED),
+        # a still picture stands in all frames of a patch
+        Each(("tower.patch_embed.weight",), lambda v: v.sum(2), lambda v: v[:, :, None].expand(-1, -1, 2, -1, -1) / 2),
+        Each(("painter.to_pixels.2.*",), first_frame, two_frames),
+    )
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="longcat-next",
         upstream="meituan-longcat/LongCat-Next-inference LongcatNextVisualTokenizer, VisionTransformerDecoder",
         family="longcat_next",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
-    Converter(
+    Layout(
         system="longcat-next-rq",
         upstream="meituan-longcat/LongCat-Next-inference processor/flash_omni/navit_vq_model.py VisualQuantizer",
         family="longcat_next_codes",
         config=_codes_config,
-        weights=_codes_weights,
+        keys=_codes_keys,
     ),
 )

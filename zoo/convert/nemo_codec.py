@@ -1,41 +1,47 @@
-"""NeMo's audio codecs: the modules of an `AudioCodecModel` checkpoint."""
+"""NeMo's audio codecs: the modules of an `AudioCodecModel` checkpoint, whose `.nemo` archive holds config and weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
+from ...codecs.audio.nemo_codec import NemoCodecConfig
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, WeightNorm
+from .tools.layout import Layout
 
 _ACTIVATIONS = {"lrelu": "leaky_relu", "elu": "elu", "snake": "snake", "half_snake": "half_snake"}
-#: Parts of a published `model_config.yaml` that are of the trainer or of a speech model used in training only.
+_QUANTIZERS = ("GroupFiniteScalarQuantizer", "FiniteScalarQuantizer")
+
+#: Parts of a published `model_config.yaml` that are of the trainer, of its losses, or of a speech model used in training only.
 _TRAINING = (
-    "adv_loss_scale_max", "adv_loss_scale_min", "codebook_loss_scale", "commit_loss_scale", "disc_loss_scale",
-    "disc_updates_per_period", "disc_update_period", "discriminator", "discriminator_loss", "feature_loss_scale",
-    "feature_loss_type", "gen_loss_scale", "generator_loss", "lightning_version", "log_config", "loss_resolutions",
-    "max_epochs", "max_steps", "mel_loss_dim", "mel_loss_dims", "mel_loss_l1_scale", "mel_loss_l2_scale",
-    "mel_loss_log_guard", "nemo_version", "optim", "optimizer", "samples_per_frame", "si_sdr_loss_scale",
-    "stft_loss_log_guard", "stft_loss_scale", "target", "test_ds", "time_domain_loss_scale", "train_ds",
-    "train_n_samples", "use_asr_consitency_loss", "use_scl_loss", "validation_ds", "warmup_steps",
+    "adv_loss_scale_max", "adv_loss_scale_min", "clip_grad_norm", "codebook_loss_scale", "commit_loss_scale", "disc_loss_scale",
+    "disc_start_epoch", "disc_update_period", "disc_updates_per_period", "discriminator", "discriminator_loss",
+    "encoder_noise_stdev", "exp_manager", "feature_loss_scale", "feature_loss_type", "gen_loss_scale", "generator_loss",
+    "lightning_version", "log_config", "loss_resolutions", "max_epochs", "max_steps", "mel_loss_dim", "mel_loss_dims",
+    "mel_loss_l1_scale", "mel_loss_l2_scale", "mel_loss_log_guard", "mmd_loss", "mmd_loss_scale", "mmd_loss_start_epoch",
+    "mmd_time_loss", "mmd_time_loss_scale", "name", "nemo_version", "optim", "optimizer", "scl_loss_scale", "si_sdr_loss_scale",
+    "skip_nan_gradients", "slm_encoder", "slm_loss_scale", "slm_predictor", "steps_per_epoch", "stft_loss_log_guard",
+    "stft_loss_scale", "target", "test_ds", "time_domain_loss_scale", "train_ds", "train_n_samples", "trainer",
+    "use_asr_consitency_loss", "use_scl_loss", "use_slm_loss", "validation_ds", "warmup_steps",
     "weighted_sampling_steps_per_epoch",
 )  # fmt: skip
 
 
-def _class(f: Fields, allowed: tuple[str, ...]) -> str:
-    """The class's bare name, from `class_name` or hydra's `_target_`."""
-    name = str(f.take("class_name", None) or f.take("_target_", None) or allowed[0]).rsplit(".", 1)[-1]
-    f.drop("_target_", "class_name")
+def _part(f: Fields, key: str, allowed: tuple[str, ...]) -> tuple[Fields, str]:
+    """A module's arguments and its class's bare name, from hydra's `_target_`, its older form with `params`, or `class_name`."""
+    values = dict(f.take(key))
+    if isinstance(values.get("params"), Mapping):
+        values |= values.pop("params")
+    part = Fields(values, key)
+    names = [part.take(k, None) for k in ("class_name", "_target_", "cls")]
+    name = str(next((n for n in names if n), allowed[0])).rsplit(".", 1)[-1]
     if name not in allowed:
-        raise ValueError(f"{f.name} is a {name}; supported: {', '.join(allowed)}.")
-    return name
+        raise ValueError(f"{key} is a {name}; supported: {', '.join(allowed)}.")
+    return part, name
 
 
-def _side(f: Fields, side: str) -> tuple[dict[str, Any], int]:
+def _side(f: Fields, *, encoder: bool, causal: bool) -> tuple[dict[str, Any], int]:
     """A `NemoSideConfig` mapping and the width of the latents."""
-    encoder = side == "encoder"
-    kinds = ("HiFiGANEncoder", "CausalHiFiGANEncoder") if encoder else ("HiFiGANDecoder", "CausalHiFiGANDecoder")
-    causal = _class(f, kinds).startswith("Causal")
     strides = f.take("down_sample_rates", [2, 2, 8, 8]) if encoder else f.take("up_sample_rates", [8, 8, 2, 2])
     modes = {"reflect": "reflect", "zeros": "constant", "replicate": "replicate"}
     out = {
@@ -54,73 +60,92 @@ def _side(f: Fields, side: str) -> tuple[dict[str, Any], int]:
     return out, f.take("encoded_dim" if encoder else "input_dim")
 
 
+def _levels(f: Fields, name: str) -> tuple[int, list[int]]:
+    """Groups and the levels of one of them."""
+    f.require("eps", 1e-3)
+    if name == "FiniteScalarQuantizer":
+        return 1, list(f.take("num_levels"))
+    f.require("dithered_acoustic_fsq", False)
+    f.drop("num_semantic_groups")  # read with the dither only
+    return f.take("num_groups"), list(f.take("num_levels_per_group"))
+
+
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of the three modules, `class_name` or `_target_` naming their classes."""
+    """`model_config.yaml`, or keyword arguments of the three modules alone."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
-    e, d = Fields(f.take("audio_encoder"), "audio_encoder"), Fields(f.take("audio_decoder"), "audio_decoder")
-    q = Fields(f.take("vector_quantizer"), "vector_quantizer")
-    _class(q, ("GroupFiniteScalarQuantizer",))
-    q.require("eps", 1e-3)
-    encoder, dim = _side(e, "encoder")
+    e, encoder_class = _part(f, "audio_encoder", ("HiFiGANEncoder", "CausalHiFiGANEncoder"))
+    d, decoder_class = _part(f, "audio_decoder", ("HiFiGANDecoder", "CausalHiFiGANDecoder"))
+    q, quantizer_class = _part(f, "vector_quantizer", _QUANTIZERS)
+    encoder, dim = _side(e, encoder=True, causal=encoder_class.startswith("Causal"))
     output = d.one_of("output_activation", {"tanh": "tanh", "clamp": "clamp"}, "tanh")
-    decoder, input_dim = _side(d, "decoder")
-    groups, levels = q.take("num_groups"), list(q.take("num_levels_per_group"))
+    decoder, input_dim = _side(d, encoder=False, causal=decoder_class.startswith("Causal"))
+    groups, levels = _levels(q, quantizer_class)
     if not dim == input_dim == groups * len(levels):
         raise ValueError(
             f"audio_encoder gives {dim} channels, the quantizer takes {groups * len(levels)}, "
             f"audio_decoder {input_dim}."
         )
-    for part in (e, d, q):
-        part.done()
-    out = {
-        "sample_rate_hz": f.take("sample_rate", 22050),
+    e.done()
+    d.done(swallowed=decoder_class.startswith("Causal"))
+    q.done()
+    rate = f.take("sample_rate", 22050)
+    f.require("samples_per_frame", math.prod(encoder["strides"]))
+    f.require("output_sample_rate", rate)
+    for key in ("semantic_codec", "semantic_codec_path", "hybrid_codec"):
+        f.require(key, None)
+    f.done(swallowed=True)
+    return {
+        "sample_rate_hz": rate,
         "encoder": encoder,
         "decoder": decoder,
         "output": output,
         "quantizer": {"kind": "grouped_fsq", "num_groups": groups, "levels": levels},
     }
-    f.done()
-    return out
 
 
-def _activation(theirs: str, ours: str) -> list[tuple[str, str]]:
+def _activation(theirs: str, ours: str) -> list[Row]:
     """Of the activations with weights: `Snake`, and `HalfSnake` around one."""
-    theirs = rf"{theirs}\.activation"
-    return [(rf"{theirs}\.alpha", rf"{ours}.alpha"), (rf"{theirs}\.snake_act\.alpha", rf"{ours}.snake.alpha")]
-
-
-def _table(theirs: str, ours: str) -> list[tuple[str, str]]:
-    level = rf"{ours}.levels.\1"
-    unit, own = rf"{theirs}\.res_layers\.(\d+)\.res_blocks\.(\d+)\.res_blocks\.(\d+)", rf"{level}.units.branches.\2.\3"
     return [
-        (rf"{theirs}\.pre_conv\.conv\.(weight|bias)", rf"{ours}.stem.\1"),
-        (rf"{theirs}\.post_conv\.conv\.(weight|bias)", rf"{ours}.head.\1"),
-        *_activation(rf"{theirs}\.post_activation", rf"{ours}.act"),
-        *_activation(rf"{theirs}\.activations\.(\d+)", rf"{level}.act"),
-        (rf"{theirs}\.(?:up|down)_sample_conv_layers\.(\d+)\.conv\.(weight|bias)", rf"{level}.conv.\2"),
-        (rf"{unit}\.input_conv\.conv\.(weight|bias)", rf"{own}.conv_in.\4"),
-        (rf"{unit}\.skip_conv\.conv\.(weight|bias)", rf"{own}.conv_out.\4"),
-        *_activation(rf"{unit}\.input_activation", rf"{own}.act_in"),
-        *_activation(rf"{unit}\.skip_activation", rf"{own}.act_out"),
+        (f"{theirs}.activation.alpha", f"{ours}.alpha"),
+        (f"{theirs}.activation.snake_act.alpha", f"{ours}.snake.alpha"),
     ]
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    table = [*_table("audio_encoder", "encoder"), *_table("audio_decoder", "decoder")]
-    dropped = [
-        r"vector_quantizer\.fsqs\.\d+\.(dim_base_index|num_levels)",  # computed from the levels
-        r"(discriminator|.*loss.*|slm_.*|speaker_encoder|asr_.*)\..*",  # of the training
+def _side_rows(theirs: str, ours: str, way: str) -> list[Row]:
+    unit, own = f"{theirs}.res_layers.{{}}.res_blocks.{{}}.res_blocks.{{}}", f"{ours}.levels.{{}}.units.branches.{{}}.{{}}"
+    return [
+        (f"{theirs}.pre_conv.conv.*", f"{ours}.stem.*"),
+        (f"{theirs}.post_conv.conv.*", f"{ours}.head.*"),
+        *_activation(f"{theirs}.post_activation", f"{ours}.act"),
+        *_activation(f"{theirs}.activations.{{}}", f"{ours}.levels.{{}}.act"),
+        (f"{theirs}.{way}_sample_conv_layers.{{}}.conv.*", f"{ours}.levels.{{}}.conv.*"),
+        (f"{unit}.input_conv.conv.*", f"{own}.conv_in.*"),
+        (f"{unit}.skip_conv.conv.*", f"{own}.conv_out.*"),
+        *_activation(f"{unit}.input_activation", f"{own}.act_in"),
+        *_activation(f"{unit}.skip_activation", f"{own}.act_out"),
     ]
-    return rename(fold_weight_norm(state), table, dropped=dropped)
 
 
-CONVERTERS = (
-    Converter(
+#: Buffers that are computed from the levels, and parts of the training.
+_DROPPED = (
+    "vector_quantizer.fsqs.{}.{dim_base_index|num_levels}", "vector_quantizer.{dim_base_index|num_levels}",
+    "discriminator.**", "*_loss_fn.**", "slm_*.**", "speaker_encoder.**", "speaker_encoder_resampler.**", "asr_*.**",
+)  # fmt: skip
+
+
+def _keys(own: NemoCodecConfig) -> KeyMap:
+    rows = [*_side_rows("audio_encoder", "encoder", "down"), *_side_rows("audio_decoder", "decoder", "up")]
+    # dropped before weight norm is folded: no work on discriminators
+    return KeyMap(Rename([], also_drop=_DROPPED, keep_unknown=True), WeightNorm("parametrizations"), Rename(rows))
+
+
+LAYOUTS = (
+    Layout(
         system="nemo-audio-codec",
         upstream="NVIDIA-NeMo/NeMo nemo.collections.tts.models.AudioCodecModel",
         family="nemo_codec",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

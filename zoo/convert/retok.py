@@ -1,15 +1,15 @@
-"""ReTok (zfu006/ReTok): the fields of `VQVitModelPlusArgs`, LlamaGen's convolutions, DETR-like layers."""
+"""ReTok (zfu006/ReTok): the fields of `VQVitModelPlusArgs`, LlamaGen's convolutions, DETR-like layers. `gigatok.py` shares it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .authors import open_config, unwrap
-from .base import Converter, rename
-from .fields import Fields
-from .taming_keys import attention, residual, taming_weights
+from ...codecs.image.retok import ReTokConfig
+from .tools.configs import open_config
+from .tools.fields import Fields
+from .tools.keymap import Each, Fuse, KeyMap, Rename, Row, Then, Unwrap, pointwise, under
+from .tools.layout import Layout
+from .tools.llamagen_keys import FILES, llamagen_rows
+from .tools.vqgan_keys import residual
 
 #: Widths, layers and heads of the size names.
 _SIZES = {
@@ -17,13 +17,12 @@ _SIZES = {
     "xxl": (1536, 48, 24), "xxxl": (2560, 48, 40),
 }  # fmt: skip
 
-#: Options with which the authors' class cannot run once it has redundant tokens, or that no published model uses.
+#: Options that their authors call deprecated or untested, and that no published model uses.
 _ONLY = {
-    "use_lfq": False, "simvq": False, "codebook_transform": None, "stochastic": False, "with_prior_model": False,
-    "multi_level_query_init": True, "learnable_1d_query_init": False, "rope_1d": False, "use_rope": False, "rope_2d": False,
-    "last_level_2d_query_init": False, "multi_level_2d_query_init": False, "res_up_down_sample": False,
-    "downsample_match_channel": False, "upsample_match_channel": False, "res_codebook_updown_sample": False,
-    "downsample_improve": False,
+    "use_lfq": False, "simvq": False, "codebook_transform": None, "stochastic": False, "with_prior_model": False, "rope_1d": False,
+    "use_rope": False, "rope_2d": False, "last_level_2d_query_init": False, "multi_level_2d_query_init": False,
+    "res_up_down_sample": False, "downsample_match_channel": False, "upsample_match_channel": False,
+    "res_codebook_updown_sample": False, "downsample_improve": False,
 }  # fmt: skip
 
 #: What only training reads.
@@ -33,18 +32,19 @@ _TRAINING = (
 )  # fmt: skip
 
 
-def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    c = open_config(config, "retok")
-    small = Fields(c.take("shrunk", {}), "retok.shrunk")
+def retok_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
+    """Both classes take the same arguments; only ReTok's has redundant tokens."""
+    c = open_config(config, system)
+    small = Fields(c.take("shrunk", {}), f"{system}.shrunk")
+    small.drop("usage")  # length of a buffer of recent ids
     width, blocks = small.take("ch", 128), small.take("num_res_blocks", 2)
     sizes = {**_SIZES, **{k: (v["width"], v["num_layers"], v["num_heads"]) for k, v in small.take("model_sizes", {}).items()}}
     for key, value in _ONLY.items():
-        if c.take(key, value) != value:
-            raise ValueError(f"retok.{key} is {config[key]!r}; only {value!r} is supported.")
+        c.require(key, value)
     c.drop(*_TRAINING)
     attend, dropout = c.take("use_attn", True), float(c.take("dropout_p", 0.0))
     mult = {side: c.take(f"{side}_ch_mult", [1, 1, 2, 2, 4]) for side in ("encoder", "decoder")}
-    model_size, unit = c.take("model_size", "small"), c.take("codebook_l2_norm", True)
+    model_size, unit, count = c.take("model_size", "small"), c.take("codebook_l2_norm", True), c.take("num_latent_tokens", 256)
 
     def stack(side: str) -> dict[str, Any]:
         middle = ["residual", "attention", "residual"] if attend else ["residual", "residual"]
@@ -54,26 +54,28 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     def size(side: str) -> dict[str, int]:
         name = c.take(f"{side}_size", None) or model_size
         if name not in sizes:
-            raise ValueError(f"retok.{side}_size is {name!r}; known: {', '.join(sizes)}.")
+            raise ValueError(f"{system}.{side}_size is {name!r}; known: {', '.join(sizes)}.")
         return dict(zip(("width", "layers", "heads"), sizes[name], strict=True))
 
-    c.drop("use_flash_attn")  # says which kernel; `_weights` sees the spelling
-    adaptive, shuffle = c.take("adaptive_gn", False), c.take("d2s_up", False)
+    c.drop("use_flash_attn")  # says which kernel
+    redundant = system == "retok"
     out = {
         "image_size": small.take("image_size", 256),
         "encoder": {**stack("encoder"), "stem_width": width, "blocks": blocks},
         "decoder": {
             **stack("decoder"),
             "blocks": blocks + 1,
-            "resample": "depth_to_space" if shuffle else "nearest_conv",
-            "condition": "adaptive" if adaptive else "none",
+            "resample": "depth_to_space" if c.take("d2s_up", False) else "nearest_conv",
+            "condition": "adaptive" if c.take("adaptive_gn", False) else "none",
         },
         "z_channels": c.take("z_channels", 256),
         "sampler": size("encoder"),
         "unsampler": size("decoder"),
         "qk_norm": c.take("use_qk_norm", False),
-        "num_tokens": c.take("num_latent_tokens", 256),
-        "first": small.take("first", 32),
+        "num_tokens": count,
+        "first": small.take("first", 32) if redundant else count,
+        "queries": _queries(c, redundant),
+        "prefix": redundant,
         "learned_grid_queries": c.take("learnable_2d_query_init", False),
         "latent_dim": c.take("codebook_embed_dim", 8),
         "quantizer": {
@@ -96,93 +98,87 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
-_SIDE = {"s2to1encoder": "sampler", "s1to2decoder": "unsampler"}
+def _queries(c: Fields, redundant: bool) -> str:
+    blocks, learned = c.take("multi_level_query_init", False), c.take("learnable_1d_query_init", False)
+    if blocks and learned:
+        raise ValueError(f"{c.name}: multi_level_query_init and learnable_1d_query_init exclude each other.")
+    if redundant and not blocks:  # elsewhere the authors' class makes no queries for them
+        raise ValueError(f"{c.name}.multi_level_query_init is False; redundant tokens need it.")
+    return "blocks" if blocks else "learned" if learned else "mean"
 
 
-def _transformer(theirs: str, ours: str) -> list[tuple[str, str]]:
-    layer, new = rf"{theirs}\.transformer\.(\d+)\.", rf"{ours}.layers.\1."
-    return [
-        (rf"{layer}self_attn\.([qkv]|out)\.{_END}", rf"{new}self_attention.\2.\3"),
-        (rf"{layer}multihead_attn\.([qkv]|out)\.{_END}", rf"{new}cross_attention.\2.\3"),
-        (rf"{layer}self_attn\.([qk]_norm)\.{_END}", rf"{new}self_attention.\2.\3"),
-        (rf"{layer}multihead_attn\.([qk]_norm)\.{_END}", rf"{new}cross_attention.\2.\3"),
-        (rf"{layer}norm1\.{_END}", rf"{new}self_norm.\2"),
-        (rf"{layer}norm2\.{_END}", rf"{new}cross_norm.\2"),
-        (rf"{layer}norm3\.{_END}", rf"{new}mlp_norm.\2"),
-        (rf"{layer}linear1\.{_END}", rf"{new}mlp.0.\2"),
-        (rf"{layer}linear2\.{_END}", rf"{new}mlp.2.\2"),
-        (rf"{theirs}\.(?:encoder|decoder)_embed\.{_END}", rf"{ours}.embed.\1"),
-        (rf"{theirs}\.ln_pre\.{_END}", rf"{ours}.norm_in.\1"),
-        (rf"{theirs}\.ln_post\.{_END}", rf"{ours}.norm_out.\1"),
-        (rf"{theirs}\.conv_out\.{_END}", rf"{ours}.head.\1"),
-        (rf"{theirs}\.positional_embedding", f"{ours}.grid_positions"),
-        (rf"{theirs}\.latent_token_positional_embedding", f"{ours}.positions"),
-        (rf"{theirs}\.latent_token_positional_embedding_comp", f"{ours}.redundant_positions"),
-        (rf"{theirs}\.global_proj\.{_END}", rf"{ours}.query.\1"),
-        (rf"{theirs}\.q_2d", f"{ours}.grid_queries"),
-        (rf"{theirs}\.distill_mlp\.(\d)\.{_END}", rf"{ours}.features.\1.\2"),
+def _transformer(theirs: str, ours: str, own: ReTokConfig) -> list[Row]:
+    # with norms of queries and keys (or a fast kernel) one linear map for each, without `nn.MultiheadAttention`
+    apart, joint = [], []
+    for a, b in (("self_attn", "self_attention"), ("multihead_attn", "cross_attention")):
+        apart += [(f"{a}.{{q|k|v}}_proj.*", f"{b}.{{q|k|v}}.*"), (f"{a}.{{q_norm|k_norm}}.*", f"{b}.{{q_norm|k_norm}}.*")]
+        joint += [(f"{a}.in_proj_{{weight|bias}}", f"{b}.qkv.{{weight|bias}}")]
+        joint += [(f"{a}.{'[wo|out_proj]' if own.qk_norm else '[out_proj|wo]'}.*", f"{b}.out.*")]
+    layer: list[Row] = [
+        *apart,
+        *joint,
+        ("norm1.*", "self_norm.*"),
+        ("norm2.*", "cross_norm.*"),
+        ("norm3.*", "mlp_norm.*"),
+        ("linear1.*", "mlp.0.*"),
+        ("linear2.*", "mlp.2.*"),
     ]
-
-
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = _split_attention(unwrap(state, "ema", "model", "state_dict"))
-    conv = {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
-    table = [p for theirs, ours in _SIDE.items() for p in _transformer(theirs, ours)]
-    table += [
-        (rf"quant_conv\.{_END}", r"to_latent.\1"),
-        (rf"post_quant_conv\.{_END}", r"from_latent.\1"),
-        (rf"distill_mlp\.(\d)\.{_END}", r"features.\1.\2"),
-        (r"quantize\.embedding\.weight", "quantizer.codebook.embed"),
+    rows: list[Row] = [
+        *under("transformer.{}.", "layers.{}.", layer),
+        ("encoder_embed.*" if ours == "sampler" else "decoder_embed.*", "embed.*"),
+        ("ln_pre.*", "norm_in.*"),
+        ("ln_post.*", "norm_out.*"),
+        ("conv_out.*", "head.*"),
+        ("positional_embedding", "grid_positions"),
+        ("latent_token_positional_embedding", "positions"),
+        ("latent_token_positional_embedding_comp", "redundant_positions"),
+        ("global_proj.*", "query.*"),
+        ("query_1d", "queries"),
+        ("q_2d", "grid_queries"),
+        ("distill_mlp.{}.*", "features.{}.*"),
     ]
-    # recent ids, for display
-    out = rename({k: v for k, v in state.items() if k not in conv}, table, dropped=[r"quantize\.codebook_used"])
-    for key in ("to_latent.weight", "from_latent.weight", "sampler.head.weight"):
-        out[key] = out[key].flatten(1)  # 1x1 convolutions
-    for key, value in out.items():
-        if key.endswith(("positions", "grid_queries")):
-            out[key] = value[:, 0]
-    return out | _convolutions(conv, config)
+    return under(f"{theirs}.", f"{ours}.", rows)
 
 
-def _convolutions(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """LlamaGen's blocks; the decoder counts its levels from coarse to fine."""
-    last = len(config.get("decoder_ch_mult", [1, 1, 2, 2, 4])) - 1
-    flips = []
-    for i in range(last + 1):
-        flips += [
-            (rf"decoder\.conv_blocks\.{i}\.(.*)", rf"decoder.levels.{last - i}.\1"),
-            (rf"decoder\.adaptive\.{i}\.gamma\.{_END}", rf"decoder.levels.{last - i}.adaptive.gain.\1"),
-            (rf"decoder\.adaptive\.{i}\.beta\.{_END}", rf"decoder.levels.{last - i}.adaptive.shift.\1"),
-        ]
-    state = rename(state, [(r"encoder\.conv_blocks\.(.*)", r"encoder.levels.\1"), *flips, (r"(.*)", r"\1")])
-    state = {k.replace(".res.", ".block.") if ".levels." in k else k: v for k, v in state.items()}
-    if any(".mid.2." in k for k in state):
-        middle = residual(r"mid\.0", "middle.0") + attention(r"mid\.1", "middle.1") + residual(r"mid\.2", "middle.2")
-    else:
-        middle = residual(r"mid\.0", "middle.0") + residual(r"mid\.1", "middle.1")
-    kept = ((rf"decoder\.levels\.(\d+)\.adaptive\.(gain|shift)\.{_END}", r"decoder.levels.\1.adaptive.\2.\3"),)
-    return taming_weights(state, middle=middle, more=kept)
+def retok_keys(own: ReTokConfig) -> KeyMap:
+    """Convolutions as LlamaGen's, with other ways of doubling; its decoder counts levels from coarse to fine."""
+    downs, ups = len(own.encoder.widths), len(own.decoder.widths)
+    rows: list[Row] = []
+    for i in range(ups):
+        theirs, ours = f"decoder.conv_blocks.{i}", f"decoder.levels.{ups - 1 - i}"
+        if own.decoder.resample == "depth_to_space":
+            rows.append((f"{theirs}.upsample.conv1.*", f"{ours}.resample.conv.*"))
+        rows.append((f"decoder.adaptive.{i}.gamma.*", f"{ours}.adaptive.gain.*"))
+        rows.append((f"decoder.adaptive.{i}.beta.*", f"{ours}.adaptive.shift.*"))
+    rows += [
+        ("quant_conv.*", "to_latent.*"),
+        ("post_quant_conv.*", "from_latent.*"),
+        ("distill_mlp.{}.*", "features.{}.*"),
+        ("quantize.embedding.weight", "quantizer.codebook.embed"),
+        ("quantize.codebook_used", None),  # recent ids, for display
+        *_transformer("s2to1encoder", "sampler", own),
+        *_transformer("s1to2decoder", "unsampler", own),
+        *residual("mid.1", "middle.1"),
+        *llamagen_rows(downs, ups),
+    ]
+    attention = Fuse(("q", "k", "v"), "qkv", where="{sampler|unsampler}.layers.{}.{self_attention|cross_attention}.")
+    tables = "{grid_positions|positions|redundant_positions|queries|grid_queries}"
+    return KeyMap(
+        Unwrap(*FILES),
+        Fuse(("q", "k", "v"), "qkv"),  # of the convolutions' attention
+        Rename(rows),
+        Then(attention.write, (lambda state: state) if own.qk_norm else attention.read),
+        pointwise("{to_latent|from_latent|sampler.head}.weight", axes=2),
+        Each(("{sampler|unsampler}." + tables,), lambda v: v[:, 0], lambda v: v[:, None]),
+    )
 
 
-def _split_attention(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Both spellings of attention (`nn.MultiheadAttention`, or one linear map for each part) to `q`, `k`, `v`, `out`."""
-    out: dict[str, Tensor] = {}
-    for key, value in state.items():
-        stem, _, end = key.rpartition(".")
-        if end in ("in_proj_weight", "in_proj_bias"):
-            for part, piece in zip("qkv", torch.chunk(value, 3), strict=True):
-                out[f"{stem}.{part}.{end.removeprefix('in_proj_')}"] = piece
-        else:
-            for theirs, ours in (("out_proj", "out"), ("wo", "out"), ("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v")):
-                if stem.endswith(f"_attn.{theirs}"):
-                    key = f"{stem.removesuffix(theirs)}{ours}.{end}"
-            out[key] = value
-    return out
-
-
-CONVERTERS = (
-    Converter(
-        system="retok", upstream="zfu006/ReTok VQVitModelPlus", family="retok", config=_config, weights=_weights
+LAYOUTS = (
+    Layout(
+        system="retok",
+        upstream="zfu006/ReTok tokenizer/tokenizer_image/vq/vq_vit_model.py VQVitModelPlus",
+        family="retok",
+        config=lambda config: retok_config(config, "retok"),
+        keys=retok_keys,
     ),
 )

@@ -6,13 +6,13 @@ The authors load EVA-CLIP-g and bert-base-uncased by name; other sizes stand in 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, part, unwrap
-from .base import Converter, rename
-from .fields import TRANSFORMERS_KEYS, Fields
-from .tokenflow import join_query_value_bias
-from .vit import TIMM_BLOCK_KEYS, under
+from ...codecs.image.seed2 import Seed2Config
+from ...codecs.image.seed2_codes import Seed2CodesConfig
+from .tools.configs import open_config, part
+from .tools.fields import TRANSFORMERS_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, State, Then, Unwrap, under, without_ones
+from .tools.layout import Layout
+from .tools.vit_keys import TIMM_BLOCK, query_value_bias
 
 
 def _qformer(values: Mapping[str, Any], name: str, *, causal: bool) -> dict[str, Any]:
@@ -108,91 +108,108 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
 #: Layers of BLIP-2's Q-Former; the text's own MLPs (`intermediate`, `output`) are never used.
-_QFORMER_LAYER_KEYS = (
-    (r"attention\.self\.query\." + _END, "self_attention.q.{0}"),
-    (r"attention\.self\.key\." + _END, "self_attention.k.{0}"),
-    (r"attention\.self\.value\." + _END, "self_attention.v.{0}"),
-    (r"attention\.output\.dense\." + _END, "self_attention.out.{0}"),
-    (r"attention\.output\.LayerNorm\." + _END, "self_norm.{0}"),
-    (r"crossattention\.self\.query\." + _END, "cross_attention.q.{0}"),
-    (r"crossattention\.self\.key\." + _END, "cross_attention.k.{0}"),
-    (r"crossattention\.self\.value\." + _END, "cross_attention.v.{0}"),
-    (r"crossattention\.output\.dense\." + _END, "cross_attention.out.{0}"),
-    (r"crossattention\.output\.LayerNorm\." + _END, "cross_norm.{0}"),
-    (r"intermediate_query\.dense\." + _END, "mlp.0.{0}"),
-    (r"output_query\.dense\." + _END, "mlp.2.{0}"),
-    (r"output_query\.LayerNorm\." + _END, "mlp_norm.{0}"),
+_QFORMER_LAYER: tuple[Row, ...] = (
+    ("attention.self.query.*", "self_attention.q.*"),
+    ("attention.self.key.*", "self_attention.k.*"),
+    ("attention.self.value.*", "self_attention.v.*"),
+    ("attention.output.dense.*", "self_attention.out.*"),
+    ("attention.output.LayerNorm.*", "self_norm.*"),
+    ("crossattention.self.query.*", "cross_attention.q.*"),
+    ("crossattention.self.key.*", "cross_attention.k.*"),
+    ("crossattention.self.value.*", "cross_attention.v.*"),
+    ("crossattention.output.dense.*", "cross_attention.out.*"),
+    ("crossattention.output.LayerNorm.*", "cross_norm.*"),
+    ("intermediate_query.dense.*", "mlp.0.*"),
+    ("output_query.dense.*", "mlp.2.*"),
+    ("output_query.LayerNorm.*", "mlp_norm.*"),
 )
-_QFORMER_UNUSED = r"\.(?:cls\..*|bert\.embeddings\.(?:position_ids|word_embeddings.*|position_embeddings.*)|"
-_QFORMER_UNUSED += r"bert\.encoder\.layer\.\d+\.(?:intermediate|output)\..*)"
 
 
-def _qformer_table(old: str, queries: str, new: str) -> list[tuple[str, str]]:
+def _qformer_rows(theirs: str, queries: str, ours: str) -> list[Row]:
     return [
-        *under(rf"{old}\.bert\.encoder\.layer\.(\d+)\.", rf"{new}layers.\1.", _QFORMER_LAYER_KEYS),
-        (rf"{old}\.bert\.embeddings\.LayerNorm\.{_END}", rf"{new}norm_in.\1"),
-        (queries, f"{new}queries"),
+        *under(f"{theirs}.bert.encoder.layer.{{}}.", f"{ours}layers.{{}}.", _QFORMER_LAYER),
+        (f"{theirs}.bert.embeddings.LayerNorm.*", f"{ours}norm_in.*"),
+        (queries, f"{ours}queries"),
     ]
 
 
-_CODES_TABLE = [
-    (r"quantize\.embedding\.weight", "quantizer.codebook.embed"),
-    (rf"encode_task_layer\.([02])\.{_END}", r"to_code.\1.\2"),
-    (rf"decode_task_layer\.([02])\.{_END}", r"from_code.\1.\2"),
+_CODES: tuple[Row, ...] = (
+    ("quantize.embedding.weight", "quantizer.codebook.embed"),
+    ("encode_task_layer.{}.*", "to_code.{}.*"),
+    ("decode_task_layer.{}.*", "from_code.{}.*"),
     ("pos_embed_image", "head.positions"),
-    *under(r"blocks_image\.(\d+)\.", r"head.blocks.\1.", TIMM_BLOCK_KEYS),
-    (r"image_down\.([024])\.weight", r"head.down.\1.weight"),
-    (rf"distill_image_proj\.{_END}", r"head.proj.\1"),
-    *_qformer_table("Reverse_Qformer", "reverse_tokens", "head.reverse."),
-]
-_TABLE = [
-    *((old, "codes." + new) for old, new in _CODES_TABLE),
-    *under(r"visual_encoder\.blocks\.(\d+)\.", r"tower.blocks.\1.", TIMM_BLOCK_KEYS),
-    (r"visual_encoder\.blocks\.(\d+)\.gamma_1", r"tower.blocks.\1.attention_scale"),
-    (r"visual_encoder\.blocks\.(\d+)\.gamma_2", r"tower.blocks.\1.mlp_scale"),
-    (rf"visual_encoder\.patch_embed\.proj\.{_END}", r"tower.patch_embed.\1"),
-    (r"visual_encoder\.cls_token", "tower.class_token"),
-    (r"visual_encoder\.pos_embed", "tower.positions"),
-    (rf"ln_vision\.{_END}", r"tower_norm.\1"),
-    *_qformer_table("Qformer", "query_tokens", "qformer."),
-]
+    *under("blocks_image.{}.", "head.blocks.{}.", TIMM_BLOCK),
+    ("image_down.{}.weight", "head.down.{}.weight"),
+    ("distill_image_proj.*", "head.proj.*"),
+    *_qformer_rows("Reverse_Qformer", "reverse_tokens", "head.reverse."),
+)
+_ROWS: tuple[Row, ...] = (
+    *under("", "codes.", _CODES),
+    *under("visual_encoder.blocks.{}.", "tower.blocks.{}.", TIMM_BLOCK),
+    ("visual_encoder.blocks.{}.gamma_1", "tower.blocks.{}.attention_scale"),
+    ("visual_encoder.blocks.{}.gamma_2", "tower.blocks.{}.mlp_scale"),
+    ("visual_encoder.patch_embed.proj.*", "tower.patch_embed.*"),
+    ("visual_encoder.cls_token", "tower.class_token"),
+    ("visual_encoder.pos_embed", "tower.positions"),
+    ("ln_vision.*", "tower_norm.*"),
+    *_qformer_rows("Qformer", "query_tokens", "qformer."),
+)
+_BERT = "[Qformer|Reverse_Qformer]"
 _DROPPED = (
     "pos_embed",
-    r"blocks\.\d+\..*",  # the second head, recon_s
-    r"pos_embed_text|reverse_tokens_text|(?:blocks_text|Reverse_Qformer_text|distill_text_proj)\..*",  # the training class's third
-    "(?:Reverse_)?Qformer" + _QFORMER_UNUSED,
+    "blocks.{}.**",  # the second head, recon_s
+    "[pos_embed_text|reverse_tokens_text]",  # the third head, of texts, of the class that trains
+    "[blocks_text|Reverse_Qformer_text|distill_text_proj|text_encoder].**",
+    _BERT + ".cls.**",
+    _BERT + ".bert.embeddings.[position_ids|word_embeddings.weight|position_embeddings.weight]",
+    _BERT + ".bert.encoder.layer.{}.[intermediate|output].**",
+    "visual_encoder.[norm|fc_norm|head].**",
 )
-#: Tables that the authors keep with axes of length 1 in front.
-_FLAT = ("tower.class_token", "tower.positions", "qformer.queries", "head.positions", "head.reverse.queries")
 
 
-def _renamed(state: dict[str, Tensor], table: list[tuple[str, str]], *, dropped: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    out = rename(join_query_value_bias(unwrap(state, "model", "state_dict")), table, dropped=_DROPPED + dropped)
-    return {k: v.flatten(0, -2) if k.removeprefix("codes.") in _FLAT else v for k, v in out.items()}
+def _first_blocks(count: int) -> Then:
+    """EVA-CLIP-g is published with its last block, which the authors' tower does not have."""
+    stem = "visual_encoder.blocks."
+
+    def read(state: State) -> State:
+        return {k: v for k, v in state.items() if not k.startswith(stem) or int(k[len(stem) :].split(".")[0]) < count}
+
+    return Then(read, lambda state: state)
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    depth, behind = _config(config)["tower"]["layers"], r"visual_encoder\.(?:norm|fc_norm|head)\..*"
-    out = _renamed(state, _TABLE, dropped=(behind,))
-    # EVA-CLIP-g is published with its last block, which the authors' tower does not have
-    return {k: v for k, v in out.items() if not k.startswith("tower.blocks.") or int(k.split(".")[2]) < depth}
+def _keys(own: Seed2Config) -> KeyMap:
+    return KeyMap(
+        Unwrap("model", "state_dict"),
+        _first_blocks(own.tower.layers),
+        query_value_bias("visual_encoder.blocks.{}.attn."),
+        Rename(_ROWS, also_drop=_DROPPED),
+        without_ones("tower.class_token", "tower.positions", "qformer.queries"),
+        without_ones("codes.head.positions", "codes.head.reverse.queries"),
+    )
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+def _codes_keys(own: Seed2CodesConfig) -> KeyMap:
+    return KeyMap(
+        Unwrap("model", "state_dict"),
+        Rename(_CODES, also_drop=_DROPPED),
+        without_ones("head.positions", "head.reverse.queries"),
+    )
+
+
+LAYOUTS = (
+    Layout(
         system="seed2",
         upstream="AILab-CVC/SEED models/seed_qformer/qformer_quantizer.py Blip2QformerQuantizer",
         family="seed2",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
-    Converter(
+    Layout(
         system="seed2-quantizer",
         upstream="AILab-CVC/SEED models/seed_qformer/qformer_quantizer.py Blip2QformerQuantizer, quantizer part",
         family="seed2_codes",
         config=_codes_config,
-        weights=lambda state, config: _renamed(state, _CODES_TABLE),
+        keys=_codes_keys,
     ),
 )

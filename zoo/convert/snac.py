@@ -1,13 +1,17 @@
 """SNAC as hubertsiuzdak/snac publishes it: DAC's layout with noise blocks, windowed attention and depthwise convolutions."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ...codecs.audio.snac import SNACConfig
+import torch
+
+from ...codecs.audio.snac import HEAD_DIM, SNACConfig
+from ...codecs.quantizers.residual_vq import ResidualVQConfig
 from .tools import dac_keys
-from .tools.configs import factorised_rvq
+from .tools.configs import factorised_rvq, one_number, said, the_quantizer
 from .tools.fields import FOLDER_KEYS, Fields
-from .tools.keymap import KeyMap, Rename, Row, WeightNorm
+from .tools.keymap import KeyMap, Rename, Row, State, Then, WeightNorm
 from .tools.layout import Layout
 
 
@@ -19,14 +23,16 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
     top = width * 2 ** len(strides)
     if f.take("latent_dim", None) not in (None, top):
         raise ValueError(f"config.latent_dim must be {top}, the encoder's width: nothing maps it to another.")
-    levels = f.take("vq_strides", [8, 4, 2, 1])
+    window, levels = f.take("attn_window_size", 32), f.take("vq_strides", [8, 4, 2, 1])
+    if window == 0:
+        raise ValueError("config.attn_window_size is 0, a window of nothing; null leaves the attention out.")
     out = {
         "sample_rate_hz": f.take("sampling_rate", 44100),
         "strides": strides,
         "decoder_strides": f.take("decoder_rates", [7, 7, 3, 3]),
         "encoder_width": width,
         "decoder_width": f.take("decoder_dim", 1536),
-        "window": f.take("attn_window_size", 32) or 0,
+        "window": window or 0,
         "depthwise": f.take("depthwise", True),
         "noise": f.take("noise", True),
         "quantizer": factorised_rvq(
@@ -40,6 +46,26 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _say(own: SNACConfig) -> dict[str, Any]:
+    """Keyword arguments of `SNAC`."""
+    q = the_quantizer(own.quantizer, ResidualVQConfig)
+    theirs = {
+        "sampling_rate": own.sample_rate_hz,
+        "encoder_dim": own.encoder_width,
+        "encoder_rates": list(own.strides),
+        "decoder_dim": own.decoder_width,
+        "decoder_rates": list(own.ups),
+        "attn_window_size": own.window or None,
+        "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
+        "codebook_dim": one_number("quantizer.codebook_dim", q.codebook_dim),
+        "vq_strides": list(q.strides or (1,) * q.num_codebooks),
+        "noise": own.noise,
+        "depthwise": own.depthwise,
+    }
+    quantizer = dataclasses.replace(q, strides=tuple(theirs["vq_strides"]))
+    return said(dataclasses.replace(own, decoder_strides=own.ups, quantizer=quantizer), theirs, _snac)
+
+
 def _attention(theirs: str, ours: str) -> list[Row]:
     return [
         (f"{theirs}.norm.*", f"{ours}.norm.*"),
@@ -47,6 +73,16 @@ def _attention(theirs: str, ours: str) -> list[Row]:
         (f"{theirs}.to_out.weight", f"{ours}.out.weight"),
         (f"{theirs}.rel_pos.{{inv_freq|scale}}", None),  # rotary frequencies: computed
     ]
+
+
+def _frequencies(*places: str) -> Then:
+    """Write the rotary frequencies, which the authors' class computes and still wants back."""
+    values = 1 / 10000 ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
+
+    def write(state: State) -> State:
+        return state | {f"{place}.rel_pos.inv_freq": values.clone() for place in places}
+
+    return Then(dict, write)
 
 
 def _keys(own: SNACConfig) -> KeyMap:
@@ -63,7 +99,18 @@ def _keys(own: SNACConfig) -> KeyMap:
     for i in range(ups):
         rows += dac_keys.up(f"decoder.model.{first + i}", f"decoder.levels.{i}", noise=own.noise)
     rows += [(f"decoder.model.{first + ups}.alpha", "decoder.act.alpha"), (f"decoder.model.{first + ups + 1}.*", "decoder.head.*")]
-    return KeyMap(WeightNorm(), Rename(rows), dac_keys.linear_projections())
+    places = (f"encoder.block.{downs + 1}", f"decoder.model.{stem}") if window else ()
+    return KeyMap(WeightNorm("parametrizations"), _frequencies(*places), Rename(rows), dac_keys.linear_projections())
 
 
-LAYOUTS = (Layout(system="snac", upstream="hubertsiuzdak/snac snac/snac.py SNAC", family="snac", config=_snac, keys=_keys),)
+LAYOUTS = (
+    Layout(
+        system="snac",
+        upstream="hubertsiuzdak/snac snac/snac.py SNAC",
+        family="snac",
+        config=_snac,
+        keys=_keys,
+        authors_config=_say,
+        files=("config.json", "pytorch_model.bin"),
+    ),
+)

@@ -1,29 +1,28 @@
-"""SpeechTokenizer and DM-Codec: one JSON for network and trainer, SEANet's numbered layers."""
+"""SpeechTokenizer: one JSON for network and trainer, SEANet's numbered layers."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from ...codecs.audio.speechtokenizer import SpeechTokenizerConfig
-from ...codecs.config import from_mapping
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
-from .seanet import codebook_table, finish_codebooks, seanet_config, seanet_table
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Unwrap, WeightNorm
+from .tools.layout import Layout
+from .tools.seanet import codebook_rows, running_codebooks, seanet_config, seanet_rows
 
-#: What the published JSON holds for the trainer.
+#: What the JSON files in the authors' repository and on the hub (older) hold for the trainer.
 _TRAINING = (
-    "adam_b2", "batch_size", "betas", "commitment_loss_lambda", "distill_loss_lambda", "distill_type", "epochs", "fmax",
-    "fmax_for_loss", "fmin", "hop_size", "intial_learning_rate", "learning_rate", "log_steps", "lr_decay",
-    "mel_loss_lambdas", "n_fft", "num_ckpt_keep", "num_freq", "num_mels", "num_warmup_steps", "num_workers",
-    "project_name", "recon_loss_lambda", "results_folder", "save_model_steps", "seed", "segment_size",
-    "semantic_model_layer", "semantic_model_path", "showpiece_num", "stdout_steps", "train_files", "valid_files", "wd",
-    "win_size",
+    "adam_b1", "adam_b2", "batch_size", "betas", "codebook_loss_lambda", "commitment_loss_lambda", "dist_config",
+    "distill_loss_lambda", "distill_type", "epochs", "fmax", "fmax_for_loss", "fmin", "hop_size", "intial_learning_rate",
+    "lambda_distill", "learning_rate", "log_steps", "lr_decay", "mel_loss_lambdas", "n_fft", "num_ckpt_keep", "num_freq",
+    "num_gpus", "num_mels", "num_warmup_steps", "num_workers", "project_name", "recon_loss_lambda", "resblock",
+    "results_folder", "save_model_steps", "seed", "segment_size", "semantic_model_layer", "semantic_model_path",
+    "showpiece_num", "stdout_steps", "train_files", "valid_files", "wd", "win_size",
 )  # fmt: skip
 
 
-def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    f = Fields(config, "config")
+def config(theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON; the class asks for the keys that it needs and reads no others."""
+    f = Fields(theirs, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
     names = {"strides": "ratios", "lstm_layers": "lstm"}
     keys = (
@@ -31,8 +30,11 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "n_residual_layers", "activation",
     )  # fmt: skip
     seanet = Fields({names.get(k, k): f.take(k) for k in keys}, "config")
+    rate = f.take("sample_rate")
+    f.require("sampling_rate", rate)  # the trainer's name for the same
+    f.drop("codebook_dim")  # of the published Snake model: no class has read it
     out = {
-        "sample_rate_hz": f.take("sample_rate"),
+        "sample_rate_hz": rate,
         "seanet": seanet_config(seanet),
         "semantic_dim": f.take("semantic_dimension"),
         "quantizer": {
@@ -43,25 +45,27 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             "commitment_weight": 1.0,
         },
     }
-    f.done()
+    f.done(swallowed=True)
     return out
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    seanet = from_mapping(SpeechTokenizerConfig, _config(config)).seanet
-    table = [
-        *seanet_table(seanet, "encoder", "encoder.model", "encoder"),
-        *seanet_table(seanet, "decoder", "decoder.model", "decoder"),
-        (r"transform\.(weight|bias)", r"semantic_head.\1"),
-        *codebook_table(r"quantizer\.vq\.layers\.(\d+)\._codebook", r"quantizer.levels.\1.codebook"),
+def keys(own: SpeechTokenizerConfig) -> KeyMap:
+    """The state dict of the network, also out of a checkpoint of the trainer."""
+    rows = [
+        *seanet_rows(own.seanet, "encoder", "encoder.model", "encoder"),
+        *seanet_rows(own.seanet, "decoder", "decoder.model", "decoder"),
+        ("transform.{weight|bias}", "semantic_head.{weight|bias}"),
+        *codebook_rows("quantizer.vq.layers.{}._codebook", "quantizer.levels.{}.codebook"),
     ]
-    return finish_codebooks(rename(fold_weight_norm(state), table))
+    return KeyMap(Unwrap("generator"), WeightNorm(), Rename(rows), running_codebooks())
 
 
-CONVERTERS = tuple(
-    Converter(system=system, upstream=upstream, family="speechtokenizer", config=_config, weights=_weights)
-    for system, upstream in (
-        ("speechtokenizer", "ZhangXInFD/SpeechTokenizer SpeechTokenizer"),
-        ("dm-codec", "mubtasimahasan/DM-Codec codec.Model"),
-    )
+LAYOUTS = (
+    Layout(
+        system="speechtokenizer",
+        upstream="ZhangXInFD/SpeechTokenizer speechtokenizer/model.py SpeechTokenizer",
+        family="speechtokenizer",
+        config=config,
+        keys=keys,
+    ),
 )

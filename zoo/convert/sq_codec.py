@@ -1,17 +1,19 @@
 """SQ-Codec: the keyword arguments of `ScalarModel`, two numbered lists of layers."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from ...codecs.audio.sq_codec import SQCodecConfig
 from ...codecs.serialize import CheckpointError
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, State, Then, Unwrap, WeightNorm
+from .tools.layout import Layout
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments. A key of ours, `rounding_steps`, is 5 for checkpoints of `round_func5`; the class now rounds with 9."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS)
     out = {
@@ -28,63 +30,73 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "delay_kernel_size": f.take("delay_kernel_size"),
         "latent_dim": f.take("latent_hidden_dim"),
         "causal": f.take("causal"),
-        # round_func9 in the class; a key of ours for checkpoints of its round_func5
         "quantizer": {"kind": "scalar", "steps": f.take("rounding_steps", 9), "tanh": False},
     }
     f.done()
     return out
 
 
-def _units(theirs: str, ours: str) -> list[tuple[str, str]]:
+def _units(theirs: str, ours: str) -> list[Row]:
     pairs = (("conv1", "conv_in"), ("activation1", "act_in"), ("conv2", "conv_out"), ("activation2", "act_out"))
-    return [(rf"{theirs}\.convs\.(\d+)\.{a}\.(weight|bias)", rf"{ours}.\1.{b}.\2") for a, b in pairs]
+    return [(f"{theirs}.convs.{{}}.{a}.{{weight|bias}}", f"{ours}.{{}}.{b}.{{weight|bias}}") for a, b in pairs]
 
 
-def _pool(theirs: str, ours: str) -> list[tuple[str, str]]:
+def _pool(theirs: str, ours: str) -> list[Row]:
     return [
-        (rf"{theirs}\.conv\.(weight|bias)", rf"{ours}.pool_conv.\1"),
-        (rf"{theirs}\.activation\.weight", rf"{ours}.pool_act.weight"),
+        (f"{theirs}.conv.{{weight|bias}}", f"{ours}.pool_conv.{{weight|bias}}"),
+        (f"{theirs}.activation.weight", f"{ours}.pool_act.weight"),
     ]
 
 
-def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pool, downs, ups = int(own["pool"] > 1), len(own["strides"]), len(own["decoder_strides"])
-    table = [(r"encoder\.0\.(weight|bias)", r"encoder.stem.\1"), *(_pool(r"encoder\.1", "encoder") if pool else [])]
+def _plain(theirs: str, ours: str) -> Row:
+    return (f"{theirs}.{{weight|bias}}", f"{ours}.{{weight|bias}}")
+
+
+_SHARED = "encoder.down_act.weight"
+
+
+def _one_prelu(levels: range) -> Then:
+    """One PReLU serves all down-sampling layers (a default argument, made once); its weight stands in the file for each."""
+    keys = [f"encoder.{i}.down_conv.activation.weight" for i in levels]
+
+    def read(state: State) -> State:
+        out = dict(state)
+        shared = [out.pop(k) for k in keys if k in out]
+        if not shared or any(not torch.equal(s, shared[0]) for s in shared):
+            raise CheckpointError("the down-sampling layers' PReLU weights differ; the authors' class has one for all.")
+        return out | {_SHARED: shared[0]}
+
+    def write(state: State) -> State:
+        out = dict(state)
+        shared = out.pop(_SHARED)
+        return out | {k: shared.clone() for k in keys}
+
+    return Then(read, write)
+
+
+def _keys(own: SQCodecConfig) -> KeyMap:
+    pool, downs, ups = int(own.pool > 1), len(own.strides), len(own.decoder_strides)
+    first = 1 + pool  # the authors' number of the encoder's first level
+    rows = [_plain("encoder.0", "encoder.stem"), *(_pool("encoder.1", "encoder") if pool else []), (_SHARED, _SHARED)]
     for i in range(downs):
-        theirs = rf"encoder\.{i + 1 + pool}"
-        table += [
-            *_units(theirs, f"encoder.units.{i}"),
-            (rf"{theirs}\.down_conv\.layer\.(weight|bias)", rf"encoder.downs.{i}.\1"),
-        ]
-    table.append((rf"encoder\.{downs + 1 + pool}\.(weight|bias)", r"encoder.head.\1"))
-    table.append((r"decoder\.0\.(weight|bias)", r"decoder.stem.\1"))
+        theirs = f"encoder.{first + i}"
+        rows += [*_units(theirs, f"encoder.units.{i}"), _plain(f"{theirs}.down_conv.layer", f"encoder.downs.{i}")]
+    rows += [_plain(f"encoder.{first + downs}", "encoder.head"), _plain("decoder.0", "decoder.stem")]
     for i in range(ups):
-        theirs = rf"decoder\.{i + 1}"
-        table += [
-            *_units(theirs, f"decoder.units.{i}"),
-            (rf"{theirs}\.up_conv\.layer\.(weight|bias)", rf"decoder.ups.{i}.\1"),
-        ]
-    table += _pool(rf"decoder\.{ups + 1}", "decoder") if pool else []
-    return [*table, (rf"decoder\.{ups + 1 + pool}\.(weight|bias)", r"decoder.head.\1")]
+        theirs = f"decoder.{i + 1}"
+        rows += [*_units(theirs, f"decoder.units.{i}"), _plain(f"{theirs}.up_conv.layer", f"decoder.ups.{i}")]
+    rows += _pool(f"decoder.{ups + 1}", "decoder") if pool else []
+    rows.append(_plain(f"decoder.{ups + 1 + pool}", "decoder.head"))
+    normed = WeightNorm(but=("{encoder|decoder}.{}.conv.weight",))
+    return KeyMap(Unwrap("codec_model"), normed, _one_prelu(range(first, first + downs)), Rename(rows))
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own, state = _config(config), dict(cast("dict[str, Tensor]", state.get("codec_model", state)))
-    # One PReLU serves all down-sampling layers (a default argument, made once); its weight stands in the file for each.
-    keys = [k for k in state if k.endswith(".down_conv.activation.weight")]
-    shared = [state.pop(k) for k in keys]
-    if not shared or any(not torch.equal(s, shared[0]) for s in shared):
-        raise CheckpointError("the down-sampling layers' PReLU weights differ; the authors' class has one for all.")
-    out = rename(fold_weight_norm(state), _table(own))
-    return out | {"encoder.down_act.weight": shared[0]}
-
-
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="sq-codec",
-        upstream="yangdongchao/SimpleSpeech ScalarModel",
+        upstream="yangdongchao/SimpleSpeech ldm/models/scalar16k.py ScalarModel",
         family="sq_codec",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

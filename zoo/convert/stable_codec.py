@@ -4,16 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ...codecs.audio.stable_codec import POSTHOC
+from ...codecs.audio.stable_codec import POSTHOC, StableCodecConfig, TAAEConfig
 from ...codecs.config import to_mapping
 from ...codecs.serialize import CheckpointError
-from .authors import part, unwrap
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
 from .stable_fsq import dithered_fsq, residual_fsq
+from .tools.configs import part
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, State, Then, Unwrap, WeightNorm, pointwise, under, without_prefix
+from .tools.layout import Layout
 
 # --- config -----------------------------------------------------------------------------------------------------------
 
@@ -28,6 +26,7 @@ def _side(fields: Fields, name: str, channels: int, latent_dim: int) -> tuple[di
     top.done()
     c.drop("checkpointing")
     c.require("direct_resampling", False)
+    c.require("mapping_style", "conv")
     if (got := c.take("in_channels" if name == "encoder" else "out_channels", 2)) != channels:
         raise ValueError(f"stable-codec: the {name} has {got} channels, but the patches {channels}.")
     c.require("latent_dim", latent_dim, 32)
@@ -42,7 +41,7 @@ def _side(fields: Fields, name: str, channels: int, latent_dim: int) -> tuple[di
         "layer_scale": 1e-5 if c.take("layer_scale", True) else None,
         "units": c.take("use_dilated_conv", False),
     }
-    c.done()
+    c.done(swallowed=True)
     return out, soft_clip
 
 
@@ -123,88 +122,89 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
-_PART = r"(weight|bias)"
+#: One `TransformerBlock`.
+_BLOCK: tuple[Row, ...] = (
+    ("pre_norm.gamma", "norm_attention.weight"),
+    ("self_attn.to_qkv.weight", "attention.qkv.weight"),
+    ("self_attn.to_out.weight", "attention.out.weight"),
+    ("self_attn.{q_norm|k_norm}.*", "attention.{q_norm|k_norm}.*"),
+    ("self_attn_scale.scale", "scale_attention.scale"),
+    ("ff_norm.gamma", "norm_feed_forward.weight"),
+    ("ff.ff.0.proj.*", "feed_forward.0.proj.*"),
+    ("ff.ff.2.*", "feed_forward.1.*"),
+    ("ff_scale.scale", "scale_feed_forward.scale"),
+    ("conformer_scale.scale", "scale_conformer.scale"),
+    ("conformer.in_norm.gamma", "conformer.norm_in.weight"),
+    ("conformer.pointwise_conv.weight", "conformer.map_in.weight"),
+    ("conformer.glu.proj.*", "conformer.gated.proj.*"),
+    ("conformer.depthwise_conv.weight", "conformer.conv.weight"),
+    ("conformer.mid_norm.gamma", "conformer.norm_out.weight"),
+    ("conformer.pointwise_conv_2.weight", "conformer.map_out.weight"),
+)
+
+#: One `ResidualUnit`: activation, convolution, activation, convolution.
+_UNIT: tuple[Row, ...] = tuple((f"{i}.*", f"{name}.*") for i, name in enumerate(("act_in", "conv_in", "act_out", "conv_out")))
 
 
-def _block(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """One `TransformerBlock`."""
-    table = [
-        (r"pre_norm\.gamma", "norm_attention.weight"),
-        (r"self_attn\.to_qkv\.weight", "attention.qkv.weight"),
-        (r"self_attn\.to_out\.weight", "attention.out.weight"),
-        (r"self_attn\.([qk])_norm\." + _PART, r"attention.\1_norm.\2"),
-        (r"self_attn_scale\.scale", "scale_attention.scale"),
-        (r"ff_norm\.gamma", "norm_feed_forward.weight"),
-        (r"ff\.ff\.0\.proj\." + _PART, r"feed_forward.0.proj.\1"),
-        (r"ff\.ff\.2\." + _PART, r"feed_forward.1.\1"),
-        (r"ff_scale\.scale", "scale_feed_forward.scale"),
-        (r"conformer_scale\.scale", "scale_conformer.scale"),
-        (r"conformer\.in_norm\.gamma", "conformer.norm_in.weight"),
-        (r"conformer\.pointwise_conv\.weight", "conformer.map_in.weight"),
-        (r"conformer\.glu\.proj\." + _PART, r"conformer.gated.proj.\1"),
-        (r"conformer\.depthwise_conv\.weight", "conformer.conv.weight"),
-        (r"conformer\.mid_norm\.gamma", "conformer.norm_out.weight"),
-        (r"conformer\.pointwise_conv_2\.weight", "conformer.map_out.weight"),
-    ]
-    return [(rf"{theirs}\.{a}", f"{ours}.{b}") for a, b in table]
-
-
-def _unit(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """One `ResidualUnit`: activation, convolution, activation, convolution."""
-    names = ("act_in", "conv_in", "act_out", "conv_out")
-    return [(rf"{theirs}\.layers\.{i}\.(\w+)", rf"{ours}.{name}.\1") for i, name in enumerate(names)]
-
-
-def _level(theirs: str, ours: str, side: Mapping[str, Any], level: int, *, encoder: bool) -> list[tuple[str, str]]:
+def _level(theirs: str, ours: str, side: TAAEConfig, level: int, *, encoder: bool) -> list[Row]:
     """One `TAAEBlock`: the encoder runs units, activation, convolution, transformer; the decoder backwards."""
-    units = 3 if side["units"] else 0
+    units = 3 if side.units else 0
     act, conv, transformer = (units, units + 1, units + 2) if encoder else (1, 2, 0)
     first = 0 if encoder else 3
-    table = [
-        (rf"{theirs}\.layers\.{act}\.(alpha|beta)", rf"{ours}.act.\1"),
-        (rf"{theirs}\.layers\.{conv}\.{_PART}", rf"{ours}.conv.\1"),
-    ]
+    rows: list[Row] = [(f"{theirs}.{act}.*", f"{ours}.act.*"), (f"{theirs}.{conv}.*", f"{ours}.conv.*")]
     for i in range(units):
-        table += _unit(rf"{theirs}\.layers\.{first + i}", f"{ours}.units.{i}")
-    for j in range(side["depths"][level]):  # between two transpositions
-        table += _block(rf"{theirs}\.layers\.{transformer}\.{j + 1}", f"{ours}.transformer.blocks.{j}")
-    return table
+        rows += under(f"{theirs}.{first + i}.layers.", f"{ours}.units.{i}.", _UNIT)
+    for j in range(side.depths[level]):  # between two transpositions
+        rows += under(f"{theirs}.{transformer}.{j + 1}.", f"{ours}.transformer.blocks.{j}.", _BLOCK)
+    return rows
 
 
-def _table(own: Mapping[str, Any]) -> list[tuple[str, str]]:
-    table = []
-    for name in ("encoder", "decoder"):
-        side, n = own[name], len(own[name]["strides"])
-        for i in range(n):
-            level = i if name == "encoder" else n - 1 - i
-            table += _level(rf"{name}\.layers\.{i + 1}", f"{name}.levels.{i}", side, level, encoder=name == "encoder")
-        table += [
-            (rf"{name}\.layers\.0\.{_PART}", rf"{name}.stem.\1"),
-            (rf"{name}\.layers\.{n + 1}\.(alpha|beta)", rf"{name}.act.\1"),
-            (rf"{name}\.layers\.{n + 2}\.{_PART}", rf"{name}.head.\1"),
-        ]
-    return table
+def _side_rows(name: str, side: TAAEConfig) -> list[Row]:
+    n, encoder = len(side.strides), name == "encoder"
+    rows: list[Row] = [
+        (f"{name}.layers.0.*", f"{name}.stem.*"),
+        (f"{name}.layers.{n + 1}.{{alpha|beta}}", f"{name}.act.{{alpha|beta}}"),
+        (f"{name}.layers.{n + 2}.*", f"{name}.head.*"),
+    ]
+    for i in range(n):
+        level = i if encoder else n - 1 - i
+        rows += _level(f"{name}.layers.{i + 1}.layers", f"{name}.levels.{i}", side, level, encoder=encoder)
+    return rows
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = {k.removeprefix("autoencoder."): v for k, v in unwrap(state, "state_dict").items()}
-    for key, value in state.items():
-        if key.endswith("norm.beta") and bool(value.any()):
-            raise CheckpointError(f"{key} is not zero; the authors' norms have no bias but this constant.")
-    # rotary frequencies are computed; the norms' zeros are checked; the head was for training
-    dropped = [r".*\.rope\.(inv_freq|scale)", r".*norm\.beta", r"(projection_head|proj_head)\..*"]
-    out = rename(fold_weight_norm(state), _table(_config(config)), dropped=dropped)
-    for key in [k for k in out if k.endswith(("conformer.map_in.weight", "conformer.map_out.weight"))]:
-        out[key] = torch.squeeze(out[key], -1)
-    return out
+def _zero_biases() -> Then:
+    """The authors' norms have a constant of zero in place of a bias."""
+
+    def read(state: State) -> State:
+        for key in [k for k in state if k.endswith("norm.beta")]:
+            if bool(state[key].any()):
+                raise CheckpointError(f"{key} is not zero; the authors' norms have no bias but this constant.")
+        return {k: v for k, v in state.items() if not k.endswith("norm.beta")}
+
+    return Then(read, lambda state: state)
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+#: Rotary frequencies, which are computed, and a head of the training.
+_DROPPED = ("**.rope.{inv_freq|scale}", "{projection_head|proj_head}.**")
+
+
+def _keys(own: StableCodecConfig) -> KeyMap:
+    return KeyMap(
+        Unwrap("state_dict"),
+        without_prefix("autoencoder."),
+        _zero_biases(),
+        WeightNorm(on=("**layers.{}.weight",)),
+        Rename([*_side_rows("encoder", own.encoder), *_side_rows("decoder", own.decoder)], also_drop=_DROPPED),
+        pointwise("**.conformer.{map_in|map_out}.weight"),
+    )
+
+
+LAYOUTS = (
+    Layout(
         system="stable-codec",
         upstream="Stability-AI/stable-audio-tools stable_audio_tools/models/autoencoders.py TAAEEncoder, TAAEDecoder",
         family="stable_codec",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

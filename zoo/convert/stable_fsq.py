@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...codecs.latent import LatentConfig
 from ...codecs.quantizers.fsq import FSQ, MAX_CODEBOOK_SIZE
 from ...codecs.quantizers.grouped_fsq import GroupedFSQ
 from ...codecs.quantizers.residual_fsq import ResidualFSQ
 from ...codecs.serialize import CheckpointError
-from .base import Converter
-from .fields import FOLDER_KEYS, Fields
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, State, Then
+from .tools.layout import Layout
 
 
 def dithered_fsq(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -89,18 +91,21 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"dim": first["dim"], "quantizer": first, "alternatives": found}
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    if state:
-        raise CheckpointError(f"stable-codec-fsq has no weights, but the file holds {sorted(state)[:5]}.")
-    return {}
+def _keys(own: LatentConfig) -> KeyMap:
+    def read(state: State) -> State:
+        if state:
+            raise CheckpointError(f"stable-codec-fsq has no weights, but the file holds {sorted(state)[:5]}.")
+        return {}
+
+    return KeyMap(Then(read, lambda state: {}))
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="stable-codec-fsq",
         upstream="Stability-AI/stable-codec stable_codec/fsq.py DitheredFSQ, residual_fsq.py ResidualFSQBottleneck",
         family="latent",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -1,27 +1,25 @@
-"""TiTok, TA-TiTok (bytedance/1d-tokenizer) and One-D-Piece (turingmotors/One-D-Piece): nested config, one key layout."""
+"""TiTok (bytedance/1d-tokenizer), both generations; `tatitok.py` and `one_d_piece.py` take this config and these keys."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .base import Converter, rename
-from .fields import Fields
-from .llamagen import maskgit_stacks, maskgit_weights
-from .vit import BLOCK_KEYS, under
+from ...codecs.image.titok import TiTokConfig
+from .tools.configs import part
+from .tools.fields import Fields
+from .tools.keymap import KeyMap, Rename, Row, pointwise, under, without_ones
+from .tools.layout import Layout
+from .tools.maskgit_keys import maskgit_rows, maskgit_stacks
+from .tools.vit_keys import BLOCK
 
 #: Widths, layers and heads of the size names.
 _SIZES = {"small": (512, 8, 8), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
-def _size(name: str, config: Mapping[str, Any]) -> dict[str, int]:
-    sizes = {**_SIZES, **{k: (v["width"], v["num_layers"], v["num_heads"]) for k, v in config.get("model_sizes", {}).items()}}
-    if name not in sizes:
-        raise ValueError(f"vit model size {name!r} is unknown; known: {', '.join(sizes)}.")
-    return dict(zip(("width", "layers", "heads"), sizes[name], strict=True))
 
-
-def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
-    c = Fields(config["model"]["vq_model"], f"{system}: model.vq_model")
+def titok_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
+    """The YAML or JSON of the authors' trainings; all of it but the tokenizer's own part is left unread, as their class does."""
+    top = Fields(config, system)
+    c = part(part(top, "model"), "vq_model")
+    image_size = part(part(top, "dataset"), "preprocessing").take("crop_size")
     c.require("quantize_mode", "vq")  # "vae" is continuous: it has no ids
     c.drop("pretrained_tokenizer_weight")  # file of the teacher in training
     legacy, second_stage = c.take("is_legacy", True), c.take("finetune_decoder", True)
@@ -30,7 +28,7 @@ def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     unit, clustering = c.take("use_l2_norm"), c.take("clustering_vq", False)
     strict = c.take("strict_length_assertion", True)
     out: dict[str, Any] = {
-        "image_size": config["dataset"]["preprocessing"]["crop_size"],
+        "image_size": image_size,
         "encoder_patch_size": c.take("vit_enc_patch_size"),
         "decoder_patch_size": c.take("vit_dec_patch_size"),
         "encoder": _size(c.take("vit_enc_model_size"), config),
@@ -63,6 +61,13 @@ def _config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
     return out
 
 
+def _size(name: str, config: Mapping[str, Any]) -> dict[str, int]:
+    sizes = {**_SIZES, **{k: (v["width"], v["num_layers"], v["num_heads"]) for k, v in config.get("model_sizes", {}).items()}}
+    if name not in sizes:
+        raise ValueError(f"vit model size {name!r} is unknown; known: {', '.join(sizes)}.")
+    return dict(zip(("width", "layers", "heads"), sizes[name], strict=True))
+
+
 def _teacher(config: Mapping[str, Any], codes: int) -> dict[str, Any]:
     """The MaskGIT-VQGAN's decoder: the one published, unless the folder describes another under `pixel_decoder`."""
     c = Fields(config.get("pixel_decoder", {}), "pixel_decoder")
@@ -74,58 +79,47 @@ def _teacher(config: Mapping[str, Any], codes: int) -> dict[str, Any]:
     return {"decoder": stacks["decoder"], "latent_dim": dim}
 
 
-_TABLE = [
-    (r"latent_tokens", "encoder.latents"),
-    *under(r"(encoder|decoder)\.transformer\.(\d+)\.", r"\1.blocks.\2.", BLOCK_KEYS),
-    (r"encoder\.patch_embed\.(weight|bias)", r"encoder.patch_embed.\1"),
-    (r"(encoder|decoder)\.class_embedding", r"\1.class_token"),
-    (r"(encoder|decoder)\.positional_embedding", r"\1.positions"),
-    (r"(encoder|decoder)\.latent_token_positional_embedding", r"\1.latent_positions"),
-    (r"(encoder|decoder)\.ln_pre\.(weight|bias)", r"\1.norm_in.\2"),
-    (r"(encoder|decoder)\.ln_post\.(weight|bias)", r"\1.norm_out.\2"),
-    (r"encoder\.conv_out\.(weight|bias)", r"to_latent.\1"),
-    (r"quantize\.embedding\.weight", "quantizer.codebook.embed"),
-    (r"decoder\.decoder_embed\.(weight|bias)", r"from_latent.\1"),
-    (r"decoder\.mask_token", "decoder.mask_token"),
-    (r"decoder\.text_guidance_proj\.(weight|bias)", r"text.proj.\1"),
-    (r"decoder\.text_guidance_positional_embedding", "text.positions"),
-]
-_PIXELS = [
-    (r"decoder\.ffn\.0\.(weight|bias)", r"head.patches.proj.\1"),
-    (r"decoder\.conv_out\.(weight|bias)", r"head.smooth.\1"),
-]
-_CODES = [
-    (r"decoder\.ffn\.(0|2)\.(weight|bias)", r"head.to_logits.\1.\2"),
-    (r"pixel_quantize\.embedding\.weight", "head.codebook"),
-]
-_DROPPED = [
-    r"quantize\.embed_prob",  # running usage of the codes in the authors' clustering update
-]
-
-
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    legacy = config["model"]["vq_model"].get("is_legacy", True)
-    teacher = {k.removeprefix("pixel_"): v for k, v in state.items() if k.startswith("pixel_decoder.")}
-    rest = {k: v for k, v in state.items() if not k.startswith("pixel_decoder.")}
-    out = rename(rest, _TABLE + (_CODES if legacy else _PIXELS), dropped=_DROPPED)
-    out |= {f"head.pixel_{k}": v for k, v in maskgit_weights(teacher).items()}
-    out["to_latent.weight"] = out["to_latent.weight"].flatten(1)  # a 1x1 convolution
-    out["decoder.mask_token"] = out["decoder.mask_token"][0]
-    return out
-
-
-CONVERTERS = tuple(
-    Converter(
-        system=system,
-        upstream=upstream,
-        family="titok",
-        config=lambda config, system=system: _config(config, system),
-        weights=_weights,
-    )
-    for system, upstream in (
-        ("titok", "bytedance/1d-tokenizer TiTok"),
-        ("titok-legacy", "bytedance/1d-tokenizer TiTok"),
-        ("tatitok", "bytedance/1d-tokenizer TATiTok"),
-        ("one-d-piece", "turingmotors/One-D-Piece OneDPiece"),
-    )
+_SIDE = "{encoder|decoder}"
+_ROWS: tuple[Row, ...] = (
+    ("latent_tokens", "encoder.latents"),
+    *under(_SIDE + ".transformer.{}.", _SIDE + ".blocks.{}.", BLOCK),
+    ("encoder.patch_embed.*", "encoder.patch_embed.*"),
+    (_SIDE + ".class_embedding", _SIDE + ".class_token"),
+    (_SIDE + ".positional_embedding", _SIDE + ".positions"),
+    (_SIDE + ".latent_token_positional_embedding", _SIDE + ".latent_positions"),
+    (_SIDE + ".ln_pre.*", _SIDE + ".norm_in.*"),
+    (_SIDE + ".ln_post.*", _SIDE + ".norm_out.*"),
+    ("encoder.conv_out.*", "to_latent.*"),
+    ("quantize.embedding.weight", "quantizer.codebook.embed"),
+    ("quantize.embed_prob", None),  # running usage of the codes in the authors' clustering update
+    ("decoder.decoder_embed.*", "from_latent.*"),
+    ("decoder.mask_token", "decoder.mask_token"),
+    ("decoder.text_guidance_proj.*", "text.proj.*"),
+    ("decoder.text_guidance_positional_embedding", "text.positions"),
 )
+_PIXELS: tuple[Row, ...] = (
+    ("decoder.ffn.0.*", "head.patches.proj.*"),
+    ("decoder.conv_out.*", "head.smooth.*"),
+)
+_CODES: tuple[Row, ...] = (
+    ("decoder.ffn.{0|2}.*", "head.to_logits.{0|2}.*"),
+    ("pixel_quantize.embedding.weight", "head.codebook"),
+    *maskgit_rows("pixel_", "head.pixel_"),
+)
+
+
+def titok_keys(own: TiTokConfig) -> KeyMap:
+    """Files are flat; the weights are already averaged ones."""
+    rows = [*_ROWS, *(_CODES if own.output == "codes" else _PIXELS)]
+    return KeyMap(Rename(rows), pointwise("to_latent.weight", axes=2), without_ones("decoder.mask_token"))
+
+
+def titok_layout(system: str, upstream: str) -> Layout:
+    """A layout in these terms."""
+    return Layout(
+        system=system, upstream=upstream, family="titok", config=lambda config: titok_config(config, system), keys=titok_keys
+    )
+
+
+#: "titok-legacy" is the same class: `is_legacy` in the config decides.
+LAYOUTS = tuple(titok_layout(system, "bytedance/1d-tokenizer modeling/titok.py TiTok") for system in ("titok", "titok-legacy"))

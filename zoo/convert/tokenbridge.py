@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .authors import attention_levels, decoder_attention_levels, open_config, part, unwrap
-from .base import Converter
-from .taming_keys import taming_weights
+from ...codecs.image.kl_tokens import KLTokensConfig
+from ...codecs.quantizers.dimension_wise import DimensionWiseConfig
+from .tools.configs import attention_levels, decoder_attention_levels, open_config, part
+from .tools.keymap import KeyMap, Rename
+from .tools.layout import Layout
+from .tools.ranges import range_of_config
+from .tools.vqgan_keys import taming_map
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,23 +53,18 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _config(config)
-    out = taming_weights(unwrap(state, "model", "state_dict"), more=())
-    names = {"to_code.": "to_posterior.", "from_code.": "from_latent."}
-    for old, new in names.items():
-        out |= {new + k[len(old) :]: out.pop(k) for k in list(out) if k.startswith(old)}
-    for name in ("low", "high"):  # the quantizer has no weights of its own: its range comes from the config
-        out[f"quantizer.{name}"] = torch.full((own["latent_dim"], 1), own["quantizer"][name])
-    return out
+def _keys(own: KLTokensConfig) -> KeyMap:
+    assert isinstance(own.quantizer, DimensionWiseConfig)
+    names = Rename([("to_code.*", "to_posterior.*"), ("from_code.*", "from_latent.*")], keep_unknown=True)
+    return KeyMap(*taming_map(unwrap=("model", "state_dict"), more=()).steps, names, range_of_config(own.quantizer, own.latent_dim))
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="tokenbridge",
         upstream="YuqingWang1029/TokenBridge models/vae.py AutoencoderKL, reconstruction.py post_training_quantize",
         family="kl_tokens",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

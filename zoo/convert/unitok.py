@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from ...codecs.image.unitok import UniTokConfig
+from ...codecs.image.unitok_codes import UniTokCodesConfig
 from ...codecs.serialize import CheckpointError
-from .attention_projection import KEY_BIAS, projection_keys
-from .authors import open_config, training_only, unwrap
-from .base import Converter, rename
-from .fields import Fields
+from .tools.configs import open_config, training_only
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, State, Then, Unwrap, under, without_ones
+from .tools.layout import Layout
+from .tools.vit_keys import KEY_BIAS, PROJECTION
 
 #: ViTamin's sizes by the authors' names.
 _TOWERS = {
@@ -74,7 +76,7 @@ def _codes_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = Fields(config.get("args", config), "unitok")
-    c.drop("source", "versions", "notes", *_ARGS)
+    c.drop(*FOLDER_KEYS, *_ARGS)
     tower = dict(c.one_of("model", _TOWERS, "vitamin_large"))
     tower |= c.take("vitamin", {})  # of reference folders, whose towers are smaller
     tower |= {"queries": c.take("num_query", 0), "drop_path": float(c.take("drop_path", 0.1))}
@@ -88,99 +90,103 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
-_CODES_TABLE = [
-    *projection_keys("quant_proj", "to_code"),
-    *projection_keys("post_quant_proj", "from_code"),
-    (r"quant_proj\." + _END, r"to_code.\1"),
-    (r"post_quant_proj\." + _END, r"from_code.\1"),
-    (r"quantizer\.codebooks\.(\d+)\.codebook\.weight", r"quantizer.stacks.\1.levels.0.codebook.embed"),
-]
-_CODES_DROPPED = (KEY_BIAS, r"quantizer\.codebooks\.\d+\.vocab_usage")  # how often codes were used lately
+_CODES: tuple[Row, ...] = (
+    *under("quant_proj.", "to_code.", PROJECTION),
+    *under("post_quant_proj.", "from_code.", PROJECTION),
+    ("quant_proj.*", "to_code.*"),
+    ("post_quant_proj.*", "from_code.*"),
+    ("quantizer.codebooks.{}.codebook.weight", "quantizer.stacks.{}.levels.0.codebook.embed"),
+)
+_CODES_DROPPED = (KEY_BIAS, "quantizer.codebooks.{}.vocab_usage")  # how often codes were used lately
+
+#: Convolution blocks in timm's spelling.
+_MBCONV: tuple[Row, ...] = (
+    ("pre_norm.*", "norm.*"),
+    ("conv1_1x1.*", "expand.*"),
+    ("conv2_kxk.*", "depthwise.*"),
+    ("conv3_1x1.*", "project.*"),
+    ("up.conv.*", "up.*"),
+    ("shortcut.expand.*", "shortcut.expand.*"),
+    ("[shortcut.conv|shortcut].*", "shortcut.*"),
+)
+#: ViT blocks with gated MLPs in timm's spelling.
+_GATED: tuple[Row, ...] = (
+    ("norm1.*", "attention_norm.*"),
+    ("norm2.*", "mlp_norm.*"),
+    ("attn.qkv.*", "attention.qkv.*"),
+    ("attn.proj.*", "attention.out.*"),
+    ("mlp.norm.*", "gated.norm.*"),
+    ("mlp.w0.*", "gated.gate.*"),
+    ("mlp.w1.*", "gated.up.*"),
+    ("mlp.w2.*", "gated.down.*"),
+)
+_BACKBONE = "encoder.patch_embed.backbone."
+#: ViTamin as timm has it, behind "encoder.".
+ENCODER: tuple[Row, ...] = (
+    (_BACKBONE + "stem.conv1.*", "encoder.stem.0.*"),
+    (_BACKBONE + "stem.norm1.*", "encoder.stem.1.*"),
+    (_BACKBONE + "stem.conv2.*", "encoder.stem.3.*"),
+    *under(_BACKBONE + "stages.{}.{}.", "encoder.stages.{}.{}.", _MBCONV),
+    (_BACKBONE + "pool.norm.*", "encoder.patch_norm.*"),
+    (_BACKBONE + "pool.proj.*", "encoder.patches.*"),
+    ("encoder.reg_token", "encoder.queries"),
+    *under("encoder.blocks.{}.", "encoder.blocks.{}.", _GATED),
+    ("encoder.norm.*", "encoder.norm_out.*"),
+)
+_ROWS: tuple[Row, ...] = (
+    *ENCODER,
+    *under("decoder.blocks.{}.", "decoder.blocks.{}.", _GATED),
+    ("decoder.norm.*", "decoder.norm_out.*"),
+    ("decoder.up_conv1.conv.*", "decoder.up.*"),
+    *under("decoder.up_conv2.{}.", "decoder.stages.0.{}.", _MBCONV),
+    *under("decoder.up_conv3.{}.", "decoder.stages.1.{}.", _MBCONV),
+    ("decoder.up_conv4.conv1.conv.*", "decoder.head.0.*"),
+    ("decoder.up_conv4.norm1.*", "decoder.head.1.*"),
+    ("decoder.up_conv4.conv2.*", "decoder.head.3.*"),
+    ("fc_norm.*", "embedding_norm.*"),
+    ("projection.*", "to_embedding.*"),
+    *under("", "codes.", _CODES),
+)
 
 
-def mbconv_keys(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """Convolution blocks in timm's spelling; `theirs` is an expression with one group, `ours` says `\\1`."""
-    names = {
-        "pre_norm": "norm",
-        r"conv1_1x1": "expand",
-        r"conv2_kxk": "depthwise",
-        r"conv3_1x1": "project",
-        r"up\.conv": "up",
-        r"shortcut\.expand": "shortcut.expand",
-        r"shortcut(?:\.conv)?": "shortcut",
-    }
-    return [(rf"{theirs}\.{old}\.{_END}", rf"{ours}.{new}.\2") for old, new in names.items()]
+def _no_positions(width: int) -> Then:
+    """The encoder's positions, which the authors' class freezes at zero."""
+
+    def read(state: State) -> State:
+        if bool(state.get("encoder.pos_embed", torch.zeros(1)).any()):
+            raise CheckpointError("unitok: encoder.pos_embed is not zero; the authors' class freezes it at zero.")
+        return {k: v for k, v in state.items() if k != "encoder.pos_embed"}
+
+    return Then(read, lambda state: state | {"encoder.pos_embed": torch.zeros(1, 1, width)})
 
 
-def gated_block_keys(theirs: str, ours: str) -> list[tuple[str, str]]:
-    """ViT blocks with gated MLPs in timm's spelling; as in `mbconv_keys`."""
-    names = {
-        "norm1": "attention_norm",
-        "norm2": "mlp_norm",
-        r"attn\.qkv": "attention.qkv",
-        r"attn\.proj": "attention.out",
-        r"mlp\.norm": "gated.norm",
-        r"mlp\.w0": "gated.gate",
-        r"mlp\.w1": "gated.up",
-        r"mlp\.w2": "gated.down",
-    }
-    return [(rf"{theirs}\.{old}\.{_END}", rf"{ours}.{new}.\2") for old, new in names.items()]
+def _keys(own: UniTokConfig) -> KeyMap:
+    return KeyMap(
+        Unwrap("trainer"),
+        Unwrap("unitok", "state_dict"),
+        _no_positions(own.tower.width),
+        Rename(_ROWS, also_drop=(*_CODES_DROPPED, "text_encoder.**", "logit_scale")),
+        without_ones("encoder.queries"),
+    )
 
 
-_BACKBONE = r"encoder\.patch_embed\.backbone\."
-ENCODER_TABLE = [
-    (_BACKBONE + r"stem\.conv1\." + _END, r"encoder.stem.0.\1"),
-    (_BACKBONE + r"stem\.norm1\." + _END, r"encoder.stem.1.\1"),
-    (_BACKBONE + r"stem\.conv2\." + _END, r"encoder.stem.3.\1"),
-    *mbconv_keys(_BACKBONE + r"stages\.0\.(\d+)", r"encoder.stages.0.\1"),
-    *mbconv_keys(_BACKBONE + r"stages\.1\.(\d+)", r"encoder.stages.1.\1"),
-    (_BACKBONE + r"pool\.norm\." + _END, r"encoder.patch_norm.\1"),
-    (_BACKBONE + r"pool\.proj\." + _END, r"encoder.patches.\1"),
-    (r"encoder\.reg_token", "encoder.queries"),
-    *gated_block_keys(r"encoder\.blocks\.(\d+)", r"encoder.blocks.\1"),
-    (r"encoder\.norm\." + _END, r"encoder.norm_out.\1"),
-]
-_TABLE = [
-    *ENCODER_TABLE,
-    *gated_block_keys(r"decoder\.blocks\.(\d+)", r"decoder.blocks.\1"),
-    (r"decoder\.norm\." + _END, r"decoder.norm_out.\1"),
-    (r"decoder\.up_conv1\.conv\." + _END, r"decoder.up.\1"),
-    *mbconv_keys(r"decoder\.up_conv2\.(\d+)", r"decoder.stages.0.\1"),
-    *mbconv_keys(r"decoder\.up_conv3\.(\d+)", r"decoder.stages.1.\1"),
-    (r"decoder\.up_conv4\.conv1\.conv\." + _END, r"decoder.head.0.\1"),
-    (r"decoder\.up_conv4\.norm1\." + _END, r"decoder.head.1.\1"),
-    (r"decoder\.up_conv4\.conv2\." + _END, r"decoder.head.3.\1"),
-    (r"fc_norm\." + _END, r"embedding_norm.\1"),
-    (r"projection\." + _END, r"to_embedding.\1"),
-    *((old, "codes." + new) for old, new in _CODES_TABLE),
-]
+def _codes_keys(own: UniTokCodesConfig) -> KeyMap:
+    return KeyMap(Rename(_CODES, also_drop=_CODES_DROPPED))
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = unwrap(unwrap(state, "trainer"), "unitok", "state_dict")
-    if bool(state.pop("encoder.pos_embed", torch.zeros(1)).any()):
-        raise CheckpointError("unitok: encoder.pos_embed is not zero; the authors' class freezes it at zero.")
-    dropped = (*_CODES_DROPPED, r"text_encoder\..*", "logit_scale")
-    out = rename(state, _TABLE, dropped=dropped)
-    if "encoder.queries" in out:
-        out["encoder.queries"] = out["encoder.queries"].flatten(0, -2)
-    return out
-
-
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="unitok",
         upstream="FoundationVision/UniTok models/unitok.py UniTok",
         family="unitok",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
-    Converter(
+    Layout(
         system="unitok-quantizer",
         upstream="FoundationVision/UniTok models/unitok.py UniTok: quant_proj, quantizer, post_quant_proj",
         family="unitok_codes",
         config=_codes_config,
-        weights=lambda state, config: rename(state, _CODES_TABLE, dropped=_CODES_DROPPED),
+        keys=_codes_keys,
     ),
 )

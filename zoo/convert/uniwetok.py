@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, part, unwrap, use_ema
-from .base import Converter, rename
+from ...codecs.image.uniwetok import UniWeTokConfig
+from .tools.configs import open_config, part
+from .tools.keymap import KeyMap, Rename, Row, Unwrap, lightning_average
+from .tools.layout import Layout
+from .tools.vqgan_keys import SIDE
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,50 +31,48 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_END = r"(weight|bias)"
-_TABLE = [
-    (rf"(encoder)\.conv_in\.{_END}", r"\1.stem.\2"),
-    (rf"decoder\.conv_in\.{_END}", r"decoder.stem.0.\1"),
-    (rf"encoder\.down\.(\d+)\.block\.(\d+)\.(norm[12]|conv[12])\.{_END}", r"encoder.levels.\1.\2.\3.\4"),
-    (rf"encoder\.down\.(\d+)\.downsample\.(\d+)\.{_END}", r"encoder.levels.\1.\2.\3"),
-    (rf"decoder\.mid_block\.(\d+)\.(norm[12]|conv[12])\.{_END}", r"decoder.middle.\1.\2.\3"),
-    (rf"decoder\.up\.(\d+)\.block\.(\d+)\.(norm[12]|conv[12])\.{_END}", r"decoder.levels.\1.blocks.\2.\3.\4"),
-    (rf"decoder\.up\.(\d+)\.block\.(\d+)\.nin_shortcut\.{_END}", r"decoder.levels.\1.blocks.\2.shortcut.\3"),
-    (rf"decoder\.up\.(\d+)\.upsample\.conv1\.{_END}", r"decoder.levels.\1.resample.conv.\2"),
-    (rf"decoder\.adaptive\.(\d+)\.gamma\.{_END}", r"decoder.levels.\1.adaptive.gain.\2"),
-    (rf"decoder\.adaptive\.(\d+)\.beta\.{_END}", r"decoder.levels.\1.adaptive.shift.\2"),
-    (rf"(encoder|decoder)\.norm_out\.{_END}", r"\1.norm.\2"),
-    (rf"(encoder|decoder)\.conv_out\.{_END}", r"\1.head.\2"),
-]
+_ENDS: tuple[Row, ...] = (
+    ("encoder.conv_in.*", "encoder.stem.*"),
+    ("decoder.conv_in.*", "decoder.stem.0.*"),
+    ("encoder.down.{}.block.{}.{norm1|norm2|conv1|conv2}.*", "encoder.levels.{}.{}.{norm1|norm2|conv1|conv2}.*"),
+    ("decoder.mid_block.{}.{norm1|norm2|conv1|conv2}.*", "decoder.middle.{}.{norm1|norm2|conv1|conv2}.*"),
+    ("decoder.up.{}.block.{}.{norm1|norm2|conv1|conv2}.*", "decoder.levels.{}.blocks.{}.{norm1|norm2|conv1|conv2}.*"),
+    ("decoder.up.{}.block.{}.nin_shortcut.*", "decoder.levels.{}.blocks.{}.shortcut.*"),
+    ("decoder.up.{}.upsample.conv1.*", "decoder.levels.{}.resample.conv.*"),
+    ("decoder.adaptive.{}.gamma.*", "decoder.levels.{}.adaptive.gain.*"),
+    ("decoder.adaptive.{}.beta.*", "decoder.levels.{}.adaptive.shift.*"),
+    (SIDE + ".norm_out.*", SIDE + ".norm.*"),
+    (SIDE + ".conv_out.*", SIDE + ".head.*"),
+)
 
 
-def _attention(theirs: str, ours: str) -> list[tuple[str, str]]:
+def _attention(theirs: str, ours: str) -> list[Row]:
+    block, own = f"{theirs}.mid_attn_blocks.{{}}", f"{ours}.blocks.{{}}"
     return [
-        (rf"{theirs}\.register_token\.weight", f"{ours}.registers"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.attention_norm\.weight", rf"{ours}.blocks.\1.attention_norm.weight"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.attention\.wqkv\.weight", rf"{ours}.blocks.\1.attention.qkv.weight"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.attention\.wo\.weight", rf"{ours}.blocks.\1.attention.out.weight"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.ffn_norm\.weight", rf"{ours}.blocks.\1.mlp_norm.weight"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.feed_forward\.w1\.weight", rf"{ours}.blocks.\1.gate_up.weight"),
-        (rf"{theirs}\.mid_attn_blocks\.(\d+)\.feed_forward\.w2\.weight", rf"{ours}.blocks.\1.down.weight"),
+        (f"{theirs}.register_token.weight", f"{ours}.registers"),
+        (f"{block}.attention_norm.weight", f"{own}.attention_norm.weight"),
+        (f"{block}.attention.wqkv.weight", f"{own}.attention.qkv.weight"),
+        (f"{block}.attention.wo.weight", f"{own}.attention.out.weight"),
+        (f"{block}.ffn_norm.weight", f"{own}.mlp_norm.weight"),
+        (f"{block}.feed_forward.w1.weight", f"{own}.gate_up.weight"),
+        (f"{block}.feed_forward.w2.weight", f"{own}.down.weight"),
     ]
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    state = use_ema(unwrap(state, "state_dict"))
-    blocks = config["ddconfig"]["num_res_blocks"]
+def _keys(own: UniWeTokConfig) -> KeyMap:
     # here the strided convolution is the last entry of its level
-    state = {k.replace(".downsample.", f".downsample.{blocks}."): v for k, v in state.items()}
-    table = [*_TABLE, *_attention("encoder", "encoder.attention"), *_attention("decoder", r"decoder.stem.1")]
-    return rename(state, table, dropped=[r"(loss|discriminator|quantize)\..*"])  # parts of their training
+    down: Row = ("encoder.down.{}.downsample.*", f"encoder.levels.{{}}.{own.blocks}.*")
+    rows = [*_ENDS, down, *_attention("encoder", "encoder.attention"), *_attention("decoder", "decoder.stem.1")]
+    training = ("{loss|discriminator|quantize}.**", "model_ema.**")
+    return KeyMap(Unwrap("state_dict"), lightning_average(), Rename(rows, also_drop=training))
 
 
-CONVERTERS = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="uniwetok",
         upstream="shallowdream204/BitDance autoencoder_uni.VQModel",
         family="uniwetok",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

@@ -8,12 +8,13 @@ weights, which the authors freeze, are left out and the published model is used.
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
 
-from .authors import unwrap
-from .base import Converter, rename
-from .fields import FOLDER_KEYS, Fields
-from .hcodec import feature_conv_table
+from ...codecs.audio.ustokenizer import USTokenizerConfig
+from .tools import feature_conv_keys
+from .tools.fields import FOLDER_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, State, Then, Unwrap, transposed
+from .tools.layout import Layout
 
 #: Of the language model, its prompts, and training.
 _UNUSED = (
@@ -74,36 +75,45 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-_TABLE = [
-    (r"downsampling_conv\.conv\.(weight|bias)", r"down.\1"),
-    (r"upsampling_conv\.deconv\.(weight|bias)", r"up.\1"),
-    (r"speech_llama_conv_proj\.conv\.weight", r"to_latent.weight"),
-    (r"vq\.codebook\.layers\.(\d+)\.embed", r"quantizer.levels.\1.codebook.embed"),
-    (r"vq\.codebook\.layers\.(\d+)\.embed_avg", r"quantizer.levels.\1.codebook.sums"),
-    (r"vq\.codebook\.layers\.(\d+)\.cluster_size", r"quantizer.levels.\1.codebook.counts"),
-    *((a, b.replace("semantic_", "")) for a, b in feature_conv_table("codec_encoder", "codec_decoder")),
-]
-_DROPPED = (r"(llama_model|llama_linear|llama_conv)\..*",)
-_WHISPER = r"speech_encoder\.(.*)"
+def _statistics() -> Then:
+    """Usage counts of an untrained table make nothing of it: they and the sums are then left out."""
+
+    def read(state: State) -> State:
+        out = dict(state)
+        for key in [k for k in out if k.endswith(".codebook.counts")]:
+            prefix = key[: -len("counts")]
+            if bool((out[key] > 0).any()):
+                out |= {prefix + "ready": torch.tensor(True), prefix + "steps": torch.zeros((), dtype=torch.int64)}
+            else:
+                del out[key], out[prefix + "sums"]
+        return out
+
+    return Then(read, lambda state: {k: v for k, v in state.items() if not k.endswith((".codebook.ready", ".codebook.steps"))})
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = bool(_parts(config)[1])
-    table = _TABLE + ([(_WHISPER, r"whisper.model.\1")] if own else [])
-    out = rename(unwrap(state, "model"), table, dropped=_DROPPED if own else (*_DROPPED, _WHISPER))
-    for key in [k for k in out if k.endswith((".codebook.embed", ".codebook.sums"))]:
-        out[key] = out[key].t().contiguous()  # theirs are [D, V]
-    for key in [k for k in out if k.endswith(".codebook.counts")]:
-        prefix = key[: -len("counts")]
-        if not bool((out[key] > 0).any()):  # untrained: the means would make nothing of the table
-            del out[key], out[prefix + "sums"]
-        else:
-            out |= {prefix + "ready": out[key].new_ones(()).bool(), prefix + "steps": out[key].new_zeros(()).long()}
-    return out
+def _keys(own: USTokenizerConfig) -> KeyMap:
+    book, ours = "vq.codebook.layers.{}", "quantizer.levels.{}.codebook"
+    rows: list[Row] = [
+        ("{llama_model|llama_linear|llama_conv}.**", None),
+        ("speech_encoder.**", "whisper.model.**" if own.whisper_model else None),
+        ("downsampling_conv.conv.*", "down.*"),
+        ("upsampling_conv.deconv.*", "up.*"),
+        ("speech_llama_conv_proj.conv.weight", "to_latent.weight"),
+        (f"{book}.embed", f"{ours}.embed"),
+        (f"{book}.embed_avg", f"{ours}.sums"),
+        (f"{book}.cluster_size", f"{ours}.counts"),
+        *feature_conv_keys.encoder("codec_encoder", "encoder"),
+        *feature_conv_keys.decoder("codec_decoder", "decoder", own.decoder.strides),
+    ]
+    return KeyMap(Unwrap("model"), Rename(rows), transposed("**.codebook.{embed|sums}"), _statistics())
 
 
-CONVERTERS = (
-    Converter(
-        system="ustokenizer", upstream="lavendery/UUG USTokenizer", family="ustokenizer", config=_config, weights=_weights
+LAYOUTS = (
+    Layout(
+        system="ustokenizer",
+        upstream="lavendery/UUG USTokenizer",
+        family="ustokenizer",
+        config=_config,
+        keys=_keys,
     ),
 )

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import open_config, part, unwrap
-from .base import Converter
-from .taming import legacy_vq
-from .taming_keys import TABLE, taming_middle, taming_weights
+from ...codecs.image.multiscale_vqgan import MultiScaleVQGANConfig
+from ...codecs.quantizers.multiscale_vq import MultiScaleVQConfig
+from .tools.configs import legacy_vq, open_config, part
+from .tools.keymap import KeyMap
+from .tools.layout import Layout
+from .tools.vqgan_keys import TABLE, phis, taming_map, taming_middle
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,11 +18,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"z_channels": z, "embed_dim": z, "quant_kernel": c.take("quant_conv_ks", 3), "clip": True}
     for side in ("encoder", "decoder"):
         own = part(c, side, {})  # the published class fixes all but width and dropout
-        own_width, mult, blocks = (
-            own.take("ch", width),
-            own.take("ch_mult", [1, 1, 2, 2, 4]),
-            own.take("num_res_blocks", 2),
-        )
+        own_width, mult, blocks = own.take("ch", width), own.take("ch_mult", [1, 1, 2, 2, 4]), own.take("num_res_blocks", 2)
         own.require("z_channels", z)
         own.require("in_channels", 3)
         own.require("double_z", False)
@@ -40,14 +36,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             out[side]["stem_width"] = own_width
     if out["encoder"]["middle"] != out["decoder"]["middle"]:
         raise ValueError("var: using_mid_sa must be the same in encoder and decoder.")
-    scales = [
-        [n, n] if isinstance(n, int) else list(n) for n in c.take("v_patch_nums", [1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
-    ]
+    sides = c.take("v_patch_nums", [1, 2, 3, 4, 5, 6, 8, 10, 13, 16])
     shared, count = c.take("share_quant_resi", 4), c.take("default_qresi_counts", 0)
     beta = float(c.take("beta", 0.25))
     out["quantizer"] = legacy_vq(c.take("vocab_size", 4096), 1.0, commitment_weight=beta) | {
         "kind": "multiscale_vq",
-        "scales": scales,
+        "scales": [[n, n] if isinstance(n, int) else list(n) for n in sides],
         "normalize": c.take("using_znorm", False),
         "phi_ratio": float(c.take("quant_resi", 0.5)),
         "phi_count": shared or count,
@@ -56,25 +50,22 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    own = _config(config)
-    phi = r"quantize\.quant_resi"
-    table = (
-        *TABLE,
-        (rf"{phi}\.(?:qresi_ls\.)?(\d+)\.(weight|bias)", r"quantizer.phis.\1.\2"),
-        (rf"{phi}\.qresi\.(weight|bias)", r"quantizer.phis.0.\1"),
+def _keys(own: MultiScaleVQGANConfig) -> KeyMap:
+    assert isinstance(own.quantizer, MultiScaleVQConfig)
+    return taming_map(
+        middle=taming_middle(with_attention="attention" in own.encoder.middle),
+        more=[*TABLE, *phis("quantize.quant_resi", "quantizer.phis", own.quantizer.phi_count)],
+        dropped=("quantize.ema_vocab_hit_SV",),  # how often codes were used, for display
+        joined=True,
     )
-    middle = taming_middle(with_attention="attention" in own["encoder"]["middle"])
-    dropped = (r"quantize\.ema_vocab_hit_SV",)  # how often codes were used, for display
-    return taming_weights(unwrap(state, "state_dict"), middle=middle, more=table, dropped=dropped)
 
 
-CONVERTERS: tuple[Converter, ...] = (
-    Converter(
+LAYOUTS = (
+    Layout(
         system="var",
         upstream="FoundationVision/VAR models/vqvae.py VQVAE",
         family="multiscale_vqgan",
         config=_config,
-        weights=_weights,
+        keys=_keys,
     ),
 )

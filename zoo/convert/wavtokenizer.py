@@ -1,16 +1,16 @@
-"""WavTokenizer: init_args of feature extractor, backbone and head, the state dict without the trainer's parts."""
+"""WavTokenizer as jishengpeng/WavTokenizer and transformers publish it."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from ...codecs.audio.wavtokenizer import WavTokenizerConfig
-from ...codecs.config import from_mapping
-from .base import Converter, fold_weight_norm, rename
-from .fields import FOLDER_KEYS, Fields
-from .seanet import codebook_table, finish_codebooks, seanet_table
+from ...codecs.quantizers.vq import VQConfig
+from .tools.configs import said, the_quantizer
+from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .tools.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
+from .tools.layout import Layout
+from .tools.seanet import codebook_rows, running_codebooks, say_transformers_seanet, seanet_rows, transformers_seanet
 
 _PARTS = ("feature_extractor", "backbone", "head")
 
@@ -24,6 +24,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`init_args` of feature extractor, backbone and head. `hard_coded_overrides`, a key of ours, stands for fixed numbers."""
     top = Fields(_flat(config), "config")
     top.drop(*FOLDER_KEYS)
     feature, backbone, head = (Fields(top.take(part), part) for part in _PARTS)
@@ -59,54 +60,133 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _norm(theirs: str, ours: str) -> list[tuple[str, str]]:
-    return [
-        (rf"{theirs}\.(scale|shift)\.weight", rf"{ours}.\g<1>"),
-        (rf"{theirs}\.(weight|bias)", rf"{ours}.\g<1>"),
-    ]
+# --- transformers -----------------------------------------------------------------------------------------------------
 
+
+def _transformers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`WavTokenizerConfig` of transformers."""
+    f = Fields(config, "config")
+    f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
+    encoder = transformers_seanet(f, hidden_size=512, use_causal_conv=False, upsampling_ratios=(6, 5, 5, 4))
+    f.require("codebook_dim", encoder["latent_dim"], 512)
+    out = {
+        "sample_rate_hz": f.take("sampling_rate", 24000),
+        "encoder": encoder,
+        "quantizer": {
+            "kind": "vq", "codebook_size": f.take("codebook_size", 4096), "kmeans_iterations": 200, "commitment_weight": 1.0,
+        },
+        "width": f.take("decoder_hidden_size", 768),
+        "hidden": f.take("decoder_intermediate_size", 2304),
+        "blocks": f.take("decoder_num_layers", 12),
+        "conditions": f.take("adanorm_num_embeddings", 4),
+        "groups": f.take("decoder_attention_num_groups", 32),
+        "eps": f.take("norm_eps", 1e-6),
+        "window_samples": 4 * math.prod(encoder["strides"]),
+    }  # fmt: skip
+    f.done(swallowed=True)
+    return out
+
+
+def _say_transformers(own: WavTokenizerConfig) -> dict[str, Any]:
+    """`config.json` of `WavTokenizerModel`."""
+    if not own.conditions:
+        raise NotWritable("conditions is 0; the class of transformers has at least one.")
+    theirs = {
+        "architectures": ["WavTokenizerModel"],
+        "model_type": "wavtokenizer",
+        "sampling_rate": own.sample_rate_hz,
+        **say_transformers_seanet(own.encoder),
+        "codebook_size": the_quantizer(own.quantizer, VQConfig).codebook_size,
+        "codebook_dim": own.encoder.latent_dim,
+        "decoder_hidden_size": own.width,
+        "decoder_intermediate_size": own.hidden,
+        "decoder_num_layers": own.blocks,
+        "adanorm_num_embeddings": own.conditions,
+        "decoder_attention_num_groups": own.groups,
+        "norm_eps": own.eps,
+    }
+    return said(own, theirs, _transformers)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
 
 _BLOCK = (("dwconv", "depthwise"), ("pwconv1", "up"), ("pwconv2", "down"))
 _RESIDUAL = (("norm1", "norm_in"), ("conv1", "conv_in"), ("norm2", "norm_out"), ("conv2", "conv_out"))
 _ATTENTION = (("norm", "norm"), ("q", "q"), ("k", "k"), ("v", "v"), ("proj_out", "out"))
-_DECODER = [
-    (r"backbone\.embed\.(weight|bias)", r"decoder.embed.\1"),
-    *((rf"backbone\.pos_net\.([0134])\.{a}\.(weight|bias)", rf"decoder.prior.\1.{b}.\2") for a, b in _RESIDUAL),
-    *((rf"backbone\.pos_net\.2\.{a}\.(weight|bias)", rf"decoder.prior.2.{b}.\1") for a, b in _ATTENTION),
-    (r"backbone\.pos_net\.5\.(weight|bias)", r"decoder.prior.5.\1"),
-    *_norm(r"backbone\.norm", "decoder.norm_in"),
-    *((rf"backbone\.convnext\.(\d+)\.{a}\.(weight|bias)", rf"decoder.blocks.\1.{b}.\2") for a, b in _BLOCK),
-    (r"backbone\.convnext\.(\d+)\.norm\.(scale|shift)\.weight", r"decoder.blocks.\1.norm.\2"),
-    (r"backbone\.convnext\.(\d+)\.norm\.(weight|bias)", r"decoder.blocks.\1.norm.\2"),
-    (r"backbone\.convnext\.(\d+)\.gamma", r"decoder.blocks.\1.scale"),
-    (r"backbone\.final_layer_norm\.(weight|bias)", r"decoder.norm_out.\1"),
-    (r"head\.out\.(weight|bias)", r"decoder.head.out.\1"),
-]
-
-_DROPPED = [
-    r"feature_extractor\.encodec\.decoder\..*",  # EnCodec's decoder, which nothing uses
-    r"head\.istft\.window",  # the Hann window: computed
-    r"(?!feature_extractor\.|backbone\.|head\.).*",  # the trainer's discriminators and losses
-]
 
 
-def _weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    seanet = from_mapping(WavTokenizerConfig, _config(config)).encoder
-    theirs = "feature_extractor.encodec"
-    table = [
-        *seanet_table(seanet, "encoder", f"{theirs}.encoder.model", "encoder"),
-        *codebook_table(r"feature_extractor\.encodec\.quantizer\.vq\.layers\.0\._codebook", "quantizer.codebook"),
-        *_DECODER,
+def _conditioned(theirs: str, ours: str) -> list[Row]:
+    return [
+        (f"{theirs}.{{scale|shift}}.weight", f"{ours}.{{scale|shift}}"),
+        (f"{theirs}.{{weight|bias}}", f"{ours}.{{weight|bias}}"),
     ]
-    return finish_codebooks(rename(fold_weight_norm(state), table, dropped=_DROPPED))
 
 
-CONVERTERS = (
-    Converter(
+def _decoder(head: str) -> list[Row]:
+    """Backbone and head; `head` is the authors' name of the linear map in the latter."""
+    return [
+        ("backbone.embed.*", "decoder.embed.*"),
+        *((f"backbone.pos_net.{{0|1|3|4}}.{a}.*", f"decoder.prior.{{0|1|3|4}}.{b}.*") for a, b in _RESIDUAL),
+        *((f"backbone.pos_net.2.{a}.*", f"decoder.prior.2.{b}.*") for a, b in _ATTENTION),
+        ("backbone.pos_net.5.*", "decoder.prior.5.*"),
+        *_conditioned("backbone.norm", "decoder.norm_in"),
+        *((f"backbone.convnext.{{}}.{a}.*", f"decoder.blocks.{{}}.{b}.*") for a, b in _BLOCK),
+        *_conditioned("backbone.convnext.{}.norm", "decoder.blocks.{}.norm"),
+        ("backbone.convnext.{}.gamma", "decoder.blocks.{}.scale"),
+        ("backbone.final_layer_norm.*", "decoder.norm_out.*"),
+        (f"head.{head}.*", "decoder.head.out.*"),
+    ]
+
+
+_OF_THE_NETWORK = Rename(
+    [
+        ("feature_extractor.encodec.decoder.**", None),  # EnCodec's decoder, which nothing uses
+        ("head.istft.window", None),  # the Hann window: computed
+        ("{feature_extractor|backbone|head}.**", "{feature_extractor|backbone|head}.**"),
+        ("**", None),  # the trainer's discriminators and losses
+    ]
+)
+
+
+def _keys(own: WavTokenizerConfig) -> KeyMap:
+    theirs = "feature_extractor.encodec"
+    rows = [
+        *seanet_rows(own.encoder, "encoder", f"{theirs}.encoder.model", "encoder"),
+        *codebook_rows(f"{theirs}.quantizer.vq.layers.0._codebook", "quantizer.codebook"),
+        *_decoder("out"),
+    ]
+    normed = WeightNorm(on=(f"{theirs}.encoder.model.**.weight",))
+    return KeyMap(Unwrap("state_dict"), _OF_THE_NETWORK, normed, Rename(rows), running_codebooks())
+
+
+def _transformers_keys(own: WavTokenizerConfig) -> KeyMap:
+    # files written before the class had its encoder as a part have no `encoder_model.`
+    theirs = "[encoder_model.encoder|encoder].layers"
+    rows = [
+        *seanet_rows(own.encoder, "encoder", theirs, "encoder", "transformers"),
+        *codebook_rows("[encoder_model.quantizer|quantizer].codebook", "quantizer.codebook"),
+        *_decoder("linear"),
+    ]
+    grouped = own.encoder.norm == "group"
+    normed = WeightNorm("" if grouped else "parametrizations", on=("encoder_model.encoder.layers.**.conv.weight",))
+    return KeyMap(normed, Rename(rows), running_codebooks())
+
+
+LAYOUTS = (
+    Layout(
         system="wavtokenizer",
-        upstream="jishengpeng/WavTokenizer WavTokenizer",
+        upstream="jishengpeng/WavTokenizer decoder/pretrained.py WavTokenizer",
         family="wavtokenizer",
         config=_config,
-        weights=_weights,
+        keys=_keys,
+    ),
+    Layout(
+        system="wavtokenizer-hf",
+        upstream="huggingface/transformers models/wavtokenizer WavTokenizerModel",
+        family="wavtokenizer",
+        config=_transformers,
+        keys=_transformers_keys,
+        authors_config=_say_transformers,
+        model_type="wavtokenizer",
     ),
 )

@@ -1,17 +1,19 @@
 """X-codec in its authors' layout and in that of transformers."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from .authors import unwrap
-from .base import Converter, fold_weight_norm, rename
-from .old_dac import down_keys, hf_table, up_keys
-from .fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
-from .hcodec import feature_conv_table
-from .seanet import codebook_table, finish_codebooks
+from ...codecs.audio.xcodec import XCodecConfig
+from ...codecs.quantizers.residual_vq import ResidualVQConfig
+from .tools import dac_keys, feature_conv_keys
+from .tools.configs import one_number, said, the_quantizer
+from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .tools.keymap import KeyMap, Rename, Row, Unwrap, WeightNorm
+from .tools.layout import Layout
+from .tools.seanet import codebook_rows, running_codebooks
+from .tools.speech_keys import Beside, speech_model, tensors_only
 
 #: The authors' names of speech models: where they are published, and their configuration.
 _SPEECH = {
@@ -19,6 +21,8 @@ _SPEECH = {
     "hubert_base_general": ("ZhenYe234/hubert_base_general_audio", {"model_type": "hubert"}),
     "wavlm_base_plus": ("microsoft/wavlm-base-plus", {"model_type": "wavlm"}),
 }
+#: Both layouts keep the speech model under this name.
+_SPEECH_ROWS = speech_model("semantic_model", "semantic_model.model")
 
 
 def _quantizer(num: int, size: int) -> dict[str, Any]:
@@ -42,7 +46,8 @@ def _authors(config: Mapping[str, Any]) -> dict[str, Any]:
     `decoder_width`, `pad`, and a speech model's configuration as `hubert_config` or `wavlm_config`.
     """
     if isinstance(config.get("generator"), Mapping):
-        config = {"source": config.get("source"), **config["generator"]["config"]}
+        outer, config = config, config["generator"]["config"]
+        config = {**config, **{k: outer[k] for k in ("hard_coded_overrides",) if k in outer}}
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, "n_filters", "normalize", "causal")  # the constructor reads none of the three
     o = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
@@ -76,42 +81,22 @@ def _authors(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _authors_table(levels: int) -> list[tuple[str, str]]:
-    return [
-        (r"encoder\.block\.0\.(weight|bias)", r"encoder.stem.\1"),
-        *(pair for i in range(levels) for pair in down_keys(rf"encoder\.block\.{i + 1}", f"encoder.levels.{i}")),
-        (rf"encoder\.block\.{levels + 1}\.alpha", "encoder.act.alpha"),
-        (rf"encoder\.block\.{levels + 2}\.(weight|bias)", r"encoder.head.\1"),
-        (r"decoder_2\.model\.0\.(weight|bias)", r"decoder.stem.\1"),
-        *(pair for i in range(levels) for pair in up_keys(rf"decoder_2\.model\.{i + 1}", f"decoder.levels.{i}")),
-        (rf"decoder_2\.model\.{levels + 1}\.alpha", "decoder.act.alpha"),
-        (rf"decoder_2\.model\.{levels + 2}\.(weight|bias)", r"decoder.head.\1"),
-        *feature_conv_table("encoder_semantic", "decoder_semantic"),
-        *codebook_table(r"quantizer\.vq\.layers\.(\d+)\._codebook", r"quantizer.levels.\1.codebook"),
-        (r"fc_prior\.(weight|bias)", r"join.\1"),
-        (r"fc_post1\.(weight|bias)", r"to_semantic.\1"),
-        (r"fc_post2\.(weight|bias)", r"to_acoustic.\1"),
+def _authors_keys(own: XCodecConfig) -> KeyMap:
+    rows = [
+        *_SPEECH_ROWS,
+        *dac_keys.encoder(len(own.strides)),
+        *dac_keys.decoder(len(own.ups), "decoder_2", "decoder"),
+        *feature_conv_keys.encoder("encoder_semantic", "semantic_encoder"),
+        *feature_conv_keys.decoder("decoder_semantic", "semantic_decoder", own.semantic.strides),
+        *codebook_rows("quantizer.vq.layers.{}._codebook", "quantizer.levels.{}.codebook"),
+        ("fc_prior.*", "join.*"),
+        ("fc_post1.*", "to_semantic.*"),
+        ("fc_post2.*", "to_acoustic.*"),
     ]
-
-
-def _split_speech(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The speech model's weights under our names, in the spelling of weight norm that transformers reads; and the others."""
-    spelling = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    speech, rest, prefix = {}, {}, "semantic_model."
-    for key, value in state.items():
-        if not key.startswith(prefix):
-            rest[key] = value
-            continue
-        head, _, last = key.rpartition(".")
-        key = f"{head}.{spelling.get(last, last)}"
-        speech[f"semantic_model.model.{key[len(prefix) :]}"] = value
-    return speech, rest
-
-
-def _authors_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    speech, rest = _split_speech(unwrap(state, "codec_model", "state_dict"))
-    table = _authors_table(len(_authors(config)["strides"]))
-    return speech | finish_codebooks(rename(fold_weight_norm(rest), table))
+    norm = WeightNorm(but=("encoder_semantic.**", "decoder_semantic.**"))
+    return KeyMap(
+        Unwrap("codec_model", "state_dict"), tensors_only(), Beside(("semantic_model.**",), norm), Rename(rows), running_codebooks()
+    )
 
 
 # --- transformers ---------------------------------------------------------------------------------------------------
@@ -165,54 +150,88 @@ def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "bandwidths_kbps": bandwidths,
         "fill": "frame" if f.take("pad_to_frames", False) else "none",
     }
-    a.done()
-    f.done()
+    a.done(swallowed=True)
+    f.done(swallowed=True)
     return out
 
 
-_CONV = r"\.conv\.(weight|bias)"
-_UNIT = r"\.res_units\.(\d+)\.conv"
-_HF_TABLE = [
-    *hf_table("acoustic_encoder", "encoder"),
-    *hf_table("acoustic_decoder", "decoder"),
-    (r"encoder_semantic\.conv\.weight", "semantic_encoder.stem.weight"),
-    (r"decoder_semantic\.conv1\.weight", "semantic_decoder.stem.weight"),
-    (r"decoder_semantic\.conv2\.weight", "semantic_decoder.head.weight"),
-    *(
-        row
-        for side in ("encoder", "decoder")
-        for block, level in [(rf"{side}_semantic\.conv_blocks\.(\d+)", rf"semantic_{side}.levels.\1")]
-        for row in (
-            (block + _CONV, level + r".conv.\2"),
-            (block + _UNIT + r"1\.weight", level + r".units.\2.conv_in.weight"),
-            (block + _UNIT + r"2\.weight", level + r".units.\2.conv_out.weight"),
-        )
-    ),
-    *codebook_table(r"quantizer\.quantizers\.(\d+)\.codebook", r"quantizer.levels.\1.codebook"),
-    (r"fc\.(weight|bias)", r"join.\1"),
-    (r"fc1\.(weight|bias)", r"to_semantic.\1"),
-    (r"fc2\.(weight|bias)", r"to_acoustic.\1"),
+def _hf_features() -> list[Row]:
+    rows: list[Row] = [
+        ("encoder_semantic.conv.*", "semantic_encoder.stem.*"),
+        ("decoder_semantic.conv1.*", "semantic_decoder.stem.*"),
+        ("decoder_semantic.conv2.*", "semantic_decoder.head.*"),
+    ]
+    for side in ("encoder", "decoder"):
+        block, level = f"{side}_semantic.conv_blocks.{{}}", f"semantic_{side}.levels.{{}}"
+        rows += [
+            (f"{block}.conv.*", f"{level}.conv.*"),
+            (f"{block}.res_units.{{}}.conv1.*", f"{level}.units.{{}}.conv_in.*"),
+            (f"{block}.res_units.{{}}.conv2.*", f"{level}.units.{{}}.conv_out.*"),
+        ]
+    return rows
+
+
+_HF_ROWS: list[Row] = [
+    *_SPEECH_ROWS,
+    *dac_keys.transformers_side("encoder", "acoustic_encoder", "encoder"),
+    *dac_keys.transformers_side("decoder", "acoustic_decoder", "decoder"),
+    *_hf_features(),
+    *codebook_rows("quantizer.quantizers.{}.codebook", "quantizer.levels.{}.codebook"),
+    ("fc.*", "join.*"),
+    ("fc1.*", "to_semantic.*"),
+    ("fc2.*", "to_acoustic.*"),
 ]
 
 
-def _hf_weights(state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    speech, rest = _split_speech(state)
-    return speech | finish_codebooks(rename(fold_weight_norm(rest), _HF_TABLE))
+def _hf_keys(own: XCodecConfig) -> KeyMap:
+    return KeyMap(Beside(("semantic_model.**",), WeightNorm(written="")), Rename(_HF_ROWS), running_codebooks())
 
 
-CONVERTERS = (
-    Converter(
+def _say_hf(own: XCodecConfig) -> dict[str, Any]:
+    """`config.json` of transformers. Raises NotWritable where the class cannot be set up like `own`."""
+    s, q = own.semantic, the_quantizer(own.quantizer, ResidualVQConfig)
+    out = {
+        "architectures": ["XcodecModel"],
+        "model_type": "xcodec",
+        "sample_rate": own.sample_rate_hz,
+        "target_bandwidths": list(own.bandwidths_kbps),
+        "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
+        "codebook_dim": own.dim,
+        "channel_ratios": [int(r) if r == int(r) else r for r in s.ratios],  # the class asks for integers
+        "strides": list(s.strides),
+        "kernel_size": s.kernel_size,
+        "unit_kernel_size": s.unit_kernel,
+        "block_dilations": list(s.dilations),
+        "acoustic_model_config": {
+            "model_type": "dac",
+            "encoder_hidden_size": own.encoder_width,
+            "decoder_hidden_size": own.decoder_width,
+            "downsampling_ratios": list(own.strides),
+            "upsampling_ratios": list(own.ups),
+            "hidden_size": own.acoustic_dim,
+        },
+        "semantic_model_config": dict(own.semantic_model),
+        "pad_to_frames": own.fill == "frame",
+    }
+    same = {"decoder_strides": own.ups, "semantic_name": XCodecConfig.semantic_name}
+    return said(dataclasses.replace(own, **same), out, _hf)
+
+
+LAYOUTS = (
+    Layout(
         system="xcodec",
         upstream="zhenye234/xcodec models/soundstream_semantic.py SoundStream",
         family="xcodec",
         config=_authors,
-        weights=_authors_weights,
+        keys=_authors_keys,
     ),
-    Converter(
+    Layout(
         system="xcodec-hf",
         upstream="huggingface/transformers models/xcodec XcodecModel",
         family="xcodec",
         config=_hf,
-        weights=_hf_weights,
+        keys=_hf_keys,
+        authors_config=_say_hf,
+        model_type="xcodec",
     ),
 )

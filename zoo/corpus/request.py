@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ... import __version__
+from ...codecs.building import is_under
 from ...codecs.config import ConfigError, to_mapping
 from ...codecs.media import Prepared
 from ...codecs.serialize import config_dict
@@ -26,16 +27,18 @@ SAVED = "tokenizer"
 
 
 def load_tokenizer(name: str, revision: str | None, options: Options, device: str | None = None) -> Tokenizer:
-    """Load a tokenizer as the options say."""
-    return load(name, revision=revision, device=device or options.device, dtype=getattr(torch, options.dtype))
+    """Load a tokenizer's encoder as the options say."""
+    return load(name, part="encoder", revision=revision, device=device or options.device, dtype=getattr(torch, options.dtype))
 
 
 def checksum(tokenizer: Tokenizer) -> str:
-    """sha256 over a tokenizer's family, config and all weights by name, in the type they have."""
+    """sha256 over a tokenizer's family, config and all weights by name, in the type they have, but those of its decoder."""
     config = config_dict(tokenizer)
     head = {k: config[k] for k in ("family", "config")}
     out = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for name, value in sorted(tokenizer.state_dict().items()):
+        if is_under(name, tokenizer.decoder_only):  # ids do not depend on it, and bulk jobs leave it out
+            continue
         out.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         out.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return out.hexdigest()

@@ -17,6 +17,7 @@ from tokenzoo.codecs.quantizers import build
 CASES = [
     ("fsq", (8, 5, 4, 3)),
     ("nemo", (8, 7, 4, 6)),
+    ("nemo", (2, 3)),
     ("stable", (6, 5, 2)),
     ("symmetric", (4, 3, 2)),
     ("s3", (3,) * 8),
@@ -105,6 +106,30 @@ def test_digits_change_exactly_at_the_half_steps(convention, levels):
         z[0, i, ::2], z[0, i, 1::2] = (torch.tensor(edges + d) for d in (-1e-4, 1e-4))
         digits = q.grid.unpack(q.encode(z))[0, i]
         assert digits.tolist() == [d for k in range(v - 1) for d in (k, k + 1)], (convention, v)
+
+
+def test_ids_of_nemos_suite():
+    """The first of five items that NVIDIA-NeMo/NeMo's test_fsq_output states for levels 3 and 4."""
+    z = torch.tensor([
+        [0.1483, -0.3855, -0.3715, -0.5913, -0.2212, -0.4226, -0.4864, -1.6069],
+        [-0.5519, -0.5307, -0.5995, -1.9675, -0.4439, 0.3938, -0.5636, -0.3655],
+    ])  # fmt: skip
+    ids = build("fsq", levels=(3, 4), convention="nemo").encode(z[None])
+    assert ids.tolist() == [[[4, 4, 4, 0, 4, 7, 4, 3]]]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_two_levels_as_nemo_rounds_them(groups):
+    """Values -1 and 0, as likely as a channel lies below or above -tan(0.5 / 0.4995)."""
+    q = build("grouped_fsq", levels=(2, 3), num_groups=groups, convention="nemo")
+    z = latents(2, 2 * groups, 300, scale=2.0)
+    out = q(z)
+    high = z[:, ::2] > -math.tan(0.5 / 0.4995)
+    assert 0.05 < float(high.float().mean()) < 0.95
+    assert torch.equal(out.z_q[:, ::2], high.float() - 1)
+    assert torch.equal(out.ids % 2, high.long()) and out.ids.max() == 5
+    with pytest.raises(ConfigError, match="3 to 1000"):
+        build("fsq", levels=(2, 3), convention="fsq")
 
 
 def test_half_steps():

@@ -45,7 +45,13 @@ def test_equals_plain_reference():
 
 
 @pytest.mark.parametrize(
-    "config", [{"bits": 12}, {"bits": 32, "upsample": "bicubic"}, {"bits": 16, "dim": 20, "upsample": "nearest"}]
+    "config",
+    [
+        {"bits": 12},
+        {"bits": 32, "upsample": "bicubic"},
+        {"bits": 16, "dim": 20, "upsample": "nearest"},
+        {"bits": 8, "normalize": False, "code_value": 1.0, "growth": 0.5},
+    ],
 )
 def test_contract(config):
     torch.manual_seed(0)
@@ -54,6 +60,20 @@ def test_contract(config):
     check_contract(q, z)
     check_gradient(q, z)
     assert q.encode(z).shape == (3, q.num_codebooks, 21)
+
+
+def test_codes_of_each_scale_are_so_many_times_as_long_as_the_last():
+    q = build("multiscale_bsq", bits=4, scales=SCALES, normalize=False, code_value=1.0, growth=0.5, upsample="nearest")
+    z = latents(2, 4, 16)
+    ids, before = q.encode(z), 0
+    for length, end in ((1.0, 1), (0.5, 5), (0.25, 21)):
+        total = q.decode(ids[..., :end], grid=(4, 4))
+        assert torch.equal((total - before).abs(), torch.full_like(total, length))
+        before = total
+    out = q(z)
+    assert torch.equal(out.ids, ids) and out.loss.isfinite()
+    with pytest.raises(ConfigError, match="positive size"):
+        build("multiscale_bsq", bits=4, scales=SCALES, growth=0.0)
 
 
 def test_other_grids_stretch_the_schedule():

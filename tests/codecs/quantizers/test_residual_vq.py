@@ -18,6 +18,7 @@ FORMS = {
     "plain": {},
     "gradient": {"update": "gradient"},
     "dac": {"codebook_dim": 3, "normalize": True, "update": "gradient"},
+    "widths": {"codebook_dim": (5, 3, 2, 4), "normalize": True, "update": "gradient"},
     "normalized": {"codebook_dim": 3, "normalize": True, "returns": "normalized", "update": "gradient"},
     "rotation": {"codebook_dim": 3, "gradient": "rotation"},
     "shared map": {"codebook_dim": 4, "projection": "shared", "proj_bias": False, "gradient": "rotation"},
@@ -28,6 +29,7 @@ FORMS = {
     "snac": {"strides": (4, 2, 1, 1), "codebook_dim": 3, "normalize": True, "update": "gradient"},
     "strides": {"strides": (4, 2, 1, 1)},
     "sizes": {"codebook_size": (31, 7, 20, 12)},
+    "split widths": {"codebook_dim": (5, 3, 2, 4), "split_first": 2, "update": "gradient"},
     "longcat": {"product": 2, "codebook_size": 5, "codebook_dim": 3, "normalize": True, "update": "gradient"},
 }
 STRIDED = ("snac", "strides")
@@ -113,7 +115,7 @@ def test_equals_plain_reference(name):
 @pytest.mark.parametrize("name", [n for n in FORMS if n not in STRIDED])
 def test_contract(name):
     q, z = quantizer(**FORMS[name]), latents(3, 6, 16)
-    check_contract(q, z, compiled=name in ("plain", "dac", "mimi", "longcat"))
+    check_contract(q, z, compiled=name in ("plain", "dac", "widths", "mimi", "longcat"))
     check_gradient(q, z)
     check_mask(q, z)
 
@@ -145,6 +147,15 @@ def test_any_prefix_decodes_and_encodes(name):
     assert len(set(errors)) == 4
     with pytest.raises(ValueError, match="1 to 4"):
         q.encode(z, num_codebooks=5)
+
+
+def test_widths_per_level():
+    """Maps and tables as the authors of DAC make them for a list of widths; the same width four times is one width."""
+    q = quantizer(**FORMS["widths"])
+    shapes = [(level.in_proj.weight.shape, level.codebook.embed.shape, level.out_proj.weight.shape) for level in q.levels]
+    assert shapes == [((d, 6), (24, d), (6, d)) for d in (5, 3, 2, 4)]
+    q, z = quantizer(codebook_dim=(3, 3, 3, 3), normalize=True).eval(), latents(2, 6, 16)
+    assert torch.equal(q.encode(z), quantizer(codebook_dim=3, normalize=True).eval().encode(z))
 
 
 def test_ids_of_vector_quantize_pytorch():
@@ -211,7 +222,7 @@ def test_maps_in_levels_do_not_multiply_the_gradient():
         assert grad.abs().mean() > 1e-3, f"level {k}"
 
 
-@pytest.mark.parametrize("name", ["dac", "snac", "longcat", "mimi", "moss"])
+@pytest.mark.parametrize("name", ["dac", "widths", "snac", "longcat", "mimi", "moss"])
 def test_all_parameters_learn(name):
     q = quantizer(**FORMS[name])
     out = q(latents(4, 6, 64).requires_grad_())
@@ -317,7 +328,7 @@ def test_parts_can_be_frozen():
     assert changed == {"0", "1", "3"}
 
 
-@pytest.mark.parametrize("name", ["plain", "dac", "mimi", "longcat", "shared table"])
+@pytest.mark.parametrize("name", ["plain", "dac", "widths", "mimi", "longcat", "shared table"])
 def test_a_model_cast_to_bfloat16_still_works(name):
     """Tables are rounded, arithmetic stays in float32; training runs."""
     q = quantizer(**FORMS[name] | {"kmeans_init": True, "replace_below": 0.3}).bfloat16().train()
@@ -342,6 +353,10 @@ def test_all_frozen():
 def test_errors():
     for bad, text in [
         ({"codebook_size": (3, 4)}, "4 .num_codebooks"),
+        ({"codebook_dim": (3, 4)}, "4 .num_codebooks"),
+        ({"codebook_dim": (3, 4, 0, 2)}, "positive"),
+        ({"codebook_dim": (3, 4, 1, 2), "projection": "shared"}, "one width"),
+        ({"codebook_dim": (3, 4, 1, 2), "shared_codebook": True}, "one width"),
         ({"strides": (2, 1)}, "strides"),
         ({"shared_codebook": True, "codebook_size": (1, 2, 3, 4)}, "one codebook_size"),
         ({"shared_codebook": True, "split_first": True}, "exclude"),

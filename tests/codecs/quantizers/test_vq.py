@@ -21,6 +21,7 @@ FORMS = [
     {"codebook_dim": 3, "normalize": True, "update": "gradient"},
     {"codebook_dim": 3, "normalize": True, "returns": "normalized", "gradient": "rotation", "proj_bias": False},
     {"gradient": "rotation"},
+    {"returns": "unit", "update": "gradient"},
 ]
 
 
@@ -52,7 +53,7 @@ def plain(q, z):
     p = maps(q.in_proj, rows)
     a, b = (one(p), one(table)) if c.normalize else (p, table)
     ids = ((a[:, None] - b) ** 2).sum(-1).argmin(1)
-    if c.returns == "normalized":
+    if c.returns != "raw":
         p, table = one(p), one(table)
     return ids, maps(q.out_proj, table[ids]), ((p - table[ids]) ** 2).mean()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from audio_cases import close, noise, stored
 from tokenzoo.codecs.layers.snake import AliasFree
-from tokenzoo.zoo.convert import convert
+from tokenzoo.zoo.convert import convert, converter
 
 
 @torch.no_grad()
@@ -39,6 +39,15 @@ def test_alias_free_of_nothing_is_nearly_nothing() -> None:
     """Up and down again around the identity keeps a slow wave, ends included."""
     x = torch.sin(torch.linspace(0, 12, 200))[None, None]
     close(AliasFree(torch.nn.Identity())(x), x, 2e-2)
+
+
+def test_reads_the_yaml_of_a_run() -> None:
+    """The authors' own names of the two classes; the discriminators' settings are left out."""
+    parts = {"CodecEnc": {"ngf": 8, "out_channels": 24}, "generator": {"in_channels": 24, "vq_dim": 24, "codebook_size": [8, 4]}}
+    yaml = {"codec_encoder": parts["CodecEnc"], "codec_decoder": parts["generator"], "mpd": {"periods": [2]}, "mstft": {}}
+    own = converter("bigcodec").own_config(yaml)
+    assert own == converter("bigcodec").own_config(parts)
+    assert own.quantizer.num_codebooks == 2
 
 
 def test_refuses_what_it_does_not_know() -> None:

@@ -1,11 +1,17 @@
 """diffusers' AutoencoderKL against itself. Run: pytest tests/zoo/convert/test_diffusers_kl.py"""
 
+import warnings
+
 import pytest
 import torch
+from tokenzoo.codecs.serialize import CheckpointError, load_folder, save_folder
 from tokenzoo.zoo.convert import convert
+from tokenzoo.zoo.convert.diffusers_kl import NotFitted
+from tokenzoo.zoo.quantize import quantize
 from torch.testing import assert_close
 
 diffusers = pytest.importorskip("diffusers", reason="needs diffusers")
+pytestmark = pytest.mark.filterwarnings("ignore:this autoencoder has no tokens")
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
 BLOCKS = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
 
@@ -59,6 +65,24 @@ def test_names_of_attention_before_diffusers_0_17():
     assert any("proj_attn" in k for k in old)
     for a, b in zip(own(peer).state_dict().values(), own(peer, old).state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_an_autoencoder_that_was_never_fitted_says_so(tmp_path):
+    """Its levels are nobody's; after `quantize` and a way over a folder it is a tokenizer like others."""
+    with pytest.warns(NotFitted, match="tokenzoo quantize"):
+        tok = own(make())
+    fitted, _ = quantize(tok, [torch.rand(3, 16, 16) * 2 - 1], levels=8)
+    save_folder(fitted, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_folder(tmp_path).spec.vocab_sizes == (8,) * 4
+
+
+def test_a_map_that_the_config_promises_must_be_there():
+    peer = make()
+    state = {k: v for k, v in peer.state_dict().items() if not k.startswith("quant_conv")}
+    with pytest.raises(CheckpointError, match="to_posterior"):
+        own(peer, state)
 
 
 def test_options_that_are_not_supported_are_named():

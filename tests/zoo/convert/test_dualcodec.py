@@ -81,6 +81,20 @@ def test_own_features_follow_the_published_order() -> None:
     assert tok.decode(tokens).shape == x.shape
 
 
+def test_statistics_lie_beside_the_weights() -> None:
+    """With the prefix that cards give the file or without one; weights alone are for features that are normalised already."""
+    tok, _, _ = next(stored("dualcodec"))
+    layout, width = converter("dualcodec"), tok.config.semantic_in
+    weights = layout.write(tok.state_dict(), tok.config)
+    assert not [k for k in weights if k.endswith(("mean", "var"))]  # the stored case has none
+    mean, variance = torch.randn(width), torch.rand(width) + 0.5
+    for prefix in ("stats.", ""):
+        own = layout.read(weights | {prefix + "mean": mean, prefix + "var": variance}, tok.config)
+        assert torch.equal(own["feature_mean"], mean) and torch.equal(own["feature_deviation"], variance.sqrt())
+        written = layout.write(tok.state_dict() | own, tok.config)
+        torch.testing.assert_close(written["stats.var"], variance)
+
+
 def test_wrong_configurations() -> None:
     make = converter("dualcodec").config
     published = {"encoder_rates": [4, 5, 6, 8], "decoder_rates": [8, 6, 5, 4], "is_causal": True}

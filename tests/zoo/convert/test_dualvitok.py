@@ -134,6 +134,14 @@ def test_options(folder):
     assert wrapped.config.decoder.stem_shortcut
 
 
+def test_raw_weights_win_where_the_file_has_both(folder, tok):
+    """Their loaders take "model", and "ema" only where told to."""
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    x = load_io(folder)["s0.input"]
+    both = {"ema": {k: torch.randn_like(v) for k, v in state.items()}, "model": state, "optimizer": {}}
+    assert torch.equal(convert("dualvitok", config, both).encode(x).ids, tok.encode(x).ids)
+
+
 def test_noise_disturbs_training_alone(folder):
     config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
     x = load_io(folder)["s0.input"]

@@ -1,18 +1,31 @@
 """Emu3's tokenizer against the authors' outputs and transformers' port. Run: pytest tests/zoo/convert/test_emu3.py"""
 
+import json
+
 import pytest
 import torch
 from reference import load_io, reference_folder
-from tokenzoo.zoo.convert import convert, load_reference
+from safetensors.torch import load_file
+from tokenzoo.zoo.convert import convert, converter
 from torch.testing import assert_close
 
+#: The authors' own file, and transformers' class (its folder is what `save_pretrained` wrote).
+LAYOUT_OF = {"emu3-vq": "emu3-vq", "emu3-vq-hf": "emu3_vqgan-hf"}
 CLOSE = {"atol": 1e-3, "rtol": 1e-4}
 
 
+def stored(system):
+    """The tokenizer and the tensors of a reference folder."""
+    folder = reference_folder("image", system)
+    weights = "weights.safetensors" if system == "emu3-vq" else "model.safetensors"
+    config = json.loads((folder / "config.json").read_text())
+    return convert(LAYOUT_OF[system], config, load_file(folder / weights)), load_io(folder)
+
+
 @pytest.mark.parametrize("case", ["s0.", "s1."])
-def test_pictures(case):
-    folder = reference_folder("image", "emu3-vq")
-    tok, io = load_reference(folder), load_io(folder)
+@pytest.mark.parametrize("system", LAYOUT_OF)
+def test_pictures(system, case):
+    tok, io = stored(system)
     x = io[case + "input"]
     assert_close(tok.encode_latents(x), io[case + "latent"][:, 0].flatten(2), **CLOSE)
     tokens = tok.encode(x)
@@ -23,9 +36,9 @@ def test_pictures(case):
     assert torch.equal(tok.encode(x[1:]).ids, tokens.ids[1:])
 
 
-def test_clips():
-    folder = reference_folder("image", "emu3-vq")
-    tok, io = load_reference(folder), load_io(folder)
+@pytest.mark.parametrize("system", LAYOUT_OF)
+def test_clips(system):
+    tok, io = stored(system)
     x = io["v.input"]
     assert_close(tok.encode_video_latents(x).transpose(1, 2), io["v.latent"], **CLOSE)
     tokens = tok.encode_video(x)
@@ -37,58 +50,35 @@ def test_clips():
         tok.decode(tokens)
 
 
-def test_another_configuration_against_transformers():
-    emu3 = pytest.importorskip("transformers.models.emu3.modeling_emu3", reason="needs transformers")
-    torch.manual_seed(0)
-    sizes = {"codebook_size": 60, "embed_dim": 3, "num_res_blocks": 2, "temporal_downsample_factor": 2}
-    peer = emu3.Emu3VQVAE(
-        emu3.Emu3VQVAEConfig(
-            **sizes,
-            latent_channels=3,
-            base_channels=32,
-            channel_multiplier=[2, 1, 1],
-            attn_resolutions=[1, 2],
-            hidden_size=32,
-        )
-    ).eval()
-    for name, p in peer.named_parameters():
-        torch.nn.init.normal_(p, mean=float("norm" in name and name.endswith("weight")), std=0.12)
-    torch.nn.init.normal_(peer.quantize.embedding.weight, std=0.05)
-    for name, b in peer.named_buffers():
-        if "running" in name:
-            torch.nn.init.uniform_(b, 0.5, 1.5)
-    # The peer keeps attention's norms apart; names to the authors' own.
-    state = {}
-    for key, value in peer.state_dict().items():
-        for old, new in _RENAMED:
-            key = key.replace(old, new)
-        if any(f".{p}.weight" in key for p in ("q", "k", "v", "proj_out")) and value.ndim == 2:
-            value = value[..., None, None]
-        state[_own_norm(key)] = value
-    config = {**sizes, "z_channels": 3, "ch": 32, "ch_mult": [2, 1, 1], "attn_resolutions": [1, 2]}
-    tok = convert("emu3-vq", config, state)
-    x = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+def test_both_layouts_hold_the_same_network():
+    """transformers' weights, read as such and written in the authors' keys."""
+    tok, io = stored("emu3-vq-hf")
+    authors = converter("emu3-vq")
+    config = {"ch": 32, "ch_mult": [1, 1], "attn_resolutions": [1], "num_res_blocks": 1, "codebook_size": 64, "embed_dim": 4}
+    state = authors.write(tok.state_dict(), authors.own_config(config))
+    assert "encoder.mid.attn_1.q.weight" in state and "decoder.up.1.attn.0.norm.conv_y.weight" in state
+    other = convert("emu3-vq", config, {**state, "encoder.time_res_stack.0.norm1.num_batches_tracked": torch.tensor(3)})
+    assert torch.equal(other.encode(io["s0.input"]).ids, tok.encode(io["s0.input"]).ids)
+
+
+def test_transformers_reads_what_we_write():
+    """A tokenizer of ours in transformers' layout: their class loads it strictly and gives the same ids."""
+    transformers = pytest.importorskip("transformers")
+    tok, io = stored("emu3-vq-hf")
+    layout = converter("emu3_vqgan-hf")
+    config = layout.authors_config(tok.config)
+    assert layout.own_config(config) == tok.config
+    peer = transformers.Emu3VQVAE(transformers.Emu3VQVAEConfig(**config)).eval()
+    missing, left = peer.load_state_dict(layout.write(tok.state_dict(), tok.config), strict=False)
+    assert not left and all(k.endswith("num_batches_tracked") for k in missing)
+    x = io["s0.input"]
     with torch.no_grad():
-        theirs = torch.stack(peer.encode(x, image_sizes=[(16, 24)] * 2).image_tokens)
-        tokens = tok.encode(x)
-        assert torch.equal(tokens.ids[:, 0], theirs.flatten(1)) and len(tokens.ids.unique()) > 3
-        assert_close(tok.decode(tokens), peer.decode(theirs), **CLOSE)
+        theirs = torch.stack(peer.encode(x, image_sizes=[(16, 16)] * 2).image_tokens)
+    assert torch.equal(tok.encode(x).ids[:, 0], theirs.flatten(1))
 
 
-_RENAMED = (
-    ("down_block.down", "down"),
-    ("up_block.up", "up"),
-    ("middle_block", "mid"),
-    ("q_proj", "q"),
-    ("k_proj", "k"),
-    ("v_proj", "v"),
-    ("out_proj", "proj_out"),
-)
-
-
-def _own_norm(key: str) -> str:
-    """`attn_norms.N` to `attn.N.norm`, `mid.attn_norm` to `mid.attn_1.norm`."""
-    import re
-
-    key = re.sub(r"attn_norms\.(\d+)", r"attn.\1.norm", key)
-    return key.replace("mid.attn_norm", "mid.attn_1.norm")
+def test_hidden_size_must_be_the_width_that_attention_meets():
+    with pytest.raises(ValueError, match="attention acts on 32 channels at level 1"):
+        converter("emu3_vqgan-hf").own_config(
+            {"base_channels": 32, "channel_multiplier": [1, 1], "attn_resolutions": [], "hidden_size": 64}
+        )

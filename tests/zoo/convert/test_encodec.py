@@ -3,11 +3,18 @@
     pytest tests/zoo/convert/test_encodec.py
 """
 
+import dataclasses
+import json
+
 import pytest
 import torch
 from audio_cases import as_folder, close, noise, shake, stored, stream_audio, stream_ids
+from authors_files import write_as
+from reference import reference_folder
+from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.serialize import CheckpointError
-from tokenzoo.zoo.convert import convert
+from tokenzoo.zoo.convert import convert, converter
+from tokenzoo.zoo.convert.tools.keymap import NotWritable
 
 pytestmark = pytest.mark.usefixtures("_no_grad")
 
@@ -148,10 +155,84 @@ def test_other_configurations_against_transformers(tmp_path, stereo: bool) -> No
         close(tok.decode(tokens), peer(x, bandwidth=2.0).audio_values[..., :samples], 2e-5)
 
 
+@pytest.mark.parametrize("system", ["encodec", "encodec-48k", "encodec-audiocraft", "encodec-hf"])
+def test_names_are_the_authors(system: str) -> None:
+    """What is written has every name and shape of the file that was read, and no other."""
+    from safetensors.torch import load_file
+
+    folder = reference_folder("audio", system)
+    theirs = load_file(folder / ("model.safetensors" if system == "encodec-hf" else "weights.safetensors"))
+    tok = next(stored(system))[0]
+    ours = converter(system).write(tok.state_dict(), tok.config)
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    again = converter(system).read(ours, tok.config)
+    for key, value in converter(system).read(theirs, tok.config).items():
+        torch.testing.assert_close(again[key], value, atol=1e-6, rtol=1e-5, msg=key)
+
+
+STEREO = {
+    **{"audio_channels": 2, "norm_type": "time_group_norm", "use_causal_conv": False, "normalize": True},
+    **{"chunk_length_s": 0.5, "overlap": 0.05, "target_bandwidths": [1.0, 2.0], "sampling_rate": 1200},
+}
+
+
+@pytest.mark.parametrize("change", [{}, {"use_conv_shortcut": False, "pad_mode": "constant", "trim_right_ratio": 0.5}, STEREO])
+def test_transformers_reads_what_we_write(tmp_path, change: dict) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers (extra `peers`) is not installed")
+    config = {"hidden_size": 10, "codebook_size": 32, "num_filters": 6, "upsampling_ratios": [3, 4], "num_lstm_layers": 1}
+    config |= {"target_bandwidths": [10.0, 20.0]} | change
+    layout = converter("encodec-hf")
+    tok = shake(build_tokenizer("encodec", layout.own_config(config)))
+    folder = write_as(tok, "encodec-hf", tmp_path / "any name")
+    peer, info = transformers.EncodecModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    x, bandwidth = noise(2, tok.spec.channels, 601), config["target_bandwidths"][-1]
+    out = peer.eval().encode(x, bandwidth=bandwidth)
+    codes = list(out.audio_codes)
+    codes[-1] = codes[-1][..., : codes[-1].shape[-1] - out.last_frame_pad_length]
+    assert torch.equal(tok.encode(x).ids, torch.cat(codes, -1))
+    close(tok.decode(tok.encode(x)), peer(x, bandwidth=bandwidth).audio_values[..., :601], 2e-5)
+
+
+def test_what_transformers_has_no_word_for_is_not_written() -> None:
+    layout = converter("encodec-hf")
+    own = layout.own_config({})
+    assert layout.own_config(layout.authors_config(own)) == own
+    for change, text in (
+        ({"encoder": dataclasses.replace(own.encoder, activation="snake")}, "encoder.activation = 'snake'"),
+        ({"encoder": dataclasses.replace(own.encoder, lstm_layers=0)}, "always has an LSTM"),
+        ({"bandwidths_kbps": ()}, "counts its codebooks"),
+        ({"bandwidths_kbps": (6.0,)}, "num_codebooks = 32"),
+    ):
+        with pytest.raises(NotWritable, match=text):
+            layout.authors_config(dataclasses.replace(own, **change))
+    by_gradient = dataclasses.replace(own.quantizer, update="gradient", num_codebooks=2, codebook_size=16)
+    small = {"latent_dim": 8, "width": 2, "strides": (2, 2)}
+    tiny = dataclasses.replace(own, encoder=dataclasses.replace(own.encoder, **small), decoder=None, quantizer=by_gradient)
+    tiny = dataclasses.replace(tiny, sample_rate_hz=4000, bandwidths_kbps=(8.0,))
+    state = layout.write(build_tokenizer("encodec", tiny).state_dict(), tiny)
+    convert("encodec-hf", layout.authors_config(tiny), state)  # tables that were learnt by gradient get running sums
+
+
+def test_best_weights_of_a_run_go_before_the_last_ones() -> None:
+    tok, _, want = next(stored("encodec-audiocraft"))
+    config = json.loads((reference_folder("audio", "encodec-audiocraft") / "config.json").read_text())
+    best = converter("encodec-audiocraft").write(tok.state_dict(), tok.config)
+    last = {k: torch.randn_like(v) for k, v in best.items()}
+    for file in (best, {"best_state": best, "xp.cfg": "a: 1", "exported": True}, {"model": last, "best_state": {"model": best}}):
+        assert torch.equal(convert("encodec-audiocraft", config, file).encode(want["input"]).ids, want["ids"])
+    assert not torch.equal(convert("encodec-audiocraft", config, {"model": last}).encode(want["input"]).ids, want["ids"])
+
+
+def test_keys_that_the_class_does_not_read_give_a_warning() -> None:
+    """`EncodecConfig(chunk_in_sec=None)`, as the suite of transformers has it, keeps and saves the key."""
+    with pytest.warns(UserWarning, match="chunk_in_sec = None"):
+        assert converter("encodec-hf").own_config({"chunk_in_sec": None}) == converter("encodec-hf").own_config({})
+
+
 def test_refuses_what_it_does_not_know() -> None:
-    config = {"model_type": "encodec", "hidden_sise": 12}
-    with pytest.raises(ValueError, match=r"hidden_sise.*hidden_size"):
-        convert("encodec-hf", config, {})
+    with pytest.raises(ValueError, match=r"dimensoin.*dimension"):
+        convert("encodec", {"encoder": {"dimensoin": 12}, "decoder": {}, "quantizer": {}, "model": {}}, {})
     with pytest.raises(ValueError, match="codebook_dim"):
         convert("encodec-hf", {"codebook_dim": 64}, {})
     with pytest.raises(CheckpointError, match="does not know"):

@@ -111,6 +111,22 @@ def test_sincos_table_against_its_formula():
     assert_close(flat, expected)
 
 
+def test_what_hydra_spells_out_is_read():
+    """The classes' own defaults written down, hydra's keys, and a class name at the top (as in the header of the weights' file)."""
+    config, state = parts()
+    config |= {"_target_": "flextok.flextok_wrapper.FlexTok", "_convert_": "all"}
+    norm = {"_target_": "flextok.model.layers.norm.Fp32LayerNorm", "_partial_": True, "bias": False, "elementwise_affine": False}
+    steps = config["encoder"]["module_dict"]
+    steps["enc_transformer"] |= {"act_layer": {"_target_": "hydra.utils.get_class", "path": "torch.nn.SiLU"}, "norm_layer": norm}
+    steps["enc_to_latents"] |= {"norm_layer": norm, "_recursive_": True}
+    steps["enc_filter"] = {"_target_": "flextok.model.utils.dict_ops.DictKeyFilter", "allowed_keys": ["enc_latents"]}
+    io = load_io(reference_folder("image", "flextok"))
+    assert torch.equal(convert("flextok", config, state).encode(io["input"]).ids[:, 0], io["ids"])
+    steps["enc_transformer"]["norm_layer"] = norm | {"elementwise_affine": True}
+    with pytest.raises(ValueError, match="norm_layer"):
+        convert("flextok", config, state)
+
+
 def test_strict():
     config, state = parts()
 
@@ -118,6 +134,9 @@ def test_strict():
         new = copy.deepcopy(config)
         new[side]["module_dict"][step] |= values
         return new
+
+    with pytest.raises(ValueError, match="scaling_factor"):
+        convert("flextok", {**config, "vae": config["vae"] | {"scaling_factor": None}}, state)
 
     with pytest.raises(ValueError, match="use_mup_readout"):
         convert("flextok", changed("encoder", "enc_to_latents", use_mup_readout=True), state)

@@ -7,6 +7,7 @@ import dataclasses
 
 import pytest
 import torch
+from layout_options.focalcodec import first_version
 from reference import load_io, reference_folder
 from tokenzoo.zoo.convert import converter, load_reference
 
@@ -88,3 +89,15 @@ def test_wrong_configurations() -> None:
         make({"quantizer_config": {"codebook_size": 1000}})
     with pytest.raises(ValueError, match="mirror"):
         make({"compressor_config": {"downscale_factors": [2, 1, 1]}})
+
+
+def test_files_of_the_first_version_hold_the_same_network() -> None:
+    """The published 50, 25 and 12.5 Hz files: other names, queries, keys and values apart, a norm and a mask that nothing reads."""
+    tok, _ = load("focalcodec")
+    layout = converter("focalcodec")
+    today = layout.write(tok.state_dict(), tok.config)
+    published = first_version(dict(today))
+    assert not any(".qkv_proj." in k for k in published) and "quantizer.mask" in published
+    own = layout.read(published, tok.config)
+    for key, value in layout.read(today, tok.config).items():
+        assert torch.equal(own[key], value), key

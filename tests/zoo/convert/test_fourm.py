@@ -51,6 +51,32 @@ def test_without_the_optional_parts():
 def test_what_is_not_supported_is_said():
     folder = reference_folder("image", "4m-vqvae")
     config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
-    for change in ({"quant_type": "memcodes"}, {"num_codebooks": 2}, {"n_labels": 5}, {"enc_type": "MLP_x"}):
+    for change in ({"quant_type": "fsq"}, {"num_codebooks": 2}, {"patch_size": [8, 8]}, {"enc_type": "MLP_x"}):
         with pytest.raises(ValueError, match=next(iter(change))):
             convert("4m-vqvae", {**config, **change}, state)
+
+
+def test_one_channel_is_a_grey_picture():
+    """Masks and edges: the first colour counts, and all come out equal; "map" makes a map of it."""
+    folder = reference_folder("image", "4m-vqvae")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    config |= {"n_channels": 1, "out_conv": False}
+    state = {k: v for k, v in state.items() if "out_conv" not in k}
+    state["encoder.proj.weight"] = state["encoder.proj.weight"][:, :1]
+    state["decoder.out_proj.weight"], state["decoder.out_proj.bias"] = (state[f"decoder.out_proj.{e}"][:64] for e in ("weight", "bias"))
+    x = load_io(folder)["input"][:, :1]
+    tok = convert("4m-vqvae", config, state)
+    y = tok.decode(tok.encode(x.expand(-1, 3, -1, -1)))
+    assert y.shape == (2, 3, 48, 48) and torch.equal(y[:, 0], y[:, 2])
+    maps = convert("4m-vqvae", {**config, "input": "map"}, state)
+    tokens = maps.encode(x)
+    assert maps.spec.modality == "latent" and torch.equal(tokens.ids, tok.encode(x.expand(-1, 3, -1, -1)).ids)
+    assert_close(maps.decode(tokens), y[:, :1], **CLOSE)
+
+
+def test_keys_that_nobody_reads_are_named():
+    """The authors' class takes any keyword; published configs may hold some."""
+    folder = reference_folder("image", "4m-vqvae")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    with pytest.warns(UserWarning, match="heads = 3"):
+        convert("4m-vqvae", {**config, "heads": 3}, state)

@@ -8,7 +8,7 @@ from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.codecs.layers.diffusion import Schedule, ScheduleConfig
 from tokenzoo.codecs.serialize import CheckpointError
-from tokenzoo.zoo.convert import convert, load_reference
+from tokenzoo.zoo.convert import convert, converter, load_reference
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -183,22 +183,16 @@ def test_other_unets(options, said):
     assert y.shape == (2, 3, 16, 24) and torch.equal(y[:, 0], y[:, 2])
 
 
-def test_attention_layouts():
-    """`use_new_attention_order` moves channels about; with the weights moved too nothing changes."""
+def test_attention_with_heads_of_a_width():
+    """Rows of queries, keys and values stand head by head there; the first head's queries are those of the first rows."""
     config, state = parts()
     options = SMALL | {"num_head_channels": 8}
     state = {k: v for k, v in state.items() if not k.startswith("decoder.")} | unet_state(options, channels=3, codes=12)
-    new = {k: _by_kind(v) if ".qkv." in k else v for k, v in state.items()}
-    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    codes, t = torch.randn(1, 12, 2, 2, generator=torch.Generator().manual_seed(1)), torch.tensor([500])
-    old = convert("4m-divae", {**config, "unet": options}, state).predict(x, t, codes)
-    moved = convert("4m-divae", {**config, "unet": options | {"use_new_attention_order": True}}, new).predict(x, t, codes)
-    assert torch.equal(old, moved)
-
-
-def _by_kind(v: Tensor) -> Tensor:
-    """Channels of heads of 8, (head, q k v) to (q k v, head)."""
-    return v.unflatten(0, (-1, 3, 8)).transpose(0, 1).flatten(0, 2)
+    tok = convert("4m-divae", {**config, "unet": options}, state)
+    theirs, ours = state["decoder.middle_block.1.qkv.weight"][:, :, 0], tok.unet.middle[0].attention.qkv.weight
+    assert torch.equal(theirs[:8], ours[:8]) and torch.equal(theirs[8:16], ours[64:72]) and torch.equal(theirs[24:32], ours[8:16])
+    with pytest.raises(ValueError, match="use_new_attention_order"):
+        convert("4m-divae", {**config, "unet": options | {"use_new_attention_order": True}}, state)
 
 
 # --- schedules ---------------------------------------------------------------------------------------------------------------
@@ -272,7 +266,7 @@ def test_strict():
     tok = convert("4m-divae", {**config, "scheduler": "ddpm", "thresholding": True, "beta_schedule": "shifted_cosine:0.5"}, state)
     own = tok.config.schedule
     assert (own.sampler, own.clip, own.betas, own.shift) == ("ddpm", True, "shifted_cosine", 0.5)
-    for change in ({"dec_type": "uvit_b_p4_f16"}, {"beta_schedule": "cosine"}, {"n_channels": 4}, {"n_labels": 9}, {"heads": 1}):
+    for change in ({"dec_type": "uvit_x_p4_f16"}, {"beta_schedule": "cosine"}, {"n_labels": 9}, {"dec_type": "vit_b_dec"}):
         with pytest.raises(ValueError, match=next(iter(change))):
             convert("4m-divae", {**config, **change}, state)
     with pytest.raises(ValueError, match="unet_nano"):
@@ -281,3 +275,61 @@ def test_strict():
         convert("4m-divae", config, {**state, "decoder.extra": torch.ones(1)})
     with pytest.raises(CheckpointError):
         convert("4m-divae", config, {k: v for k, v in state.items() if k != "decoder.out.2.bias"})
+
+
+# --- U-ViTs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["4m-uvit", "4m-uvit-xattn"])
+def test_uvit(name):
+    folder = reference_folder("image", name)
+    tok, io = load_reference(folder), load_io(folder)
+    x = io["input"].expand(-1, 3, -1, -1)
+    assert tok.layout == "4m-divae"
+    assert_close(tok.encode_latents(x), io["latent"].flatten(2), **CLOSE)
+    tokens = tok.encode(x)
+    assert torch.equal(tokens.ids[:, 0], io["ids"].flatten(1))
+    codes = tok.quantizer.decode(tokens.ids).unflatten(2, tokens.grid)
+    assert_close(codes, io["quantized_from_ids"], **CLOSE)
+    assert_close(tok.predict(io["noise"], io["times"], codes), io["model_output"], **CLOSE)
+    y = tok.decode(tokens, noise=io["noise"], steps=4)
+    assert_close(y, io["decoded"].expand(-1, 3, -1, -1), **CLOSE)
+
+
+def test_the_halving_convolution_has_two_names():
+    """diffusers keeps it under both; a file that leaves copies out holds one of them."""
+    folder = reference_folder("image", "4m-uvit")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    plain, odd = "decoder.downsample_mid.conv.", "decoder.downsample_mid.Conv2d_0."
+    assert all(odd + e in state and plain + e in state for e in ("weight", "bias"))
+    for name in (plain, odd):
+        less = {k: v for k, v in state.items() if not k.startswith(name)}
+        tok = convert("4m-divae", config, less)
+        assert torch.equal(tok.unet.before_middle.conv.weight, state[plain + "weight"])
+        assert set(converter("4m-divae").write(tok.state_dict(), tok.config)) >= {plain + "weight", odd + "weight"}
+
+
+KINDS = {
+    "uvit_b_p4_f16": ((128, 256), 768, 12, True, False),
+    "uvit_l_p4_f16": ((128, 256), 1024, 24, True, False),
+    "uvit_h_p4_f16": ((128, 256), 1280, 32, True, False),
+    "uvit_b_p4_f16_longskip": ((128, 256), 768, 13, True, True),
+    "uvit_l_p4_f16_longskip": ((128, 256), 1024, 25, True, True),
+    "uvit_b_p4_f8": ((128, 256), 768, 12, False, False),
+    "uvit_l_p4_f8": ((128, 256), 1024, 24, False, False),
+    "uvit_b_p4_f16_extraconv": ((128, 256, 512), 768, 12, False, False),
+    "uvit_l_p4_f16_extraconv": ((128, 256, 512), 1024, 24, False, False),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_named_uvits(name):
+    """All that their module names, with the sizes it passes; position tables of 32 x 32 whatever the picture's size."""
+    for said, condition in (("concat", "add"), ("xattn", "cross")):
+        own = converter("4m-divae").own_config({"dec_type": name, "conditioning": said, "n_channels": 1, "image_size": 512})
+        c = own.uvit
+        assert (c.channels, c.width, c.layers, c.halve_before_middle, c.long_skips) == KINDS[name]
+        assert (own.unet_patch, c.blocks, c.position_grid, c.groups, c.condition) == (4, 2, 32, 32, condition)
+    for wrong in ({"dec_type": "uvit_h_p4_f8"}, {"dec_type": "uvit_b_p8_f16"}, {"dec_type": name, "conditioning": "add"}):
+        with pytest.raises(ValueError, match="conditioning" if "conditioning" in wrong else "dec_type"):
+            converter("4m-divae").own_config(wrong)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from audio_cases import close, stored
 from tokenzoo.zoo.convert import converter
-from tokenzoo.zoo.convert.base import rename
-from tokenzoo.zoo.convert.hcodec import finish_lucid, lucid_table
+from tokenzoo.zoo.convert.hcodec import lucid_axes, lucid_rows
+from tokenzoo.zoo.convert.tools.keymap import KeyMap, Rename
+from tokenzoo.zoo.convert.tools.seanet import running_codebooks
 
 ATOL = 2e-5
 
@@ -46,7 +47,8 @@ def test_quantizer_against_its_package() -> None:
         layer._codebook.initted.fill_(True)
     own = ResidualVQConfig(dim=12, codebook_size=20, num_codebooks=3).build().eval()
     state = {f"q.{k}": v for k, v in peer.state_dict().items()}
-    state = {k: v for k, v in finish_lucid(rename(state, lucid_table("q", "own"), dropped=[r".*batch_mean.*"])).items()}
+    keys = KeyMap(Rename([*lucid_rows("q", "own"), ("**.batch_mean", None)]), lucid_axes(), running_codebooks())
+    state = keys.read(state)
     own.load_state_dict({k.removeprefix("own."): v for k, v in state.items()}, strict=False)
     z = torch.randn(2, 12, 50)
     quantized, ids, _ = peer(z.transpose(1, 2))

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from reference import load_io, reference_folder
+from safetensors.torch import load_file
 from tokenzoo.zoo.convert import convert, load_reference
 from torch.testing import assert_close
 
@@ -30,6 +31,18 @@ def test_reference():
     assert torch.equal(
         tok.decode(tokens.first(positions=56)), tok.decode(tokens.first(positions=21))
     )  # whole scales count
+
+
+def test_of_several_state_dicts_the_raw_weights_are_read():
+    """A published file holds more than one; the authors' loader takes `vae`, and `ema` only where it is told to."""
+    folder = reference_folder("image", "infinity-vae")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    average = {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in state.items()}
+    checkpoint = {"ema": average, "vae": state, "discriminator": {"steps": torch.tensor(3)}, "step": 100}
+    tok, x = convert("infinity-vae", config, checkpoint), load_io(folder)["input"]
+    assert torch.equal(tok.encode(x).ids, convert("infinity-vae", config, state).encode(x).ids)
+    flat = {k.replace(".conv.weight", ".weight").replace(".norm.bias", ".bias"): v for k, v in state.items()}  # of 2-D forerunners
+    assert torch.equal(tok.encode(x).ids, convert("infinity-vae", config, {"vae": flat}).encode(x).ids)
 
 
 def test_options_that_are_not_supported_are_named():

@@ -1,14 +1,19 @@
-"""LongCat-Audio-Codec against the authors' outputs, and its 24 kHz decoder in their layer order.
+"""LongCat-Audio-Codec against the authors' outputs, speech tokenizer included, and its 24 kHz decoder in their layer order.
 
     pytest tests/zoo/convert/test_longcat.py
 """
+
+import json
 
 import pytest
 import torch
 from audio_cases import as_folder, close, stored
 from reference import reference_folder
 from safetensors.torch import load_file
+from tokenzoo import build_tokenizer
+from tokenzoo.codecs.audio.base import pad_to_hop
 from tokenzoo.codecs.serialize import CheckpointError
+from tokenzoo.zoo import registry
 from tokenzoo.zoo.convert import convert, converter
 from torch import nn
 
@@ -37,6 +42,79 @@ def test_stored_cases() -> None:
         for k in (1, 2):
             part = tok.decode(tokens.first(codebooks=1 + k))
             close(part, want[f"decoded_q{k}"][..., : x.shape[-1]], ATOL)
+
+
+@torch.no_grad()
+def test_a_waveform_gives_all_ids() -> None:
+    """Semantic ids first, as many as positions: for odd lengths, batches, and less than one window."""
+    for tok, name, want in stored("longcat-audio-codec-speech"):
+        x, semantic = want["input"].float() / 32767, want["ids_semantic"].long()[:, None]
+        ids = torch.cat([semantic, want["ids"][:, :2].long()], dim=1)
+        close(tok.speech.features(pad_to_hop(x, 960)), want["features"], ATOL)
+        tokens = tok.encode(x)
+        assert torch.equal(tokens.ids, ids), name
+        assert tokens.names == ("semantic", "acoustic 1", "acoustic 2")
+        assert torch.equal(tok.encode(x, num_codebooks=1).ids, semantic)
+        assert torch.equal(tok.encode(x, features=semantic).ids, ids)
+        assert torch.equal(tok.encode([clip[0] for clip in x]).ids, ids)
+        if "decoded" in want:
+            close(tok.decode_batch(ids, None)[..., : want["decoded"].shape[-1]], want["decoded"], 2e-5)
+        assert tok.decode(tokens).shape[-1] == -(-x.shape[-1] * 3 // 2) and tok.spec.decoded_rate_hz == 24000
+
+
+#: Bytes of the published files, as their pages say them.
+PUBLISHED = {
+    "longcat-audio-codec-16khz": ("2.19 GB", "650 MB"),
+    "longcat-audio-codec-24khz": ("2.19 GB", "604 MB"),
+    "longcat-audio-codec-24khz-2codebooks": ("2.19 GB", "603 MB"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_sizes_are_those_of_the_published_files(name: str) -> None:
+    card, layout = registry.card(name), converter("longcat-audio-codec")
+    own = layout.own_config(card.config_overrides)
+    with torch.device("meta"):
+        state = layout.write(build_tokenizer("longcat", own).state_dict(), own)
+    encoder, decoder = (4 * sum(v.numel() for k, v in state.items() if k.startswith(p)) for p in ("enc.", "dec."))
+    assert (f"{encoder / 1e9:.2f} GB", f"{decoder / 1e6:.0f} MB") == PUBLISHED[name]
+
+
+def test_statistics_of_the_encoders_own_file_win() -> None:
+    folder = reference_folder("audio", "longcat-audio-codec-speech")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    tok = convert("longcat-audio-codec", config, state)
+    stem = "enc.semantic_tokenizer.feature_extractor."
+    own = {stem + "cmvn.cmvn_mean": tok.speech.mean + 1, stem + "cmvn.cmvn_scale": tok.speech.scale, stem + "fbank.eps": torch.ones(())}
+    again = convert("longcat-audio-codec", config, state | own)
+    assert torch.equal(again.speech.mean, tok.speech.mean + 1) and torch.equal(again.speech.scale, tok.speech.scale)
+    without = {k: v for k, v in state.items() if k != "cmvn"}
+    assert torch.equal(convert("longcat-audio-codec", config, without | own).speech.mean, again.speech.mean)
+    with pytest.raises(CheckpointError, match=r"cmvn\.npy"):
+        convert("longcat-audio-codec", config, without)
+    given = {k: v for k, v in config.items() if k != "semantic_tokenizer"}
+    assert convert("longcat-audio-codec", given, state).speech is None
+    assert not any(p.requires_grad for p in tok.speech.parameters())
+
+
+@torch.no_grad()
+def test_output_rates_are_the_authors_whatever_the_strides() -> None:
+    """20 samples a position, played at 24 kHz: as long as the positions say, not as the clip lasted."""
+    folder = reference_folder("audio", "longcat-audio-codec-speech")
+    config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
+    layout = converter("longcat-audio-codec")
+    config["decoder"] |= {"decoder_rates": [5, 4], "decoder_dim": 19}
+    own = layout.own_config(config)
+    fresh = build_tokenizer("longcat", own)
+    state = {k: v for k, v in state.items() if not k.startswith("dec.decoder.model.")}
+    state |= {k: v for k, v in layout.write(fresh.state_dict(), own).items() if k.startswith("dec.decoder.model.")}
+    tok = convert("longcat-audio-codec", config, state)
+    assert tok.spec.decoded_rate_hz == 24000 and tok.decoder.head.in_channels == 4
+    x = 0.1 * torch.randn(1, 960 * 7 + 3)
+    tokens = tok.encode(x)
+    assert tok.decode(tokens).shape == (1, 1, 7 * 20 + 1)
+    assert tok.decode(tok.encode((x, 8000))).shape[-1] == 2 * (7 * 20) + 1
+    assert tok(x[None]).x_hat.shape == (1, 1, 141)
 
 
 class _Unit(nn.Module):
@@ -77,8 +155,6 @@ def _peer(dim: int, width: int, strides: list[int]) -> nn.Sequential:
 @torch.no_grad()
 def test_the_24khz_decoder(tmp_path) -> None:
     """Other strides and one codebook, so that the rate changes and encoder levels are left over."""
-    import json
-
     folder = reference_folder("audio", "longcat-audio-codec")
     config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")
     config["decoder"] |= {"decoder_type": "24k", "decoder_rates": [4, 3, 3], "n_codebooks": 1}

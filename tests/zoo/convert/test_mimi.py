@@ -7,10 +7,12 @@ import dataclasses
 
 import pytest
 import torch
+from layout_options import all_sweeps, merged
 from reference import load_io, reference_folder
 from tokenzoo.codecs.layers.causal import State
 from tokenzoo.codecs.layers.transformer1d import RingState
-from tokenzoo.zoo.convert import convert, load_reference
+from tokenzoo.zoo.convert import convert, converter, load_reference
+from tokenzoo.zoo.convert.tools.keymap import NotWritable
 
 ATOL = 2e-5
 
@@ -145,3 +147,42 @@ def test_another_configuration_against_transformers() -> None:
         audio = peer.decode(ids).audio_values  # as loud as 150
         close(tok.decode_batch(ids, None), audio, 1e-6 * float(audio.abs().max()))
     assert tok.spec.names == ("semantic",) * 2 + ("acoustic",) * 3
+
+
+@torch.no_grad()
+def test_the_authors_weights_in_the_other_layout() -> None:
+    """Equal ids, but in a last frame that is partly filled: a warning says so."""
+    folder = reference_folder("audio", "mimi")
+    tok, io = load_reference(folder), load_io(folder)
+    layout = converter("mimi-hf")
+    own = dataclasses.replace(tok.config, default_codebooks=0)
+    with pytest.warns(UserWarning, match="last, partly filled frame"):
+        theirs = layout.authors_config(own)
+    again = convert("mimi-hf", theirs, layout.write(tok.state_dict(), tok.config))
+    assert torch.equal(again.encode(io["mult_b2.input"]).ids, io["mult_b2.ids"])
+
+
+def test_what_transformers_cannot_say() -> None:
+    own = converter("mimi").own_config(merged(all_sweeps()["mimi"].tiny, {"transformer": {"gating": "silu"}}))
+    with pytest.warns(UserWarning, match="partly filled"), pytest.raises(NotWritable, match="gated"):
+        converter("mimi-hf").authors_config(own)
+
+
+def test_older_spellings_of_the_authors_weights() -> None:
+    """`{"model": ...}` around all, older names of the tables' sums, older names of the attention."""
+    folder = reference_folder("audio", "mimi")
+    tok = load_reference(folder)
+    layout = converter("mimi")
+    older = {"embedding_sum": "embed_avg", "cluster_usage": "cluster_size", "_initialized": "inited"}
+    attention = {"in_projs.0.weight": "in_proj_weight", "out_projs.0.weight": "out_proj.weight"}
+    state = {}
+    for key, value in layout.write(tok.state_dict(), tok.config).items():
+        head, _, last = key.rpartition(".")
+        key = f"{head}.{older.get(last, last)}"
+        for new, old in attention.items():
+            key = key.removesuffix(new) + old if key.endswith(new) else key
+        state[key] = value
+    assert any(k.endswith("embed_avg") for k in state) and any(k.endswith("in_proj_weight") for k in state)
+    own = layout.read({"model": state}, tok.config)
+    for key, value in own.items():
+        torch.testing.assert_close(value, tok.state_dict()[key], atol=1e-6, rtol=1e-5, msg=key)

@@ -21,7 +21,9 @@ def authors_state(system: str, theirs: dict, sweep: Sweep) -> dict:
     """Random weights in the authors' keys."""
     layout = converter(system)
     own = layout.own_config(theirs)
-    tok = shake(build_tokenizer(layout.family, own))
+    tok = shake(build_tokenizer(layout.family_for(own), own))
+    if sweep.enliven:
+        sweep.enliven(tok)
     return sweep.write(tok) if sweep.write else layout.write(tok.state_dict(), own)
 
 
@@ -32,7 +34,12 @@ def medium(tok, shape: tuple[int, ...] | None) -> torch.Tensor:
         shape = (spec.channels, 5 * spec.hop_samples + 3)
     elif shape is None and spec.modality == "image":
         shape = (spec.channels, *(spec.image_size or (2 * spec.stride, 3 * spec.stride)))
-    assert shape is not None, "a tokenizer of features needs Sweep.shape"
+    elif shape is None and hasattr(spec, "sequences"):  # maps
+        shape = (spec.channels, 2 * spec.stride, 3 * spec.stride)
+        if spec.classes:
+            return torch.randint(spec.classes, (2, *shape[1:]), generator=torch.Generator().manual_seed(1))
+    elif shape is None:
+        shape = (spec.channels, 9)
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     return x.sigmoid() * (spec.value_range[1] - spec.value_range[0]) + spec.value_range[0] if spec.modality == "image" else 0.3 * x
 
@@ -45,8 +52,8 @@ def test_option_loads_and_encodes(system: str, option: str) -> None:
     tok = convert(system, theirs, sweep.published(dict(state)))
     with torch.no_grad():
         x = medium(tok, sweep.shape)
-        tokens = tok.encode(x)
-        if "decode" not in getattr(tok.spec, "missing", ()):
+        tokens = tok.encode(x, **({"features": sweep.features(tok, x)} if sweep.features else {}))
+        if tok.spec.decodes:
             assert tok.decode(tokens).isfinite().all()
     assert tokens.ids.shape[0] == 2 and len(tokens.ids.unique()) > 1
     peer = sweep.peer(theirs) if sweep.peer else None
@@ -77,9 +84,9 @@ def test_map_leads_there_and_back(system: str) -> None:
     if sweep.write or layout.keys is None:
         pytest.skip("this layout is only read")
     own = layout.own_config(sweep.tiny)
-    tok = shake(build_tokenizer(layout.family, own))
+    tok = shake(build_tokenizer(layout.family_for(own), own))
     state = layout.write(tok.state_dict(), own)
-    again = build_tokenizer(layout.family, own)
+    again = build_tokenizer(layout.family_for(own), own)
     load_strict(again, start_codebooks(again, layout.read(state, own)), system)
     after = again.state_dict()
     for name, value in tok.state_dict().items():

@@ -3,10 +3,13 @@
     pytest tests/zoo/convert/test_speechtokenizer.py
 """
 
+import json
+
 import pytest
 import torch
 from audio_cases import close, stored
-from tokenzoo.zoo.convert import convert
+from reference import reference_folder
+from tokenzoo.zoo.convert import convert, converter
 
 
 @pytest.mark.parametrize("system", ["speechtokenizer", "dm-codec"])
@@ -56,5 +59,16 @@ def test_refuses_what_it_does_not_know() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="Mish"):
         convert("speechtokenizer", config, {})
-    with pytest.raises(ValueError, match="colour"):
-        convert("speechtokenizer", config | {"activation": "ELU", "colour": 1}, {})
+    with pytest.raises(ValueError, match="sampling_rate"):
+        convert("speechtokenizer", config | {"activation": "ELU", "sampling_rate": 16000}, {})
+    with pytest.warns(UserWarning, match="colour = 1"):  # the class asks for what it needs, and reads nothing else
+        converter("speechtokenizer").own_config(config | {"activation": "ELU", "colour": 1})
+
+
+@torch.no_grad()
+def test_a_checkpoint_of_the_trainer_holds_the_network_as_its_generator() -> None:
+    tok, _, want = next(stored("dm-codec"))
+    config = json.loads((reference_folder("audio", "dm-codec") / "config.json").read_text())
+    state = converter("dm-codec").write(tok.state_dict(), tok.config)
+    package = {"generator": state, "discriminators": {"mpd": {"convs.0.weight_g": torch.ones(3, 1, 1)}}, "best_dev_mel_loss": 0.4}
+    assert torch.equal(convert("dm-codec", config, package).encode(want["input"]).ids, want["ids"].transpose(0, 1))

@@ -183,6 +183,8 @@ def test_authors_layout(tmp_path):
     tokens = again.encode(x)
     assert torch.equal(tokens.ids, tok.encode(x).ids) and tokens.ids.unique().numel() > 4
     close(again.decode(tokens), tok.decode(tokens), 1e-5)
+    wrapped = {"state_dict": {f"autoencoder.{k}": v for k, v in state.items()}, "epoch": 3}  # of a training run
+    assert torch.equal(convert("stable-codec", config, wrapped).encode(x).ids, tokens.ids)
     with pytest.raises(ValueError, match="surplus"):
         convert("stable-codec", config, state | {"encoder.layers.9.surplus": torch.ones(1)})
     key = next(k for k in state if k.endswith("norm.beta"))
@@ -206,7 +208,7 @@ def test_wrong_configurations():
         (("model", "bottleneck", "config", "dim"), 5, "wide"),
         (("model", "pretransform", "config", "oversampling"), 2, "oversampling"),
         (("model", "downsampling_ratio"), 7, "downsampling_ratio"),
-        (("model", "encoder", "config", "depth"), 7, "depth"),
+        (("model", "encoder", "config", "mapping_style"), "linear", "mapping_style"),
         (("model", "decoder", "hard_clip"), True, "hard_clip"),
     ]
     for path, value, words in changes:
@@ -217,6 +219,9 @@ def test_wrong_configurations():
         inner[path[-1]] = value
         with pytest.raises(ValueError, match=words):
             make(wrong)
+    config["model"]["encoder"]["config"]["depth"] = 7  # the authors' class takes what it does not know, and reads none of it
+    with pytest.warns(UserWarning, match="depth = 7"):
+        make(config)
 
 
 # --- post-hoc bottlenecks, loudness -----------------------------------------------------------------------------------

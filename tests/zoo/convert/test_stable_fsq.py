@@ -7,7 +7,7 @@ import torch
 from audio_cases import as_folder, close
 from reference import load_io, reference_folder
 from tokenzoo.codecs.latent import Latent
-from tokenzoo.zoo.convert import load_reference
+from tokenzoo.zoo.convert import convert, load_reference
 from tokenzoo.zoo.convert.stable_fsq import authors_ids
 
 CASES = ("x_b1", "x_b2")
@@ -78,8 +78,8 @@ def test_other_options(tmp_path):
     assert not one.spec.prefix and one.spec.num_codebooks == 4
 
 
-def test_strange_folders_are_refused(tmp_path):
+def test_strange_settings_are_refused():
     with pytest.raises(ValueError, match="holds"):
-        as_folder(tmp_path, "stable-codec-fsq", {"fsq": [{"levels": [5]}]}, {"w": torch.ones(1)})
+        convert("stable-codec-fsq", {"fsq": [{"levels": [5]}]}, {"w": torch.ones(1)})
     with pytest.raises(ValueError, match="lists a quantizer"):
-        as_folder(tmp_path, "stable-codec-fsq-empty", {"fsq": []}, {})
+        convert("stable-codec-fsq", {"fsq": []}, {})

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.layers.vitamin import GatedBlock, ViTaminConfig, ViTaminEncoder
 from tokenzoo.zoo.convert import convert, converter, load_reference
-from tokenzoo.zoo.convert.base import rename
-from tokenzoo.zoo.convert.unitok import ENCODER_TABLE
+from tokenzoo.zoo.convert.tools.keymap import Rename
+from tokenzoo.zoo.convert.unitok import ENCODER
 from torch import nn
 from torch.testing import assert_close
 
@@ -121,7 +121,7 @@ def test_encoder_equals_timm(queries):
             p.add_(torch.randn_like(p) * 0.1)
     config = ViTaminConfig(stem_width=12, conv_widths=(8, 16), conv_blocks=(2, 3), width=24, layers=2, heads=4, queries=queries)
     ours = ViTaminEncoder(config).eval()
-    state = rename({f"encoder.{k}": v for k, v in peer.state_dict().items()}, ENCODER_TABLE)
+    state = Rename(ENCODER).read({f"encoder.{k}": v for k, v in peer.state_dict().items()})
     state = {k.removeprefix("encoder."): v for k, v in state.items()}
     if queries:
         state["queries"] = state["queries"][0]

@@ -8,6 +8,7 @@ import torch
 from reference import load_io, reference_folder
 from tokenzoo.codecs.tokens import Tokens
 from tokenzoo.zoo.convert import convert, converter, load_reference
+from tokenzoo.zoo.convert.xcodec2 import is_xcodec2
 
 
 def close(got: torch.Tensor, want: torch.Tensor, atol: float = 5e-5) -> None:
@@ -108,11 +109,24 @@ def test_wrong_configurations() -> None:
     make = converter("xcodec2").config
     defaults = {"fc_prior": [2048, 2048], "fc_post_a": [2048, 1024]}
     assert make(defaults)["pad_features"]
-    assert not make({**defaults, "generator": {"hop_length": 480}})["pad_features"]
+    assert make({})["hop_out_samples"] == 320
+    neucodec = converter("neucodec").config({})
+    assert neucodec["hop_out_samples"] == 480 and not neucodec["pad_features"]
     with pytest.raises(ValueError, match="fc_prior"):
         make({**defaults, "fc_prior": [1024, 2048]})
     with pytest.raises(ValueError, match="num_key_value_heads"):
         converter("xcodec2-hf").config({"num_key_value_heads": 4})
+
+
+@pytest.mark.parametrize("model_type", ["xcodec2", "xcodec"])
+def test_the_hub_repositorys_config_is_known_by_what_it_holds(model_type: str) -> None:
+    sizes = {"semantic_hidden_size": 1024, "codec_encoder_hidden_size": 1024, "codec_decoder_hidden_size": 1024}
+    config = {"model_type": model_type, **sizes, "use_vocos": True, "architectures": ["XCodec2Model"]}
+    assert is_xcodec2(config)
+    own = converter("xcodec2").own_config(config)
+    assert own == converter("xcodec2").own_config({}) and own.hop_samples == 320
+    transformers = {"model_type": model_type, "semantic_model_config": {"hidden_size": 1024}, "sampling_rate": 16000}
+    assert not is_xcodec2(transformers)
 
 
 def test_features_must_fit() -> None:

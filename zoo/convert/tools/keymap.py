@@ -393,6 +393,17 @@ class Then:
         return self._write(state)
 
 
+def without_prefix(*prefixes: str) -> Then:
+    """Keys without the prefixes that wrappers put before all of them ("module."), one after the other; written without."""
+
+    def read(state: State) -> State:
+        for prefix in prefixes:
+            state = {k.removeprefix(prefix): v for k, v in state.items()}
+        return state
+
+    return Then(read, lambda state: state)
+
+
 def lightning_average() -> Then:
     """Averaged weights of a Lightning checkpoint (`model_ema.<name without dots>`) in place of the raw ones."""
     prefix = "model_ema."

@@ -21,6 +21,7 @@ class Layout:
         system: its name, as cards write it.
         upstream: repository and class that it was read from: "org/repository file Class".
         family: the family here that runs it.
+        more_families: further ones, where one class of the authors' is several here; `config` then gives a config dataclass.
         config: the authors' config (parsed JSON or YAML) to a mapping of the family's config fields.
         keys: the map of weights for one own config. Without it `weights` must be there.
         weights: the authors' state dict and our config to our state dict, where no map can say it; must account for every key.
@@ -39,6 +40,7 @@ class Layout:
     files: tuple[str, str] = ("config.json", "model.safetensors")
     model_type: str = ""
     class_name: str = ""
+    more_families: tuple[str, ...] = ()
 
     def own_config(self, theirs: Mapping[str, Any]) -> Any:
         """The family's config dataclass of an authors' config.
@@ -47,7 +49,14 @@ class Layout:
             ValueError: a key that is not known, or a value that is not supported.
         """
         config, cls = self.config(theirs), family_class(self.family).config_class
-        return config if isinstance(config, cls) else from_mapping(cls, config, path="config")
+        return from_mapping(cls, config, path="config") if isinstance(config, Mapping) else config
+
+    def family_for(self, own: Any) -> str:
+        """The family that runs `own`, by its class."""
+        for family in self.more_families:
+            if type(own) is family_class(family).config_class:
+                return family
+        return self.family
 
     def read(self, state: Mapping[str, Any], own: Any) -> dict[str, Tensor]:
         """Our state dict from the authors'. Raises CheckpointError on keys that are not known."""

@@ -10,7 +10,7 @@ import torch
 
 from ....codecs.layers.seanet import SEANetConfig
 from .fields import Fields
-from .keymap import Row, State, Then
+from .keymap import NotWritable, Row, State, Then
 
 #: The authors' activation names to ours.
 ACTIVATIONS = {
@@ -96,7 +96,12 @@ def _finish(state: State) -> State:
 
 def _back(state: State) -> State:
     out = {k: v for k, v in state.items() if not k.endswith(".steps")}
-    return out | {k: v.to(torch.float32).reshape(1) for k, v in out.items() if k.endswith(".ready")}
+    for key in [k for k in out if k.endswith(".ready")]:
+        prefix = key[: -len("ready")]
+        out[key] = out[key].to(torch.float32).reshape(1)
+        if prefix + "sums" not in out:  # a table learnt by gradient has none, and the authors' class wants some
+            out |= {prefix + "counts": torch.ones_like(out[prefix + "counts"]), prefix + "sums": out[prefix + "embed"].clone()}
+    return out
 
 
 def seanet_config(fields: Fields, **defaults: Any) -> dict[str, Any]:
@@ -156,3 +161,56 @@ def _slope(activation: str, params: dict[str, Any]) -> float:
 def _zero(fields: Fields) -> int:
     fields.take("disable_norm_outer_blocks", 0)  # without effect when the norm is folded
     return 0
+
+
+# --- transformers: one config for both sides --------------------------------------------------------------------------
+
+
+def transformers_seanet(f: Fields, **defaults: Any) -> dict[str, Any]:
+    """A `SEANetConfig` mapping from the keys that the configs of EnCodec and its heirs share.
+
+    Args:
+        f: the config.
+        defaults: what the authors' class takes where a key is missing, if it is not EnCodec's default.
+    """
+    d = {"hidden_size": 128, "upsampling_ratios": (8, 5, 4, 2), "use_causal_conv": True} | defaults
+    return {
+        "channels": f.take("audio_channels", 1),
+        "latent_dim": f.take("hidden_size", d["hidden_size"]),
+        "width": f.take("num_filters", 32),
+        "strides": list(reversed(f.take("upsampling_ratios", d["upsampling_ratios"]))),
+        "residual_layers": f.take("num_residual_layers", 1),
+        "kernel_size": f.take("kernel_size", 7),
+        "last_kernel_size": f.take("last_kernel_size", 7),
+        "residual_kernel_size": f.take("residual_kernel_size", 3),
+        "dilation_base": f.take("dilation_growth_rate", 2),
+        "compress": f.take("compress", 2),
+        "identity_skip": not f.take("use_conv_shortcut", True),
+        "lstm_layers": f.take("num_lstm_layers", 2),
+        "causal": f.take("use_causal_conv", d["use_causal_conv"]),
+        "padding": f.take("pad_mode", "reflect"),
+        "norm": f.one_of("norm_type", {"weight_norm": "none", "time_group_norm": "group"}, "weight_norm"),
+    }
+
+
+def say_transformers_seanet(s: SEANetConfig) -> dict[str, Any]:
+    """The keys of `transformers_seanet` for a `SEANetConfig`. Raises NotWritable where the class cannot be built."""
+    if not s.lstm_layers:
+        raise NotWritable("lstm_layers is 0; the class of transformers always has an LSTM.")
+    return {
+        "audio_channels": s.channels,
+        "hidden_size": s.latent_dim,
+        "num_filters": s.width,
+        "upsampling_ratios": list(reversed(s.strides)),
+        "num_residual_layers": s.residual_layers,
+        "kernel_size": s.kernel_size,
+        "last_kernel_size": s.last_kernel_size,
+        "residual_kernel_size": s.residual_kernel_size,
+        "dilation_growth_rate": s.dilation_base,
+        "compress": s.compress,
+        "use_conv_shortcut": not s.identity_skip,
+        "num_lstm_layers": s.lstm_layers,
+        "use_causal_conv": s.causal,
+        "pad_mode": s.padding,
+        "norm_type": "time_group_norm" if s.norm == "group" else "weight_norm",
+    }

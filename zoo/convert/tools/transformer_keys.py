@@ -5,14 +5,14 @@ from typing import Any
 from torch import Tensor
 
 from ....codecs.layers.transformer1d import interleaved_to_halves
-from .keymap import Each, Row, State, Then
+from .keymap import Each, Fuse, Row, State, Then, matches
 
 #: Moshi's blocks below `<prefix>.transformer.layers.{}.`, also of MOSS.
 MOSHI_BLOCK: tuple[Row, ...] = (
     ("norm1.{weight|bias}", "norm_attention.{weight|bias}"),
     ("norm1.alpha", "norm_attention.weight"),
-    ("self_attn.[in_proj_weight|in_projs.0.weight|in_proj.weight]", "attention.qkv.weight"),
-    ("self_attn.[out_proj|out_projs.0|out_projs].weight", "attention.out.weight"),
+    ("self_attn.[in_projs.0.weight|in_proj_weight|in_proj.weight]", "attention.qkv.weight"),
+    ("self_attn.[out_projs.0|out_proj|out_projs].weight", "attention.out.weight"),
     ("layer_scale_1.scale", "scale_attention.scale"),
     ("norm2.{weight|bias}", "norm_feed_forward.{weight|bias}"),
     ("norm2.alpha", "norm_feed_forward.weight"),
@@ -37,26 +37,42 @@ HF_BLOCK: tuple[Row, ...] = (
 USAGE_FLOOR = 1e-5
 
 
-def means(sums: str) -> Then:
-    """Every pair of running sums (`<prefix>{sums}`) and usage (`<prefix>cluster_usage`) as the table `<prefix>embed`, and back."""
+def means(sums: str, flag: str = "", *, where: str = "**") -> Then:
+    """Every pair of running sums (`<prefix>{sums}`) and usage (`<prefix>cluster_usage`) as the table `<prefix>embed`, and back.
+
+    Args:
+        sums: last name of the sums.
+        flag: last name of a number that says that the table is ready: dropped, written as 1; "": there is none.
+        where: pattern of the prefixes, for files that hold two kinds.
+    """
 
     def read(state: State) -> State:
         out = dict(state)
-        for key in [k for k in out if k.endswith("." + sums)]:
+        for key in [k for k in out if matches(k, (f"{where}.{sums}",))]:
             prefix = key[: -len(sums)]
             usage = out.pop(prefix + "cluster_usage")
             out[prefix + "embed"] = out.pop(key) / usage.clamp(min=USAGE_FLOOR)[:, None]
+            out.pop(prefix + flag, None)
         return out
 
     def write(state: State) -> State:
         out = dict(state)
-        for key in [k for k in out if k.endswith(".embed")]:
+        for key in [k for k in out if matches(k, (where + ".embed",))]:
             prefix = key[: -len("embed")]
             table: Tensor = out.pop(key)
             out |= {prefix + sums: table, prefix + "cluster_usage": table.new_ones(table.shape[0])}
+            if flag:
+                out[prefix + flag] = table.new_ones(1)
         return out
 
     return Then(read, write)
+
+
+def fuse_qkv(transformer: Any, where: str = "**self_attn.") -> Fuse:
+    """`q_proj`, `k_proj`, `v_proj` as one `qkv`; `transformer` is our `Transformer1dConfig`, which knows the rows of each."""
+    head = transformer.head_dim or transformer.width // transformer.heads
+    kv = (transformer.kv_heads or transformer.heads) * head
+    return Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where=where, widths=(transformer.heads * head, kv, kv))
 
 
 def rotary_halves(pattern: str, *, heads: int, kv_heads: int) -> Each:

@@ -1,6 +1,8 @@
 """Key tables of transformer blocks in the spellings that several authors share, to the names of `codecs/layers/vit.py`."""
 
-from .keymap import Row
+import torch
+
+from .keymap import Row, State, Then, matches
 
 #: Blocks in OpenCLIP's spelling (`ln_1`, `attn.in_proj_weight`, `mlp.c_fc`): TiTok, BSQ-ViT, KARL, ALIT.
 BLOCK: tuple[Row, ...] = (
@@ -26,6 +28,16 @@ TIMM_BLOCK: tuple[Row, ...] = (
     ("ls2.gamma", "mlp_scale"),
 )
 
+#: Blocks of transformers' SigLIP below `encoder.layers.{}.`, with q, k, v joined: TokenFlow, DualToken.
+SIGLIP_BLOCK: tuple[Row, ...] = (
+    ("layer_norm1.*", "attention_norm.*"),
+    ("layer_norm2.*", "mlp_norm.*"),
+    ("self_attn.qkv.*", "attention.qkv.*"),
+    ("self_attn.out_proj.*", "attention.out.*"),
+    ("mlp.fc1.*", "mlp.0.*"),
+    ("mlp.fc2.*", "mlp.2.*"),
+)
+
 #: `codecs/layers/attention_projection.py` in the spelling that UniTok and DualToken share.
 PROJECTION: tuple[Row, ...] = (
     ("norm1.*", "attention_norm.*"),
@@ -43,3 +55,32 @@ PROJECTION: tuple[Row, ...] = (
 
 #: A buffer of zeros; whatever it holds adds the same to all scores of a query and cancels in the softmax.
 KEY_BIAS = "**.attn.zero_k_bias"
+
+
+def query_value_bias(where: str = "**.attn.") -> Then:
+    """`q_bias` and `v_bias` of BEiT-like attention as one `qkv.bias`, with zeros for the keys, and back.
+
+    A bias of the keys adds the same to all scores of a query and cancels in the softmax, so that none is written.
+
+    Args:
+        where: pattern of what stands before, with its dot; also of the `qkv.bias` that `write` cuts.
+    """
+
+    def read(state: State) -> State:
+        out = dict(state)
+        for key in [k for k in state if matches(k, (where + "q_bias",))]:
+            stem = key[: -len("q_bias")]
+            q, v = out.pop(key), out.pop(stem + "v_bias")
+            out.pop(stem + "zero_k_bias", None)
+            out[stem + "qkv.bias"] = torch.cat([q, torch.zeros_like(q), v])
+        return out
+
+    def write(state: State) -> State:
+        out = dict(state)
+        for key in [k for k in state if matches(k, (where + "qkv.bias",))]:
+            stem = key[: -len("qkv.bias")]
+            q, _, v = out.pop(key).chunk(3)
+            out |= {stem + "q_bias": q.clone(), stem + "v_bias": v.clone()}
+        return out
+
+    return Then(read, write)

@@ -6,9 +6,17 @@ from .keymap import Fuse, KeyMap, Rename, Row, Unwrap, lightning_average
 
 SIDE = "{encoder|decoder}"
 
+#: What stands at both ends of a side, and the projections to codes and back.
+OUTER: tuple[Row, ...] = (
+    (SIDE + ".conv_in.*", SIDE + ".stem.*"),
+    (SIDE + ".norm_out.*", SIDE + ".norm.*"),
+    (SIDE + ".conv_out.*", SIDE + ".head.*"),
+    ("quant_conv.*", "to_code.*"),
+    ("post_quant_conv.*", "from_code.*"),
+)
+
 #: Everything but the middle, which has different blocks in different systems.
 LEVELS: tuple[Row, ...] = (
-    (SIDE + ".conv_in.*", SIDE + ".stem.*"),
     ("encoder.[down|levels].{}.block.{}.{norm1|norm2|conv1|conv2}.*", "encoder.levels.{}.blocks.{}.{norm1|norm2|conv1|conv2}.*"),
     ("decoder.[up|levels].{}.block.{}.{norm1|norm2|conv1|conv2}.*", "decoder.levels.{}.blocks.{}.{norm1|norm2|conv1|conv2}.*"),
     ("encoder.[down|levels].{}.block.{}.nin_shortcut.*", "encoder.levels.{}.blocks.{}.shortcut.*"),
@@ -17,10 +25,7 @@ LEVELS: tuple[Row, ...] = (
     ("decoder.[up|levels].{}.attn.{}.{norm|qkv}.*", "decoder.levels.{}.attentions.{}.{norm|qkv}.*"),
     ("encoder.[down|levels].{}.attn.{}.proj_out.*", "encoder.levels.{}.attentions.{}.out.*"),
     ("decoder.[up|levels].{}.attn.{}.proj_out.*", "decoder.levels.{}.attentions.{}.out.*"),
-    (SIDE + ".norm_out.*", SIDE + ".norm.*"),
-    (SIDE + ".conv_out.*", SIDE + ".head.*"),
-    ("quant_conv.*", "to_code.*"),
-    ("post_quant_conv.*", "from_code.*"),
+    *OUTER,
 )
 
 #: Convolutions that change the resolution, as taming names them.
@@ -58,6 +63,14 @@ def taming_middle(*, with_attention: bool = True) -> tuple[Row, ...]:
     return residual("mid.block_1", "middle.0") + middle + residual("mid.block_2", f"middle.{1 + with_attention}")
 
 
+def phis(theirs: str, ours: str, count: int) -> tuple[Row, ...]:
+    """VAR's convolutions behind a scale: one a scale (`count` 0), one for all (1), or so many, shared."""
+    if count == 1:
+        return ((f"{theirs}.[qresi|qresi_ls.0|0].*", f"{ours}.0.*"),)
+    number = "[qresi_ls.|]{}" if count else "[|qresi_ls.]{}"
+    return ((f"{theirs}.{number}.*", f"{ours}.{{}}.*"),)
+
+
 def taming_map(
     *,
     unwrap: Sequence[str] = ("state_dict",),
@@ -65,6 +78,7 @@ def taming_map(
     resample: Sequence[Row] = RESAMPLE,
     more: Sequence[Row] = TABLE,
     dropped: Sequence[str] = (),
+    joined: bool = False,
 ) -> KeyMap:
     """The whole map of a checkpoint in taming's layout: unwrapped, averaged weights first, q k v joined, renamed.
 
@@ -73,10 +87,11 @@ def taming_map(
         middle, resample: rows of the blocks that differ between systems.
         more: rows of the quantizer and whatever else the system has.
         dropped: patterns left out on purpose, beside those of Lightning's training parts.
+        joined: the authors' attention has one map `qkv`, too (VAR).
     """
     return KeyMap(
         Unwrap(*unwrap),
         lightning_average(),
-        Fuse(("q", "k", "v"), "qkv"),
+        *(() if joined else (Fuse(("q", "k", "v"), "qkv"),)),
         Rename([*LEVELS, *resample, *middle, *more], also_drop=(*LIGHTNING, *dropped)),
     )

@@ -1,0 +1,174 @@
+"""A tokenizer around weights that are at hand: shapes are compared first, memory is taken afterwards, and only for what stays.
+
+    tokenizer = build_around("dac", config, lambda model: state, "model.safetensors", part="encoder")
+"""
+
+import functools
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .config import ConfigError, to_mapping
+from .families import build_tokenizer
+from .layers.causal import lay_out_weights
+from .serialize import CheckpointError, check_shapes
+from .tokenizer import Tokenizer
+
+Part = Literal["encoder", "decoder"]
+
+
+def build_around(
+    family: str, config: Any, weights: Callable[[Tokenizer], Mapping[str, Tensor]], name: str, *, count: int, part: Part | None = None
+) -> Tokenizer:
+    """Build a tokenizer and fill in its weights, strictly.
+
+    Args:
+        family: its name.
+        config: its config, or a mapping of fields.
+        weights: called with the tokenizer as it will be, without values yet; returns its state dict.
+        name: of the checkpoint, for messages.
+        count: number of tensors in the checkpoint; a config that describes many more is refused before they are made.
+        part: keep only what encoding ("encoder") or decoding ("decoder") needs; the other call then raises.
+
+    Returns:
+        The tokenizer on the CPU, float32, in eval mode.
+
+    Raises:
+        ConfigError, CheckpointError: config or weights that do not fit.
+    """
+    if part not in (None, "encoder", "decoder"):
+        raise ValueError(f"part is {part!r}; allowed: 'encoder', 'decoder', or None for both.")
+    values = config if isinstance(config, Mapping) else to_mapping(config)
+    _check_numbers(values, 4 * count + 1000, name)
+    state: Mapping[str, Tensor] | None = None
+    if not _is_plain(values):  # first without memory; the symbolic shapes behind it take a second to import
+        with _bounded(4 * count + 1000, name), torch.device("meta"):
+            plan = _built(family, config, name)
+        state = weights(plan)
+        check_shapes(plan, state, name)
+    with _bounded(4 * count + 1000, name, numbers=MAX_UNPLANNED if state is None else None), _NoStart(), torch.device("cpu"):
+        tokenizer = _built(family, config, name)
+    if state is None:
+        state = weights(tokenizer)
+        check_shapes(tokenizer, state, name)
+    if part:
+        keep_part(tokenizer, part)
+    with torch.no_grad():
+        for key, value in tokenizer.state_dict().items():
+            if value.numel() == state[key].numel():  # not of the half that was left out
+                value.copy_(state[key])
+    lay_out_weights(tokenizer)
+    return tokenizer.eval()
+
+
+#: Settings that may be large: sizes of tables and layers, rates, lengths, times. All others count things that are made.
+_LARGE = re.compile(
+    r".*(size|rate|samples|hz|dim|width|hidden|feed_forward|period|step|every|iteration|seed|position|pixel|context|distance)s?"
+)
+MAX_NUMBER, MAX_COUNT = 1 << 40, 1 << 16
+
+
+def _check_numbers(config: Any, most: int, name: str, path: str = "config") -> None:
+    """Refuse numbers of a stranger's config that no network has, before anything is repeated so often."""
+    for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
+        if isinstance(value, (Mapping, list, tuple)):
+            _check_numbers(value, most, name, f"{path}.{key}")
+        elif isinstance(value, (int, float)) and not abs(value) <= (MAX_NUMBER if _LARGE.fullmatch(str(key)) else max(most, MAX_COUNT)):
+            raise CheckpointError(f"{name}: {path}.{key} is {value}, which no network with these weights can have.")
+
+
+#: Numbers up to which the product of two is no memory to speak of, and names of settings that are never multiplied so.
+_PLAIN = 1 << 14
+_ALONE = re.compile(r".*(codebook_size|rate_hz|samples|bins|seed|every|steps|iterations)")
+#: Weights of a network whose shapes were not compared before it was made; they take no memory until they are filled in.
+MAX_UNPLANNED = 1 << 35
+
+
+def _is_plain(config: Any, key: str = "") -> bool:
+    """True for a config whose numbers are those of ordinary networks."""
+    if isinstance(config, Mapping):
+        return all(_is_plain(v, str(k)) for k, v in config.items())
+    if isinstance(config, (list, tuple)):
+        return all(_is_plain(v, key) for v in config)
+    return not isinstance(config, (int, float)) or abs(config) <= (1 << 20 if _ALONE.fullmatch(key) else _PLAIN)
+
+
+def _built(family: str, config: Any, name: str) -> Tokenizer:
+    try:
+        return build_tokenizer(family, config)
+    except (ConfigError, CheckpointError):
+        raise
+    except (ValueError, RuntimeError, TypeError, OverflowError, MemoryError, ArithmeticError, AssertionError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise CheckpointError(f"{name}: its config describes a network that cannot be built ({reason}).") from error
+
+
+# --- halves ---------------------------------------------------------------------------------------------------------
+
+
+def keep_part(tokenizer: Tokenizer, part: Part) -> None:
+    """Take the weights out of `tokenizer` that only the other half needs, in place; that half's calls then raise."""
+    lost = tokenizer.decoder_only if part == "encoder" else tokenizer.encoder_only
+    for name, tensor in [*tokenizer.named_parameters(), *tokenizer.named_buffers()]:
+        if is_under(name, lost) and tensor.ndim:
+            # the modules stay: what they say of lengths and strides is still asked
+            tensor.data = tensor.new_empty(0, *tensor.shape[1:])
+    tokenizer.part = part
+    for call in ("decode", "decode_latents", "forward") if part == "encoder" else ("encode", "encode_latents", "forward"):
+        setattr(tokenizer, call, functools.partial(_absent, part, call))
+
+
+def is_under(name: str, paths: tuple[str, ...]) -> bool:
+    """True where the weight `name` is one of `paths` or lies below one."""
+    return any(name == p or name.startswith(p + ".") for p in paths)
+
+
+def _absent(part: str, call: str, *args: Any, **kwargs: Any) -> Any:
+    raise ValueError(f"this tokenizer was loaded with part={part!r}, which has no {call}; load it without `part`.")
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+class _NoStart(TorchFunctionMode):
+    """Leaves new weights as the memory has them: all are filled in, and pages that nobody writes take no memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _STARTS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        if func in (Tensor.normal_, Tensor.uniform_):  # inside longer recipes, some of which draw until all numbers fit
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
+
+
+_STARTS = {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
+
+
+@contextmanager
+def _bounded(most: int, name: str, *, numbers: int | None = None) -> Iterator[None]:
+    """Stop a network with more than `most` modules or weights, or more `numbers` in them, while it is built in this thread."""
+    thread, left = threading.get_ident(), [most, numbers or 1 << 62]
+
+    def registered(_: nn.Module, __: str, value: Any) -> None:
+        if threading.get_ident() == thread:
+            left[0] -= 1
+            left[1] -= value.numel() if isinstance(value, Tensor) else 0
+            if min(left) < 0:
+                raise CheckpointError(f"{name}: its config describes a far larger network than the weights beside it hold.")
+
+    hooks = (
+        nn.modules.module.register_module_module_registration_hook(registered),
+        nn.modules.module.register_module_parameter_registration_hook(registered),
+        nn.modules.module.register_module_buffer_registration_hook(registered),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,1 +1,0 @@
-from .tools.fields import *  # noqa: F403  (until every layout imports from `tools`)

@@ -1,0 +1,45 @@
+"""Layouts whose files hold a frozen speech model of transformers beside the codec: its weights keep their own form."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .keymap import Row, State, Step, Then, matches
+
+
+class Beside:
+    """Steps that pass by the keys that fit one of `patterns`, in both directions."""
+
+    def __init__(self, patterns: Sequence[str], *steps: Step) -> None:
+        self.patterns, self.steps = tuple(patterns), steps
+
+    def _split(self, state: State) -> tuple[State, State]:
+        kept = {k: v for k, v in state.items() if matches(k, self.patterns)}
+        return kept, {k: v for k, v in state.items() if k not in kept}
+
+    def read(self, state: State) -> State:
+        kept, rest = self._split(state)
+        for step in self.steps:
+            rest = step.read(rest)
+        return kept | rest
+
+    def write(self, state: State) -> State:
+        kept, rest = self._split(state)
+        for step in reversed(self.steps):
+            rest = step.write(rest)
+        return kept | rest
+
+
+def speech_model(theirs: str, ours: str) -> list[Row]:
+    """The speech model at `theirs` and `ours`; its weight norm in the spelling of transformers today, the older one is read too."""
+    gain, direction = "parametrizations.weight.original0", "parametrizations.weight.original1"
+    return [
+        (f"{theirs}.**.[{gain}|weight_g]", f"{ours}.**.{gain}"),
+        (f"{theirs}.**.[{direction}|weight_v]", f"{ours}.**.{direction}"),
+        (f"{theirs}.**", f"{ours}.**"),
+    ]
+
+
+def tensors_only() -> Then:
+    """Without what is no tensor: files of training runs hold an open file, counters and settings among them."""
+    return Then(lambda state: {k: v for k, v in state.items() if isinstance(v, Tensor)}, lambda state: state)

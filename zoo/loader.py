@@ -1,0 +1,266 @@
+"""The one loader: a tokenizer out of files, wherever they lie. Hub repositories, folders and cards all come here.
+
+What files contain decides, never what their folder is called: this library's `family`, transformers' `model_type`,
+diffusers' `_class_name`, the names of a card's files, the authors' own settings and keys.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from ..codecs.building import Part, build_around
+from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, from_parts
+from ..codecs.tokenizer import Tokenizer
+from . import registry
+from .convert.nested import nested_of
+from .convert.tools.weights import (
+    WEIGHT_ENDINGS,
+    WEIGHT_NAMES,
+    Wanted,
+    count_tensors,
+    is_config,
+    only_tensors,
+    read_nemo,
+    read_settings,
+    read_weights,
+)
+from .registry import Card
+
+#: Sub-folders in which pipelines of diffusers, and models with a tokenizer beside them, keep it.
+SUB_FOLDERS = ("vqvae", "movq", "vqgan", "vae", "tokenizer", "vision_tokenizer", "audio_tokenizer", "speech_tokenizer")
+
+
+class Files(Protocol):
+    """Where the files of a checkpoint are: a folder, or a repository of the hub."""
+
+    label: str
+
+    def file(self, name: str) -> Path:
+        """Local path of the file `name`. Raises FileMissing where it is not there."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """True where the file `name` is there."""
+        ...
+
+    def names(self) -> list[str]:
+        """All files, by their paths with `/`; empty where that cannot be known."""
+        ...
+
+
+class FileMissing(CheckpointError):
+    """One file that a folder, a repository or, offline, the cache does not hold."""
+
+
+class Folder:
+    """Files on this machine."""
+
+    def __init__(self, root: Path, *, flat: bool = False) -> None:
+        if not root.is_dir():
+            raise CheckpointError(f"{root} is not a folder.")
+        self.root, self.label, self.flat = root, str(root), flat
+
+    def file(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
+            raise CheckpointError(f"{name!r} is no file inside {self.root}.")
+        for path in (self.root.joinpath(*parts), *([self.root / parts[-1]] if self.flat else [])):
+            if path.is_file():
+                return path
+        raise FileMissing(f"{self.root} holds no file {name!r}. It holds: {', '.join(self.names()[:8]) or 'nothing'}.")
+
+    def has(self, name: str) -> bool:
+        try:
+            return bool(self.file(name))
+        except FileMissing:
+            return False
+
+    def names(self) -> list[str]:
+        found = [p for p in self.root.glob("*") if p.is_file()] + [p for p in self.root.glob("*/*") if p.is_file()]
+        return sorted(p.relative_to(self.root).as_posix() for p in found)
+
+
+# --- cards ----------------------------------------------------------------------------------------------------------
+
+
+def load_card(card: Card, files: Files, part: Part | None = None) -> Tokenizer:
+    """The tokenizer of a card, from exactly its files."""
+    names = card.files or (CONFIG_NAME, WEIGHTS_NAME)
+    if not card.system:
+        return _load_own(files, names[0], names[-1], part)
+    config: dict[str, Any] = {}
+    for name in (n for n in names if is_config(n)):
+        config |= read_settings(files.file(name))
+    nested, state = nested_of(config), dict[str, Any]()
+    for name in (n for n in names if not is_config(n)):
+        prefix = card.prefixes.get(name, "")
+        wanted = _behind(card.key_prefix, prefix) if card.key_prefix else nested.names if nested else None
+        settings, weights = _read(name, files, wanted)
+        if not weights and wanted and nested:  # the prefix of another release of the library
+            settings, weights = _read(name, files, nested.names)
+        config |= settings
+        _merge(state, weights, "" if card.key_prefix else prefix, name)
+    for key in card.sub_config.split(".") if card.sub_config else ():
+        config = dict(config.get(key) or {})
+    return build(card.system, config | card.config_overrides, state, f"{files.label} ({card.name})", part)
+
+
+def _read(name: str, files: Files, wanted: Wanted | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights of one file of a card, and the settings that an archive holds beside them."""
+    if name.endswith(".nemo"):
+        return read_nemo(files.file(name))
+    if not files.has(name) and files.has(f"{name}.index.json"):
+        name = f"{name}.index.json"  # a large model's weights, cut into several files
+    return {}, read_weights(name, files.file, wanted=wanted)
+
+
+def _behind(key_prefix: str, file_prefix: str) -> Wanted:
+    """Chooses the keys under `key_prefix`, once the file's own prefix stands before them, and takes it off."""
+    return lambda keys: {k: (file_prefix + k).removeprefix(key_prefix) for k in keys if (file_prefix + k).startswith(key_prefix)}
+
+
+def _merge(state: dict[str, Any], weights: Mapping[str, Any], prefix: str, name: str) -> None:
+    for key, value in weights.items():
+        if prefix + key in state:
+            raise CheckpointError(f"{name} holds the weight {prefix + key!r}, which another file of the same checkpoint holds too.")
+        state[prefix + key] = value
+
+
+def build(
+    system: str, config: Mapping[str, Any], state: Mapping[str, Any], name: str = "checkpoint", part: Part | None = None
+) -> Tokenizer:
+    """The tokenizer of a foreign layout from the authors' config and state dict; strict both ways.
+
+    Raises:
+        ValueError: a config that is not supported. CheckpointError: weights missing, left over or misshapen.
+    """
+    from .convert import converter
+    from .convert.tools.layout import start_codebooks
+
+    layout = converter(system)
+    own, state = layout.own_config(config), only_tensors(state)
+    family, count = layout.family_for(own), count_tensors(state)
+    tokenizer = build_around(family, own, lambda plan: start_codebooks(plan, layout.read(state, own)), name, count=count, part=part)
+    tokenizer.layout = system
+    return tokenizer
+
+
+def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tokenizer:
+    from ..codecs.serialize import read_config
+
+    return from_parts(read_config(files.file(config)), files.file(weights), part=part)
+
+
+# --- files that no card was asked for -------------------------------------------------------------------------------
+
+
+def load_files(files: Files, part: Part | None = None) -> Tokenizer:
+    """The tokenizer that a folder or repository holds, recognised by what it contains.
+
+    Raises:
+        CheckpointError: nothing that is known, or several tokenizers; the message names what was found and what to do.
+    """
+    config, missing = None, None
+    try:
+        config = read_settings(files.file(CONFIG_NAME))
+    except FileMissing as error:
+        missing = error
+    if config is not None and "family" in config:
+        return _load_own(files, CONFIG_NAME, WEIGHTS_NAME, part)
+    if config is not None and (tokenizer := _by_class(config, files, "", part)):
+        return tokenizer
+    for folder in SUB_FOLDERS:  # a pipeline, or a model with its tokenizer beside it
+        inner = _settings(files, f"{folder}/{CONFIG_NAME}")
+        if inner is not None and (tokenizer := _by_class(inner, files, f"{folder}/", part)):
+            return tokenizer
+    if tokenizer := _by_names(files, part):
+        return tokenizer
+    if config is not None and (weights := find_weights(files)) and (tokenizer := _by_settings(config, weights, files, part)):
+        return tokenizer
+    if missing is not None and not files.names():
+        raise missing
+    raise CheckpointError(_unknown(files, config))
+
+
+def find_weights(files: Files, folder: str = "") -> str | None:
+    """Name of the weights in `folder` ("" or with a slash at its end): a usual name, else the only file of such an ending."""
+    for name in WEIGHT_NAMES:
+        if files.has(folder + name):
+            return folder + name
+    inside = [n for n in files.names() if n.startswith(folder) and "/" not in n[len(folder) :] and n.endswith(WEIGHT_ENDINGS)]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _settings(files: Files, name: str) -> dict[str, Any] | None:
+    try:
+        return read_settings(files.file(name))
+    except FileMissing:
+        return None
+
+
+def _by_class(config: Mapping[str, Any], files: Files, folder: str, part: Part | None) -> Tokenizer | None:
+    """By the class that transformers or diffusers wrote into `config.json`, alone or inside a whole model."""
+    from .convert import system_of_config
+
+    system, nested, wanted = system_of_config(config), nested_of(config), None
+    if nested is not None and system is None:
+        system, config, wanted = nested.system, nested.config(config), nested.names
+    if system is None or (weights := find_weights(files, folder)) is None:
+        return None
+    state = read_weights(weights, files.file, wanted=wanted)
+    if nested is not None and not state:
+        raise CheckpointError(f"{files.label} holds no weights under {' or '.join(nested.prefixes)!s}, where its tokenizer should be.")
+    return build(system, config, state, files.label, part)
+
+
+def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
+    """By the names of a card's files, where they are names that only its authors use."""
+    there = files.names()
+    leaves = {PurePosixPath(n).name for n in there}
+    fits = []
+    for card in registry.cards().values():
+        marks = [n for n in card.files if PurePosixPath(n).name not in (CONFIG_NAME, *WEIGHT_NAMES)]
+        if marks and all(n in there or PurePosixPath(n).name in leaves for n in card.files):
+            fits.append(card)
+    most = max((len(c.files) for c in fits), default=0)
+    fits = [c for c in fits if len(c.files) == most]
+    if len(fits) > 1:
+        names = ", ".join(c.name for c in fits)
+        raise CheckpointError(f'{files.label} holds the files of several tokenizers: {names}. Write load("NAME", folder="FOLDER").')
+    if not fits:
+        return None
+    flat = Folder(files.root, flat=True) if isinstance(files, Folder) else files
+    return load_card(fits[0], flat, part)
+
+
+def _by_settings(config: Mapping[str, Any], weights: str, files: Files, part: Part | None) -> Tokenizer | None:
+    """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
+    from .convert import candidates
+
+    state, problems = read_weights(weights, files.file), []
+    for system in candidates(config):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return build(system, config, state, files.label, part)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            problems.append((system, error))
+    if len(problems) == 1 or (problems and config.get("source")):
+        raise problems[0][1]
+    return None
+
+
+def _unknown(files: Files, config: Mapping[str, Any] | None) -> str:
+    there = files.names()
+    kind = (config or {}).get("model_type") or (config or {}).get("_class_name")
+    named = f" Its config.json names {kind!r}, which is no layout that tokenzoo reads." if kind else ""
+    if config is not None and not kind and find_weights(files) is None:
+        named = f" It holds a config.json and none of {', '.join(WEIGHT_NAMES[:4])}, nor one single file of weights."
+    close = [c.name for c in registry.cards().values() if set(c.files) & set(there) - {CONFIG_NAME, WEIGHTS_NAME}]
+    hint = f' Perhaps load("{close[0]}", folder=...)?' if close else ""
+    shown = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "")
+    return (
+        f"{files.label} holds no tokenizer that could be recognised.{named} It holds: {shown or 'nothing that is known'}.{hint} "
+        'A published one is named by its card: load("NAME", folder="FOLDER"); names: tokenzoo.list_models().'
+    )

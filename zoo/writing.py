@@ -1,0 +1,77 @@
+"""Tokenizers in other libraries' layouts: trained or fine-tuned here, served there."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..codecs.serialize import replace_file
+from ..codecs.tokenizer import Tokenizer
+from .convert import converter, systems
+from .convert.tools.keymap import NotWritable
+
+
+def writable_layouts(family: str | None = None) -> tuple[str, ...]:
+    """Layouts that `save_pretrained(layout=...)` writes, of all families or of one."""
+    found = (s for s in systems() if converter(s).authors_config is not None)
+    return tuple(s for s in found if family in (None, converter(s).family))
+
+
+def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.dtype | None = None) -> Path:
+    """Write config and weights of `tokenizer` in the layout `system`; see `save_pretrained`."""
+    layout = converter(system)
+    if tokenizer.part:
+        raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be saved; load it without `part`.")
+    if layout.authors_config is None or layout.family_for(tokenizer.config) != tokenizer.family:
+        allowed = ", ".join(writable_layouts(tokenizer.family)) or "none"
+        reason = "is only read" if layout.authors_config is None else f"belongs to the family {layout.family!r}"
+        raise ValueError(f"the layout {system!r} {reason}; layouts that can be written for {tokenizer.family!r}: {allowed}.")
+    try:
+        config = layout.authors_config(tokenizer.config)
+        state = layout.write({k: v.detach().cpu() for k, v in tokenizer.state_dict().items()}, tokenizer.config)
+        again = layout.own_config(config)
+    except NotWritable as error:
+        raise ValueError(f"{system!r} has no words for this {tokenizer.family}: {error}") from error
+    check_same(again, tokenizer.config, system)
+    state = {k: v.to(dtype).contiguous() if dtype and v.is_floating_point() else v.contiguous() for k, v in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    config_name, weights_name = layout.files
+    replace_file(folder / weights_name, _bytes(state, weights_name))
+    replace_file(folder / config_name, (json.dumps(config, indent=2) + "\n").encode())
+    return folder
+
+
+def check_same(again: Any, own: Any, system: str) -> None:
+    """Raise ValueError where the authors' config cannot say what ours says; settings of training may differ."""
+    lost = [name for name in _differences(own, again, "") if name.rsplit(".", 1)[-1] not in _TRAINING]
+    if lost:
+        more = f" and {len(lost) - 1} more" if lost[1:] else ""
+        raise ValueError(f"the layout {system!r} has no setting for {lost[0]!r} of this tokenizer's config{more}.")
+
+
+#: Settings of quantizers that only training reads.
+_TRAINING = {
+    "decay", "commitment_weight", "codebook_weight", "kmeans_init", "kmeans_batches", "kmeans_iterations", "replace_below",
+    "replace_every", "gradient", "dropout", "update", "kmeans", "entropy_weight", "diversity_gamma",
+}  # fmt: skip
+
+
+def _differences(a: Any, b: Any, path: str) -> list[str]:
+    if dataclasses.is_dataclass(a) and type(a) is type(b):
+        fields = [f.name for f in dataclasses.fields(a)]  # type: ignore[arg-type]
+        return [d for n in fields for d in _differences(getattr(a, n), getattr(b, n), f"{path}.{n}".lstrip("."))]
+    return [] if a == b else [path]
+
+
+def _bytes(state: dict[str, torch.Tensor], name: str) -> bytes:
+    if name.endswith(".safetensors"):
+        from safetensors.torch import save
+
+        return save(state, metadata={"format": "pt"})
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
