@@ -67,20 +67,29 @@ def build_around(
     return tokenizer.eval()
 
 
-#: Settings that may be large: sizes of tables and layers, rates, lengths, times. All others count things that are made.
-_LARGE = re.compile(
-    r".*(size|rate|samples|hz|dim|width|hidden|feed_forward|period|step|every|iteration|seed|position|pixel|context|distance)s?"
+#: The largest number that a setting may have, by what its name ends with; the first that fits counts. Names that none fits
+#: count things that are made one by one.
+_LARGEST = (
+    (re.compile(r".*(codebook_size|level|rate|hz|period|step|every|iteration|seed|pixel)s?"), 1 << 40),
+    (re.compile(r".*window_samples|(image|patch|kernel|window)_size"), 1 << 20),
+    (re.compile(r".*(samples|size)s?"), 1 << 23),
+    (re.compile(r".*(dim|width|hidden|feed_forward|position|context|distance|channel|bin)s?"), 1 << 20),
+    (re.compile(r".*"), 1 << 16),
 )
-MAX_NUMBER, MAX_COUNT = 1 << 40, 1 << 16
 
 
-def _check_numbers(config: Any, most: int, name: str, path: str = "config") -> None:
+def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: str = "config") -> None:
     """Refuse numbers of a stranger's config that no network has, before anything is repeated so often."""
-    for key, value in config.items() if isinstance(config, Mapping) else enumerate(config):
-        if isinstance(value, (Mapping, list, tuple)):
-            _check_numbers(value, most, name, f"{path}.{key}")
-        elif isinstance(value, (int, float)) and not abs(value) <= (MAX_NUMBER if _LARGE.fullmatch(str(key)) else max(most, MAX_COUNT)):
-            raise CheckpointError(f"{name}: {path}.{key} is {value}, which no network with these weights can have.")
+    if isinstance(value, Mapping):
+        for inner, v in value.items():
+            _check_numbers(v, most, name, f"{path}.{inner}", str(inner))
+    elif isinstance(value, (list, tuple)):
+        for v in value:
+            _check_numbers(v, most, name, path, key)
+    elif isinstance(value, (int, float)):
+        largest = next(n for names, n in _LARGEST if names.fullmatch(key))
+        if not abs(value) <= (max(most, largest) if largest == 1 << 16 else largest):
+            raise CheckpointError(f"{name}: {path} holds {value}, which no network with these weights can have.")
 
 
 #: Numbers up to which the product of two is no memory to speak of, and names of settings that are never multiplied so.

@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict] = {
     "bsq": {},
     "sign": {},
     "bernoulli": {},
+    "memcodes": {"codebooks": 2, "codebook_size": 16},
     "fsq": {"levels": [5, 4, 3]},
     "residual_fsq": {},
     "grouped_fsq": {},

@@ -51,6 +51,7 @@ SWEEPS = {
             "two names that differ": ({"ch": 64}, "two names of one thing"),
             "grey pictures": ({"in_channels": 1}, "in_channels"),
         },
+        cards={"anole-vqvae": _OLD | {"quant_state_dims": [4, 4]}},
         enliven=enliven,
         peer=_peer,
     )
