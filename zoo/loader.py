@@ -34,7 +34,10 @@ SUB_FOLDERS = ("vqvae", "movq", "vqgan", "vae", "tokenizer", "vision_tokenizer",
 class Files(Protocol):
     """Where the files of a checkpoint are: a folder, or a repository of the hub."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        ...
 
     def file(self, name: str) -> Path:
         """Local path of the file `name`. Raises FileMissing where it is not there."""
@@ -236,18 +239,33 @@ def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
 
 def _by_settings(config: Mapping[str, Any], weights: str, files: Files, part: Part | None) -> Tokenizer | None:
     """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
-    from .convert import candidates
+    from .convert import candidates, converter
 
     state, problems = read_weights(weights, files.file), []
-    for system in candidates(config):
+    systems, named = candidates(config)
+    fits: dict[str, Any] = {}
+    for system in systems:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return build(system, config, state, files.label, part)
+                own = converter(system).own_config(config)
+                if not any(own == other for other in fits.values()):
+                    build(system, config, state, files.label, "encoder")
+                    fits[system] = own
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            problems.append((system, error))
-    if len(problems) == 1 or (problems and config.get("source")):
-        raise problems[0][1]
+            problems.append(error)
+        if fits and named:  # in the order of likeness to what the config names as its source
+            break
+    if len(fits) > 1:
+        raise CheckpointError(
+            f"{files.label} could be in several layouts ({', '.join(fits)}), which give other ids. Name the one that is meant in its "
+            'config.json, "source": {"repo": "org/repository of its authors"}, or load the files of a card with '
+            'load("NAME", folder="FOLDER").'
+        )
+    if fits:
+        return build(next(iter(fits)), config, state, files.label, part)
+    if named:
+        raise problems[0]
     return None
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ..codecs.serialize import replace_file
 from ..codecs.tokenizer import Tokenizer
-from .convert import converter, systems
+from .convert import converter, system_of_config, systems
 from .convert.tools.keymap import NotWritable
 
 
@@ -35,7 +35,10 @@ def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.d
         again = layout.own_config(config)
     except NotWritable as error:
         raise ValueError(f"{system!r} has no words for this {tokenizer.family}: {error}") from error
-    check_same(again, tokenizer.config, system)
+    check_same(again, layout.normal(tokenizer.config), system)
+    if system_of_config(config) != system:  # no class is named in it: the repository says whose settings these are
+        repository, *names = layout.upstream.split()
+        config = {**config, "source": {"repo": repository, "class": names[-1]}}
     state = {k: v.to(dtype).contiguous() if dtype and v.is_floating_point() else v.contiguous() for k, v in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     config_name, weights_name = layout.files

@@ -3,6 +3,7 @@
     pytest tests/zoo/test_cards.py -k "snac" -s       # -s prints the evidence behind each card
 """
 
+import dataclasses
 import warnings
 from collections import Counter
 
@@ -11,8 +12,9 @@ import tokenzoo
 import torch
 from audio_cases import shake
 from layout_options import all_sweeps
-from published_files import PUBLISHED, Repository, facts, published_config, repository
+from published_files import PUBLISHED, Repository, dig, facts, published_config, repository
 from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.zoo import registry
 from tokenzoo.zoo.convert import converter
 from tokenzoo.zoo.convert.tools.weights import is_config
@@ -117,3 +119,51 @@ def test_network_is_as_large_as_the_published_file(card: Card) -> None:
     ratio = theirs / ours
     assert ratio == pytest.approx(known["size_over_float32"], abs=0.006), f"{theirs:.0f} published, {ours} here: {ratio:.3f}"
     assert abs(ratio - 1) < 0.006 or known.get("size_because"), f"{ratio:.3f} is not explained"
+
+
+def full_config(card: Card) -> dict | None:
+    """The config that the card's files and overrides give; None where a file's text was not seen whole."""
+    config: dict = {}
+    for name in [n for n in card.files if is_config(n) or n.endswith(".nemo")]:
+        text, whole = published_config(card, name)
+        if not whole:
+            return None
+        config |= text or {}
+    return dig(config, card.sub_config) | card.config_overrides
+
+
+def built(card: Card) -> tokenzoo.Tokenizer | None:
+    """The card's network at its own size, without values."""
+    if not card.system:
+        from importlib import resources
+
+        folder = resources.files("tokenzoo.zoo").joinpath("checkpoints", card.name)
+        return load_folder(str(folder))
+    config = full_config(card)
+    if config is None:
+        return None
+    layout = converter(card.system)
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        own = layout.own_config(config)
+        return build_tokenizer(layout.family_for(own), own)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda c: c.name)
+def test_facts_are_those_of_the_network(card: Card) -> None:
+    """Everything a card says of its tokens is what its config builds."""
+    tok = built(card)
+    if tok is None:
+        pytest.skip("the text of its config was not seen")
+    spec, facts_ = tok.spec, card.spec
+    assert facts_.modality == spec.modality
+    for field in dataclasses.fields(facts_):
+        if field.name == "modality":
+            continue
+        if not hasattr(spec, field.name) or not hasattr(facts_.spec(), field.name):
+            assert getattr(facts_, field.name) == field.default, field.name
+            continue
+        said, is_ = getattr(facts_.spec(), field.name), getattr(spec, field.name)
+        if field.name == "output_rate_hz":  # 0: the rate that goes in
+            said, is_ = said or facts_.sample_rate_hz, is_ or spec.sample_rate_hz
+        assert said == is_, f"{field.name}: the card says {said}, the network {is_}"

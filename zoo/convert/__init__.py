@@ -163,15 +163,15 @@ def system_of_config(config: Mapping[str, Any]) -> str | None:
     return next((s for s in (*found, f"{kind}-hf", kind, kind.replace("_", "-")) if s in _SYSTEMS), None)
 
 
-def candidates(config: Mapping[str, Any]) -> list[str]:
-    """Systems that may have written `config`: those of the repository and class that its `source` names, else all."""
+def candidates(config: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Systems that may have written `config`, and whether it says so: those of the repository that its `source` names, by the
+    likeness of their class to the one named there; else all."""
     source = config.get("source")
     source = source if isinstance(source, Mapping) else {}
     repository, words = str(source.get("repo", "")).lower(), set(re.findall(r"\w+", str(source.get("class", ""))))
 
-    def rank(system: str) -> tuple[int, int]:
-        upstream = converter(system).upstream.split()
-        return (-int(upstream[0].lower() == repository), -len(words & {w.strip(":,;") for w in upstream[1:]}))
+    def alike(system: str) -> int:
+        return -len(words & set(re.findall(r"\w+", converter(system).upstream.partition(" ")[2])))
 
-    ranked = sorted(systems(), key=rank)
-    return [s for s in ranked if rank(s)[0]] or ranked if repository else ranked
+    named = [s for s in systems() if converter(s).upstream.split()[0].lower() == repository]
+    return sorted(named, key=alike) or list(systems()), bool(named)

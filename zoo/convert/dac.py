@@ -36,8 +36,13 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _normal_dac(own: DACConfig) -> DACConfig:
+    """With the decoder's strides; the class of the authors pads to whole frames always."""
+    return dataclasses.replace(own, decoder_strides=own.ups, fill="frame")
+
+
 def _say_dac(own: DACConfig) -> dict[str, Any]:
-    """Keyword arguments of `DAC`, which always pads to whole frames."""
+    """Keyword arguments of `DAC`."""
     q = the_quantizer(own.quantizer, ResidualVQConfig)
     widths = q.codebook_dim
     theirs = {
@@ -52,7 +57,7 @@ def _say_dac(own: DACConfig) -> dict[str, Any]:
         "quantizer_dropout": q.dropout,
         "sample_rate": own.sample_rate_hz,
     }
-    return said(dataclasses.replace(own, decoder_strides=own.ups, fill="frame"), theirs, _dac)
+    return said(_normal_dac(own), theirs, _dac)
 
 
 def _dac_keys(own: DACConfig) -> KeyMap:
@@ -92,11 +97,17 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _normal_dac_hf(own: DACConfig) -> DACConfig:
+    """Without what the class of transformers derives; the multiple that clips are filled up to as a number."""
+    ups = () if own.ups == own.strides[::-1] else own.ups
+    dim = 0 if own.dim == own.encoder_width * 2 ** len(own.strides) else own.dim
+    fill = math.prod(own.strides) if own.fill == "frame" else own.fill
+    return dataclasses.replace(own, decoder_strides=ups, latent_dim=dim, fill=fill)
+
+
 def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
     """`config.json` of `DacModel`; with `pad_to_samples`, which it keeps and does not read."""
-    q = the_quantizer(own.quantizer, ResidualVQConfig)
-    hop = math.prod(own.strides)
-    fill = hop if own.fill == "frame" else own.fill
+    q, normal = the_quantizer(own.quantizer, ResidualVQConfig), _normal_dac_hf(own)
     theirs = {
         "architectures": ["DacModel"],
         "model_type": "dac",
@@ -104,7 +115,7 @@ def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
         "downsampling_ratios": list(own.strides),
         "upsampling_ratios": list(own.ups),
         "hidden_size": own.dim,
-        "hop_length": hop,
+        "hop_length": math.prod(own.strides),
         "decoder_hidden_size": own.decoder_width,
         "n_codebooks": q.num_codebooks,
         "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
@@ -114,10 +125,8 @@ def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
         "codebook_loss_weight": q.codebook_weight,
         "sampling_rate": own.sample_rate_hz,
     }
-    theirs |= {} if fill == "none" else {"pad_to_samples": fill}
-    ups = () if own.ups == own.strides[::-1] else own.ups
-    dim = 0 if own.dim == own.encoder_width * 2 ** len(own.strides) else own.dim
-    return said(dataclasses.replace(own, fill=fill, decoder_strides=ups, latent_dim=dim), theirs, _dac_hf)
+    theirs |= {} if normal.fill == "none" else {"pad_to_samples": normal.fill}
+    return said(normal, theirs, _dac_hf)
 
 
 def _hf_keys(own: DACConfig) -> KeyMap:
@@ -133,6 +142,7 @@ LAYOUTS = (
         config=_dac,
         keys=_dac_keys,
         authors_config=_say_dac,
+        normal=_normal_dac,
     ),
     Layout(
         system="dac-hf",
@@ -141,6 +151,7 @@ LAYOUTS = (
         config=_dac_hf,
         keys=_hf_keys,
         authors_config=_say_dac_hf,
+        normal=_normal_dac_hf,
         model_type="dac",
     ),
 )

@@ -132,6 +132,11 @@ def _count(kbps: float, rate: int, strides: list[int], size: int) -> int:
     return int(1000 * kbps // (math.ceil(rate / math.prod(strides)) * math.ceil(math.log2(size))))
 
 
+def _normal(own: EncodecConfig) -> EncodecConfig:
+    """With the decoder's settings."""
+    return dataclasses.replace(own, decoder=own.decoder or own.encoder)
+
+
 def _say_transformers(own: EncodecConfig) -> dict[str, Any]:
     """`config.json` of `EncodecModel`."""
     q = the_quantizer(own.quantizer, ResidualVQConfig)
@@ -151,7 +156,7 @@ def _say_transformers(own: EncodecConfig) -> dict[str, Any]:
         "trim_right_ratio": decoder.trim_right,
         **say_transformers_seanet(s),
     }
-    return said(dataclasses.replace(own, decoder=decoder), theirs, _transformers)
+    return said(_normal(own), theirs, _transformers)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -205,6 +210,7 @@ LAYOUTS = (
         config=_transformers,
         keys=_transformers_keys,
         authors_config=_say_transformers,
+        normal=_normal,
         model_type="encodec",
     ),
 )

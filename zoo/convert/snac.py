@@ -46,24 +46,32 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _normal(own: SNACConfig) -> SNACConfig:
+    """With the decoder's strides and those of all levels."""
+    q = own.quantizer
+    if isinstance(q, ResidualVQConfig):
+        q = dataclasses.replace(q, strides=q.strides or (1,) * q.num_codebooks)
+    return dataclasses.replace(own, decoder_strides=own.ups, quantizer=q)
+
+
 def _say(own: SNACConfig) -> dict[str, Any]:
     """Keyword arguments of `SNAC`."""
+    own = _normal(own)
     q = the_quantizer(own.quantizer, ResidualVQConfig)
     theirs = {
         "sampling_rate": own.sample_rate_hz,
         "encoder_dim": own.encoder_width,
         "encoder_rates": list(own.strides),
         "decoder_dim": own.decoder_width,
-        "decoder_rates": list(own.ups),
+        "decoder_rates": list(own.decoder_strides),
         "attn_window_size": own.window or None,
         "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
         "codebook_dim": one_number("quantizer.codebook_dim", q.codebook_dim),
-        "vq_strides": list(q.strides or (1,) * q.num_codebooks),
+        "vq_strides": list(q.strides),
         "noise": own.noise,
         "depthwise": own.depthwise,
     }
-    quantizer = dataclasses.replace(q, strides=tuple(theirs["vq_strides"]))
-    return said(dataclasses.replace(own, decoder_strides=own.ups, quantizer=quantizer), theirs, _snac)
+    return said(own, theirs, _snac)
 
 
 def _attention(theirs: str, ours: str) -> list[Row]:
@@ -111,6 +119,7 @@ LAYOUTS = (
         config=_snac,
         keys=_keys,
         authors_config=_say,
+        normal=_normal,
         files=("config.json", "pytorch_model.bin"),
     ),
 )

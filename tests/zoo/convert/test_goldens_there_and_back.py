@@ -14,7 +14,7 @@ from reference import SHIPPED
 from safetensors.torch import load_file
 from tokenzoo.zoo.convert import converter, system_of_config, systems
 from tokenzoo.zoo.convert.nested import nested_of
-from tokenzoo.zoo.convert.tools.keymap import NotWritable, fold_weight_norm
+from tokenzoo.zoo.convert.tools.keymap import NotWritable, fold_weight_norm, matches
 from tokenzoo.zoo.convert.tools.layout import Layout
 
 #: Running numbers of codebooks, which the layouts may make anew.
@@ -40,6 +40,9 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     files = [p for p in sorted(folder.glob("*.safetensors")) if p.name != "io.safetensors"]
     return {k: v for p in files for k, v in load_file(p).items()}
 
+
+#: Names that a layout reads too and writes, where what the folder holds cannot be made again: means of counted sums.
+READ_TOO = {"longcat-audio-codec-speech": ("**.feature_extractor.cmvn.cmvn_{mean|scale}",)}
 
 #: What became of each folder, for the line at the end.
 OUTCOMES: dict[str, str] = {}
@@ -67,6 +70,7 @@ def test_map_leads_there_and_back(folder: Path) -> None:
         pytest.skip(str(error))
 
     published, ours = fold_weight_norm(whole | state), fold_weight_norm(written)
+    ours = {k: v for k, v in ours.items() if not matches(k, READ_TOO.get(folder.name, ()))}
     unknown = sorted(set(ours) - set(published))
     assert not unknown, f"names that the authors' file lacks, where it has {sorted(set(published) - set(ours))[:5]}: {unknown[:5]}"
     shapes = {k: (tuple(v.shape), tuple(published[k].shape)) for k, v in ours.items()}

@@ -1,4 +1,7 @@
-"""Files of PyTorch without running them: every form, unknown classes, and files made to harm. Run: pytest tests/zoo/convert/test_torch_files.py"""
+"""Files of PyTorch without running them: every form, unknown classes, and files made to harm.
+
+    pytest tests/zoo/convert/test_torch_files.py
+"""
 
 import argparse
 import collections

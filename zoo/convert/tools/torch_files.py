@@ -58,7 +58,7 @@ def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
             raise CheckpointError(f"{path} is empty; download or copy it again.")
         mapped = torch.from_file(str(path), shared=False, size=start + size, dtype=torch.uint8)[start:]
         with path.open("rb") as file:
-            return _read(_Window(file, start, size), mapped, str(path))
+            return _read(_Window(file, start, size), mapped, str(path))  # type: ignore[arg-type]
     except CheckpointError:
         raise
     except _BROKEN as error:
