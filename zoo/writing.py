@@ -1,10 +1,8 @@
 """Tokenizers in other libraries' layouts: trained or fine-tuned here, served there."""
 
-import dataclasses
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,10 +30,8 @@ def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.d
     try:
         config = layout.authors_config(tokenizer.config)
         state = layout.write({k: v.detach().cpu() for k, v in tokenizer.state_dict().items()}, tokenizer.config)
-        again = layout.own_config(config)
     except NotWritable as error:
         raise ValueError(f"{system!r} has no words for this {tokenizer.family}: {error}") from error
-    check_same(again, layout.normal(tokenizer.config), system)
     if system_of_config(config) != system:  # no class is named in it: the repository says whose settings these are
         repository, *names = layout.upstream.split()
         config = {**config, "source": {"repo": repository, "class": names[-1]}}
@@ -45,28 +41,6 @@ def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.d
     replace_file(folder / weights_name, _bytes(state, weights_name))
     replace_file(folder / config_name, (json.dumps(config, indent=2) + "\n").encode())
     return folder
-
-
-def check_same(again: Any, own: Any, system: str) -> None:
-    """Raise ValueError where the authors' config cannot say what ours says; settings of training may differ."""
-    lost = [name for name in _differences(own, again, "") if name.rsplit(".", 1)[-1] not in _TRAINING]
-    if lost:
-        more = f" and {len(lost) - 1} more" if lost[1:] else ""
-        raise ValueError(f"the layout {system!r} has no setting for {lost[0]!r} of this tokenizer's config{more}.")
-
-
-#: Settings of quantizers that only training reads.
-_TRAINING = {
-    "decay", "commitment_weight", "codebook_weight", "kmeans_init", "kmeans_batches", "kmeans_iterations", "replace_below",
-    "replace_every", "gradient", "dropout", "update", "kmeans", "entropy_weight", "diversity_gamma",
-}  # fmt: skip
-
-
-def _differences(a: Any, b: Any, path: str) -> list[str]:
-    if dataclasses.is_dataclass(a) and type(a) is type(b):
-        fields = [f.name for f in dataclasses.fields(a)]  # type: ignore[arg-type]
-        return [d for n in fields for d in _differences(getattr(a, n), getattr(b, n), f"{path}.{n}".lstrip("."))]
-    return [] if a == b else [path]
 
 
 def _bytes(state: dict[str, torch.Tensor], name: str) -> bytes:

@@ -142,7 +142,6 @@ LAYOUTS = (
         config=_dac,
         keys=_dac_keys,
         authors_config=_say_dac,
-        normal=_normal_dac,
     ),
     Layout(
         system="dac-hf",
@@ -151,7 +150,6 @@ LAYOUTS = (
         config=_dac_hf,
         keys=_hf_keys,
         authors_config=_say_dac_hf,
-        normal=_normal_dac_hf,
         model_type="dac",
     ),
 )

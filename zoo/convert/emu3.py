@@ -5,7 +5,7 @@ from typing import Any
 
 from ...codecs.image.emu3 import Emu3Config
 from .tools import movq_keys
-from .tools.configs import legacy_vq, open_config
+from .tools.configs import legacy_vq, open_config, said
 from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from .tools.keymap import Fuse, KeyMap, Rename, Row, Unwrap, as_convolution
 from .tools.layout import Layout
@@ -111,7 +111,7 @@ def _write_config_hf(own: Emu3Config) -> dict[str, Any]:
     if any(w % width for w in e.widths) or e.widths != own.decoder.widths:
         have = f"{e.widths} and {own.decoder.widths}"
         raise ValueError(f"transformers' Emu3VQVAE has one list of multiples of {width} for both sides; got {have}.")
-    return {
+    theirs = {
         "architectures": ["Emu3VQVAE"],
         "model_type": "emu3_vqgan",
         "codebook_size": own.quantizer.codebook_size,  # type: ignore[attr-defined]
@@ -129,6 +129,7 @@ def _write_config_hf(own: Emu3Config) -> dict[str, Any]:
         "num_attention_heads": e.attention_heads,
         "attention_dropout": 0.0,
     }
+    return said(own, theirs, _config_hf)
 
 
 LAYOUTS = (

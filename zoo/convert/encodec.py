@@ -210,7 +210,6 @@ LAYOUTS = (
         config=_transformers,
         keys=_transformers_keys,
         authors_config=_say_transformers,
-        normal=_normal,
         model_type="encodec",
     ),
 )

@@ -119,7 +119,6 @@ LAYOUTS = (
         config=_snac,
         keys=_keys,
         authors_config=_say,
-        normal=_normal,
         files=("config.json", "pytorch_model.bin"),
     ),
 )

@@ -10,7 +10,7 @@ from ...codecs.quantizers.residual_vq import ResidualVQConfig
 from .tools import dac_keys, feature_conv_keys
 from .tools.configs import one_number, said, the_quantizer
 from .tools.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
-from .tools.keymap import KeyMap, Rename, Row, Unwrap, WeightNorm
+from .tools.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
 from .tools.layout import Layout
 from .tools.seanet import codebook_rows, running_codebooks
 from .tools.speech_keys import Beside, speech_model, tensors_only
@@ -190,6 +190,8 @@ def _hf_keys(own: XCodecConfig) -> KeyMap:
 def _say_hf(own: XCodecConfig) -> dict[str, Any]:
     """`config.json` of transformers. Raises NotWritable where the class cannot be set up like `own`."""
     s, q = own.semantic, the_quantizer(own.quantizer, ResidualVQConfig)
+    if not own.bandwidths_kbps:
+        raise NotWritable("the authors' class counts its codebooks from bandwidths_kbps, which are empty.")
     out = {
         "architectures": ["XcodecModel"],
         "model_type": "xcodec",

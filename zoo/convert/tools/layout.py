@@ -25,8 +25,8 @@ class Layout:
         config: the authors' config (parsed JSON or YAML) to a mapping of the family's config fields.
         keys: the map of weights for one own config. Without it `weights` must be there.
         weights: the authors' state dict and our config to our state dict, where no map can say it; must account for every key.
-        authors_config: our config to the authors', for `save_pretrained(layout=...)`; None: the layout is only read.
-        normal: our config with its defaults spelt out, as reading the authors' gives it, where several forms mean one network.
+        authors_config: our config to the authors', for `save_pretrained(layout=...)`; raises ValueError where theirs cannot say
+            what ours does (`configs.said` reads it again and compares). None: the layout is only read.
         files: the names that `save_pretrained(layout=...)` gives to config and weights.
         model_type, class_name: what a `config.json` of transformers or diffusers calls it.
     """
@@ -38,7 +38,6 @@ class Layout:
     keys: Callable[[Any], KeyMap] | None = None
     weights: Callable[[dict[str, Any], Any], dict[str, Tensor]] | None = None
     authors_config: Callable[[Any], dict[str, Any]] | None = None
-    normal: Callable[[Any], Any] = lambda own: own
     files: tuple[str, str] = ("config.json", "model.safetensors")
     model_type: str = ""
     class_name: str = ""
