@@ -74,7 +74,7 @@ def list_command(
 NEVER_RUN = {
     "": "nothing: its weights ship with this package and run in its tests",
     "weights": "the published weights; its published config and list of files are acted out in tests, with random weights",
-    "layout": "the published files: nobody here has seen their list or config; the layout follows the authors' code",
+    "layout": "the published files: their list or their config was not seen; the layout follows the authors' code",
 }
 
 

@@ -48,8 +48,7 @@ def build_around(
     _check_numbers(values, 4 * count + 1000, name)
     state: Mapping[str, Tensor] | None = None
     if not _is_plain(values):  # first without memory; the symbolic shapes behind it take a second to import
-        with _bounded(4 * count + 1000, name), torch.device("meta"):
-            plan = _built(family, config, name)
+        plan = plan_of(family, config, name, count=count)
         state = weights(plan)
         check_shapes(plan, state, name)
     with _bounded(4 * count + 1000, name, numbers=MAX_UNPLANNED if state is None else None), _NoStart(), torch.device("cpu"):
@@ -65,6 +64,13 @@ def build_around(
                 value.copy_(state[key])
     lay_out_weights(tokenizer)
     return tokenizer.eval()
+
+
+def plan_of(family: str, config: Any, name: str, *, count: int) -> Tokenizer:
+    """The tokenizer on the device "meta": shapes without values. Arguments and errors as in `build_around`."""
+    _check_numbers(config if isinstance(config, Mapping) else to_mapping(config), 4 * count + 1000, name)
+    with _bounded(4 * count + 1000, name), torch.device("meta"):
+        return _built(family, config, name)
 
 
 #: The largest number that a setting may have, by what its name ends with; the first that fits counts. Names that none fits

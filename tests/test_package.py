@@ -16,7 +16,7 @@ OUTSIDE = {"tests", "benchmarks", "build", "dist", "data", "runs", "demo_out"}
 
 def python(code: str) -> str:
     """Run `code` in a fresh interpreter and return what it prints."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200).stdout
 
 
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="not a checkout")

@@ -203,8 +203,8 @@ def _load_card(
             return loader.load_card(card, Folder(path), part)
     if card.hub_id is None:
         raise HubError(
-            f"the weights of {card.name} are not on the hub. {card.where} Put {' and '.join(card.files)} into a folder and call "
-            f'tokenzoo.load("{card.name}", folder="FOLDER").'
+            f"the weights of {card.name} are not on the hub. {card.where.rstrip('. ')}. Put {' and '.join(card.files)} into a "
+            f'folder and call tokenzoo.load("{card.name}", folder="FOLDER").'
         )
     return loader.load_card(card, _Remote(card.hub_id, revision or card.revision, cache_dir, local_files_only, token), part)
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from ..codecs.building import Part, build_around
-from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, from_parts
+from ..codecs.building import Part, build_around, plan_of
+from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, check_shapes, from_parts
 from ..codecs.tokenizer import Tokenizer
 from . import registry
 from .convert.nested import nested_of
@@ -142,11 +142,28 @@ def build(
     from .convert.tools.layout import start_codebooks
 
     layout = converter(system)
-    own, state = layout.own_config(config), only_tensors(state)
-    family, count = layout.family_for(own), count_tensors(state)
-    tokenizer = build_around(family, own, lambda plan: start_codebooks(plan, layout.read(state, own)), name, count=count, part=part)
+    own, count = layout.own_config(config), count_tensors(state)
+    ours = layout.read(only_tensors(state), own)  # refuses other authors' keys before any network is made
+    tokenizer = build_around(layout.family_for(own), own, lambda plan: start_codebooks(plan, ours), name, count=count, part=part)
     tokenizer.layout = system
     return tokenizer
+
+
+def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name: str) -> Any:
+    """Our config of a foreign layout, if it reads config and weights with nothing missing or left over; no memory is taken.
+
+    Raises:
+        ValueError, CheckpointError: as `build` would.
+    """
+    from .convert import converter
+    from .convert.tools.layout import start_codebooks
+
+    layout = converter(system)
+    own = layout.own_config(config)
+    ours = layout.read(only_tensors(state), own)
+    plan = plan_of(layout.family_for(own), own, name, count=count_tensors(state))
+    check_shapes(plan, start_codebooks(plan, ours), name)
+    return own
 
 
 def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tokenizer:
@@ -179,7 +196,7 @@ def load_files(files: Files, part: Part | None = None) -> Tokenizer:
             return tokenizer
     if tokenizer := _by_names(files, part):
         return tokenizer
-    if config is not None and (weights := find_weights(files)) and (tokenizer := _by_settings(config, weights, files, part)):
+    if (weights := find_weights(files)) and (tokenizer := _by_settings(config or _only_settings(files), weights, files, part)):
         return tokenizer
     if missing is not None and not files.names():
         raise missing
@@ -237,33 +254,44 @@ def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
     return load_card(fits[0], flat, part)
 
 
-def _by_settings(config: Mapping[str, Any], weights: str, files: Files, part: Part | None) -> Tokenizer | None:
-    """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
-    from .convert import candidates, converter
+def _only_settings(files: Files) -> dict[str, Any] | None:
+    """The one file of settings beside the weights, under whatever name."""
+    found = [n for n in files.names() if is_config(n) and "/" not in n]
+    return read_settings(files.file(found[0])) if len(found) == 1 else None
 
-    state, problems = read_weights(weights, files.file), []
+
+def _by_settings(config: Mapping[str, Any] | None, weights: str, files: Files, part: Part | None) -> Tokenizer | None:
+    """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
+    from .convert import candidates
+
+    if weights.endswith(".nemo"):
+        config, state = read_nemo(files.file(weights))
+    elif config is not None:
+        state = read_weights(weights, files.file)
+    else:
+        return None
+    problems: list[Exception] = []
     systems, named = candidates(config)
-    fits: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for system in systems:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                own = converter(system).own_config(config)
-                if not any(own == other for other in fits.values()):
-                    build(system, config, state, files.label, "encoder")
-                    fits[system] = own
+                own = fits(system, config, state, files.label)
+            if own not in found.values():
+                found[system] = own
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            problems.append(error)
-        if fits and named:  # in the order of likeness to what the config names as its source
+            problems.append(error.with_traceback(None))
+        if found and named:  # in the order of likeness to what the config names as its source
             break
-    if len(fits) > 1:
+    if len(found) > 1:
         raise CheckpointError(
-            f"{files.label} could be in several layouts ({', '.join(fits)}), which give other ids. Name the one that is meant in its "
+            f"{files.label} could be in several layouts ({', '.join(found)}), which give other ids. Name the one that is meant in its "
             'config.json, "source": {"repo": "org/repository of its authors"}, or load the files of a card with '
             'load("NAME", folder="FOLDER").'
         )
-    if fits:
-        return build(next(iter(fits)), config, state, files.label, part)
+    if found:
+        return build(next(iter(found)), config, state, files.label, part)
     if named:
         raise problems[0]
     return None

@@ -12,9 +12,9 @@ Letters: B batch, C channels, H W pixels, h w grid, D latent width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,7 @@ class FourMDiffusion(FourMEncoder):
 
     decoder_only = ("unet",)
     config: FourMDiVAEConfig
+    decode_with: Callable[..., Any]
 
     def __init__(self, config: FourMDiVAEConfig) -> None:
         super().__init__(config)

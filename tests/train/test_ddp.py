@@ -53,7 +53,7 @@ def run_two(*paths):
         subprocess.Popen(command, env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE, text=True)
         for r in range(2)
     ]
-    texts = [p.communicate(timeout=300)[1] for p in processes]
+    texts = [p.communicate(timeout=1200)[1] for p in processes]
     assert [p.returncode for p in processes] == [0, 0], "\n".join(texts)
 
 

@@ -79,13 +79,14 @@ def velocity_error(tokenizer, x, count):
 
 
 def test_latent_perturbation_makes_the_decoder_forgive_wrong_ids(photos, tmp_path):
-    """RobusTok (arXiv 2503.08354, 2509.12474): codes replaced by near ones cost less."""
+    """RobusTok (arXiv 2503.08354, 2509.12474): with any code in the place of every second one, less of the picture is lost."""
     config = {"image_size": 16, "patch_size": 4, "encoder": SIZE, "decoder": SIZE, "grid_size": 4, "latent_dim": 8, "quantizer": CODES}
     x, lost = held_out(96, 16, (-1.0, 1.0)), {}
-    wrong = PerturbationConfig(rate=1.0, share=1.0, neighbours=32)
-    for perturbation in ({"rate": 0.7, "share": 0.7, "neighbours": 16}, None):
+    wrong = PerturbationConfig(rate=0.5, share=1.0, neighbours=128)
+    adam = {"lr": 4e-3, "betas": [0.9, 0.95], "schedule": {"kind": "cosine", "warmup_steps": 30}}
+    for perturbation in ({"rate": 0.5, "share": 0.7, "neighbours": 128}, None):
         tokenizer = start("xqgan", config | {"perturbation": perturbation})
-        trained(tokenizer, photos, tmp_path / str(bool(perturbation)), PIXELS, steps=1000)
+        trained(tokenizer, photos, tmp_path / str(bool(perturbation)), PIXELS, steps=600, optimizer=adam)
         with torch.no_grad():
             z = tokenizer.encode_latents(x)
             z_q = tokenizer.quantizer(z).z_q
@@ -94,6 +95,5 @@ def test_latent_perturbation_makes_the_decoder_forgive_wrong_ids(photos, tmp_pat
                 error(tokenizer.decode_latents(z_q), x),
                 error(tokenizer.decode_latents(tokenizer.perturb(z, z_q, wrong)), x),
             )
-    assert lost[True][1] < 0.92 * lost[False][1], lost
-    assert lost[False][0] < 0.8 * lost[False][1], lost  # else no id was wrong enough to see
-
+    assert lost[True][1] < 0.85 * lost[False][1], lost
+    assert lost[False][0] < 0.5 * lost[False][1], lost  # else no id was wrong enough to see

@@ -140,5 +140,5 @@ def test_configs_of_giants_end_before_memory_is_taken(tmp_path: Path) -> None:
     out = run_script(SCRIPT.format(folder=str(tmp_path / "m"), changes=GIANTS))
     for change, (end, seconds, megabytes) in zip(GIANTS, out, strict=True):
         assert end != "loaded", change
-        assert seconds < 20, (change, seconds)
+        assert seconds < 120, (change, seconds)  # of work; a machine ten times slower passes
         assert megabytes < 500, (change, megabytes)

@@ -126,6 +126,41 @@ def test_a_missing_file_of_a_card_is_named(tmp_path: Path) -> None:
         tokenzoo.load("encodec-24khz", folder=tmp_path)
 
 
+def test_settings_and_weights_under_other_names(tmp_path: Path) -> None:
+    """A training run's YAML beside its checkpoint, and an archive with both."""
+    import tarfile
+
+    import yaml
+
+    folder = reference_folder("image", "taming-vqgan")
+    config = json.loads((folder / "config.json").read_text())
+    arguments = {k: v for k, v in config.items() if k not in ("source", "versions", "notes")}
+    (tmp_path / "a").mkdir()
+    run = {"model": {"target": "taming.models.vqgan.VQModel", "params": arguments}, "source": config["source"]}
+    (tmp_path / "a/2024-run.yaml").write_text(yaml.safe_dump(run))
+    state = load_file(folder / "weights.safetensors")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a/epoch=3.ckpt")
+    assert same(tokenzoo.load(tmp_path / "a"), tokenzoo.load(folder))
+    nemo = reference_folder("audio", "nemo-audio-codec")
+    (tmp_path / "model_config.yaml").write_text(yaml.safe_dump(json.loads((nemo / "config.json").read_text())))
+    torch.save(load_file(nemo / "weights.safetensors"), tmp_path / "model_weights.ckpt")
+    (tmp_path / "b").mkdir()
+    with tarfile.open(tmp_path / "b/mine.nemo", "w:gz") as archive:
+        for name in ("model_config.yaml", "model_weights.ckpt"):
+            archive.add(tmp_path / name, f"./{name}")
+    assert same(tokenzoo.load(tmp_path / "b"), tokenzoo.load(nemo))
+
+
+def test_settings_that_fit_several_layouts_are_refused(tmp_path: Path) -> None:
+    """IBQ's files look like taming's, and give other ids: nothing is guessed."""
+    folder = reference_folder("image", "taming-vqgan")
+    shutil.copytree(folder, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "source"}))
+    with pytest.raises(CheckpointError, match=r"several layouts \(.*taming-vqgan.*\), which give other ids"):
+        tokenzoo.load(tmp_path / "m")
+
+
 def test_what_is_not_known_is_described(hub, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m/config.json").write_text('{"model_type": "llama"}')

@@ -1,5 +1,8 @@
 """The registry: every card is whole and unique, lists filter, errors name what is near."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import tokenzoo
 from tokenzoo.codecs.config import ConfigError
@@ -61,3 +64,15 @@ def test_unknown_keys_in_a_card_raise(monkeypatch, tmp_path):
     monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
     with pytest.raises(ConfigError, match=r"a.yaml\[0\].famly.*'family'"):
         registry.cards.__wrapped__()
+
+
+def test_the_readme_counts_the_cards():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    cards = [c for c in tokenzoo.list_models() if not c.shipped]
+    head = f"{len(cards)} checkpoints of {len({c.family for c in cards})} families, in {len(systems())} layouts"
+    assert head in text, head
+    for never in ("weights", "layout"):
+        assert f"{sum(c.never_run == never for c in cards)} " in text
+    for modality, title in (("audio", "Audio"), ("image", "Images"), ("latent", "Features")):
+        count = Counter(c.family for c in cards if c.modality == modality)
+        assert f"- **{title}**: {', '.join(f'{f} ({n})' for f, n in sorted(count.items()))}." in text

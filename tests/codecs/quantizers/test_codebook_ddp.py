@@ -89,7 +89,7 @@ def run(path, world):
     processes = [
         subprocess.Popen(command, env=shared | {"RANK": str(r)}, stderr=subprocess.PIPE, text=True) for r in range(world)
     ]
-    texts = [p.communicate(timeout=300)[1] for p in processes]
+    texts = [p.communicate(timeout=1200)[1] for p in processes]
     assert all(p.returncode == 0 for p in processes), "\n".join(texts)
     return torch.load(path, weights_only=True)
 

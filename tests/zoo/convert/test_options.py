@@ -74,7 +74,10 @@ def test_option_is_refused(system: str, name: str) -> None:
 @pytest.mark.parametrize("system", sorted(SWEEPS))
 def test_each_layout_has_a_dozen_options(system: str) -> None:
     assert len(SWEEPS[system].options) >= 12
-    assert system in systems()
+
+
+def test_every_layout_has_a_sweep() -> None:
+    assert set(SWEEPS) == set(systems())
 
 
 @pytest.mark.parametrize("system", sorted(SWEEPS))

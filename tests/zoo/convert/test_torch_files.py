@@ -216,7 +216,7 @@ def test_harmful_files_end_in_one_clear_error(name: str, tmp_path: Path, monkeyp
             read_torch(path)
         assert "x.pt" in str(caught.value) and "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
     assert not (tmp_path / FLAG).exists()
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 120  # seconds of work; a machine ten times slower passes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 

@@ -223,7 +223,7 @@ def test_no_tokenizer_is_loaded(one):
         "print([m for m in sys.modules if m.startswith('tokenzoo.codecs.audio') or m.startswith('tokenzoo.zoo.hub')])"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=env)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200, env=env)
     assert out.stdout.strip() == "[]"
 
 
