@@ -60,3 +60,21 @@ def lively(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
 def enliven(tok) -> None:
     """`lively` for a whole tokenizer, in place."""
     tok.load_state_dict(lively(tok.state_dict()))
+
+
+def check_one_dimensional(tok, io: dict[str, Tensor], **close: float) -> None:
+    """Compare a tokenizer of ReTok's kind with its stored outputs, step by step; `close` are tolerances."""
+    x = io["input"]
+    assert_close(tok.encoder(x), io["grid_features"], **close)
+    assert_close(tok.encode_latents(x), io["latent"][:, :, 0], **close)
+    tokens = tok.encode(x)
+    assert torch.equal(tokens.ids[:, 0], io["ids"])
+    assert torch.equal(tok.encode(x[1:]).ids, tokens.ids[1:])
+    z_q = tok.quantizer.decode(tokens.ids)
+    assert_close(z_q, io["quantized_from_ids"][:, :, 0], **close)
+    assert_close(tok.quantizer(tok.encode_latents(x)).z_q, io["quantized"][:, :, 0], **close)
+    grid, features = tok.decode_grid(z_q, want_features=True)
+    assert_close(grid, io["decoder_grid"], **close)
+    assert_close(features, io["distill_features"], **close)
+    assert_close(tok.decode(tokens), io["decoded"], **close)
+    assert_close(tok(x).x_hat, io["forward"], **close)

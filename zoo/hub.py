@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import cast
@@ -146,11 +146,9 @@ def load(
         hub_id, pinned = _hub_name(text)
         if revision and pinned and revision != pinned:
             raise ValueError(f"two revisions are asked for: {pinned!r} in the name and revision={revision!r}.")
-        options = (revision or pinned or None, cache_dir, local_files_only, token)
-        if text.startswith("hub:") or hub_id.count("/") == 1:
-            tokenizer = _load_hub(hub_id, *options, part=part)
-        else:
-            tokenizer = _load_card(registry.card(hub_id), *options, part=part)
+        remote = _Remote(hub_id, revision or pinned or None, cache_dir, local_files_only, token)
+        card = _card_of_hub_id(hub_id) if text.startswith("hub:") or hub_id.count("/") == 1 else registry.card(hub_id)
+        tokenizer = _load_card(card, remote, part) if card else loader.load_files(remote, part)
     tokenizer.source = text
     return tokenizer.to(device=device, dtype=dtype)
 
@@ -172,12 +170,17 @@ def _hub_name(text: str) -> tuple[str, str | None]:
     return hub_id, pinned or None
 
 
-def _from_folder_of_card(name: str, folder: Path, part: Part | None) -> Tokenizer:
-    hub_id, _ = _hub_name(name)
+def _card_of_hub_id(hub_id: str) -> Card | None:
+    """The card of a repository; None: no card knows it. Raises ValueError where it holds several tokenizers."""
     known = registry.card_of_hub_id(hub_id)
     if len(known) > 1:
-        raise ValueError(f"{hub_id} holds several tokenizers; name one of them: {', '.join(c.name for c in known)}.")
-    card = known[0] if known else registry.card(hub_id)
+        raise ValueError(f"{hub_id} holds several tokenizers; load one by name: {', '.join(c.name for c in known)}.")
+    return known[0] if known else None
+
+
+def _from_folder_of_card(name: str, folder: Path, part: Part | None) -> Tokenizer:
+    hub_id, _ = _hub_name(name)
+    card = _card_of_hub_id(hub_id) or registry.card(hub_id)
     _warn_of_licence(card)
     return loader.load_card(card, Folder(folder, flat=True), part)
 
@@ -188,15 +191,8 @@ def _warn_of_licence(card: Card) -> None:
         warnings.warn(f"{card.name}: weights under {terms}", LicenceWarning, stacklevel=4)
 
 
-def _load_card(
-    card: Card,
-    revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local_files_only: bool,
-    token: str | bool | None,
-    *,
-    part: Part | None,
-) -> Tokenizer:
+def _load_card(card: Card, remote: _Remote, part: Part | None) -> Tokenizer:
+    """A card's tokenizer; `remote` says how files are fetched, the card from where."""
     _warn_of_licence(card)
     if card.shipped:
         with resources.as_file(resources.files(__spec__.parent).joinpath("checkpoints", card.name)) as path:
@@ -206,25 +202,7 @@ def _load_card(
             f"the weights of {card.name} are not on the hub. {card.where.rstrip('. ')}. Put {' and '.join(card.files)} into a "
             f'folder and call tokenzoo.load("{card.name}", folder="FOLDER").'
         )
-    return loader.load_card(card, _Remote(card.hub_id, revision or card.revision, cache_dir, local_files_only, token), part)
-
-
-def _load_hub(
-    hub_id: str,
-    revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local_files_only: bool,
-    token: str | bool | None,
-    *,
-    part: Part | None,
-) -> Tokenizer:
-    """A repository by id: known ones by their card, others by what they contain."""
-    known = registry.card_of_hub_id(hub_id)
-    if len(known) > 1:
-        raise ValueError(f"{hub_id} holds several tokenizers; load one by name: {', '.join(c.name for c in known)}.")
-    if known:
-        return _load_card(known[0], revision, cache_dir, local_files_only, token, part=part)
-    return loader.load_files(_Remote(hub_id, revision, cache_dir, local_files_only, token), part)
+    return loader.load_card(card, replace(remote, hub_id=card.hub_id, revision=remote.revision or card.revision), part)
 
 
 def save_pretrained(

@@ -138,13 +138,10 @@ def build(
     Raises:
         ValueError: a config that is not supported. CheckpointError: weights missing, left over or misshapen.
     """
-    from .convert import converter
     from .convert.tools.layout import start_codebooks
 
-    layout = converter(system)
-    own, count = layout.own_config(config), count_tensors(state)
-    ours = layout.read(only_tensors(state), own)  # refuses other authors' keys before any network is made
-    tokenizer = build_around(layout.family_for(own), own, lambda plan: start_codebooks(plan, ours), name, count=count, part=part)
+    family, own, ours, count = _read_as(system, config, state)
+    tokenizer = build_around(family, own, lambda plan: start_codebooks(plan, ours), name, count=count, part=part)
     tokenizer.layout = system
     return tokenizer
 
@@ -155,15 +152,21 @@ def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name:
     Raises:
         ValueError, CheckpointError: as `build` would.
     """
-    from .convert import converter
     from .convert.tools.layout import start_codebooks
+
+    family, own, ours, count = _read_as(system, config, state)
+    plan = plan_of(family, own, name, count=count)
+    check_shapes(plan, start_codebooks(plan, ours), name)
+    return own
+
+
+def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any], int]:
+    """Family, our config and our weights of a foreign checkpoint, and the number of its tensors; no network is made."""
+    from .convert import converter
 
     layout = converter(system)
     own = layout.own_config(config)
-    ours = layout.read(only_tensors(state), own)
-    plan = plan_of(layout.family_for(own), own, name, count=count_tensors(state))
-    check_shapes(plan, start_codebooks(plan, ours), name)
-    return own
+    return layout.family_for(own), own, layout.read(only_tensors(state), own), count_tensors(state)
 
 
 def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tokenizer:

@@ -22,11 +22,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     levels = [i for i in c.take("attn_resolutions", [3]) if 0 <= i < len(mult)]  # numbers of levels, not sides
     dim = c.take("embed_dim", 4)
     c.require("z_channels", dim, 4)
-    common = {
-        "widths": [width * m for m in mult],
-        "attention_levels": levels,
-        "dropout": float(c.take("dropout", 0.0)),
-    }
+    return _network(c, width, mult, blocks, dim, attention_levels=levels, dropout=float(c.take("dropout", 0.0)))
+
+
+def _network(c: Fields, width: int, mult: list[int], blocks: int, dim: int, **stacks: Any) -> dict[str, Any]:
+    """Our fields, with what both layouts name alike taken from `c`; `stacks` are settings of encoder and decoder."""
+    common = {"widths": [width * m for m in mult], **stacks}
     # its quantizer has no losses of its own: the published code only runs
     out = {
         "encoder": {**common, "stem_width": width, "blocks": blocks},
@@ -83,17 +84,7 @@ def _config_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         if width * mult[level] != hidden:
             have = f"{width * mult[level]} channels at level {level}"
             raise ValueError(f"{c.name}.hidden_size is {hidden}, but attention acts on {have}.")
-    common = {"widths": [width * m for m in mult], "attention_levels": levels, "attention_heads": heads}
-    out = {
-        "encoder": {**common, "stem_width": width, "blocks": blocks},
-        "decoder": {**common, "blocks": blocks + 1, "condition": "spatial"},
-        "latent_dim": dim,
-        "frames": c.take("temporal_downsample_factor", 4),
-        "time_blocks": blocks,
-        "quantizer": legacy_vq(c.take("codebook_size", 32768), 1.0, commitment_weight=0.25),
-    }
-    c.done(swallowed=True)
-    return out
+    return _network(c, width, mult, blocks, dim, attention_levels=levels, attention_heads=heads)
 
 
 def _keys_hf(own: Emu3Config) -> KeyMap:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from image_cases import check_one_dimensional
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.zoo.convert import convert
-from torch.testing import assert_close
 
 CLOSE = {"atol": 2e-4, "rtol": 1e-4}
 
@@ -19,20 +19,8 @@ def parts():
 
 def test_reference():
     config, state, io = parts()
-    tok, x = convert("gigatok", config, state), io["input"]
-    assert_close(tok.encoder(x), io["grid_features"], **CLOSE)
-    assert_close(tok.encode_latents(x), io["latent"][:, :, 0], **CLOSE)
-    tokens = tok.encode(x)
-    assert torch.equal(tokens.ids[:, 0], io["ids"])
-    assert torch.equal(tok.encode(x[1:]).ids, tokens.ids[1:])
-    z_q = tok.quantizer.decode(tokens.ids)
-    assert_close(z_q, io["quantized_from_ids"][:, :, 0], **CLOSE)
-    assert_close(tok.quantizer(tok.encode_latents(x)).z_q, io["quantized"][:, :, 0], **CLOSE)
-    grid, features = tok.decode_grid(z_q, want_features=True)
-    assert_close(grid, io["decoder_grid"], **CLOSE)
-    assert_close(features, io["distill_features"], **CLOSE)
-    assert_close(tok.decode(tokens), io["decoded"], **CLOSE)
-    assert_close(tok(x).x_hat, io["forward"], **CLOSE)
+    tok = convert("gigatok", config, state)
+    check_one_dimensional(tok, io, **CLOSE)
 
 
 def test_all_tokens_or_none():
