@@ -70,6 +70,7 @@ for name, config in KINDS.items():
 if rank == 0:
     torch.save(results, sys.argv[1])
 if world > 1:
+    dist.barrier()  # a process that leaves first takes connections away that the other still reads
     dist.destroy_process_group()
 """
 
