@@ -57,6 +57,7 @@ class LocalEngine:
         self.workers: list[_Worker] = []
         self.deaths: dict[int, int] = {}  # by unit
         self.suspects: dict[int, int] = {}  # deaths by item
+        self.killed_early = 0  # processes that a signal ended before they had begun
 
     def run(self, units: Sequence[int]) -> Iterator[UnitDone]:
         """Encode units; yields each when it is on disk.
@@ -120,8 +121,11 @@ class LocalEngine:
         """Take a dead process off the list; returns its units, the one that it was at to be done with care."""
         self.workers.remove(worker)
         code = worker.process.wait()
-        if not worker.ready:
-            raise WorkerError(f"a worker process ended with code {code} before it could begin; its message stands above.")
+        if not worker.ready:  # no unit is at fault; a signal may come from outside, an exit code is the process's own
+            self.killed_early += 1
+            if code >= 0 or self.killed_early > PATIENCE:
+                raise WorkerError(f"a worker process ended with code {code} before it could begin; its message stands above.")
+            return worker.hand
         if not worker.hand:
             return []
         order, rest = worker.hand[0], worker.hand[1:]

@@ -247,6 +247,29 @@ def test_killed_workers_are_replaced(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_process_killed_before_it_begins_is_replaced(tmp_path):
+    job, _ = ledger(tmp_path, sounds(tmp_path / "in", 6))
+    engine = LocalEngine(job, 1, 1)
+    units = engine.run(job.todo(0))
+    started, start = [], engine._start
+
+    def start_and_kill(device):
+        start(device)
+        started.append(engine.workers[-1])
+        if len(started) <= 2:
+            engine.workers[-1].process.kill()
+
+    engine._start = start_and_kill
+    assert sorted(unit.unit for unit in units) == [0, 1] and len(started) == 3
+
+
+def test_processes_that_cannot_begin_end_the_job(tmp_path, monkeypatch):
+    job, _ = ledger(tmp_path, sounds(tmp_path / "in", 3))
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(WorkerError, match="code 1 before it could begin"):
+        list(LocalEngine(job, 1, 1).run(job.todo(0)))
+
+
 DEADLY = """
 import os, tokenzoo.zoo.corpus.intake as intake
 inner = intake.Intake.decode
