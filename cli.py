@@ -195,7 +195,7 @@ def quantize(
     device: Device = "cpu",
 ) -> None:
     """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
-    from .zoo.convert.diffusers_kl import NotFitted
+    from .codecs.image.kl_tokens.layouts.diffusers_kl import NotFitted
     from .zoo.hub import save_pretrained
     from .zoo.quantize import quantize as run
 
@@ -266,7 +266,7 @@ def corpus_build(
     cache: Annotated[Path, typer.Option(help="Keeps downloaded packages between runs.")] = Path("data/cache"),
 ) -> None:
     """Build one of the project's training corpora from the software packages that hold its media."""
-    from .zoo.corpora import build
+    from .zoo.training_data import build
 
     print(build(name, out, cache=cache))
 

@@ -3,7 +3,7 @@
     python benchmarks/classical.py images --corpus data/photos --cache cache
     python benchmarks/classical.py speech --corpus data/speech
 
-The corpora come from `python -m tokenzoo.zoo.corpora`, the weights of LPIPS-HED from
+The corpora come from `python -m tokenzoo.zoo.training_data`, the weights of LPIPS-HED from
 `python -m tokenzoo.zoo.evaluate.perceptual`. A table is printed and results are written to `benchmarks/results/`.
 """
 

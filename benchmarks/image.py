@@ -371,7 +371,7 @@ FOUND = [
     "## What was found (2026-11-26)",
     "",
     "- **3x3 convolutions** are 80 to 88 % of the peers' time, oneDNN's at the processor's peak. Ours take Winograd's way",
-    "  (`codecs/layers/winograd.py`): a quarter of the products, errors against float64 as large as oneDNN's. Alone, in products of",
+    "  (`codecs/kernels/winograd.py`): a quarter of the products, errors against float64 as large as oneDNN's. Alone, in products of",
     "  matrices of PyTorch's, they are 1.6 (128 channels) to 2.4 times (512) as fast; below 64 channels or a grid of 32 x 32 they",
     "  are not, and oneDNN's stay. The product runs at 185 GFLOP/s, oneDNN's convolution at 225.",
     "- **Norm, activation and sum** happen block by block inside them, and a residual sum is written over its input: fewer passes",

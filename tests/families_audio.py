@@ -169,8 +169,8 @@ AUDIO: dict[str, tuple[str, dict]] = {
             "last_frame": "layers",
         },
     ),
-    "cat": (
-        "cat",
+    "moss": (
+        "moss",
         {
             "encoder": [
                 {"patch": 4, "transformer": SMALL_TRANSFORMER, "out_channels": 6},
@@ -184,8 +184,8 @@ AUDIO: dict[str, tuple[str, dict]] = {
             "quantizer": FACTORISED | {"stack_dim": 5},
         },
     ),
-    "cat-stereo": (
-        "cat",
+    "moss-stereo": (
+        "moss",
         {
             "channels": 2,
             "encoder": [{"patch": 20}, {"transformer": SMALL_TRANSFORMER}],

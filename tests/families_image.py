@@ -168,12 +168,12 @@ IMAGE: dict[str, tuple[str, dict]] = {
             "network_range": [-1.0, 1.0],
         },
     ),
-    "multiscale_vqgan": (
-        "multiscale_vqgan",
+    "var": (
+        "var",
         VQGAN | {"quantizer": {"kind": "multiscale_bsq", "bits": 4, "scales": [[1, 1], [2, 2], [3, 3], [6, 6]]}},
     ),
-    "multiscale_vqgan-vq": (
-        "multiscale_vqgan",
+    "var-vq": (
+        "var",
         VQGAN
         | {"quantizer": {"kind": "multiscale_vq", "codebook_size": 16, "scales": [[1, 1], [2, 2], [4, 4]]} | PHI3},
     ),

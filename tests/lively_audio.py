@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from audio_cases import shake
-from layout_options.peers import Peer
+from peers import Peer
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.tokenizer import Tokenizer
 from tokenzoo.zoo.convert import converter

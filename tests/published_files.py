@@ -15,8 +15,8 @@ import torch
 import yaml
 from layout_options import Sweep, merged
 from safetensors.torch import save
-from tokenzoo.zoo.convert.tools.weights import is_config
 from tokenzoo.zoo.registry import Card
+from tokenzoo.zoo.weight_files import is_config
 
 PUBLISHED = Path(__file__).parent / "published"
 

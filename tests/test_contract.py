@@ -12,7 +12,7 @@ from families import TINY
 from tokenzoo.codecs.audio.base import AudioTokenizer
 from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.families import families, family_class
-from tokenzoo.codecs.layers.conv_stack import ConvStack
+from tokenzoo.codecs.kernels.conv_stack import ConvStack
 from tokenzoo.codecs.serialize import load_folder, save_folder
 from tokenzoo.codecs.tokenizer import NotDecodable, Tokenizer
 
@@ -20,7 +20,7 @@ AUDIO_LENGTHS = (1, 7, 19, 20, 21, 40, 163, 397, 1001)
 IMAGE_SIZES = ((16, 16), (17, 16), (5, 31), (33, 20), (48, 47))
 LABELS = sorted(TINY)
 AUDIO = [n for n in LABELS if issubclass(family_class(TINY[n][0]), AudioTokenizer)]
-IMAGE = [n for n in LABELS if family_class(TINY[n][0]).__module__.split(".")[-2] == "image"]
+IMAGE = [n for n in LABELS if family_class(TINY[n][0]).__module__.split(".")[2] == "image"]
 
 
 def build(label: str) -> Tokenizer:

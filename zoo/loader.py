@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from ..codecs.building import Part, build_around, plan_of
+from ..codecs.layouts.nested import nested_of
 from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, check_shapes, from_parts
 from ..codecs.tokenizer import Tokenizer
 from . import registry
-from .convert.nested import nested_of
-from .convert.tools.weights import (
+from .registry import Card
+from .weight_files import (
     WEIGHT_ENDINGS,
     WEIGHT_NAMES,
     Wanted,
@@ -25,7 +26,6 @@ from .convert.tools.weights import (
     read_settings,
     read_weights,
 )
-from .registry import Card
 
 #: Sub-folders in which pipelines of diffusers, and models with a tokenizer beside them, keep it.
 SUB_FOLDERS = ("vqvae", "movq", "vqgan", "vae", "tokenizer", "vision_tokenizer", "audio_tokenizer", "speech_tokenizer")
@@ -138,7 +138,7 @@ def build(
     Raises:
         ValueError: a config that is not supported. CheckpointError: weights missing, left over or misshapen.
     """
-    from .convert.tools.layout import start_codebooks
+    from ..codecs.layouts.layout import start_codebooks
 
     family, own, ours, count = _read_as(system, config, state)
     tokenizer = build_around(family, own, lambda plan: start_codebooks(plan, ours), name, count=count, part=part)
@@ -152,7 +152,7 @@ def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name:
     Raises:
         ValueError, CheckpointError: as `build` would.
     """
-    from .convert.tools.layout import start_codebooks
+    from ..codecs.layouts.layout import start_codebooks
 
     family, own, ours, count = _read_as(system, config, state)
     plan = plan_of(family, own, name, count=count)
@@ -162,7 +162,7 @@ def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name:
 
 def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any], int]:
     """Family, our config and our weights of a foreign checkpoint, and the number of its tensors; no network is made."""
-    from .convert import converter
+    from ..codecs.layouts.systems import converter
 
     layout = converter(system)
     own = layout.own_config(config)
@@ -224,7 +224,7 @@ def _settings(files: Files, name: str) -> dict[str, Any] | None:
 
 def _by_class(config: Mapping[str, Any], files: Files, folder: str, part: Part | None) -> Tokenizer | None:
     """By the class that transformers or diffusers wrote into `config.json`, alone or inside a whole model."""
-    from .convert import system_of_config
+    from ..codecs.layouts.systems import system_of_config
 
     system, nested, wanted = system_of_config(config), nested_of(config), None
     if nested is not None and system is None:
@@ -265,7 +265,7 @@ def _only_settings(files: Files) -> dict[str, Any] | None:
 
 def _by_settings(config: Mapping[str, Any] | None, weights: str, files: Files, part: Part | None) -> Tokenizer | None:
     """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
-    from .convert import candidates
+    from ..codecs.layouts.systems import candidates
 
     if weights.endswith(".nemo"):
         config, state = read_nemo(files.file(weights))

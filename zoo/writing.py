@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from ..codecs.layouts.keymap import NotWritable
+from ..codecs.layouts.systems import converter, system_of_config, systems
 from ..codecs.serialize import replace_file
 from ..codecs.tokenizer import Tokenizer
-from .convert import converter, system_of_config, systems
-from .convert.tools.keymap import NotWritable
 
 
 def writable_layouts(family: str | None = None) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.conv1d import join
-from ..layers.fused import fuse
+from ..kernels.conv1d import join
+from ..kernels.fused import fuse
 from ..media import Prepared, Waveform, as_waveform, is_path, resample, to_channels
 from ..quantizers.base import Quantizer
 from ..spec import AudioSpec

@@ -12,10 +12,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from ..kernels.elu import ELU
+from ..kernels.time_tiles import in_tiles, level_of
 from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
-from ..layers.elu import ELU
 from ..layers.snake import Snake
-from ..layers.time_tiles import in_tiles, level_of
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec

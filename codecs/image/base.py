@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.conv_stack import ConvStack
+from ..kernels.conv_stack import ConvStack
 from ..media import Prepared, as_image
 from ..spec import ImageSpec
 from ..tokenizer import Reconstruction, Tokenizer, group_by_shape

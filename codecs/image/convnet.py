@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.conv2d import Conv2d
-from ..layers.norm import GroupNorm
+from ..kernels.conv2d import Conv2d
+from ..kernels.norm import GroupNorm
 from ..layers.vqgan_blocks import norm_conv
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..layers.vit import TransformerSize, ViTBlock
 from ..layers.vqgan import DecoderConfig, EncoderConfig
 from ..quantizers.vq import VQ, VQConfig
-from .vqgan import VQGAN, VQGANConfig
+from .vqgan.model import VQGAN, VQGANConfig
 
 #: The VQGAN that KARL and ALIT were published with: MAGE's (Li et al. 2022, arXiv 2211.09117), MaskGIT's network at stride 16.
 MAGE_VQGAN = VQGANConfig(

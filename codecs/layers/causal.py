@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .conv1d import Edge, convolve, convolve_transposed, extend, join, time_major
-from .norm import lean
+from ..kernels.conv1d import Edge, convolve, convolve_transposed, extend, join, time_major
+from ..kernels.norm import lean
 
 
 class State(dict[nn.Module, Any]):

@@ -19,11 +19,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..kernels.conv1d import Edge
+from ..kernels.elu import ELU
+from ..kernels.time_tiles import decoder_in_tiles, encoder_in_tiles
 from .causal import Conv1d, ConvTranspose1d, State, Streaming, add_late
-from .conv1d import Edge
-from .elu import ELU
 from .snake import Snake
-from .time_tiles import decoder_in_tiles, encoder_in_tiles
 
 #: Our names of what `SEANetConfig.padding` says.
 EDGES: dict[str, Edge] = {"reflect": "reflect", "constant": "zeros", "replicate": "replicate"}

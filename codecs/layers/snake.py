@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fused import Fusable, on_rows
-from .norm import lean
+from ..kernels.fused import Fusable, on_rows
+from ..kernels.norm import lean
 
 
 class Snake(Fusable):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from .conv_stack import ConvStack
-from .norm import lean_layout
+from ..kernels.conv_stack import ConvStack
+from ..kernels.norm import lean_layout
+from ..kernels.tiles import Piece, in_pieces
 from .swin import SwinBlock, SwinConfig
-from .tiles import Piece, in_pieces
 from .vqgan_blocks import (
     Activation,
     AdaptiveNorm,

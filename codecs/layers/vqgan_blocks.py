@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv2d import Conv2d
-from .norm import GroupNorm, lean
-from .winograd import convolve3x3
+from ..kernels.conv2d import Conv2d
+from ..kernels.norm import GroupNorm, lean
+from ..kernels.winograd import convolve3x3
 
 EPS = 1e-6
 

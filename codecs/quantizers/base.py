@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError, Polymorphic
-from .usage import UsageWindow
+from .parts.usage import UsageWindow
 
 
 @dataclass(frozen=True)

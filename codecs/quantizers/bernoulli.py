@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
-from .bits import BitOrder, bit_weights, group_bits, pack_bits, unpack_bits
-from .projection import ChannelLinear
-from .rows import from_rows, steady_linear, to_rows
+from .parts.bits import BitOrder, bit_weights, group_bits, pack_bits, unpack_bits
+from .parts.projection import ChannelLinear
+from .parts.rows import from_rows, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

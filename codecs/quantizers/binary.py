@@ -9,17 +9,8 @@ from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
-from .bits import (
-    MAX_ENTROPY_BITS,
-    BitOrder,
-    bit_entropy,
-    bit_weights,
-    group_bits,
-    mean_code_entropy,
-    pack_bits,
-    unpack_bits,
-)
-from .projection import projections
+from .parts.bits import MAX_ENTROPY_BITS, BitOrder, bit_entropy, bit_weights, group_bits, mean_code_entropy, pack_bits, unpack_bits
+from .parts.projection import projections
 
 
 @dataclass(frozen=True, kw_only=True)

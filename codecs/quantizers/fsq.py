@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
-from .projection import projections
+from .parts.projection import projections
 
 Convention = Literal["fsq", "nemo", "stable", "symmetric", "s3"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer
-from .codebook import TableConfig, apply_updates
+from .parts.codebook import TableConfig, apply_updates
 from .residual_vq import ResidualVQ, ResidualVQConfig
 
 

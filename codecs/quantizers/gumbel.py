@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
-from .rows import from_rows, steady_linear, to_rows
+from .parts.rows import from_rows, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig
-from .nearest import largest_dot
-from .rows import from_rows, row_mean, select, to_rows
+from .parts.nearest import largest_dot
+from .parts.rows import from_rows, row_mean, select, to_rows
 
 _BLOCK = 1 << 22  # at most this many logits at once, 16 MiB
 

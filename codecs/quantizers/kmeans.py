@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantizer, QuantizerConfig, straight_through
-from .clustering import kmeans
-from .nearest import nearest_code, unit
-from .rows import RowQuantizer, RowTerms, to_rows
+from .parts.clustering import kmeans
+from .parts.nearest import nearest_code, unit
+from .parts.rows import RowQuantizer, RowTerms, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
-from .nearest import largest_dot
-from .rows import to_rows
+from .parts.nearest import largest_dot
+from .parts.rows import to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

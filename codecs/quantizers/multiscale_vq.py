@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, straight_through
-from .codebook import Codebook, TableConfig, apply_updates
 from .paired_vq import PairedCodebook
-from .rows import steady_conv2d, to_rows
+from .parts.codebook import Codebook, TableConfig, apply_updates
+from .parts.rows import steady_conv2d, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)

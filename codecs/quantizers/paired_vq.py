@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantizer
-from .codebook import Codebook, TableConfig
-from .nearest import unit
-from .rows import RowQuantizer, RowTerms, estimate, select
+from .parts.codebook import Codebook, TableConfig
+from .parts.nearest import unit
+from .parts.rows import RowQuantizer, RowTerms, estimate, select
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantizer
-from .codebook import Codebook, TableConfig
-from .rows import Maps, RowQuantizer, RowTerms
+from .parts.codebook import Codebook, TableConfig
+from .parts.rows import Maps, RowQuantizer, RowTerms
 from .vq import VQ, VQConfig
 
 

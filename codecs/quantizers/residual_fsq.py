@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
 from .fsq import MAX_CODEBOOK_SIZE, ScalarGrid, check_levels
-from .projection import projections
+from .parts.projection import projections
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer
-from .codebook import Codebook, TableConfig, apply_updates
-from .factorised import FactorisedResidual, PlainResidual, factorised_decode, factorised_terms, pool, repeat
+from .parts.codebook import Codebook, TableConfig, apply_updates
+from .parts.factorised import FactorisedResidual, PlainResidual, factorised_decode, factorised_terms, pool, repeat
+from .parts.rows import estimate, linear, row_mean, steady_linear
 from .product_vq import ProductVQ, ProductVQConfig
-from .rows import estimate, linear, row_mean, steady_linear
 from .vq import VQ, VQConfig
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .binary import BinaryConfig, BinaryQuantizer
-from .bits import BitOrder
+from .parts.bits import BitOrder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ..config import ConfigError
 from .base import Quantizer, QuantizerConfig
-from .nearest import nearest_code
-from .rows import RowQuantizer, RowTerms, estimate, steady_linear
+from .parts.nearest import nearest_code
+from .parts.rows import RowQuantizer, RowTerms, estimate, steady_linear
 
 
 @dataclass(frozen=True, kw_only=True)

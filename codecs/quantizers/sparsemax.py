@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, zero_loss
-from .nearest import largest_dot
-from .rows import from_rows, to_rows
+from .parts.nearest import largest_dot
+from .parts.rows import from_rows, to_rows
 
 #: Scores that exist at a time; N x V of them never do.
 CHUNK_SCORES = 2**22

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantizer
-from .codebook import Codebook, TableConfig
-from .rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, steady_linear, weights
+from .parts.codebook import Codebook, TableConfig
+from .parts.rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, steady_linear, weights
 
 
 @dataclass(frozen=True, kw_only=True)

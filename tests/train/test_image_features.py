@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 from tokenzoo.codecs.families import build_tokenizer
-from tokenzoo.codecs.image.karl import ERRORS
+from tokenzoo.codecs.image.karl.model import ERRORS
 from tokenzoo.train.files import load_run, read_mapping
 from tokenzoo.train.loop import train
 from torch.nn import functional as F

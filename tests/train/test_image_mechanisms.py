@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_runs import error, held_out, start, trained, write_photo
 from tokenzoo.codecs.families import build_tokenizer
-from tokenzoo.codecs.image import flextok_parts
-from tokenzoo.codecs.image.xqgan import PerturbationConfig
+from tokenzoo.codecs.image.flextok import parts as flextok_parts
+from tokenzoo.codecs.image.xqgan.model import PerturbationConfig
 
 SIZE = {"width": 64, "layers": 1, "heads": 2}
 CODES = {"kind": "vq", "codebook_size": 128, "normalize": True, "returns": "normalized", "update": "gradient"}

@@ -8,9 +8,9 @@ import soundfile
 import teacher_models
 import torch
 from teacher_models import RATE, sounds
-from tokenzoo.codecs.audio.speechtokenizer import SpeechTokenizer, SpeechTokenizerConfig
+from tokenzoo.codecs.audio.speechtokenizer.latent_fusion import FusionConfig, LatentFusion
+from tokenzoo.codecs.audio.speechtokenizer.model import SpeechTokenizer, SpeechTokenizerConfig
 from tokenzoo.codecs.config import ConfigError, from_mapping
-from tokenzoo.codecs.layers.latent_fusion import FusionConfig, LatentFusion
 from tokenzoo.train.files import parse_run, read_mapping
 from tokenzoo.train.loop import Trainer
 from tokenzoo.train.losses.base import LossInputs

@@ -17,8 +17,8 @@ from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.zoo import registry
 from tokenzoo.zoo.convert import converter
-from tokenzoo.zoo.convert.tools.weights import is_config
 from tokenzoo.zoo.registry import Card
+from tokenzoo.zoo.weight_files import is_config
 
 CARDS = tokenzoo.list_models()
 FOREIGN = [c for c in CARDS if c.system]

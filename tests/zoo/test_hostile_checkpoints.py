@@ -13,8 +13,8 @@ import torch
 from own_process import run_script
 from safetensors.torch import save_file
 from tokenzoo.codecs.serialize import CheckpointError
-from tokenzoo.zoo.convert.tools.weights import read_nemo, read_settings, read_weights
 from tokenzoo.zoo.loader import Folder
+from tokenzoo.zoo.weight_files import read_nemo, read_settings, read_weights
 
 
 def index(folder: Path, places: object) -> Path:

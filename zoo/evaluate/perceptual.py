@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...train.losses.perceptual import BLOCKS, VggDistance
-from ..corpora.packages import PackageError, unpack
+from ..training_data.packages import PackageError, unpack
 
 WEIGHTS = "lpips-hed.safetensors"
 COMMAND = "python -m tokenzoo.zoo.evaluate.perceptual --cache {cache}"

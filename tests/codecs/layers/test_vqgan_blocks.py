@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tokenzoo.codecs.layers.norm import lean_layout
+from tokenzoo.codecs.kernels.norm import lean_layout
 from tokenzoo.codecs.layers.vqgan_blocks import Downsample, Upsample
 
 SIZES = [(2, 2), (4, 4), (6, 10), (4, 7), (9, 8), (5, 5)]

@@ -9,7 +9,7 @@ from quantizer_checks import check_contract, check_gradient, check_mask, check_s
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.codecs.quantizers import build
-from tokenzoo.codecs.quantizers.bits import unpack_bits
+from tokenzoo.codecs.quantizers.parts.bits import unpack_bits
 
 
 def make(**config):

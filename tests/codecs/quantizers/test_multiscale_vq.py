@@ -8,7 +8,7 @@ from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
-from tokenzoo.codecs.quantizers.rows import steady_conv2d
+from tokenzoo.codecs.quantizers.parts.rows import steady_conv2d
 
 SCALES = [(1, 1), (2, 3), (4, 6)]
 

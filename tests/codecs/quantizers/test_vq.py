@@ -9,8 +9,8 @@ import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
-from tokenzoo.codecs.quantizers.clustering import kmeans
-from tokenzoo.codecs.quantizers.codebook import apply_updates
+from tokenzoo.codecs.quantizers.parts.clustering import kmeans
+from tokenzoo.codecs.quantizers.parts.codebook import apply_updates
 from vector_quantize_pytorch import VectorQuantize
 
 FORMS = [

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 FORMATS = ("parquet", "tar", "megatron", "flat")
 #: Layouts of tokens that differ: ragged grids, loudness, rates, scales, one size, lengths of their own, ids of 17 bits.
-LABELS = ("convnet", "spectral-rms", "waveform", "snac", "multiscale_vqgan", "titok", "karl", "wide", "encodec")
+LABELS = ("convnet", "spectral-rms", "waveform", "snac", "var", "titok", "karl", "wide", "encodec")
 
 
 def wide():

@@ -1,0 +1,175 @@
+"""BigCodec: one codebook of 8192 entries between wide alias-free convolutions with LSTMs.
+
+Xin et al. 2024, arXiv 2409.05377. Parity was checked against Aria-K-Alethia/BigCodec @ 09845ab (MIT).
+
+A clip is always padded with zeros: to the next frame, by a whole frame where it was aligned already.
+
+Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.dac import DILATIONS, DACDown, DACUp, dac_init
+from ...layers.snake import AliasFree, SnakeBeta
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...spec import AudioSpec
+from ..base import AudioTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigCodecConfig:
+    """Settings of `BigCodec`; the defaults are the published model's.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        strides: down-sampling of each level of the encoder, from the waveform to the frames.
+        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
+        encoder_width: channels at the waveform's rate; each level doubles them.
+        decoder_width: channels at frame rate; each level halves them.
+        dilations, decoder_dilations: of the residual units of a level; the latter empty: as the former.
+        encoder_lstm_layers, decoder_lstm_layers: of the LSTMs at frame rate; 0: none.
+        encoder_lstm_bidirectional, decoder_lstm_bidirectional: half the channels in each direction.
+        latent_dim: D.
+        quantizer: any kind; its `dim` is filled in. The published one is factorised, with one level.
+    """
+
+    sample_rate_hz: int = 16000
+    strides: tuple[int, ...] = (2, 2, 2, 5, 5)
+    decoder_strides: tuple[int, ...] = ()
+    encoder_width: int = 48
+    decoder_width: int = 1536
+    dilations: tuple[int, ...] = DILATIONS
+    decoder_dilations: tuple[int, ...] = ()
+    encoder_lstm_layers: int = 2
+    decoder_lstm_layers: int = 2
+    encoder_lstm_bidirectional: bool = False
+    decoder_lstm_bidirectional: bool = False
+    latent_dim: int = 1024
+    quantizer: QuantizerConfig = ResidualVQConfig(
+        num_codebooks=1,
+        codebook_size=8192,
+        codebook_dim=8,
+        normalize=True,
+        update="gradient",
+        kmeans_init=False,
+        replace_below=0.0,
+    )
+
+    def __post_init__(self) -> None:
+        if math.prod(self.ups) != math.prod(self.strides):
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
+        if self.decoder_width % 2 ** len(self.ups):
+            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+
+    @property
+    def ups(self) -> tuple[int, ...]:
+        """Strides of the decoder."""
+        return self.decoder_strides or self.strides[::-1]
+
+
+def _activation(channels: int) -> nn.Module:
+    return AliasFree(SnakeBeta(channels))
+
+
+class ResidualLSTM(nn.Module):
+    """LSTM over the steps of `[B, C, T]`, its input added; two directions of half the width when bidirectional."""
+
+    def __init__(self, width: int, layers: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        hidden = width // 2 if bidirectional else width
+        self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the LSTM."""
+        return x + self.lstm(x.transpose(1, 2))[0].transpose(1, 2)
+
+
+def _lstm(width: int, layers: int, bidirectional: bool) -> nn.Module:
+    return ResidualLSTM(width, layers, bidirectional=bidirectional) if layers else nn.Identity()
+
+
+class BigCodecEncoder(nn.Module):
+    """`[B, 1, T]` to `[B, D, T / hop]`."""
+
+    def __init__(self, c: BigCodecConfig) -> None:
+        super().__init__()
+        width, top = c.encoder_width, c.encoder_width * 2 ** len(c.strides)
+        self.stem = nn.Conv1d(1, width, 7, padding=3)
+        self.levels = nn.Sequential(
+            *(
+                DACDown(width * 2**i, width * 2 ** (i + 1), s, dilations=c.dilations, activation=_activation)
+                for i, s in enumerate(c.strides)
+            )
+        )
+        self.lstm = _lstm(top, c.encoder_lstm_layers, c.encoder_lstm_bidirectional)
+        self.act = _activation(top)
+        self.head = nn.Conv1d(top, c.latent_dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode."""
+        return self.head(self.act(self.lstm(self.levels(self.stem(x)))))
+
+
+class BigCodecDecoder(nn.Module):
+    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1."""
+
+    def __init__(self, c: BigCodecConfig) -> None:
+        super().__init__()
+        width, low, dilations = c.decoder_width, c.decoder_width // 2 ** len(c.ups), c.decoder_dilations or c.dilations
+        self.stem = nn.Conv1d(c.latent_dim, width, 7, padding=3)
+        self.lstm = _lstm(width, c.decoder_lstm_layers, c.decoder_lstm_bidirectional)
+        self.levels = nn.Sequential(
+            *(
+                DACUp(width // 2**i, width // 2 ** (i + 1), s, dilations=dilations, whole=True, activation=_activation)
+                for i, s in enumerate(c.ups)
+            )
+        )
+        self.act = _activation(low)
+        self.head = nn.Conv1d(low, 1, 7, padding=3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode."""
+        return torch.tanh(self.head(self.act(self.levels(self.lstm(self.stem(z))))))
+
+
+class BigCodec(AudioTokenizer):
+    """BigCodec; see the module's docstring. Not causal: the convolutions look both ways."""
+
+    family: ClassVar[str] = "bigcodec"
+    config_class: ClassVar[type] = BigCodecConfig
+
+    def __init__(self, config: BigCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = BigCodecEncoder(config)
+        self.decoder = BigCodecDecoder(config)
+        self.apply(dac_init)
+        self.quantizer = config.quantizer.build(dim=config.latent_dim)
+        several = self.quantizer.prefix_decodable and self.quantizer.num_codebooks > 1
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if several else (),
+            channels=1,
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=math.prod(config.strides),
+        )
+
+    def num_frames(self, samples: int) -> int:
+        """L of a clip of `samples`: a frame is always begun."""
+        return samples // self.spec.hop_samples + 1
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, floor(T / hop) + 1]` of `[B, 1, T]`."""
+        hop = self.spec.hop_samples
+        return self.encoder(F.pad(x, (0, hop - x.shape[-1] % hop)))
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""
+        return self.decoder(z_q)

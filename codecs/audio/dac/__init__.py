@@ -1,0 +1,1 @@
+"""DAC, the Descript Audio Codec: Snake convolutions and residual quantization with factorised, cosine lookup."""

@@ -1,0 +1,210 @@
+"""EnCodec: SEANet with an LSTM and residual vector quantization, causal and mono or stereo in overlapping segments.
+
+Défossez et al. 2022, arXiv 2210.13438. Parity was checked against facebookresearch/encodec @ 0e2d0ae (MIT),
+facebookresearch/audiocraft @ 896ec7c (code MIT, weights CC-BY-NC-4.0; zero padding, identity skips) and transformers
+5.23 (Apache-2.0).
+
+Segments (48 kHz): a clip is cut every `segment_overlap` short of `segment_seconds`, each piece is brought to RMS 1 and
+encoded alone; ids are the pieces' frames one after the other, `Tokens.scale` their RMS. Decoding cross-fades them.
+
+Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), S segments.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...layers.causal import State
+from ...layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder, stream_latency
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
+from ..bandwidth import codebooks_within
+from ..base import AudioTokenizer
+from ..stream import Streamable
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecConfig:
+    """Settings of `Encodec`; the defaults are the 24 kHz model's.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        encoder: its SEANet; `latent_dim`, `channels` and the hop hold for the decoder as well.
+        decoder: None: as the encoder.
+        quantizer: any kind; its `dim` is filled in. The authors': residual, Euclidean, moved by running means.
+        bandwidths_kbps: the operating points that the model was trained for; see `num_codebooks_for`.
+        normalize: bring every segment (or clip) to RMS 1 over its mono mix and keep the factor. Not causal.
+        segment_seconds: cut clips into pieces of this length; None: never.
+        segment_overlap: share of a piece that the next one repeats.
+    """
+
+    sample_rate_hz: int = 24000
+    encoder: SEANetConfig = SEANetConfig(causal=True)
+    decoder: SEANetConfig | None = None
+    quantizer: QuantizerConfig = ResidualVQConfig(num_codebooks=32, kmeans_iterations=50, commitment_weight=1.0, dropout=1.0)
+    bandwidths_kbps: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)
+    normalize: bool = False
+    segment_seconds: float | None = None
+    segment_overlap: float = 0.01
+
+    def __post_init__(self) -> None:
+        a, b = self.encoder, self.decoder or self.encoder
+        if (a.channels, a.latent_dim, a.hop_samples, a.causal) != (b.channels, b.latent_dim, b.hop_samples, b.causal):
+            raise ValueError("encoder and decoder must agree in channels, latent_dim, causal and the hop.")
+        if not 0 <= self.segment_overlap < 1:
+            raise ValueError(f"segment_overlap is {self.segment_overlap}; it is a share, 0 to below 1.")
+        if self.segment_samples is not None and self.segment_samples < 1:
+            raise ValueError(f"segment_seconds is {self.segment_seconds}; a piece must hold a sample.")
+
+    @property
+    def segment_samples(self) -> int | None:
+        """Samples of a whole segment."""
+        return None if self.segment_seconds is None else int(self.segment_seconds * self.sample_rate_hz)
+
+    @property
+    def segment_step(self) -> int | None:
+        """Samples from one segment's start to the next one's."""
+        size = self.segment_samples
+        return None if size is None else max(1, int((1 - self.segment_overlap) * size))
+
+
+class Encodec(Streamable, AudioTokenizer):
+    """EnCodec; see the module's docstring. Any first codebooks decode; `encode(num_codebooks=...)` sets the rate."""
+
+    family: ClassVar[str] = "encodec"
+    config_class: ClassVar[type] = EncodecConfig
+    pad_rest = False  # the layers fill up the last window themselves
+
+    def __init__(self, config: EncodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        c, hop = config.encoder, config.encoder.hop_samples
+        self.encoder = SEANetEncoder(c)
+        self.quantizer = config.quantizer.build(dim=c.latent_dim)
+        self.decoder = SEANetDecoder(config.decoder or dataclasses.replace(c, lstm_bidirectional=False))
+        self.holds_back = c.padding == "reflect"
+        whole = not config.normalize and config.segment_seconds is None
+        streams = whole and c.streamable and (config.decoder or c).streamable
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            channels=c.channels,
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=hop,
+            causal=streams,
+            latency_samples=stream_latency(self.encoder, self.decoder, hop) if streams else 0,
+        )
+
+    def num_codebooks_for(self, bandwidth_kbps: float) -> int:
+        """Codebooks that fit into `bandwidth_kbps`, at least 1; for `encode(x, num_codebooks=...)`.
+
+        Raises:
+            ValueError: a bandwidth that the model was not trained for.
+        """
+        return codebooks_within(self.spec, bandwidth_kbps, self.config.bandwidths_kbps)
+
+    def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`, loudness as the network expects it."""
+        return self.encoder(x, state)
+
+    def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
+        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`."""
+        return self.decoder(z_q, state)
+
+    # --- segments ---------------------------------------------------------------------------------------------------
+
+    def num_frames(self, samples: int) -> int:
+        """L: the frames of all segments."""
+        return sum(self._frames(samples))
+
+    def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Divide one segment `[B, C, T]` by the RMS of its mono mix; returns it with the RMS `[B, 1]`."""
+        if not self.config.normalize:
+            return x, None
+        rms = x.mean(dim=1, keepdim=True).square().mean(dim=2, keepdim=True).sqrt() + 1e-8
+        return x / rms, rms[:, :, 0]
+
+    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Ids `[B, K, L]` and segments' RMS `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
+        if self.config.segment_step is None:
+            return super().encode_batch(x, num_codebooks)
+        z, scale = self._encode_segments(x)
+        return self.ids_of(z, x.shape[-1], num_codebooks), scale
+
+    def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
+        """Waveforms of ids `[B, K', L]`: `[B, C, L * hop]`, or less where segments overlap."""
+        if self.config.segment_step is None:
+            return super().decode_batch(ids, scale)
+        return self._decode_segments(self.quantizer.decode(ids).to(self.dtype), scale)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, C, T]` with gradients, segment by segment as in `encode`."""
+        z, scale = self._encode_segments(x)
+        quantized = self.quantizer(z)
+        x_hat = self._decode_segments(quantized.z_q, scale)[..., : x.shape[-1]]
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
+
+    def _encode_segments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Latents `[B, D, L]` and RMS `[B, S]` of all segments of `[B, C, T]`."""
+        step, size = self.config.segment_step or x.shape[-1], self.config.segment_samples or x.shape[-1]
+        latents, scales = [], []
+        for start in range(0, x.shape[-1], step):
+            y, rms = self.normalize(x[..., start : start + size])
+            latents.append(self._in_chunks(y))
+            scales.append(rms)
+        return torch.cat(latents, dim=-1), None if scales[0] is None else torch.cat(scales, dim=-1)
+
+    def _decode_segments(self, z_q: Tensor, scale: Tensor | None) -> Tensor:
+        """Waveforms of latents `[B, D, L]` of all segments, loudness restored, cross-faded."""
+        if self.config.segment_step is None:
+            x = self._out_chunks(z_q)
+            return x if scale is None else x * scale[:, None, :1]
+        pieces = []
+        for i, part in enumerate(z_q.split(self._split(z_q.shape[-1]), dim=-1)):
+            x = self.decode_latents(part)
+            pieces.append(x if scale is None else x * scale[:, None, i : i + 1])
+        return cross_fade(pieces, self.config.segment_step)
+
+    def _frames(self, samples: int) -> list[int]:
+        """Frames of each segment of a clip of `samples`."""
+        step, size, hop = self.config.segment_step, self.config.segment_samples, self.spec.hop_samples
+        if step is None or size is None:
+            return [-(-samples // hop)]
+        return [-(-min(size, samples - start) // hop) for start in range(0, samples, step)]
+
+    def _split(self, length: int) -> list[int]:
+        """Frames of each segment where there are `length` in all.
+
+        More samples never give fewer frames to any segment, so equal sums mean equal frames: `length` says it all.
+        """
+        low, high = 1, max(1, length) * self.spec.hop_samples + 1
+        while low < high:  # the shortest clip that has as many frames
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.num_frames(middle) >= length else (middle + 1, high)
+        frames = self._frames(low)
+        if sum(frames) != length:
+            raise ValueError(f"no clip gives {length} frames in segments: decode all frames that `encode` gave.")
+        return frames
+
+
+def cross_fade(pieces: list[Tensor], step: int) -> Tensor:
+    """Add pieces `[B, C, t]` that start `step` apart, weighted by one triangle over the first one's length.
+
+    Where only one piece lies its weight cancels out; where two overlap, the weights run linearly from one to the other.
+    """
+    size = pieces[0].shape[-1]
+    # Rarely the last piece ends before the one before it does.
+    total = max(i * step + piece.shape[-1] for i, piece in enumerate(pieces))
+    ramp = torch.linspace(0, 1, size + 2, device=pieces[0].device, dtype=pieces[0].dtype)[1:-1]
+    triangle = 0.5 - (ramp - 0.5).abs()  # [size]
+    out, weights = pieces[0].new_zeros(*pieces[0].shape[:-1], total), pieces[0].new_zeros(total)
+    for i, piece in enumerate(pieces):
+        place = slice(i * step, i * step + piece.shape[-1])
+        out[..., place] += triangle[: piece.shape[-1]] * piece
+        weights[place] += triangle[: piece.shape[-1]]
+    return out / weights

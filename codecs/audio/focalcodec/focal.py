@@ -1,0 +1,120 @@
+"""Focal modulation over frames (Yang et al. 2022, arXiv 2203.11926), in one dimension as FocalCodec has it.
+
+A query is multiplied by a context that depthwise convolutions of growing kernels gather; the last level is the mean
+over all frames or, when causal, one more convolution over a long window of the past.
+
+Letters: B batch, D width, L frames.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.causal import Conv1d, State, Streaming
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalConfig:
+    """Settings of `FocalBlock`.
+
+    Attributes:
+        kernel_size: of the first depthwise convolution.
+        kernel_step: by which each next one's kernel is longer.
+        levels: convolutions before the last, global level.
+        norm_after: norms stand behind the branches, and one inside the modulation, instead of in front.
+        layer_scale: start value of the learned factor of each branch; None: no factors.
+        average: divide the context by the number of levels.
+        causal: no layer looks ahead; norms are then `tanh(a x)`, which needs no statistics.
+        tanh_scale: start value of `a`.
+    """
+
+    kernel_size: int = 14
+    kernel_step: int = 4
+    levels: int = 2
+    norm_after: bool = False
+    layer_scale: float | None = None
+    average: bool = False
+    causal: bool = False
+    tanh_scale: float = 0.5
+
+
+class DynamicTanh(nn.Module):
+    """`tanh(a x)` with one learned `a`, in place of a norm (Zhu et al. 2025, arXiv 2503.10622)."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply."""
+        return torch.tanh(self.alpha * x)
+
+
+def _norm(width: int, config: FocalConfig) -> nn.Module:
+    return DynamicTanh(config.tanh_scale) if config.causal else nn.LayerNorm(width)
+
+
+def _depthwise(width: int, kernel_size: int, causal: bool) -> nn.Module:
+    if causal:
+        return Conv1d(width, width, kernel_size, groups=width, causal=True, edge="replicate")
+    # Differs from `Conv1d`: for an even kernel the longer side is the right one.
+    return nn.Conv1d(width, width, kernel_size, groups=width, padding="same")
+
+
+class FocalModulation(Streaming):
+    """`[B, L, D]` to the same; see the module's docstring."""
+
+    def __init__(self, width: int, window: int, config: FocalConfig) -> None:
+        super().__init__()
+        c = config
+        self.width, self.levels, self.average, self.causal = width, c.levels, c.average, c.causal
+        self.proj = nn.Linear(width, 2 * width + c.levels + 1)
+        kernels = [c.kernel_size + c.kernel_step * k for k in range(c.levels)] + ([window] if c.causal else [])
+        self.convs = nn.ModuleList(_depthwise(width, k, c.causal) for k in kernels)
+        self.context = nn.Conv1d(width, width, 1)
+        self.norm = _norm(width, c) if c.norm_after else nn.Identity()
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Modulate."""
+        query, context, gates = self.proj(x).transpose(1, 2).split([self.width, self.width, self.levels + 1], dim=1)
+        total = torch.zeros_like(context)
+        for i, conv in enumerate(self.convs):
+            context = F.gelu(conv(context, state) if self.causal else conv(context))
+            total = total + context * gates[:, i : i + 1]
+        if not self.causal:
+            total = total + F.gelu(context.mean(dim=-1))[..., None] * gates[:, self.levels :]
+        if self.average:
+            total = total / (self.levels + 1)
+        return self.out(self.norm((query * self.context(total)).transpose(1, 2)))
+
+
+class FocalBlock(Streaming):
+    """Modulation and a two-layer network of four times the width, both added; `[B, L, D]`."""
+
+    def __init__(self, width: int, window: int, config: FocalConfig) -> None:
+        super().__init__()
+        self.norm_after = config.norm_after
+        self.norm_modulation = _norm(width, config)
+        self.modulation = FocalModulation(width, window, config)
+        self.norm_feed_forward = _norm(width, config)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+        start = config.layer_scale
+        self.scale_modulation = None if start is None else nn.Parameter(torch.full((width,), start))
+        self.scale_feed_forward = None if start is None else nn.Parameter(torch.full((width,), start))
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the block."""
+        if self.norm_after:
+            y = self.norm_modulation(self.modulation(x, state))
+        else:
+            y = self.modulation(self.norm_modulation(x), state)
+        x = x + (y if self.scale_modulation is None else y * self.scale_modulation)
+        if self.norm_after:
+            y = self.norm_feed_forward(self.down(F.gelu(self.up(x))))
+        else:
+            y = self.down(F.gelu(self.up(self.norm_feed_forward(x))))
+        return x + (y if self.scale_feed_forward is None else y * self.scale_feed_forward)

@@ -1,0 +1,321 @@
+"""FocalCodec: the lower layers of WavLM, focal modulation down to a few bits a frame, their signs, and back.
+
+Della Libera et al. 2025, arXiv 2502.04465; causal with four frames of look-ahead: arXiv 2509.16195. Parity was checked
+against lucadellalib/focalcodec @ 912b7f2 (Apache-2.0).
+
+The published recipe trains the compressor, quantizer and decompressor on frozen WavLM features, and the decoder alone
+on the same; `forward` runs all of it and gives the features before and after (`configs/audio/focalcodec-50hz*.yaml`).
+
+Letters: B batch, T samples, D width of the features, b bits, L token positions, R features a position.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.causal import Conv1d, State, Streaming
+from ...layers.convnext1d import ConvNeXtBlock1d
+from ...layers.snake import Snake
+from ...layers.stft import STFT
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.bsq import BSQConfig
+from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
+from ..base import AudioTokenizer
+from ..stream import Streamable
+from .focal import FocalBlock, FocalConfig
+from .wavlm import EarlyConv1d, WavLM, WavLMConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalDecoderConfig:
+    """Settings of the decoder from features to samples.
+
+    Attributes:
+        head: "vocos" (spectra, arXiv 2306.00814) or "wavenext" (one linear map to the samples of a frame, clamped).
+        width: of the ConvNeXt blocks.
+        blocks: their number.
+        hidden: width inside a block.
+        kernel_size: of their convolutions.
+        layer_scale: start value of a block's factor; 0: 1 / blocks.
+        window_samples: of "vocos".
+        hop_samples: output samples a feature.
+        causal: no layer looks ahead. "vocos" then takes the last `hop_samples` of each inverse transform.
+    """
+
+    head: Literal["vocos", "wavenext"] = "vocos"
+    width: int = 512
+    blocks: int = 8
+    hidden: int = 1536
+    kernel_size: int = 7
+    layer_scale: float = 0.0
+    window_samples: int = 1024
+    hop_samples: int = 320
+    causal: bool = False
+
+
+_QUANTIZER = BSQConfig(bits=13, normalize=False, entropy="exact", commitment_weight=0.0)
+_WAVLM, _FOCAL, _DECODER = WavLMConfig(), FocalConfig(), FocalDecoderConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalCodecConfig:
+    """Settings of `FocalCodec`; the defaults are the published 50 Hz model.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform that goes in.
+        encoder: WavLM.
+        widths: of the compressor's levels; the decompressor mirrors them.
+        factors: features that each of its levels joins.
+        compressor, decompressor: their blocks.
+        window: frames of the last convolution of causal blocks.
+        last_window: the same for the decompressor's last level.
+        refine_frames: features that one more network of the decompressor sees together; 0: none.
+        quantizer: any kind; the latents lie on the unit sphere.
+        latent_dim: b.
+        decoder: features to samples.
+    """
+
+    sample_rate_hz: int = 16000
+    encoder: WavLMConfig = _WAVLM
+    widths: tuple[int, ...] = (1024, 512, 256)
+    factors: tuple[int, ...] = (1, 1, 1)
+    compressor: FocalConfig = _FOCAL
+    decompressor: FocalConfig = _FOCAL
+    window: int = 512
+    decompressor_window: int = 512
+    last_window: int = 512
+    refine_frames: int = 0
+    quantizer: QuantizerConfig = _QUANTIZER
+    latent_dim: int = 13
+    decoder: FocalDecoderConfig = _DECODER
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.factors):
+            raise ValueError("widths and factors must have one entry for each level.")
+        if self.refine_frames and not self.decompressor.causal:
+            raise ValueError("refine_frames belongs to causal decompressors.")
+
+    @property
+    def features(self) -> int:
+        """R, features in one token position."""
+        return math.prod(self.factors)
+
+    @property
+    def hop_samples(self) -> int:
+        """Input samples a token position."""
+        return self.encoder.hop * self.features
+
+    @property
+    def causal(self) -> bool:
+        """Whether all parts are."""
+        return self.encoder.causal and self.compressor.causal and self.decompressor.causal and self.decoder.causal
+
+    @property
+    def group_frames(self) -> int:
+        """Token positions that a stream must take together: whole chunks of the encoder and of the refining network."""
+        chunk = math.lcm(self.encoder.chunk_frames, self.refine_frames or 1, self.features)
+        return chunk // self.features if self.causal else 1
+
+
+class FocalDown(Streaming):
+    """Strided convolution, snake, focal block; `[B, L, C]` to `[B, L / factor, D]`."""
+
+    def __init__(self, in_width: int, width: int, factor: int, window: int, config: FocalConfig) -> None:
+        super().__init__()
+        self.factor, self.causal = factor, config.causal
+        self.conv = (EarlyConv1d if config.causal else nn.Conv1d)(in_width, width, factor, factor)
+        self.act = Snake(width)
+        self.block = FocalBlock(width, window, config)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the level."""
+        x = x.transpose(1, 2)
+        if self.causal:
+            x = self.conv(x, state)
+        else:  # zeros on the right, as many as the authors count: features beyond a whole group may still be left out
+            x = self.conv(F.pad(x, (0, (x.shape[-1] - self.factor) % self.factor)))
+        return self.block(self.act(x).transpose(1, 2), state)
+
+
+class FocalUp(Streaming):
+    """Focal block, snake, transposed convolution without overlap; `[B, L, C]` to `[B, L factor, D]`."""
+
+    def __init__(self, in_width: int, width: int, factor: int, window: int, config: FocalConfig) -> None:
+        super().__init__()
+        self.block = FocalBlock(in_width, window, config)
+        self.act = Snake(in_width)
+        self.conv = nn.ConvTranspose1d(in_width, width, factor, factor)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the level."""
+        return self.conv(self.act(self.block(x, state).transpose(1, 2))).transpose(1, 2)
+
+
+class Compressor(Streaming):
+    """Features `[B, D, L R]` to `[B, b, L]` on the unit sphere."""
+
+    def __init__(self, config: FocalCodecConfig) -> None:
+        super().__init__()
+        c, ins = config, (config.encoder.width, *config.widths)
+        self.levels = nn.ModuleList(
+            FocalDown(ins[i], c.widths[i], factor, c.window, c.compressor) for i, factor in enumerate(c.factors)
+        )
+        self.out = nn.Linear(c.widths[-1], c.latent_dim)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Compress."""
+        x = x.transpose(1, 2)
+        for level in self.levels:
+            x = level(x, state)
+        return F.normalize(self.out(x), dim=-1).transpose(1, 2)
+
+
+class Decompressor(Streaming):
+    """`[B, b, L]` to features `[B, D, L R]`."""
+
+    def __init__(self, config: FocalCodecConfig) -> None:
+        super().__init__()
+        c, outs = config, (*config.widths[::-1], config.encoder.width)
+        factors, last = c.factors[::-1], len(c.factors) - 1
+        self.proj = nn.Linear(c.latent_dim, outs[0])
+        self.levels = nn.ModuleList(
+            FocalUp(outs[i], outs[i + 1], f, c.last_window if i == last else c.decompressor_window, c.decompressor)
+            for i, f in enumerate(factors)
+        )
+        self.group, wide = c.refine_frames, c.refine_frames * c.encoder.width
+        self.refine_up = nn.Linear(wide, wide) if wide else None
+        self.refine_down = nn.Linear(wide, wide) if wide else None
+
+    def forward(self, z: Tensor, state: State | None = None) -> Tensor:
+        """Decompress."""
+        x = self.proj(z.transpose(1, 2))
+        for level in self.levels:
+            x = level(x, state)
+        if self.refine_up is None or self.refine_down is None:
+            return x.transpose(1, 2)
+        y = F.pad(x, (0, 0, 0, -x.shape[1] % self.group))
+        y = y.reshape(x.shape[0], -1, self.group * x.shape[2])  # [B, L R / group, group D]
+        y = self.refine_down(F.gelu(self.refine_up(y))).reshape(x.shape[0], -1, x.shape[2])
+        return (x + y[:, : x.shape[1]]).transpose(1, 2)
+
+
+class FocalDecoder(Streaming):
+    """Features `[B, D, N]` to `[B, 1, N hop]`: ConvNeXt blocks and a head."""
+
+    def __init__(self, in_width: int, config: FocalDecoderConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        edge = "replicate" if c.head == "vocos" else "zeros"
+        self.embed = Conv1d(in_width, c.width, c.kernel_size, causal=c.causal, edge=edge if c.causal else "zeros")
+        self.norm_in = nn.LayerNorm(c.width, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock1d(
+                c.width,
+                kernel_size=c.kernel_size,
+                hidden=c.hidden,
+                layer_scale=c.layer_scale or 1 / c.blocks,
+                causal=c.causal,
+                edge=edge if c.causal else "zeros",
+            )
+            for _ in range(c.blocks)
+        )
+        self.norm_out = nn.LayerNorm(c.width, eps=1e-6)
+        self.head = nn.Linear(c.width, c.window_samples + 2 if c.head == "vocos" else c.hop_samples)
+        self.stft = None
+        if c.head == "vocos" and not c.causal:
+            self.stft = STFT(window_samples=c.window_samples, hop_samples=c.hop_samples, causal=False)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Decode."""
+        c = self.config
+        x = self.norm_in(self.embed(x, state).transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x, state)
+        y = self.head(self.norm_out(x.transpose(1, 2)))  # [B, N, ...]
+        if c.head == "wavenext":
+            return y.flatten(1).clamp(-1, 1)[:, None]
+        magnitude, angle = y.float().chunk(2, dim=-1)
+        spectra = torch.polar(magnitude.exp().clamp(max=1e2), angle)
+        if self.stft is not None:
+            return self.stft.synthesise(spectra)[:, None]
+        return torch.fft.irfft(spectra, n=c.window_samples)[..., -c.hop_samples :].flatten(1)[:, None]
+
+
+class FocalCodec(Streamable, AudioTokenizer):
+    """Speech codec with one binary codebook; see the module's docstring.
+
+    Not causal: ids depend on the whole clip (attention and a mean over all frames), so clips are never cut.
+    """
+
+    family: ClassVar[str] = "focalcodec"
+    config_class: ClassVar[type] = FocalCodecConfig
+    encoder_only = ("encoder", "compressor")
+    decoder_only = ("decompressor", "decoder")
+    pad_rest = False
+
+    def __init__(self, config: FocalCodecConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        self.encoder = WavLM(c.encoder)
+        self.compressor = Compressor(c)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.decompressor = Decompressor(c)
+        self.decoder = FocalDecoder(c.encoder.width, c.decoder)
+        self.group_frames = c.group_frames
+        hop_out = c.decoder.hop_samples * c.features
+        if c.sample_rate_hz * hop_out % c.hop_samples:
+            raise ValueError(f"a frame of {c.hop_samples} samples in and {hop_out} out gives no whole output rate.")
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            sample_rate_hz=c.sample_rate_hz,
+            output_rate_hz=c.sample_rate_hz * hop_out // c.hop_samples,
+            hop_samples=c.hop_samples,
+            causal=c.causal,
+            latency_samples=c.hop_samples * c.group_frames - 1 if c.causal else 0,
+        )
+
+    def num_frames(self, samples: int) -> int:
+        """L of a clip of `samples`; without causality the samples beyond a whole window are left out."""
+        frames = self.config.encoder.num_frames(samples)
+        for factor in self.config.factors:
+            if self.config.compressor.causal:
+                frames = -(-frames // factor)
+            else:
+                frames = max(0, (frames + (frames - factor) % factor - factor) // factor + 1)
+        return frames
+
+    def to_length(self, x: Tensor, length: int) -> Tensor:
+        """Cut a waveform `[..., T]` to `length`, or fill it up with its last sample, as the authors do."""
+        lead = x.shape[:-1]
+        x = F.pad(x.reshape(-1, 1, x.shape[-1]), (0, max(0, length - x.shape[-1])), mode="replicate")
+        return x.view(*lead, -1)[..., :length]
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients.
+
+        `Reconstruction.features` holds "heard", the encoder's features `[B, D, N]`, and "rebuilt", the decompressor's.
+        """
+        heard = self.encoder(x)
+        z = self.compressor(heard)
+        quantized = self.quantizer(z)
+        rebuilt = self.decompressor(quantized.z_q)
+        length = -(-x.shape[-1] * self.spec.decoded_rate_hz // self.spec.sample_rate_hz)
+        x_hat = self.to_length(self.decoder(rebuilt), length)
+        n = min(heard.shape[-1], rebuilt.shape[-1])
+        features = {"heard": heard[..., :n], "rebuilt": rebuilt[..., :n]}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+
+    def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Latents `[B, b, L]` on the unit sphere of samples `[B, 1, T]`, continuing where `state` ends."""
+        return self.compressor(self.encoder(x, state), state)
+
+    def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of `[B, b, L]`, continuing where `state` ends."""
+        return self.decoder(self.decompressor(z_q, state), state)

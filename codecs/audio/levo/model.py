@@ -1,0 +1,172 @@
+"""LeVo / SongGeneration: songs as one token stream, or as two side by side, the voice and what accompanies it.
+
+Lei et al. 2025, arXiv 2506.07520. Written from tencent-ailab/SongGeneration @ b1b03ec (own licence: academic use only):
+`codeclm/tokenizer/Flow1dVAE/{model_1rvq,model_septoken,generate_1rvq,generate_septoken}.py`, `libs/rvq/descript_quantize3.py`.
+
+    stereo track at 48 kHz -> both channels' mean at 24 kHz -> MusicFM, one layer -> factorised VQ -> ids of that track
+
+Single tokens take the whole mix and layer 6. Separate tokens take voice and accompaniment, each with its layer and table,
+and are one `Tokens` with a named codebook a track; a separator (the authors' is Demucs) is no part of this. This family
+stands on features: `encode` takes `[tracks * C, N]`, `hear` makes them of audio, `decode` gives them back as the tables hold
+them, and `render` makes sound of separate tokens (`levo_sound.py`). Left out: prompts, and the sound of single tokens, whose
+flow transformer is commented out in the public code.
+
+Letters: B batch, T samples, G tracks, C feature width, D = G C, L positions (25 a second).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torchaudio.functional as AF
+from torch import Tensor
+
+from ...config import ConfigError
+from ...latent import LatentSpec, LatentTokenizer
+from ...media import as_waveform, resample, to_channels
+from ...quantizers.grouped_vq import GroupedVQConfig
+from ...tokens import Tokens
+from .musicfm import MusicFM, MusicFMConfig
+from .sound import FlowConfig, FlowDecoder, OobleckConfig, OobleckDecoder, joined
+
+#: Peaks above it are brought down to it, for each track as a whole.
+PEAK = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeVoConfig:
+    """Settings of `LeVo`; the defaults are those of separate tokens.
+
+    Attributes:
+        tracks: their names; one of them: single tokens.
+        layers: MusicFM's layer for each track.
+        sample_rate_hz: of the tracks.
+        piece_seconds: MusicFM hears pieces of this length; shorter tracks are repeated until they fill one.
+        feature_dim: C.
+        musicfm: the network that hears; None: features are always given.
+        quantizer: `grouped_vq` with a group for each track; its `dim` is filled in.
+        flow, vae: the way to sound; None: tokens are never rendered.
+    """
+
+    tracks: tuple[str, ...] = ("vocal", "accompaniment")
+    layers: tuple[int, ...] = (7, 3)
+    sample_rate_hz: int = 48000
+    piece_seconds: int = 40
+    feature_dim: int = 1024
+    musicfm: MusicFMConfig | None = MusicFMConfig()
+    quantizer: GroupedVQConfig = GroupedVQConfig(
+        levels=1, codebook_size=16384, codebook_dim=32, normalize=True, update="gradient", kmeans_init=False, replace_below=0.0
+    )
+    flow: FlowConfig | None = None
+    vae: OobleckConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tracks or len(self.layers) != len(self.tracks) or len(set(self.tracks)) != len(self.tracks):
+            raise ConfigError(f"tracks {self.tracks} and layers {self.layers}: give each track a name of its own and a layer.")
+        if self.quantizer.groups != len(self.tracks):
+            raise ConfigError(f"quantizer.groups is {self.quantizer.groups}; there are {len(self.tracks)} tracks.")
+        if self.musicfm and (self.musicfm.width != self.feature_dim or max(self.layers) > self.musicfm.layers):
+            raise ConfigError(
+                f"musicfm has width {self.musicfm.width} and {self.musicfm.layers} layers; feature_dim is {self.feature_dim}, "
+                f"and layers {self.layers} are asked for."
+            )
+
+
+class LeVo(LatentTokenizer):
+    """Tokens of a song's tracks; see the module's docstring. Ids `[B, G, L]`; all tracks are needed to decode."""
+
+    family: ClassVar[str] = "levo"
+    config_class: ClassVar[type] = LeVoConfig
+    encoder_only = ("musicfm",)
+    decoder_only = ("flow", "vae")
+    features_advice = "`hear(*tracks)` makes them of a song's tracks, `tokenize(*tracks)` makes tokens of these at once."
+    config: LeVoConfig
+
+    def __init__(self, config: LeVoConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.musicfm = MusicFM(c.musicfm) if c.musicfm else None
+        width = c.feature_dim * len(c.tracks)
+        self.quantizer = c.quantizer.build(dim=width)
+        self.flow = FlowDecoder(c.flow, width) if c.flow else None
+        self.vae = OobleckDecoder(c.vae, c.flow.latent_dim if c.flow else 64) if c.vae else None
+        for part in (self.flow, self.vae):  # published parts; the loop trains the tables alone
+            if part is not None:
+                part.requires_grad_(False)
+        sizes = self.quantizer.codebook_sizes
+        self.spec = LatentSpec(vocab_sizes=sizes, channels=width, names=c.tracks * c.quantizer.levels)
+
+    def tokenize(self, *tracks: Any) -> Tokens:
+        """Tokens of one song: `encode` of what `hear` makes of its tracks."""
+        return self.encode(self.hear(*tracks))
+
+    @torch.no_grad()
+    def hear(self, *tracks: Any) -> Tensor:
+        """Features `[1, G C, L]` of one song.
+
+        Args:
+            tracks: in the order of `config.tracks`, each a path, `(waveform, sample_rate)`, or `[T]`, `[1, T]` or `[2, T]` at
+                `config.sample_rate_hz`. All are cut to the shortest.
+
+        Raises:
+            ValueError: another number of tracks, or a model without MusicFM.
+        """
+        c = self.config
+        if self.musicfm is None:
+            raise ValueError("this model has no MusicFM (config.musicfm): pass features to encode.")
+        if len(tracks) != len(c.tracks):
+            raise ValueError(f"got {len(tracks)} tracks; give {len(c.tracks)}: {', '.join(c.tracks)}.")
+        clips = [as_waveform(t, default_rate_hz=c.sample_rate_hz, name=n) for t, n in zip(tracks, c.tracks, strict=True)]
+        stereo = [to_channels(resample(w.samples, w.sample_rate_hz, c.sample_rate_hz), 2) for w in clips]
+        length = min(x.shape[-1] for x in stereo)
+        parts = []
+        for x, layer in zip(stereo, c.layers, strict=True):
+            x = x.to(self.device, self.musicfm.proj.weight.dtype)
+            x = x * (PEAK / x.abs().max().clamp(min=PEAK))
+            parts.append(self._features(x[:, :length], layer))
+        return torch.cat(parts, dim=0)[None]
+
+    def _features(self, x: Tensor, layer: int) -> Tensor:
+        """`[C, L]` of `[2, T]`: pieces of equal length, heard one by one."""
+        c, fm = self.config, self.musicfm
+        assert fm is not None
+        piece, rate = c.piece_seconds * c.sample_rate_hz, c.sample_rate_hz
+        frames_hz = fm.config.sample_rate_hz / fm.config.frame_samples
+        wanted = int(x.shape[-1] / rate * frames_hz) + 1
+        while x.shape[-1] < piece:
+            x = torch.cat([x, x], dim=-1)
+        per_piece = round(c.piece_seconds * frames_hz)
+        count = -(-wanted // per_piece)
+        x = torch.cat([x, x], dim=-1)[:, : count * piece]
+        mono = [p.mean(0, keepdim=True) for p in x.split(piece, dim=-1)]
+        heard = [fm(AF.resample(p, rate, fm.config.sample_rate_hz), layer) for p in mono]  # the authors' filter
+        return torch.cat(heard, dim=-1)[0, :, :wanted]
+
+    # --- sound ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def render(self, tokens: Tokens, *, steps: int = 10, guidance: float = 1.5, seed: int = 0) -> list[Tensor]:
+        """Sound of separate tokens: for each song the mix of its tracks, float32 `[2, L * hop]` at `config.sample_rate_hz`.
+
+        The same seed gives the same sound. Songs are rendered one by one.
+
+        Args:
+            tokens: what `encode` gave, or a language model.
+            steps: of the flow.
+            guidance: how much the tokens count over none.
+            seed: of its noise.
+
+        Raises:
+            ValueError: foreign tokens, or a model without flow transformer or VAE.
+        """
+        if self.flow is None or self.vae is None:
+            raise ValueError("this model has no flow transformer or no VAE (config.flow, config.vae): it cannot make sound.")
+        self.check_tokens(tokens)
+        hop, songs = self.vae.config.hop_samples, []
+        for song in tokens:
+            vectors = self.quantizer.decode(song.ids.to(self.device)).to(self.flow.positions.dtype)
+            generator = torch.Generator().manual_seed(seed)
+            latents = self.flow(vectors, steps=steps, guidance=guidance, generator=generator)
+            sound = joined([self.vae(z) for z in latents], self.flow.config.overlap_frames * hop)
+            songs.append(sound[0, :, : vectors.shape[-1] * hop].float())
+        return songs

@@ -1,0 +1,289 @@
+"""LongCat-Audio-Codec: a speech tokenizer's ids beside DAC's encoder, product codebooks, a decoder with memory.
+
+Zhao et al. 2025, arXiv 2510.15227. Parity was checked against meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT).
+
+Id 0 of a position is the semantic one, of the speech tokenizer (`longcat_speech.py`: filter banks, a transformer of 26
+layers, k-means), or given as `features=`. The others are acoustic, each over all pairs of two small tables. The authors ask
+for clips of at most 30 s; longer ones are run whole.
+
+Letters: B batch, T samples, L positions, S width of the semantic table, D acoustic width, C channels, s stride.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
+from ...layers.dac import DILATIONS
+from ...layers.snake import Snake
+from ...quantizers.base import Quantizer, QuantizerConfig
+from ...quantizers.dual import Dual, DualConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...quantizers.vq import VQConfig
+from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import AudioTokenizer, pad_to_hop
+from ..dac.model import DACDecoder, DACEncoder
+from .speech import SpeechTokenizer, SpeechTokenizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongCatConfig:
+    """Settings of `LongCat`; the defaults are those of the 16 kHz decoder with three acoustic codebooks.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform that goes in.
+        strides: down-sampling of each level of the encoder, from the waveform to the frames.
+        encoder_width: channels at the waveform's rate; each level doubles them.
+        latent_dim: D.
+        semantic_size: ids of the speech tokenizer; 0: no semantic codebook (not published).
+        semantic_dim: S.
+        speech: the speech tokenizer, whose weights are then part of this model; None: its ids are always given.
+        decoder_strides: up-sampling of each level of the decoder; another product than that of `strides`
+            changes the rate.
+        decoder_width: channels at frame rate; each level halves them, rounded down.
+        output_rate_hz: rate that decoded audio is played at; 0: the one at which it lasts as long as what went in.
+        causal_decoder: behind the first convolution, which sees three frames ahead, no layer looks ahead (24 kHz).
+        quantizer: of the acoustic latent; any kind that decodes prefixes; its `dim` is filled in.
+    """
+
+    sample_rate_hz: int = 16000
+    strides: tuple[int, ...] = (4, 5, 6, 8)
+    encoder_width: int = 64
+    latent_dim: int = 1024
+    semantic_size: int = 8192
+    semantic_dim: int = 1280
+    speech: SpeechTokenizerConfig | None = None
+    decoder_strides: tuple[int, ...] = (8, 6, 5, 4)
+    decoder_width: int = 1536
+    causal_decoder: bool = False
+    output_rate_hz: int = 0
+    quantizer: QuantizerConfig = ResidualVQConfig(
+        num_codebooks=3,
+        codebook_size=90,
+        codebook_dim=8,
+        product=2,
+        normalize=True,
+        update="gradient",
+        kmeans_init=False,
+        replace_below=0.0,
+    )
+
+    def __post_init__(self) -> None:
+        if self.decoder_width < 2 ** len(self.decoder_strides):
+            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.decoder_strides)} times.")
+        if not self.output_rate_hz and self.sample_rate_hz * self.hop_out_samples % self.hop_samples:
+            raise ValueError(
+                f"{self.hop_samples} samples in and {self.hop_out_samples} out give no whole output rate; say output_rate_hz."
+            )
+        if self.speech and not self.semantic_size:
+            raise ValueError("semantic_size is 0, but there is a speech tokenizer: its centres need a number.")
+
+    @property
+    def hop_samples(self) -> int:
+        """Input samples a position."""
+        return math.prod(self.strides)
+
+    @property
+    def hop_out_samples(self) -> int:
+        """Output samples a position."""
+        return math.prod(self.decoder_strides)
+
+
+class Memory(nn.Module):
+    """Twice (LSTM, LayerNorm) over the positions of `[B, C, L]`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lstm1, self.norm1 = nn.LSTM(width, width, batch_first=True), nn.LayerNorm(width)
+        self.lstm2, self.norm2 = nn.LSTM(width, width, batch_first=True), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both."""
+        x = self.norm1(self.lstm1(x.transpose(1, 2))[0])
+        return self.norm2(self.lstm2(x)[0]).transpose(1, 2)
+
+
+class CausalUnit(Streaming):
+    """DAC's residual unit with earlier steps only; `[B, C, T]`."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.act_in = Snake(channels)
+        self.conv_in = Conv1d(channels, channels, 7, dilation=dilation, causal=True)
+        self.act_out = Snake(channels)
+        self.conv_out = Conv1d(channels, channels, 1, causal=True)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the unit."""
+        return x + self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
+
+
+class CausalUp(Streaming):
+    """Snake, transposed convolution as long as its stride, residual units; `[B, C, T]` to `[B, C / 2, T * s]`."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.act = Snake(channels)
+        self.conv = ConvTranspose1d(channels, channels // 2, stride, stride=stride, causal=True)
+        self.units = Chain(*(CausalUnit(channels // 2, d) for d in DILATIONS))
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the level."""
+        return self.units(self.conv(self.act(x), state), state)
+
+
+class CausalDecoder(nn.Module):
+    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1; only the first convolution looks ahead, by three frames."""
+
+    def __init__(self, dim: int, width: int, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(dim, width, 7, padding=3)
+        self.levels = Chain(*(CausalUp(width // 2**i, s) for i, s in enumerate(strides)))
+        low = width // 2 ** len(strides)
+        self.act = Snake(low)
+        self.head = Conv1d(low, 1, 7, causal=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode."""
+        return torch.tanh(self.head(self.act(self.levels(self.stem(z)))))
+
+
+class LongCat(AudioTokenizer):
+    """LongCat-Audio-Codec; see the module's docstring. Any first codebooks decode; the memory sees the whole clip.
+
+    `encode` takes semantic ids as `features`, `[B, 1, L]`; without them, and with a speech tokenizer, it computes them. Where
+    they are one position longer or shorter than the audio, both are cut to the shorter.
+    """
+
+    family: ClassVar[str] = "longcat"
+    config_class: ClassVar[type] = LongCatConfig
+    encoder_only = ("encoder", "speech")
+    decoder_only = ("memory", "decoder")
+    takes_features: ClassVar[bool] = True
+
+    def __init__(self, config: LongCatConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        self.semantic_dim = c.semantic_dim if c.semantic_size else 0
+        self.speech = SpeechTokenizer(c.speech, c.semantic_size) if c.speech else None
+        self.encoder = DACEncoder(c.encoder_width, c.strides, c.latent_dim)
+        acoustic = dataclasses.replace(c.quantizer, dim=c.latent_dim)
+        if c.semantic_size:
+            table = VQConfig(
+                dim=c.semantic_dim,
+                codebook_size=c.semantic_size,
+                update="gradient",
+                kmeans_init=False,
+                replace_below=0.0,
+            )
+            both = DualConfig(dim=c.semantic_dim + c.latent_dim, first=table, second=acoustic, prefix=True)
+            self.quantizer = Dual(both)
+        else:
+            self.quantizer = acoustic.build()
+        dim = self.semantic_dim + c.latent_dim
+        self.memory = Memory(dim)
+        if c.causal_decoder:
+            self.decoder: nn.Module = CausalDecoder(dim, c.decoder_width, c.decoder_strides)
+        else:
+            self.decoder = DACDecoder(dim, c.decoder_width, c.decoder_strides, whole=True)
+        sizes = self.quantizer.codebook_sizes
+        first = ("semantic",) if c.semantic_size else ()
+        rate = c.output_rate_hz or c.sample_rate_hz * c.hop_out_samples // c.hop_samples
+        self.spec = AudioSpec(
+            vocab_sizes=sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            names=(*first, *(f"acoustic {k}" for k in range(1, len(sizes) - len(first) + 1))),
+            sample_rate_hz=c.sample_rate_hz,
+            output_rate_hz=rate if rate != c.sample_rate_hz else 0,
+            hop_samples=c.hop_samples,
+        )
+
+    def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        """Latents `[B, S + D, L]` of `[B, 1, T]` and semantic ids `[B, 1, L]`."""
+        z = self.encoder(pad_to_hop(x, self.spec.hop_samples))
+        if not self.config.semantic_size:
+            if features is not None:
+                raise ValueError("this tokenizer has no semantic codebook; leave features out.")
+            return z
+        ids = self._semantic_ids(self.hear(x) if features is None else features, z.shape[-1])
+        z = z[..., : ids.shape[-1]]
+        return torch.cat([self._table().decode(ids[..., : z.shape[-1]]).to(z.dtype), z], dim=1)
+
+    def hear(self, x: Tensor) -> Tensor:
+        """Semantic ids `[B, 1, L]` of `[B, 1, T]`.
+
+        Raises:
+            ValueError: this model has no speech tokenizer.
+        """
+        if self.speech is None:
+            raise ValueError(
+                "the semantic ids come from LongCat's own speech tokenizer, which this model does not hold (config.speech): "
+                "pass them as `features=`, [B, 1, L]."
+            )
+        return self.speech(pad_to_hop(x, self.spec.hop_samples))
+
+    def _semantic_ids(self, features: Tensor, length: int) -> Tensor:
+        if features.ndim != 3 or features.shape[1] != 1 or features.is_floating_point():
+            got = f"{features.dtype} {list(features.shape)}"
+            raise ValueError(f"features must be integer semantic ids [B, 1, L]; got {got}.")
+        if abs(features.shape[-1] - length) > 1:
+            raise ValueError(
+                f"{features.shape[-1]} semantic ids for {length} positions of audio: they do not belong together."
+            )
+        return features.long()
+
+    def _table(self) -> Quantizer:
+        assert isinstance(self.quantizer, Dual)
+        return self.quantizer.first
+
+    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Ids `[B, K, L]` of clips `[B, 1, T]`; no loudness."""
+        if not self.config.semantic_size:
+            return super().encode_batch(x, num_codebooks)
+        return self.encode_with_features(x, self.hear(x), num_codebooks), None
+
+    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Ids `[B, K, L]` of clips `[B, 1, T]` and semantic ids `[B, 1, L]`, which are kept as they are."""
+        z = self.encode_latents(x, features)
+        assert isinstance(self.quantizer, Dual)
+        semantic = features[..., : z.shape[-1]].long()
+        count = self.quantizer._check_prefix(num_codebooks)
+        if count == 1:
+            return semantic
+        acoustic = self.quantizer.second.encode(z[:, self.semantic_dim :], num_codebooks=count - 1)
+        return torch.cat([semantic, acoustic], dim=1)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop_out]` of latents `[B, S + D, L]`."""
+        return self.decoder(self.memory(z_q))
+
+    def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients."""
+        z = self.encode_latents(x, features)
+        quantized = self.quantizer(z)
+        x_hat = self.to_length(self.decode_latents(quantized.z_q), self._samples_out(x.shape[-1]))
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
+
+    # --- lengths ----------------------------------------------------------------------------------------------------
+
+    def _samples_out(self, samples: int) -> int:
+        """Samples that are decoded for `samples` that went in."""
+        return -(-samples * self.config.hop_out_samples // self.config.hop_samples)
+
+    def _hop_out(self) -> int:
+        return self.config.hop_out_samples
+
+    def _fit(self, x: Tensor, tokens: Tokens, original: bool) -> Tensor:
+        c = self.config
+        if tokens.sizes is None or self.spec.decoded_rate_hz * c.hop_samples == self.spec.sample_rate_hz * c.hop_out_samples:
+            return super()._fit(x, tokens, original)
+        # what is decoded lasts another time than what went in: no rate of the original gives that back
+        whole = -(-int(tokens.sizes[0, 0]) * self.spec.sample_rate_hz // (tokens.sample_rate_hz or self.spec.sample_rate_hz))
+        return self.to_length(x.float(), self._samples_out(min(whole, tokens.ids.shape[-1] * c.hop_samples)))

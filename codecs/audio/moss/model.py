@@ -1,0 +1,223 @@
+"""CAT, the causal audio tokenizer with transformers alone: patches of samples, windowed attention, residual codes.
+
+MOSS-Audio-Tokenizer, arXiv 2602.10934; parity was checked against OpenMOSS/MOSS-Audio-Tokenizer @ 56df9ee (Apache-2.0).
+
+Both sides alternate between patching (p neighbours become channels, or back) and causal transformers with a sliding
+window. Two channels run as one stream that alternates between left and right (the 48 kHz stereo models).
+
+Letters: B batch, C channels, T samples, L frames, D latent width, K codebooks, p patch.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.causal import State
+from ...layers.transformer1d import Transformer1d, Transformer1dConfig
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.parts.rows import RowQuantizer
+from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
+from ...spec import AudioSpec
+from ..base import AudioTokenizer
+from ..stream import Streamable
+
+
+@dataclass(frozen=True, kw_only=True)
+class CATStage:
+    """One stage: in the encoder patching, then the transformer; in the decoder the transformer, then back.
+
+    Attributes:
+        patch: p; 1: none.
+        transformer: None: the stage only patches.
+        out_channels: channels that the transformer gives; 0: its width.
+    """
+
+    patch: int = 1
+    transformer: Transformer1dConfig | None = None
+    out_channels: int = 0
+
+
+def _stage(patch: int, width: int, layers: int, out: int, context: int) -> CATStage:
+    transformer = Transformer1dConfig(
+        width=width, layers=layers, heads=width // 64, feed_forward=4 * width, context=context
+    )
+    return CATStage(patch=patch, transformer=transformer, out_channels=out)
+
+
+# The published 24 kHz model: a window is 10 seconds at each rate.
+_ENCODER = (
+    _stage(240, 768, 12, 384, 1000),
+    _stage(2, 768, 12, 384, 500),
+    _stage(2, 768, 12, 640, 250),
+    _stage(2, 1280, 32, 768, 125),
+)
+_DECODER = (
+    _stage(2, 1280, 32, 1280, 125),
+    _stage(2, 768, 12, 768, 250),
+    _stage(2, 768, 12, 768, 500),
+    _stage(240, 768, 12, 240, 1000),
+)
+_QUANTIZER = ResidualVQConfig(
+    num_codebooks=32,
+    codebook_dim=8,
+    stack_dim=512,
+    normalize=True,
+    update="gradient",
+    kmeans_init=False,
+    dropout=1.0,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CATConfig:
+    """Settings of `CAT`; the defaults are the published 24 kHz model (1.6 billion parameters).
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        channels: 1, or 2 as one alternating stream.
+        encoder, decoder: stages, in the order in which they run; the product of the encoder's patches is the hop (over
+            all channels), and the decoder's must equal it.
+        latent_dim: D; what the last encoder stage gives and the first decoder stage takes.
+        quantizer: any kind; its `dim` is filled in.
+        mask_partial: the ids of a frame that is not full are those of a zero residual, as in the authors' class, which
+            counts whole frames only; otherwise the frame is filled up with zero samples and encoded.
+    """
+
+    sample_rate_hz: int = 24000
+    channels: int = 1
+    encoder: tuple[CATStage, ...] = _ENCODER
+    decoder: tuple[CATStage, ...] = _DECODER
+    latent_dim: int = 768
+    quantizer: QuantizerConfig = _QUANTIZER
+    mask_partial: bool = False
+
+    def __post_init__(self) -> None:
+        stream_hop = math.prod(s.patch for s in self.encoder)
+        if stream_hop != math.prod(s.patch for s in self.decoder):
+            raise ValueError("the products of the encoder's and of the decoder's patches differ.")
+        if stream_hop % self.channels:
+            raise ValueError(f"a frame of {stream_hop} values does not divide into {self.channels} channels.")
+        if self.mask_partial and not isinstance(self.quantizer, ResidualVQConfig):
+            raise ValueError("mask_partial needs a quantizer of kind residual_vq.")
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples (of all channels) a frame."""
+        return math.prod(s.patch for s in self.encoder) // self.channels
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """p neighbours become channels: `[B, C, L]` to `[B, C p, L / p]`."""
+    b, c, length = x.shape
+    return x.view(b, c, length // patch, patch).transpose(2, 3).reshape(b, c * patch, length // patch)
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `fold`: `[B, C p, L]` to `[B, C, L p]`."""
+    b, c, length = x.shape
+    return x.view(b, c // patch, patch, length).transpose(2, 3).reshape(b, c // patch, length * patch)
+
+
+def _transformer(stage: CATStage, channels: int) -> nn.Module | None:
+    if stage.transformer is None:
+        return None
+    return Transformer1d(stage.transformer, in_channels=channels, out_channels=stage.out_channels or None)
+
+
+class CATEncoder(nn.Module):
+    """`[B, 1, L * p...]` to `[B, D, L]`."""
+
+    def __init__(self, config: CATConfig) -> None:
+        super().__init__()
+        self.patches = [s.patch for s in config.encoder]
+        self.stages, channels = nn.ModuleList(), 1
+        for stage in config.encoder:
+            channels *= stage.patch
+            self.stages.append(_transformer(stage, channels) or nn.Identity())
+            if stage.transformer is not None:
+                channels = stage.out_channels or stage.transformer.width
+        if channels != config.latent_dim:
+            raise ValueError(f"the encoder gives {channels} channels, but latent_dim is {config.latent_dim}.")
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Encode; with `state` the piece `x` continues where the last one ended."""
+        for patch, stage in zip(self.patches, self.stages, strict=True):
+            x = fold(x, patch)
+            x = stage(x, state) if isinstance(stage, Transformer1d) else x
+        return x
+
+
+class CATDecoder(nn.Module):
+    """`[B, D, L]` to `[B, 1, L * p...]`."""
+
+    def __init__(self, config: CATConfig) -> None:
+        super().__init__()
+        self.patches = [s.patch for s in config.decoder]
+        self.stages, channels = nn.ModuleList(), config.latent_dim
+        for stage in config.decoder:
+            self.stages.append(_transformer(stage, channels) or nn.Identity())
+            if stage.transformer is not None:
+                channels = stage.out_channels or stage.transformer.width
+            if channels % stage.patch:
+                raise ValueError(f"a decoder stage has {channels} channels for a patch of {stage.patch}.")
+            channels //= stage.patch
+        if channels != 1:
+            raise ValueError(f"the decoder ends with {channels} channels; the last stages must leave one.")
+
+    def forward(self, z: Tensor, state: State | None = None) -> Tensor:
+        """Decode; with `state` the piece `z` continues where the last one ended."""
+        for patch, stage in zip(self.patches, self.stages, strict=True):
+            z = stage(z, state) if isinstance(stage, Transformer1d) else z
+            z = unfold(z, patch)
+        return z
+
+
+class CAT(Streamable, AudioTokenizer):
+    """Causal transformer codec; see the module's docstring. Any first codebooks decode."""
+
+    family: ClassVar[str] = "moss"
+    config_class: ClassVar[type] = CATConfig
+    encoder_only = ("encoder", "quantizer.in_proj")
+    decoder_only = ("decoder", "quantizer.out_proj")
+
+    def __init__(self, config: CATConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = CATEncoder(config)
+        self.quantizer = config.quantizer.build(dim=config.latent_dim)
+        self.decoder = CATDecoder(config)
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            channels=config.channels,
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=config.hop_samples,
+            causal=True,
+            latency_samples=config.hop_samples - 1,
+        )
+
+    def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Latents `[B, D, L]` of samples `[B, C, T]`, continuing where `state` ends."""
+        return self.encoder(x.transpose(1, 2).reshape(x.shape[0], 1, -1), state)
+
+    def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
+        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`, continuing where `state` ends."""
+        x = self.decoder(z_q, state)  # [B, 1, L * hop * C]
+        return x.view(x.shape[0], -1, self.config.channels).transpose(1, 2)
+
+    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
+        """Ids `[B, K, L]`; see `CATConfig.mask_partial` for a last frame that is not full."""
+        ids = super().ids_of(z, samples, num_codebooks)
+        if self.config.mask_partial and samples % self.spec.hop_samples:
+            ids[:, :, -1] = self._empty_ids()[: ids.shape[1]]
+        return ids
+
+    def _empty_ids(self) -> Tensor:
+        """Ids `[K]` of a frame whose residual is held at zero at every level."""
+        assert isinstance(self.quantizer, ResidualVQ)
+        levels = cast("list[RowQuantizer]", list(self.quantizer.levels))
+        row = torch.zeros(1, levels[0].dim, device=self.device)
+        return torch.cat([level.search_rows(row) for level in levels])

@@ -1,0 +1,1 @@
+"""NeMo's audio codecs: HiFi-GAN, its mirror image as encoder, and grouped finite scalar quantization between them."""

@@ -1,0 +1,278 @@
+"""NeMo's audio codecs: HiFi-GAN, its mirror image as encoder, and grouped finite scalar quantization between them.
+
+Low Frame-rate Speech Codec (Casanova et al. 2024, arXiv 2409.12117), NanoCodec (Casanova et al. 2025).
+Parity was checked against NVIDIA-NeMo/NeMo @ 8cfedd7203 (Apache-2.0).
+
+Either side is causal (zeros before the start) or centred (mirrored ends); with both causal the codec streams.
+
+Letters: B batch, C channels, T samples or steps, D latent width, L positions (frames), s stride, k kernel, d dilation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...kernels.elu import ELU
+from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
+from ...layers.seanet import EDGES
+from ...layers.snake import HalfSnake, Snake
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.grouped_fsq import GroupedFSQConfig
+from ...spec import AudioSpec
+from ..base import AudioTokenizer, pad_to_hop
+from ..stream import Streamable
+
+Activation = Literal["leaky_relu", "elu", "snake", "half_snake"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NemoSideConfig:
+    """Settings of the encoder or the decoder.
+
+    Attributes:
+        strides: of the levels, in the order in which the side runs them.
+        width: channels of the first convolution; each level doubles (encoder) or halves (decoder) them.
+        kernel_in, kernel_out: of the first and last convolution.
+        unit_kernels: of the residual branches that run side by side in each level, whose mean is taken.
+        unit_dilations: of each branch's units.
+        activation: between convolutions.
+        causal: no layer looks ahead.
+        edge: what stands beyond the ends where it is not causal; a causal side sees zeros.
+        grouped: a transposed convolution makes each channel out of two.
+    """
+
+    strides: tuple[int, ...] = (2, 2, 8, 8)
+    width: int = 32
+    kernel_in: int = 7
+    kernel_out: int = 7
+    unit_kernels: tuple[int, ...] = (3, 7, 11)
+    unit_dilations: tuple[int, ...] = (1, 3, 5)
+    activation: Activation = "leaky_relu"
+    causal: bool = False
+    edge: Literal["reflect", "constant", "replicate"] = "reflect"
+    grouped: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.strides or min(self.strides) < 2:
+            raise ValueError(f"strides is {self.strides}; give at least one number above 1.")
+        if any(k % 2 == 0 for k in (self.kernel_in, self.kernel_out, *self.unit_kernels)):
+            raise ValueError("kernel_in, kernel_out and unit_kernels must be odd.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NemoCodecConfig:
+    """Settings of `NemoCodec`; the defaults are the 22.05 kHz, 86 Hz model's sizes.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        encoder, decoder: the two sides.
+        output: what bounds the waveform: "tanh", or "clamp" to -1..1.
+        quantizer: any kind; its `dim` is filled in.
+        latent_dim: D; 0: as wide as a grouped FSQ needs.
+    """
+
+    sample_rate_hz: int = 22050
+    encoder: NemoSideConfig = NemoSideConfig()
+    decoder: NemoSideConfig = NemoSideConfig(strides=(8, 8, 2, 2), width=512, kernel_out=3)
+    output: Literal["tanh", "clamp"] = "tanh"
+    quantizer: QuantizerConfig = GroupedFSQConfig(num_groups=8, levels=(8, 5, 5, 5))
+    latent_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if math.prod(self.encoder.strides) != math.prod(self.decoder.strides):
+            raise ValueError(f"strides {self.encoder.strides} and {self.decoder.strides} give other hops.")
+        if self.decoder.width % 2 ** len(self.decoder.strides):
+            raise ValueError(f"decoder.width is {self.decoder.width}; it is halved {len(self.decoder.strides)} times.")
+        if not self.latent_dim and not isinstance(self.quantizer, GroupedFSQConfig):
+            raise ValueError("latent_dim is 0; give the width of the latents, which only a grouped FSQ fixes.")
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        if self.latent_dim or not isinstance(self.quantizer, GroupedFSQConfig):
+            return self.latent_dim
+        return self.quantizer.num_groups * len(self.quantizer.levels)
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, c: NemoSideConfig, *, stride: int = 1, dilation: int = 1) -> Conv1d:
+    if c.causal:
+        return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, causal=True)
+    return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, edge=EDGES[c.edge])
+
+
+def _activation(kind: Activation, channels: int) -> nn.Module:
+    if kind in ("snake", "half_snake"):
+        return Snake(channels) if kind == "snake" else HalfSnake(channels)
+    return ELU() if kind == "elu" else nn.LeakyReLU()
+
+
+def mask_of(lengths: Tensor | None, steps: int) -> Tensor | None:
+    """Ones up to each item's length, zeros behind, `[B, 1, T]`; None without lengths."""
+    if lengths is None:
+        return None
+    return (torch.arange(steps, device=lengths.device) < lengths[:, None])[:, None]
+
+
+def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
+    mask = mask_of(lengths, x.shape[-1])
+    return x if mask is None else x * mask
+
+
+class NemoUnit(Streaming):
+    """(activation, dilated convolution, activation, convolution), and the input added; `[B, C, T]`."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int, c: NemoSideConfig) -> None:
+        super().__init__()
+        self.act_in = _activation(c.activation, channels)
+        self.conv_in = _conv(channels, channels, kernel, c, dilation=dilation)
+        self.act_out = _activation(c.activation, channels)
+        self.conv_out = _conv(channels, channels, kernel, c)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Apply the unit."""
+        y = _masked(self.conv_in(self.act_in(x), state), lengths)
+        return x + _masked(self.conv_out(self.act_out(y), state), lengths)
+
+
+class NemoUnits(Streaming):
+    """Branches of units side by side, one for each kernel; their mean."""
+
+    def __init__(self, channels: int, c: NemoSideConfig) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.ModuleList(NemoUnit(channels, k, d, c) for d in c.unit_dilations) for k in c.unit_kernels)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Apply all branches."""
+        total: Tensor | None = None
+        for branch in self.branches:
+            y = x
+            for unit in branch:  # type: ignore[union-attr]
+                y = unit(y, state, lengths)
+            total = y if total is None else total + y
+        assert total is not None
+        return total / len(self.branches)
+
+
+class NemoDown(Streaming):
+    """One level of the encoder: units, activation, strided convolution; `[B, C, T]` to `[B, 2 C, T / s]`."""
+
+    def __init__(self, channels: int, stride: int, c: NemoSideConfig) -> None:
+        super().__init__()
+        self.units = NemoUnits(channels, c)
+        self.act = _activation(c.activation, channels)
+        self.conv = _conv(channels, 2 * channels, 2 * stride, c, stride=stride)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Apply the level; `lengths` are those of `x`."""
+        x = self.act(self.units(x, state, lengths))
+        shorter = None if lengths is None else lengths // self.conv.stride[0]
+        return _masked(self.conv(x, state), shorter)
+
+
+class NemoUp(Streaming):
+    """One level of the decoder: activation, transposed convolution, units; `[B, C, T]` to `[B, C / 2, T * s]`."""
+
+    def __init__(self, channels: int, stride: int, c: NemoSideConfig) -> None:
+        super().__init__()
+        half = channels // 2
+        groups = half if c.grouped else 1
+        self.act = _activation(c.activation, channels)
+        self.conv = ConvTranspose1d(channels, half, 2 * stride, stride=stride, groups=groups, causal=c.causal)
+        self.units = NemoUnits(half, c)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Apply the level; `lengths` are those of `x`."""
+        longer = None if lengths is None else lengths * self.conv.stride[0]
+        x = _masked(self.conv(self.act(x), state), longer)
+        return self.units(x, state, longer)
+
+
+class NemoEncoder(Streaming):
+    """`[B, 1, T]`, T in whole frames, to `[B, D, T / hop]`."""
+
+    def __init__(self, dim: int, c: NemoSideConfig) -> None:
+        super().__init__()
+        self.stem = _conv(1, c.width, c.kernel_in, c)
+        self.levels = nn.ModuleList(NemoDown(c.width * 2**i, s, c) for i, s in enumerate(c.strides))
+        top = c.width * 2 ** len(c.strides)
+        self.act = _activation(c.activation, top)
+        self.head = _conv(top, dim, c.kernel_out, c)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Encode; with `lengths` `[B]` in samples every layer gives zeros behind an item's end."""
+        x = _masked(self.stem(x, state), lengths)
+        for level in self.levels:
+            x = level(x, state, lengths)
+            lengths = None if lengths is None else lengths // level.conv.stride[0]  # type: ignore[union-attr, index]
+        return _masked(self.head(self.act(x), state), lengths)
+
+
+class NemoDecoder(Streaming):
+    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1."""
+
+    def __init__(self, dim: int, output: str, c: NemoSideConfig) -> None:
+        super().__init__()
+        self.stem = _conv(dim, c.width, c.kernel_in, c)
+        self.levels = nn.ModuleList(NemoUp(c.width // 2**i, s, c) for i, s in enumerate(c.strides))
+        low = c.width // 2 ** len(c.strides)
+        self.act = _activation(c.activation, low)
+        self.head = _conv(low, 1, c.kernel_out, c)
+        self.output = output
+
+    def forward(self, z: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Decode; with `lengths` `[B]` in frames every layer gives zeros behind an item's end."""
+        x = _masked(self.stem(z, state), lengths)
+        for level in self.levels:
+            x = level(x, state, lengths)
+            lengths = None if lengths is None else lengths * level.conv.stride[0]  # type: ignore[union-attr, index]
+        x = _masked(self.head(self.act(x), state), lengths)
+        return torch.tanh(x) if self.output == "tanh" else F.hardtanh(x)
+
+
+class NemoCodec(Streamable, AudioTokenizer):
+    """NeMo's audio codecs; see the module's docstring. It streams where both sides are causal.
+
+    The authors' batches of different lengths give zeros behind each item's end in every layer, so that mirrored ends
+    depend on the batch. `encode` runs items of one length together instead, each as it would run alone.
+    """
+
+    family: ClassVar[str] = "nemo_codec"
+    config_class: ClassVar[type] = NemoCodecConfig
+
+    def __init__(self, config: NemoCodecConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = config
+        self.encoder = NemoEncoder(c.dim, c.encoder)
+        self.quantizer = c.quantizer.build(dim=c.dim)
+        self.decoder = NemoDecoder(c.dim, c.output, c.decoder)
+        hop, causal = math.prod(c.encoder.strides), c.encoder.causal and c.decoder.causal
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            sample_rate_hz=c.sample_rate_hz,
+            hop_samples=hop,
+            causal=causal,
+            latency_samples=hop - 1 if causal else 0,
+        )
+
+    def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Latents `[B, D, L]` of whole frames `[B, 1, T]`, continuing where `state` ends."""
+        return self.encoder(x, state)
+
+    def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`, continuing where `state` ends."""
+        return self.decoder(z_q, state)
+
+    def encode_ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of clips `[B, 1, T]`, of which `lengths` `[B]` samples are valid, as in the authors'."""
+        hop = self.spec.hop_samples
+        return self.encoder(pad_to_hop(x, hop), None, -(-lengths // hop) * hop)
+
+    def decode_ragged(self, z_q: Tensor, lengths: Tensor) -> Tensor:
+        """Waveforms `[B, 1, L * hop]` of latents `[B, D, L]` of which `lengths` `[B]` are valid, likewise."""
+        return self.decoder(_masked(z_q, lengths), None, lengths)

@@ -1,0 +1,1 @@
+"""SpeechTokenizer, DM-Codec and FuseCodec: SEANet whose first level of quantization is taught the content of speech."""

@@ -1,0 +1,14 @@
+"""DM-Codec: SpeechTokenizer's network and JSON, taught by a language model as well."""
+
+from ....layouts.layout import Layout
+from . import speechtokenizer
+
+LAYOUTS = (
+    Layout(
+        system="dm-codec",
+        upstream="mubtasimahasan/DM-Codec codec/model.py Model",
+        family="speechtokenizer",
+        config=speechtokenizer.config,
+        keys=speechtokenizer.keys,
+    ),
+)

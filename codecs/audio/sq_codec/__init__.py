@@ -1,0 +1,1 @@
+"""SQ-Codec: no codebook at all, every latent channel rounded to one of 19 values."""

@@ -1,0 +1,1 @@
+"""Published layouts that the stable_codec family reads, one file a system."""

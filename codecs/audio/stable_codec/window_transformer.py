@@ -1,0 +1,179 @@
+"""A transformer over frames whose positions see a window on both sides; memory is linear in the length.
+
+TAAE (Parker et al. 2024, arXiv 2411.19842, section 3.1): pre-norm blocks with a large epsilon, which keeps silence from
+being blown up; queries and keys normed head by head; rotary positions on half of a head's channels; gated feed-forward
+networks; LayerScale. On request a conformer's convolution (arXiv 2005.08100) between attention and feed-forward network.
+
+Letters: B batch, D width, L positions, H heads, d width of a head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.transformer1d import QUERY_BLOCK, LayerScale, rotate
+
+#: Of the norms of queries and keys.
+QK_EPS = 1e-6
+#: Longest period of the rotary angles.
+ROPE_PERIOD = 10000.0
+#: Kernel of the conformer's depthwise convolution.
+CONFORMER_KERNEL = 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowTransformerConfig:
+    """Settings of `WindowTransformer`.
+
+    Attributes:
+        width: D.
+        layers: blocks.
+        head_dim: d, a multiple of 4; as wide as the input where that is narrower.
+        window: positions before and after its own that a position sees; -1: all of them.
+        expansion: hidden width of the feed-forward networks over D.
+        norm_eps: added to the variance, in all norms but those of queries and keys.
+        layer_scale: start value of the learned factor of every branch; None: no factors, branches start at zero.
+        conformer: a convolution in every block.
+    """
+
+    width: int = 1024
+    layers: int = 8
+    head_dim: int = 128
+    window: tuple[int, int] = (63, 64)
+    expansion: int = 4
+    norm_eps: float = 1e-2
+    layer_scale: float | None = 1e-5
+    conformer: bool = False
+
+    def __post_init__(self) -> None:
+        d = min(self.head_dim, self.width)
+        if self.width % d or d % 4:
+            raise ValueError(f"width is {self.width} and a head {d}: need a multiple of it, and a head of a multiple of 4.")
+        if min(self.window) < -1:
+            raise ValueError(f"window is {self.window}; give numbers of positions, or -1 for all.")
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: tuple[int, int]) -> Tensor:
+    """Attention of `[B, H, L, d]` in which position i sees i - window[0] .. i + window[1]; -1: no limit."""
+    length = q.shape[2]
+    before, after = (length if w < 0 else w for w in window)
+    if before >= length - 1 and after >= length - 1:
+        return F.scaled_dot_product_attention(q, k, v)
+    out = []
+    for start in range(0, length, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, length)
+        first, last = max(0, start - before), min(length, stop + after)
+        ahead = torch.arange(first, last, device=q.device) - torch.arange(start, stop, device=q.device)[:, None]
+        seen = (ahead >= -before) & (ahead <= after)
+        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], seen))
+    return torch.cat(out, dim=2)
+
+
+def rotary_angles(length: int, rotated: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines `[L, rotated / 2]`."""
+    steps = torch.arange(0, rotated, 2, device=like.device, dtype=torch.float32) / rotated
+    at = torch.arange(length, device=like.device, dtype=torch.float32)
+    angles = at[:, None] * (1.0 / ROPE_PERIOD**steps)
+    return angles.cos(), angles.sin()
+
+
+class WindowAttention(nn.Module):
+    """Self-attention; rows of `qkv` hold all queries, then all keys, then all values."""
+
+    def __init__(self, config: WindowTransformerConfig) -> None:
+        super().__init__()
+        c = config
+        self.head_dim, self.window = min(c.head_dim, c.width), c.window
+        self.qkv = nn.Linear(c.width, 3 * c.width, bias=False)
+        self.q_norm = nn.LayerNorm(self.head_dim, eps=QK_EPS)
+        self.k_norm = nn.LayerNorm(self.head_dim, eps=QK_EPS)
+        self.out = nn.Linear(c.width, c.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, L, D]` to the same."""
+        heads = self.qkv(x).unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)  # [3, B, H, L, d]
+        q, k, v = heads.unbind(0)
+        q, k = self._turned(self.q_norm(q)), self._turned(self.k_norm(k))
+        return self.out(window_attention(q, k, v, self.window).transpose(1, 2).flatten(2))
+
+    def _turned(self, x: Tensor) -> Tensor:
+        """Rotary positions on the first half of the channels of `[B, H, L, d]`."""
+        half = self.head_dim // 2
+        angles = rotary_angles(x.shape[2], half, x)
+        return torch.cat([rotate(x[..., :half].float(), *angles).to(x.dtype), x[..., half:]], dim=-1)
+
+
+class GatedLinear(nn.Module):
+    """`value * silu(gate)`, both linear maps of the input; rows of `proj` hold the values, then the gates."""
+
+    def __init__(self, width: int, out_width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * out_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to `[..., D]`."""
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+
+class ConformerConv(nn.Module):
+    """Norm, map of every position, gate, depthwise convolution, norm, SiLU, map; `[B, L, D]` to the same."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(width, eps=eps, bias=False)
+        self.map_in = nn.Linear(width, width, bias=False)
+        self.gated = GatedLinear(width, width)
+        self.conv = nn.Conv1d(width, width, CONFORMER_KERNEL, padding=CONFORMER_KERNEL // 2, groups=width, bias=False)
+        self.norm_out = nn.LayerNorm(width, eps=eps, bias=False)
+        self.map_out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the module; the input is not added."""
+        x = self.gated(self.map_in(self.norm_in(x)))
+        x = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return self.map_out(F.silu(self.norm_out(x)))
+
+
+class WindowBlock(nn.Module):
+    """Attention, convolution where asked, feed-forward network; each is scaled and added."""
+
+    def __init__(self, config: WindowTransformerConfig) -> None:
+        super().__init__()
+        c, width = config, config.width
+        self.norm_attention = nn.LayerNorm(width, eps=c.norm_eps, bias=False)
+        self.attention = WindowAttention(c)
+        self.conformer = ConformerConv(width, c.norm_eps) if c.conformer else None
+        self.norm_feed_forward = nn.LayerNorm(width, eps=c.norm_eps, bias=False)
+        self.feed_forward = nn.Sequential(GatedLinear(width, c.expansion * width), nn.Linear(c.expansion * width, width))
+        if c.layer_scale is None:
+            for last in (self.attention.out, self.feed_forward[1]):
+                for p in last.parameters():
+                    nn.init.zeros_(p)
+
+        def scale() -> nn.Module:
+            return nn.Identity() if c.layer_scale is None else LayerScale(width, c.layer_scale)
+
+        self.scale_attention, self.scale_feed_forward = scale(), scale()
+        self.scale_conformer = scale() if c.conformer else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, L, D]` to the same."""
+        x = x + self.scale_attention(self.attention(self.norm_attention(x)))
+        if self.conformer is not None:
+            x = x + self.scale_conformer(self.conformer(x))  # type: ignore[misc]
+        return x + self.scale_feed_forward(self.feed_forward(self.norm_feed_forward(x)))
+
+
+class WindowTransformer(nn.Module):
+    """A stack of blocks over `[B, D, L]`."""
+
+    def __init__(self, config: WindowTransformerConfig) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(WindowBlock(config) for _ in range(config.layers)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the stack."""
+        return self.blocks(x.transpose(1, 2)).transpose(1, 2)

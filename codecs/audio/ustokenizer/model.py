@@ -1,0 +1,158 @@
+"""USTokenizer of DualSpeechLM: understanding-driven speech tokens, one codebook over Whisper's features, 25 a second.
+
+Wang et al. 2025, arXiv 2508.08961. Written from lavendery/UUG @ b259503 (no licence is stated; its RepCodec files say CC
+BY-NC): `USTokenizer/models/USTokenizer.py`, `models/modules3`. Weights are announced, none are public.
+
+    speech 16 kHz -> Whisper encoder (50 Hz) -> stride 2 -> RepCodec encoder -> VQ -> RepCodec decoder -> stride 2 -> features
+
+There is no way back to a waveform: in the authors' system another codec's tokens (WavTokenizer) stand for the sound. So this
+family stands on features: `encode` takes Whisper's, `[C, N]`, `hear` makes them of audio, and `decode` gives them back.
+
+Differs: `decode` gives N features for N, where the authors' transposed convolution ends one before an even N; sound over 30 s
+is heard in pieces of 30 s, where theirs is cut off.
+
+In training the authors add the cross-entropy of a frozen language model that reads the tokens; the loop here has no such
+loss, so `configs/audio/ustokenizer-debug.yaml` shows the other two.
+
+Letters: B batch, T samples, C feature width, N features (50 a second), L = ceil(N / 2), D latent width, K codebooks.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...config import ConfigError
+from ...latent import LatentSpec, LatentTokenizer
+from ...layers.feature_conv import FeatureConvConfig, FeatureDecoder, FeatureEncoder
+from ...layers.speech_features import FrozenModel, NamedModel
+from ...media import as_waveform, resample, to_channels
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+
+#: What Whisper hears, samples from one of its features to the next, and the shortest clip.
+SPEECH_RATE_HZ, SPEECH_HOP, SHORTEST = 16000, 320, 16000
+
+
+def _plain(**settings: Any) -> FeatureConvConfig:
+    return FeatureConvConfig(**{"features": 1024, "width": 1024, "strides": (1, 1), **settings})
+
+
+@dataclass(frozen=True, kw_only=True)
+class USTokenizerConfig:
+    """Settings of `USTokenizer`; the defaults are the authors' over Whisper-medium.
+
+    Attributes:
+        encoder, decoder: the convolutions on either side; `features` is C for both.
+        latent_dim: D.
+        whisper_model: configuration of the speech model in the terms of transformers, whose encoder is then part of this
+            model's weights; empty: the published model `whisper_name` is loaded from the hub when it is first needed.
+        whisper_name: name of the published speech model.
+        quantizer: any kind; its `dim` is filled in.
+    """
+
+    encoder: FeatureConvConfig = _plain()
+    decoder: FeatureConvConfig = _plain()
+    latent_dim: int = 1024
+    whisper_model: Mapping[str, Any] = field(default_factory=dict)
+    whisper_name: str = "openai/whisper-medium"
+    quantizer: QuantizerConfig = ResidualVQConfig(
+        num_codebooks=1, codebook_size=1024, decay=0.8, commitment_weight=1.0, kmeans_init=False, replace_below=0.0
+    )
+
+    def __post_init__(self) -> None:
+        if self.encoder.features != self.decoder.features:
+            raise ConfigError(f"encoder.features {self.encoder.features} and decoder.features {self.decoder.features} differ.")
+        if set(self.encoder.strides) | set(self.decoder.strides) != {1}:
+            raise ConfigError("strides of encoder and decoder must be 1: the one step of 2 stands before and after them.")
+
+
+class USTokenizer(LatentTokenizer):
+    """Tokens of Whisper's features; see the module's docstring. Any first codebooks decode."""
+
+    family: ClassVar[str] = "ustokenizer"
+    config_class: ClassVar[type] = USTokenizerConfig
+    encoder_only = ("down", "encoder", "to_latent", "whisper")
+    decoder_only = ("decoder", "up")
+    features_advice = "`hear(clip)` makes them of sound, `tokenize(clip)` makes tokens of it at once."
+    config: USTokenizerConfig
+
+    def __init__(self, config: USTokenizerConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        width = c.encoder.features
+        self.down = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.encoder = FeatureEncoder(None, c.encoder)
+        self.to_latent = nn.Conv1d(c.encoder.channels(-1), c.latent_dim, 3, padding=1, bias=False)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.decoder = FeatureDecoder(c.latent_dim, c.decoder)
+        self.up = nn.ConvTranspose1d(width, width, 3, stride=2, padding=1, output_padding=1)
+        self.whisper = FrozenModel(c.whisper_model, part="encoder") if c.whisper_model else None
+        self._published = NamedModel(c.whisper_name, {"part": "encoder"})
+        self.spec = LatentSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            channels=width,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        )
+
+    # --- speech to features -----------------------------------------------------------------------------------------
+
+    def tokenize(self, media: Any) -> Tokens:
+        """Tokens of one clip: `encode` of what `hear` makes of it."""
+        return self.encode(self.hear(media))
+
+    @torch.no_grad()
+    def hear(self, media: Any) -> Tensor:
+        """Whisper's features `[1, C, N]` of a clip, N = T / 320 at 16 kHz, what is over left out.
+
+        Args:
+            media: a path, `(waveform, sample_rate)`, or `[T]` or `[C, T]` at 16 kHz. Silence fills up less than a second.
+        """
+        from transformers import WhisperFeatureExtractor
+
+        clip = as_waveform(media, default_rate_hz=SPEECH_RATE_HZ)
+        x = to_channels(resample(clip.samples, clip.sample_rate_hz, SPEECH_RATE_HZ), 1)[0]
+        x = nn.functional.pad(x, (0, max(0, SHORTEST - len(x))))
+        whisper = self.whisper or self._published.get(self.device, self.dtype)
+        c = whisper.model.config
+        seconds = 2 * c.max_source_positions // 100  # a hundred spectra a second, two of them a feature
+        spectra = WhisperFeatureExtractor(feature_size=c.num_mel_bins, chunk_length=seconds)
+        parts = []
+        for piece in x.split(seconds * SPEECH_RATE_HZ):
+            mel = spectra(piece.numpy(), sampling_rate=SPEECH_RATE_HZ, return_tensors="pt")["input_features"]
+            parts.append(whisper(mel.to(self.device, self.dtype))[..., : len(piece) // SPEECH_HOP])
+        return torch.cat(parts, dim=-1)
+
+    # --- contract ---------------------------------------------------------------------------------------------------
+
+    def kept_size(self, x: Tensor) -> tuple[int, ...] | None:
+        """N of features `[C, N]`: `decode` gives as many."""
+        return (x.shape[-1],)
+
+    def fit_out(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Features `[C, N]` of `[C, 2 L]`; without `sizes` N is 2 L."""
+        return x if tokens.sizes is None else x[..., : int(tokens.sizes[0, 0])]
+
+    def _items(self, media: Any) -> list[Tensor]:
+        items = super()._items(media)
+        if any(x.ndim != 2 for x in items):
+            raise ValueError(f"{self.family} takes sequences of features [C={self.spec.channels}, N], not grids.")
+        return items
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of features `[B, C, N]`."""
+        return self.to_latent(self.encoder(self.down(x)))
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Features `[B, C, 2 L]` of latents `[B, D, L]`."""
+        return self.up(self.decoder(z_q))
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct features `[B, C, N]` with gradients."""
+        out = super().forward(x)
+        return dataclasses.replace(out, x_hat=out.x_hat[..., : x.shape[-1]])

@@ -1,0 +1,131 @@
+"""WavTokenizer: one codebook over SEANet's frames, and a decoder at frame rate with an inverse Fourier transform.
+
+Ji et al. 2024, arXiv 2408.16532. Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT) and transformers 5.24
+(Apache-2.0).
+
+Letters: B batch, T samples, D latent width, L positions (frames), N conditions.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.seanet import SEANetConfig, SEANetEncoder
+from ...layers.vocos import FourierHead, FrameAttention, FrameResBlock, VocosBlock, make_norm
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.vq import VQConfig
+from ...spec import AudioSpec
+from ..base import AudioTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavTokenizerConfig:
+    """Settings of `WavTokenizer`; the defaults are the 75-token models'.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        encoder: its SEANet, also a causal one; the decoder always looks both ways.
+        quantizer: any kind; its `dim` is filled in. The authors': one Euclidean table moved by running means.
+        width: of the decoder, a multiple of `groups`.
+        hidden: width between the pointwise layers of a ConvNeXt block.
+        blocks: number of these.
+        conditions: settings of the decoder's norms, left over from a model with several bit rates; 0: plain norms.
+        layer_scale: start value of the learned factor of every block; 0: 1 / blocks.
+        groups: of the decoder's group norms.
+        eps: of all norms of the decoder.
+        window_samples: length of the inverse transform's window.
+        dropout: inside the residual blocks, in training.
+    """
+
+    sample_rate_hz: int = 24000
+    encoder: SEANetConfig = SEANetConfig(latent_dim=512)
+    quantizer: QuantizerConfig = VQConfig(codebook_size=4096, kmeans_iterations=200, commitment_weight=1.0)
+    width: int = 768
+    hidden: int = 2304
+    blocks: int = 12
+    conditions: int = 4
+    layer_scale: float = 0.0
+    groups: int = 32
+    eps: float = 1e-6
+    window_samples: int = 1280
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.groups < 1 or self.width % self.groups:
+            raise ValueError(f"width is {self.width}; the group norms need a multiple of groups = {self.groups}.")
+
+
+class WavTokenizerDecoder(nn.Module):
+    """`[B, D, L]` to `[B, 1, L * hop]`."""
+
+    def __init__(self, c: WavTokenizerConfig) -> None:
+        super().__init__()
+        width, scale, norm = c.width, c.layer_scale or 1 / c.blocks, {"groups": c.groups, "eps": c.eps}
+        self.embed = nn.Conv1d(c.encoder.latent_dim, width, 7, padding=3)
+        self.prior = nn.Sequential(
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameAttention(width, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            FrameResBlock(width, dropout=c.dropout, **norm),
+            nn.GroupNorm(c.groups, width, eps=c.eps),
+        )
+        self.norm_in = make_norm(width, c.conditions, eps=c.eps)
+        self.blocks = nn.ModuleList(
+            VocosBlock(width, c.hidden, layer_scale=scale, conditions=c.conditions, eps=c.eps) for _ in range(c.blocks)
+        )
+        self.norm_out = nn.LayerNorm(width, eps=c.eps)
+        self.head = FourierHead(width, window_samples=c.window_samples, hop_samples=c.encoder.hop_samples)
+
+    def features(self, z: Tensor, condition: int) -> Tensor:
+        """What the head turns into spectra, `[B, L, width]`."""
+        x = self.norm_in(self.prior(self.embed(z)).transpose(1, 2), condition).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x, condition)
+        return self.norm_out(x.transpose(1, 2))
+
+    def forward(self, z: Tensor, condition: int = 0) -> Tensor:
+        """Decode."""
+        return self.head(self.features(z, condition))[:, None]
+
+
+class WavTokenizer(AudioTokenizer):
+    """WavTokenizer; see the module's docstring. Not causal: the decoder attends to all frames."""
+
+    family: ClassVar[str] = "wavtokenizer"
+    config_class: ClassVar[type] = WavTokenizerConfig
+
+    def __init__(self, config: WavTokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SEANetEncoder(config.encoder)
+        self.quantizer = config.quantizer.build(dim=config.encoder.latent_dim)
+        self.decoder = WavTokenizerDecoder(config)
+        self.decoder.apply(_init)
+        several = self.quantizer.prefix_decodable and self.quantizer.num_codebooks > 1
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if several else (),
+            channels=config.encoder.channels,
+            sample_rate_hz=config.sample_rate_hz,
+            hop_samples=config.encoder.hop_samples,
+        )
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, ceil(T / hop)]` of `[B, 1, T]`."""
+        return self.encoder(x)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, condition: int = 0) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; the published models are meant for `condition` 0."""
+        if not 0 <= condition < max(1, self.config.conditions):
+            raise ValueError(f"condition is {condition}; allowed: 0 to {max(1, self.config.conditions) - 1}.")
+        return self.decoder(z_q, condition)
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv1d, nn.Linear)):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            torch.nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""X-codec: DAC's encoder and a frozen speech model's features behind one residual quantizer."""

@@ -1,0 +1,231 @@
+"""X-codec: DAC's encoder and a frozen speech model's features behind one residual quantizer.
+
+Ye et al. 2024, "Codec Does Matter", arXiv 2408.17175. Parity was checked against zhenye234/xcodec @ a2e52d3
+(`SoundStream`; no licence at the root: own code from the published facts) and transformers 5.23 (`XcodecModel`, Apache-2.0).
+
+    waveform -> DAC encoder ----------------> \\                           / linear -> DAC decoder -> waveform
+    features -> convolutions (RepCodec's) --> joined, linear -> residual VQ - linear -> convolutions -> features
+
+The features are the mean over all layers of HuBERT or WavLM, of the clip with half a frame of silence on both sides.
+
+The end of a clip: by default nothing is added. What does not fill a frame of both paths gives no ids, and `decode` fills
+up with zeros (`fill` "frame" pads instead). Where the encoder alone gives another number of frames than the speech model,
+it runs on the padded clip as well, as published.
+
+Letters: B batch, T samples, L positions, D latent width, C channels of the features, N their frames, K codebooks.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.dac import dac_init
+from ...layers.feature_conv import FeatureConvConfig, FeatureDecoder, FeatureEncoder
+from ...layers.speech_features import FrozenModel, NamedModel, conv_frames
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
+from ..bandwidth import codebooks_within
+from ..base import AudioTokenizer, pad_to_hop
+from ..dac.model import DACDecoder, DACEncoder
+
+#: The authors' commitment loss is a mean over the 8 levels, `ResidualVQ`'s a sum.
+_QUANTIZER = ResidualVQConfig(num_codebooks=8, kmeans_iterations=50, commitment_weight=1 / 8, dropout=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class XCodecConfig:
+    """Settings of `XCodec`; the defaults are the published models'.
+
+    Attributes:
+        sample_rate_hz: rate of the waveform.
+        strides: down-sampling of each level of the encoder, from the waveform to the frames.
+        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the same list (not backwards).
+        encoder_width: channels at the waveform's rate; each level doubles them.
+        decoder_width: channels at frame rate; each level halves them.
+        acoustic_dim: what the encoder gives and the decoder takes.
+        semantic: encoder and decoder of the features.
+        semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
+            model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
+        semantic_name: name of the published speech model.
+        pad_samples: silence on both sides of what the speech model hears.
+        quantizer: any kind; its `dim` is filled in: D = acoustic_dim + the features' channels.
+        bandwidths_kbps: what the model was trained for; `encode` takes the codebooks of the last one. Empty: all.
+        fill: "none" or "frame", see the top of the file.
+    """
+
+    sample_rate_hz: int = 16000
+    strides: tuple[int, ...] = (8, 5, 4, 2)
+    decoder_strides: tuple[int, ...] = ()
+    encoder_width: int = 64
+    decoder_width: int = 1024
+    acoustic_dim: int = 256
+    semantic: FeatureConvConfig = FeatureConvConfig(strides=(1, 1))
+    semantic_model: Mapping[str, Any] = field(default_factory=dict)
+    semantic_name: str = "facebook/hubert-base-ls960"
+    pad_samples: int = 160
+    quantizer: QuantizerConfig = _QUANTIZER
+    bandwidths_kbps: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
+    fill: Literal["none", "frame"] = "none"
+
+    def __post_init__(self) -> None:
+        if math.prod(self.ups) != math.prod(self.strides):
+            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
+        if self.decoder_width % 2 ** len(self.ups):
+            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+        width = self.semantic_model.get("hidden_size", self.semantic.features)
+        if width != self.semantic.features:
+            raise ValueError(f"semantic.features is {self.semantic.features}, but the speech model gives {width} channels.")
+
+    @property
+    def ups(self) -> tuple[int, ...]:
+        """Strides of the decoder."""
+        return self.decoder_strides or self.strides
+
+    @property
+    def semantic_dim(self) -> int:
+        """Channels that the features' encoder gives."""
+        return self.semantic.channels(-1)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.acoustic_dim + self.semantic_dim
+
+
+class XCodec(AudioTokenizer):
+    """X-codec; see the module's docstring. Any first codebooks decode. Ids depend on the whole clip: it is never cut.
+
+    Given features `[B, C, N]` are the speech model's; clips are then taken as they are.
+    """
+
+    family: ClassVar[str] = "xcodec"
+    config_class: ClassVar[type] = XCodecConfig
+    encoder_only = ("encoder", "semantic_encoder", "join", "semantic_model")
+    decoder_only = ("to_acoustic", "decoder", "to_semantic", "semantic_decoder")
+    takes_features: ClassVar[bool] = True
+    config: XCodecConfig
+
+    def __init__(self, config: XCodecConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.encoder = DACEncoder(c.encoder_width, c.strides, c.acoustic_dim).apply(dac_init)
+        self.semantic_encoder = FeatureEncoder(None, c.semantic)
+        self.join = nn.Linear(c.dim, c.dim)
+        self.quantizer = c.quantizer.build(dim=c.dim)
+        self.to_acoustic = nn.Linear(c.dim, c.acoustic_dim)
+        self.decoder = DACDecoder(c.acoustic_dim, c.decoder_width, c.ups, whole=True, tanh=False).apply(dac_init)
+        self.to_semantic = nn.Linear(c.dim, c.semantic.width)
+        self.semantic_decoder = FeatureDecoder(c.semantic.width, c.semantic)
+        self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
+        self._published = NamedModel(c.semantic_name, {})
+        self.spec = AudioSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            sample_rate_hz=c.sample_rate_hz,
+            hop_samples=math.prod(c.strides),
+        )
+
+    # --- lengths ----------------------------------------------------------------------------------------------------
+
+    def num_frames(self, samples: int) -> int:
+        """L of a clip of `samples` without given features."""
+        if self.config.fill == "frame":
+            return super().num_frames(samples)
+        return max(1, self._semantic_frames(samples))
+
+    def _semantic_frames(self, samples: int) -> int:
+        """Frames that the features' encoder gives; 0 for clips that are too short."""
+        frames = conv_frames(samples + 2 * self.config.pad_samples, self.config.semantic_model)
+        for stride in self.config.semantic.strides:
+            frames = frames if stride == 1 else max(0, (frames - 2) // stride + 1)
+        return frames
+
+    def _acoustic_frames(self, samples: int) -> int:
+        for s in self.config.strides:
+            samples = max(0, (samples + 2 * math.ceil(s / 2) - 2 * s) // s + 1)
+        return samples
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Whole frames, or with `fill` "none" enough zeros for one."""
+        if self.config.fill == "frame":
+            return pad_to_hop(x, self.spec.hop_samples)
+        least = x.shape[-1]
+        while not self._semantic_frames(least):
+            least += 1
+        return F.pad(x, (0, least - x.shape[-1]))
+
+    # --- features ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def speech_features(self, x: Tensor) -> Tensor:
+        """Features `[B, C, N]` of the speech model for `[B, 1, T]`: the mean over its layers, what goes in included."""
+        model = self.semantic_model or self._published.get(self.device, self.dtype)
+        return model.mean_of_layers(F.pad(x[:, 0], (self.config.pad_samples, self.config.pad_samples)))
+
+    # --- contract ---------------------------------------------------------------------------------------------------
+
+    def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
+        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are taken as they are."""
+        if features is None:
+            x = self._padded(x)
+            features = self.speech_features(x)
+        semantic = self.semantic_encoder(features.to(self.dtype))  # [B, C', L]
+        length, pad = semantic.shape[-1], self.config.pad_samples
+        if self._acoustic_frames(x.shape[-1]) != length:
+            x = F.pad(x, (pad, pad))
+        if (frames := self._acoustic_frames(x.shape[-1])) != length:
+            raise ValueError(
+                f"{frames} positions of audio and {length} of features: they do not belong together. The speech model must "
+                f"give a frame every {self.spec.hop_samples // math.prod(self.config.semantic.strides)} samples."
+            )
+        joined = torch.cat([self.encoder(x), semantic], dim=1)
+        return self.join(joined.transpose(1, 2)).transpose(1, 2)
+
+    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Ids `[B, K, L]` of clips `[B, 1, T]` and features `[B, C, N]`."""
+        return self.ids_of(self.encode_latents(x, features), x.shape[-1], num_codebooks)
+
+    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
+        """Ids of the codebooks that the highest bandwidth pays for, unless another number is asked for."""
+        if num_codebooks is None and self.config.bandwidths_kbps and self.spec.prefix:
+            num_codebooks = self.num_codebooks_for(self.config.bandwidths_kbps[-1])
+        return super().ids_of(z, samples, num_codebooks)
+
+    def num_codebooks_for(self, bandwidth_kbps: float) -> int:
+        """Codebooks that fit into `bandwidth_kbps`, at least 1; for `encode(x, num_codebooks=...)`.
+
+        Raises:
+            ValueError: a bandwidth that the model was not trained for.
+        """
+        return codebooks_within(self.spec, bandwidth_kbps, self.config.bandwidths_kbps, in_kilobits=True)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""
+        return self.decoder(self.to_acoustic(z_q.transpose(1, 2)).transpose(1, 2))
+
+    def decode_features(self, z_q: Tensor) -> Tensor:
+        """The speech model's features `[B, C, N]` as the quantized latents `[B, D, L]` hold them; for training."""
+        return self.semantic_decoder(self.to_semantic(z_q.transpose(1, 2)).transpose(1, 2))
+
+    def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+
+        `Reconstruction.features` holds "semantic", the features as the ids give them back, and "semantic_target", those
+        to compare them with.
+        """
+        given = x
+        if features is None:
+            given = self._padded(x)
+            features = self.speech_features(given)
+        z = self.encode_latents(given, features)
+        quantized = self.quantizer(z)
+        x_hat = self.to_length(self.decode_latents(quantized.z_q), x.shape[-1])
+        out = {"semantic": self.decode_features(quantized.z_q), "semantic_target": features}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)

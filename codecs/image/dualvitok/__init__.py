@@ -1,0 +1,1 @@
+"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids beside a fine grid of pixel ids."""

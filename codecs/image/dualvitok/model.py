@@ -1,0 +1,278 @@
+"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids beside a fine grid of pixel ids.
+
+Huang et al. 2025, "ILLUME+: Illuminating Unified MLLM with Dual Visual Tokenization and Diffusion Refinement", arXiv 2504.01934.
+Parity checked against illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0), class `DualViTok`.
+
+The picture, resized to whole steps of 28 pixels, goes through the frozen tower of Qwen2-VL and a few blocks to semantic codes;
+the picture itself through a convolutional encoder to pixel codes. Pixels are decoded from both, the semantic codes resized to
+the pixel grid; the tower's features are decoded from the semantic codes alone.
+
+Letters: B batch, H W pixels, h w pixel grid, L = h w, s t semantic grid, L_s = s t, D = D_s + D_p code width, F feature width.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...config import ConfigError
+from ...layers.qwen2_vision import Qwen2Tower, Qwen2TowerConfig, RotaryStack, RotaryStackConfig
+from ...layers.vit import init_linear
+from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.simvq import SimVQConfig
+from ...quantizers.two_grids import TwoGrids
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import ImageTokenizer, Resize, pad_to_stride
+
+Head = Literal["linear", "norm_linear", "linear_norm", "mlp"]
+
+#: (H, W, height and width of what the tower sees) where it is not the next smaller multiple of 28 pixels.
+SIZES = (
+    (512, 384, 448, 336), (384, 512, 336, 448), (768, 384, 728, 364), (384, 768, 364, 728), (384, 576, 336, 504),
+    (576, 384, 504, 336), (960, 320, 924, 308), (320, 960, 308, 924),
+)  # fmt: skip
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_DC = {"attention_levels": (4,), "resample": "residual"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualViTokConfig:
+    """Settings of `DualViTok`; the defaults are the published ones.
+
+    Attributes:
+        tower: the semantic tower. It is frozen; `train_tower` lets it learn.
+        semantic_encoder: blocks from the tower's features to the semantic code, and `semantic_head` behind them.
+        semantic_dim: D_s.
+        target: what of the tower the semantic code is to hold, and what its blocks read: its features after a LayerNorm without
+            gain ("norm"), or as they are ("identity").
+        semantic_decoder: blocks from the semantic code to features, and `feature_head` behind them.
+        feature_dim: F, width of the decoded features.
+        sizes: see `SIZES`.
+        encoder, decoder: of the pixels; see `layers/vqgan.py`.
+        encoder_channels: what the encoder gives, before the map to the code.
+        pixel_dim: D_p.
+        decoder_channels: what the decoder takes, after the map from the code; 0: as wide as the code.
+        merge: what the pixel decoder reads: semantic and pixel codes ("both") or the latter alone ("pixel").
+        semantic_quantizer, pixel_quantizer: of any kind without scales.
+        noise_items, noise_positions: training only: share of pictures whose pixel codes are disturbed, and share of their
+            positions where they are. `noise`: the disturbed code is another picture's ("other") or nothing ("zero").
+    """
+
+    tower: Qwen2TowerConfig = field(default_factory=Qwen2TowerConfig)
+    train_tower: bool = False
+    semantic_encoder: RotaryStackConfig = field(default_factory=RotaryStackConfig)
+    semantic_head: Head = "linear"
+    semantic_dim: int = 32
+    target: Literal["norm", "identity"] = "norm"
+    semantic_decoder: RotaryStackConfig = field(default_factory=RotaryStackConfig)
+    feature_head: Head = "linear_norm"
+    feature_dim: int = 3584
+    sizes: tuple[tuple[int, int, int, int], ...] = SIZES
+    encoder: EncoderConfig = EncoderConfig(**_DC, head_shortcut=True)  # type: ignore[arg-type]
+    encoder_channels: int = 32
+    pixel_dim: int = 32
+    decoder: DecoderConfig = DecoderConfig(
+        widths=(384, 384, 768, 768, 1536), condition="spatial", stem_shortcut=True, **_DC  # type: ignore[arg-type]
+    )  # fmt: skip
+    decoder_channels: int = 0
+    merge: Literal["both", "pixel"] = "both"
+    semantic_quantizer: QuantizerConfig = SimVQConfig(codebook_size=32768)
+    pixel_quantizer: QuantizerConfig = SimVQConfig(codebook_size=98304)
+    noise_items: float = 0.1
+    noise_positions: float = 0.0
+    noise: Literal["other", "zero"] = "other"
+
+    def __post_init__(self) -> None:
+        if self.encoder.stride != self.decoder.stride or self.encoder.stride > self.tower.stride:
+            raise ConfigError(
+                f"strides: encoder {self.encoder.stride}, decoder {self.decoder.stride}, tower {self.tower.stride}; the first two "
+                "must be the same, and not larger than the third."
+            )
+        if self.decoder.condition != "spatial":
+            raise ConfigError("decoder.condition must be 'spatial': its norms read the code.")
+        for h, w, *seen in self.sizes:
+            if any(n % self.tower.stride or n > m for n, m in zip(seen, (h, w), strict=True)):
+                raise ConfigError(f"sizes: {h} x {w} pixels seen as {seen}; give smaller multiples of {self.tower.stride}.")
+        if not (0 <= self.noise_items <= 1 and 0 <= self.noise_positions <= 1):
+            raise ConfigError(f"noise_items {self.noise_items} and noise_positions {self.noise_positions} are shares, 0 to 1.")
+
+
+def projection(kind: Head, width: int, out: int) -> nn.Sequential:
+    """A linear map, alone, behind or before a LayerNorm, or with a hidden layer."""
+    if kind == "mlp":
+        return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, out))
+    linear = nn.Linear(width, out)
+    before = [nn.LayerNorm(width)] if kind == "norm_linear" else []
+    after = [nn.LayerNorm(out)] if kind == "linear_norm" else []
+    return nn.Sequential(*before, linear, *after)
+
+
+class DualViTok(ImageTokenizer):
+    """ids `[B, 2, L]` of codebooks "semantic" and "pixel", each over a grid of its own: `tokens.track("semantic")`.
+
+    The semantic ids fill the first L_s positions (`tokens.book_grids` says how many); the rest are zeros. L_s follows from the
+    pixel grid, so that bare ids decode too.
+    """
+
+    family: ClassVar[str] = "dualvitok"
+    config_class: ClassVar[type] = DualViTokConfig
+    encoder_only = ("encoder", "to_pixel", "tower", "semantic_in", "semantic_encoder", "to_semantic")
+    decoder_only = ("from_code", "decoder", "feature_in", "semantic_decoder", "to_features")
+    config: DualViTokConfig
+    quantizer: TwoGrids
+
+    def __init__(self, config: DualViTokConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.tower = Qwen2Tower(c.tower).requires_grad_(c.train_tower)
+        self.semantic_in = nn.Linear(c.tower.feature_dim, c.semantic_encoder.width)
+        self.semantic_encoder = RotaryStack(c.semantic_encoder)
+        self.to_semantic = projection(c.semantic_head, c.semantic_encoder.width, c.semantic_dim)
+        self.encoder = VQGANEncoder(c.encoder, c.encoder_channels)
+        self.to_pixel = nn.Conv2d(c.encoder_channels, c.pixel_dim, 1)
+        self.quantizer = TwoGrids(
+            dataclasses.replace(c.semantic_quantizer, dim=c.semantic_dim),
+            dataclasses.replace(c.pixel_quantizer, dim=c.pixel_dim),
+            positions=self._semantic_positions,
+            names=("semantic", "pixel"),
+        )
+        self.feature_in = nn.Linear(c.semantic_dim, c.semantic_decoder.width)
+        self.semantic_decoder = RotaryStack(c.semantic_decoder)
+        self.to_features = projection(c.feature_head, c.semantic_decoder.width, c.feature_dim)
+        width = c.pixel_dim + (c.semantic_dim if c.merge == "both" else 0)
+        self.from_code = nn.Conv2d(width, c.decoder_channels or width, 1)
+        self.decoder = VQGANDecoder(c.decoder, c.decoder_channels or width, code_dim=width)
+        for part in (self.semantic_in, self.to_semantic, self.feature_in, self.to_features):
+            part.apply(init_linear)
+        books = self.quantizer.coarse.num_codebooks, self.quantizer.fine.num_codebooks
+        self.spec = ImageSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            names=("semantic",) * books[0] + ("pixel",) * books[1],
+            stride=c.encoder.stride,
+            strides=(c.tower.stride,) * books[0] + (c.encoder.stride,) * books[1],
+        )
+
+    # --- the two grids ------------------------------------------------------------------------------------------------
+
+    def semantic_grid(self, grid: tuple[int, ...]) -> tuple[int, int]:
+        """(s, t) of a pixel grid (h, w)."""
+        height, width = self._seen_size(*(n * self.spec.stride for n in grid))
+        return height // self.config.tower.stride, width // self.config.tower.stride
+
+    def _semantic_positions(self, grid: tuple[int, ...]) -> int:
+        s, t = self.semantic_grid(grid)
+        return s * t
+
+    def _seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size at which the tower sees a picture, in pixels."""
+        for h, w, *seen in self.config.sizes:
+            if (h, w) == (height, width):
+                return seen[0], seen[1]
+        step = self.config.tower.stride
+        return max(step, height // step * step), max(step, width // step * step)
+
+    def tower_view(self, x: Tensor) -> Tensor:
+        """What the tower sees of pictures `[B, 3, H, W]` in -1..1: resized, in 0..1, CLIP's mean and deviation taken out."""
+        size = self._seen_size(*x.shape[-2:])
+        y = F.interpolate((x.float() + 1) / 2, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (_CLIP_MEAN, _CLIP_STD))
+        return ((y - mean) / std).to(x.dtype)
+
+    # --- encode -------------------------------------------------------------------------------------------------------
+
+    def encode_features(self, x: Tensor) -> Tensor:
+        """The tower's features `[B, L_s, F]`: continuous input for understanding, and the target of the semantic code."""
+        features = self.tower(self.tower_view(x))
+        return F.layer_norm(features, features.shape[-1:], eps=1e-6) if self.config.target == "norm" else features
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of pictures `[B, 3, H, W]`: semantic channels first, zeros behind their first L_s positions."""
+        return self._encode(x)[0]
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents `[B, D, L]` and the tower's features `[B, L_s, F]`."""
+        target = self.encode_features(x)
+        pixel = self.to_pixel(self.encoder(x))  # [B, D_p, h, w]
+        y = self.semantic_encoder(self.semantic_in(target), self.semantic_grid(pixel.shape[-2:]))
+        semantic = self.to_semantic(y).transpose(1, 2)  # [B, D_s, L_s]
+        pixel = pixel.flatten(2)
+        return torch.cat([F.pad(semantic, (0, pixel.shape[2] - semantic.shape[2])), pixel], dim=1), target
+
+    @torch.no_grad()
+    def encode(self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None) -> Tokens:
+        """As `ImageTokenizer.encode`; `book_grids` holds both grids of each picture."""
+        tokens = super().encode(media, resize=resize, num_codebooks=num_codebooks)
+        grids = [tokens.grid] * len(tokens) if tokens.grids is None else tokens.grids.tolist()
+        books = [[self.semantic_grid(g) if name == "semantic" else tuple(g) for name in tokens.names] for g in grids]
+        return dataclasses.replace(tokens, book_grids=torch.tensor(books, device=tokens.ids.device))
+
+    # --- decode -------------------------------------------------------------------------------------------------------
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, L]` over the pixel grid `grid`."""
+        code = self.merged_code(z_q, self._checked(grid))
+        return self.decoder(self.from_code(code), code)
+
+    def merged_code(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """What the pixel decoder reads, `[B, D, h, w]`: semantic codes resized to the pixel grid, and pixel codes."""
+        pixel = z_q[:, self.config.semantic_dim :].unflatten(2, grid)
+        if self.training and torch.is_grad_enabled() and self.config.noise_positions:
+            pixel = self._disturbed(pixel)
+        if self.config.merge == "pixel":
+            return pixel
+        semantic = F.interpolate(self._semantic(z_q, grid).float(), size=tuple(grid), mode="bicubic").to(pixel.dtype)
+        return torch.cat([semantic, pixel], dim=1)
+
+    def decode_features(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """The tower's features `[B, L_s, feature_dim]` as the semantic channels of latents `[B, D, L]` hold them."""
+        semantic = self._semantic(z_q, grid)
+        y = self.feature_in(semantic.flatten(2).transpose(1, 2))
+        return self.to_features(self.semantic_decoder(y, tuple(semantic.shape[-2:])))
+
+    @torch.no_grad()
+    def decode_semantic(self, tokens: Tokens) -> list[Tensor]:
+        """The tower's features `[L_s, feature_dim]` of each item of `tokens`."""
+        self.check_tokens(tokens)
+        out = []
+        for item in tokens:
+            grid = self._checked(item.grid)
+            z_q = self.quantizer.decode(item.ids.to(self.device), grid=grid).to(self.dtype)
+            out.append(self.decode_features(z_q, grid)[0])
+        return out
+
+    def _semantic(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Semantic channels on their grid, `[B, D_s, s, t]`."""
+        s, t = self.semantic_grid(grid)
+        return z_q[:, : self.config.semantic_dim, : s * t].unflatten(2, (s, t))
+
+    def _checked(self, grid: tuple[int, ...] | None) -> tuple[int, ...]:
+        if grid is None or len(grid) != 2:
+            raise ValueError(f"{self.family} needs the pixel grid (h, w), got {grid}.")
+        return grid
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def _disturbed(self, pixel: Tensor) -> Tensor:
+        """Codes `[B, D_p, h, w]` with some positions of some pictures disturbed; the next picture's codes carry no gradient."""
+        c, (b, _, h, w) = self.config, pixel.shape
+        items = torch.rand(b, 1, 1, 1, device=pixel.device) <= c.noise_items
+        hit = items & (torch.rand(b, 1, h, w, device=pixel.device) <= c.noise_positions)
+        return torch.where(hit, pixel.detach().roll(1, 0) if c.noise == "other" else torch.zeros_like(pixel), pixel)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct `[B, 3, H, W]`; features "semantic" and "semantic_target" are `[B, F, L_s]`, decoded and of the tower."""
+        size = x.shape[-2:]
+        x = pad_to_stride(x, self.size_multiple)
+        grid = self.grid_of(x)
+        assert grid is not None
+        z, target = self._encode(x)
+        quantized = self.quantizer(z, grid=grid)
+        features = {"semantic": self.decode_features(quantized.z_q, grid).transpose(1, 2), "semantic_target": target.transpose(1, 2)}
+        x_hat = self.decode_latents(quantized.z_q, grid)[..., : size[0], : size[1]]
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)

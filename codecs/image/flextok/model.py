@@ -1,0 +1,363 @@
+"""FlexTok: a picture as an ordered sequence of tokens, coarse to fine; any prefix decodes, by a rectified flow.
+
+Bachmann et al. 2025, "FlexTok: Resampling Images into 1D Token Sequences of Flexible Length", arXiv 2502.13967.
+Parity checked against apple/ml-flextok @ 87d00cc8ba (Apple Sample Code License 1.1; the published weights are for
+non-commercial research), class `FlexTokFromHub`, FlexAttention replaced by scaled dot-product attention. Own code.
+
+A frozen AutoencoderKL makes latents; an encoder with register tokens makes N tokens of them; the decoder draws VAE latents
+from noise under the condition of the tokens. `decode` is a function of its `seed` (or `noise`), `steps` and `guidance`.
+Differs: `encode` takes the mean of the VAE's posterior where the published configuration samples, so that ids are a
+function of the picture; training samples.
+
+Letters: B batch, H W pixels, h w grid of VAE latents, C their channels, N register tokens, D width, L = patches + N.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.draws import same_draws
+from ...layers.vit import init_linear
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.fsq import FSQConfig
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import ImageTokenizer
+from .flow import TimeEmbedding, integrate, sample_times
+from .modulated import ModulatedBlock, ModulatedConfig, NormHead
+from .parts import ConditionConfig, Positions, PositionsConfig, TokenCondition, part_mask
+
+#: diffusers' AutoencoderKL as the published models have it, but for `latent_channels`.
+PUBLISHED_VAE: dict[str, Any] = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+    "latent_channels": 16,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlexTokConfig:
+    """Settings of `FlexTok`; sizes default to d18-d18.
+
+    Attributes:
+        image_size: (H, W).
+        vae: arguments of diffusers' `AutoencoderKL`.
+        vae_scale: what its latents are multiplied by.
+        sample_posterior: training draws VAE latents from the posterior; ids never depend on it.
+        patch_size: VAE latents on a side of a patch.
+        encoder, decoder: the two transformers.
+        encoder_mask: which parts of (patches, registers) see which: "full"; "causal"; "causal_last": patches see one
+            another, registers see patches and earlier registers.
+        encoder_positions, decoder_positions: of the patches.
+        num_registers: registers that exist.
+        num_tokens: N, those that encode gives; 0: all.
+        register_order: how fewer are made of all: the first ones ("nested"), or means of neighbours ("avg_pool").
+        quantizer: any kind; its `dim` is filled in from `latent_dim`.
+        latent_dim: channels that are quantized.
+        condition: what the decoder does with the tokens before its blocks.
+        tokens_first: the decoder's sequence is (tokens, patches), otherwise (patches, tokens).
+        part_modulation: tokens and patches are modulated by the time each in its own way.
+        time_frequencies, longest_time: of the time embedding.
+        zero_init: the decoder's modulations and last map start at zero (adaLN-zero); False: small random numbers.
+        feature_layers: blocks of the decoder whose patches are given out, for a loss like REPA's (arXiv 2410.06940).
+        train_pixels: training decodes the VAE latents of its one-step estimate; False leaves them as they are, which saves the
+            time where no loss looks at pixels.
+        time_sampling, time_stratified, time_mode_scale: of training times, see `layers/flow.py`.
+    """
+
+    image_size: tuple[int, int] = (256, 256)
+    vae: dict[str, Any] = field(default_factory=lambda: dict(PUBLISHED_VAE))
+    vae_scale: float = 1.0
+    sample_posterior: bool = True
+    patch_size: int = 2
+    encoder: ModulatedConfig = ModulatedConfig(width=1152, layers=18)
+    decoder: ModulatedConfig = ModulatedConfig(width=1152, layers=18)
+    encoder_mask: Literal["full", "causal", "causal_last"] = "causal_last"
+    encoder_positions: PositionsConfig | None = PositionsConfig()
+    decoder_positions: PositionsConfig | None = PositionsConfig()
+    num_registers: int = 256
+    num_tokens: int = 0
+    register_order: Literal["nested", "avg_pool"] = "nested"
+    quantizer: QuantizerConfig = FSQConfig(levels=(8, 8, 8, 5, 5, 5))
+    latent_dim: int = 6
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    tokens_first: bool = True
+    part_modulation: bool = True
+    time_frequencies: int = 256
+    longest_time: float = 1.0
+    zero_init: bool = True
+    feature_layers: tuple[int, ...] = ()
+    time_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
+    time_stratified: bool = False
+    time_mode_scale: float = 0.0
+    train_pixels: bool = True
+
+    def __post_init__(self) -> None:
+        step = self.patch_size * self.vae_stride
+        if any(n % step for n in self.image_size):
+            raise ValueError(f"image_size {self.image_size} is no multiple of {step} (VAE stride x patch_size).")
+        if not 0 <= self.num_tokens <= self.num_registers:
+            raise ValueError(f"num_tokens is {self.num_tokens}; there are {self.num_registers} registers.")
+
+    @property
+    def vae_stride(self) -> int:
+        """Pixels from one VAE latent to the next."""
+        return 2 ** (len(self.vae.get("block_out_channels", (64,))) - 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        step = self.patch_size * self.vae_stride
+        return self.image_size[0] // step, self.image_size[1] // step
+
+
+class FlexEncoder(nn.Module):
+    """VAE latents to register states: patches and registers in one sequence."""
+
+    def __init__(self, config: FlexTokConfig, channels: int) -> None:
+        super().__init__()
+        self.config = c = config
+        width = c.encoder.width
+        self.patch_embed = nn.Conv2d(channels, width, c.patch_size, stride=c.patch_size)
+        self.positions = Positions(width, c.grid, c.encoder_positions) if c.encoder_positions else None
+        self.registers = nn.Parameter(torch.randn(c.num_registers, width) * 0.02)
+        self.blocks = nn.ModuleList(ModulatedBlock(c.encoder) for _ in range(c.encoder.layers))
+        self.head = NormHead(width, c.latent_dim)
+        nn.init.trunc_normal_(self.head.proj.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, latent_dim]` of VAE latents `[B, C, h, w]`."""
+        c = self.config
+        y = self.patch_embed(x)  # [B, D, rows, columns]
+        y = (y if self.positions is None else y + self.positions(y.shape[2:])).flatten(2).transpose(1, 2)
+        registers, count = self.registers, c.num_tokens or c.num_registers
+        if c.register_order == "avg_pool":
+            registers = F.adaptive_avg_pool1d(registers.t(), count).t()
+        z = torch.cat([y, registers[:count].expand(len(x), -1, -1)], dim=1)  # [B, L, D]
+        mask = part_mask(c.encoder_mask, y.shape[1], count, z.device)
+        for block in self.blocks:
+            z = block(z, mask)
+        return self.head(z[:, y.shape[1] :])
+
+
+class FlexDecoder(nn.Module):
+    """Velocity of noised VAE latents at a time, under the condition of quantized tokens."""
+
+    def __init__(self, config: FlexTokConfig, channels: int) -> None:
+        super().__init__()
+        self.config = c = config
+        width = c.decoder.width
+        self.condition = TokenCondition(c.condition, c.latent_dim, width, c.num_registers)
+        self.patch_embed = nn.Conv2d(channels, width, c.patch_size, stride=c.patch_size)
+        self.positions = Positions(width, c.grid, c.decoder_positions) if c.decoder_positions else None
+        self.time = TimeEmbedding(width, frequencies=c.time_frequencies, longest=c.longest_time)
+        parts = 2 if c.part_modulation else 1
+        blocks = [ModulatedBlock(c.decoder, parts=parts) for _ in range(c.decoder.layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.head = NormHead(width, channels * c.patch_size**2, modulated=True)
+        nn.init.zeros_(self.head.proj.weight)
+        if not c.zero_init:
+            for part in (self.head, *(b.modulation for b in blocks)):
+                assert part is not None
+                part.apply(init_linear)
+
+    def forward(
+        self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predict.
+
+        Args:
+            x: noised latents `[B, C, h, w]`.
+            t: times `[B]`.
+            z_q: quantized tokens `[B, n, latent_dim]`, any first part of them.
+            null: leave the condition out, for guidance.
+
+        Returns:
+            Velocity `[B, C, h, w]`, and the patches `[B, rows columns, D]` of each of `feature_layers`.
+        """
+        c = self.config
+        tokens = self.condition(z_q, null=null)  # [B, registers, D]
+        y = self.patch_embed(x)
+        grid = y.shape[2:]
+        y = (y if self.positions is None else y + self.positions(grid)).flatten(2).transpose(1, 2)
+        parts = [tokens, y] if c.tokens_first else [y, tokens]
+        lengths, start = tuple(p.shape[1] for p in parts), tokens.shape[1] if c.tokens_first else 0
+        z, time, features = torch.cat(parts, dim=1), self.time(t), {}
+        for i, block in enumerate(self.blocks):
+            z = block(z, condition=time, lengths=lengths)  # [B, L, D]
+            if i in c.feature_layers:
+                features[f"decoder.{i}"] = z[:, start : start + y.shape[1]]
+        out = self.head(z[:, start : start + y.shape[1]], time)  # [B, rows columns, p p C]
+        out = out.unflatten(2, (c.patch_size**2, -1)).transpose(2, 3).flatten(2)  # channel first, then row and column
+        return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, grid), c.patch_size), features
+
+
+class FlexTok(ImageTokenizer):
+    """Pictures of one size to N ordered tokens and back; see the module's docstring."""
+
+    family: ClassVar[str] = "flextok"
+    config_class: ClassVar[type] = FlexTokConfig
+    encoder_only = ("vae.encoder", "vae.quant_conv", "encoder")
+    decoder_only = ("vae.decoder", "vae.post_quant_conv", "decoder")
+    vae: Any  # diffusers' annotations say a dict of its config, and a tuple of what encode and decode give
+
+    def __init__(self, config: FlexTokConfig) -> None:
+        super().__init__()
+        from diffusers import AutoencoderKL
+
+        self.config = c = config
+        self.vae = AutoencoderKL(**c.vae).eval().requires_grad_(False)
+        channels = cast(Any, self.vae.config).latent_channels
+        self.encoder = FlexEncoder(c, channels)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.decoder = FlexDecoder(c, channels)
+        self.latent_shape = (channels, c.image_size[0] // c.vae_stride, c.image_size[1] // c.vae_stride)
+        self.spec = ImageSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("positions",),
+            stride=0,
+            image_size=c.image_size,
+            num_positions=c.num_tokens or c.num_registers,
+            resize="crop",
+        )
+
+    def train(self, mode: bool = True) -> "FlexTok":
+        """Switch the mode; the VAE stays as it is."""
+        super().train(mode)
+        self.vae.eval()
+        return self
+
+    # --- latents ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def vae_encode(self, x: Tensor, *, sample: bool = False) -> Tensor:
+        """VAE latents `[B, C, h, w]` of pictures `[B, 3, H, W]`; the posterior's mean unless `sample`."""
+        posterior = self.vae.encode(x).latent_dist
+        return (posterior.sample() if sample else posterior.mode()) * self.config.vae_scale
+
+    def vae_decode(self, latents: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` of VAE latents `[B, C, h, w]`."""
+        return self.vae.decode(latents / self.config.vae_scale).sample
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, latent_dim, N]` of pictures `[B, 3, H, W]`."""
+        return self.encoder(self.vae_encode(x)).transpose(1, 2)
+
+    def decode_latents(
+        self,
+        z_q: Tensor,
+        grid: tuple[int, ...] | None = None,
+        *,
+        noise: Tensor | None = None,
+        seed: int = 0,
+        steps: int = 25,
+        guidance: float | Callable[[float], float] = 1.0,
+        normalized_guidance: bool = False,
+    ) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, latent_dim, n]`, n from 1 to N; the arguments are those of `decode`."""
+        latents = self.sample_latents(
+            z_q, noise=noise, seed=seed, steps=steps, guidance=guidance, normalized_guidance=normalized_guidance
+        )
+        return self.vae_decode(latents)
+
+    def sample_latents(
+        self,
+        z_q: Tensor,
+        *,
+        noise: Tensor | None = None,
+        seed: int = 0,
+        steps: int = 25,
+        guidance: float | Callable[[float], float] = 1.0,
+        normalized_guidance: bool = False,
+    ) -> Tensor:
+        """VAE latents `[B, C, h, w]` drawn under the condition of `[B, latent_dim, n]`."""
+        if noise is None:
+            draw = torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed))
+            noise = draw.to(z_q).expand(len(z_q), -1, -1, -1)  # one draw: no item depends on the batch
+        return integrate(
+            noise,
+            lambda x, t: self.velocity(x, t, z_q),
+            steps=steps,
+            unconditional=lambda x, t: self.velocity(x, t, z_q, null=True),
+            guidance=guidance,
+            normalized=normalized_guidance,
+        )
+
+    def velocity(self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False) -> Tensor:
+        """What the decoder predicts for noised VAE latents `[B, C, h, w]` at times `[B]` and tokens `[B, latent_dim, n]`."""
+        return self.decoder(x, t, z_q.transpose(1, 2), null=null)[0]
+
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(
+        self,
+        tokens: Tokens,
+        *,
+        original: bool = True,
+        noise: Tensor | None = None,
+        seed: int = 0,
+        steps: int = 25,
+        guidance: float | Callable[[float], float] = 1.0,
+        normalized_guidance: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """Turn tokens, or any first part of them, back into pictures, as `ImageTokenizer.decode`.
+
+        Args:
+            tokens, original: as there. Items may have different lengths.
+            noise: start of the flow, `[B, C, h, w]`; None: drawn from `seed`, the same for every picture.
+            seed: see `noise`.
+            steps: Euler steps; the authors show 20.
+            guidance: weight of the tokens; 1: none. The authors show 7.5 with `normalized_guidance`.
+            normalized_guidance: APG (arXiv 2410.02416) in place of classifier-free guidance.
+        """
+        if noise is not None and noise.shape != (len(tokens), *self.latent_shape):
+            raise ValueError(f"noise is {list(noise.shape)}, expected {[len(tokens), *self.latent_shape]}.")
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            return self.decode_latents(
+                self.quantizer.decode(ids).to(self.dtype),
+                noise=None if noise is None else noise[items].to(self.device, self.dtype),
+                seed=seed,
+                steps=steps,
+                guidance=guidance,
+                normalized_guidance=normalized_guidance,
+            )
+
+        return self.decode_with(tokens, run, original=original)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the flow at random times.
+
+        `features` are `velocity` and `velocity_target` `[B, C, h, w]` of such a step (in eval mode always the same one), whose
+        squared distance is the loss, and `decoder.N` `[B, D, patches]` of `feature_layers`. Training's `x_hat` is the VAE's
+        picture of the one-step estimate x_t - t velocity, or this estimate `[B, C, h, w]` itself without `train_pixels`.
+        """
+        clean = self.vae_encode(x, sample=self.training and self.config.sample_posterior)
+        z = self.encoder(clean).transpose(1, 2)
+        quantized = self.quantizer(z)
+        estimate, features = self._one_step(clean, quantized.z_q)
+        if not self.training:
+            x_hat = self.decode_latents(quantized.z_q)
+        else:
+            x_hat = self.vae_decode(estimate) if self.config.train_pixels else estimate
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+
+    def _one_step(self, clean: Tensor, z_q: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The estimate of VAE latents `[B, C, h, w]` from noised ones, and `forward`'s features."""
+        c = self.config
+        with same_draws(clean.device, active=not self.training):
+            times = {"kind": c.time_sampling, "stratified": c.time_stratified, "mode_scale": c.time_mode_scale}
+            t = sample_times(len(clean), device=clean.device, **times)
+            noise, share = torch.randn_like(clean), t[:, None, None, None]
+        noised = share * noise + (1 - share) * clean
+        v, layers = self.decoder(noised, t, z_q.transpose(1, 2))
+        features = {name: y.transpose(1, 2) for name, y in layers.items()}
+        return noised - share * v, {**features, "velocity": v, "velocity_target": noise - clean}

@@ -1,0 +1,1 @@
+"""4M's tokenizer: ViT encoder, cosine codebook, ViT decoder, for pictures of any size."""

@@ -1,0 +1,185 @@
+"""4M's tokenizers of what is no picture: maps of depth, of classes, of features of other networks; vectors.
+
+The networks are those of `fourm.py` and `fourm_divae.py`; only what goes in and comes out differs. Mizrahi et al. 2023 (4M, arXiv
+2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406); parity checked against apple/ml-4m @ cda590faa3, classes `VQVAE` and
+`DiVAE`.
+
+    tok.encode(depth)      # float [1, H, W], standardised by whoever made it; any size
+    tok.encode(features)   # float [C, h, w] of CLIP, DINOv2 or ImageBind, one token a place
+    tok.encode(vectors)    # float [C, N]: N global features or poses, K ids each, where both halves are towers of MLPs
+    tok.encode(classes)    # integers [H, W], below `spec.classes`; decode gives the likeliest class of each pixel
+
+The networks that make depth, features and classes of a picture are not here.
+Letters: B batch, C channels, H W rows and columns of a map, h w grid of tokens, D latent width, K codebooks.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...latent import LatentSpec, LatentTokenizer, as_tensors
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import pad_to_stride
+from .divae import FourMDiffusion, FourMDiVAEConfig
+from .model import FourMCodec, FourMConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec(LatentSpec):
+    """Facts of a tokenizer of maps.
+
+    Attributes:
+        stride: rows and columns of the map from one token to the next; 1: every place is one.
+        classes: how many classes there are; integers `[H, W]` go in. 0: floats `[C, H, W]` do, C being `channels`.
+        sequences: floats `[C, N]` go in as well: no position sees another.
+    """
+
+    stride: int = 1
+    classes: int = 0
+    sequences: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FourMMapsConfig(FourMConfig):
+    """Settings of `FourMMaps`.
+
+    Attributes:
+        channels: C of maps of floats; of maps of classes, the width of a class's vector.
+        classes: see `MapSpec`.
+    """
+
+    classes: int = 0
+    pictures: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FourMDiVAEMapsConfig(FourMDiVAEConfig):
+    """Settings of `FourMDiVAEMaps`, as in `FourMDiVAEConfig`."""
+
+    pictures: ClassVar[bool] = False
+
+
+class MapTokenizer(LatentTokenizer):
+    """Intake of maps: padded to whole patches by their last rows and columns, cut again by `decode`."""
+
+    spec: MapSpec
+
+    @property
+    def size_multiple(self) -> int:
+        """What rows and columns are padded to a multiple of."""
+        return self.spec.stride
+
+    def _items(self, media: Any) -> list[Tensor]:
+        spec, many = self.spec, isinstance(media, (list, tuple))
+        if not spec.classes:
+            if getattr(media, "ndim", 0) == 3 and not spec.sequences:
+                media = media[None]  # one map
+            xs = super()._items(media)
+            for i, x in enumerate(xs):
+                if x.ndim == 2 and not spec.sequences:
+                    raise ValueError(f"{self.family} takes maps [C={spec.channels}, H, W]; item {i} is {list(x.shape)}.")
+            return xs
+        takes = f"{self.family} takes maps of classes: integers [H, W], or batches or lists of them"
+        xs = as_tensors(media, 2, takes=takes, advice=self.features_advice)
+        for i, x in enumerate(xs):
+            if x.ndim != 2 or x.numel() == 0 or x.is_floating_point() or x.dtype == torch.bool:
+                name = f"item {i}" if many else "the batch"
+                raise ValueError(
+                    f"{self.family} takes maps of classes: integers [H, W], or batches [B, H, W]; {name} is {x.dtype} {list(x.shape)}."
+                )
+            if int(x.min()) < 0 or int(x.max()) >= spec.classes:
+                raise ValueError(f"item {i} has classes in {int(x.min())}..{int(x.max())}, outside 0..{spec.classes - 1}.")
+        return [x.long() for x in xs]
+
+    def fit_in(self, x: Tensor) -> Tensor:
+        """One map with its last row and column repeated."""
+        return self._padded(x) if self._is_map(x, batched=False) else x
+
+    def kept_size(self, x: Tensor) -> tuple[int, int] | None:
+        """Rows and columns of the map as it came."""
+        return (x.shape[-2], x.shape[-1]) if self.size_multiple > 1 and self._is_map(x, batched=False) else None
+
+    def grid_of(self, x: Tensor) -> tuple[int, int] | None:
+        """Grid of tokens of a batch of padded maps, None for sequences."""
+        return (x.shape[-2] // self.spec.stride, x.shape[-1] // self.spec.stride) if self._is_map(x, batched=True) else None
+
+    def _is_map(self, x: Tensor, *, batched: bool) -> bool:
+        return bool(self.spec.classes) or x.ndim == 3 + batched
+
+    def _padded(self, x: Tensor) -> Tensor:
+        rows, columns = x.shape[-2:]
+        multiple = self.size_multiple
+        if x.is_floating_point():
+            return pad_to_stride(x, multiple)
+        more = [torch.arange(math.ceil(n / multiple) * multiple).clamp(max=n - 1) for n in (rows, columns)]
+        return x[..., more[0][:, None], more[1]]
+
+
+class FourMMaps(FourMCodec, MapTokenizer):
+    """Maps or vectors to ids `[B, K, h w]` and back; see the module's docstring."""
+
+    family: ClassVar[str] = "fourm_maps"
+    config_class: ClassVar[type] = FourMMapsConfig
+    config: FourMMapsConfig
+
+    def __init__(self, config: FourMMapsConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.class_vectors = nn.Embedding(c.classes, c.channels) if c.classes else None
+        alone = c.encoder_tower is not None and c.decoder_tower is not None and not c.classes
+        self.spec = MapSpec(**self.facts, channels=1 if c.classes else c.channels, classes=c.classes, sequences=alone)
+
+    @property
+    def outputs(self) -> int:
+        """Channels that come out: a score for each class, or what went in."""
+        return self.config.classes or self.config.channels
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, h w]` of maps `[B, C, H, W]`, integers `[B, H, W]`, or vectors `[B, C, N]`."""
+        if self.class_vectors is not None:
+            x = self.class_vectors(x).permute(0, 3, 1, 2)
+        return super().encode_latents(x if x.ndim == 4 else x[:, :, None])
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Maps `[B, C, H, W]`, of classes their scores `[B, classes, H, W]`, of latents `[B, D, h w]`; without a grid `[B, C, N]`."""
+        if grid is None and self.spec.sequences:
+            return super().decode_latents(z_q, (1, z_q.shape[2]))[:, :, 0]
+        return super().decode_latents(z_q, grid)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, *, scores: bool = False) -> Tensor | list[Tensor]:  # type: ignore[override]
+        """Turn tokens back into maps of the originals' sizes.
+
+        Args:
+            tokens: what `encode` gave.
+            scores: of classes, the networks' scores `[B, classes, H, W]` instead of the likeliest class `[B, H, W]`.
+        """
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            y = self.decode_latents(self.quantizer.decode(ids, grid=grid or None).to(self.dtype), grid or None)
+            return y.argmax(1) if self.spec.classes and not scores else y
+
+        return self.decode_with(tokens, run)
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch with gradients; of classes `x_hat` are scores `[B, classes, H, W]`."""
+        if not self._is_map(x, batched=True):
+            return super().forward(x)
+        size = x.shape[-2:]
+        out = super().forward(self._padded(x))
+        return Reconstruction(x_hat=out.x_hat[..., : size[0], : size[1]], z=out.z, quantized=out.quantized)
+
+
+class FourMDiVAEMaps(FourMDiffusion, MapTokenizer):
+    """Maps of floats (depth) of any size to ids `[B, K, h w]`; back by drawing from noise."""
+
+    family: ClassVar[str] = "fourm_divae_maps"
+    config_class: ClassVar[type] = FourMDiVAEMapsConfig
+
+    def __init__(self, config: FourMDiVAEMapsConfig) -> None:
+        super().__init__(config)
+        self.spec = MapSpec(**self.facts, channels=config.channels)

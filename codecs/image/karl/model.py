@@ -1,0 +1,300 @@
+"""KARL: as many tokens as the wanted quality needs, chosen in one pass.
+
+Duggal et al. 2025, "Single-pass Adaptive Image Tokenization for Minimum Program Search", arXiv 2507.07995.
+Parity checked against ShivamDuggal4/karl @ 5c1a5693ed (no licence stated), class `KARLTokenizer` over the VQGAN, picture by
+picture (the authors' attention mask is right for a batch of one). Own code from the published facts.
+
+The encoder reads a token of the wanted L1 error, the grid (patches beside VQGAN latents) and `token_budget` latent queries. A
+halting probability above 3/4 marks a token that the picture does not need; such tokens are cut out of the decoder's attention.
+
+ids `[B, 2, N]`: codebook "token", and codebook "active" (1: needed). `tokens.first(codebooks=1)` decodes all of them.
+
+Letters: B batch, H W pixels, G grid positions, N token budget, D latent width, W width of the encoder.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.vit import TransformerSize, ViTBlock, embedding, init_linear
+from ...quantizers.base import Quantized, QuantizerConfig
+from ...quantizers.vq import VQConfig
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction, group_by_shape
+from ...tokens import Tokens
+from ..base import ImageTokenizer, Resize
+from ..distilled import MAGE_VQGAN, BaseTokenizer, GridDecoder, check_base
+from ..vqgan.model import VQGANConfig
+
+#: Errors (mean absolute, of pixels in 0..1) that the encoder was told of in training; a wanted one is rounded up to the next.
+ERRORS = (
+    0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.24, 0.28, 0.32, 0.38
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class KARLConfig:
+    """Settings of `KARL`; the defaults are the published small model's.
+
+    Attributes:
+        base: the VQGAN underneath (`embed_dim` 0).
+        grid_size: positions on a side of its grid; the picture is `grid_size * patch_size` on a side.
+        patch_size: pixels on a side of the patches that stand beside its latents; its stride.
+        position_size: side of the learned position tables, which are resized to the grid.
+        encoder, decoder: sizes of the two transformers.
+        latent_dim: D.
+        quantizer: any kind of one codebook; its `dim` is filled in.
+        max_tokens: largest token budget.
+        default_tokens: token budget where none is named.
+        halt_above: probability from which a token is not needed.
+        train_budgets: token budgets that training's first pass draws from; its second pass has `default_tokens`.
+        train_base: whether the VQGAN learns too (the second of two training stages).
+    """
+
+    base: VQGANConfig = MAGE_VQGAN
+    grid_size: int = 16
+    patch_size: int = 16
+    position_size: int = 64
+    encoder: TransformerSize = TransformerSize(width=1024)
+    decoder: TransformerSize = TransformerSize(width=1024)
+    latent_dim: int = 12
+    quantizer: QuantizerConfig = VQConfig(
+        codebook_size=4096, normalize=True, returns="normalized", update="gradient", kmeans_init=False
+    )
+    max_tokens: int = 512
+    default_tokens: int = 256
+    halt_above: float = 0.75
+    train_budgets: tuple[int, ...] = tuple(range(16, 384, 16))
+    train_base: bool = False
+
+    def __post_init__(self) -> None:
+        check_base(self.base, self.patch_size, self.grid_size)
+        if not self.train_budgets or not all(1 <= n <= self.max_tokens for n in (*self.train_budgets, self.default_tokens)):
+            raise ValueError(
+                f"train_budgets {self.train_budgets} and default_tokens {self.default_tokens} must lie in 1..{self.max_tokens}."
+            )
+
+
+class KARL(ImageTokenizer):
+    """Pictures of one size to at most `token_budget` tokens; see the module's docstring."""
+
+    family: ClassVar[str] = "karl"
+    config_class: ClassVar[type] = KARLConfig
+    encoder_only = (
+        "patch_embed", "encoder_norm_in", "encoder", "encoder_norm_out", "to_latent", "halting_norm", "halting",
+        "encoder_positions", "latents", "error_tokens",
+    )
+    decoder_only = ("from_latent", "decoder", "decoder_positions", "mask_token", "token_positions")
+    config: KARLConfig
+
+    def __init__(self, config: KARLConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.base = BaseTokenizer(c.base, train=c.train_base)
+        width, side = c.encoder.width, c.grid_size * c.patch_size
+        self.patch_embed = nn.Conv2d(3, width - self.base.channels, c.patch_size, stride=c.patch_size)
+        self.encoder_positions = embedding(c.position_size, c.position_size, width)
+        self.latents = embedding(c.max_tokens, width)
+        self.error_tokens = nn.Parameter(torch.tensor(ERRORS)[:, None].repeat(1, width))
+        self.encoder_norm_in = nn.LayerNorm(width)
+        self.encoder = nn.ModuleList(ViTBlock(width, c.encoder.heads) for _ in range(c.encoder.layers))
+        self.encoder_norm_out = nn.LayerNorm(width)
+        self.to_latent = nn.Linear(width, c.latent_dim)
+        self.halting_norm = nn.LayerNorm(width)
+        self.halting = nn.Sequential(nn.Linear(width, 512), nn.Tanh(), nn.Linear(512, 1))
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.from_latent = nn.Linear(c.latent_dim, c.decoder.width)
+        self.decoder_positions = embedding(c.position_size, c.position_size, c.decoder.width)
+        self.mask_token = embedding(c.decoder.width)
+        self.token_positions = embedding(c.max_tokens, c.decoder.width)
+        self.decoder = GridDecoder(c.decoder, self.base.codes)
+        for part in (self.patch_embed, self.encoder, self.to_latent, self.halting, self.from_latent, self.decoder):
+            part.apply(init_linear)
+        self.spec = ImageSpec(
+            vocab_sizes=(*self.quantizer.codebook_sizes, 2),
+            names=("token", "active"),
+            prefix=("codebooks",),
+            stride=0,
+            image_size=(side, side),
+            num_positions=c.default_tokens,
+            value_range=(0.0, 1.0),
+            resize="crop",
+        )
+
+    # --- encode -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(  # type: ignore[override]
+        self,
+        media: Any,
+        *,
+        resize: Resize | None = None,
+        num_codebooks: int | None = None,
+        token_budget: int | None = None,
+        quality: float = 0.05,
+        trim: bool = True,
+    ) -> Tokens:
+        """Turn pictures into tokens, as `ImageTokenizer.encode`.
+
+        Args:
+            media, resize: as there.
+            num_codebooks: 1: leave the flags out, so that every token counts as needed.
+            token_budget: tokens to choose from, 1 to `config.max_tokens`, trained with multiples of 16; None: `default_tokens`.
+            quality: wanted mean absolute error of pixels in 0..1; smaller keeps more tokens.
+            trim: cut the tokens behind the last needed one, which play no part in decoding; `lengths` says where.
+        """
+        pictures, resize = self._pictures(media), resize or self.spec.resize
+        xs = [self._fit_in(p, resize) for p in pictures]
+        out: list[Tokens] = [None] * len(xs)  # type: ignore[list-item]
+        for group in group_by_shape(xs):
+            x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)
+            z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
+            active = self.active(halting)  # [B, N]
+            ids = torch.stack([self.quantizer.encode(z)[:, 0], active.long()], dim=1)[:, :num_codebooks].cpu()
+            lengths = _used(active).tolist() if trim else [ids.shape[2]] * len(ids)
+            for row, i in enumerate(group):
+                k, length = ids.shape[1], lengths[row]
+                out[i] = Tokens(
+                    ids=ids[row : row + 1, :, :length],
+                    vocab_sizes=self.spec.vocab_sizes[:k],
+                    names=self.spec.names[:k],
+                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
+                )
+        return Tokens.cat(out).to(self.device)
+
+    def encode_latents(self, x: Tensor, *, token_budget: int | None = None, quality: float = 0.05) -> Tensor:
+        """Latents `[B, D, N]` of pictures `[B, 3, H, W]`."""
+        return self.encode_with_halting(x, token_budget=token_budget, quality=quality)[0]
+
+    def encode_with_halting(
+        self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
+    ) -> tuple[Tensor, Tensor]:
+        """Latents `[B, D, N]` and halting logits `[B, N]` of pictures `[B, 3, H, W]`; `quality` may be one for each, `[B]`."""
+        token_budget = self.config.default_tokens if token_budget is None else token_budget
+        if not 1 <= token_budget <= self.config.max_tokens:
+            raise ValueError(f"token_budget is {token_budget}; allowed: 1 to {self.config.max_tokens}.")
+        grid = self.grid_tokens(x) + self._positions(self.encoder_positions)  # [B, G, W]
+        latents = self.latents[:token_budget].expand(len(x), -1, -1)
+        y = self.encoder_norm_in(torch.cat([self._error_token(quality, len(x)), grid, latents], dim=1))
+        for block in self.encoder:
+            y = block(y)
+        y = y[:, -token_budget:]
+        return self.to_latent(self.encoder_norm_out(y)).transpose(1, 2), self.halting(self.halting_norm(y))[..., 0]
+
+    def grid_tokens(self, x: Tensor) -> Tensor:
+        """Patches beside VQGAN latents, `[B, G, W]`, of pictures `[B, 3, H, W]`."""
+        return torch.cat([self.patch_embed(x), self.base.features(x)], dim=1).flatten(2).transpose(1, 2)
+
+    def active(self, halting: Tensor) -> Tensor:
+        """Bool: tokens that are needed, of halting logits of the same shape."""
+        return torch.sigmoid(halting) <= self.config.halt_above
+
+    def _error_token(self, quality: float | Tensor, batch: int) -> Tensor:
+        wanted = torch.as_tensor(quality, dtype=torch.float32).cpu().expand(batch)
+        index = (torch.tensor(ERRORS) < wanted[:, None]).sum(1).clamp(max=len(ERRORS) - 1)
+        return self.error_tokens[index.to(self.error_tokens.device)][:, None]  # [B, 1, W]
+
+    def _positions(self, table: Tensor) -> Tensor:
+        """Table `[P, P, W]` resized (nearest) to the grid, `[1, G, W]`."""
+        g = self.config.grid_size
+        return F.interpolate(table.permute(2, 0, 1)[None], size=(g, g)).flatten(2).transpose(1, 2)
+
+    # --- decode -----------------------------------------------------------------------------------------------------
+
+    def decode_latents(
+        self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, active: Tensor | None = None
+    ) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; `active` is bool `[B, n]`, None: all."""
+        return self.base.pixels(self.decode_logits(z_q, active=active))
+
+    def decode_logits(self, z_q: Tensor, *, active: Tensor | None = None) -> Tensor:
+        """Logits over the VQGAN's codes, `[B, G, V_b]`, of latents `[B, D, n]`."""
+        n = z_q.shape[2]
+        if n > self.config.max_tokens:
+            raise ValueError(f"{self.family}: {n} tokens; at most {self.config.max_tokens} can be decoded.")
+        queries = (self.mask_token + self._positions(self.decoder_positions)).expand(len(z_q), -1, -1)
+        tokens = self.from_latent(z_q.transpose(1, 2)) + self.token_positions[:n]
+        return self.decoder(queries, tokens, None if active is None else _isolate(active, queries.shape[1]))
+
+    def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, 2, n]`, or of `[B, 1, n]` with every token needed."""
+        active = ids[:, 1] == 1 if ids.shape[1] == 2 else None
+        return self.decode_latents(self.quantizer.decode(ids[:, :1]).to(self.dtype), active=active)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05) -> Reconstruction:
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training the two passes that teach it which tokens to keep.
+
+        The first pass is told a small error and given a random budget, of which it uses every token; the error that comes out is
+        what so many tokens can reach. The second is told this error and given `default_tokens`: those beyond the first budget are
+        not needed. `features` hold, of each pass, `logits.0`, `logits.1` `[B, V_b, G]` with their `code.N` `[B, C, G]`, and
+        `halting.N` `[B, N]`; the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.N`. The
+        quantizer's loss is the sum of both. `x_hat` shows half of the items after each pass.
+        Differs: wanted errors of the first pass are drawn evenly up to 0.04 (the authors' become rarer when they are reached), and
+        the second's are never shifted at random.
+        """
+        ids = self.base.ids(self.base.features(x))
+        features = {"ids": ids, "code_target": self.base.code(ids)}
+        if not self.training:
+            run = self._pass(x, token_budget, quality, masked=True)
+            features |= self._features(run, 0)
+            kept = torch.arange(run.active.shape[1], device=x.device) < _used(run.active)[:, None]  # as `encode` cuts them
+            both = torch.stack([run.quantized.ids[:, 0], run.active.long()], dim=1) * kept[:, None]
+            quantized = dataclasses.replace(run.quantized, ids=both)
+            return Reconstruction(x_hat=self.base.pixels(run.logits), z=run.z, quantized=quantized, features=features)
+        budgets = self.config.train_budgets
+        budget = budgets[int(torch.randint(len(budgets), ()))]
+        small = torch.tensor([e for e in ERRORS if e <= 0.04])
+        first = self._pass(x, budget, small[torch.randint(len(small), (len(x),))], masked=False)
+        first_pixels = self.base.pixels(first.logits)
+        reached = (first_pixels.detach() - x).abs().flatten(1).mean(1)
+        second = self._pass(x, self.config.default_tokens, reached, masked=True)
+        added = torch.arange(self.config.default_tokens, device=x.device) >= budget
+        features |= self._features(first, 0) | self._features(second, 1)
+        features |= {"unneeded.0": torch.zeros_like(first.halting), "unneeded.1": added.expand_as(second.halting).float()}
+        loss = first.quantized.loss + second.quantized.loss
+        both = torch.stack([second.quantized.ids[:, 0], second.active.long()], dim=1)
+        quantized = dataclasses.replace(second.quantized, ids=both, loss=loss)
+        half = (len(x) + 1) // 2
+        x_hat = torch.cat([first_pixels[:half], self.base.pixels(second.logits[half:])]) if half < len(x) else first_pixels
+        return Reconstruction(x_hat=x_hat, z=second.z, quantized=quantized, features=features)
+
+    def _pass(self, x: Tensor, token_budget: int | None, quality: float | Tensor, *, masked: bool) -> "Pass":
+        """Once through both halves; with `masked`, tokens that are not needed are cut out of the decoder's attention."""
+        z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
+        quantized, active = self.quantizer(z), self.active(halting)
+        return Pass(z, halting, active, quantized, self.decode_logits(quantized.z_q, active=active if masked else None))
+
+    def _features(self, run: "Pass", number: int) -> dict[str, Tensor]:
+        logits = run.logits
+        return {
+            f"logits.{number}": logits.transpose(1, 2),
+            f"code.{number}": self.base.mean_code(logits),
+            f"halting.{number}": run.halting,
+        }
+
+
+class Pass(NamedTuple):
+    """What one pass gives."""
+
+    z: Tensor  #: [B, D, N]
+    halting: Tensor  #: logits [B, N]
+    active: Tensor  #: bool [B, N]
+    quantized: Quantized
+    logits: Tensor  #: [B, G, V_b]
+
+
+def _used(active: Tensor) -> Tensor:
+    """Positions `[B]` up to the last active one of `[B, n]`, at least 1."""
+    return (active * torch.arange(1, active.shape[1] + 1, device=active.device)).amax(dim=1).clamp(min=1)
+
+
+def _isolate(active: Tensor, queries: int) -> Tensor:
+    """Bool `[B, 1, G + n, G + n]`: positions that are not `active [B, n]` see and are seen by nobody but themselves."""
+    on = F.pad(active, (queries, 0), value=True)
+    return (on[:, :, None] & on[:, None, :] | torch.eye(on.shape[1], dtype=torch.bool, device=on.device))[:, None]

@@ -1,0 +1,112 @@
+"""A continuous autoencoder whose latents are cut into tokens after training: TokenBridge over MAR's KL-16, or any of diffusers.
+
+TokenBridge (Wang et al. 2025, arXiv 2503.16430); YuqingWang1029/TokenBridge @ 3ede281825, MIT. The autoencoder is
+latent diffusion's (arXiv 2112.10752). Every channel of the scaled latent is quantized by itself: K = D ids a position.
+
+Letters: B batch, H W pixels, h w grid, D latent width, L = h w.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...config import ConfigError
+from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.dimension_wise import DimensionWiseConfig
+from ...spec import ImageSpec
+from ...tokens import Tokens
+from ..base import ImageTokenizer, Resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLTokensConfig:
+    """Settings of `KLTokens`; the defaults are TokenBridge's.
+
+    Attributes:
+        encoder, decoder: see `layers/vqgan.py`.
+        latent_dim: D.
+        variational: whether the encoder also gives a variance (it always gives 2 D channels to the map after it).
+        posterior_map, latent_map: whether 1x1 convolutions stand behind the encoder and before the decoder (diffusers'
+            `use_quant_conv`, `use_post_quant_conv`).
+        latent_scale, latent_shift: the quantizer gets `(latent - latent_shift) * latent_scale`.
+        quantizer: any kind; made for "dimension_wise".
+    """
+
+    encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
+    decoder: DecoderConfig = DecoderConfig()
+    latent_dim: int = 16
+    variational: bool = True
+    posterior_map: bool = True
+    latent_map: bool = True
+    latent_scale: float = 0.2325
+    latent_shift: float = 0.0
+    quantizer: QuantizerConfig = DimensionWiseConfig()
+
+    def __post_init__(self) -> None:
+        if self.encoder.stride != self.decoder.stride:
+            raise ConfigError(
+                f"the encoder divides the size by {self.encoder.stride}, "
+                f"the decoder multiplies it by {self.decoder.stride}."
+            )
+        if not self.posterior_map and not self.variational:
+            raise ConfigError("variational = false needs posterior_map: it maps 2 D channels to D.")
+
+
+class KLTokens(ImageTokenizer):
+    """Autoencoder and quantizer; `encode` takes the mean of the posterior, or a draw from it where noise is given."""
+
+    family: ClassVar[str] = "kl_tokens"
+    config_class: ClassVar[type] = KLTokensConfig
+    encoder_only = ("encoder", "to_posterior")
+    decoder_only = ("from_latent", "decoder")
+    config: KLTokensConfig
+
+    def __init__(self, config: KLTokensConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        d = c.latent_dim
+        self.encoder = VQGANEncoder(c.encoder, 2 * d)
+        self.to_posterior = nn.Conv2d(2 * d, 2 * d if c.variational else d, 1) if c.posterior_map else nn.Identity()
+        self.quantizer = c.quantizer.build(dim=d)
+        self.from_latent = nn.Conv2d(d, d, 1) if c.latent_map else nn.Identity()
+        self.decoder = VQGANDecoder(c.decoder, d)
+        self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=c.encoder.stride)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, both `[B, D, h, w]`, before scaling; e^0.5 where there is no variance."""
+        moments = self.to_posterior(self.encoder(x))
+        if not self.config.variational:
+            return moments, torch.full_like(moments, 0.5).exp()
+        mean, log_variance = moments.chunk(2, dim=1)
+        return mean, (0.5 * log_variance.clamp(-30.0, 20.0)).exp()
+
+    def encode_latents(self, x: Tensor, *, noise: Tensor | None = None) -> Tensor:
+        """Scaled latents `[B, D, h w]` of pictures `[B, 3, H, W]`: the mean, plus deviation * `noise` if given."""
+        mean, deviation = self.posterior(x)
+        z = mean if noise is None else mean + deviation * noise
+        return ((z - self.config.latent_shift) * self.config.latent_scale).flatten(2)
+
+    @torch.no_grad()
+    def encode(
+        self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None, noise: Tensor | None = None
+    ) -> Tokens:
+        """As `ImageTokenizer.encode`; standard normal `noise [B, D, h, w]` takes a draw from the posterior."""
+        tokens = super().encode(media, resize=resize, num_codebooks=num_codebooks)
+        if noise is None:
+            return tokens
+        xs = [self._fit_in(p, resize or self.spec.resize) for p in self._pictures(media)]
+        if len({x.shape for x in xs}) > 1:
+            raise ValueError("noise needs pictures of one size; encode them one by one.")
+        x = torch.stack(xs).to(self.device, self.dtype)
+        return dataclasses.replace(tokens, ids=self.quantizer.encode(self.encode_latents(x, noise=noise.to(x))))
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Pictures `[B, 3, H, W]` of scaled latents `[B, D, h w]`, quantized or not."""
+        if grid is None or len(grid) != 2:
+            raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
+        z = (z_q / self.config.latent_scale + self.config.latent_shift).unflatten(-1, (grid[0], grid[1]))
+        return self.decoder(self.from_latent(z))

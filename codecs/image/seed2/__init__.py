@@ -1,0 +1,1 @@
+"""SEED's second tokenizer: 32 tokens a picture in causal order, which stand for what it means."""

@@ -1,0 +1,1 @@
+"""Published layouts that the titok family reads, one file a system."""

@@ -1,0 +1,291 @@
+"""TiTok and its relatives: a picture as one sequence of latent tokens, through two ViTs.
+
+TiTok: Yu et al. 2024, "An Image is Worth 32 Tokens", arXiv 2406.07550. TA-TiTok (text beside the tokens in the decoder):
+Kim et al. 2025, arXiv 2501.07730. One-D-Piece (any prefix decodes): Miwa et al. 2025, arXiv 2501.10064.
+Parity checked against bytedance/1d-tokenizer @ 942a96fbdd (Apache-2.0), classes `TiTok`, `TATiTok`, and
+turingmotors/One-D-Piece @ 473665d1ec (Apache-2.0), class `OneDPiece`.
+
+Two generations are published. The first ("legacy": L-32, B-64, S-128, One-D-Piece) predicts logits over the codebook of a
+MaskGIT-VQGAN, whose decoder makes the pixels of the softmax-weighted mean code. The later ones (vq8k, TA-TiTok)
+predict patches of pixels.
+
+Letters: B batch, H W pixels, g decoder grid side, N latent tokens, D latent width, V_t codes of the MaskGIT-VQGAN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...layers.vit import LatentQueryDecoder, LatentQueryEncoder, PatchesToPixels, TransformerSize, embedding, init_linear
+from ...layers.vqgan import DecoderConfig, VQGANDecoder
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.vq import VQConfig
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import ImageTokenizer
+from .text import ClipText
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Text that the decoder reads beside the tokens (TA-TiTok).
+
+    Attributes:
+        length: text states, one for each text token.
+        dim: their width.
+        model: hub id of the CLIP text model that makes them from words.
+    """
+
+    length: int = 77
+    dim: int = 768
+    model: str = "openai/clip-vit-large-patch14-336"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """The convolutional half of the MaskGIT-VQGAN; the defaults are those of the one published.
+
+    Attributes:
+        decoder: codes to pixels, see `layers/vqgan.py`.
+        latent_dim: width of its codes.
+    """
+
+    decoder: DecoderConfig = DecoderConfig(
+        widths=(128, 128, 256, 256, 512), blocks=2, middle=("residual",) * 2, bias=False, shortcut="output"
+    )
+    latent_dim: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiTokConfig:
+    """Settings of `TiTok`; the defaults are S-128's with pixel output.
+
+    Attributes:
+        image_size: H = W.
+        encoder_patch_size, decoder_patch_size: pixels on a side of a patch; legacy decoders predict one code of the
+            MaskGIT-VQGAN for each patch.
+        encoder, decoder: sizes of the two transformers.
+        num_latents: N.
+        latent_dim: D.
+        quantizer: any kind; its `dim` is filled in.
+        latent_layout: the first generation *reshapes* the encoder's `[B, N, width]` to `[B, width, N]` where a
+            transpose was meant, so that the map to D channels mixes positions; "reshaped" keeps that.
+        output: what the decoder predicts: "pixels", or "codes" of a MaskGIT-VQGAN.
+        teacher_codes: V_t, for output "codes".
+        teacher: the MaskGIT-VQGAN whose decoder makes the pixels; None (the first of two training stages): decoding
+            gives the logits `[B, V_t, g, g]`.
+        text: text guidance of the decoder; None: no text.
+        prefix: any number of first tokens decodes. Training then cuts every batch to a random number of tokens from 1
+            to N (tail token drop, arXiv 2501.10064, section 3.1).
+    """
+
+    image_size: int = 256
+    encoder_patch_size: int = 16
+    decoder_patch_size: int = 16
+    encoder: TransformerSize = TransformerSize()
+    decoder: TransformerSize = TransformerSize()
+    num_latents: int = 128
+    latent_dim: int = 12
+    quantizer: QuantizerConfig = VQConfig(
+        codebook_size=4096, normalize=True, returns="normalized", update="gradient", kmeans_init=False
+    )
+    latent_layout: Literal["transposed", "reshaped"] = "transposed"
+    output: Literal["pixels", "codes"] = "pixels"
+    teacher_codes: int = 1024
+    teacher: TeacherConfig | None = None
+    text: TextConfig | None = None
+    prefix: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_patch_size", "decoder_patch_size"):
+            if self.image_size % getattr(self, name):
+                raise ValueError(f"image_size {self.image_size} is no multiple of {name} {getattr(self, name)}.")
+        if self.teacher is not None and self.output != "codes":
+            raise ValueError('a teacher is used only with output "codes"; set output, or leave the teacher out.')
+        if self.teacher is not None and self.teacher.decoder.stride != self.decoder_patch_size:
+            raise ValueError(
+                f"the teacher makes {self.teacher.decoder.stride} pixels of a code, "
+                f"decoder_patch_size is {self.decoder_patch_size}; they must be equal."
+            )
+
+
+class TiTok(ImageTokenizer):
+    """Pictures of one size to N tokens and back; see the module's docstring."""
+
+    family: ClassVar[str] = "titok"
+    config_class: ClassVar[type] = TiTokConfig
+    encoder_only = ("encoder", "to_latent")
+    decoder_only = ("from_latent", "decoder", "text", "head")
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.encoder = LatentQueryEncoder(
+            image_size=c.image_size,
+            patch_size=c.encoder_patch_size,
+            num_latents=c.num_latents,
+            width=c.encoder.width,
+            layers=c.encoder.layers,
+            heads=c.encoder.heads,
+        )
+        self.to_latent = nn.Linear(c.encoder.width, c.latent_dim)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.from_latent = nn.Linear(c.latent_dim, c.decoder.width)
+        self.decoder = LatentQueryDecoder(
+            grid_size=c.image_size // c.decoder_patch_size,
+            num_latents=c.num_latents,
+            width=c.decoder.width,
+            layers=c.decoder.layers,
+            heads=c.decoder.heads,
+        )
+        self.text = TextStates(c.text, c.decoder.width) if c.text else None
+        self.head = CodesHead(c) if c.output == "codes" else PixelsHead(c)
+        for part in (self.encoder, self.to_latent, self.from_latent, self.decoder, self.text):
+            if part is not None:
+                part.apply(init_linear)
+        self.spec = ImageSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("positions",) if c.prefix else (),
+            stride=0,
+            image_size=(c.image_size, c.image_size),
+            num_positions=c.num_latents,
+            value_range=(0.0, 1.0),
+            resize="crop",
+        )
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, N]` of pictures `[B, 3, H, W]`."""
+        y = self.encoder(x)  # [B, N, width]
+        if self.config.latent_layout == "reshaped":
+            y = y.reshape(len(y), y.shape[2], y.shape[1]).transpose(1, 2)  # [B, N, width], of the wrong elements
+        return self.to_latent(y).transpose(1, 2)
+
+    def decode_latents(
+        self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, text: Tensor | None = None
+    ) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, n]` and text states `[B, length, dim]` (None: zeros).
+
+        n is N, or any number from 1 where the config has `prefix`.
+        """
+        return self.head(self.decode_grid(z_q, text=text))
+
+    def decode_grid(self, z_q: Tensor, *, text: Tensor | None = None) -> Tensor:
+        """The decoder's grid features `[B, width, g, g]` of latents `[B, D, n]`."""
+        n, full = z_q.shape[2], self.config.num_latents
+        if n != full and (not self.config.prefix or not 1 <= n <= full):
+            allowed = f"1 to {full}" if self.config.prefix else str(full)
+            raise ValueError(f"{self.family}: {n} tokens; this tokenizer decodes {allowed}.")
+        if text is not None and self.text is None:
+            raise ValueError(f"{self.family}: this tokenizer takes no text; leave `text` out.")
+        extra = None if self.text is None else self.text(text, len(z_q))
+        return self.decoder(self.from_latent(z_q.transpose(1, 2)), extra)
+
+    @torch.no_grad()
+    def decode(
+        self, tokens: Tokens, *, original: bool = True, text: Tensor | Sequence[str] | None = None
+    ) -> Tensor | list[Tensor]:
+        """Turn tokens back into pictures, as `ImageTokenizer.decode`.
+
+        Args:
+            tokens, original: as there.
+            text: what the pictures show, for text-aware tokenizers: a description of each, or the text model's states
+                `[B, length, dim]`. None: states of zero.
+        """
+        if text is not None and not isinstance(text, Tensor):
+            if self.config.text is None:
+                raise ValueError(f"{self.family}: this tokenizer takes no text; leave `text` out.")
+            text = ClipText.named(self.config.text.model)(list(text), self.config.text.length)
+        if text is not None and len(text) != len(tokens):
+            raise ValueError(f"text describes {len(text)} pictures, the tokens are of {len(tokens)}.")
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            states = None if text is None else text[items].to(self.device, self.dtype)
+            return self.decode_latents(self.quantizer.decode(ids).to(self.dtype), text=states)
+
+        return self.decode_with(tokens, run, original=original and self.gives_pixels)
+
+    @property
+    def gives_pixels(self) -> bool:
+        """False for the first training stage, whose decoder ends in logits."""
+        return self.config.output == "pixels" or self.config.teacher is not None
+
+    def forward(self, x: Tensor, *, text: Tensor | None = None) -> Reconstruction:
+        """Reconstruct `[B, 3, H, W]`; with output "codes", `features["logits"]` holds `[B, V_t, g, g]`."""
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z)
+        z_q = quantized.z_q
+        if self.training and self.config.prefix:
+            z_q = z_q[:, :, : int(torch.randint(1, z_q.shape[2] + 1, ()))]
+        grid = self.decode_grid(z_q, text=text)
+        if self.config.output == "pixels":
+            return Reconstruction(x_hat=self.head(grid), z=z, quantized=quantized)
+        assert isinstance(self.head, CodesHead)
+        logits = self.head.logits(grid)
+        return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
+
+
+class TextStates(nn.Module):
+    """States of a text model as further tokens of the decoder's sequence."""
+
+    def __init__(self, config: TextConfig, width: int) -> None:
+        super().__init__()
+        self.length, self.dim = config.length, config.dim
+        self.proj = nn.Linear(config.dim, width)
+        self.positions = embedding(config.length, width)
+
+    def forward(self, states: Tensor | None, batch: int) -> Tensor:
+        """Tokens `[B, length, width]` of states `[B, length, dim]`; None: zeros."""
+        if states is None:
+            states = self.positions.new_zeros(batch, self.length, self.dim)
+        if states.shape != (batch, self.length, self.dim):
+            raise ValueError(f"text states are {list(states.shape)}, expected {[batch, self.length, self.dim]}.")
+        return self.proj(states) + self.positions
+
+
+class PixelsHead(nn.Module):
+    """Grid features to patches of pixels, smoothed over the seams by a 3x3 convolution."""
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__()
+        self.patches = PatchesToPixels(config.decoder.width, config.decoder_patch_size)
+        self.smooth = nn.Conv2d(3, 3, 3, padding=1)
+        self.apply(init_linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` of features `[B, width, g, g]`."""
+        return self.smooth(self.patches(x))
+
+
+class CodesHead(nn.Module):
+    """Grid features to logits over the MaskGIT-VQGAN's codes, and their mean code to pixels."""
+
+    def __init__(self, config: TiTokConfig) -> None:
+        super().__init__()
+        width = config.decoder.width
+        self.to_logits = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 1), nn.Tanh(), nn.Conv2d(2 * width, config.teacher_codes, 1)
+        )
+        self.apply(init_linear)
+        self.codebook = self.pixel_decoder = None
+        if config.teacher is not None:
+            self.codebook = nn.Parameter(torch.empty(config.teacher_codes, config.teacher.latent_dim))
+            nn.init.uniform_(self.codebook, -1 / config.teacher_codes, 1 / config.teacher_codes)
+            self.pixel_decoder = VQGANDecoder(config.teacher.decoder, config.teacher.latent_dim)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits `[B, V_t, g, g]` of features `[B, width, g, g]`."""
+        return self.to_logits(x)
+
+    def pixels(self, logits: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` of logits `[B, V_t, g, g]`; the logits themselves without a teacher."""
+        if self.pixel_decoder is None:
+            return logits
+        return self.pixel_decoder(torch.einsum("bvhw,vd->bdhw", logits.softmax(1), self.codebook))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both."""
+        return self.pixels(self.logits(x))

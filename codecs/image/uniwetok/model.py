@@ -1,0 +1,204 @@
+"""UniWeTok: 64 tokens of 128 bits for a 256 x 256 picture, from convolutions with attention at the coarsest grid.
+
+Zhuang et al. 2026, "UniWeTok: An Unified Binary Tokenizer with Codebook Size 2^128", arXiv 2602.14178.
+Parity checked against shallowdream204/BitDance @ 4c5ea90161 (Apache-2.0), modeling/vision_encoder/autoencoder_uni.py
+`VQModel`, with flash attention replaced by scaled dot-product attention.
+
+The latents end in SigLu, 2 sigmoid(x) - 1, and their signs are the bits. The decoder is generative: Gaussian channels
+stand beside the code, so `decode` takes a `seed` (or the `noise` itself) and is a function of it.
+
+Letters: B batch, C channels, H W pixels, h w grid, b bits a position.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.conv_stack import ConvStack
+from ...kernels.norm import lean_layout
+from ...kernels.tiles import in_pieces
+from ...layers.rotary_vit import RotaryBlock
+from ...layers.vqgan import DecoderConfig, VQGANDecoder
+from ...layers.vqgan_blocks import ResBlock, group_norm
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.sign import SignConfig
+from ...spec import ImageSpec
+from ..vqgan.model import VQGAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridAttentionConfig:
+    """Transformer over the coarsest grid.
+
+    Attributes:
+        blocks: how many; 0: none.
+        heads: attention heads; a head's width must be a multiple of 4.
+        registers: learned tokens that take part and are dropped afterwards.
+    """
+
+    blocks: int = 2
+    heads: int = 16
+    registers: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniWeTokConfig:
+    """Settings of `UniWeTok`.
+
+    Attributes:
+        widths: C of each level, fine to coarse; the stride is 2^(levels - 1).
+        blocks: residual blocks at each level.
+        attention: of the transformer that each side has at the coarsest grid.
+        latent_dim: b.
+        quantizer: any binary kind; its `dim` is filled in. SigLu belongs to the encoder here, not to the quantizer.
+    """
+
+    widths: tuple[int, ...] = (256, 256, 512, 512, 1024, 1024)
+    blocks: int = 4
+    attention: GridAttentionConfig = field(default_factory=GridAttentionConfig)
+    latent_dim: int = 128
+    quantizer: QuantizerConfig = SignConfig(bits=128)
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2:
+            raise ValueError(f"widths is {self.widths}; at least two levels are needed.")
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        """The convolutional part of the decoder."""
+        return DecoderConfig(
+            widths=self.widths,
+            blocks=self.blocks,
+            middle=("residual",) * self.blocks,
+            bias=False,
+            resample="depth_to_space",
+            condition="adaptive",
+            noise=True,
+        )
+
+    @property
+    def network_range(self) -> None:
+        """Pixels go in as they come, -1..1."""
+        return None
+
+    @property
+    def clip(self) -> bool:
+        """Whether pixels are clipped: no."""
+        return False
+
+
+class GridAttention(nn.Module):
+    """Rotary transformer over a feature map, `[B, C, H, W]`, with register tokens.
+
+    Whatever the size, positions are stretched to an 8 x 8 grid, registers stand at 0 and the grid from 1 on. The authors
+    place them differently on the two sides: "encoder": n -> 7 n / last + 1.5; "decoder": n -> 7.5 (n + 0.5) / (last + 0.5) + 1.
+    """
+
+    def __init__(self, width: int, config: GridAttentionConfig, side: Literal["encoder", "decoder"]) -> None:
+        super().__init__()
+        if width % config.heads or width // config.heads % 4:
+            raise ValueError(f"{width} channels in {config.heads} heads: a head's width must be a multiple of 4.")
+        self.side, self.head_width = side, width // config.heads
+        self.registers = nn.Parameter(torch.randn(config.registers, width))
+        hidden = -(-int(2 * (4.0 * width) / 3) // 256) * 256  # two thirds of 4 C, up to a multiple of 256 (LLaMA)
+        self.blocks = nn.ModuleList(
+            RotaryBlock(width, config.heads, hidden=hidden, rotation="pairs", qk_norm=False) for _ in range(config.blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply all blocks."""
+        if not len(self.blocks):
+            return x
+        shape, count = x.shape, len(self.registers)
+        y = torch.cat([self.registers.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        cos, sin = self._table(shape[2], shape[3], y)
+        for block in self.blocks:
+            y = block(y, cos, sin)  # [B, registers + H W, C]
+        return y[:, count:].transpose(1, 2).contiguous().view(shape)
+
+    def _positions(self, length: int, like: Tensor) -> Tensor:
+        """Coordinates `[length]` along one axis."""
+        at = torch.arange(length, device=like.device, dtype=like.dtype)
+        if self.side == "encoder":
+            return at * (7.0 / at[-1].clamp(min=1)) + 0.5  # one row alone: 0.5, where the authors' formula gives NaN
+        return (at + 0.5) * (7.5 / (at[-1] + 0.5))
+
+    def _table(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines `[registers + H W, d]`; the first half of the angles turns by column, the second by row."""
+        rows, columns = self._positions(height, like) + 1, self._positions(width, like) + 1
+        at = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)  # [H W, 2]
+        at = torch.cat([at.new_zeros(len(self.registers), 2), at])
+        half = self.head_width // 2
+        frequency = 1 / 10000.0 ** (torch.arange(0, half, 2, device=like.device, dtype=like.dtype) / half)  # [d / 4]
+        angles = (at[:, :, None] * frequency).flatten(1).repeat_interleave(2, dim=1)
+        return angles.cos(), angles.sin()
+
+
+class UniEncoder(ConvStack):
+    """Pictures `[B, 3, H, W]` to `[B, b, h, w]`; unlike VQGAN's, the width changes in the strided convolution."""
+
+    def __init__(self, config: UniWeTokConfig) -> None:
+        super().__init__()
+        c = config
+        self.widths = c.widths
+        self.stem = nn.Conv2d(3, c.widths[0], 3, padding=1, bias=False)
+        self.levels = nn.ModuleList()
+        for level, width in enumerate(c.widths):
+            blocks: list[nn.Module] = [
+                ResBlock(width, width, group_norm(width), group_norm(width), bias=False) for _ in range(c.blocks)
+            ]
+            if level + 1 < len(c.widths):
+                blocks.append(nn.Conv2d(width, c.widths[level + 1], 3, stride=2, padding=1))
+            self.levels.append(nn.Sequential(*blocks))
+        self.attention = GridAttention(c.widths[-1], c.attention, "encoder")
+        self.norm = group_norm(c.widths[-1])
+        self.head = nn.Conv2d(c.widths[-1], c.latent_dim, 1)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Encode, up to the last convolution."""
+        for index, width in enumerate(self.widths):
+            level = cast(nn.Sequential, self.levels[index])
+            stage = level if index else nn.Sequential(self.stem, level)
+            x = lean_layout(x)
+            if index + 1 < len(self.levels) and self.too_large(x[:, 0].numel() * width):
+                margin = 2 * len(level)  # two for each block; stem and strided convolution reach one
+                x = in_pieces(lambda y, _, stage=stage: stage(y), x, side=self.side, margin=margin, align=2, down=2)
+            else:
+                x = stage(x)
+        return self.head(self.norm(self.attention(x)))
+
+
+class UniWeTok(VQGAN):
+    """Pictures of any size to b bits for each `stride` x `stride` pixels and back; see the module's docstring.
+
+    ids `[B, K, L]` are K groups of channels, in order, the first channel of a group being its lowest bit.
+    """
+
+    family: ClassVar[str] = "uniwetok"
+    config_class: ClassVar[type] = UniWeTokConfig
+    config: UniWeTokConfig  # type: ignore[assignment]
+
+    def __init__(self, config: UniWeTokConfig) -> None:
+        super(VQGAN, self).__init__()  # of VQGAN only the noisy decoding is shared, not the network
+        self.config = c = config
+        self.encoder = UniEncoder(c)  # type: ignore[assignment]
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        self.decoder = VQGANDecoder(c.decoder, c.latent_dim)
+        self.decoder.stem = nn.Sequential(self.decoder.stem, GridAttention(c.widths[-1], c.attention, "decoder"))  # type: ignore[assignment]
+        self.from_code = nn.Identity()
+        self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=2 ** (len(c.widths) - 1))
+
+    @property
+    def size_multiple(self) -> int:
+        """The stride."""
+        return self.spec.stride
+
+    def encode_features(self, x: Tensor) -> Tensor:
+        """What the last convolution gives, `[B, b, h, w]`."""
+        return self.encoder(x)
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, b, h w]` in -1..1 of pictures `[B, 3, H, W]`."""
+        return 2 * torch.sigmoid(self.encode_features(x).flatten(2)) - 1

@@ -1,0 +1,1 @@
+"""The VQGAN line with multi-scale residual tokens: VAR and Infinity."""

@@ -1,0 +1,1 @@
+"""Published layouts that the vqgan family reads, one file a system."""

@@ -1,0 +1,58 @@
+"""LlamaGen's VQ-8 and VQ-16 (FoundationVision/LlamaGen @ ce98ec4180): averaged weights before raw ones."""
+
+from typing import Any
+
+from ....layouts.keymap import KeyMap
+from ....layouts.layout import Layout
+from ....layouts.llamagen_keys import llamagen_map
+from ....quantizers.vq import VQConfig
+from ..model import VQGANConfig
+from .llamagen_config import llamagen_config
+from .vqgan_config import codes, says_all
+
+
+def _llamagen_back(own: VQGANConfig) -> dict[str, Any]:
+    """The fields of `ModelArgs`, and our two keys where a side differs from the class's defaults."""
+    q, e, d = own.quantizer, own.encoder, own.decoder
+    if d is None:
+        raise ValueError("LlamaGen's layout has a decoder, which this tokenizer lacks.")
+    size = codes("llamagen", own)
+    assert isinstance(q, VQConfig)
+    width = e.stem_width
+    out: dict[str, Any] = {
+        "codebook_size": size,
+        "codebook_embed_dim": own.embed_dim,
+        "codebook_l2_norm": q.normalize,
+        "codebook_show_usage": True,
+        "commit_loss_beta": q.commitment_weight,
+        "entropy_loss_ratio": 0.0,
+        "encoder_ch_mult": [w // width for w in e.widths],
+        "decoder_ch_mult": [w // width for w in d.widths],
+        "z_channels": own.z_channels,
+        "dropout_p": e.dropout,
+    }
+    sides = {
+        "encoder": {"ch": width, "num_res_blocks": e.blocks, "resamp_with_conv": e.resample == "conv"},
+        "decoder": {"ch": width, "num_res_blocks": d.blocks - 1, "resamp_with_conv": d.resample == "nearest_conv"},
+    }
+    usual = {"ch": 128, "num_res_blocks": 2, "resamp_with_conv": True}
+    out |= {k: v for k, v in sides.items() if v != usual}
+    says_all("llamagen", own, llamagen_config(out, "llamagen"))
+    return out
+
+
+def _keys(own: VQGANConfig) -> KeyMap:
+    assert own.decoder is not None
+    return llamagen_map(len(own.encoder.widths), len(own.decoder.widths))
+
+
+LAYOUTS = (
+    Layout(
+        system="llamagen",
+        upstream="FoundationVision/LlamaGen tokenizer/tokenizer_image/vq_model.py VQModel",
+        family="vqgan",
+        config=lambda theirs: llamagen_config(theirs, "llamagen"),
+        keys=_keys,
+        authors_config=_llamagen_back,
+    ),
+)

@@ -1,0 +1,212 @@
+"""The VQGAN line: convolutional encoder and decoder around any quantizer, one id (or a few) a position of a 2-D grid.
+
+| system            | upstream, commit that parity was checked against, licence              | paper
+|-------------------|------------------------------------------------------------------------|-----------------
+| taming VQGAN      | CompVis/taming-transformers @ 3ba01b2416, MIT                          | arXiv 2012.09841
+| LlamaGen VQ-8/16  | FoundationVision/LlamaGen @ ce98ec4180, MIT                            | arXiv 2406.06525
+| MaskGIT-VQGAN     | bytedance/1d-tokenizer @ 942a96fbdd, Apache-2.0                        | arXiv 2202.04200
+| diffusers VQModel | huggingface/diffusers @ 58eb52c080, Apache-2.0                         | arXiv 2112.10752
+| Open-MAGVIT2      | TencentARC/SEED-Voken @ b9a17eac8e, Apache-2.0                         | arXiv 2409.04410
+| IBQ               | TencentARC/SEED-Voken @ b9a17eac8e, Apache-2.0                         | arXiv 2412.02692
+| Emu3.5 IBQ        | baaivision/Emu3.5 @ 8fcf1da48f, Apache-2.0                             | arXiv 2510.26583
+| WeTok             | zhuangshaobin/WeTok @ caa2ad7e70, Apache-2.0                           | arXiv 2508.05599
+| BitDance          | shallowdream204/BitDance @ 4c5ea90161, Apache-2.0                      | arXiv 2602.14041
+| ELM's autoencoder | Pepper-lll/LMforImageGeneration @ c2f29f0ac9, none stated              | arXiv 2410.16257
+| Cosmos DI         | NVIDIA/Cosmos-Tokenizer @ 3584ae752c, Apache-2.0                       | arXiv 2501.03575
+| Chameleon's       | huggingface/transformers v5.24.0, Apache-2.0                           | arXiv 2405.09818
+| Janus' VQ-16      | deepseek-ai/Janus, MIT; huggingface/transformers v5.24.0               | arXiv 2410.13848
+| Apertus 1.5's     | huggingface/transformers v5.24.0, Apache-2.0                           | -
+| ITER's VQGAN      | chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0                           | arXiv 2312.05616
+
+Differs: taming's published positions of attention count from the training resolution; here they are levels, so that
+they are the same for every size. GroupNorm and attention look at the whole picture. Large pictures go through the fine levels
+in pieces whose norms share their statistics (`layers/conv_stack.py`), so ids are those of the whole; a 4096 x 4096 photograph
+through 128 channels holds about 3 GB where it would hold 26. Attention takes the whole coarse grid: at stride 16 that are
+65,536 positions, at stride 8 four times as many in 16 times the time.
+
+Letters: B batch, H W pixels, h w grid, D width of the code, K ids a position, L = h w.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...config import ConfigError
+from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.vq import VQConfig
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction
+from ...tokens import Tokens
+from ..base import ImageTokenizer, pad_to_stride
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQGANConfig:
+    """Settings of `VQGAN`; the defaults are LlamaGen's VQ-16.
+
+    Attributes:
+        encoder, decoder: see `layers/vqgan.py`. decoder None: one that only encodes (Chameleon's and Apertus' encoders, as
+            transformers publishes them).
+        z_channels: channels that the encoder gives and the decoder takes.
+        embed_dim: D; a convolution maps z_channels to it before the quantizer and back after. 0: no such convolutions,
+            D is z_channels.
+        quant_kernel: side of these convolutions (VAR: 3).
+        quantizer: any kind; its `dim` is filled in.
+        value_range: pixel values that go in and come out.
+        network_range: pixel values that the network itself works on, where they differ (ITER: -1..1 inside 0..1).
+        clip: whether decoded pixels are clipped to `value_range`, as some authors' `decode` does. Off in training.
+    """
+
+    encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
+    decoder: DecoderConfig | None = DecoderConfig(attention_levels=(4,))
+    z_channels: int = 256
+    embed_dim: int = 8
+    quant_kernel: int = 1
+    quantizer: QuantizerConfig = VQConfig(
+        codebook_size=16384,
+        normalize=True,
+        returns="normalized",
+        update="gradient",
+        kmeans_init=False,
+        replace_below=0.0,
+    )
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    network_range: tuple[float, float] | None = None
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decoder is not None and self.encoder.stride != self.decoder.stride:
+            raise ConfigError(
+                f"the encoder divides the size by {self.encoder.stride}, the decoder multiplies it by "
+                f"{self.decoder.stride}; make widths, resample_levels and patch_size agree."
+            )
+        if self.quant_kernel % 2 == 0:
+            raise ConfigError(f"quant_kernel is {self.quant_kernel}; it must be odd, so that the grid keeps its size.")
+
+
+class VQGAN(ImageTokenizer):
+    """Convolutional image tokenizer for pictures of any size; see the module's docstring.
+
+    ids `[B, K, L]` run over the grid row by row. Binary kinds of more than 18 bits are K groups of channels, in order.
+    """
+
+    family: ClassVar[str] = "vqgan"
+    config_class: ClassVar[type] = VQGANConfig
+    encoder_only = ("encoder", "to_code")
+    decoder_only = ("decoder", "from_code")
+    config: VQGANConfig
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        dim = c.embed_dim or c.z_channels
+        self.encoder = VQGANEncoder(c.encoder, c.z_channels)
+        self.decoder = None if c.decoder is None else VQGANDecoder(c.decoder, c.z_channels, code_dim=dim)
+        self.quantizer = c.quantizer.build(dim=dim)
+        pad = c.quant_kernel // 2
+        self.to_code = nn.Conv2d(c.z_channels, dim, c.quant_kernel, padding=pad) if c.embed_dim else nn.Identity()
+        back = c.embed_dim and c.decoder is not None
+        self.from_code = nn.Conv2d(dim, c.z_channels, c.quant_kernel, padding=pad) if back else nn.Identity()
+        self.spec = self._spec()
+
+    def _spec(self) -> ImageSpec:
+        q = self.quantizer
+        return ImageSpec(
+            vocab_sizes=q.codebook_sizes,
+            prefix=("codebooks",) if q.prefix_decodable else (),
+            decodes=self.config.decoder is not None,
+            stride=self.config.encoder.stride,
+            value_range=self.config.value_range,
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """The stride, or with windowed attention the stride times the window."""
+        window = 1
+        for stack in (self.config.encoder, self.config.decoder):
+            window = max(window, stack.swin.window if stack is not None and "swin" in stack.middle else 1)
+        return self.spec.stride * window
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, h w]` of pictures `[B, 3, H, W]`, H and W multiples of `size_multiple`."""
+        return self.to_code(self.encode_features(x)).flatten(2)
+
+    def encode_features(self, x: Tensor) -> Tensor:
+        """What the encoder gives, `[B, z_channels, h, w]`."""
+        c = self.config
+        if c.network_range is not None:
+            x = _rescale(x, c.value_range, c.network_range)
+        return self.encoder(x)
+
+    def decode_latents(
+        self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, noise: Tensor | None = None, seed: int = 0
+    ) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`.
+
+        Args:
+            z_q: quantized latents.
+            grid: (h, w).
+            noise: `[B, z_channels, h, w]`, for decoders that take noise. None: fresh draws where a training step runs,
+                otherwise those of `seed`, the same for every picture of this grid.
+            seed: see `noise`.
+        """
+        decoder = self._decoder()
+        if grid is None or len(grid) != 2:
+            raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
+        code = z_q.unflatten(-1, (grid[0], grid[1]))  # [B, D, h, w]
+        z = self.from_code(code)
+        if decoder.config.noise and noise is None:
+            noise = self._noise(z, seed)
+        return self._to_pixels(decoder(z, code, noise))
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """As `ImageTokenizer.forward`; without a decoder `x_hat` are the latents of the ids, `[B, D, L]`."""
+        if self.config.decoder is not None:
+            return super().forward(x)
+        x = pad_to_stride(x, self.size_multiple)
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z, grid=self.grid_of(x))
+        return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
+
+    def _decoder(self) -> VQGANDecoder:
+        """The decoder; NotDecodable where there is none."""
+        self.check_decodes()
+        assert self.decoder is not None
+        return self.decoder
+
+    def _noise(self, z: Tensor, seed: int) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            return torch.randn_like(z)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(z.shape[1:], generator=generator).to(z).expand_as(z)  # one draw: no item depends on others
+
+    def _to_pixels(self, x: Tensor) -> Tensor:
+        c = self.config
+        if c.network_range is not None:
+            x = _rescale(x, c.network_range, c.value_range)
+        return x.clamp(*c.value_range) if c.clip else x
+
+    @torch.no_grad()
+    def decode(
+        self, tokens: Tokens, *, original: bool = True, noise: Tensor | None = None, seed: int = 0
+    ) -> Tensor | list[Tensor]:
+        """As `ImageTokenizer.decode`; a noisy decoder reads `noise [B, z_channels, h, w]`, or the draws of `seed`."""
+        noisy = self.config.decoder is not None and self.config.decoder.noise
+        if (noise is not None or seed) and not noisy:
+            raise ValueError("this decoder draws no noise; leave `noise` and `seed` out.")
+
+        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
+            z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
+            extra: dict[str, Any] = {"seed": seed, "noise": None if noise is None else noise[items].to(z_q)}
+            return self.decode_latents(z_q, grid, **extra) if noisy else self.decode_latents(z_q, grid)
+
+        return self.decode_with(tokens, run, original=original)
+
+
+def _rescale(x: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:
+    """Map the values of one range linearly onto another."""
+    (a, b), (c, d) = source, target
+    return (x - a) * ((d - c) / (b - a)) + c

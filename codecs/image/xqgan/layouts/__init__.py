@@ -1,0 +1,1 @@
+"""Published layouts that the xqgan family reads, one file a system."""

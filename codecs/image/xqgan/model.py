@@ -1,0 +1,291 @@
+"""XQ-GAN, ImageFolder and RobusTok: DINOv2-shaped ViTs with latent tokens around product, multi-scale or single quantizers.
+
+XQ-GAN: arXiv 2412.01762. ImageFolder: arXiv 2410.01756. Latent perturbation (RobustTok): arXiv 2503.08354. RobusTok: arXiv
+2509.12474.
+Parity checked against lxa9867/ImageFolder @ 76ddfb9a65 (Adobe Research License, non-commercial) and qiuk2/RobusTok @ c4c6760a70
+(no licence stated), class `VQModel` with `enc_type` and `dec_type` "dinov2". Own code from the published facts.
+
+Latent tokens form P branches (product quantization) of a g x g grid each. They share the patches' position table, resized to
+g x g, and a learned vector says which part of the sequence a token belongs to.
+
+ids: single table, `[B, P, g g]`; multi-scale, `[B, P, sum of h w]` over the scales from coarse to fine, row by row.
+
+Letters: B batch, H W pixels, G patches, P branches, g side of the latent grid, D width of one branch's code, W width of a ViT.
+"""
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...layers.vit import PatchesToPixels, TransformerSize, ViTBlock
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.branches import Branches
+from ...quantizers.vq import VQ, VQConfig
+from ...spec import ImageSpec
+from ...tokenizer import Reconstruction
+from ..base import ImageTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbationConfig:
+    """Latent perturbation in training (arXiv 2503.08354): the decoder gets used to wrong tokens.
+
+    Attributes:
+        rate: alpha, probability that a position's code is replaced.
+        share: beta, share of the batch that is perturbed (its first items).
+        neighbours: delta, among how many nearest codes the replacement is drawn.
+    """
+
+    rate: float = 1.0
+    share: float = 0.1
+    neighbours: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class XQGANConfig:
+    """Settings of `XQGAN`; the defaults are VQ-4096's.
+
+    Attributes:
+        image_size: H = W.
+        patch_size: pixels on a side of a patch.
+        encoder, decoder: sizes of the two ViTs (DINOv2-B: 768, 12, 12).
+        grid_size: g.
+        branches: P.
+        latent_dim: D.
+        quantizer: of each branch; any kind, its `dim` is filled in.
+        shared_positions: latent tokens take the patches' positions and a part vector; otherwise a table of their own.
+        perturbation: in training; only for a single table.
+    """
+
+    image_size: int = 256
+    patch_size: int = 16
+    encoder: TransformerSize = TransformerSize(width=768, layers=12, heads=12)
+    decoder: TransformerSize = TransformerSize(width=768, layers=12, heads=12)
+    grid_size: int = 16
+    branches: int = 1
+    latent_dim: int = 64
+    quantizer: QuantizerConfig = VQConfig(
+        codebook_size=4096, normalize=True, returns="normalized", update="gradient", kmeans_init=False
+    )
+    shared_positions: bool = True
+    perturbation: PerturbationConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}.")
+
+
+class LatentViT(nn.Module):
+    """What both sides are made of: class token, positions, part vectors, DINOv2 blocks (LayerScale, eps 1e-6), final norm.
+
+    Args:
+        size: of the transformer.
+        patches: side of the patch grid.
+        latents: side of the latent grid.
+        parts: of the sequence: patches and each branch.
+        own_positions: latent tokens that have a table of their own in place of the patches'; 0: they share it.
+    """
+
+    def __init__(self, size: TransformerSize, *, patches: int, latents: int, parts: int, own_positions: int = 0) -> None:
+        super().__init__()
+        self.patches, self.latents = patches, latents
+        self.class_token = nn.Parameter(torch.zeros(1, size.width))
+        self.positions = nn.Parameter(torch.randn(1 + patches**2, size.width) * 0.02)
+        self.latent_positions = self.parts = None
+        if own_positions:
+            self.latent_positions = nn.Parameter(torch.randn(own_positions, size.width) * 0.02)
+        else:
+            self.parts = nn.Parameter(torch.randn(parts, size.width) * (1 / size.width / 3) ** 0.5)
+        self.blocks = nn.ModuleList(
+            ViTBlock(size.width, size.heads, layer_scale=1e-5, eps=1e-6) for _ in range(size.layers)
+        )
+        self.norm = nn.LayerNorm(size.width, eps=1e-6)
+
+    def grid_positions(self) -> Tensor:
+        """Positions of the class token and a latent grid, `[1 + g g, W]`: the patches' own, resized where g differs."""
+        if self.latents == self.patches:
+            return self.positions
+        grid = self.positions[1:].t().unflatten(1, (self.patches, self.patches))[None].float()
+        grid = F.interpolate(grid, size=(self.latents,) * 2, mode="bicubic", antialias=True, align_corners=False)
+        return torch.cat([self.positions[:1], grid[0].flatten(1).t().to(self.positions.dtype)])
+
+    def with_class(self, x: Tensor) -> Tensor:
+        """The class token in front of `[B, L, W]`."""
+        return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Blocks and norm over `[B, L, W]`."""
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class XQEncoder(LatentViT):
+    """Pictures to latent tokens `[B, P g g, W]`."""
+
+    def __init__(self, config: XQGANConfig) -> None:
+        c = config
+        count = c.branches * c.grid_size**2
+        super().__init__(
+            c.encoder,
+            patches=c.image_size // c.patch_size,
+            latents=c.grid_size,
+            parts=1 + c.branches,
+            own_positions=0 if c.shared_positions else count,
+        )
+        self.patch_embed = nn.Conv2d(3, c.encoder.width, c.patch_size, stride=c.patch_size)
+        self.tokens = nn.Parameter(torch.randn(count, c.encoder.width) * 1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode `[B, 3, H, W]`."""
+        y = self.with_class(self.patch_embed(x).flatten(2).transpose(1, 2)) + self.positions
+        if self.parts is None:
+            assert self.latent_positions is not None
+            z = self.tokens + self.latent_positions
+        else:
+            branches = self.tokens.unflatten(0, (-1, self.latents**2))  # [P, g g, W]
+            z = (branches + self.grid_positions()[1:] + self.parts[1:, None]).flatten(0, 1)
+            y = y + self.parts[0]
+        return self.run(torch.cat([y, z.expand(len(x), -1, -1)], dim=1))[:, -len(self.tokens) :]
+
+
+class XQDecoder(LatentViT):
+    """Latents `[B, g g, W]` to pictures; with shared positions they carry a second class token in front of them."""
+
+    def __init__(self, config: XQGANConfig) -> None:
+        c = config
+        super().__init__(
+            c.decoder,
+            patches=c.image_size // c.patch_size,
+            latents=c.grid_size,
+            parts=2,
+            own_positions=0 if c.shared_positions else c.grid_size**2,
+        )
+        self.mask_token = nn.Parameter(torch.randn(c.decoder.width) * 1e-6)
+        self.to_pixels = PatchesToPixels(c.decoder.width, c.patch_size)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode to `[B, 3, H, W]`."""
+        y = self.with_class(self.mask_token.expand(len(z), self.patches**2, -1)) + self.positions
+        if self.parts is None:
+            assert self.latent_positions is not None
+            z = z + self.latent_positions
+        else:
+            z = self.with_class(z) + self.grid_positions() + self.parts[1]
+            y = y + self.parts[0]
+        y = self.run(torch.cat([y, z], dim=1))[:, 1 : 1 + self.patches**2]
+        return self.to_pixels(y.transpose(1, 2).unflatten(2, (self.patches, self.patches)))
+
+
+class XQGAN(ImageTokenizer):
+    """Pictures of one size to P branches of ids and back; see the module's docstring."""
+
+    family: ClassVar[str] = "xqgan"
+    config_class: ClassVar[type] = XQGANConfig
+    encoder_only = ("encoder", "to_latent")
+    decoder_only = ("from_latent", "decoder")
+
+    def __init__(self, config: XQGANConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.encoder = XQEncoder(c)
+        self.to_latent = nn.Linear(c.encoder.width, c.latent_dim)
+        self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        if c.branches > 1:
+            self.quantizer = Branches(dataclasses.replace(c.quantizer, dim=c.latent_dim), c.branches)
+        if c.perturbation is not None and not isinstance(self.quantizer, VQ):
+            raise ValueError("perturbation needs a quantizer of kind 'vq': neighbours are looked up in one table.")
+        self.from_latent = nn.Linear(c.branches * c.latent_dim, c.decoder.width)
+        self.decoder = XQDecoder(c)
+        scales = cast("tuple[tuple[int, int], ...]", tuple(getattr(c.quantizer, "scales", ())))
+        self.spec = ImageSpec(
+            vocab_sizes=self.quantizer.codebook_sizes,
+            prefix=("positions",) if scales else (),
+            stride=0,
+            image_size=(c.image_size, c.image_size),
+            num_positions=sum(h * w for h, w in scales) or c.grid_size**2,
+            scales=scales,
+            resize="crop",
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(g, g), the grid of the latents."""
+        return self.config.grid_size, self.config.grid_size
+
+    def encode_latents(self, x: Tensor) -> Tensor:
+        """Latents `[B, P D, g g]` of pictures `[B, 3, H, W]`."""
+        z = self.to_latent(self.encoder(x))  # [B, P g g, D]
+        return z.unflatten(1, (self.config.branches, -1)).transpose(2, 3).flatten(1, 2)
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, P D, g g]`."""
+        return self.decoder(self.from_latent(z_q.transpose(1, 2)))
+
+    def grid_of(self, x: Tensor) -> tuple[int, int] | None:
+        """The latent grid where ids stand on it one by one; None for the multi-scale layout."""
+        return None if self.spec.scales else self.grid
+
+    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Ids `[B, P, L]` of pictures `[B, 3, H, W]`."""
+        return self.quantizer.encode(self.encode_latents(x), grid=self.grid, num_codebooks=num_codebooks), None
+
+    def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, parts of a scale are not read."""
+        if self.spec.scales:
+            ends = [e for e in itertools.accumulate(h * w for h, w in self.spec.scales) if e <= ids.shape[2]]
+            ids = ids[:, :, : max(ends, default=0)]
+        return self.decode_latents(self.quantizer.decode(ids, grid=self.grid).to(self.dtype))
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct `[B, 3, H, W]`; in training with `perturbation`, from perturbed codes.
+
+        `features` are the codes of each branch, `branch.0` ... `[B, D, g g]`; ImageFolder compares the last with DINOv2.
+        """
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z, grid=self.grid)
+        z_q = quantized.z_q
+        if self.training and self.config.perturbation is not None:
+            z_q = self.perturb(z, z_q, self.config.perturbation)
+        features = {f"branch.{i}": part for i, part in enumerate(quantized.z_q.chunk(self.config.branches, dim=1))}
+        return Reconstruction(x_hat=self.decode_latents(z_q), z=z, quantized=quantized, features=features)
+
+    def perturb(
+        self,
+        z: Tensor,
+        z_q: Tensor,
+        config: PerturbationConfig,
+        *,
+        uniform: Tensor | None = None,
+        choice: Tensor | None = None,
+    ) -> Tensor:
+        """Replace codes by near ones.
+
+        Args:
+            z, z_q: latents before and after the quantizer, `[B, D, g g]`.
+            config: how much.
+            uniform: numbers in 0..1, `[B, g g]`, that say which positions (those up to `rate`); None: fresh draws.
+            choice: which neighbour, 0 to `neighbours` - 1, `[B, g g]`; None: fresh draws.
+
+        Returns:
+            `[B, D, g g]`, with the quantizer's straight-through gradient to `z`.
+        """
+        assert isinstance(self.quantizer, VQ)
+        book, rows = self.quantizer.codebook, z.transpose(1, 2)  # [B, g g, D]
+        table = book.embed
+        if book.config.normalize:
+            rows, table = F.normalize(rows, dim=-1), F.normalize(table, dim=-1)
+        distance = table.square().sum(1) - 2 * rows.detach() @ table.detach().t()
+        near = distance.topk(config.neighbours, dim=-1, largest=False).indices  # [B, g g, neighbours]
+        shape = near.shape[:2]
+        uniform = torch.rand(shape, device=z.device) if uniform is None else uniform
+        choice = torch.randint(config.neighbours, shape, device=z.device) if choice is None else choice
+        ids = near.gather(2, torch.where(uniform > config.rate, 0, choice)[..., None])[..., 0]
+        moved = (rows + (table[ids] - rows).detach()).transpose(1, 2)
+        first = torch.arange(len(z), device=z.device) < int(len(z) * config.share)
+        return torch.where(first[:, None, None], moved, z_q)

@@ -1,0 +1,1 @@
+"""Fast inference on CPUs behind ordinary modules: Winograd, tiles, fused and in-place work."""

@@ -1,0 +1,136 @@
+"""What layouts share in reading and writing authors' configs: opening one, nested parts, resolutions to levels."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..config import from_mapping, to_mapping
+from ..quantizers.base import QuantizerConfig
+from .fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
+from .keymap import NotWritable
+
+Q = TypeVar("Q", bound=QuantizerConfig)
+
+
+def open_config(config: Mapping[str, Any], system: str) -> Fields:
+    """The authors' arguments, also out of the YAML of a training run; without what only describes the file."""
+    for key in ("network_g", "model"):
+        config = config[key] if isinstance(config.get(key), Mapping) else config
+    for key in ("params", "init_args"):
+        config = config[key] if isinstance(config.get(key), Mapping) else config
+    fields = Fields(config, system)
+    fields.drop(*FOLDER_KEYS)
+    return fields
+
+
+def part(fields: Fields, key: str, default: Mapping[str, Any] | None = None) -> Fields:
+    """A nested mapping as `Fields` of its own; without a default it must be there."""
+    values = fields.take(key) if default is None else fields.take(key, default)
+    return Fields(values, f"{fields.name}.{key}")
+
+
+def training_only(fields: Fields, key: str, usual: Any) -> None:
+    """Take a key without effect on ids and pixels; an unusual value gives a warning, for those who train."""
+    value = fields.take(key, usual)
+    if value != usual:
+        warnings.warn(f"{fields.name}.{key} = {value!r} is not carried over; it affects training only.", stacklevel=3)
+
+
+def attention_levels(resolution: int, wanted: Sequence[int], levels: int, halvings: Sequence[int]) -> tuple[int, ...]:
+    """Levels at which an encoder that halves after `halvings` meets one of the `wanted` sides."""
+    side, found = resolution, []
+    for level in range(levels):
+        if side in wanted:
+            found.append(level)
+        side = side // 2 if level in halvings else side
+    return tuple(found)
+
+
+def decoder_attention_levels(side: int, wanted: Sequence[int], levels: int, doublings: Sequence[int]) -> tuple[int, ...]:
+    """The same for a decoder that starts at `side` at the coarsest level and doubles after `doublings`."""
+    found = []
+    for level in reversed(range(levels)):
+        if side in wanted:
+            found.append(level)
+        side = side * 2 if level in doublings else side
+    return tuple(sorted(found))
+
+
+def legacy_vq(size: int, beta: float, **more: Any) -> dict[str, Any]:
+    """taming's quantizer: with its "legacy" losses beta weighs the codebook term, not the commitment."""
+    losses = {"commitment_weight": 1.0, "codebook_weight": beta}
+    still = {"update": "gradient", "kmeans_init": False, "replace_below": 0.0}
+    return {"kind": "vq", "codebook_size": size, **losses, **still, **more}
+
+
+def factorised_rvq(**settings: Any) -> dict[str, Any]:
+    """The residual quantizer of DAC and its heirs: cosine lookup in a narrow space, trained by gradient."""
+    base = {"kind": "residual_vq", "normalize": True, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
+    return base | settings
+
+
+# --- the other way: our config in the authors' terms ------------------------------------------------------------------
+
+#: Settings of training, of which an authors' config need say nothing: ids and media do not depend on them.
+TRAINING = frozenset({
+    "dropout", "update", "decay", "commitment_weight", "codebook_weight", "kmeans_init", "kmeans_batches", "kmeans_iterations",
+    "replace_below", "replace_every", "gradient", "layer_scale",
+})  # fmt: skip
+
+
+def said(own: Any, theirs: dict[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+    """Return `theirs`, the authors' config written for `own`, if `read` makes `own` of it again, training settings aside.
+
+    Raises:
+        NotWritable: names the settings that the authors' config cannot say.
+    """
+    again = from_mapping(type(own), read(theirs))
+    lost = _differences(to_mapping(own), to_mapping(again))
+    if lost:
+        raise NotWritable(f"the authors' config has no word for {', '.join(lost)}: these weights fit no class of theirs.")
+    return theirs
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = [k for k in a if k not in TRAINING]
+        return [d for k in keys for d in _differences(a[k], b.get(k), f"{path}.{k}" if path else k)]
+    return [] if a == b else [f"{path} = {a!r}"]
+
+
+def the_quantizer(config: Any, kind: type[Q]) -> Q:
+    """`config`, if it is of the kind that the authors' class has. Raises NotWritable otherwise."""
+    if not isinstance(config, kind):
+        raise NotWritable(f"quantizer is {config.kind!r}; the authors' class has {kind.kind!r} only.")
+    return config
+
+
+def one_number(name: str, value: int | Sequence[int]) -> int:
+    """A setting that the authors have once for all levels. Raises NotWritable where levels differ."""
+    numbers = {value} if isinstance(value, int) else set(value)
+    if len(numbers) != 1:
+        raise NotWritable(f"{name} is {value}; the authors' class has one for all levels.")
+    return numbers.pop()
+
+
+def siglip_tower(c: Fields, *, layers_left_out: int = 0, norm_out: str = "affine") -> dict[str, Any]:
+    """A `SiglipVisionConfig` of transformers to a `TowerConfig`; keys that its class does not read give one warning."""
+    c.drop(*TRANSFORMERS_KEYS, "attention_dropout", "vision_use_head", "initializer_range")
+    c.require("hidden_act", "gelu_pytorch_tanh")
+    c.require("num_channels", 3)
+    out = {
+        "image_size": c.take("image_size", 384),
+        "patch_size": c.take("patch_size", 14),
+        "width": c.take("hidden_size", 1152),
+        "layers": c.take("num_hidden_layers", 27) - layers_left_out,
+        "heads": c.take("num_attention_heads", 16),
+        "hidden": c.take("intermediate_size", 4304),
+        "eps": c.take("layer_norm_eps", 1e-6),
+        "class_token": False,
+        "registers": 0,
+        "layer_scale": None,
+        "gelu": "tanh",
+        "norm_out": norm_out,
+    }
+    c.done(swallowed=True)
+    return out

@@ -1,0 +1,145 @@
+"""Layouts by the system that they read: names of published checkpoints' formats, each to the file beside its family."""
+
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import nearest
+from .layout import Layout
+
+# system -> module that holds its `Layout` in the tuple LAYOUTS. A new layout is one file beside its family and its lines here.
+_SYSTEMS: dict[str, str] = {
+    "llamagen": "image.vqgan.layouts.llamagen",
+    "janus-vq16": "image.vqgan.layouts.janus",
+    "janus_vqgan-hf": "image.vqgan.layouts.janus",
+    "chameleon_vqgan-hf": "image.vqgan.layouts.chameleon",
+    "apertus1p5_vision_tokenizer-hf": "image.vqgan.layouts.apertus",
+    "maskgit-vqgan": "image.vqgan.layouts.maskgit_vqgan",
+    "taming-vqgan": "image.vqgan.layouts.taming",
+    "taming-gumbel": "image.vqgan.layouts.taming",
+    "ibq": "image.vqgan.layouts.ibq",
+    "emu3.5-ibq": "image.vqgan.layouts.emu3_5",
+    "open-magvit2": "image.vqgan.layouts.open_magvit2",
+    "wetok": "image.vqgan.layouts.wetok",
+    "bitdance-ae": "image.vqgan.layouts.bitdance",
+    "elm-bae": "image.vqgan.layouts.elm_bae",
+    "iter": "image.vqgan.layouts.iter",
+    "cosmos-di": "image.vqgan.layouts.cosmos",
+    "diffusers-vqmodel": "image.vqgan.layouts.diffusers_vq",
+    "diffusers-autoencoderkl": "image.kl_tokens.layouts.diffusers_kl",
+    "emu3-vq": "image.emu3.layouts",
+    "emu3_vqgan-hf": "image.emu3.layouts",
+    "tokenbridge": "image.kl_tokens.layouts.tokenbridge",
+    "infinity-vae": "image.var.layouts.infinity",
+    "var": "image.var.layouts.var",
+    "encodec": "audio.encodec.layouts",
+    "encodec-48k": "audio.encodec.layouts",
+    "encodec-audiocraft": "audio.encodec.layouts",
+    "encodec-hf": "audio.encodec.layouts",
+    "dac": "audio.dac.layouts",
+    "dac-hf": "audio.dac.layouts",
+    "snac": "audio.snac.layouts",
+    "speechtokenizer": "audio.speechtokenizer.layouts.speechtokenizer",
+    "dm-codec": "audio.speechtokenizer.layouts.dm_codec",
+    "bigcodec": "audio.bigcodec.layouts",
+    "wavtokenizer": "audio.wavtokenizer.layouts",
+    "wavtokenizer-hf": "audio.wavtokenizer.layouts",
+    "sq-codec": "audio.sq_codec.layouts",
+    "hificodec": "audio.hificodec.layouts",
+    "mimi": "audio.mimi.layouts",
+    "xcodec": "audio.xcodec.layouts",
+    "xcodec-hf": "audio.xcodec.layouts",
+    "xcodec2": "audio.xcodec2.layouts.xcodec2",
+    "xcodec2-hf": "audio.xcodec2.layouts.xcodec2",
+    "neucodec": "audio.xcodec2.layouts.neucodec",
+    "neucodec-hf": "audio.xcodec2.layouts.neucodec",
+    "dualcodec": "audio.dualcodec.layouts",
+    "h-codec-1.0": "audio.hcodec.layouts",
+    "nemo-audio-codec": "audio.nemo_codec.layouts",
+    "stable-codec": "audio.stable_codec.layouts.stable_codec",
+    "stable-codec-fsq": "audio.stable_codec.layouts.stable_fsq",
+    "longcat-audio-codec": "audio.longcat.layouts",
+    "songgeneration": "audio.levo.layouts",
+    "ustokenizer": "audio.ustokenizer.layouts",
+    "focalcodec": "audio.focalcodec.layouts",
+    "focalcodec-causal": "audio.focalcodec.layouts",
+    "qwen3-tts-tokenizer-12hz": "audio.qwen3_tts.layouts",
+    "moss-audio-tokenizer": "audio.moss.layouts",
+    "mimi-hf": "audio.mimi.layouts",
+    "titok": "image.titok.layouts.titok",
+    "titok-legacy": "image.titok.layouts.titok",
+    "one-d-piece": "image.titok.layouts.one_d_piece",
+    "tatitok": "image.titok.layouts.tatitok",
+    "bsq-vit": "image.bsq_vit.layouts",
+    "instella-bae": "image.instella.layouts",
+    "uniwetok": "image.uniwetok.layouts",
+    "imagefolder": "image.xqgan.layouts.imagefolder",
+    "robustok": "image.xqgan.layouts.robustok",
+    "flextok": "image.flextok.layouts",
+    "karl": "image.karl.layouts",
+    "alit": "image.alit.layouts",
+    "retok": "image.retok.layouts.retok",
+    "gigatok": "image.retok.layouts.gigatok",
+    "cubid": "image.rae.layouts",
+    "tokenflow": "image.tokenflow.layouts",
+    "dualvitok": "image.dualvitok.layouts",
+    "dualtoken": "image.dualtoken.layouts",
+    "unitok": "image.unitok.layouts",
+    "unitok-quantizer": "image.unitok.layouts",
+    "fdt": "image.fdt.layouts",
+    "4m-vqvae": "image.fourm.layouts",
+    "4m-divae": "image.fourm.layouts",
+    "seed2": "image.seed2.layouts",
+    "seed2-quantizer": "image.seed2.layouts",
+    "glm_image-hf": "image.glm_image.layouts",
+    "longcat-next": "image.longcat_next.layouts",
+    "longcat-next-rq": "image.longcat_next.layouts",
+}
+
+
+def systems() -> tuple[str, ...]:
+    """All foreign layouts that can be read."""
+    return tuple(sorted(_SYSTEMS))
+
+
+def converter(system: str) -> Layout:
+    """Return the layout of `system`, or raise ValueError naming the nearest ones."""
+    if system not in _SYSTEMS:
+        raise ValueError(f"no converter for {system!r}.{nearest(system, list(_SYSTEMS))}")
+    module = importlib.import_module(f"..{_SYSTEMS[system]}", __package__)
+    return next(entry for entry in module.LAYOUTS if entry.system == system)
+
+
+#: Classes that a `config.json` names under `_class_name` (diffusers) or `architectures` (remote code of the hub).
+_CLASSES = {
+    "VQModel": "diffusers-vqmodel",
+    "AutoencoderKL": "diffusers-autoencoderkl",
+    "MossAudioTokenizerModel": "moss-audio-tokenizer",
+}
+
+
+def system_of_config(config: Mapping[str, Any]) -> str | None:
+    """The system that a `config.json` of transformers, diffusers or the hub's remote code names, or None."""
+    from ..audio.xcodec2.layouts.xcodec2 import is_xcodec2
+
+    if is_xcodec2(config):  # copies of it say `model_type: "xcodec"`
+        return "xcodec2"
+    named, kind = config.get("architectures"), str(config.get("model_type"))
+    classes = [config.get("_class_name"), *(named if isinstance(named, list) else [])]
+    found = [_CLASSES.get(str(c)) for c in classes]
+    return next((s for s in (*found, f"{kind}-hf", kind, kind.replace("_", "-")) if s in _SYSTEMS), None)
+
+
+def candidates(config: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Systems that may have written `config`, and whether it says so: those of the repository that its `source` names, by the
+    likeness of their class to the one named there; else all."""
+    source = config.get("source")
+    source = source if isinstance(source, Mapping) else {}
+    repository, words = str(source.get("repo", "")).lower(), set(re.findall(r"\w+", str(source.get("class", ""))))
+
+    def alike(system: str) -> int:
+        return -len(words & set(re.findall(r"\w+", converter(system).upstream.partition(" ")[2])))
+
+    named = [s for s in systems() if converter(s).upstream.split()[0].lower() == repository]
+    return sorted(named, key=alike) or list(systems()), bool(named)

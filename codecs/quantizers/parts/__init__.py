@@ -1,0 +1,1 @@
+"""What several quantizers share: search, codebooks, clustering, rows, bits, usage."""

@@ -1,0 +1,256 @@
+"""The table of code vectors: k-means start, running statistics, replacement of dead codes, equal on every rank.
+
+Letters: N rows (items x positions), V codebook size, d width of the table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config import ConfigError
+from ..base import QuantizerConfig
+from .clustering import all_reduce_together, batch_statistics, dist_on, kmeans, pick_rows
+from .nearest import nearest_code, unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig(QuantizerConfig):
+    """Settings of one searched table, common to all kinds that hold any.
+
+    Attributes:
+        codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width,
+            between a linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
+        proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
+        normalize: look up by angle: both sides scaled to length 1.
+        returns: what a lookup gives back with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
+            ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients). "unit": as
+            "normalized" behind a search that is not by angle (Janus in transformers).
+        update: "ema" moves codes by exponential means of the rows that chose them; "gradient" by the codebook loss.
+        decay: of these means, in 0..1.
+        commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
+        codebook_weight: of `mean((sg(z) - z_q)^2)`, only with `update = "gradient"`.
+        kmeans_init: start from the centres of the first `kmeans_batches` training batches; until then codes are near
+            zero.
+        kmeans_batches: number of batches to collect for it; together they should hold several times V rows.
+        kmeans_iterations: fixed number of Lloyd steps.
+        replace_below: a code whose running count is below this share of the uniform one (rows / V) is moved to a random
+            row of the batch (0.1 in Moshi); 0 never replaces.
+        replace_every: steps between two such checks.
+        gradient: what passes to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value is the
+            same.
+    """
+
+    codebook_dim: int = 0
+    proj_bias: bool = True
+    normalize: bool = False
+    returns: Literal["raw", "normalized", "unit"] = "raw"
+    update: Literal["ema", "gradient"] = "ema"
+    decay: float = 0.99
+    commitment_weight: float = 0.25
+    codebook_weight: float = 1.0
+    kmeans_init: bool = True
+    kmeans_batches: int = 1
+    kmeans_iterations: int = 10
+    replace_below: float = 0.1
+    replace_every: int = 1
+    gradient: Literal["straight_through", "rotation"] = "straight_through"
+
+    def __post_init__(self) -> None:
+        if self.returns == "normalized" and not self.normalize:
+            raise ConfigError("returns = 'normalized' needs normalize = true: lookup and result must be in one space.")
+        if self.returns == "unit" and self.normalize:
+            raise ConfigError("returns = 'unit' is for a search that is not by angle; with normalize = true say 'normalized'.")
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"decay is {self.decay}; allowed: 0 <= decay < 1.")
+        if not 0 <= self.replace_below < 1:
+            raise ConfigError(f"replace_below is {self.replace_below}; it is a share of uniform use, 0 (off) to below 1.")
+        for name in ("kmeans_batches", "kmeans_iterations", "replace_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+    @property
+    def table_dim(self) -> int:
+        """Width d of the table."""
+        return self.codebook_dim or self.dim
+
+
+class Codebook(nn.Module):
+    """`embed [V, d]` and, for its updates, how often (`counts`) and by what (`sums`) each code was chosen.
+
+    With `update = "ema"` (VQ-VAE, arXiv 1711.00937, appendix A.1) `counts` and `sums` are exponential means of the
+    number and the sum of the rows of a step, and `embed = sums / counts`. With `update = "gradient"` `embed` is a
+    parameter and `counts` serves only to find dead codes.
+
+    Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels
+    changes once a step, after all of them have used it.
+    """
+
+    embed: Tensor
+    counts: Tensor
+    sums: Tensor
+    ready: Tensor
+    steps: Tensor
+
+    def __init__(self, size: int, dim: int, config: TableConfig) -> None:
+        super().__init__()
+        self.size, self.dim, self.config = size, dim, config
+        embed = torch.randn(size, dim) if config.normalize else torch.empty(size, dim).uniform_(-1 / size, 1 / size)
+        if config.update == "gradient":
+            self.embed = nn.Parameter(embed)
+        else:
+            self.register_buffer("embed", embed)
+            self.register_buffer("sums", embed.clone())
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("ready", torch.tensor(not config.kmeans_init))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        # Mirrors of `ready` and `steps`, so that a GPU is not asked at every step.
+        self._started = False
+        self._step: int | None = None
+        self._samples: list[Tensor] = []  # rows kept for the k-means start
+        self._rows: list[Tensor] = []  # rows and ids seen since the last `apply_updates`
+        self._ids: list[Tensor] = []
+
+    # --- lookup -----------------------------------------------------------------------------------------------------
+
+    def search(self, z: Tensor) -> Tensor:
+        """Return ids int64 `[N]` of rows `[N, d]`: nearest by Euclidean distance or, with `normalize`, by angle."""
+        return nearest_code(self.space(z.detach()), self.space(self.embed.detach().float()))
+
+    def space(self, x: Tensor) -> Tensor:
+        """Rows or codes `[N, d]` where distances are taken."""
+        return unit(x) if self.config.normalize else x
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Return the code vectors `[*ids.shape, d]` of any integer tensor."""
+        return self.returned(F.embedding(ids, self.embed).float())
+
+    def returned(self, rows: Tensor) -> Tensor:
+        """Rows or codes `[..., d]` in the space of the results, where losses and means are taken."""
+        return rows if self.config.returns == "raw" else unit(rows)
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def row_losses(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Commitment and codebook term of each row, `[N]`, of rows `p [N, d]` and their vectors `q [N, d]`."""
+        commitment = (p - q.detach()).square().mean(dim=1)
+        if self.config.update == "ema":
+            return commitment, torch.zeros_like(commitment)
+        return commitment, (p.detach() - q).square().mean(dim=1)
+
+    @torch.no_grad()
+    def prepare(self, rows: Tensor) -> None:
+        """Before the first lookups: collect valid rows `[N, d]` and start from k-means when enough batches came."""
+        if self.is_ready():
+            return
+        self._samples.append(self.returned(rows.detach()))
+        if len(self._samples) < self.config.kmeans_batches:
+            return
+        samples, self._samples = self._samples, []
+        centres, counts = kmeans(
+            samples, self.size, iterations=self.config.kmeans_iterations, space=self.space, seed=self.size
+        )
+        self._set(torch.arange(self.size, device=centres.device), centres, counts / len(samples))
+        self.ready.fill_(True)
+        self._started = True
+
+    def take_observed(self) -> tuple[list[Tensor], Tensor]:
+        """Rows and ids observed since the last call, and forget them."""
+        rows, ids = self._rows, self._ids
+        self._rows, self._ids = [], []
+        if not rows:
+            none = self.counts.new_zeros(0, self.dim, dtype=torch.float32)
+            return [none], torch.zeros(0, dtype=torch.int64, device=none.device)
+        return rows, torch.cat(ids)
+
+    def next_step(self) -> int:
+        """Count an update; returns its number."""
+        step = int(self.steps) if self._step is None else self._step
+        self._step = step + 1
+        self.steps += 1
+        return step
+
+    def is_ready(self) -> bool:
+        """False until the k-means start has happened (always True without one)."""
+        self._started = self._started or bool(self.ready)
+        return self._started
+
+    @torch.no_grad()
+    def observe(self, rows: Tensor, ids: Tensor) -> None:
+        """Remember valid rows `[N, d]` and their ids `[N]` for the next `apply_updates`."""
+        if self.is_ready():
+            self._rows.append(self.returned(rows.detach()))
+            self._ids.append(ids)
+
+    def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
+        """Reset embed, sums and counts together at `where` (a vector whose sums lag is overwritten in the next step)."""
+        self.embed.data[where] = vectors.to(self.embed.dtype)
+        self.counts[where] = counts.to(self.counts.dtype)
+        if self.config.update == "ema":
+            self.sums[where] = (vectors * counts.unsqueeze(1)).to(self.sums.dtype)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A converted checkpoint brings `embed` alone: the statistics start from it, and no k-means may overwrite it.
+        embed = state_dict.get(prefix + "embed")
+        if embed is not None and prefix + "counts" not in state_dict:
+            state_dict[prefix + "counts"] = torch.ones(self.size)
+            state_dict[prefix + "ready"] = torch.tensor(True)
+            state_dict[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
+            if self.config.update == "ema":
+                state_dict[prefix + "sums"] = embed.clone()
+        self._started, self._step = False, None
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+@torch.no_grad()
+def apply_updates(codebooks: Sequence[Codebook]) -> None:
+    """Bring the rows observed since the last call into the tables: one all-reduce for all of them, then replacement.
+
+    Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data.
+    """
+    live = [c for c in codebooks if c.is_ready()]
+    seen = [c.take_observed() for c in live]
+    if not live or not (dist_on() or any(len(ids) for _, ids in seen)):
+        return
+    stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, seen, strict=True)]
+    all_reduce_together([t for pair in stats for t in pair])
+    due = []
+    for book, (rows, _), (sums, counts) in zip(live, seen, stats, strict=True):
+        _ema_step(book, sums, counts)
+        step = book.next_step()
+        if book.config.replace_below > 0 and step % book.config.replace_every == 0:
+            due.append((book, rows, step))
+    _replace_dead(due)
+
+
+def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
+    decay = book.config.decay
+    book.counts.mul_(decay).add_(counts, alpha=1 - decay)
+    if book.config.update == "ema":
+        book.sums.mul_(decay).add_(sums, alpha=1 - decay)
+        # A code that nobody chooses stays where it is: sums and counts fade together, until there is nothing to divide.
+        counts = book.counts.unsqueeze(1)
+        book.embed.copy_(torch.where(counts > 1e-6, book.sums / counts.clamp(min=1e-6), book.embed))
+
+
+def _replace_dead(due: Sequence[tuple[Codebook, list[Tensor], int]]) -> None:
+    """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi).
+
+    Args:
+        due: tables, the rows that this rank gave them, and seeds.
+    """
+    dead = [(b.counts < b.config.replace_below * b.counts.mean()).nonzero()[:, 0] for b, _, _ in due]  # on all ranks
+    if not dist_on():
+        due = [d for d, at in zip(due, dead, strict=True) if len(at)]
+        dead = [at for at in dead if len(at)]
+    if not due:
+        return
+    # Among ranks V rows of each table are drawn whatever died, so that the collective has a fixed size.
+    nums = [b.size if dist_on() else len(at) for (b, _, _), at in zip(due, dead, strict=True)]
+    drawn = pick_rows([rows for _, rows, _ in due], nums, seeds=[seed for _, _, seed in due])
+    for (book, _, _), at, (rows, total) in zip(due, dead, drawn, strict=True):
+        if total:
+            book._set(at, rows[: len(at)], book.counts.mean().expand(len(at)))

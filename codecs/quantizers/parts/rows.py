@@ -1,0 +1,234 @@
+"""What the quantizers that give one id to one vector share: rows instead of `[B, D, L]`, losses, estimators, steady
+products.
+
+Letters: B batch, D latent width, L positions, N = B L rows, d width of a table.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..base import Quantized, Quantizer, straight_through
+from .codebook import Codebook, apply_updates
+
+
+class RowTerms(NamedTuple):
+    """What one quantizer gives for rows `[N, D]`: results with gradients, and unreduced losses."""
+
+    z_q: Tensor  #: [N, D], value exactly the decoded id, gradient the estimator's
+    commitment: Tensor  #: [N], mean over channels of (z - sg(z_q))^2
+    codebook: Tensor  #: [N], mean over channels of (sg(z) - z_q)^2; zeros where the table does not learn from it
+
+
+class Maps(NamedTuple):
+    """The linear maps of a level into the space of its tables and back."""
+
+    down: Tensor  #: [d, D]
+    down_bias: Tensor  #: [d]
+    up: Tensor  #: [D, d]
+    up_bias: Tensor  #: [D]
+
+
+class RowQuantizer(Quantizer):
+    """One id a position, found for each row alone; also serves as a level of residual and multi-scale kinds.
+
+    Subclasses write `assign`, `decode_rows`, `row_terms`, and `codebooks` if they hold tables with running statistics.
+    Their configs have `commitment_weight` and `codebook_weight`.
+    """
+
+    def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
+        """Return ids int64 `[N]` of rows `[N, D]`.
+
+        Args:
+            rows: no gradient passes.
+            keep: bool `[N]`, rows that count in statistics; None: all.
+            update: let the tables start and collect statistics.
+            start: whether a table that has not started yet may do so (a level waits for the one before it).
+        """
+        raise NotImplementedError
+
+    def decode_rows(self, ids: Tensor) -> Tensor:
+        """Rows `[N, D]` of ids `[N]`."""
+        raise NotImplementedError
+
+    def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
+        """Decoded rows and losses of rows `[N, D]` whose ids `[N]` are known.
+
+        Args:
+            through: rows of the same value as `z` that the result's gradient goes to, when it is not `z` itself.
+        """
+        raise NotImplementedError
+
+    def codebooks(self) -> list[Codebook]:
+        """The tables that `apply_updates` has to visit."""
+        return []
+
+    def is_ready(self) -> bool:
+        """False while a table still waits for its k-means start."""
+        return all(book.is_ready() for book in self.codebooks())
+
+    @torch.no_grad()
+    def search_rows(self, rows: Tensor) -> Tensor:
+        """Ids int64 `[N]` of rows `[N, D]`; changes nothing."""
+        return self.assign(rows)
+
+    # --- Quantizer --------------------------------------------------------------------------------------------------
+
+    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
+        rows = to_rows(z)  # [N, D]
+        keep = None if mask is None else mask.flatten()  # [N]
+        update = self.training and not self.frozen
+        with torch.no_grad():
+            ids = self.assign(rows.detach(), keep=keep, update=update)
+        terms = self.row_terms(rows, ids)
+        if update:
+            apply_updates(self.codebooks())
+        commitment, codebook = row_mean(terms.commitment, keep), row_mean(terms.codebook, keep)
+        loss = self.config.commitment_weight * commitment + self.config.codebook_weight * codebook  # type: ignore[attr-defined]
+        metrics = {"commitment": commitment.detach()}
+        return Quantized(from_rows(terms.z_q, z.shape[0]), self._split_ids(ids, z.shape[0]), loss, metrics)
+
+    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
+        return self._split_ids(self.search_rows(to_rows(z)), z.shape[0])
+
+    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        return from_rows(self.decode_rows(self._join_ids(ids)), ids.shape[0])
+
+    def _split_ids(self, ids: Tensor, batch: int) -> Tensor:
+        """`[N] -> [B, K, L]`."""
+        return ids.view(batch, 1, ids.shape[0] // batch if batch else 0)
+
+    def _join_ids(self, ids: Tensor) -> Tensor:
+        """`[B, K, L] -> [N]`."""
+        return ids.reshape(-1)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def to_rows(z: Tensor) -> Tensor:
+    """`[B, D, L] -> [B L, D]`, contiguous."""
+    return z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous()
+
+
+def from_rows(rows: Tensor, batch: int) -> Tensor:
+    """`[B L, D] -> [B, D, L]`."""
+    length = rows.shape[0] // batch if batch else 0
+    return rows.view(batch, length, rows.shape[1]).transpose(1, 2)
+
+
+def select(rows: Tensor, keep: Tensor | None) -> Tensor:
+    """Rows `[N, ...]` where `keep [N]` holds (all without one)."""
+    return rows if keep is None else rows[keep]
+
+
+def row_mean(values: Tensor, keep: Tensor | None) -> Tensor:
+    """Mean of `[N]` over the rows that `keep [N]` marks; 0 when there are none."""
+    if keep is None:
+        return values.mean() if values.numel() else values.sum()
+    return torch.where(keep, values, 0.0).sum() / keep.sum().clamp(min=1)
+
+
+# --- estimators -------------------------------------------------------------------------------------------------------
+
+
+def estimate(z: Tensor, z_q: Tensor, gradient: str) -> Tensor:
+    """Value exactly `z_q [N, d]`; gradient to `z [N, d]` by the named estimator."""
+    return rotate(z, z_q) if gradient == "rotation" else straight_through(z, z_q)
+
+
+def rotate(z: Tensor, z_q: Tensor) -> Tensor:
+    """Value exactly `z_q`; gradient of the rotation and rescaling that takes `z` to `z_q`, held constant.
+
+    Fifty et al. 2024, "Restructuring Vector Quantization with the Rotation Trick", arXiv 2410.06424, section 4.2.
+    """
+    return _Rotate.apply(z, z_q)  # type: ignore[no-any-return]
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, z_q: Tensor) -> Tensor:
+        ctx.save_for_backward(z, z_q)
+        return z_q.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        # forward map: s (I - 2 r r' + 2 q u') z with u, q the directions of z and z_q, r that of u + q; here transposed
+        z, z_q = ctx.saved_tensors
+        u, q = F.normalize(z, dim=-1), F.normalize(z_q, dim=-1)
+        r = F.normalize(u + q, dim=-1)
+        scale = z_q.norm(dim=-1, keepdim=True) / z.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        turned = grad - 2 * r * (r * grad).sum(-1, keepdim=True) + 2 * u * (q * grad).sum(-1, keepdim=True)
+        return scale * turned, None
+
+
+# --- products that do not depend on the batch
+# ---------------------------------------------------------------------------
+
+
+def linear(x: Tensor, proj: nn.Linear) -> Tensor:
+    """`proj(x)` in float32 whatever the weights were cast to."""
+    return F.linear(x, proj.weight.float(), None if proj.bias is None else proj.bias.float())
+
+
+def weights(proj: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight `[o, i]` and bias `[o]` (zeros without one) in float32, with gradients."""
+    weight = proj.weight.float()
+    return weight, weight.new_zeros(len(weight)) if proj.bias is None else proj.bias.float()
+
+
+def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x [N, i] @ weight [o, i].T + bias`, the same for a row whatever the other rows are.
+
+    A float32 product may add in another order for another N, which moves the last bit and, once in a million lookups,
+    an id. Here it is rounded once, from float64; the gradient is the ordinary float32 one.
+    """
+    return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())  # type: ignore[no-any-return]
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float64, or in float32 on Apple GPUs, which have no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
+def steady_conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """`conv(x)` of pictures `[B, C, H, W]`, the same for a picture whatever the others are (stride 1, zero padding)."""
+    bias = None if conv.bias is None else conv.bias.float()
+    return _SteadyConv.apply(x, conv.weight.float(), bias, conv.padding)  # type: ignore[no-any-return]
+
+
+class _SteadyConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.padding, ctx.biased = padding, bias is not None
+        return F.conv2d(wide(x), wide(weight), None if bias is None else wide(bias), padding=padding).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        need = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.biased and ctx.needs_input_grad[2]]
+        sizes = [len(weight)] if ctx.biased else None
+        grads = torch.ops.aten.convolution_backward(
+            grad, x, weight, sizes, [1, 1], list(ctx.padding), [1, 1], False, [0, 0], 1, need
+        )
+        return grads[0], grads[1], grads[2] if ctx.biased else None, None
+
+
+class _SteadyLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(wide(x), wide(weight), None if bias is None else wide(bias)).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        return (
+            grad @ weight if need_x else None,
+            grad.t() @ x if need_weight else None,
+            grad.sum(0) if need_bias else None,
+        )
