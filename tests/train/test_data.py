@@ -4,6 +4,7 @@
 """
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tokenzoo.train.data.config import HubDataset
 from tokenzoo.train.data.features import FeatureDataConfig
 from tokenzoo.train.data.images import ImageDataConfig
 from tokenzoo.train.data.loader import Clips, batches
-from tokenzoo.train.data.order import Batches, Order
+from tokenzoo.train.data.order import BatchPositions, VisitOrder
 from tokenzoo.train.data.sources import collect, expand_braces
 from train_media import RATE, write_features, write_pictures, write_sounds
 
@@ -47,22 +48,22 @@ def take(feed, count):
 
 
 def test_every_epoch_is_another_permutation_of_all_visits():
-    order = Order([1, 3, 0, 2], seed=5)
+    order = VisitOrder([1, 3, 0, 2], seed=5)
     epochs = [[order.item(e * 6 + i) for i in range(6)] for e in range(20)]
     assert all(sorted(epoch) == [0, 1, 1, 1, 3, 3] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 10
     assert order.item(7) == epochs[1][1]  # looking back is allowed
-    assert Order([1, 3, 0, 2], seed=5).item(100) == order.item(100)
-    assert [Order([1] * 50, seed=1).item(i) for i in range(50)] != [Order([1] * 50, seed=2).item(i) for i in range(50)]
+    assert VisitOrder([1, 3, 0, 2], seed=5).item(100) == order.item(100)
+    assert [VisitOrder([1] * 50, seed=1).item(i) for i in range(50)] != [VisitOrder([1] * 50, seed=2).item(i) for i in range(50)]
 
 
 def test_parts_of_processes_make_up_the_batch_of_one():
-    whole = iter(Batches(24, 8))
-    parts = [iter(Batches(24, 8, rank=r, world=4)) for r in range(4)]
+    whole = iter(BatchPositions(24, 8))
+    parts = [iter(BatchPositions(24, 8, rank=r, world=4)) for r in range(4)]
     for _ in range(3):
         assert next(whole) == [p for part in parts for p in next(part)]
     with pytest.raises(ValueError, match="8 cannot be divided among 3"):
-        Batches(0, 8, world=3)
+        BatchPositions(0, 8, world=3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -101,7 +102,7 @@ def test_broken_files_are_skipped_and_listed(tmp_path, cache):
         found |= batch.broken
     found |= clips.broken
     assert {name.rpartition("/")[2] for name in found} == {"broken.png", "cut.png"}
-    assert all("not a readable picture" in reason for reason in found.values())
+    assert all("cannot read" in reason for reason in found.values())
 
 
 def test_what_replaces_a_broken_file_does_not_depend_on_what_was_seen_before(tmp_path):
@@ -118,7 +119,7 @@ def test_what_replaces_a_broken_file_does_not_depend_on_what_was_seen_before(tmp
 
 def test_a_folder_without_one_good_file_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no")
-    with pytest.raises(ConfigError, match=r"none of the 1 items.*not a readable picture"):
+    with pytest.raises(ConfigError, match=r"none of the 1 items.*cannot read"):
         pictures(tmp_path, cache="memory")
     with pytest.raises(RuntimeError, match="in a row could not be used"):
         pictures(tmp_path)[0][0]
@@ -160,6 +161,34 @@ def test_lists_braces_and_nested_folders(tmp_path):
             collect(entry, (".png",))
     with pytest.raises(ConfigError, match="no file that ends in"):
         collect(str(tmp_path / "x"), (".wav",))
+
+
+def test_links_multiply_nothing_and_repeated_entries_count_twice(tmp_path):
+    write_pictures(tmp_path / "x" / "deep", 2)
+    (tmp_path / "x" / "self").symlink_to(".")
+    (tmp_path / "x" / "deep" / "back").symlink_to(tmp_path / "x")
+    (tmp_path / "x" / "more.png").symlink_to(tmp_path / "x" / "deep" / "000.png")
+    folder = str(tmp_path / "x")
+    assert [Path(b.name).name for b in collect(folder, (".png",))] == ["more.png", "001.png"]
+    assert len(collect((folder, folder), (".png",))) == 4, "an entry that is repeated is wanted more often"
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_broken_tars_lose_what_is_broken_only(tmp_path, cache):
+    folder = write_pictures(tmp_path / "photos", 4)
+    whole = make_tar(folder / "a.tar", folder).read_bytes()
+    with tarfile.open(folder / "a.tar") as tar:
+        last = [m for m in tar.getmembers() if m.name.endswith(".png")][-1]
+    (folder / "a.tar").write_bytes(whole[: last.offset_data + 30])
+    (folder / "b.tar").write_bytes(b"no tar at all" * 100)
+    os.mkfifo(folder / "c.tar")
+    clips, config = pictures(folder, cache=cache)
+    found = dict(clips.broken)
+    for batch in (next(b) for b in [batches(clips, config, 0, 8)] for _ in range(6)):
+        found |= batch.broken
+    reasons = {Path(n).name: why for n, why in found.items()}
+    assert "is a FIFO" in reasons["c.tar"] and "is no plain tar file, or broken" in reasons["b.tar"]
+    assert len(clips.names) - len([n for n in clips.names if n in found]) == 7
 
 
 def parquet(folder, count=5):

@@ -20,7 +20,7 @@ def open_clips(
     say: Callable[[str], None] = lambda text: None,
 ) -> "Clips | StreamClips":
     """Return crops of `entries`: by position, or in order where the one entry is a streamed data set."""
-    from .config import HubDataset
+    from ...codecs.media import HubDataset
     from .loader import Clips
     from .sources import as_list
     from .stream import StreamClips

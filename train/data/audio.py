@@ -1,21 +1,24 @@
-"""Sound: decode with soundfile (PyAV for what it cannot read), resample, random crops, levels."""
+"""Sound: read as `encode` reads it, random crops, levels."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import soundfile
 import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
 from ...codecs.config import ConfigError
-from ...codecs.media import resample
+from ...codecs.media import AUDIO_ENDINGS, Blob, MediaError, Waveform, at_hand, probe_audio, read_audio, resample, to_channels
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..preview import AudioPreview
 from .config import DataConfig
-from .media import Blob, Item, MediaError, Preview, as_file
+from .media import Item, Preview
+
+#: int16 of a sample of 1.0 in the cache.
+FULL_SCALE = 32767
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class AudioDataConfig(DataConfig):
 class Audio:
     """The `Media` of sound. The cache keeps int16 at the tokenizer's rate: 115 MB an hour at 16 kHz."""
 
-    suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".g722", ".m4a", ".aac")
+    suffixes = AUDIO_ENDINGS
 
     def __init__(self, config: AudioDataConfig, spec: AudioSpec) -> None:
         if spec.channels not in (1, 2):
@@ -67,17 +70,15 @@ class Audio:
         self.shape = (self.channels, self.length)
 
     def decode(self, blob: Blob) -> np.ndarray:
-        """Return int16 `[C, T]` at the tokenizer's rate."""
-        wave, rate = read_audio(blob)  # [C, T]
-        wave = resample(self._mix(wave), rate, self.rate)  # as `encode` does: models see their own filter
-        return (wave * 32767).round().clamp(-32768, 32767).to(torch.int16).numpy()
+        """Return int16 `[C, T]` at the tokenizer's rate; float32 of sound beyond full scale."""
+        wave = self._like_encode(read_audio(blob))
+        if wave.abs().max() > 1:
+            return wave.numpy()
+        return (wave * FULL_SCALE).round().to(torch.int16).numpy()
 
     def crops_in(self, item: Item) -> float:
-        """Length in crops."""
-        if isinstance(item, np.ndarray):
-            return item.shape[1] / self.length
-        frames, rate = probe_audio(item)
-        return frames / rate * self.rate / self.length
+        """Length of the item as a multiple of the crop length."""
+        return self._samples(item) / self.length
 
     def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
         """Return float32 `[C, crop]` in -1..1."""
@@ -99,42 +100,47 @@ class Audio:
         """Return the wav and spectrogram writer."""
         return AudioPreview(self.rate)
 
+    def _samples(self, item: Item) -> int:
+        """Number of samples of the item at the tokenizer's rate."""
+        if isinstance(item, np.ndarray):
+            return item.shape[1]
+        frames, rate = probe_audio(item)
+        return -(-frames * self.rate // rate)
+
+    def _like_encode(self, clip: Waveform) -> Tensor:
+        """`[C, T]` at the tokenizer's rate, resampled and mixed as `encode` does: training and `encode` use the same filter."""
+        return to_channels(resample(clip.samples, clip.sample_rate_hz, self.rate), self.channels)
+
     def _piece(self, item: Item, most: int, rng: np.random.Generator, train: bool) -> Tensor:
         """Up to `most` samples from a random place of the item (its start outside training), float32 `[C, t]`."""
+        item = item if isinstance(item, np.ndarray) else at_hand(item)
         floor = 10 ** (self.config.min_level_db / 20)
+        spare = max(0, self._samples(item) - most)
         for _ in range(4 if train else 1):
-            if isinstance(item, np.ndarray):
-                spare = max(0, item.shape[1] - most)
-                start = int(rng.integers(spare + 1)) if train else 0
-                piece = torch.from_numpy(item[:, start : start + most].astype(np.float32)) / 32767
-            else:
-                piece = self._read_piece(item, most, rng, train)
+            start = int(rng.integers(spare + 1)) if train else 0
+            piece = self._cut(item, start, most)
             if piece.shape[1] == 0:
-                raise MediaError("holds no samples")
+                raise MediaError(f"{getattr(item, 'name', 'an item')} holds no samples.")
             if piece.square().mean().sqrt() >= floor:
                 break
         return piece
 
-    def _read_piece(self, blob: Blob, most: int, rng: np.random.Generator, train: bool) -> Tensor:
-        """As `_piece`, decoding only what is needed."""
-        frames, rate = probe_audio(blob)
-        need = -(-most * rate // self.rate)
-        # A few more on both sides, so that the resampling filter sees no edge.
-        margin = 0 if rate == self.rate else -(-64 * rate // min(rate, self.rate))
-        start = int(rng.integers(max(0, frames - need) + 1)) if train else 0
-        first = max(0, start - margin)
-        wave, _ = read_audio(blob, first, start + need + margin - first)
-        wave = resample(self._mix(wave), rate, self.rate)  # as `encode` does: models see their own filter
-        skip = (start - first) * self.rate // rate
-        return wave[:, skip : skip + most]
-
-    def _mix(self, wave: Tensor) -> Tensor:
-        """Bring `[C', T]` to the tokenizer's channels: mean for mono, a copy of mono for stereo."""
-        if wave.shape[0] == self.channels:
-            return wave
-        if self.channels == 1:
-            return wave.mean(dim=0, keepdim=True)
-        return wave.expand(2, -1) if wave.shape[0] == 1 else wave[:2]
+    def _cut(self, item: Item, start: int, count: int) -> Tensor:
+        """Samples `start .. start + count - 1` at the tokenizer's rate; of a file, only those are decoded."""
+        if isinstance(item, np.ndarray):
+            part = torch.from_numpy(item[:, start : start + count].astype(np.float32))
+            return part / FULL_SCALE if item.dtype == np.int16 else part
+        _, rate = probe_audio(item)
+        if rate == self.rate:
+            return self._like_encode(read_audio(item, start=start, frames=count))
+        # Some more on both sides, so that the filter has no edge effect; and from a place where samples of both rates meet, so that
+        # the result is a piece of the whole file resampled.
+        margin = -(-64 * rate // min(rate, self.rate))
+        step = rate // math.gcd(rate, self.rate)
+        first = max(0, start * rate // self.rate - margin) // step * step
+        stop = -(-(start + count) * rate // self.rate) + margin
+        skip = start - first * self.rate // rate
+        return self._like_encode(read_audio(item, start=first, frames=stop - first))[:, skip : skip + count]
 
     def _level(self, wave: Tensor, rng: np.random.Generator, train: bool) -> Tensor:
         c = self.config
@@ -148,59 +154,3 @@ class Audio:
         if not now > c.min_level_db:  # silence stays silence (and loudness of silence is not a number)
             return wave
         return wave * 10 ** ((level - now) / 20)
-
-
-def probe_audio(blob: Blob) -> tuple[int, int]:
-    """Return frames and sample rate without decoding where the format allows it.
-
-    Raises:
-        MediaError: not a sound file that soundfile or PyAV reads.
-    """
-    try:
-        with as_file(blob) as file:
-            info = soundfile.info(file)
-        return info.frames, info.samplerate
-    except (soundfile.LibsndfileError, TypeError):
-        wave, rate = _read_with_av(blob)
-        return wave.shape[1], rate
-
-
-def read_audio(blob: Blob, start: int = 0, frames: int = -1) -> tuple[Tensor, int]:
-    """Decode `frames` frames from `start` on (-1: all): float32 `[C, T]` and the sample rate.
-
-    Raises:
-        MediaError: not a sound file that soundfile or PyAV reads.
-    """
-    try:
-        with as_file(blob) as file, soundfile.SoundFile(file) as sound:
-            sound.seek(min(start, sound.frames))
-            data = sound.read(frames, dtype="float32", always_2d=True)  # [T, C]
-            rate = sound.samplerate
-        wave = torch.from_numpy(np.ascontiguousarray(data.T))
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: "no format given" for raw extensions
-        whole, rate = _read_with_av(blob)
-        wave = whole[:, start:] if frames < 0 else whole[:, start : start + frames]
-    if not torch.isfinite(wave).all():
-        raise MediaError("holds samples that are not finite")
-    return wave, rate
-
-
-def _read_with_av(blob: Blob) -> tuple[Tensor, int]:
-    """Decode a whole file with PyAV, float32 `[C, T]`."""
-    try:
-        import av
-        from av.error import FFmpegError
-    except ImportError as error:
-        raise MediaError("soundfile cannot read it; 'pip install av' reads mp3, g722, aac and more") from error
-    hint: dict[str, Any] = {"format": "g722"} if blob.name.lower().endswith(".g722") else {}
-    try:
-        with as_file(blob) as file, av.open(file, **hint) as container:
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp")
-            parts = [f.to_ndarray() for frame in container.decode(stream) for f in resampler.resample(frame)]
-            rate = int(stream.rate)
-    except (FFmpegError, IndexError, ValueError) as error:
-        raise MediaError(f"not a readable sound file ({error})") from error
-    if not parts:
-        raise MediaError("holds no samples")
-    return torch.from_numpy(np.concatenate(parts, axis=1)), rate

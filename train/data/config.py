@@ -1,43 +1,26 @@
 """Settings of training data, one class a kind of media."""
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.config import Polymorphic
+from ...codecs.kinds import Kinds
+from ...codecs.media import HubDataset
 from ...codecs.spec import TokenizerSpec
 
 if TYPE_CHECKING:
     from .media import Media
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubDataset:
-    """A data set of the Hugging Face hub, read through `datasets`.
-
-    Attributes:
-        hub: its name, `org/name`; also any path or builder that `datasets.load_dataset` takes ("webdataset", ...).
-        column: the column of pictures or sounds (or of their encoded bytes).
-        config, split, revision: as in `datasets.load_dataset`.
-        data_files: as there, for builders that take files or URLs.
-        streaming: read in order without downloading the whole; the order is then shuffled within
-            `shuffle_buffer` items and by shard only.
-    """
-
-    hub: str
-    column: str
-    config: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    data_files: tuple[str, ...] = ()
-    streaming: bool = False
-    shuffle_buffer: int = 1000
-
-
 #: A folder (searched recursively), a file, a `.tar` of the WebDataset kind (`shards-{000..017}.tar`), a hub data set, or a list.
 Entries = str | HubDataset | tuple[str | HubDataset, ...]
 
-_KINDS = {"images": "images:ImageDataConfig", "audio": "audio:AudioDataConfig", "features": "features:FeatureDataConfig"}
+# kind -> "module:config class"
+DATA: "Kinds[type[DataConfig]]" = Kinds("data kind", __package__ or "", {
+    "images": "images:ImageDataConfig",
+    "audio": "audio:AudioDataConfig",
+    "features": "features:FeatureDataConfig",
+}, base="config:DataConfig")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +36,14 @@ class DataConfig(Polymorphic):
         prefetch: batches that each worker prepares ahead.
     """
 
+    kinds = DATA
+
     train: Entries = ()
     valid: Entries = ()
     max_visits: int = 1
     cache: Literal["none", "memory"] = "none"
     num_workers: int = 0
     prefetch: int = 2
-
-    @classmethod
-    def resolve(cls, kind: str) -> type["DataConfig"]:
-        if kind not in _KINDS:
-            raise ConfigError(f"unknown data kind {kind!r}.{nearest(kind, list(_KINDS))}")
-        module, name = _KINDS[kind].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def media(self, spec: TokenizerSpec) -> "Media":
         """Return the object that decodes, crops and previews media as `spec` describes them."""

@@ -3,8 +3,7 @@
     np.save("clip-0001.npy", features)      # float [C, N], or [B = 1, C, N] as speech models' own scripts write it
 """
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +14,10 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError
 from ...codecs.latent import LatentSpec
+from ...codecs.media import Blob, MediaError, opened, shown
 from ...codecs.spec import TokenizerSpec
 from .config import DataConfig
-from .media import Blob, Item, MediaError, Preview, as_bytes
+from .media import Item, Preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +56,19 @@ class Features:
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return float32 `[C, N]`."""
-        x = np.load(io.BytesIO(as_bytes(blob)), allow_pickle=False)
+        name = shown(blob.name)
+        with opened(blob) as medium:
+            x = np.load(medium.file, allow_pickle=False)
         x = x[0] if x.ndim == 3 and len(x) == 1 else x
         x = x.T if self.config.time_first and x.ndim == 2 else x
         if x.ndim != 2 or x.shape[0] != self.channels or not x.shape[1] or not np.issubdtype(x.dtype, np.floating):
-            raise MediaError(f"holds {x.dtype} {list(x.shape)}; wanted are floats [C={self.channels}, N] (time_first: [N, C])")
+            raise MediaError(f"{name} holds {x.dtype} {list(x.shape)}; expected floats [C={self.channels}, N] (time_first: [N, C]).")
         if not np.isfinite(x).all():
-            raise MediaError("holds values that are not finite")
+            raise MediaError(f"{name} holds values that are not finite.")
         return np.ascontiguousarray(x, dtype=np.float32)
 
     def crops_in(self, item: Item) -> float:
-        """Length in crops."""
+        """Length of the item as a multiple of the crop length."""
         return self._array(item).shape[1] / self.config.crop
 
     def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
@@ -89,9 +91,9 @@ class Features:
 
 
 class FeaturePreview:
-    """Writes `features.npz`: `x` and `x_hat`, `[B, C, N]`."""
+    """Writes `features.npz`: `x` and `x_hat`, `[B, C, N]`, and the items' `names`."""
 
-    def write(self, folder: Path, x: Tensor, x_hat: Tensor) -> dict[str, Any]:
+    def write(self, folder: Path, x: Tensor, x_hat: Tensor, *, names: Sequence[str] = ()) -> dict[str, Any]:
         """See `data.media.Preview`."""
-        np.savez(folder / "features.npz", x=x.numpy(), x_hat=x_hat.numpy())
+        np.savez(folder / "features.npz", x=x.numpy(), x_hat=x_hat.numpy(), names=np.array(names, dtype=str))
         return {}

@@ -1,4 +1,4 @@
-"""Pictures: decode with PIL, random crops at random scales, flips."""
+"""Pictures: read as `encode` reads them, random crops at random scales, flips."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ...codecs.config import ConfigError
+from ...codecs.media import IMAGE_ENDINGS, Blob, probe_image, read_pixels
 from ...codecs.spec import TokenizerSpec
 from ..preview import ImagePreview
 from .config import DataConfig
-from .media import Blob, Item, MediaError, Preview, as_file
+from .media import Item, Preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class ImageDataConfig(DataConfig):
         flip: mirror half of the crops.
         max_side: with `cache: memory`, larger pictures are shrunk to this long side; 0: kept as they are.
         min_std: crops flatter than this (standard deviation of grey values 0..255) are drawn again, up to
-            8 times; skies and borders teach little.
+            8 times; skies and borders carry little information.
     """
 
     kind: ClassVar[str] = "images"
@@ -47,9 +48,9 @@ class ImageDataConfig(DataConfig):
 
 
 class Images:
-    """The `Media` of pictures."""
+    """The `Media` of pictures. The cache keeps uint8, and float32 of grey pictures with more than 8 bits."""
 
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+    suffixes = IMAGE_ENDINGS
 
     def __init__(self, config: ImageDataConfig, channels: int, value_range: tuple[float, float]) -> None:
         if channels not in (1, 3):
@@ -58,45 +59,44 @@ class Images:
         self.shape = (channels, config.crop, config.crop)
 
     def decode(self, blob: Blob) -> np.ndarray:
-        """Return uint8 `[H, W, 3]` or `[H, W]`, shrunk to `max_side`."""
-        image = open_picture(blob, "RGB" if self.channels == 3 else "L")
+        """Return uint8 `[H, W, 3]` or `[H, W]`, or deep grey as float32 `[H, W]` in 0..1; shrunk to `max_side`."""
+        pixels = read_pixels(blob)
+        if self.channels == 1 and pixels.ndim == 3:
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+        height, width = pixels.shape[:2]
         limit = self.config.max_side
-        if limit and max(image.size) > limit:
-            ratio = limit / max(image.size)
-            image = image.resize(
-                (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))), Image.Resampling.LANCZOS
-            )
-        return np.asarray(image)
+        if limit and max(height, width) > limit:
+            ratio = limit / max(height, width)
+            size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        return pixels
 
     def crops_in(self, item: Item) -> float:
-        """Area in crops at full size."""
-        if isinstance(item, np.ndarray):
-            height, width = item.shape[:2]
-        else:
-            with Image.open(as_file(item)) as image:
-                width, height = image.size
+        """Area of the picture at full size as a multiple of the crop area."""
+        height, width = item.shape[:2] if isinstance(item, np.ndarray) else probe_image(item)
         return height * width / self.config.crop**2
 
     def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
         """Return float32 `[C, crop, crop]` in the value range."""
         item = draw()
         image = item if isinstance(item, np.ndarray) else self.decode(item)  # [H, W(, 3)]
+        white = 255 if image.dtype == np.uint8 else 1
         for _ in range(8 if train and self.config.min_std > 0 else 1):
             patch = self._cut(image, rng, train)
-            if patch.astype(np.float32).std(axis=(0, 1)).mean() >= self.config.min_std:
+            if patch.astype(np.float32).std(axis=(0, 1)).mean() * (255 / white) >= self.config.min_std:
                 break
         if train and self.config.flip and rng.random() < 0.5:
             patch = patch[:, ::-1]
         low, high = self.value_range
-        x = torch.from_numpy(patch.copy()).float() * ((high - low) / 255) + low  # [H, W(, C)]
-        return x[None] if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
+        x = torch.from_numpy(patch.copy()).float() * ((high - low) / white) + low  # [H, W(, C)]
+        return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
 
     def preview(self) -> Preview:
         """Return the grid writer."""
         return ImagePreview(self.value_range)
 
     def _cut(self, image: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray:
-        """One crop, uint8 `[crop, crop(, 3)]`; a picture smaller than the crop is enlarged to fit."""
+        """One crop `[crop, crop(, 3)]` of the picture's own number type; a picture smaller than the crop is enlarged to fit."""
         height, width = image.shape[:2]
         size, short = self.config.crop, min(height, width)
         fitting = [s for s in self.config.scales if short * s >= size] if train else [1.0]
@@ -113,23 +113,3 @@ class Images:
         box = (left - x, top - y, left - x + side, top - y + side)
         whole = Image.fromarray(np.ascontiguousarray(part))
         return np.asarray(whole.resize((size, size), Image.Resampling.LANCZOS, box=box))
-
-
-def open_picture(blob: Blob, mode: str) -> Image.Image:
-    """Decode a picture upright, transparency laid over white, in mode "RGB" or "L".
-
-    Raises:
-        MediaError: not a picture that PIL reads.
-    """
-    try:
-        with as_file(blob) as file, Image.open(file) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits a channel: PIL's convert would clip
-                image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8))
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MediaError(f"not a readable picture ({error})") from error

@@ -1,4 +1,4 @@
-"""Batches of crops from a source: cache, workers, broken files, and a position to go on from."""
+"""Batches of crops from a source: cache, workers, broken files, and a position to resume from."""
 
 import itertools
 import os
@@ -14,16 +14,16 @@ from torch.utils.data import DataLoader, Dataset
 from ...codecs.config import ConfigError
 from .config import DataConfig, Entries
 from .media import Item, Media
-from .order import Batches, Order, fingerprint
+from .order import BatchPositions, VisitOrder, fingerprint
 from .sources import collect
 
-#: How many broken items in a row end the run: then it is not the files that are at fault.
+#: Number of broken items in a row that end the run: the cause is then not single files.
 PATIENCE = 100
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops `[B, C, ...]`; what was found broken on the way: name -> reason; in streams, the rows used up so far."""
+    """Crops `[B, C, ...]`; broken items found, name -> reason; in streams, the number of rows used so far."""
 
     x: Tensor
     broken: dict[str, str]
@@ -65,18 +65,18 @@ class Clips(Dataset):
             visits = [self._visits(name, item, config.max_visits) for name, item in zip(self.names, self.items)]
         if not sum(visits):
             raise ConfigError(f"none of the {listed} items of {entries!r} can be read: {self._example()}")
-        self.order = Order(visits, seed, shuffle=train)
+        self.order = VisitOrder(visits, seed, shuffle=train)
         self.fingerprint = fingerprint(self.names, visits)
 
     def __len__(self) -> int:
-        """Visits in an epoch."""
+        """Number of crops drawn in an epoch."""
         return len(self.order)
 
     def __getitem__(self, position: int) -> tuple[Tensor, dict[str, str]]:
         """Return the crop at `position` and the items found broken while looking for it."""
         found: dict[str, str] = {}
         for attempt in range(PATIENCE):
-            # Each attempt has its own random numbers: what comes out must not depend on whether this process
+            # Each attempt has its own random numbers: the result must not depend on whether this process
             # met the broken file before. The first takes the item whose turn it is, later ones a random other.
             rng = self.order.rng(position, attempt)
             first = self.order.item(position if attempt == 0 else int(rng.integers(len(self.order))))
@@ -90,7 +90,7 @@ class Clips(Dataset):
 
             try:
                 return self.media.crop(draw, rng, self.train), found
-            except Exception as error:  # decoders raise whatever they like; the file is named in the report
+            except Exception as error:  # decoders may raise any exception; the file is named in the report
                 name = self.names[current[0]]
                 if name not in self.broken:
                     found[name] = self.broken[name] = f"{type(error).__name__}: {error}"
@@ -134,11 +134,11 @@ def batches(
     clips: Clips, config: DataConfig, start: int, size: int, *, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
     """Yield batches endlessly from position `start` on; `size` crops over all `world` processes."""
-    # A generator of its own: DataLoader would otherwise draw a seed from the global one, and a resumed
+    # A separate generator: DataLoader would otherwise draw a seed from the global one, and a resumed
     # run would then see other random numbers than one that was never stopped.
     loader = DataLoader(
         clips,
-        batch_sampler=Batches(start, size, rank=rank, world=world),
+        batch_sampler=BatchPositions(start, size, rank=rank, world=world),
         collate_fn=collate,
         num_workers=config.num_workers,
         prefetch_factor=config.prefetch if config.num_workers else None,
@@ -149,7 +149,7 @@ def batches(
 
 
 def collate(samples: list[tuple[Tensor, dict[str, str]]]) -> Batch:
-    """Stack crops of one size."""
+    """Stack crops of one size into a `Batch`, and merge their broken items."""
     broken: dict[str, str] = {}
     for _, found in samples:
         broken |= found

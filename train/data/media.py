@@ -1,40 +1,25 @@
 """What the loop needs to know about a kind of media: decode it, cut a crop from it, show it."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
-
-class MediaError(ValueError):
-    """A file that cannot be used: broken, empty, or of a kind that no installed decoder reads."""
-
-
-class Blob(Protocol):
-    """One encoded item of a source."""
-
-    @property
-    def name(self) -> str:
-        """What the item is called in reports; unique within its source."""
-        ...
-
-    def open(self) -> Path | BinaryIO:
-        """Return a path, or a file object at position 0."""
-        ...
+from ...codecs.media import Blob
 
 
 class Preview(Protocol):
-    """Writes originals beside reconstructions where a person finds them."""
+    """Writes originals beside reconstructions, as files for people."""
 
-    def write(self, folder: Path, x: Tensor, x_hat: Tensor) -> dict[str, Any]:
+    def write(self, folder: Path, x: Tensor, x_hat: Tensor, *, names: Sequence[str] = ()) -> dict[str, Any]:
         """Write files into `folder`.
 
         Args:
             folder: exists already.
             x, x_hat: media and reconstructions, on the CPU, float32, `[B, C, T]` or `[B, C, H, W]`.
+            names: of the B items in their source.
 
         Returns:
             name -> `("image", uint8 [H, W, 3])` or `("audio", float [T], sample_rate_hz)` for TensorBoard.
@@ -47,7 +32,7 @@ Item = np.ndarray | Blob
 
 
 class Media(Protocol):
-    """One kind of media."""
+    """Protocol of one kind of media: how items are decoded, cropped and previewed."""
 
     #: lower-case file endings with the dot
     suffixes: tuple[str, ...]
@@ -80,28 +65,5 @@ class Media(Protocol):
         ...
 
     def preview(self) -> Preview:
-        """Return the preview writer."""
+        """Return the writer of previews of this kind of media."""
         ...
-
-
-def as_file(blob: Blob) -> BinaryIO:
-    """Open a blob as a file object, whatever it is kept in."""
-    source = blob.open()
-    return open(source, "rb") if isinstance(source, Path) else source
-
-
-def as_bytes(blob: Blob) -> bytes:
-    """Read a blob whole."""
-    source = blob.open()
-    return source.read_bytes() if isinstance(source, Path) else source.read()
-
-
-class MemoryBlob:
-    """An item held as bytes."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        self.name, self.data = name, data
-
-    def open(self) -> BinaryIO:
-        """Return a fresh file object."""
-        return io.BytesIO(self.data)

@@ -7,10 +7,10 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class Order:
-    """Which item is visited at each position of an endless run.
+class VisitOrder:
+    """Item at each position of an endless sequence of visits.
 
-    Position p lies in epoch `p // length`. Each epoch is its own permutation of all visits.
+    Position p is in epoch `p // length`. Each epoch is its own permutation of all visits.
 
     Args:
         visits: how often each item appears in an epoch.
@@ -24,7 +24,7 @@ class Order:
         self._epoch, self._permuted = -1, self.items
 
     def __len__(self) -> int:
-        """Visits in an epoch."""
+        """Number of visits (crops drawn) in an epoch."""
         return len(self.items)
 
     def item(self, position: int) -> int:
@@ -43,7 +43,7 @@ class Order:
         return np.random.default_rng((self.seed, 2, epoch, place, attempt))
 
 
-class Batches(Sampler[list[int]]):
+class BatchPositions(Sampler[list[int]]):
     """Positions of one process's part of each batch, endlessly.
 
     A batch of the run is `size` positions in a row; process `rank` of `world` takes its own contiguous part, so
@@ -64,7 +64,7 @@ class Batches(Sampler[list[int]]):
 
 
 def fingerprint(names: Sequence[str], visits: Sequence[int]) -> str:
-    """Return a short hash of what the order is made over, to tell a resumed run that its data changed."""
+    """Return a short hash of the list that is ordered, so that a resumed run detects changed data."""
     digest = hashlib.sha256()
     for name, count in zip(names, visits, strict=True):
         digest.update(f"{name}\0{count}\n".encode())

@@ -6,30 +6,16 @@ resumed skips the rows that it has used (they are read again, but not decoded).
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from .config import DataConfig, HubDataset
+from ...codecs.media import CellBlob, HubDataset, load_hub
+from .config import DataConfig
 from .loader import PATIENCE, Batch
 from .media import Item, Media
-from .sources import load_hub, open_cell
-
-
-@dataclass(frozen=True)
-class CellBlob:
-    """One row of a stream."""
-
-    name: str
-    cell: Any
-
-    def open(self) -> Any:
-        """Return the row's bytes as a file, or its path."""
-        return open_cell(self.cell)
 
 
 class StreamClips(IterableDataset):
@@ -71,7 +57,7 @@ class StreamClips(IterableDataset):
 
                 try:
                     x = self.media.crop(draw, rng, self.train)
-                except Exception as error:  # decoders raise whatever they like
+                except Exception as error:  # decoders may raise any exception
                     used += len(current)
                     if not current:  # not a row but the stream itself
                         raise

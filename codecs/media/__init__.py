@@ -1,0 +1,80 @@
+"""The one intake: what a medium is, how it is read, checked and prepared. Encoding, training, evaluation and bulk jobs use it.
+
+    as_waveforms(media, default_rate_hz=16000, channels=1)      # any accepted form -> [Waveform]
+    as_pictures(media, (-1.0, 1.0))                             # -> [tensor [3, H, W]]
+    read_audio(source), read_image(source)                      # one file, or part of a sound file
+
+`limits.py` defines how large media may be and how to raise that. Everything wrong is a `MediaError`; nothing is clipped, dropped or
+guessed silently.
+"""
+
+from .blobs import (
+    Blob,
+    BrokenBlob,
+    CellBlob,
+    FileBlob,
+    MemoryBlob,
+    Source,
+    TarBlob,
+    at_hand,
+    is_path,
+    open_cell,
+    open_regular,
+    opened,
+)
+from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS
+from .errors import MediaError, shown
+from .items import Picture, Prepared, Waveform
+from .limits import MAX_PIXELS, MAX_SAMPLES
+from .picture_files import probe_image, read_image, read_pixels
+from .pictures import as_pictures
+from .resampling import resample
+from .rows import HubDataset, RowBlob, datasets_package, load_hub, undecoded
+from .sound_files import probe_audio, read_audio
+from .walk import Seen, expand_braces, matches, walk
+from .waveforms import MAX_PEAK, as_waveform, as_waveforms, to_channels
+
+__all__ = [
+    "AUDIO_ENDINGS",
+    "ENDINGS",
+    "IMAGE_ENDINGS",
+    "MAX_PEAK",
+    "MAX_PIXELS",
+    "MAX_SAMPLES",
+    "Blob",
+    "BrokenBlob",
+    "CellBlob",
+    "FileBlob",
+    "HubDataset",
+    "MediaError",
+    "MemoryBlob",
+    "Picture",
+    "Prepared",
+    "RowBlob",
+    "Seen",
+    "Source",
+    "TarBlob",
+    "Waveform",
+    "as_pictures",
+    "as_waveform",
+    "as_waveforms",
+    "at_hand",
+    "datasets_package",
+    "expand_braces",
+    "is_path",
+    "load_hub",
+    "matches",
+    "open_cell",
+    "open_regular",
+    "opened",
+    "probe_audio",
+    "probe_image",
+    "read_audio",
+    "read_image",
+    "read_pixels",
+    "resample",
+    "shown",
+    "to_channels",
+    "undecoded",
+    "walk",
+]

@@ -1,0 +1,45 @@
+"""Arrays of any library as tensors, and what an object is called in messages."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .blobs import is_path
+from .errors import MediaError, shown
+
+
+def is_array(media: Any) -> bool:
+    """True for tensors, NumPy arrays and what turns into one (JAX, MLX)."""
+    return isinstance(media, (Tensor, np.ndarray)) or (hasattr(media, "__array__") and not hasattr(media, "getbands"))
+
+
+def as_tensor(media: Any, name: str) -> Tensor:
+    """An array as a tensor of its own numbers, without gradients. What may not be written to is copied.
+
+    Raises:
+        MediaError: an array of something other than real numbers.
+    """
+    if isinstance(media, Tensor):
+        if media.is_complex() or media.dtype == torch.bool:
+            raise MediaError(f"{name}: an array of {media.dtype} is not media; integers or floats are allowed.")
+        return media.detach()
+    array = np.asarray(media)
+    if array.dtype.kind not in "fiu":
+        raise MediaError(f"{name}: an array of {array.dtype} is not media; integers or floats are allowed.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)  # long doubles
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def kind_of(media: Any) -> str:
+    """What an object is, for messages."""
+    if is_path(media):
+        return f"the path {shown(media)!r}"
+    if isinstance(media, (Tensor, np.ndarray)):
+        return f"{str(media.dtype).removeprefix('torch.')} {list(media.shape)}"
+    if hasattr(media, "getbands"):
+        return f"a picture of {media.width} x {media.height} pixels"
+    return type(media).__name__

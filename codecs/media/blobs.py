@@ -1,0 +1,233 @@
+"""Encoded media from any place: files, members of tar files, cells of tables, bytes in memory, open files.
+
+    with opened(source) as medium:       # a path, bytes, an open binary file, or a blob
+        medium.file                      # a binary file that can seek, at its start
+
+Only regular files are opened: reading a FIFO or a terminal would wait for ever, and a device has no end.
+"""
+
+import contextlib
+import io
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+
+from .errors import MediaError, shown
+
+
+@runtime_checkable
+class Blob(Protocol):
+    """One encoded item of a source, opened when its turn comes."""
+
+    @property
+    def name(self) -> str:
+        """What the item is called in reports; unique within its source."""
+        ...
+
+    def open(self) -> Path | BinaryIO:
+        """Return a path, or a file object at position 0."""
+        ...
+
+
+#: What `read_audio` and `read_image` read.
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Blob
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlob:
+    """Encoded media in a separate file."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The path as it was found."""
+        return self.path
+
+    def open(self) -> Path:
+        """Return the path."""
+        return Path(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TarBlob:
+    """A member of an uncompressed tar file, read at its offset without reading the rest."""
+
+    tar: str
+    member: str
+    offset: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """`file.tar/member`."""
+        return f"{self.tar}/{self.member}"
+
+    def open(self) -> BinaryIO:
+        """Return the member's bytes as a file."""
+        with open_regular(self.tar) as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) != self.size:
+            raise MediaError(f"{shown(self.name)} is cut short: {len(data)} of {self.size} bytes.")
+        return io.BytesIO(data)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBlob:
+    """Encoded media as bytes in memory."""
+
+    name: str
+    data: bytes
+
+    def open(self) -> BinaryIO:
+        """Return a fresh file object."""
+        return io.BytesIO(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class CellBlob:
+    """A cell of a table, see `open_cell`."""
+
+    name: str
+    cell: Any
+
+    def open(self) -> Path | BinaryIO:
+        """Return the cell's bytes as a file, or its path."""
+        return open_cell(self.cell)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenBlob:
+    """An item that was found but can never be read, so that it is counted and its reason reported like any other's."""
+
+    name: str
+    reason: str
+
+    def open(self) -> BinaryIO:
+        """Raise the reason."""
+        raise MediaError(self.reason)
+
+
+def at_hand(blob: Blob) -> Blob:
+    """A blob that is opened several times at no cost: members of tar files and rows of tables are read once, into memory."""
+    source = blob.open()
+    return FileBlob(str(source)) if isinstance(source, Path) else MemoryBlob(blob.name, source.read())
+
+
+def open_cell(cell: Any) -> Path | BinaryIO:
+    """Open what `datasets` keeps in an undecoded Image or Audio column, or plain bytes or a path."""
+    if isinstance(cell, Mapping) and cell.get("bytes") is not None:
+        cell = cell["bytes"]
+    elif isinstance(cell, Mapping) and cell.get("path"):
+        cell = cell["path"]
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        return io.BytesIO(cell)
+    if isinstance(cell, (str, os.PathLike)):
+        return Path(cell)
+    raise MediaError(f"a cell of type {type(cell).__name__} holds neither bytes nor a path.")
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        FileNotFoundError, MediaError: nothing there; a folder, FIFO, device or socket; a file that may not be read.
+    """
+    try:
+        check_regular(os.stat(path).st_mode, path)
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"no such file: {shown(path)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"cannot open {shown(path)}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def check_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    """Raise MediaError where `mode`, of `os.stat`, is not that of a regular file."""
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise MediaError(f"{shown(path)} is {kinds.get(stat.S_IFMT(mode), 'a device')}; only regular files are read.")
+
+
+def is_path(media: Any) -> bool:
+    """True for what names a file."""
+    return isinstance(media, (str, os.PathLike))
+
+
+def is_encoded(media: Any) -> bool:
+    """True for what holds or names an encoded medium: a path, bytes, an open file, a blob."""
+    return is_path(media) or isinstance(media, (bytes, bytearray, memoryview)) or hasattr(media, "read") or isinstance(media, Blob)
+
+
+@dataclass(frozen=True)
+class Medium:
+    """An encoded medium that is open.
+
+    Attributes:
+        file: seekable, positioned at its start.
+        name: for messages.
+        on_disk: `file` was opened here, of a path; its descriptor may be passed to a decoder.
+        key: the same for the same content of the same file; None: not known.
+    """
+
+    file: BinaryIO
+    name: str
+    on_disk: bool = False
+    key: tuple[str, int, int] | None = None
+
+
+@contextlib.contextmanager
+def opened(source: Source, name: str = "") -> Iterator[Medium]:
+    """Open an encoded medium. A file that is passed open is read from its beginning and stays open.
+
+    Args:
+        source: a path, bytes, a binary file, or a blob.
+        name: of the medium in messages; "": its path, or "the bytes".
+
+    Raises:
+        FileNotFoundError, MediaError: no such file; nothing that can be read as bytes; an empty file.
+    """
+    if isinstance(source, Blob) and not is_path(source) and not hasattr(source, "read"):
+        name = name or shown(source.name)
+        source = source.open()
+    name = name or (shown(source) if isinstance(source, (str, os.PathLike)) else "")  # type: ignore[arg-type]
+    if isinstance(source, (str, os.PathLike)):
+        with open_regular(source) as file:
+            facts = os.fstat(file.fileno())
+            check_regular(facts.st_mode, source)  # the file checked before may have been replaced
+            _check_not_empty(facts.st_size, name)
+            yield Medium(file, name, on_disk=True, key=(os.path.abspath(source), facts.st_size, facts.st_mtime_ns))
+        return
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        file, name = cast(BinaryIO, io.BytesIO(source)), name or "the bytes"
+    else:
+        file, name = _seekable(source, name or "the open file")
+    _check_not_empty(file.seek(0, io.SEEK_END), name)
+    file.seek(0)
+    yield Medium(file, name)
+
+
+def _seekable(source: Any, name: str) -> tuple[BinaryIO, str]:
+    """An open file at its start; of one that cannot seek (a pipe, a download) the rest in memory."""
+    if isinstance(source, io.TextIOBase):
+        raise MediaError(f"{name} is open as text; open it with mode 'rb'.")
+    if not hasattr(source, "read"):
+        raise MediaError(f"{name}: got {type(source).__name__}; a path, bytes or an open binary file is allowed.")
+    can_seek = source.seekable() if hasattr(source, "seekable") else hasattr(source, "seek")
+    if can_seek:
+        return source, name
+    data = source.read()
+    if not isinstance(data, bytes):
+        raise MediaError(f"{name} gives {type(data).__name__} when it is read; open it with mode 'rb'.")
+    return io.BytesIO(data), name
+
+
+def _check_not_empty(size: int, name: str) -> None:
+    if not size:
+        raise MediaError(f"{name} is an empty file: 0 bytes.")

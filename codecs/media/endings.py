@@ -1,0 +1,12 @@
+"""Endings of the files that are looked for in folders and tar files. A file that is named itself may have any ending."""
+
+AUDIO_ENDINGS = (
+    *(".wav", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd"),
+    *(".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".g722"),
+)  # fmt: skip
+IMAGE_ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2"),
+)  # fmt: skip
+#: By modality.
+ENDINGS = {"audio": AUDIO_ENDINGS, "image": IMAGE_ENDINGS}

@@ -1,0 +1,36 @@
+"""What is raised for media that cannot be used: one class, always with the item's name in the message."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class MediaError(ValueError):
+    """Media that cannot be read or encoded. The message names the item, and what is allowed or what to do."""
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """A name as text that every terminal, log and table can hold: what is no Unicode (bytes of old file systems) is escaped."""
+    return os.fspath(name).encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Context manager: turn any exception of a decoder into a `MediaError` that names the item."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except MemoryError as error:
+        raise MediaError(f"cannot read {name}: it needs more memory than there is.") from error
+    except Exception as error:
+        raise MediaError(f"cannot read {name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line that is the same in every run: no numbers of open files, no addresses of objects."""
+    text = getattr(error, "error_string", "") or str(error)  # soundfile: without the prefix that names the file object
+    if getattr(error, "strerror", None):
+        text = str(error.strerror)  # type: ignore[attr-defined]
+    kind = type(error).__name__
+    return f"{kind}: {' '.join(text.split())}" if text else kind

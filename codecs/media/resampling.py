@@ -1,0 +1,51 @@
+"""Windowed-sinc resampling, the same for all that reads sound. Letters: T samples."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .limits import check_samples
+
+#: Zero crossings of the sinc on each side, and where it cuts off, as a share of the lower rate's band.
+_WIDTH, _ROLLOFF = 32, 0.99
+#: torchaudio keeps a filter for each phase of the two rates; more values than this are computed where they are needed.
+_MOST_VALUES = 1 << 23
+#: Output samples at a time, then.
+_AT_ONCE = 1 << 14
+
+
+def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """`[..., T]` at another rate: `ceil(T * to / from)` samples (torchaudio's kernel, width 32).
+
+    Raises:
+        MediaError: more than `limits.max_samples()` would come out.
+    """
+    if from_hz == to_hz:
+        return x
+    import torchaudio.functional as F
+
+    check_samples(x.numel() * to_hz / from_hz, f"the clip, resampled from {from_hz} to {to_hz} Hz,")
+    step = math.gcd(from_hz, to_hz)
+    old, new = from_hz // step, to_hz // step
+    reach = math.ceil(_WIDTH * old / (min(old, new) * _ROLLOFF))
+    if new * (2 * reach + old) <= _MOST_VALUES:
+        return F.resample(x, from_hz, to_hz, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF)
+    return _one_by_one(x, old, new, reach)
+
+
+def _one_by_one(x: Tensor, old: int, new: int, reach: int) -> Tensor:
+    """The same sum for rates with next to no common divisor, whose filters would fill the memory."""
+    length = -(-x.shape[-1] * new // old)
+    padded = torch.nn.functional.pad(x, (reach, reach + 1))
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=x.device)
+    out = []
+    for start in range(0, length, _AT_ONCE):
+        n = torch.arange(start, min(length, start + _AT_ONCE), device=x.device)
+        whole, rest = n * old // new, (n * old % new).double() / new  # the place among the old samples
+        t = (taps - rest[:, None]) * (min(old, new) * _ROLLOFF / old)  # [n, taps], in zero crossings
+        t = t.clamp(-_WIDTH, _WIDTH)
+        kernel = torch.sinc(t) * torch.cos(t * (math.pi / _WIDTH / 2)).square() * (min(old, new) * _ROLLOFF / old)
+        index = whole[:, None] + torch.arange(2 * reach + 1, device=x.device)  # into `padded`, which begins `reach` earlier
+        out.append((padded[..., index] * kernel.to(x.dtype)).sum(-1))
+    return torch.cat(out, dim=-1)
