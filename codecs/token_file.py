@@ -4,40 +4,53 @@
     2 bytes   version, little endian
     4 bytes   length of the header in bytes
     4 bytes   CRC-32 of the header
-    header    UTF-8 JSON: shapes, vocabulary, lengths, sizes, CRC-32 and length of the payload
+    header    UTF-8 JSON: shapes, vocabulary, lengths, sizes, the tokenizer that made them, CRC-32 and length of the payload
     payload   for each item, for each codebook: its ids, ceil(log2 V) bits each, most significant bit first,
               one id for every `stride` positions or for each place of `book_grids`; zero bits fill up the last byte
+
+Files are untrusted: a header is checked like the arguments of a caller, before memory is allocated for its ids.
 """
 
+import dataclasses
 import json
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from .identity import TokenizerId
 from .spec import id_bits
+from .token_fields import TokenError
 from .tokens import Tokens
 
 MAGIC = b"TOKENZOO"
 VERSION = 1
 _HEAD = struct.Struct("<8sHII")
+#: Memory that ids may take: this many bytes, or this many times the file's size. Real files need at most 64 times their size,
+#: or more only if a batch is very ragged.
+_MEMORY, _TIMES = 1 << 26, 1000
+
+#: Fields that every header has, and those that one may have: of lists of numbers, and others. "sample_rate_hz" is one number
+#: where all items have the same.
+_NEEDED = ("shape", "vocab_sizes", "grid", "lengths", "bytes", "crc")
+_ROWS = ("grids", "sizes", "book_grids")
+_OPTIONAL = (*_ROWS, "sample_rate_hz", "scale", "strides", "scales", "names", "tokenizer")
 
 
-class TokenFileError(ValueError):
+class TokenFileError(TokenError):
     """Bytes that are not a whole and unaltered token file of a known version."""
 
 
 def to_bytes(tokens: Tokens) -> bytes:
-    """Return the file's bytes. Raises ValueError where an id lies outside its vocabulary."""
+    """Return the file's bytes. Raises TokenError where there is no item."""
+    if len(tokens) == 0:
+        raise TokenError("there is nothing to save: the tokens are of 0 items.")
     t = tokens.to("cpu")
-    runs = [(t.ids[b, k, : n * s : s][:n], v) for b, k, n, s, v in _runs(t)]
-    for ids, v in runs:
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < v:
-            raise ValueError(f"cannot save: ids lie in {int(ids.min())}..{int(ids.max())}, vocabulary 0..{v - 1}.")
-    bits = [_to_bits(ids.numpy(), id_bits(v)) for ids, v in runs]
-    payload = np.packbits(np.concatenate(bits) if bits else np.zeros(0, np.uint8)).tobytes()
+    bits = [_to_bits(t.ids[b, k, : n * s : s][:n].numpy(), id_bits(v)) for b, k, n, s, v in _runs(t)]
+    payload = np.packbits(np.concatenate(bits)).tobytes()
     header: dict[str, Any] = {
         "shape": list(t.ids.shape),
         "vocab_sizes": list(t.vocab_sizes),
@@ -46,26 +59,36 @@ def to_bytes(tokens: Tokens) -> bytes:
         "bytes": len(payload),
         "crc": zlib.crc32(payload),
     }
-    optional = {
-        "grids": None if t.grids is None else t.grids.tolist(),
-        "sizes": None if t.sizes is None else t.sizes.tolist(),
-        "sample_rate_hz": t.sample_rate_hz,
+    rates = [] if t.sample_rate_hz is None else t.sample_rate_hz.tolist()
+    optional: dict[str, Any] = {n: getattr(t, n).tolist() for n in _ROWS if getattr(t, n) is not None}
+    optional |= {
+        "sample_rate_hz": rates[0] if len(set(rates)) == 1 else rates,
         "scale": None if t.scale is None else t.scale.double().tolist(),  # float32 is exact in a JSON double
         "strides": list(t.strides),
         "scales": [list(s) for s in t.scales],
         "names": list(t.names),
-        "book_grids": None if t.book_grids is None else t.book_grids.tolist(),
+        "tokenizer": None if t.tokenizer is None else dataclasses.asdict(t.tokenizer),
     }
     header |= {k: v for k, v in optional.items() if v not in (None, [])}
     text = json.dumps(header, separators=(",", ":")).encode()
     return _HEAD.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text + payload
 
 
+def read(path: Path) -> Tokens:
+    """The tokens of a file; of another file only the first bytes are read."""
+    if path.exists() and not path.is_file():
+        raise TokenFileError(f"{path} is not a file.")
+    with open(path, "rb") as file:
+        start = file.read(len(MAGIC))
+        return from_bytes(start + (file.read() if start == MAGIC else b""), name=str(path))
+
+
 def from_bytes(data: bytes, name: str = "data") -> Tokens:
-    """Return the tokens in `data`; `name` stands in error messages.
+    """Return the tokens in `data`; `name` is used in error messages.
 
     Raises:
-        TokenFileError: not a token file, newer version, truncated, altered, or followed by other bytes.
+        TokenFileError: not a token file, newer version, truncated, altered, followed by other bytes, or with a header that
+            describes no tokens.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise TokenFileError(f"{name} is not a token file: it starts with {data[:8]!r}, not {MAGIC!r}.")
@@ -79,43 +102,74 @@ def from_bytes(data: bytes, name: str = "data") -> Tokens:
         raise TokenFileError(f"{name} is truncated inside its header: {len(text)} of {length} bytes are there.")
     if zlib.crc32(text) != crc:
         raise TokenFileError(f"{name} was altered: the checksum of its header does not match.")
-    header = json.loads(text)
     payload = data[_HEAD.size + length :]
-    if len(payload) != header["bytes"]:
-        raise TokenFileError(
-            f"{name} is {'truncated' if len(payload) < header['bytes'] else 'too long'}: "
-            f"{len(payload)} bytes of ids, the header says {header['bytes']}. Copy the file again."
-        )
-    if zlib.crc32(payload) != header["crc"]:
-        raise TokenFileError(f"{name} was altered: the checksum of its ids does not match. Copy the file again.")
-    return _assemble(header, payload)
+    try:
+        header = _header(text)
+        if len(payload) != header["bytes"]:
+            raise TokenFileError(
+                f"it is {'truncated' if len(payload) < header['bytes'] else 'too long'}: "
+                f"{len(payload)} bytes of ids, the header says {header['bytes']}. Copy the file again."
+            )
+        if zlib.crc32(payload) != header["crc"]:
+            raise TokenFileError("it was altered: the checksum of its ids does not match. Copy the file again.")
+        return _assemble(header, payload, len(data))
+    except RecursionError:
+        raise TokenFileError(f"{name} cannot be read: its header is nested too deeply.") from None
+    except ValueError as error:  # TokenError, and what JSON and identities raise
+        raise TokenFileError(f"{name} cannot be read: {error}") from error
 
 
-def _assemble(header: dict[str, Any], payload: bytes) -> Tokens:
-    """Unpack the ids and build `Tokens` from a checked header."""
-    tokens = Tokens(
-        ids=torch.zeros(header["shape"], dtype=torch.int64),
-        vocab_sizes=tuple(header["vocab_sizes"]),
-        grid=tuple(header["grid"]),
-        lengths=torch.tensor(header["lengths"], dtype=torch.int64),
-        grids=torch.tensor(header["grids"]) if "grids" in header else None,
-        sizes=torch.tensor(header["sizes"]) if "sizes" in header else None,
-        sample_rate_hz=header.get("sample_rate_hz"),
-        scale=torch.tensor(header["scale"], dtype=torch.float32) if "scale" in header else None,
-        strides=tuple(header.get("strides", ())),
-        scales=tuple((h, w) for h, w in header.get("scales", ())),
-        names=tuple(header.get("names", ())),
-        book_grids=torch.tensor(header["book_grids"]) if "book_grids" in header else None,
-    )
+def _header(text: bytes) -> dict[str, Any]:
+    """The header, with all keys that it must have, and no others than it may have."""
+    header = json.loads(text, parse_constant=_no_constant)
+    if not isinstance(header, dict):
+        raise TokenFileError(f"its header is a {type(header).__name__}, not a mapping.")
+    missing = [k for k in _NEEDED if k not in header]
+    unknown = sorted(header.keys() - {*_NEEDED, *_OPTIONAL})
+    if missing or unknown:
+        raise TokenFileError(f"its header lacks {missing}." if missing else f"its header holds {unknown}, which is not known here.")
+    for key in ("bytes", "crc"):
+        if type(header[key]) is not int:
+            raise TokenFileError(f"{key!r} of its header is {header[key]!r:.60}, not a whole number.")
+    return header
+
+
+def _no_constant(name: str) -> Any:
+    raise TokenFileError(f"its header holds the number {name}.")
+
+
+def _assemble(header: dict[str, Any], payload: bytes, size: int) -> Tokens:
+    """Unpack the ids and build `Tokens`; `size` is that of the file in bytes."""
+    shape = header["shape"]
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and n >= 0 for n in shape):
+        raise TokenFileError(f"its shape is {shape!r:.60}, not [B, K, L].")
+    memory = 8 * shape[0] * shape[1] * shape[2]
+    if memory > max(_MEMORY, _TIMES * size):
+        raise TokenFileError(f"its ids would take {memory:,} bytes, which {size:,} bytes cannot hold.")
+    maker = header.get("tokenizer")
+    if maker is not None and (not isinstance(maker, dict) or maker.keys() != {f.name for f in dataclasses.fields(TokenizerId)}):
+        raise TokenFileError(f"its tokenizer is {maker!r:.80}, not name, family, modality and fingerprint.")
+    given = {k: v for k, v in header.items() if k in ("vocab_sizes", "grid", "lengths", *_OPTIONAL)}
+    empty = Tokens(**given | {"ids": torch.zeros(shape, dtype=torch.int64), "tokenizer": TokenizerId(**maker) if maker else None})
+    return dataclasses.replace(empty, ids=_unpacked(empty, payload))
+
+
+def _unpacked(tokens: Tokens, payload: bytes) -> torch.Tensor:
+    """The ids of `payload`, int64 `[B, K, L]`, laid out as `tokens` says."""
+    runs = _runs(tokens)
+    need = sum(n * id_bits(v) for _, _, n, _, v in runs)
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
-    at = 0
-    for b, k, count, stride, v in _runs(tokens):
+    if len(payload) != -(-need // 8) or bits[need:].any():
+        raise TokenFileError(f"it holds {len(payload)} bytes of ids; those that its header describes take {need} bits.")
+    out, at, lengths = tokens.ids.clone(), 0, tokens.lengths.tolist()
+    for b, k, count, stride, v in runs:
         width = id_bits(v)
         ids = torch.from_numpy(_from_bits(bits[at : at + count * width].reshape(count, width)))
         at += count * width
-        filled = ids.repeat_interleave(stride)[: header["lengths"][b]]
-        tokens.ids[b, k, : len(filled)] = filled
-    return tokens
+        if stride > 1:
+            ids = ids[torch.arange(lengths[b]) // stride]
+        out[b, k, : len(ids)] = ids
+    return out
 
 
 def _runs(tokens: Tokens) -> list[tuple[int, int, int, int, int]]:

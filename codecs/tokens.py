@@ -4,38 +4,55 @@ Letters: B batch, K codebooks, L token positions, V codebook size, H W pixels, T
 """
 
 import dataclasses
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import token_fields
+from .files import write_bytes
+from .identity import TokenizerId
 from .spec import id_bits
+from .token_fields import TokenError
+
+__all__ = ["TokenError", "TokenizerId", "Tokens"]
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """A batch of token sequences, possibly ragged, with what `decode` needs to give back what came in.
 
+    All fields are checked where they enter, those of a file as those of a caller; tensors go to the device of `ids`. Two
+    batches are equal where all fields are; as tensors can change, they have no hash.
+
     Attributes:
-        ids: int64 `[B, K, L]`; positions at or past an item's length hold 0.
+        ids: int64 `[B, K, L]`; positions at or past an item's length are set to 0.
         vocab_sizes: V of each codebook, K numbers; ids of codebook k lie in `0..V[k]-1`.
-        grid: the shape that L unrolls from, row by row: `(h, w)` for a picture, `(L,)` for sequences and for ragged
-            batches of pictures, whose own shapes stand in `grids`.
-        lengths: int64 `[B]`, valid positions of each item.
+        grid: the shape that L unrolls from, row by row: `(h, w)` for a picture, `(t, h, w)` for a clip of pictures, `(L,)` for
+            sequences and for ragged batches of pictures, whose own shapes are in `grids`. Default: `(L,)`.
+        lengths: int64 `[B]`, valid positions of each item. Default: L.
         grids: int64 `[B, 2]`, each picture's own `(h, w)`, where they differ; item i unrolls `ids[i, :, :h*w]`.
-        sizes: int64 `[B, n]`, size of what `decode` gives back: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels, both
+        sizes: int64 `[B, n]`, size of the output of `decode`: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels, both
             the original's but of a picture that was cropped, where it is that of the part kept.
-        sample_rate_hz: rate of the original audio (not of the codec), or None for pictures.
+        sample_rate_hz: int64 `[B]`, rate of each item's original audio (not of the codec); one number applies to all items. None
+            for pictures.
         scale: float32 `[B, S]`, loudness factors by segment that `decode` multiplies in again, or None.
         strides: multi-rate layout (SNAC): codebook k holds one id for every `strides[k]` positions, repeated to fill
             them; empty when all are 1.
-        scales: multi-scale layout (VAR): L is the concatenation of these `(h, w)` grids, coarse to fine; else empty.
+        scales: multi-scale layout (VAR): L is the concatenation of these `(h, w)` grids, coarse to fine, or a part of it from the
+            start; else empty.
         names: one name for each codebook where they mean different things (`semantic`, `acoustic`, `vocal`); else empty.
         book_grids: int64 `[B, K, 2]`, where codebooks have grids of their own (DualViTok): codebook k of item i unrolls
             `ids[i, k, :h*w]`, the positions behind hold 0; `grid` is that of the codebook with the most. Else None.
+        tokenizer: identity of the tokenizer that made them (`tokenizer.identity`); None: unknown.
+
+    Raises:
+        TokenError: a field of a wrong type, shape or range, or fields that contradict each other.
     """
 
     ids: Tensor
@@ -44,31 +61,49 @@ class Tokens:
     lengths: Tensor = None  # type: ignore[assignment]  # filled in below
     grids: Tensor | None = None
     sizes: Tensor | None = None
-    sample_rate_hz: int | None = None
+    sample_rate_hz: Tensor | None = None
     scale: Tensor | None = None
     strides: tuple[int, ...] = ()
     scales: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...] = ()
     book_grids: Tensor | None = None
+    tokenizer: TokenizerId | None = None
 
     def __post_init__(self) -> None:
-        ids = self.ids
-        if ids.ndim != 3 or ids.is_floating_point():
-            raise ValueError(f"ids must be integers [B, K, L]; got {ids.dtype} {list(ids.shape)}.")
-        if len(self.vocab_sizes) != ids.shape[1]:
-            raise ValueError(f"vocab_sizes has {len(self.vocab_sizes)} entries for K={ids.shape[1]} codebooks.")
-        object.__setattr__(self, "ids", ids.long())
-        object.__setattr__(self, "vocab_sizes", tuple(int(v) for v in self.vocab_sizes))
-        object.__setattr__(self, "grid", tuple(int(g) for g in self.grid) or (ids.shape[2],))
-        if self.lengths is None:
-            object.__setattr__(self, "lengths", torch.full((ids.shape[0],), ids.shape[2], dtype=torch.int64))
-        if self.lengths.shape != (ids.shape[0],) or (len(ids) and int(self.lengths.max()) > ids.shape[2]):
-            raise ValueError(f"lengths must be [B={len(ids)}] with values up to L={ids.shape[2]}; got {self.lengths}.")
-        for name in ("strides", "names"):
-            if getattr(self, name) and len(getattr(self, name)) != ids.shape[1]:
-                raise ValueError(f"{name} must have one entry for each of {ids.shape[1]} codebooks.")
-        if self.book_grids is not None and self.book_grids.shape != (*ids.shape[:2], 2):
-            raise ValueError(f"book_grids must be [B, K, 2] for ids {list(ids.shape)}; got {list(self.book_grids.shape)}.")
+        f, limit = token_fields, token_fields.MAX_EXTENT
+        ids = f.id_tensor(self.ids)
+        b, k, length = ids.shape
+        sizes, rate, scale, books = self.sizes, self.sample_rate_hz, self.scale, self.book_grids
+        fields: dict[str, Any] = {
+            "ids": ids,
+            "vocab_sizes": f.vocabularies(self.vocab_sizes, k),
+            "grid": f.whole_numbers("grid", self.grid, low=0, high=limit) or (length,),
+            "lengths": torch.full((b,), length, device=ids.device)
+            if self.lengths is None
+            else f.rows("lengths", self.lengths, "[B]", ids, low=0, high=length),
+            "grids": None if self.grids is None else f.rows("grids", self.grids, "[B, 2]", ids, low=0, high=f.MAX_SIDE),
+            "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=1, high=limit),
+            "sample_rate_hz": None if rate is None else f.rates(rate, ids),
+            "scale": None if scale is None else f.factors(scale, ids),
+            "strides": f.whole_numbers("strides", self.strides, low=1, high=limit, count=k),
+            "scales": f.scale_grids(self.scales),
+            "names": f.texts("names", self.names, k),
+            "book_grids": None if books is None else f.rows("book_grids", books, "[B, K, 2]", ids, low=0, high=f.MAX_SIDE),
+            "tokenizer": f.maker(self.tokenizer),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        f.check_grid(self.grid, self.scales, length)
+        f.check_items(self.lengths, self.grids, self.book_grids)
+        object.__setattr__(self, "ids", f.own_ids(ids, self.lengths, self.book_grids))
+        f.check_ids(self.ids, self.vocab_sizes, self.lengths, self.strides)
+
+    def _with(self, **changes: Any) -> "Tokens":
+        """A copy with other fields, which fit without being checked again."""
+        out = object.__new__(Tokens)
+        for field in dataclasses.fields(self):
+            object.__setattr__(out, field.name, changes.get(field.name, getattr(self, field.name)))
+        return out
 
     def __len__(self) -> int:
         """B, the number of items."""
@@ -77,11 +112,29 @@ class Tokens:
     def __iter__(self) -> Iterator["Tokens"]:
         return (self[i] for i in range(len(self)))
 
+    def __eq__(self, other: object) -> bool:
+        """True where every field is the same, on whatever device."""
+        if not isinstance(other, Tokens):
+            return NotImplemented
+        for f in dataclasses.fields(self):
+            a, b = getattr(self, f.name), getattr(other, f.name)
+            if isinstance(a, Tensor) and isinstance(b, Tensor):
+                if a.shape != b.shape or not torch.equal(a.cpu(), b.cpu()):
+                    return False
+            elif a is not b and (isinstance(a, Tensor) or isinstance(b, Tensor) or a != b):
+                return False
+        return True
+
+    def equal(self, other: "Tokens") -> bool:
+        """`self == other`."""
+        return self == other
+
     def __repr__(self) -> str:
         b, k, length = self.ids.shape
         vocab = self.vocab_sizes[0] if len(set(self.vocab_sizes)) == 1 else list(self.vocab_sizes)
         rag = "" if bool((self.lengths == length).all()) else f", lengths {self.lengths.tolist()}"
-        return f"Tokens(ids [{b}, {k}, {length}], V {vocab}, grid {self.grid}{rag}, {sum(self.bits())} bits)"
+        maker = "" if self.tokenizer is None else f", made by {self.tokenizer}"
+        return f"Tokens(ids [{b}, {k}, {length}], V {vocab}, grid {self.grid}{rag}, {sum(self.bits())} bits{maker})"
 
     @property
     def num_codebooks(self) -> int:
@@ -90,19 +143,20 @@ class Tokens:
 
     def __getitem__(self, index: int | slice) -> "Tokens":
         """One item, as a batch of one cut to its own length and grid, or a slice of items."""
-        if isinstance(index, int):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"item {index} of {len(self)} tokens")
-            index = index % len(self)
-            one = self[index : index + 1]
-            length = int(one.lengths[0])
-            grid = (length,)
-            if self.grids is not None:
-                grid = tuple(self.grids[index].tolist())
-            elif length == self.ids.shape[2]:
-                grid = self.grid
-            return dataclasses.replace(one, ids=one.ids[:, :, :length], grid=grid, grids=None)
-        return dataclasses.replace(self, **{n: v[index] for n, v in self._tensors().items()})
+        if isinstance(index, slice):
+            return self._with(**{n: v[index] for n, v in self._tensors().items()})
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)} tokens")
+        index = index % len(self)
+        one = self[index : index + 1]
+        length = int(one.lengths[0])
+        grid = (length,)
+        if self.grids is not None:
+            grid = tuple(self.grids[index].tolist())
+        elif length == self.ids.shape[2]:
+            grid = self.grid
+        return one._with(ids=one.ids[:, :, :length], grid=grid, grids=None)
 
     def first(self, *, codebooks: int | None = None, positions: int | None = None) -> "Tokens":
         """Keep the first `codebooks` codebooks and / or the first `positions` positions of every item.
@@ -110,7 +164,7 @@ class Tokens:
         Whether the shorter tokens decode is the tokenizer's matter (`spec.prefix`).
 
         Raises:
-            ValueError: a number below 1 or above what there is, or positions that split a multi-rate frame.
+            TokenError: a number below 1 or above what there is, or positions that split a multi-rate frame.
         """
         out = self
         if codebooks is not None:
@@ -119,12 +173,11 @@ class Tokens:
         if positions is not None:
             _check_range("positions", positions, self.ids.shape[2])
             if self.strides and positions % max(self.strides):
-                raise ValueError(f"positions is {positions}; it must be a multiple of the stride {max(self.strides)}.")
+                raise TokenError(f"positions is {positions}; it must be a multiple of the stride {max(self.strides)}.")
             if out.book_grids is not None:
-                raise ValueError("codebooks with grids of their own have no common positions; cut tokens.track(NAME) instead.")
+                raise TokenError("codebooks with grids of their own have no common positions; cut tokens.track(NAME) instead.")
             whole = positions == self.ids.shape[2]
-            out = dataclasses.replace(
-                out,
+            out = out._with(
                 ids=out.ids[:, :, :positions],
                 grid=self.grid if whole else (positions,),
                 grids=self.grids if whole else None,
@@ -136,21 +189,20 @@ class Tokens:
         """Keep only the codebooks called `name`, e.g. `tokens.track("semantic")`."""
         keep = [k for k, n in enumerate(self.names) if n == name]
         if not keep:
-            raise ValueError(f"no codebook is called {name!r}; names: {sorted(set(self.names)) or 'none'}.")
+            raise TokenError(f"no codebook is called {name!r}; names: {sorted(set(self.names)) or 'none'}.")
         return self._books(keep)
 
     def _books(self, keep: list[int]) -> "Tokens":
         """Only the codebooks `keep`; of those with grids of their own, as many positions as these take."""
         cut = {n: tuple(getattr(self, n)[k] for k in keep) for n in ("vocab_sizes", "strides", "names") if getattr(self, n)}
-        out = dataclasses.replace(self, ids=self.ids[:, keep], book_grids=None, **cut)
+        out = self._with(ids=self.ids[:, keep], book_grids=None, **cut)
         if self.book_grids is None:
             return out
         own = self.book_grids[:, keep]  # [B, K, 2]
         lengths, largest = own.prod(-1).max(dim=1)
         grids = own[torch.arange(len(own), device=own.device), largest]  # [B, 2]
         longest, same = max(lengths.tolist(), default=0), bool((grids == grids[:1]).all())
-        return dataclasses.replace(
-            out,
+        return out._with(
             ids=out.ids[..., :longest],
             lengths=lengths,
             grid=tuple(grids[0].tolist()) if same and len(grids) else (longest,),
@@ -160,12 +212,16 @@ class Tokens:
 
     def _tensors(self) -> dict[str, Tensor]:
         """All tensors that are there, by field."""
-        fields = ("ids", "lengths", "grids", "sizes", "scale", "book_grids")
+        fields = ("ids", "lengths", "grids", "sizes", "sample_rate_hz", "scale", "book_grids")
         return {n: v for n in fields if (v := getattr(self, n)) is not None}
+
+    def made_by(self, tokenizer: TokenizerId | None) -> "Tokens":
+        """The same tokens with this maker."""
+        return self._with(tokenizer=token_fields.maker(tokenizer))
 
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens with all tensors on `device`."""
-        return dataclasses.replace(self, **{n: v.to(device) for n, v in self._tensors().items()})
+        return self._with(**{n: v.to(device) for n, v in self._tensors().items()})
 
     def counts(self) -> list[list[int]]:
         """Ids that each item really has of each codebook, `[B][K]`: its positions, one for every stride, or its own grid."""
@@ -179,67 +235,84 @@ class Tokens:
         widths = [id_bits(v) for v in self.vocab_sizes]
         return [sum(n * w for n, w in zip(counts, widths, strict=True)) for counts in self.counts()]
 
-    def equal(self, other: "Tokens") -> bool:
-        """True where every field is the same."""
-        for f in dataclasses.fields(self):
-            a, b = getattr(self, f.name), getattr(other, f.name)
-            if isinstance(a, Tensor) and isinstance(b, Tensor):
-                if a.shape != b.shape or not torch.equal(a.cpu(), b.cpu()):
-                    return False
-            elif a is not b and (isinstance(a, Tensor) or isinstance(b, Tensor) or a != b):
-                return False
-        return True
-
     @staticmethod
     def cat(items: Sequence["Tokens"]) -> "Tokens":
-        """Join batches of the same tokenizer along B, padding ids with 0 to the longest.
+        """Join batches of one tokenizer along B, padding ids with 0 to the longest; all go to the device of the first.
+
+        Sizes, rates and grids may differ from item to item. If one batch has no `tokenizer`, the result has none.
 
         Raises:
-            ValueError: empty list, or batches that differ in vocabulary, strides, scales or names.
+            TokenError: empty list; batches of two tokenizers; batches that differ in vocabulary, strides, scales or names, or of
+                which some have sizes, rates, loudness or grids of their own and others none.
         """
         if not items:
-            raise ValueError("Tokens.cat needs at least one item.")
+            raise TokenError("Tokens.cat needs at least one item.")
+        items = [t.to(items[0].ids.device) for t in items]
         head = items[0]
         for t in items[1:]:
-            for name in ("vocab_sizes", "strides", "scales", "names", "sample_rate_hz"):
-                if getattr(t, name) != getattr(head, name):
-                    raise ValueError(f"cannot join: {name} is {getattr(head, name)} and {getattr(t, name)}.")
+            _check_joins(head, t)
         longest = max(t.ids.shape[2] for t in items)
-        ids = torch.cat([torch.nn.functional.pad(t.ids, (0, longest - t.ids.shape[2])) for t in items])
-        same = all(t.grid == head.grid and t.grids is None for t in items)
-        grids = None
-        if not same and all(len(t.grid) == 2 or t.grids is not None for t in items):
-            grids = torch.cat([torch.tensor([t.grid] * len(t)) if t.grids is None else t.grids for t in items])
-        return dataclasses.replace(
-            head,
-            ids=ids,
-            grid=head.grid if same else (longest,),
+        grid, grids = _joined_grids(items, longest)
+        return head._with(
+            ids=torch.cat([torch.nn.functional.pad(t.ids, (0, longest - t.ids.shape[2])) for t in items]),
+            grid=grid,
             grids=grids,
             lengths=torch.cat([t.lengths for t in items]),
-            sizes=None if head.sizes is None else torch.cat([t.sizes for t in items]),  # type: ignore[misc]
             scale=None if head.scale is None else _cat_padded([t.scale for t in items]),  # type: ignore[misc]
-            book_grids=None if head.book_grids is None else torch.cat([t.book_grids for t in items]),  # type: ignore[misc]
+            tokenizer=head.tokenizer if all(t.tokenizer is not None for t in items) else None,
+            **{n: torch.cat([getattr(t, n) for t in items]) for n in _EACH if getattr(head, n) is not None},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokens to `path` in the format of `token_file.py`; an existing file is replaced whole."""
+        """Write the tokens to `path` in the format of `token_file.py`; an existing file is replaced whole or not at all."""
         from .token_file import to_bytes
 
-        path = Path(path)
-        part = path.with_name(path.name + f".{os.getpid()}.part")
-        part.write_bytes(to_bytes(self))
-        os.replace(part, path)
+        write_bytes(path, to_bytes(self))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Tokens":
         """Read a file that `save` wrote.
 
         Raises:
-            TokenFileError: not a token file, a newer version, truncated or altered; the message says which.
+            TokenFileError: not a token file, a newer version, truncated or altered, as the message states.
+            OSError: it is not there, or cannot be read.
         """
-        from .token_file import from_bytes
+        from .token_file import read
 
-        return from_bytes(Path(path).read_bytes(), name=str(path))
+        return read(Path(path))
+
+
+#: Fields of an item that are simply put one below the other.
+_EACH = ("sizes", "sample_rate_hz", "book_grids")
+
+
+def _check_joins(head: Tokens, other: Tokens) -> None:
+    for name in ("vocab_sizes", "strides", "scales", "names"):
+        if getattr(other, name) != getattr(head, name):
+            raise TokenError(f"cannot join: {name} is {getattr(head, name)} and {getattr(other, name)}.")
+    for name in (*_EACH, "scale"):
+        if (getattr(head, name) is None) != (getattr(other, name) is None):
+            raise TokenError(f"cannot join: some have {name}, others none.")
+    if head.sizes is not None and other.sizes is not None and head.sizes.shape[1] != other.sizes.shape[1]:
+        raise TokenError(f"cannot join: sizes have {head.sizes.shape[1]} and {other.sizes.shape[1]} numbers an item.")
+    if head.tokenizer is not None and other.tokenizer is not None and head.tokenizer != other.tokenizer:
+        raise TokenError(f"cannot join tokens of two tokenizers: {head.tokenizer} and {other.tokenizer}.")
+
+
+def _joined_grids(items: Sequence[Tokens], longest: int) -> tuple[tuple[int, ...], Tensor | None]:
+    """(grid, grids) of a joined batch: one grid where all agree, each picture's own where they differ."""
+    head = items[0]
+    if all(t.grid == head.grid and t.grids is None for t in items):
+        return head.grid, None
+    if head.scales:  # the finest scale's, once all scales are there
+        return next(t.grid for t in items if t.ids.shape[2] == longest), None
+    if all(len(t.grid) == 1 and t.grids is None for t in items):
+        return (longest,), None
+    if not all(len(t.grid) == 2 or t.grids is not None for t in items):
+        grids = sorted({str(t.grid) for t in items})
+        raise TokenError(f"cannot join: grids {', '.join(grids[:4])}. Pictures join pictures, and clips those of their own size.")
+    own = [torch.tensor([t.grid] * len(t), device=t.ids.device).view(-1, 2) if t.grids is None else t.grids for t in items]
+    return (longest,), torch.cat(own)
 
 
 def _cat_padded(rows: Sequence[Tensor]) -> Tensor:
@@ -248,5 +321,6 @@ def _cat_padded(rows: Sequence[Tensor]) -> Tensor:
 
 
 def _check_range(name: str, value: int, limit: int) -> None:
-    if not 1 <= value <= limit:
-        raise ValueError(f"{name} is {value}; allowed: 1 to {limit}.")
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or not 1 <= value <= limit:
+        raise TokenError(f"{name} is {value!r:.40}; allowed: 1 to {limit}.")

@@ -8,7 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenzoo import Tokens
+from tokenzoo.codecs.identity import TokenizerId
+from tokenzoo.codecs.token_fields import TokenError
 from tokenzoo.codecs.token_file import TokenFileError, from_bytes, to_bytes
+
+ONE, OTHER = (TokenizerId(name=n, family="x", modality="audio", fingerprint=n * 32) for n in "ab")
 
 
 def make(**changes) -> Tokens:
@@ -153,6 +157,88 @@ def test_pictures_of_different_grids_stay_apart():
     assert from_bytes(to_bytes(both)).equal(both)
 
 
+# --- one rate an item, and who made them ------------------------------------------------------------------------------
+
+
+def test_every_item_has_a_rate_of_its_own():
+    one, two, three = make(), make(sample_rate_hz=192000), make(sample_rate_hz=torch.tensor([8000, 11025]))
+    assert one.sample_rate_hz.tolist() == [16000, 16000] and one.sample_rate_hz.dtype == torch.int64
+    both = Tokens.cat([one, two, three])
+    assert both.sample_rate_hz.tolist() == [16000, 16000, 192000, 192000, 8000, 11025]
+    assert both[4].sample_rate_hz.tolist() == [8000] and both[-3:].sample_rate_hz.tolist() == [192000, 8000, 11025]
+    assert [int(t.sample_rate_hz) for t in both.first(codebooks=1, positions=2)] == both.sample_rate_hz.tolist()
+    assert make(names=("a", "b", "b"), sample_rate_hz=[1, 2]).track("b").sample_rate_hz.tolist() == [1, 2]
+    assert from_bytes(to_bytes(both)) == both and from_bytes(to_bytes(both)).sample_rate_hz.tolist() == both.sample_rate_hz.tolist()
+    assert both.to("cpu") == both and both[0] != both[2]
+    with pytest.raises(TokenError, match="some have sample_rate_hz"):
+        Tokens.cat([one, make(sample_rate_hz=None)])
+
+
+def test_tokens_say_who_made_them():
+    mine = make(tokenizer=ONE)
+    assert mine.first(codebooks=1).tokenizer == mine[0].tokenizer == mine[1:].tokenizer == mine.to("cpu").tokenizer == ONE
+    assert Tokens.cat([mine, mine]).tokenizer == ONE and from_bytes(to_bytes(mine)) == mine
+    assert mine != make() and mine == make().made_by(ONE) and "made by a (x, aaaaaaaa)" in repr(mine)
+    assert Tokens.cat([mine, make()]).tokenizer is None
+    with pytest.raises(TokenError, match=r"two tokenizers: a \(x, aaaaaaaa\) and b \(x, bbbbbbbb\)"):
+        Tokens.cat([mine, make(tokenizer=OTHER)])
+    same = dataclasses.replace(ONE, name="loaded from elsewhere")
+    assert same == ONE and Tokens.cat([mine, make(tokenizer=same)]).tokenizer == ONE
+
+
+@pytest.mark.parametrize("change", [{"name": ""}, {"family": 5}, {"fingerprint": "x" * 201}, {"modality": None}])
+def test_an_identity_is_text(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(ONE, **change)
+
+
+# --- equality ---------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(any_tokens())
+def test_equal_tokens_are_equal(tokens):
+    again = dataclasses.replace(tokens, **{n: v.clone() for n, v in tokens._tensors().items()})
+    assert again == tokens and again.equal(tokens)
+    assert (again != tokens) is False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ids": torch.zeros(2, 3, 4, dtype=torch.int64)},
+        {"vocab_sizes": (5, 8, 301)},
+        {"lengths": [4, 3]},
+        {"sizes": [[70], [66]]},
+        {"sizes": None},
+        {"sample_rate_hz": [16000, 8000]},
+        {"scale": [[1.0], [2.0]]},
+        {"names": ("a", "b", "c")},
+        {"grid": (2, 2)},
+        {"tokenizer": ONE},
+    ],
+)
+def test_tokens_that_differ_in_one_field_are_not(change):
+    assert make(**change) != make() and make(**change) == make(**change)
+
+
+def test_tokens_are_no_keys_and_equal_nothing_else():
+    with pytest.raises(TypeError, match="unhashable"):
+        {make()}
+    assert make() != "tokens" and make() != make().ids.tolist() and (make() == None) is False  # noqa: E711
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_what_stands_past_an_items_length_does_not_count():
+    full = make(ids=torch.full((2, 3, 4), 4), lengths=[4, 2])
+    assert full.ids[1, :, 2:].sum() == 0 and full.ids[0].min() == 4
+    junk = full.ids.clone()
+    junk[1, :, 2:] = -100
+    assert make(ids=junk, lengths=[4, 2]) == full
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -162,8 +248,77 @@ def test_pictures_of_different_grids_stay_apart():
         {"lengths": torch.tensor([5, 1])},
         {"lengths": torch.tensor([1])},
         {"names": ("a",)},
+        {"names": (1, 2, 3)},
+        {"ids": torch.zeros(2, 3, 4, dtype=torch.bool)},
+        {"ids": torch.zeros(2, 3, 4).tolist()},
+        {"ids": torch.full((2, 3, 4), -1)},
+        {"ids": torch.full((2, 3, 4), 5)},
+        {"vocab_sizes": (5, 8, 0)},
+        {"vocab_sizes": (5, 8, 300.0)},
+        {"vocab_sizes": None},
+        {"lengths": torch.tensor([4, -1])},
+        {"lengths": torch.tensor([4.0, 1.0])},
+        {"lengths": "ab"},
+        {"grid": (2, 3)},
+        {"grid": (-1, -4)},
+        {"grid": 4},
+        {"grids": torch.tensor([[2, 2]])},
+        {"grids": torch.tensor([[2, 2], [1, 2]])},
+        {"grids": torch.tensor([[-2, -2], [2, 2]])},
+        {"sizes": torch.tensor([70, 65])},
+        {"sizes": torch.tensor([[70]])},
+        {"sizes": torch.tensor([[70], [0]])},
+        {"sizes": torch.tensor([[70.5], [65.0]])},
+        {"sample_rate_hz": 0},
+        {"sample_rate_hz": 16000.0},
+        {"sample_rate_hz": True},
+        {"sample_rate_hz": "16000"},
+        {"sample_rate_hz": [16000, 16000, 16000]},
+        {"sample_rate_hz": 2**40},
+        {"scale": torch.tensor([[1.0], [float("nan")]])},
+        {"scale": torch.tensor([[1.0], [float("inf")]])},
+        {"scale": torch.ones(3, 1)},
+        {"scale": torch.ones(2, 0)},
+        {"scale": torch.ones(2)},
+        {"strides": (1, 2)},
+        {"strides": (0, 1, 1)},
+        {"strides": (4, 1, 1)},  # the ids differ inside a stride
+        {"scales": ((1, 1), (1, 1))},
+        {"scales": 5},
+        {"book_grids": torch.tensor([[[9, 9]] * 3] * 2)},
+        {"tokenizer": "encodec"},
     ],
 )
 def test_malformed_tokens(changes):
-    with pytest.raises(ValueError):
+    with pytest.raises(TokenError):
         make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "at least one"),
+        ([make(), make(sizes=None)], "some have sizes"),
+        ([make(scale=[[1.0], [1.0]]), make()], "some have scale"),
+        ([make(), make(sizes=[[1, 2], [1, 2]])], "1 and 2 numbers"),
+        ([make(grid=(2, 2)), make()], "cannot join: grids"),
+        ([make(names=("a", "b", "c")), make()], "names"),
+    ],
+)
+def test_batches_that_do_not_join(items, message):
+    with pytest.raises(TokenError, match=message):
+        Tokens.cat(items)
+
+
+def test_multi_scale_items_keep_their_grids_in_a_batch():
+    scales = ((1, 1), (2, 2))
+    whole = Tokens(torch.ones(1, 1, 5).long(), (2,), grid=(2, 2), scales=scales)
+    part = whole.first(positions=1)
+    both = Tokens.cat([part, whole])
+    assert both[0] == part and both[1] == whole and both.grid == (2, 2)
+
+
+@pytest.mark.parametrize("index", [1.0, "0", None, [0]])
+def test_only_numbers_and_slices_choose_items(index):
+    with pytest.raises(TypeError):
+        make()[index]

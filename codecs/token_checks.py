@@ -1,0 +1,253 @@
+"""Which tokens a tokenizer decodes: its own, and cuts of them that `spec.prefix` allows.
+
+Letters: B batch, K codebooks, L token positions, H W pixels, h w grid.
+"""
+
+import dataclasses
+import math
+import sys
+import warnings
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+
+from .identity import TokenizerId, identity_of
+from .token_fields import TokenError
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
+
+#: Most pixels of a decoded image; larger sizes stated by tokens are rejected.
+MAX_PIXELS = 1 << 28
+
+#: Name of the media of each modality, for messages.
+MEDIA = {"audio": "sound", "image": "pictures", "latent": "features"}
+
+
+class ForeignTokensWarning(UserWarning):
+    """Tokens are decoded by another tokenizer than the one that made them."""
+
+
+def checked(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
+    """Check tokens for `decode` or `semantic`, and return them with their grid.
+
+    Args:
+        tokenizer: the tokenizer that decodes them.
+        tokens: from this tokenizer, or a cut of them that `spec.prefix` allows.
+
+    Raises:
+        TokenError: tokens of another modality, number of codebooks, vocabulary or layout, or a cut that is not allowed.
+    """
+    if len(tokens) == 0 or int(tokens.lengths.min()) == 0:
+        raise TokenError("there is nothing to decode: " + ("an item has 0 positions." if len(tokens) else "the tokens are of 0 items."))
+    _check_modality(tokenizer, tokens)
+    _check_codebooks(tokenizer, tokens)
+    tokens = _with_grid(tokenizer, tokens)
+    check_layout(tokenizer, tokens)
+    check_sizes(tokenizer, tokens)
+    _check_maker(tokenizer, tokens.tokenizer)
+    return tokens
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def _check_modality(tokenizer: "Tokenizer", tokens: Tokens) -> None:
+    """Reject tokens whose maker or fields show that they are of another modality."""
+    own = tokenizer.spec.modality
+    axes = 0 if tokens.sizes is None else tokens.sizes.shape[1]
+    if tokens.tokenizer is not None:
+        made = tokens.tokenizer.modality
+    elif tokens.sample_rate_hz is not None or (own == "image" and axes == 1):
+        made = "audio"
+    elif own == "audio" and (len(tokens.grid) > 1 or tokens.grids is not None or axes > 1 or tokens.scales):
+        made = "image"
+    else:
+        return
+    if made != own:
+        by = "" if tokens.tokenizer is None else f", made by {tokens.tokenizer}"
+        raise TokenError(
+            f"these are tokens of {MEDIA.get(made, made)}{by}; {_called(tokenizer)} decodes {MEDIA.get(own, own)}. "
+            "If their ids are meant all the same, pass tokens.ids."
+        )
+
+
+def _check_codebooks(tokenizer: "Tokenizer", tokens: Tokens) -> None:
+    spec, k = tokenizer.spec, tokens.num_codebooks
+    if k != spec.num_codebooks and ("codebooks" not in spec.prefix or k > spec.num_codebooks):
+        raise TokenError(f"the tokens have {k} codebooks; {tokenizer.family} decodes {allowed_codebooks(tokenizer)}.")
+    if tokens.vocab_sizes != spec.vocab_sizes[:k]:
+        raise TokenError(
+            f"the tokens have vocabularies {tokens.vocab_sizes}, this tokenizer {spec.vocab_sizes[:k]}: "
+            "they come from another tokenizer. Decode them with the one that made them."
+        )
+
+
+def allowed_codebooks(tokenizer: "Tokenizer") -> str:
+    """Numbers of codebooks that decode, in words."""
+    spec = tokenizer.spec
+    return f"1 to {spec.num_codebooks}" if "codebooks" in spec.prefix and spec.num_codebooks > 1 else f"{spec.num_codebooks}"
+
+
+def _with_grid(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
+    """Tokens that came without a grid, with the one that all tokens of this tokenizer have."""
+    fixed = fixed_grid(tokenizer)
+    if fixed is None or len(tokens.grid) > 1 or tokens.grids is not None or tokens.ids.shape[2] != math.prod(fixed):
+        return tokens
+    return dataclasses.replace(tokens, grid=fixed)
+
+
+def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
+    """Strides, scales and grids are those that this tokenizer's tokens have."""
+    spec, k = tokenizer.spec, tokens.num_codebooks
+    for name, own in (("strides", strides_of(tokenizer)[:k]), ("scales", scales_of(tokenizer, tokens.grid))):
+        if getattr(tokens, name) not in ((), own):
+            raise TokenError(f"the tokens have {name} {getattr(tokens, name)}, those of {tokenizer.family} {own or 'none'}.")
+    if tokens.scale is not None and spec.modality != "audio":
+        raise TokenError(f"the tokens have loudness factors; {tokenizer.family} decodes {MEDIA.get(spec.modality, spec.modality)}.")
+    grids = _own_grids(tokens)
+    for grid in set(grids):
+        _check_positions(tokenizer, grid, tokens.scales or scales_of(tokenizer))
+    if tokens.book_grids is not None:
+        own_books = [book_grids(tokenizer, grid, k) for grid in grids]
+        if None in own_books or tokens.book_grids.tolist() != own_books:
+            found = tokens.book_grids.tolist()
+            raise TokenError(f"the tokens have codebooks with the grids {found}; those of {tokenizer.family}: {own_books}.")
+
+
+def _own_grids(tokens: Tokens) -> list[tuple[int, ...]]:
+    """The shape that the positions of each item unroll from, as `tokens[i]` has it."""
+    if tokens.scales:  # several grids, one after the other
+        return [(n,) for n in tokens.lengths.tolist()]
+    if tokens.grids is not None:
+        return [tuple(g) for g in tokens.grids.tolist()]
+    return [tokens.grid if n == tokens.ids.shape[2] else (n,) for n in tokens.lengths.tolist()]
+
+
+def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tuple[tuple[int, int], ...]) -> None:
+    """Refuse an item with another grid, or more or fewer positions, than this tokenizer decodes."""
+    spec, found = tokenizer.spec, math.prod(grid)
+    if spec.modality == "audio":
+        step = tokenizer.position_multiple
+        if found % step:
+            raise TokenError(f"an item has {found} positions; those of {tokenizer.family} come in frames of {step}.")
+        return
+    fixed = fixed_grid(tokenizer)
+    if needs_grid(tokenizer) and not scales:
+        _check_free_grid(tokenizer, grid)
+    count = getattr(spec, "num_positions", 0) or sum(h * w for h, w in scales) or math.prod(fixed or (0,))
+    cut = "positions" in spec.prefix
+    if count and not tokenizer.varying_positions and (found > count or (found < count and not cut)):
+        raise TokenError(f"an item has {found} positions; {tokenizer.family} decodes {'1 to ' if cut else ''}{count}.")
+    if fixed is not None and not scales and not cut and grid != fixed:
+        raise TokenError(f"the tokens have the grid {grid}; {tokenizer.family} decodes pictures of one size, with the grid {fixed}.")
+
+
+def _check_free_grid(tokenizer: "Tokenizer", grid: tuple[int, ...]) -> None:
+    """Reject a missing grid, or one whose sides are no multiples of what windows and down-sampling need."""
+    if len(grid) < 2:
+        raise TokenError(_no_grid(tokenizer, math.prod(grid)))
+    stride, multiple = getattr(tokenizer.spec, "stride", 0), getattr(tokenizer, "size_multiple", 1)
+    step = multiple // stride if stride and multiple % stride == 0 else 1
+    if any(side % step for side in grid[-2:]):
+        raise TokenError(f"the tokens have the grid {grid}; sides of those of {tokenizer.family} are multiples of {step}.")
+
+
+def scales_of(tokenizer: "Tokenizer", grid: tuple[int, ...] | None = None) -> tuple[tuple[int, int], ...]:
+    """`(h, w)` of each scale of a multi-scale tokenizer, in families of any size those of `grid` (h, w); else nothing."""
+    scales, schedule = getattr(tokenizer.spec, "scales", ()), getattr(tokenizer.quantizer, "schedule", None)
+    if not scales or schedule is None or grid is None or len(grid) != 2:
+        return scales
+    return schedule(grid)
+
+
+def book_grids(tokenizer: "Tokenizer", grid: tuple[int, ...], codebooks: int) -> list[list[int]] | None:
+    """Grids of the first codebooks of a picture, where they have their own."""
+    books = tokenizer.book_grids_of(grid) if len(grid) == 2 else None
+    return None if books is None else [list(b) for b in books[:codebooks]]
+
+
+def strides_of(tokenizer: "Tokenizer") -> tuple[int, ...]:
+    """Positions that share one id, for each codebook; of pictures the spec's strides are pixels."""
+    return tokenizer.spec.strides if tokenizer.spec.modality == "audio" else ()  # type: ignore[attr-defined]
+
+
+def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
+    """Check that sizes have one number for each axis of the media, and are not larger than the tokens cover."""
+    spec, sizes = tokenizer.spec, tokens.sizes
+    if sizes is None:
+        return
+    axes = {"audio": (1,), "latent": (1, 2)}.get(spec.modality, (max(2, len(tokens.grid)),))
+    if sizes.shape[1] not in axes:
+        allowed = " or ".join(map(str, axes))
+        raise TokenError(f"sizes have {sizes.shape[1]} numbers an item; {MEDIA.get(spec.modality, spec.modality)} here have {allowed}.")
+    if spec.modality != "image":
+        return
+    stride = spec.stride if spec.image_size is None else 0  # type: ignore[attr-defined]
+    for i, ((height, width), grid) in enumerate(zip(sizes[:, -2:].tolist(), _own_grids(tokens), strict=True)):
+        if stride and len(grid) > 1 and (height > grid[-2] * stride or width > grid[-1] * stride):
+            raise TokenError(
+                f"item {i} has the size {height} x {width}, more than the {grid[-2] * stride} x {grid[-1] * stride} pixels of its grid."
+            )
+        if height * width > MAX_PIXELS:
+            raise TokenError(f"item {i} has the size {height} x {width}; pictures of more than {MAX_PIXELS:,} pixels are not made.")
+
+
+_WARNED: "WeakKeyDictionary[Tokenizer, set[TokenizerId]]" = WeakKeyDictionary()
+
+
+def _check_maker(tokenizer: "Tokenizer", maker: TokenizerId | None) -> None:
+    """Warn, once for each, of tokens that another tokenizer made."""
+    own = None if maker is None else identity_of(tokenizer)
+    warned = _WARNED.setdefault(tokenizer, set())
+    if maker is None or own is None or maker == own or maker in warned:
+        return
+    warned.add(maker)
+    warnings.warn(
+        f"these tokens were made by {maker} and are decoded by {own}. Their vocabularies have the same sizes, but unless both share "
+        "one codebook, the result is noise. Decode them with the tokenizer that made them.",
+        ForeignTokensWarning,
+        stacklevel=_levels_to_caller(),
+    )
+
+
+def _levels_to_caller() -> int:
+    """Stack level, counted from the caller, of the first function outside this library and PyTorch."""
+    inside = (__name__.partition(".")[0], "torch")
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
+        frame, levels = frame.f_back, levels + 1
+    return levels
+
+
+def _called(tokenizer: "Tokenizer") -> str:
+    return tokenizer.source or f"this {tokenizer.family} tokenizer"
+
+
+# --- grids ----------------------------------------------------------------------------------------------------------
+
+
+def needs_grid(tokenizer: "Tokenizer") -> bool:
+    """True if decoding needs a grid beside the ids: images of any size, or a layout that depends on the grid."""
+    spec = tokenizer.spec
+    if spec.modality == "image":
+        return spec.image_size is None and spec.stride > 0  # type: ignore[attr-defined]
+    sequences = getattr(spec, "sequences", True)
+    return spec.modality == "latent" and (not sequences or any(getattr(m, "needs_grid", False) for m in tokenizer.modules()))
+
+
+def fixed_grid(tokenizer: "Tokenizer") -> tuple[int, ...] | None:
+    """The one grid that a tokenizer of one picture size has; None: any, or none at all."""
+    size = getattr(tokenizer.spec, "image_size", None)
+    return None if size is None else tokenizer.grid_of(torch.empty(1, tokenizer.spec.channels, *size, device="meta"))
+
+
+def _no_grid(tokenizer: "Tokenizer", positions: int) -> str:
+    side = math.isqrt(positions)
+    example = (side, side) if side * side == positions else (1, positions)
+    return (
+        f"{tokenizer.family} needs the grid (h, w) that the {positions} positions unroll from. "
+        f"Call decode(tokenizer.tokens(ids, grid=(h, w))), e.g. grid={example}."
+    )

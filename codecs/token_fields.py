@@ -1,0 +1,200 @@
+"""Checks of the fields of `Tokens`: types, shapes, ranges, and consistency. All raise the same error class.
+
+Letters: B batch, K codebooks, L token positions, V codebook size, S loudness segments.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .identity import TokenizerId
+
+#: Highest sampling rate in Hz; resampling to higher ones would fill the memory.
+MAX_RATE_HZ = 10_000_000
+#: Largest extent of a medium along one axis, in pixels or samples.
+MAX_EXTENT = 1 << 48
+#: Largest side of a grid: the product of two is an int64.
+MAX_SIDE = 1 << 31
+#: Largest vocabulary: ids are int64.
+MAX_VOCAB = 1 << 62
+
+
+class TokenError(ValueError):
+    """Invalid tokens: a field of a wrong type, shape or range, or fields that contradict each other."""
+
+
+# --- one field ------------------------------------------------------------------------------------------------------
+
+
+def id_tensor(ids: Any) -> Tensor:
+    """int64 `[B, K, L]`."""
+    if not isinstance(ids, Tensor):
+        raise TokenError(f"ids must be a tensor [B, K, L]; got {type(ids).__name__}. tokenizer.tokens(ids) takes arrays and lists.")
+    if ids.ndim != 3 or not _is_integer(ids) or ids.shape[1] == 0:
+        raise TokenError(f"ids must be integers [B, K, L] with K of 1 or more; got {ids.dtype} {list(ids.shape)}.")
+    return ids.long()
+
+
+def whole_numbers(name: str, values: Any, *, low: int, high: int, count: int | None = None) -> tuple[int, ...]:
+    """A tuple of integers in `low..high`; with `count` this many of them, or none."""
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise TokenError(f"{name} must be a tuple of whole numbers; got {type(values).__name__} {values!r:.60}.")
+    out = []
+    for value in values:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TokenError(f"{name} must hold whole numbers; got {value!r:.60} ({type(value).__name__}).") from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise TokenError(f"{name} holds {value!r:.60}; allowed: whole numbers of {low} to {high}.")
+        out.append(number)
+    if out and count is not None and len(out) != count:
+        raise TokenError(f"{name} has {len(out)} entries for K={count} codebooks; it must have one for each.")
+    return tuple(out)
+
+
+def vocabularies(values: Any, count: int) -> tuple[int, ...]:
+    """V of each of `count` codebooks."""
+    sizes = whole_numbers("vocab_sizes", values, low=1, high=MAX_VOCAB)
+    if len(sizes) != count:
+        raise TokenError(f"vocab_sizes has {len(sizes)} entries for K={count} codebooks.")
+    return sizes
+
+
+def scale_grids(values: Any) -> tuple[tuple[int, int], ...]:
+    """`(h, w)` of each scale, coarse to fine; or nothing."""
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise TokenError(f"scales must be a tuple of pairs (h, w); got {type(values).__name__} {values!r:.60}.")
+    pairs = [whole_numbers("scales", pair, low=1, high=MAX_EXTENT) for pair in values]
+    if any(len(pair) != 2 for pair in pairs):
+        raise TokenError(f"scales must be pairs (h, w); got {pairs!r:.80}.")
+    return tuple((h, w) for h, w in pairs)
+
+
+def rows(name: str, values: Any, axes: str, ids: Tensor, *, low: int, high: int) -> Tensor:
+    """int64 with `axes` ("[B, K, 2]"; "n": any number from 1) on the device of `ids`, values in `low..high`."""
+    found = tensor(name, values, "whole numbers")
+    known = {"B": ids.shape[0], "K": ids.shape[1]}
+    shape = [known.get(axis) if not axis.isdigit() else int(axis) for axis in axes.strip("[]").split(", ")]
+    fits = found.ndim == len(shape) and all((n > 0 if m is None else n == m) for n, m in zip(found.shape, shape, strict=True))
+    if not _is_integer(found) or not fits:
+        raise TokenError(f"{name} must be {axes} whole numbers for ids {list(ids.shape)}; got {found.dtype} {list(found.shape)}.")
+    found = found.long()
+    if found.numel() and not (low <= int(found.min()) and int(found.max()) <= high):
+        raise TokenError(f"{name} lie in {int(found.min())}..{int(found.max())}; allowed: {low} to {high}.")
+    return found.to(ids.device)
+
+
+def rates(value: Any, ids: Tensor) -> Tensor:
+    """int64 `[B]` of one rate for all items, or of one each."""
+    if isinstance(value, (bool, float)):
+        raise TokenError(f"sample_rate_hz is {value!r}; it must be a whole number of Hz, or one for each item.")
+    found = tensor("sample_rate_hz", value, "whole numbers of Hz")
+    found = found.expand(len(ids)).clone() if found.ndim == 0 else found
+    return rows("sample_rate_hz", found, "[B]", ids, low=1, high=MAX_RATE_HZ)
+
+
+def factors(value: Any, ids: Tensor) -> Tensor:
+    """float32 `[B, S]`, finite."""
+    found = tensor("scale", value, "numbers")
+    if found.ndim != 2 or len(found) != len(ids) or found.shape[1] == 0 or found.is_complex() or found.dtype == torch.bool:
+        raise TokenError(f"scale must be numbers [B={len(ids)}, S]; got {found.dtype} {list(found.shape)}.")
+    found = found.to(ids.device, torch.float32)
+    if not bool(torch.isfinite(found).all()):
+        raise TokenError("scale holds NaN or infinite values; loudness factors are finite.")
+    return found
+
+
+def texts(name: str, values: Any, count: int) -> tuple[str, ...]:
+    """A name for each of `count` codebooks, or none."""
+    if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
+        raise TokenError(f"{name} must be a tuple of names; got {values!r:.80}.")
+    if values and len(values) != count:
+        raise TokenError(f"{name} must have one entry for each of {count} codebooks; got {len(values)}.")
+    return tuple(values)
+
+
+def maker(value: Any) -> TokenizerId | None:
+    """An identity, or None."""
+    if value is not None and not isinstance(value, TokenizerId):
+        raise TokenError(f"tokenizer must be a TokenizerId or None; got {type(value).__name__}. Take tokenizer.identity.")
+    return value
+
+
+def tensor(name: str, value: Any, what: str) -> Tensor:
+    """`value` as a tensor; `what` describes the allowed values in the error message."""
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TokenError(f"{name} must be {what}; got {type(value).__name__} {value!r:.60} ({error}).") from None
+
+
+def _is_integer(t: Tensor) -> bool:
+    return not t.is_floating_point() and not t.is_complex() and t.dtype != torch.bool
+
+
+# --- fields together ------------------------------------------------------------------------------------------------
+
+
+def check_grid(grid: tuple[int, ...], scales: tuple[tuple[int, int], ...], positions: int) -> None:
+    """The shape that L unrolls from has L places; L of a multi-scale layout is that of its scales or less."""
+    if scales:
+        total = sum(math.prod(s) for s in scales)
+        if positions > total or grid not in ((positions,), scales[-1]):
+            raise TokenError(
+                f"grid {grid} and {positions} positions do not fit the scales {scales} with {total} positions; "
+                f"allowed: grid ({positions},), or that of the finest scale."
+            )
+    elif len(grid) > 3 or math.prod(grid) != positions:
+        raise TokenError(f"grid {grid} has {math.prod(grid)} places, but there are {positions} positions; the two must be equal.")
+
+
+def check_items(lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None) -> None:
+    """Each item's own grid has as many places as the item has positions; grids of its codebooks have no more."""
+    if grids is not None and bool((grids[:, 0] * grids[:, 1] != lengths).any()):
+        raise TokenError(f"grids {grids.tolist()} do not have as many places as the items have positions, {lengths.tolist()}.")
+    if book_grids is not None:
+        most = (book_grids[..., 0] * book_grids[..., 1]).amax(dim=1)
+        if bool((most != lengths).any()):
+            raise TokenError(
+                f"of book_grids the largest of each item must have as many places as the item has positions, "
+                f"{lengths.tolist()}; they have {most.tolist()}."
+            )
+
+
+def own_ids(ids: Tensor, lengths: Tensor, book_grids: Tensor | None) -> Tensor:
+    """`ids` with 0 at or past an item's length, and past a codebook's own grid: token files do not store these positions."""
+    own = lengths[:, None] if book_grids is None else book_grids[..., 0] * book_grids[..., 1]  # [B, 1 or K]
+    if ids.numel() == 0 or int(own.min()) == ids.shape[2]:
+        return ids
+    return ids.masked_fill(torch.arange(ids.shape[2], device=ids.device) >= own[..., None], 0)
+
+
+def check_ids(ids: Tensor, vocab_sizes: tuple[int, ...], lengths: Tensor, strides: tuple[int, ...]) -> None:
+    """Ids lie in their vocabularies, and one fills its stride."""
+    if ids.numel() == 0:
+        return
+    ranges = torch.stack([ids.amin(dim=(0, 2)), ids.amax(dim=(0, 2))], dim=1).tolist()
+    for k, (v, (low, high)) in enumerate(zip(vocab_sizes, ranges, strict=True)):
+        if low < 0 or high >= v:
+            item, position = ((ids[:, k] < 0) | (ids[:, k] >= v)).nonzero()[0].tolist()
+            raise TokenError(
+                f"id {int(ids[item, k, position])} at [{item}, {k}, {position}] lies outside codebook {k}, that is, "
+                f"outside its vocabulary 0..{v - 1}."
+            )
+    places = torch.arange(ids.shape[2], device=ids.device)
+    for k, stride in enumerate(strides):
+        differ = ids[:, k] != ids[:, k, places // stride * stride]
+        if stride > 1 and bool((differ & (places < lengths[:, None])).any()):
+            raise TokenError(
+                f"ids of codebook {k} differ inside its stride: it holds one for every {stride} positions, repeated to fill them. Pass "
+                f"ids[:, {k}, ::{stride}].repeat_interleave({stride}, dim=-1)."
+            )
