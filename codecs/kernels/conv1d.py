@@ -1,9 +1,9 @@
 """1-D convolutions the way a CPU does them fastest: what every audio codec spends its time in.
 
-Without gradients on a CPU (`lean`), tensors `[B, C, T]` lie in memory as `[B, T, C]`, "time-major": a step's channels side by
-side. Then a convolution is a product of matrices that needs no copy of its input, and activations run over it as it lies. With
-gradients, or elsewhere, everything is PyTorch's own call. Values are equal up to the order of sums. What was measured, and what
-did not help, stands in `benchmarks/results/audio.md`.
+Without gradients on a CPU, tensors `[B, C, T]` lie in memory as `[B, T, C]`, "time-major": a step's channels side by side. Then a
+convolution is a product of matrices that needs no copy of its input, and activations run over it as it lies. Weights lie like
+that too, from `eval()` on. With gradients, or elsewhere, everything is PyTorch's own call. Values are equal up to the order of
+sums. What was measured, and what did not help, stands in `benchmarks/results/audio.md`.
 
 Letters: B batch, C channels in, O channels out, T steps in, N steps out, k kernel, d dilation, s stride.
 """
@@ -12,9 +12,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .norm import lean
+from .mode import cpu_inference
 
 #: What stands beyond the ends of a signal: zeros, its first and last value, or itself mirrored.
 Edge = Literal["zeros", "replicate", "reflect"]
@@ -25,12 +25,61 @@ def time_major(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
-# --- convolutions -------------------------------------------------------------------------------------------------------
+# --- modules ------------------------------------------------------------------------------------------------------------
+
+
+class _TimeMajor(nn.Module):
+    """Base of convolutions: where their weight is on a CPU it lies time-major in eval mode, so that no call has to copy it.
+
+    Shapes, values and checkpoints do not show it; in train mode it lies as ever.
+    """
+
+    def train(self, mode: bool = True) -> "_TimeMajor":
+        """As `nn.Module.train`."""
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.device.type == "cpu":
+            weight.data = weight.data.contiguous() if mode else time_major(weight.data)
+        return super().train(mode)
+
+
+class Conv1d(_TimeMajor, nn.Conv1d):
+    """`nn.Conv1d` without padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` to `[B, O, N]`."""
+        stride, dilation = self.stride[0], self.dilation[0]
+        return convolve(x, self.weight, self.bias, stride=stride, dilation=dilation, groups=self.groups)
+
+
+class ConvTranspose1d(_TimeMajor, nn.ConvTranspose1d):
+    """`nn.ConvTranspose1d` without padding, which can go on where a signal's last piece ended."""
+
+    def forward(self, x: Tensor, tail: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """`[B, C, T]` to `[B, O, (T - 1) s + k]`.
+
+        Args:
+            x: a signal, or a piece of one, which may be empty.
+            tail: `[B, O, k - s]`, what the piece before gave beyond its own T s steps, without the bias; it is added.
+        """
+        overlap = self.kernel_size[0] - self.stride[0]
+        if x.shape[-1]:
+            y = convolve_transposed(x, self.weight, self.bias, stride=self.stride[0], groups=self.groups)
+        else:
+            y = x.new_zeros(len(x), self.out_channels, overlap) + (0 if self.bias is None else self.bias[:, None])
+        if tail is None or not overlap:
+            return y
+        if not cpu_inference(y):
+            return join([y[..., :overlap] + tail, y[..., overlap:]])
+        y[..., :overlap] += tail
+        return y
+
+
+# --- functions ----------------------------------------------------------------------------------------------------------
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, dilation: int = 1, groups: int = 1) -> Tensor:
     """`F.conv1d` without padding: `[B, C, T]` and `[O, C / groups, k]` to `[B, O, N]`."""
-    if not lean(x):
+    if not cpu_inference(x):
         return F.conv1d(x, weight, bias, stride, 0, dilation, groups)
     kernel = weight.shape[2]
     if x.shape[2] < (kernel - 1) * dilation + 1:
@@ -48,7 +97,7 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     the outputs of all steps are one product with the first row's weights, and the others are added to it, one row down.
     """
     channels, outputs, kernel = weight.shape
-    if not lean(x) or groups > 1 or kernel % stride:
+    if not cpu_inference(x) or groups > 1 or kernel % stride:
         return F.conv_transpose1d(x, weight, bias, stride, groups=groups)
     m = kernel // stride
     parts = weight.transpose(1, 2).reshape(channels, m, -1)  # [C, m, s O]
@@ -60,12 +109,9 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     return y.view(len(x), -1, outputs).transpose(1, 2)
 
 
-# --- around them --------------------------------------------------------------------------------------------------------
-
-
 def join(parts: list[Tensor]) -> Tensor:
     """`torch.cat` of `[B, C, T]` along T, in the memory layout of the last one."""
-    if lean(parts[-1]):
+    if cpu_inference(parts[-1]):
         return torch.cat([p.transpose(1, 2) for p in parts], dim=1).transpose(1, 2)
     return torch.cat(parts, dim=-1)
 

@@ -1,20 +1,47 @@
 """What convolutional encoders and decoders share: large pictures in pieces, and their place beside compiled graphs."""
 
-from collections.abc import Callable
-from typing import cast
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .norm import lean
+from .mode import channels_last, cpu_inference
+from .residual2d import sequence
+from .stream import Layer
+from .tiles import in_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Layers of a stack that a picture goes through together, most of them on one grid of positions.
+
+    Attributes:
+        layers: from `[B, C, H, W]` on.
+        width: most channels on that grid; 0: some layer needs the whole picture at once, as attention does.
+        reach: positions of that grid on each side that a result depends on.
+        grid: its height over H.
+        down, up: what comes out has `up / down` times the height and width of what goes in.
+        align: positions of the input for each one of a second map that layers take beside it (`tiles.beside`); else `down`.
+    """
+
+    layers: Sequence[Layer]
+    width: int
+    reach: int
+    grid: float = 1
+    down: int = 1
+    up: int = 1
+    align: int = 1
 
 
 class ConvStack(nn.Module):
-    """An encoder or decoder of levels; a subclass writes `run`, and asks `too_large` before each level.
+    """An encoder or decoder of levels; a subclass writes `run`, and takes the picture `through` each stage.
 
-    Without gradients, a level whose feature map would hold more than `whole_values` numbers goes through piece by piece,
+    Without gradients, a stage whose feature map would hold more than `whole_values` numbers runs piece by piece,
     with the same result up to rounding (`tiles.py`): memory stays bounded, time is up to four times as long. Attention
-    needs the whole grid: a level that has it always goes through at once; there memory grows with the number of
+    needs the whole grid: a stage that has it always runs at once; there memory grows with the number of
     positions and time with its square.
 
     On a CPU a stack stays outside the graphs of `tokenizer.compile()`: the compiler's convolutions are no faster than ours, its
@@ -23,23 +50,44 @@ class ConvStack(nn.Module):
 
     #: 1 GB: pictures of two megapixels through 128 channels.
     whole_values: int = 1 << 28
-    #: Side of a piece, in positions of the level's input.
+    #: Side of a piece, in positions of the stage's input.
     side: int = 512
 
+    #: Takes the stack first: a bound method would run a copy with the weights of its original.
     _outside: Callable[..., Tensor] | None = None
 
     def forward(self, x: Tensor, *more: Tensor | None) -> Tensor:
         """Apply the stack."""
-        return self._outside(x, *more) if self._outside is not None and lean(x) else self.run(x, *more)
-
-    def stay_outside(self) -> None:
-        """From now on `torch.compile` leaves the stack as it is, on a CPU without gradients."""
-        self._outside = cast(Callable[..., Tensor], torch.compiler.disable(self.run))  # loads the compiler, so not before it is wanted
+        return self._outside(self, x, *more) if self._outside is not None and cpu_inference(x) else self.run(x, *more)
 
     def run(self, x: Tensor, *more: Tensor | None) -> Tensor:
         """What `forward` does."""
         raise NotImplementedError
 
-    def too_large(self, values: int) -> bool:
-        """Whether a feature map of so many numbers, over the batch, is made in pieces."""
-        return values > self.whole_values and not torch.is_grad_enabled()
+    def through(self, x: Tensor, stage: Stage) -> Tensor:
+        """`x [B, C, H, W]` through a stage, whole or in pieces."""
+
+        def run(part: Tensor) -> Tensor:
+            return sequence(channels_last(part), *stage.layers)
+
+        values = x[:, 0].numel() * stage.grid**2 * stage.width
+        if torch.is_grad_enabled() or values <= self.whole_values:
+            return run(x)
+        margin, align = math.ceil(stage.reach / stage.grid), max(stage.align, stage.down)
+        return in_pieces(run, x, side=self.side, margin=margin, align=align, up=stage.up, down=stage.down)
+
+    def stay_outside(self) -> None:
+        """From now on `torch.compile` leaves the stack as it is, on a CPU without gradients."""
+        self._outside = cast(Callable[..., Tensor], torch.compiler.disable(_run))  # loads the compiler, so not before it is wanted
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_outside": self._outside is not None}  # pickles hold no functions of the compiler
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({k: v for k, v in state.items() if k != "_outside"})
+        if state["_outside"]:
+            self.stay_outside()
+
+
+def _run(stack: ConvStack, x: Tensor, *more: Tensor | None) -> Tensor:
+    return stack.run(x, *more)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .fused import Fusable, on_rows
-from .norm import lean
+from .mode import cpu_inference
 
 
 class ELU(nn.ELU, Fusable):
@@ -17,7 +17,7 @@ class ELU(nn.ELU, Fusable):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply it to `[B, C, T]`."""
-        if not lean(x) or self.alpha > 1 or x.dtype not in (torch.float32, torch.float64):
+        if not cpu_inference(x) or self.alpha > 1 or x.dtype not in (torch.float32, torch.float64):
             return super().forward(x)
         if self.fuses(x) and self.alpha == 1:
             return on_rows(elu, x)

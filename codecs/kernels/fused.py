@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .norm import lean
+from .mode import cpu_inference
 
 #: Fewer values than this are done before a second thread has woken up (PyTorch's own grain).
 _LEAST = 1 << 15
@@ -25,7 +25,7 @@ class Fusable(nn.Module):
 
     def fuses(self, x: Tensor) -> bool:
         """Whether `x` goes the fused way."""
-        return self.fused and lean(x) and x.numel() >= _LEAST
+        return self.fused and cpu_inference(x) and x.numel() >= _LEAST
 
 
 def fuse(module: nn.Module) -> int:

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from .mode import Layer2d, cpu_inference
+
 _HELD = 1 << 18  # values whose deviations are held at once: 1 MB
 
 #: Mean and variance of each channel, `[B, C]`, that a norm over `x [B, C, H, W]` works with.
@@ -31,21 +33,6 @@ def statistics_from(source: Statistics) -> Iterator[None]:
         _source.reset(token)
 
 
-def lean(x: Tensor) -> bool:
-    """Whether `x` is on the way through a CPU without gradients, where memory layout and buffers are ours to choose."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-
-
-def lean_format(x: Tensor) -> torch.memory_format:
-    """The memory format in which feature maps on the device of `x` are fastest."""
-    return torch.channels_last if lean(x) else torch.contiguous_format
-
-
-def lean_layout(x: Tensor) -> Tensor:
-    """`x [B, C, H, W]` in that format, where no gradient needs it as it is."""
-    return x.contiguous(memory_format=torch.channels_last) if lean(x) else x
-
-
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel, float64 `[B, C]`, of `x [B, C, H, W]`; no copy of channels-last memory is made."""
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H W, C]
@@ -59,8 +46,20 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean[:, 0].double(), squares[:, 0] / rows.shape[1]
 
 
-class GroupNorm(nn.GroupNorm):
+class GroupNorm(nn.GroupNorm, Layer2d):
     """`nn.GroupNorm` for `[B, C, H, W]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        return self.normalise(x)
+
+    def normalise(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """`forward`; the result is written over `out`, which may be `x` itself, where no gradient is recorded."""
+        plain = not cpu_inference(x) or not x.is_contiguous(memory_format=torch.channels_last) or torch.compiler.is_compiling()
+        if plain and _source.get() is None:
+            return super().forward(x)
+        gain, shift = (v.to(x.dtype)[..., None, None] for v in self.gain_shift(x))
+        return torch.addcmul(shift, x, gain, out=out if cpu_inference(x) else None)
 
     def gain_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and shift, float32 `[B, C]`, with which `x * gain + shift` is the norm of `x`."""
@@ -72,11 +71,3 @@ class GroupNorm(nn.GroupNorm):
         gain = gain if self.weight is None else gain * self.weight
         shift = -middle.expand_as(mean).flatten(1) * gain
         return gain.float(), (shift if self.bias is None else shift + self.bias).float()
-
-    def forward(self, x: Tensor, *, own: bool = False) -> Tensor:
-        """Normalise; with `own`, `x` is nobody else's and may be overwritten."""
-        plain = not lean(x) or not x.is_contiguous(memory_format=torch.channels_last) or torch.compiler.is_compiling()
-        if plain and _source.get() is None:
-            return super().forward(x)
-        gain, shift = (v.to(x.dtype)[..., None, None] for v in self.gain_shift(x))
-        return torch.addcmul(shift, x, gain, out=x if own and lean(x) else None)

@@ -9,13 +9,18 @@ Letters: B batch, C channels, H W positions.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import product
 
-import torch
 from torch import Tensor
 
-from .norm import channel_moments, lean_format, statistics_from
+from .mode import empty_like_layout
+from .norm import channel_moments, statistics_from
+
+#: Height and width, in positions.
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Piece:
     right: int
     outer: tuple[int, int, int, int]
 
-    def cut(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def cut(self, x: Tensor, size: Size) -> Tensor:
         """The piece with its margin, of `x [B, C, H', W']`, whose H', W' are multiples or divisors of `size`."""
         return _crop(x, self.outer, size)
 
@@ -37,12 +42,12 @@ class Piece:
         t, b, l, r = self.outer
         return _crop(x, (self.top - t, self.bottom - t, self.left - l, self.right - l), (b - t, r - l))
 
-    def place(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def place(self, x: Tensor, size: Size) -> Tensor:
         """The view of `x [B, C, H', W']` that the piece fills."""
         return _crop(x, (self.top, self.bottom, self.left, self.right), size)
 
 
-def pieces(size: tuple[int, int], side: int, margin: int) -> Iterator[Piece]:
+def pieces(size: Size, side: int, margin: int) -> Iterator[Piece]:
     """All pieces of a picture of `size`."""
     spans = []
     for length in size:
@@ -52,8 +57,29 @@ def pieces(size: tuple[int, int], side: int, margin: int) -> Iterator[Piece]:
         yield Piece(top, bottom, left, right, (t, b, l, r))
 
 
+_current: ContextVar[tuple[Piece, Size] | None] = ContextVar("piece", default=None)
+
+
+@contextmanager
+def _running(piece: Piece, size: Size) -> Iterator[None]:
+    token = _current.set((piece, size))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def beside(map: Tensor) -> Tensor:
+    """The part of a feature map of the whole picture that covers the piece which layers are run over; where none is, all of it.
+
+    For layers that take a second map beside their input. Pieces begin at its positions: see `align` of `in_pieces`.
+    """
+    current = _current.get()
+    return map if current is None else current[0].cut(map, current[1])
+
+
 def in_pieces(
-    stage: Callable[[Tensor, Piece], Tensor], x: Tensor, *, side: int, margin: int, align: int, up: int = 1, down: int = 1
+    stage: Callable[[Tensor], Tensor], x: Tensor, *, side: int, margin: int, align: int, up: int = 1, down: int = 1
 ) -> Tensor:
     """`stage` of `x [B, C, H, W]`, equal to what it gives at once up to rounding.
 
@@ -74,13 +100,12 @@ def in_pieces(
         for piece in pieces(size, side, margin):
             moments.begin(piece)
             try:
-                with statistics_from(moments):
-                    y = piece.inside(stage(piece.cut(x, size), piece))
+                with statistics_from(moments), _running(piece, size):
+                    y = piece.inside(stage(piece.cut(x, size)))
             except _Missing:
                 continue
             if out is None:
-                shape = (len(x), y.shape[1], size[0] * up // down, size[1] * up // down)
-                out = torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=lean_format(y))
+                out = empty_like_layout(y, len(x), y.shape[1], size[0] * up // down, size[1] * up // down)
             piece.place(out, size).copy_(y)
         if not moments.close():
             assert out is not None
@@ -128,7 +153,7 @@ class _Moments:
         return True
 
 
-def _crop(x: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+def _crop(x: Tensor, box: tuple[int, int, int, int], size: Size) -> Tensor:
     """The part of `x [B, C, H', W']` that `box` (top, bottom, left, right) is of `size`."""
     (t, b, l, r), (h, w), (rows, columns) = box, size, x.shape[-2:]
     return x[..., t * rows // h : b * rows // h, l * columns // w : r * columns // w]

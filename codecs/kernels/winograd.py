@@ -9,7 +9,10 @@ convolutions, 1e-5 of the outputs' deviation at most in float32. With the common
 A picture goes through block by block, so that what stands between the products stays in the caches. On the way into a block a norm
 and an activation are applied, on the way out the bias and a sum: none of these makes a pass of its own over memory.
 
-Letters: B batch, C channels in, O channels out, H W positions, i j rows and columns of a tile's 6x6 values, n its 4x4 outputs.
+    padded block --tiles--> inputs at the 36 points --products with the filter--> outputs at the 36 points --> 4x4 outputs a tile
+
+Letters: B batch, C channels in, O channels out, H W positions, h w tiles of a block, i j rows and columns of a tile's 6x6 values,
+n its 4x4 outputs.
 """
 
 import math
@@ -46,7 +49,7 @@ def convolve3x3(
     norm: tuple[Tensor, Tensor] | None = None,
     activation: Callable[[Tensor], Tensor] | None = None,
     add: Tensor | None = None,
-    over: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """`F.conv2d(activation(x * gain + shift), weight, bias, padding=1) + add`, without gradients.
 
@@ -57,54 +60,81 @@ def convolve3x3(
         norm: gain and shift, each `[B, C]`.
         activation: pointwise; may overwrite what it gets.
         add: `[B, O, H, W]`.
-        over: write the result over `add`.
+        out: where the result is written; may be `add`, but not `x`, whose neighbourhoods are still read.
 
     Returns:
-        `[B, O, H, W]` in channels-last memory; `add` itself, with `over`.
+        `[B, O, H, W]` in channels-last memory, or `out`.
     """
-    (batch, channels, height, width), outs = x.shape, len(weight)
-    inputs, filters, outputs = (matrix.to(x) for matrix in _matrices())
-    weights = (filters @ weight.reshape(-1, 9).T).view(36, outs, channels).transpose(1, 2)
-    bias = x.new_zeros(outs) if bias is None else bias
-    count = max(_TILES, _VALUES // channels)
-    across = min(-(-width // 4), 1 << int(count**0.5).bit_length())
-    down = min(-(-height // 4), count // across)
-    padded = x.new_empty(4 * down + 2, 4 * across + 2, channels)
-    # A buffer for each step, which the same thread always writes the same part of, and the products' rows i are split as those
-    # before and after them: where cores share no cache, memory that changes hands would take as long as the products.
-    values = [x.new_empty(36 * down * across * channels) for _ in range(3)]
-    results = [x.new_empty(n * down * across * outs) for n in (36, 24, 16)]
+    batch, _, height, width = x.shape
+    block = _Block(x, weight, bias)
     source, added = x.permute(0, 2, 3, 1), None if add is None else add.permute(0, 2, 3, 1)  # [B, H, W, C]
-    y = added if over and added is not None else x.new_empty(batch, height, width, outs)
-
-    for item, top, left in product(range(batch), range(0, height, 4 * down), range(0, width, 4 * across)):
-        bottom, right = min(top + 4 * down, height), min(left + 4 * across, width)
-        h, w = -(-(bottom - top) // 4), -(-(right - left) // 4)
-        block = padded[: 4 * h + 2, : 4 * w + 2]
-        inside = _cut(source[item], block, top - 1, left - 1)
+    y = x.new_empty(batch, height, width, len(weight)) if out is None else out.permute(0, 2, 3, 1)  # [B, H, W, O]
+    for item, top, left in product(range(batch), range(0, height, block.height), range(0, width, block.width)):
+        inside = block.read(source[item], top, left)
         if norm is not None:
             torch.addcmul(norm[1][item], inside, norm[0][item], out=inside)
-        if activation is not None and (active := activation(inside)) is not inside:
-            inside.copy_(active)
-
-        tiles = _part(values[0], 6, 6, h, w, channels)  # [j, i, ...]
-        tiles.copy_(block.unfold(0, 6, 4).unfold(1, 6, 4).permute(4, 3, 0, 1, 2))
-        half = _times(inputs, tiles.flatten(2), values[1])  # [j, i, ...]
-        whole = _times(inputs, half.transpose(0, 1), values[2])  # [i, j, ...]
-        products = torch.bmm(whole.view(36, h * w, channels), weights, out=_part(results[0], 36, h * w, outs))
-        half = _times(outputs, products.view(6, 6, -1), results[1])  # [i, n, ...]
-        whole = _times(outputs, half.transpose(0, 1), results[2])  # [n across, n down, ...]
-
-        rows, columns = bottom - top, right - left
-        place = y[item, top:bottom, left:right]
-        target = place if added is None and (rows, columns) == (4 * h, 4 * w) else _part(results[0], 4 * h, 4 * w, outs)
-        in_order = whole.view(4, 4, h, w, outs).permute(2, 1, 3, 0, 4)
-        torch.add(in_order, bias, out=target.unflatten(1, (w, 4)).unflatten(0, (h, 4)))
-        if added is not None:
-            torch.add(target[:rows, :columns], added[item, top:bottom, left:right], out=place)
-        elif target is not place:
-            place.copy_(target[:rows, :columns])
+        if activation is not None:
+            active = activation(inside)
+            if active is not inside:
+                inside.copy_(active)
+        rows, columns = slice(top, top + block.height), slice(left, left + block.width)
+        block.convolve()
+        block.write(y[item, rows, columns], None if added is None else added[item, rows, columns])
     return y.permute(0, 3, 1, 2)
+
+
+class _Block:
+    """A block of a picture: `read`, then `convolve`, then `write`; used for one block after the other.
+
+    It has a buffer for each step, which the same thread always writes the same part of, and the products' rows i are split as
+    those before and after them: where cores share no cache, memory that changes hands would take as long as the products.
+    """
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+        (_, self.channels, height, width), self.outs = x.shape, len(weight)
+        self.to_points, filters, self.from_points = (matrix.to(x) for matrix in _matrices())
+        self.filter = (filters @ weight.reshape(-1, 9).T).view(36, self.outs, self.channels).transpose(1, 2)  # [36, C, O]
+        self.bias = x.new_zeros(self.outs) if bias is None else bias
+        count = max(_TILES, _VALUES // self.channels)
+        across = min(-(-width // 4), 1 << int(count**0.5).bit_length())
+        down = min(-(-height // 4), count // across)
+        #: Positions that a whole block covers.
+        self.height, self.width = 4 * down, 4 * across
+        self.padded = x.new_empty(self.height + 2, self.width + 2, self.channels)
+        self.inputs = [x.new_empty(36 * down * across * self.channels) for _ in range(3)]
+        self.results = [x.new_empty(n * down * across * self.outs) for n in (36, 24, 16)]
+
+    def read(self, source: Tensor, top: int, left: int) -> Tensor:
+        """Take the block at `top`, `left` of `source [H, W, C]` with the row and column around it, zeros beyond the picture.
+
+        Returns:
+            What of it is not beyond, as a view through which it can be changed.
+        """
+        height, width = source.shape[:2]
+        self.h, self.w = -(-(min(top + self.height, height) - top) // 4), -(-(min(left + self.width, width) - left) // 4)
+        self.block = self.padded[: 4 * self.h + 2, : 4 * self.w + 2]
+        return _cut(source, self.block, top - 1, left - 1)
+
+    def convolve(self) -> None:
+        """Tiles to the points, times the filter, and back to 4x4 outputs, which lie as `[n across, n down, h, w, O]`."""
+        tiles = _part(self.inputs[0], 6, 6, self.h, self.w, self.channels)  # [j, i, ...]
+        tiles.copy_(self.block.unfold(0, 6, 4).unfold(1, 6, 4).permute(4, 3, 0, 1, 2))
+        points = _along_both(self.to_points, tiles.flatten(2), *self.inputs[1:])  # [i, j, h w C]
+        products = _part(self.results[0], 36, self.h * self.w, self.outs)
+        torch.bmm(points.view(36, self.h * self.w, self.channels), self.filter, out=products)
+        self.tiles = _along_both(self.from_points, products.view(6, 6, -1), *self.results[1:])
+
+    def write(self, place: Tensor, added: Tensor | None) -> None:
+        """Put the outputs, with the bias and what is `added`, into their `place [rows, columns, O]`, cut where the picture ends."""
+        rows, columns = place.shape[:2]
+        direct = added is None and (rows, columns) == (4 * self.h, 4 * self.w)
+        target = place if direct else _part(self.results[0], 4 * self.h, 4 * self.w, self.outs)
+        in_order = self.tiles.view(4, 4, self.h, self.w, self.outs).permute(2, 1, 3, 0, 4)
+        torch.add(in_order, self.bias, out=target.unflatten(1, (self.w, 4)).unflatten(0, (self.h, 4)))
+        if added is not None:
+            torch.add(target[:rows, :columns], added, out=place)
+        elif not direct:
+            place.copy_(target[:rows, :columns])
 
 
 def _cut(source: Tensor, block: Tensor, top: int, left: int) -> Tensor:
@@ -120,6 +150,11 @@ def _cut(source: Tensor, block: Tensor, top: int, left: int) -> Tensor:
 def _part(buffer: Tensor, *shape: int) -> Tensor:
     """The beginning of a buffer, in a shape."""
     return buffer[: math.prod(shape)].view(shape)
+
+
+def _along_both(matrix: Tensor, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """`matrix [m, 6]` over both leading axes of `x [6, 6, size]`, which change places: `[m, m, size]`, in the `second` buffer."""
+    return _times(matrix, _times(matrix, x, first).transpose(0, 1), second)
 
 
 def _times(matrix: Tensor, x: Tensor, buffer: Tensor) -> Tensor:

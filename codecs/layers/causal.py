@@ -1,32 +1,19 @@
 """1-D convolutions that are causal or centred by a switch, and stream exactly when causal.
 
+Streaming: every module takes an optional `State`; see `kernels/stream.py`. Pieces equal the whole for centred layers too, so that
+long signals go through a network in pieces whose activations stay in the processor's caches (`kernels/time_tiles.py`).
+
 Letters: B batch, C channels, T steps, k kernel, d dilation, s stride.
-
-Streaming: every module takes an optional `State`, a plain dictionary that holds what each layer must remember between
-two pieces. Without it a layer takes `x` for the whole signal. Pieces, the last one marked by `State.ending`, equal the whole
-for centred layers too: those give less at first and the rest at the end. So long signals go through a network in pieces whose
-activations stay in the processor's caches (`time_tiles.py`).
 """
-
-from typing import Any
 
 from torch import Tensor, nn
 
-from ..kernels.conv1d import Edge, convolve, convolve_transposed, extend, join, time_major
-from ..kernels.norm import lean
+from ..kernels import conv1d
+from ..kernels.conv1d import Edge, extend, join
+from ..kernels.stream import State, Streaming, chain
 
 
-class State(dict[nn.Module, Any]):
-    """What a stream remembers: for each layer (by identity) the tail of its input or output.
-
-    `ending` is set for the last piece: layers that hold samples back (padding by reflection needs the samples that it
-    mirrors) then complete them.
-    """
-
-    ending: bool = False
-
-
-class Conv1d(nn.Conv1d):
+class Conv1d(conv1d.Conv1d, Streaming):
     """Convolution `[B, C, T]` to `[B, C', T / s]`, T a multiple of s; padding on the left only when causal.
 
     Args:
@@ -103,11 +90,10 @@ class Conv1d(nn.Conv1d):
         return extend(x, left, right, self.edge)
 
     def _convolve(self, x: Tensor) -> Tensor:
-        stride, dilation = self.stride[0], self.dilation[0]
-        return convolve(x, self.weight, self.bias, stride=stride, dilation=dilation, groups=self.groups)
+        return super().forward(x)
 
 
-class ConvTranspose1d(nn.ConvTranspose1d):
+class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
     """Transposed convolution `[B, C, T]` to `[B, C', T * s]`; the surplus k - s is cut on the right when causal.
 
     Args:
@@ -148,15 +134,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
     def _piece(self, x: Tensor, state: State) -> Tensor:
         overlap = self.kernel_size[0] - self.stride[0]
         tail, cut = state.get(self, (None, self.cuts[0]))  # what is still to be cut on the left
-        if x.shape[-1]:
-            y = self._convolve(x)  # [B, C', T s + overlap]
-        else:
-            y = x.new_zeros(len(x), self.out_channels, overlap) + (0 if self.bias is None else self.bias[:, None])
-        if tail is not None and overlap:
-            if lean(y):
-                y[..., :overlap] += tail
-            else:
-                y = join([y[..., :overlap] + tail, y[..., overlap:]])
+        y = self._convolve(x, tail)  # [B, C', T s + overlap]
         whole = x.shape[-1] * self.stride[0]
         # The bias comes again with the next piece.
         tail = y[..., whole:].clone() if self.bias is None else y[..., whole:] - self.bias[:, None]
@@ -164,48 +142,13 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         state[self] = (tail, max(0, cut - y.shape[-1]))
         return y[..., cut:]
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        return convolve_transposed(x, self.weight, self.bias, stride=self.stride[0], groups=self.groups)
+    def _convolve(self, x: Tensor, tail: Tensor | None = None) -> Tensor:
+        return super().forward(x, tail)
 
 
-def lay_out_weights(module: nn.Module) -> None:
-    """Store the weights of `module`'s convolutions on a CPU as inference reads them, so that no call copies them.
-
-    Shapes and values stay, and checkpoints are written as ever.
-    """
-    for part in module.modules():
-        if isinstance(part, (Conv1d, ConvTranspose1d)) and part.weight.device.type == "cpu":
-            part.weight.data = time_major(part.weight.data)
-
-
-class Chain(nn.Sequential):
+class Chain(nn.Sequential, Streaming):
     """`nn.Sequential` that hands `state` to the layers that can use it."""
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
         """Apply the layers in order."""
-        for layer in self:
-            x = layer(x, state) if isinstance(layer, (Conv1d, ConvTranspose1d, Chain, Streaming)) else layer(x)
-        return x
-
-
-class Streaming(nn.Module):
-    """Base of blocks whose `forward` takes `(x, state)`."""
-
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the block; see the module's docstring for `state`."""
-        raise NotImplementedError
-
-
-def add_late(x: Tensor, y: Tensor, state: State | None, key: nn.Module) -> Tensor:
-    """`x + y`, where in a stream the branch `y [B, C, T']` may come later than the input `x [B, C, T]` it is added to.
-
-    Args:
-        x: the input.
-        y: the branch; nobody else's, and overwritten.
-        state: remembers under `key` what of `x` waits.
-        key: whose sum this is.
-    """
-    if state is not None:
-        x = join([state[key], x]) if key in state and state[key].shape[-1] else x
-        x, state[key] = x[..., : y.shape[-1]], x[..., y.shape[-1] :].clone()
-    return y.add_(x) if lean(y) else x + y
+        return chain(self, x, state)

@@ -12,17 +12,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
-from .snake import Snake
+from ..kernels.residual1d import Residual1d
+from ..kernels.snake import Snake
+from ..kernels.stream import Layer
+from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 
 #: Of the three residual units of every level.
 DILATIONS = (1, 3, 9)
 
-#: Makes the activation for so many channels.
+#: Makes the activation for a number of channels.
 Activation = Callable[[int], nn.Module]
 
 
-class DACUnit(Streaming):
+class DACUnit(Residual1d):
     """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, *, groups: int = 1, activation: Activation = Snake) -> None:
@@ -32,10 +34,9 @@ class DACUnit(Streaming):
         self.act_out = activation(channels)
         self.conv_out = Conv1d(channels, channels, 1)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
-        y = self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
-        return add_late(x, y, state, self)
+    def branch(self) -> list[Layer]:
+        """What is added to the input."""
+        return [self.act_in, self.conv_in, self.act_out, self.conv_out]
 
 
 class DACDown(Streaming):

@@ -12,7 +12,7 @@ Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dil
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +21,12 @@ from torch import Tensor, nn
 
 from ..kernels.conv1d import Edge
 from ..kernels.elu import ELU
-from ..kernels.time_tiles import decoder_in_tiles, encoder_in_tiles
-from .causal import Conv1d, ConvTranspose1d, State, Streaming, add_late
-from .snake import Snake
+from ..kernels.residual1d import Residual1d
+from ..kernels.snake import Snake
+from ..kernels.stream import Layer
+from ..kernels.time_tiles import in_turn
+from ..precision import LSTM
+from .causal import Conv1d, ConvTranspose1d, State, Streaming
 
 #: Our names of what `SEANetConfig.padding` says.
 EDGES: dict[str, Edge] = {"reflect": "reflect", "constant": "zeros", "replicate": "replicate"}
@@ -167,8 +170,8 @@ class SEANetConvTranspose1d(ConvTranspose1d):
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, cuts=(surplus - right, right))
         self.norm = nn.GroupNorm(1, out_channels) if normed else None
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        y = super()._convolve(x)
+    def _convolve(self, x: Tensor, tail: Tensor | None = None) -> Tensor:
+        y = super()._convolve(x, tail)
         return y if self.norm is None else self.norm(y)
 
 
@@ -177,7 +180,7 @@ class SEANetLSTM(Streaming):
 
     def __init__(self, width: int, layers: int, *, bidirectional: bool = False) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(width, width, layers, bidirectional=bidirectional)
+        self.lstm = LSTM(width, width, layers, bidirectional=bidirectional)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the LSTM; with `state` it continues where the last piece ended."""
@@ -191,7 +194,7 @@ class SEANetLSTM(Streaming):
         return (y + skip).permute(1, 2, 0)  # [B, C or 2C, T]
 
 
-class SEANetUnit(Streaming):
+class SEANetUnit(Residual1d):
     """(activation, dilated convolution, activation, convolution of 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, config: SEANetConfig, *, normed: bool) -> None:
@@ -203,10 +206,9 @@ class SEANetUnit(Streaming):
         self.conv_out = SEANetConv1d(inner, channels, 1, config, normed=normed)
         self.skip = None if config.identity_skip else SEANetConv1d(channels, channels, 1, config, normed=normed)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
-        y = self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
-        return add_late(x if self.skip is None else self.skip(x, state), y, state, self)
+    def branch(self) -> list[Layer]:
+        """What is added to the input."""
+        return [self.act_in, self.conv_in, self.act_out, self.conv_out]
 
     def needs(self, outputs: int) -> int:
         """Inputs that the first `outputs` outputs of a stream wait for."""
@@ -276,14 +278,9 @@ class SEANetEncoder(Streaming):
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Encode."""
-        x = self._down(x, state)
+        x = in_turn([self.stem, *self.levels], x, state)
         x = x if self.lstm is None else self.lstm(x, state)
         return self.head(self.act(x), state)
-
-    def _down(self, x: Tensor, state: State | None) -> Tensor:
-        if self.config.norm == "group":  # over all of time
-            return _in_turn([self.stem, *self.levels], x, state)
-        return encoder_in_tiles(self.stem, self.levels, x, state)
 
     def needs(self, frames: int) -> int:
         """Samples that the first `frames` frames of a stream wait for."""
@@ -308,22 +305,11 @@ class SEANetDecoder(Streaming):
         """Decode."""
         x = self.stem(z, state)
         x = x if self.lstm is None else self.lstm(x, state)
-        if self.config.norm == "group":  # over all of time
-            return self._last(_in_turn(self.levels, x, state), state)
-        return decoder_in_tiles(self.levels, self._last, x, state)
-
-    def _last(self, x: Tensor, state: State | None) -> Tensor:
-        return self.final(self.head(self.act(x), state))
+        return in_turn([*self.levels, self.act, self.head, self.final], x, state)
 
     def needs(self, samples: int) -> int:
         """Frames that the first `samples` samples of a stream wait for."""
         return _chain_needs([self.stem, *self.levels, self.head], samples)
-
-
-def _in_turn(layers: Iterable[nn.Module], x: Tensor, state: State | None) -> Tensor:
-    for layer in layers:
-        x = layer(x, state)
-    return x
 
 
 def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:

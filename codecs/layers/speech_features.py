@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import float32_by_default
+
 #: Kernels and strides of the convolutions below wav2vec 2.0, HuBERT and WavLM: a frame every 320 samples.
 CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 
@@ -24,22 +26,23 @@ def stacked_fbanks(x: Tensor) -> Tensor:
     """
     from torchaudio.compliance import kaldi
 
-    frames = kaldi.fbank(
-        x[None] * 2**15,
-        num_mel_bins=FBANK_BINS,
-        frame_length=FBANK_WINDOW / 16,
-        frame_shift=FBANK_HOP / 16,
-        sample_frequency=16000,
-        window_type="povey",
-        preemphasis_coefficient=0.97,
-        remove_dc_offset=True,
-        use_log_fbank=True,
-        use_energy=False,
-        dither=0.0,
-        snip_edges=True,
-        low_freq=20,
-        high_freq=8000,
-    )
+    with float32_by_default(), torch.autocast(x.device.type, enabled=False):
+        frames = kaldi.fbank(
+            x[None].float() * 2**15,
+            num_mel_bins=FBANK_BINS,
+            frame_length=FBANK_WINDOW / 16,
+            frame_shift=FBANK_HOP / 16,
+            sample_frequency=16000,
+            window_type="povey",
+            preemphasis_coefficient=0.97,
+            remove_dc_offset=True,
+            use_log_fbank=True,
+            use_energy=False,
+            dither=0.0,
+            snip_edges=True,
+            low_freq=20,
+            high_freq=8000,
+        )
     frames = (frames - frames.mean(0)) / torch.sqrt(frames.var(0, unbiased=True) + 1e-7)
     frames = F.pad(frames, (0, 0, 0, len(frames) % 2))
     return frames.view(-1, 2 * FBANK_BINS)
@@ -81,8 +84,11 @@ class FrozenModel(nn.Module):
 
     def freeze(self) -> "FrozenModel":
         """No gradients, eval mode."""
-        self.model.eval()
-        return self.requires_grad_(False)
+        return self.eval().requires_grad_(False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its configuration and weights: transformers hangs local functions into its models, which no pickle can hold."""
+        return _remade, (type(self), type(self.model), self.model.config, self.model.state_dict())
 
     def train(self, mode: bool = True) -> "FrozenModel":
         """Stay in eval mode: features must not depend on the mode."""
@@ -103,6 +109,15 @@ class FrozenModel(nn.Module):
         """Hidden states `[B, C, N]`: 0 what goes into the first layer, 1 its output, -1 the last one's; None: their mean."""
         states = self.model(inputs, output_hidden_states=True).hidden_states
         return (torch.stack(states).mean(0) if index is None else states[index]).transpose(1, 2)
+
+
+def _remade(kind: type[FrozenModel], model_class: type[nn.Module], config: Any, state: dict[str, Tensor]) -> FrozenModel:
+    out = kind.__new__(kind)
+    nn.Module.__init__(out)
+    one = next(v for v in state.values() if v.is_floating_point())
+    out.model = model_class(config).to(one.device, one.dtype)
+    out.model.load_state_dict(state, assign=True)
+    return out.freeze()
 
 
 class NamedModel:

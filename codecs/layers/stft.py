@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import KeepsDtype
 from .causal import State
 
 
-class STFT(nn.Module):
-    """Frames of a waveform under a Hann window, and overlap-add back.
+class STFT(KeepsDtype):
+    """Frames of a waveform under a Hann window, and overlap-add back; in float32 whatever the model's type.
 
     Centred: frame l is centred on samples `l*hop .. (l+1)*hop`. Causal: analysis frame l ends with sample `(l+1)*hop`,
     synthesis frame l starts with sample `l*hop`, so that a sample needs no later frame than its own.
@@ -56,7 +57,7 @@ class STFT(nn.Module):
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """Sum of frames `[B, L, W]` shifted by hop: `[B, (L - 1) * hop + W]`, W rounded up to whole hops."""
         frames = F.pad(frames, (0, -self.size % self.hop))
-        pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]: the sum of so many shifted copies
+        pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]: the sum of W / hop shifted copies
         n = pieces.shape[2]
         out = sum(F.pad(pieces[:, :, i], (0, 0, i, n - 1 - i)) for i in range(n))
         return out.flatten(1)  # type: ignore[union-attr]

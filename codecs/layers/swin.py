@@ -158,4 +158,4 @@ def _seams(h: int, w: int, window: int, shift: int) -> Tensor:
 
     region = (parts(h)[:, None] * 3 + parts(w)[None]).float()  # [h, w]
     windows = _split(region[None, :, :, None], window)[..., 0]  # [N, W^2]
-    return torch.where(windows[:, None, :] != windows[:, :, None], -100.0, 0.0)
+    return -100.0 * (windows[:, None, :] != windows[:, :, None]).float()

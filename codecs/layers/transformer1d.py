@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import LSTM
 from .causal import State, Streaming
 
 #: Queries that look at the keys at once: bounds the memory of long inputs.
@@ -138,7 +139,7 @@ class Attention1d(nn.Module):
         self.qkv = nn.Linear(c.width, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=c.bias)
         out_bias = c.bias if c.out_bias is None else c.out_bias
         self.out = nn.Linear(self.heads * self.head_dim, c.width, bias=out_bias)
-        self.lstm = nn.LSTM(c.width, c.width, batch_first=True) if c.recurrent else None
+        self.lstm = LSTM(c.width, c.width, batch_first=True) if c.recurrent else None
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
         """`[B, L, D]` to the same; `angles` are the cosines and sines `[L, d/2]` of these positions."""

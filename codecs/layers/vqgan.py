@@ -7,32 +7,29 @@ Letters: B batch, C channels, H W pixels, h w grid, D width of the code.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from ..kernels.conv_stack import ConvStack
-from ..kernels.norm import lean_layout
-from ..kernels.tiles import Piece, in_pieces
+from ..kernels.conv_stack import ConvStack, Stage
+from ..kernels.stream import Layer
 from .swin import SwinBlock, SwinConfig
 from .vqgan_blocks import (
+    ACTIVATIONS,
     Activation,
     AdaptiveNorm,
     AttentionBlock,
-    Downsample,
-    FoldPatches,
-    HaarPatches,
     HeadAttentionBlock,
     NarrowGroups,
     ResBlock,
     SpatialNorm,
-    Upsample,
-    activate,
     group_norm,
-    normalise,
+    under,
 )
+from .vqgan_resampling import Downsample, FoldPatches, HaarPatches, Upsample
 
 MiddleBlock = Literal["residual", "attention", "swin", "head_attention"]
 
@@ -90,7 +87,7 @@ class EncoderConfig(StackConfig):
 
     Attributes:
         stem_width: channels of the first convolution.
-        resample: see `vqgan_blocks.Downsample`.
+        resample: see `vqgan_resampling.Downsample`.
         resample_levels: levels at whose end the grid is halved; None: all but the coarsest.
         head_kernel: side of the last convolution (3; MaskGIT and Open-MAGVIT2: 1).
         head_shortcut: the means of equal groups of channels are added to what that convolution gives (ILLUME+).
@@ -119,7 +116,7 @@ class DecoderConfig(StackConfig):
 
     Attributes:
         blocks: as in `StackConfig`.
-        resample: see `vqgan_blocks.Upsample`.
+        resample: see `vqgan_resampling.Upsample`.
         resample_levels: levels at whose end the grid is doubled; None: all but the finest.
         norm_first: a GroupNorm before the stem (ELM).
         condition: how the code enters again. "spatial": every norm takes gain and shift from it (MoVQ); "adaptive":
@@ -201,29 +198,22 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList(parts.attention(width) for _ in range(count))
         self.resample: nn.Module | None = None
 
-    def forward(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:
-        """`[B, C, H, W]` to the next level's size; with `own`, `x` is nobody else's and may be overwritten."""
-        x = self.body(x, code, own=own)
-        return x if self.resample is None else self.resample(x)
-
-    def body(self, x: Tensor, code: Tensor | None = None, *, own: bool = False) -> Tensor:
-        """All but the resampling."""
-        if self.adaptive is not None:
-            x, own = self.adaptive(x, code), True
+    def body(self, code: Tensor | None = None) -> list[Layer]:
+        """All layers but the resampling, in order; they get the `code` that they are conditioned on, if any."""
+        layers: list[nn.Module] = [] if self.adaptive is None else [self.adaptive]
         for i, block in enumerate(self.blocks):
-            x, own = block(x, code, own=own), True
-            if self.attentions:
-                x = self.attentions[i](x, code)
-        return x
+            layers += [block, self.attentions[i]] if self.attentions else [block]
+        return [layer if code is None else partial(layer, code=code) for layer in layers]
+
+    @property
+    def stage_width(self) -> int:
+        """Channels of its feature maps; 0 where attention wants them whole."""
+        return 0 if self.attentions else self.width
 
     @property
     def reach(self) -> int:
         """Positions on each side that an output of `body` depends on, where there is no attention."""
         return 2 * len(self.blocks)
-
-    def values(self, positions: int) -> int:
-        """Numbers in a feature map of so many positions; 0 where attention wants it whole whatever its size."""
-        return 0 if len(self.attentions) else positions * self.width
 
 
 class _LevelStack(ConvStack):
@@ -251,33 +241,29 @@ class VQGANEncoder(_LevelStack):
             self.levels[i].resample = Downsample(config.widths[i], config.resample)
         last = config.widths[-1]
         self.middle = parts.middle(last)
-        self.norm = parts.norm(last)
+        self.norm, self.act = parts.norm(last), ACTIVATIONS[config.final_activation]()
         self.head = nn.Conv2d(last, out_channels, config.head_kernel, padding=config.head_kernel // 2)
         if config.head_shortcut and last % out_channels:
             raise ConfigError(f"head_shortcut: the last width, {last}, must be a multiple of the {out_channels} channels.")
 
     def run(self, x: Tensor) -> Tensor:
         """Encode."""
-        for i in range(len(self.levels)):
-            positions = x[:, 0].numel() // (1 if i else self.config.patch_size**2)
-            large = self.too_large(self.level(i).values(positions))
-            x = self._stage_in_pieces(i, x) if large else self._stage(i, x)
+        for index in range(len(self.levels)):
+            x = self.through(x, self._stage(index))
         for block in self.middle:
             x = block(x)
-        x = activate(self.norm(x), self.config.final_activation, own=True)
+        x = self.act(self.norm(x))
         y = self.head(x)
         return y + x.unflatten(1, (y.shape[1], -1)).mean(2) if self.config.head_shortcut else y
 
-    def _stage(self, index: int, x: Tensor) -> Tensor:
+    def _stage(self, index: int) -> Stage:
         """One level and, for the first, what stands before it."""
-        x = x if index else self.stem(lean_layout(self.patches(x)))
-        return self.levels[index](x, own=not index)  # a piece is a view of the picture, but not what the stem made of it
-
-    def _stage_in_pieces(self, index: int, x: Tensor) -> Tensor:
         level, fold = self.level(index), 1 if index else self.config.patch_size
-        down = fold * (1 if level.resample is None else 2)
-        margin = fold * (level.reach + 2)  # stem and resampling reach one position each
-        return in_pieces(lambda y, _: self._stage(index, y), x, side=self.side, margin=margin, align=down, down=down)
+        before = [] if index else [self.patches, self.stem]
+        behind = [] if level.resample is None else [level.resample]
+        layers = [*before, *level.body(), *behind]
+        reach = level.reach + 2  # stem and resampling reach one position each
+        return Stage(layers=layers, width=level.stage_width, reach=reach, grid=1 / fold, down=fold * 2 ** len(behind))
 
 
 class VQGANDecoder(_LevelStack):
@@ -305,7 +291,7 @@ class VQGANDecoder(_LevelStack):
         self.levels = nn.ModuleList(Level(parts, i, ins[i], adaptive_dim=adaptive_dim) for i in range(len(config.widths)))
         for i in config.doublings:
             self.levels[i].resample = Upsample(config.widths[i], config.resample)
-        self.norm = parts.norm(config.widths[0])
+        self.norm, self.act = parts.norm(config.widths[0]), ACTIVATIONS[config.final_activation]()
         self.head = nn.Conv2d(config.widths[0], out_channels * config.patch_size**2, 3, padding=1)
         self.patches = parts.patches()
 
@@ -322,41 +308,26 @@ class VQGANDecoder(_LevelStack):
             if noise is None or noise.shape != z.shape:
                 raise ValueError(f"this decoder needs noise of shape {list(z.shape)}.")
             z = torch.cat([z, noise], dim=1)
-        z = lean_layout(z)
-        x = self.stem(z if self.norm_first is None else self.norm_first(z))
-        if self.config.stem_shortcut:
-            x = x + z.repeat_interleave(x.shape[1] // z.shape[1], dim=1)
-        for block in self.middle:
-            x = block(x, code)
-        for i in reversed(range(len(self.levels))):
-            large = self.too_large(self.level(i).values(x[:, 0].numel() * self._factor(i) ** 2))
-            x = self._stage_in_pieces(i, x, code) if large else self._stage(i, x, code)
+        middle = [partial(block, code=code) for block in self.middle]
+        x = self.through(z, Stage(layers=[self._start, *middle], width=0, reach=0))
+        for index in reversed(range(len(self.levels))):
+            x = self.through(x, self._stage(index, x, code))
         return x
 
-    def _factor(self, index: int) -> int:
-        """How many times as high and wide the grid of a level is as that of the coarser one's blocks."""
-        return 2 if index + 1 < len(self.levels) and self.level(index + 1).resample is not None else 1
+    def _start(self, z: Tensor) -> Tensor:
+        x = self.stem(z if self.norm_first is None else self.norm_first(z))
+        return x + z.repeat_interleave(x.shape[1] // z.shape[1], dim=1) if self.config.stem_shortcut else x
 
-    def _stage(self, index: int, x: Tensor, code: Tensor) -> Tensor:
-        """The doubling that follows the coarser level, this level and, for the last, what stands behind it."""
-        before = self.level(index + 1).resample if index + 1 < len(self.levels) else None
-        x = self.level(index).body(x if before is None else before(x), code, own=before is not None)
-        if index:
-            return x
-        behind = self.level(0).resample
-        x = x if behind is None else behind(x)
-        x = normalise(self.norm, x, code, own=True)
-        return self.patches.inverse(self.head(activate(x, self.config.final_activation, own=True)))
-
-    def _stage_in_pieces(self, index: int, x: Tensor, code: Tensor) -> Tensor:
-        size, spatial = (x.shape[-2], x.shape[-1]), self.config.condition == "spatial"
-        up = self._factor(index)
-        margin = -(-(self.level(index).reach + 3) // up)  # the doubling reaches up to two positions, the head one
+    def _stage(self, index: int, x: Tensor, code: Tensor) -> Stage:
+        """The doubling of `x` that follows the coarser level, this level and, for the last, what stands behind it."""
+        level, coarser = self.level(index), self.level(index + 1) if index + 1 < len(self.levels) else None
+        before = [] if coarser is None or coarser.resample is None else [coarser.resample]
+        layers, grid = [*before, *level.body(code)], 2 ** len(before)
+        up = grid
         if not index:
-            up *= self.config.patch_size * (1 if self.level(0).resample is None else 2)
-
-        def stage(y: Tensor, piece: Piece) -> Tensor:
-            return self._stage(index, y, piece.cut(code, size) if spatial else code)
-
-        align = size[0] // code.shape[-2] if spatial else 1
-        return in_pieces(stage, x, side=self.side, margin=margin, align=align, up=up)
+            behind = [] if level.resample is None else [level.resample]
+            layers += [*behind, under(self.norm, code), self.act, self.head, self.patches.inverse]
+            up = grid * 2 ** len(behind) * self.config.patch_size
+        reach = level.reach + 3  # the doubling reaches up to two positions, the head one
+        align = x.shape[-2] // code.shape[-2] if self.config.condition == "spatial" else 1
+        return Stage(layers=layers, width=level.stage_width, reach=reach, grid=grid, up=up, align=align)

@@ -3,10 +3,12 @@
 pytest tests/codecs/kernels/test_conv1d.py
 """
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
-from tokenzoo.codecs.kernels.conv1d import convolve, convolve_transposed, extend, join, time_major
+from tokenzoo.codecs.kernels.conv1d import Conv1d, ConvTranspose1d, convolve, convolve_transposed, extend, join, time_major
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
@@ -129,3 +131,41 @@ def test_joining_keeps_the_layout():
         y = join(parts)
     assert torch.equal(y, torch.cat(parts, dim=-1))
     assert y.transpose(1, 2).is_contiguous()
+
+
+def test_weights_lie_time_major_in_eval_mode_alone(tmp_path):
+    """Values, copies, files and gradients do not see it, and training finds them as ever."""
+    plain = torch.nn.Sequential(Conv1d(3, 4, 5), ConvTranspose1d(4, 3, 4, stride=2))
+    laid = copy.deepcopy(plain).eval()
+    assert not laid[0].weight.is_contiguous() and not laid[1].weight.is_contiguous()  # else this test sees nothing
+    assert plain[0].weight.is_contiguous()
+    for k, v in laid.state_dict().items():
+        assert torch.equal(v, plain.state_dict()[k]), k
+    again = copy.deepcopy(laid)
+    torch.save(laid, tmp_path / "module")
+    stored = torch.load(tmp_path / "module", weights_only=False)
+    x, results = torch.randn(2, 3, 11), []
+    for module in (plain, laid, again, stored):
+        y = module(x)
+        y.square().sum().backward()
+        results.append((y, module[0].weight.grad, module[1].weight.grad))
+        with torch.no_grad():
+            torch.testing.assert_close(module(x), y)
+    for other in results[1:]:
+        for got, want in zip(other, results[0], strict=True):
+            torch.testing.assert_close(got, want)
+    with torch.no_grad():  # rounding does not depend on how the weights lie either: a saved copy gives the same ids
+        assert torch.equal(plain(x), laid(x))
+    laid.train()
+    assert laid[0].weight.is_contiguous() and laid[1].weight.is_contiguous()
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_transposed_convolution_goes_on_from_a_tail(grad):
+    layer = ConvTranspose1d(2, 3, 6, stride=2)
+    x = torch.randn(2, 2, 7)
+    with torch.set_grad_enabled(grad):
+        first, want = layer(x[..., :4]), layer(x)
+        tail = first[..., 8:] - layer.bias[:, None]
+        torch.testing.assert_close(layer(x[..., 4:], tail), want[..., 8:])
+        torch.testing.assert_close(layer(x[..., :0], tail), first[..., 8:])

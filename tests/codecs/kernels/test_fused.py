@@ -12,7 +12,7 @@ from tokenzoo.codecs.kernels import fused
 from tokenzoo.codecs.kernels.conv1d import time_major
 from tokenzoo.codecs.kernels.elu import ELU
 from tokenzoo.codecs.kernels.fused import fuse
-from tokenzoo.codecs.layers.snake import Snake, SnakeBeta
+from tokenzoo.codecs.kernels.snake import Snake, SnakeBeta
 
 SMALL = {"width": 8, "strides": [2, 4], "latent_dim": 8, "dilations": [1, 3]}
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tokenzoo.codecs.kernels.norm import GroupNorm, channel_moments, lean_layout
+from tokenzoo.codecs.kernels.mode import channels_last
+from tokenzoo.codecs.kernels.norm import GroupNorm, channel_moments
 from torch.testing import assert_close
 
 
@@ -26,11 +27,12 @@ def test_it_keeps_its_digits_in_channels_last_memory(size, affine):
     if affine:
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
-    x = lean_layout(far_from_zero(2, 32, *size))
+    x = channels_last(far_from_zero(2, 32, *size))
     y = norm(x)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert_close(y.double(), exact(norm, x), atol=3e-5, rtol=0)
-    assert torch.equal(norm(x.clone(memory_format=torch.preserve_format), own=True), y)
+    over = x.clone(memory_format=torch.preserve_format)
+    assert norm.normalise(over, out=over) is over and torch.equal(over, y)
     gain, shift = norm.gain_shift(x)
     assert_close(x * gain[..., None, None] + shift[..., None, None], y, atol=1e-4, rtol=0)
 
@@ -38,13 +40,13 @@ def test_it_keeps_its_digits_in_channels_last_memory(size, affine):
 def test_what_records_gradients_is_left_alone():
     norm, x = GroupNorm(4, 8), torch.randn(2, 8, 5, 5, requires_grad=True)
     before = x.detach().clone()
-    norm(x, own=True).square().sum().backward()
+    norm.normalise(x, out=x).square().sum().backward()
     assert torch.equal(x.detach(), before) and x.grad.abs().sum() > 0
 
 
 @torch.no_grad()
 def test_moments():
     x = far_from_zero(2, 8, 33, 17)
-    mean, variance = channel_moments(lean_layout(x))
+    mean, variance = channel_moments(channels_last(x))
     assert_close(mean, x.double().mean((2, 3)), atol=1e-5, rtol=0)
     assert_close(variance, x.double().var((2, 3), correction=0), atol=0, rtol=1e-5)

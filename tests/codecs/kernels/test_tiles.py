@@ -25,7 +25,7 @@ def test_pieces_equal_the_whole(doubled, side, monkeypatch):
     whole, runs, cuts = net(x), [], tiles.pieces
     monkeypatch.setattr(tiles, "pieces", lambda *a: runs.append(1) or cuts(*a))
     up, down = (2, 1) if doubled else (1, 2)
-    y = in_pieces(lambda part, _: net(part), x, side=side, margin=2, align=down, up=up, down=down)
+    y = in_pieces(net, x, side=side, margin=2, align=down, up=up, down=down)
     assert_close(y, whole, atol=2e-6, rtol=0)
     assert len(runs) == 3, "once for each norm, and once more"
 
@@ -33,16 +33,17 @@ def test_pieces_equal_the_whole(doubled, side, monkeypatch):
 @torch.no_grad()
 def test_a_margin_too_small_would_be_seen():
     net, x = stage(doubled=False), torch.randn(1, 3, 22, 12)
-    y = in_pieces(lambda part, _: net(part), x, side=4, margin=0, align=2, down=2)
+    y = in_pieces(net, x, side=4, margin=0, align=2, down=2)
     assert (y - net(x)).abs().max() > 1e-2
 
 
 @torch.no_grad()
-def test_a_stage_gets_what_belongs_to_its_piece():
+def test_a_second_map_is_cut_as_the_piece_is():
     code = torch.arange(6.0).view(1, 1, 3, 2)
     x = code.repeat_interleave(4, 2).repeat_interleave(4, 3)  # [1, 1, 12, 8]
 
-    def compare(part: torch.Tensor, piece: tiles.Piece) -> torch.Tensor:
-        return part - nn.functional.interpolate(piece.cut(code, (12, 8)), size=part.shape[-2:])
+    def compare(part: torch.Tensor) -> torch.Tensor:
+        return part - nn.functional.interpolate(tiles.beside(code), size=part.shape[-2:])
 
+    assert tiles.beside(code) is code and not compare(x).any()
     assert not in_pieces(compare, x, side=5, margin=1, align=4).any()

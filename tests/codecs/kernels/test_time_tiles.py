@@ -10,7 +10,7 @@ import torch
 from tokenzoo.codecs.audio.dac.model import DACDecoder, DACEncoder
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.kernels import time_tiles
-from tokenzoo.codecs.layers.causal import State
+from tokenzoo.codecs.kernels.stream import State
 from tokenzoo.codecs.layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from torch import Tensor, nn
 
@@ -38,9 +38,8 @@ def tiled(monkeypatch) -> Callable[[int], list[int]]:
         monkeypatch.setattr(time_tiles, "join", counting)
         return counts
 
-    real, level = time_tiles.join, time_tiles.level_of
-    for module in ("codecs.layers.time_tiles", "codecs.audio.waveform"):
-        monkeypatch.setattr(f"tokenzoo.{module}.level_of", lambda run, values, *_: level(run, values))  # weights: none
+    real = time_tiles.join
+    monkeypatch.setattr(time_tiles, "_weights", lambda level: 0)
     return set_tile
 
 
@@ -113,6 +112,18 @@ class _Decode(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return self.tokenizer.decode_latents(z, **self.options)
+
+
+def test_tiles_are_as_large_as_the_widest_activation_allows(tiled):
+    """Of 1000 values: 248 of 4 channels, in whole steps of the hop of 8; 31 of frames that become 4 times 8 channels."""
+    config = SEANetConfig(width=4, latent_dim=6, strides=(2, 4), lstm_layers=0)
+    encoder, decoder, counts = SEANetEncoder(config), SEANetDecoder(config), tiled(1000)
+    with torch.no_grad():
+        encoder(torch.randn(1, 1, 1600))
+        assert counts == [-(-1600 // 248)]
+        counts.clear()
+        decoder(torch.randn(1, 6, 200))
+        assert counts == [-(-200 // 31)]
 
 
 def test_tiles_within_a_stream(tiled):

@@ -3,11 +3,9 @@
 pytest tests/codecs/layers/test_causal.py
 """
 
-import copy
-
 import pytest
 import torch
-from tokenzoo.codecs.layers.causal import Conv1d, ConvTranspose1d, State, add_late, lay_out_weights
+from tokenzoo.codecs.layers.causal import Conv1d, ConvTranspose1d, State
 
 #: kernel, stride, dilation
 SIZES = [(7, 1, 1), (3, 1, 2), (7, 1, 3), (4, 2, 1), (8, 4, 1), (16, 8, 1), (10, 5, 1), (5, 3, 1), (2, 1, 1), (3, 3, 1), (1, 1, 1)]
@@ -72,38 +70,3 @@ def test_nothing_of_the_caller_is_overwritten(causal):
                 outs.append((y, y.clone()))
         assert torch.equal(torch.cat(pieces, -1), x)
         assert all(torch.equal(y, before) for y, before in outs)
-
-
-def test_adding_a_late_branch_keeps_the_input():
-    key, x = torch.nn.Identity(), torch.randn(1, 2, 6)
-    before = x.clone()
-    with torch.no_grad():
-        state = State()
-        first = add_late(x[..., :4], torch.zeros(1, 2, 3), state, key)
-        rest = add_late(x[..., 4:], torch.zeros(1, 2, 3), state, key)
-    assert torch.equal(torch.cat([first, rest], -1), x) and torch.equal(x, before)
-
-
-def test_laid_out_weights_are_the_same_weights(tmp_path):
-    """Values, copies, files and gradients do not see the layout."""
-    plain = torch.nn.Sequential(Conv1d(3, 4, 5, causal=True), ConvTranspose1d(4, 3, 4, stride=2, causal=True))
-    laid = copy.deepcopy(plain)
-    lay_out_weights(laid)
-    assert not laid[0].weight.is_contiguous()  # else this test sees nothing
-    for k, v in laid.state_dict().items():
-        assert torch.equal(v, plain.state_dict()[k]), k
-    again = copy.deepcopy(laid)
-    torch.save(laid, tmp_path / "module")
-    stored = torch.load(tmp_path / "module", weights_only=False)
-    x, results = torch.randn(2, 3, 11), []
-    for module in (plain, laid, again, stored):
-        y = module(x)
-        y.square().sum().backward()
-        results.append((y, module[0].weight.grad, module[1].weight.grad))
-        with torch.no_grad():
-            torch.testing.assert_close(module(x), y)
-    for other in results[1:]:
-        for got, want in zip(other, results[0], strict=True):
-            torch.testing.assert_close(got, want)
-    with torch.no_grad():  # rounding does not depend on how the weights lie either: a saved copy gives the same ids
-        assert torch.equal(plain(x), laid(x))

@@ -1,4 +1,4 @@
-"""Snake: an activation with a learned period (Ziyin et al. 2020, arXiv 2006.08195), as BigVGAN, DAC and others use it.
+"""An activation without overtones that fold back: at twice the rate, between two low-pass filters.
 
 Letters: B batch, C channels, T steps.
 """
@@ -9,61 +9,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from ..kernels.fused import Fusable, on_rows
-from ..kernels.norm import lean
-
-
-class Snake(Fusable):
-    """`x + sin(a x)^2 / a` with a learned `a` for each channel of `[B, C, T]` (DAC, arXiv 2306.06546)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation."""
-        return _snake(self, x, self.alpha, (self.alpha + 1e-9).reciprocal())
-
-
-class SnakeBeta(Fusable):
-    """`x + sin(e^a x)^2 / e^b` with learned `a` and `b` for each channel (BigVGAN, arXiv 2206.04658)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.zeros(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to `[B, C, T]`."""
-        alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
-        return _snake(self, x, alpha, (beta + 1e-9).reciprocal())
-
-
-def snake(x: Tensor, period: Tensor, height: Tensor) -> Tensor:
-    """`x + height sin(period x)^2`."""
-    return torch.addcmul(x, torch.sin(period * x).square(), height)
-
-
-def _snake(module: Fusable, x: Tensor, period: Tensor, height: Tensor) -> Tensor:
-    if module.fuses(x):
-        return on_rows(snake, x, period.flatten(), height.flatten())
-    if lean(x):  # without buffers but one
-        return torch.addcmul(x, (period * x).sin_().square_(), height)
-    return snake(x, period, height)
-
-
-class HalfSnake(nn.Module):
-    """`Snake` on the first half of the channels of `[B, C, T]`, a leaky ReLU on the others (NeMo's NanoCodec)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.snake = Snake(channels // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation."""
-        half = x.shape[1] // 2
-        return torch.cat([self.snake(x[:, :half]), F.leaky_relu(x[:, half:])], dim=1)
 
 
 class AliasFree(nn.Module):

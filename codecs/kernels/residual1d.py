@@ -1,0 +1,43 @@
+"""Residual units of signals: the branch, and the input it is added to, which in a stream it may come later than.
+
+    class Unit(Residual1d):     # x + conv(act(x))
+        def branch(self): return [self.act, self.conv]
+
+Letters: B batch, C channels, T steps.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .conv1d import join
+from .mode import cpu_inference, watched
+from .stream import Layer, State, Streaming, chain
+
+
+class Residual1d(Streaming):
+    """`skip(x) + branch(x)`: base of residual units `[B, C, T]`, which say what layers their branch has.
+
+    Attributes:
+        skip: what the input goes through, a `Streaming` layer; None: it is added as it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip: nn.Module | None = None
+
+    def branch(self) -> Sequence[Layer]:
+        """The layers of the branch, in order."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Apply the unit."""
+        layers = self.branch()
+        y = chain(layers, x, state)
+        x = x if self.skip is None else self.skip(x, state)
+        if state is not None:  # what of x waits for its branch
+            x = join([state[self], x]) if self in state and state[self].shape[-1] else x
+            x, state[self] = x[..., : y.shape[-1]], x[..., y.shape[-1] :].clone()
+        last = layers[-1]
+        ours = isinstance(last, (nn.Conv1d, nn.ConvTranspose1d)) and not watched(last)  # a new tensor, which nothing else holds
+        return y.add_(x) if ours and cpu_inference(y) else x + y

@@ -1,0 +1,31 @@
+"""Halving and doubling without copies, against PyTorch's ways with them. Run: pytest tests/codecs/kernels/test_conv2d.py"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tokenzoo.codecs.kernels.conv2d import DoublingConv2d, HalvingConv2d
+from tokenzoo.codecs.kernels.mode import channels_last
+from torch import nn
+
+SIZES = [(2, 2), (4, 4), (6, 10), (4, 7), (9, 8), (5, 5)]
+
+
+def halved(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(F.pad(x, (0, 1, 0, 1)), conv.weight, conv.bias, stride=2)
+
+
+def doubled(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(x.repeat_interleave(2, 2).repeat_interleave(2, 3), conv.weight, conv.bias, padding=1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "plain"), [(HalvingConv2d, halved), (DoublingConv2d, doubled)])
+def test_they_are_the_plain_convolutions(kind, plain, size):
+    layer = kind(8, 6)
+    x = torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0))
+    want = plain(layer, x)
+    assert torch.equal(layer(x), want)  # records gradients
+    with torch.no_grad():
+        got = layer(channels_last(x))
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(got, want.detach(), atol=2e-6, rtol=1e-5)
