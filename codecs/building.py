@@ -1,4 +1,4 @@
-"""A tokenizer around weights that are at hand: shapes are compared first, memory is taken afterwards, and only for what stays.
+"""Build a tokenizer for given weights: compare shapes first, then allocate memory, only for the parts that are kept.
 
     tokenizer = build_around("dac", config, lambda model: state, "model.safetensors", part="encoder")
 """
@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from .config import ConfigError, to_mapping
 from .families import build_tokenizer
-from .layers.causal import lay_out_weights
-from .serialize import CheckpointError, check_shapes
+from .identity import fingerprint_of_state, set_fingerprint
 from .tokenizer import Tokenizer
+from .weights import CheckpointError, check_shapes, is_under
 
 Part = Literal["encoder", "decoder"]
 
@@ -29,10 +29,10 @@ def build_around(
     """Build a tokenizer and fill in its weights, strictly.
 
     Args:
-        family: its name.
-        config: its config, or a mapping of fields.
-        weights: called with the tokenizer as it will be, without values yet; returns its state dict.
-        name: of the checkpoint, for messages.
+        family: name of the family.
+        config: the family's config, or a mapping of fields.
+        weights: called with the tokenizer before its values are filled in; returns its state dict.
+        name: name of the checkpoint, for messages.
         count: number of tensors in the checkpoint; a config that describes many more is refused before they are made.
         part: keep only what encoding ("encoder") or decoding ("decoder") needs; the other call then raises.
 
@@ -57,12 +57,14 @@ def build_around(
         state = weights(tokenizer)
         check_shapes(tokenizer, state, name)
     if part:
+        whole = fingerprint_of_state(tokenizer, state)
         keep_part(tokenizer, part)
     with torch.no_grad():
         for key, value in tokenizer.state_dict().items():
             if value.numel() == state[key].numel():  # not of the half that was left out
                 value.copy_(state[key])
-    lay_out_weights(tokenizer)
+    if part:
+        set_fingerprint(tokenizer, whole)
     return tokenizer.eval()
 
 
@@ -73,8 +75,8 @@ def plan_of(family: str, config: Any, name: str, *, count: int) -> Tokenizer:
         return _built(family, config, name)
 
 
-#: The largest number that a setting may have, by what its name ends with; the first that fits counts. Names that none fits
-#: count things that are made one by one.
+#: The largest value that a setting may have, by the end of its name; the first match applies. Settings that match only the
+#: last pattern are counts of modules, which are built one at a time.
 _LARGEST = (
     (re.compile(r".*(codebook_size|level|rate|hz|period|step|every|iteration|seed|pixel)s?"), 1 << 40),
     (re.compile(r".*window_samples|(image|patch|kernel|window)_size"), 1 << 20),
@@ -85,7 +87,7 @@ _LARGEST = (
 
 
 def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: str = "config") -> None:
-    """Refuse numbers of a stranger's config that no network has, before anything is repeated so often."""
+    """Reject numbers in an untrusted config that no real network has, before any module is built that often."""
     if isinstance(value, Mapping):
         for inner, v in value.items():
             _check_numbers(v, most, name, f"{path}.{inner}", str(inner))
@@ -98,15 +100,15 @@ def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: 
             raise CheckpointError(f"{name}: {path} holds {value}, which no network with these weights can have.")
 
 
-#: Numbers up to which the product of two is no memory to speak of, and names of settings that are never multiplied so.
+#: Up to this number the product of two settings takes little memory; and names of settings that are never multiplied.
 _PLAIN = 1 << 14
 _ALONE = re.compile(r".*(codebook_size|rate_hz|samples|bins|seed|every|steps|iterations)")
-#: Weights of a network whose shapes were not compared before it was made; they take no memory until they are filled in.
+#: Most weights of a network that is built before its shapes are compared; they take no memory until they are filled in.
 MAX_UNPLANNED = 1 << 35
 
 
 def _is_plain(config: Any, key: str = "") -> bool:
-    """True for a config whose numbers are those of ordinary networks."""
+    """True for a config without unusually large numbers."""
     if isinstance(config, Mapping):
         return all(_is_plain(v, str(k)) for k, v in config.items())
     if isinstance(config, (list, tuple)):
@@ -132,16 +134,12 @@ def keep_part(tokenizer: Tokenizer, part: Part) -> None:
     lost = tokenizer.decoder_only if part == "encoder" else tokenizer.encoder_only
     for name, tensor in [*tokenizer.named_parameters(), *tokenizer.named_buffers()]:
         if is_under(name, lost) and tensor.ndim:
-            # the modules stay: what they say of lengths and strides is still asked
+            # the modules stay: their lengths and strides are still used
             tensor.data = tensor.new_empty(0, *tensor.shape[1:])
     tokenizer.part = part
-    for call in ("decode", "decode_latents", "forward") if part == "encoder" else ("encode", "encode_latents", "forward"):
+    missing = ("decode", "semantic", "decode_latents") if part == "encoder" else ("encode", "encode_prepared", "encode_latents")
+    for call in (*missing, "forward"):
         setattr(tokenizer, call, functools.partial(_absent, part, call))
-
-
-def is_under(name: str, paths: tuple[str, ...]) -> bool:
-    """True where the weight `name` is one of `paths` or lies below one."""
-    return any(name == p or name.startswith(p + ".") for p in paths)
 
 
 def _absent(part: str, call: str, *args: Any, **kwargs: Any) -> Any:
@@ -152,7 +150,7 @@ def _absent(part: str, call: str, *args: Any, **kwargs: Any) -> Any:
 
 
 class _NoStart(TorchFunctionMode):
-    """Leaves new weights as the memory has them: all are filled in, and pages that nobody writes take no memory."""
+    """Skips the initialisation of new weights: all are overwritten later, and untouched pages take no memory."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _STARTS:
@@ -175,7 +173,7 @@ def _bounded(most: int, name: str, *, numbers: int | None = None) -> Iterator[No
             left[0] -= 1
             left[1] -= value.numel() if isinstance(value, Tensor) else 0
             if min(left) < 0:
-                raise CheckpointError(f"{name}: its config describes a far larger network than the weights beside it hold.")
+                raise CheckpointError(f"{name}: its config describes a far larger network than its weights belong to.")
 
     hooks = (
         nn.modules.module.register_module_module_registration_hook(registered),

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, Union
 
 T = TypeVar("T")
@@ -19,14 +19,10 @@ class ConfigError(ValueError):
 
 
 class Polymorphic:
-    """Base of dataclasses that exist in several kinds; `kind` in the mapping chooses the subclass."""
+    """Base of dataclasses that exist in several kinds; `kind` in the mapping chooses the subclass, by name from the table `kinds`."""
 
     kind: ClassVar[str] = ""
-
-    @classmethod
-    def resolve(cls, kind: str) -> type:
-        """Return the subclass called `kind`, or raise `ConfigError` naming the nearest kinds."""
-        raise NotImplementedError
+    kinds: ClassVar[Any]  # a `Kinds`, whose module needs this one
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:
@@ -36,13 +32,15 @@ def nearest(name: str, allowed: Sequence[str]) -> str:
     return hint + (f" Allowed: {', '.join(sorted(allowed))}." if len(allowed) <= 40 else "")
 
 
-def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own: bool = False) -> T:
     """Build the frozen dataclass `cls` from `values`, checking every key and type.
 
     Args:
         cls: a dataclass; a `Polymorphic` one is narrowed by `values["kind"]`.
         values: plain mapping, as JSON or YAML give it (lists become tuples).
         path: prefix of the key names in error messages.
+        own: the user wrote these values, so a `kind` in them may name code of the user's own (see `kinds.py`); never for values
+            that come with weights or data.
 
     Raises:
         ConfigError: unknown or missing keys, wrong types, unknown kinds.
@@ -51,11 +49,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         raise ConfigError(f"{path or cls.__name__}: expected a mapping of {cls.__name__} fields, got {values!r}.")
     values = dict(values)
     if issubclass(cls, Polymorphic):
-        kind = values.pop("kind", None) or cls.kind
-        if not kind:
-            raise ConfigError(f"{path or cls.__name__}: the key 'kind' is missing.")
-        if kind != cls.kind:
-            cls = cls.resolve(kind)  # type: ignore[assignment]
+        cls = _narrowed(cls, values.pop("kind", cls.kind or None), path, own)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
@@ -64,12 +58,27 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{cls.__name__} needs the key {_join(path, missing[0])!r} ({hints[missing[0]]}).")
-    return cls(**{k: _convert(hints[k], v, _join(path, k)) for k, v in values.items()})
+    return cls(**{k: _convert(hints[k], v, _join(path, k), own) for k, v in values.items()})
+
+
+def _narrowed(cls: type[T], kind: Any, path: str, own: bool) -> type[T]:
+    """The subclass of the polymorphic `cls` that `kind` names."""
+    if kind is None:
+        raise ConfigError(f"{path or cls.__name__}: the key 'kind' is missing.")
+    if kind and kind == cls.kind:  # type: ignore[attr-defined]
+        return cls
+    try:
+        found = cls.kinds.resolve(kind, own=own)  # type: ignore[attr-defined]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from error
+    if not issubclass(found, cls):
+        raise ConfigError(f"{path or cls.__name__}: the kind {kind!r} does not fit here; it is no {cls.__name__}.")
+    return found
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return the inverse of `from_mapping`: plain dict, lists and numbers, `kind` included for polymorphic parts."""
-    out: dict[str, Any] = {"kind": config.kind} if isinstance(config, Polymorphic) else {}
+    out: dict[str, Any] = {"kind": config.kinds.name_of(type(config))} if isinstance(config, Polymorphic) else {}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         out[field.name] = _plain(getattr(config, field.name))
     return out
@@ -93,29 +102,33 @@ def _required(field: dataclasses.Field) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _convert(hint: Any, value: Any, path: str) -> Any:
+def _convert(hint: Any, value: Any, path: str, own: bool) -> Any:
     """Check `value` against the type `hint` and return it in that type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        return _convert_union(args, value, path)
+        return _convert_union(args, value, path, own)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{path} is {value!r}; allowed: {', '.join(repr(a) for a in args)}.")
         return value
+    if origin is Callable:  # in options of `encode` and `decode` alone
+        if not callable(value):
+            raise ConfigError(f"{path} must be a function, got {value!r}.")
+        return value
     if origin is tuple:
-        return _convert_tuple(args, value, path)
+        return _convert_tuple(args, value, path, own)
     if origin is dict or origin is Mapping or origin is typing.get_origin(Mapping[str, Any]):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path} must be a mapping, got {value!r}.")
-        return {str(k): _convert(args[1], v, _join(path, k)) for k, v in value.items()}
+        return {str(k): _convert(args[1], v, _join(path, k), own) for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else from_mapping(hint, value, path)  # type: ignore[arg-type]
+        return value if isinstance(value, hint) else from_mapping(hint, value, path, own=own)  # type: ignore[arg-type]
     return _convert_scalar(hint, value, path)
 
 
-def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
+def _convert_union(args: tuple[Any, ...], value: Any, path: str, own: bool) -> Any:
     if value is None and type(None) in args:
         return None
     problems = []
@@ -123,20 +136,20 @@ def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
         if arg is type(None):
             continue
         try:
-            return _convert(arg, value, path)
+            return _convert(arg, value, path, own)
         except ConfigError as error:
             problems.append(str(error))
     raise ConfigError(problems[0] if len(problems) == 1 else f"{path}: {' / '.join(problems)}")
 
 
-def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple:
+def _convert_tuple(args: tuple[Any, ...], value: Any, path: str, own: bool) -> tuple:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ConfigError(f"{path} must be a list, got {value!r}.")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
         raise ConfigError(f"{path} must have {len(args)} entries, got {len(value)}: {value!r}.")
-    return tuple(_convert(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    return tuple(_convert(a, v, f"{path}[{i}]", own) for i, (a, v) in enumerate(zip(args, value, strict=True)))
 
 
 def _convert_scalar(hint: Any, value: Any, path: str) -> Any:

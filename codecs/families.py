@@ -1,14 +1,15 @@
 """Families by name. A new family is a folder in `image/` or `audio/` and one line here."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from .config import ConfigError, from_mapping, nearest
+from .config import from_mapping
+from .kinds import Kinds
+from .precision import float32_by_default
 from .tokenizer import Tokenizer
 
 # family -> "module:class"
-_FAMILIES: dict[str, str] = {
+FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
     "latent": "latent:Latent",
     "spectral": "audio.spectral:SpectralCodec",
     "waveform": "audio.waveform:WaveformCodec",
@@ -63,30 +64,22 @@ _FAMILIES: dict[str, str] = {
     "glm_image": "image.glm_image.model:GlmImage",
     "longcat_next": "image.longcat_next.model:LongCatNext",
     "longcat_next_codes": "image.longcat_next.codes:LongCatNextCodes",
-}
+}, base="tokenizer:Tokenizer", label="family")  # fmt: skip
 
 
-def families() -> tuple[str, ...]:
-    """All family names."""
-    return tuple(sorted(_FAMILIES))
-
-
-def family_class(family: str) -> type[Tokenizer]:
-    """Return the class of `family`, or raise `ConfigError` naming the nearest families."""
-    if family not in _FAMILIES:
-        raise ConfigError(f"unknown family {family!r}.{nearest(family, list(_FAMILIES))}")
-    module, name = _FAMILIES[family].split(":")
-    return getattr(importlib.import_module(f".{module}", __package__), name)
-
-
-def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None) -> Tokenizer:
-    """Build an untrained tokenizer of `family`.
+def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own: bool = False) -> Tokenizer:
+    """Build an untrained tokenizer of `family`, in float32 regardless of `torch.set_default_dtype`.
 
     Args:
-        family: a name from `families()`.
+        family: a name from `FAMILIES.names()`.
         config: the family's config dataclass, or a mapping of its fields (checked strictly); None takes the defaults.
+        own: family and config are the user's own words, so they may name code of the user's (see `kinds.py`).
+
+    Raises:
+        ConfigError: unknown family; unknown or missing keys, wrong types.
     """
-    cls = family_class(family)
+    cls = FAMILIES.resolve(family, own=own)
     if not isinstance(config, cls.config_class):
-        config = from_mapping(cls.config_class, config or {}, path="config")
-    return cls(config)  # type: ignore[call-arg]
+        config = from_mapping(cls.config_class, {} if config is None else config, path="config", own=own)
+    with float32_by_default():
+        return cls(config)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Tokenizers over given latents: no encoder and no decoder of media, only what stands between features and ids.
+"""Tokenizers of given latents: they have no encoder or decoder of media, only the mapping between features and ids.
 
 For quantizers that are published without their network, or whose network runs elsewhere (a language model's vision tower).
 `Latent` is the plain form: latents in, ids, latents out.
@@ -16,7 +16,6 @@ Letters: B batch, C width of the features, D latent width, N positions of an ite
 
 import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from .config import ConfigError
-from .media import MediaError
+from .media import MediaError, Prepared
 from .quantizers.base import QuantizerConfig
 from .quantizers.fsq import FSQConfig
 from .spec import LatentSpec
-from .tokenizer import Reconstruction, Tokenizer, group_by_shape
+from .tokenizer import Reconstruction, Tokenizer
 from .tokens import Tokens
 
 
@@ -84,63 +83,51 @@ def _kind(x: Any) -> str:
 
 
 class LatentTokenizer(Tokenizer):
-    """Base of the families over features: intake, ragged batches, grids.
+    """Base of the families over features: intake and grids.
 
-    Here `encode_latents` and `decode_latents` are the identity, up to unrolling a grid.
+    Here `encode_latents` and `decode_latents` are the identity, up to unrolling a grid. A family may override the hooks of
+    `coding.py`, and of what goes in and comes out `items_of`, `fit_in`, `kept_size`, `grid_of` and `fit_out`.
     """
 
     spec: LatentSpec
-    #: where features come from, for those who pass something else.
+    #: how to compute the features; used in the error message for other input.
     features_advice: ClassVar[str] = "Run the network that makes the features, and pass what it gives."
 
-    @torch.no_grad()
-    def encode(self, media: Any, *, num_codebooks: int | None = None) -> Tokens:
-        """Turn features into tokens.
+    def prepare_media(self, media: Any, options: Any) -> list[Prepared]:
+        """Features as items.
 
         Args:
             media: float `[C, N]`, a batch `[B, C, N]` or of grids `[B, C, h, w]`, or a list of `[C, N]` or `[C, h, w]`
                 of any sizes.
-            num_codebooks: stop after this many codebooks, where `spec.prefix` holds "codebooks".
+            options: play no part.
 
         Raises:
             MediaError: no features (a path, a picture, a waveform with its rate), wrong rank or width, NaN, integers, nothing at
-                all; the message says what to do.
+                all; the message states the fix.
         """
-        items = self._items(media)
-        xs = [self.fit_in(x) for x in items]
-        parts: list[Tokens | None] = [None] * len(xs)
-        for group in group_by_shape(xs):
-            x = torch.stack([xs[i] for i in group]).to(self.device)  # [B, C, N] or [B, C, h, w]
-            x = x.to(self.dtype) if x.is_floating_point() else x
-            grid = self.grid_of(x)
-            ids = self.quantizer.encode(self.encode_latents(x), grid=grid, num_codebooks=num_codebooks)
-            for row, i in enumerate(group):
-                size = self.kept_size(items[i])
-                parts[i] = Tokens(
-                    ids=ids[row : row + 1].cpu(),
-                    vocab_sizes=self.spec.vocab_sizes[: ids.shape[1]],
-                    grid=grid or (),
-                    sizes=None if size is None else torch.tensor([size]),
-                    names=self.spec.names[: ids.shape[1]],
-                )
-        return Tokens.cat(parts).to(self.device)  # type: ignore[arg-type]
+        return [Prepared(self.fit_in(x), self.kept_size(x)) for x in self.items_of(media)]
 
     def fit_in(self, x: Tensor) -> Tensor:
         """One item brought to a size that the network takes: here it takes any."""
         return x
 
-    def kept_size(self, x: Tensor) -> tuple[int, ...] | None:
-        """Of an item, what `decode` cuts its result to, here rows and columns; None: nothing to cut."""
-        return None
+    def kept_size(self, x: Tensor) -> tuple[int, ...]:
+        """Of an item, what `decode` cuts its result to, here rows and columns; (): nothing to cut."""
+        return ()
 
-    def fit_out(self, x: Tensor, tokens: Tokens) -> Tensor:
+    def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
         """One decoded item cut to the original's size."""
-        if tokens.sizes is None:
+        if item.sizes is None or not options.original:
             return x
-        height, width = (int(n) for n in tokens.sizes[0])
+        height, width = (int(n) for n in item.sizes[0])
         return x[..., :height, :width]
 
-    def _items(self, media: Any) -> list[Tensor]:
+    def layout_of(self, codebooks: int, grid: tuple[int, ...] | None) -> dict[str, Any]:
+        """The scales of a multi-scale quantizer."""
+        return {"scales": self.spec.scales}
+
+    def items_of(self, media: Any) -> list[Tensor]:
+        """Features `[C, N]` or `[C, h, w]` of what was passed, checked."""
         width, many = self.spec.channels, isinstance(media, (list, tuple))
         takes = f"{self.family} takes float features [C={width}, N] or grids [C={width}, h, w], or batches or lists of them"
         xs = as_tensors(media, 2, takes=takes, advice=self.features_advice)
@@ -152,39 +139,9 @@ class LatentTokenizer(Tokenizer):
                 raise MediaError(f"{self.family}: item {i} holds NaN or infinite values.")
         return xs
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens) -> Tensor | list[Tensor]:
-        """Turn tokens back into what `decode_latents` gives: `[B, C, N]`, `[B, C, h, w]`, or a list where sizes differ."""
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            return self.decode_latents(self.quantizer.decode(ids, grid=grid or None).to(self.dtype), grid or None)
-
-        return self.decode_with(tokens, run)
-
-    def decode_with(
-        self, tokens: Tokens, run: Callable[[Tensor, tuple[int, ...], list[int]], Tensor], *, original: bool = True
-    ) -> Tensor | list[Tensor]:
-        """The body of `decode`, for families whose decoder takes more than ids (noise, a seed).
-
-        Args:
-            tokens: as in `decode`.
-            run: gives results `[B, ...]` of ids `[B, K, L]`, their grid (or `()`), and which items of `tokens` they are.
-            original: cut results to the originals' sizes.
-        """
-        self.check_tokens(tokens)
-        items = [tokens[i] for i in range(len(tokens))]
-        outs: list[Tensor | None] = [None] * len(items)
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for i, t in enumerate(items):
-            groups.setdefault((t.grid, t.ids.shape), []).append(i)
-        for (grid, _), group in groups.items():
-            ids = torch.cat([items[i].ids for i in group]).to(self.device)
-            x = run(ids, grid if len(grid) == 2 else (), group)
-            x = x.float() if x.is_floating_point() else x
-            for row, i in enumerate(group):
-                outs[i] = self.fit_out(x[row], items[i]) if original else x[row]
-        shapes = {o.shape for o in outs}  # type: ignore[union-attr]
-        return torch.stack(outs) if len(shapes) == 1 else outs  # type: ignore[arg-type, return-value]
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Features `[B, D, L]` of ids `[B, K', L]`: what `decode` gives, before it is cut and unrolled."""
+        return self.decode_latents(self.vectors_of(ids, grid)).flatten(2)
 
     def grid_of(self, x: Tensor) -> tuple[int, int] | None:
         """`(h, w)` of a batch of grids, None for sequences."""
@@ -214,7 +171,7 @@ class LatentTokenizer(Tokenizer):
     def dtype(self) -> torch.dtype:
         """Floating type of the maps around the quantizer; float32 where there are none."""
         own = (p for n, p in self.named_parameters() if not n.startswith(("quantizer.", "alternatives.")))
-        return next(own, torch.empty(0)).dtype
+        return next(own, torch.empty(0, dtype=torch.float32)).dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,20 +195,20 @@ class LatentConfig:
 
 
 class Latent(LatentTokenizer):
-    """A quantizer as a tokenizer of its own latents."""
+    """A quantizer as a tokenizer of the latents it quantizes."""
 
     family: ClassVar[str] = "latent"
     config_class: ClassVar[type] = LatentConfig
+    beside = ("alternatives",)
     config: LatentConfig
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         self.config = config
         self.quantizer = config.quantizer.build(dim=config.dim)
-        self.spec = LatentSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = LatentSpec.of(
+            self.quantizer,
             channels=config.dim,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
         )
         #: Each a `Latent` of its own.
         self.alternatives = nn.ModuleDict(

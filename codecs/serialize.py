@@ -3,34 +3,34 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .building import build_around
 from .config import ConfigError, to_mapping
-from .layers.causal import lay_out_weights
+from .families import FAMILIES
+from .files import write_bytes, write_text
 from .tokenizer import Tokenizer
+from .version import __version__
+from .weights import CheckpointError as CheckpointError
+from .weights import check_shapes as check_shapes
+from .weights import load_strict as load_strict
+from .wrapping import unwrap
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = 1
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that does not fit: missing, extra or misshapen weights, or not a tokenizer at all."""
-
-
 def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
     """What `config.json` holds."""
-    from .. import __version__
-
     return {
         "library_name": "tokenzoo",
         "library_version": __version__,
         "format": FORMAT,
-        "family": tokenizer.family,
+        "family": FAMILIES.name_of(type(tokenizer)),
         "config": to_mapping(tokenizer.config),
         "spec": {"modality": tokenizer.spec.modality, **dataclasses.asdict(tokenizer.spec)},
     }
@@ -39,10 +39,14 @@ def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
 def save_folder(tokenizer: Tokenizer, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Write `tokenizer` into `folder` (made if missing); `dtype`, e.g. `torch.float16`, halves the file.
 
-    Each file is written whole or not at all.
+    Each file is written whole or not at all. Of a wrapped tokenizer (`torch.compile`, `DataParallel`) the inner one is written.
+
+    Raises:
+        ValueError: half a tokenizer, no tokenizer, or one whose weights are spread over processes; nothing is written.
     """
     from safetensors.torch import save
 
+    tokenizer = unwrap(tokenizer)
     if tokenizer.part:
         raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be saved; load it without `part`.")
     folder = Path(folder)
@@ -51,9 +55,8 @@ def save_folder(tokenizer: Tokenizer, folder: str | os.PathLike[str], *, dtype: 
     for name, value in tokenizer.state_dict().items():
         value = value.detach().cpu()
         state[name] = value.to(dtype).contiguous() if dtype and value.is_floating_point() else value.contiguous()
-    replace_file(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
-    text = json.dumps(config_dict(tokenizer), indent=2, sort_keys=False) + "\n"
-    replace_file(folder / CONFIG_NAME, text.encode())
+    write_bytes(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
+    write_text(folder / CONFIG_NAME, json.dumps(config_dict(tokenizer), indent=2, sort_keys=False) + "\n")
     return folder
 
 
@@ -89,8 +92,6 @@ def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Toke
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from .building import build_around
-
     if not weights.is_file():
         raise CheckpointError(f"the weights {weights} are missing.")
     try:
@@ -101,39 +102,3 @@ def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Toke
         return build_around(data["family"], data["config"], lambda _: state, str(weights), count=len(state), part=part)
     except ConfigError as error:
         raise ConfigError(f"{weights.parent / CONFIG_NAME}: {error}") from error
-
-
-def load_strict(tokenizer: torch.nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
-    """Fill in every weight; missing, extra and misshapen ones are named in one error."""
-    check_shapes(tokenizer, state, name)
-    own = tokenizer.state_dict()
-    tokenizer.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=True)
-    lay_out_weights(tokenizer)
-
-
-def check_shapes(tokenizer: torch.nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
-    """Raise CheckpointError where weights are missing, left over or misshapen; all are named in one message."""
-    own = tokenizer.state_dict()
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [
-        f"{k} has shape {list(state[k].shape)}, expected {list(own[k].shape)}"
-        for k in sorted(own.keys() & state.keys())
-        if own[k].shape != state[k].shape
-    ]
-    problems = [f"missing: {_some(missing)}"] if missing else []
-    problems += [f"not expected: {_some(extra)}"] if extra else []
-    problems += [_some(wrong)] if wrong else []
-    if problems:
-        raise CheckpointError(f"{name} does not fit {type(tokenizer).__name__}; {'; '.join(problems)}.")
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write `path` whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)

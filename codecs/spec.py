@@ -1,8 +1,16 @@
 """What a tokenizer's tokens are: rates, vocabularies, sizes. Every derived number is computed, none is typed in."""
 
+import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+if TYPE_CHECKING:
+    from .quantizers.base import Quantizer
+
+#: What may be cut short before `decode`.
+Prefix = tuple[Literal["codebooks", "positions"], ...]
 
 
 def id_bits(vocab_size: int) -> int:
@@ -19,14 +27,19 @@ class TokenizerSpec:
         channels: channels of the media: 1 or 2 for audio, 3 for colour pictures.
         prefix: what may be cut short before `decode`: "codebooks", "positions", both or nothing.
         names: a name for each codebook where they mean different things, else empty.
-        decodes: False where no decoder is published: `decode` raises an error that says so.
+        decodes: False where no decoder is published: `decode` raises `NotDecodable`.
+        semantic_dim: D of the features that `semantic(tokens)` gives; 0 if the ids have no semantic features.
+        encode_options, decode_options: names of what `encode` and `decode` take; the tokenizer fills them in.
     """
 
     vocab_sizes: tuple[int, ...]
     channels: int
-    prefix: tuple[Literal["codebooks", "positions"], ...] = ()
+    prefix: Prefix = ()
     names: tuple[str, ...] = ()
     decodes: bool = True
+    semantic_dim: int = 0
+    encode_options: tuple[str, ...] = ()
+    decode_options: tuple[str, ...] = ()
     modality: ClassVar[str] = ""
 
     @property
@@ -39,13 +52,17 @@ class TokenizerSpec:
         """Bits that one position of all codebooks takes."""
         return sum(id_bits(v) for v in self.vocab_sizes)
 
+    def with_options(self, encode: tuple[str, ...], decode: tuple[str, ...]) -> Self:
+        """The same facts with the names of the options."""
+        return dataclasses.replace(self, encode_options=encode, decode_options=decode)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSpec(TokenizerSpec):
     """Facts of an audio tokenizer.
 
     Attributes:
-        sample_rate_hz: rate of the waveforms that the network sees.
+        sample_rate_hz: sampling rate of the network's input waveforms.
         output_rate_hz: rate of the waveforms that it gives, where it differs (0: the same).
         hop_samples: input samples from one token position to the next.
         strides: for each codebook, positions that share one id (multi-rate codecs); empty when all are 1.
@@ -63,6 +80,36 @@ class AudioSpec(TokenizerSpec):
     latency_samples: int = 0
     value_range: tuple[float, float] = (-1.0, 1.0)
     modality: ClassVar[str] = "audio"
+
+    @classmethod
+    def of(
+        cls,
+        quantizer: "Quantizer",
+        *,
+        sample_rate_hz: int,
+        hop_samples: int,
+        channels: int = 1,
+        output_rate_hz: int = 0,
+        causal: bool = False,
+        latency_samples: int = 0,
+        prefix: Prefix | None = None,
+        names: tuple[str, ...] = (),
+        semantic_dim: int = 0,
+    ) -> Self:
+        """Facts of a tokenizer around `quantizer`, which gives vocabularies, strides and, unless given, what may be cut short."""
+        return cls(
+            vocab_sizes=quantizer.codebook_sizes,
+            strides=quantizer.strides,
+            prefix=_prefix(quantizer) if prefix is None else prefix,
+            sample_rate_hz=sample_rate_hz,
+            hop_samples=hop_samples,
+            channels=channels,
+            output_rate_hz=output_rate_hz,
+            causal=causal,
+            latency_samples=latency_samples,
+            names=names,
+            semantic_dim=semantic_dim,
+        )
 
     @property
     def streamable(self) -> bool:
@@ -103,7 +150,7 @@ class ImageSpec(TokenizerSpec):
         strides: for each codebook, pixels from one position to the next, where they have grids of their own (DualViTok);
             H // stride x W // stride ids of those that are coarser than `stride`. Empty: one grid for all.
         scales: `(h, w)` of each scale of a multi-scale tokenizer at `image_size`; else empty.
-        value_range: pixel values that the network itself sees and gives.
+        value_range: range of the network's input and output pixel values.
         resize: how a picture that does not fit `image_size` is brought there by default.
     """
 
@@ -116,6 +163,38 @@ class ImageSpec(TokenizerSpec):
     value_range: tuple[float, float] = (-1.0, 1.0)
     resize: Literal["native", "crop", "squash"] = "native"
     modality: ClassVar[str] = "image"
+
+    @classmethod
+    def of(
+        cls,
+        quantizer: "Quantizer",
+        *,
+        stride: int,
+        image_size: tuple[int, int] | None = None,
+        num_positions: int = 0,
+        strides: tuple[int, ...] = (),
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        resize: Literal["native", "crop", "squash"] = "native",
+        prefix: Prefix | None = None,
+        names: tuple[str, ...] = (),
+        decodes: bool = True,
+        semantic_dim: int = 0,
+    ) -> Self:
+        """Facts of a tokenizer around `quantizer`, which gives vocabularies, scales and, unless given, what may be cut short."""
+        return cls(
+            vocab_sizes=quantizer.codebook_sizes,
+            scales=quantizer.scale_grids,
+            prefix=_prefix(quantizer) if prefix is None else prefix,
+            stride=stride,
+            image_size=image_size,
+            num_positions=num_positions,
+            strides=strides,
+            value_range=value_range,
+            resize=resize,
+            names=names,
+            decodes=decodes,
+            semantic_dim=semantic_dim,
+        )
 
     def positions(self, height: int = 256, width: int = 256) -> int:
         """L, token positions of a picture of `height` x `width` pixels."""
@@ -138,6 +217,10 @@ class ImageSpec(TokenizerSpec):
         counts = self._counts(height, width)
         return sum(n * math.log2(v) for n, v in zip(counts, self.vocab_sizes, strict=True)) / (height * width)
 
+    def whole_scales(self, positions: int) -> int:
+        """Positions of the scales that the first `positions` hold whole."""
+        return max((e for e in itertools.accumulate(h * w for h, w in self.scales) if e <= positions), default=0)
+
     def _counts(self, height: int, width: int) -> list[int]:
         """Ids of each codebook."""
         whole = self.positions(height, width)
@@ -148,6 +231,38 @@ class ImageSpec(TokenizerSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSpec(TokenizerSpec):
-    """Facts of a tokenizer over latents; `channels` is C, the width of what goes in, and there is no rate of its own."""
+    """Facts of a tokenizer over latents; `channels` is C, the width of the input; there is no sampling rate.
 
+    Attributes:
+        scales: `(h, w)` of each scale where the quantizer has several, over grids of the last one's size; else empty.
+    """
+
+    scales: tuple[tuple[int, int], ...] = ()
     modality: ClassVar[str] = "latent"
+
+    @classmethod
+    def of(
+        cls,
+        quantizer: "Quantizer",
+        *,
+        channels: int,
+        prefix: Prefix | None = None,
+        names: tuple[str, ...] = (),
+        decodes: bool = True,
+        semantic_dim: int = 0,
+    ) -> Self:
+        """Facts of a tokenizer around `quantizer`, which gives vocabularies, scales and, unless given, what may be cut short."""
+        return cls(
+            vocab_sizes=quantizer.codebook_sizes,
+            scales=quantizer.scale_grids,
+            prefix=_prefix(quantizer) if prefix is None else prefix,
+            channels=channels,
+            names=names,
+            decodes=decodes,
+            semantic_dim=semantic_dim,
+        )
+
+
+def _prefix(quantizer: "Quantizer") -> Prefix:
+    """Codebooks, where any first few of several decode."""
+    return ("codebooks",) if quantizer.prefix_decodable and quantizer.num_codebooks > 1 else ()

@@ -1,14 +1,22 @@
 """`Tokenizer`: the contract that every family meets. Audio and images add their own intake in `audio/base.py`, `image/base.py`."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from . import hooks
+from .coding import Coding
+from .compiling import compile_again, compile_methods, state_of
+from .identity import TokenizerId, identity_of, keeping_fingerprint
 from .quantizers.base import Quantized, Quantizer
 from .spec import TokenizerSpec
+from .summary import summary
+from .token_checks import checked
+from .token_ids import Ids, tokens_of
 from .tokens import Tokens
 
 
@@ -20,7 +28,7 @@ class Reconstruction:
         x_hat: reconstruction, shape of the input.
         z: latents before the quantizer, `[B, D, L]`.
         quantized: the quantizer's result.
-        features: further outputs that a loss may ask for by name (e.g. a semantic head), empty for most families.
+        features: further outputs that a loss may request by name (e.g. a semantic head), empty for most families.
     """
 
     x_hat: Tensor
@@ -30,14 +38,15 @@ class Reconstruction:
 
 
 class NotDecodable(ValueError):
-    """Ids cannot be turned back into media: the tokenizer only encodes (`spec.decodes` is False)."""
+    """The tokenizer only encodes and cannot decode ids (`spec.decodes` is False)."""
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(Coding):
     """Media to integers and back.
 
     A family sets `family`, `config_class`, `config`, `spec` and `quantizer`, and writes `encode_latents` and
-    `decode_latents`. `encode` and `decode` come from `AudioTokenizer` or `ImageTokenizer`.
+    `decode_latents`. `encode` and `decode` are those of `coding.py`; where its hooks get the media of a modality from, and how
+    sizes are kept, is defined by `AudioTokenizer`, `ImageTokenizer` and `LatentTokenizer`.
     """
 
     family: ClassVar[str] = ""
@@ -45,88 +54,134 @@ class Tokenizer(nn.Module):
     #: names of the parts that only encoding, and only decoding, needs; what `load(part=...)` leaves out.
     encoder_only: ClassVar[tuple[str, ...]] = ("encoder",)
     decoder_only: ClassVar[tuple[str, ...]] = ("decoder",)
-    config: Any
+    #: names of parts and settings that only stand beside: neither ids nor media of this tokenizer depend on them.
+    beside: ClassVar[tuple[str, ...]] = ()
+    config: Any = None
     spec: TokenizerSpec
     quantizer: Quantizer
     #: filled in by `load`: where the weights came from.
     source: str = ""
     #: the authors' layout that it was read from; "": this library's own.
     layout: str = ""
+    #: licence of the weights, as their card states it; "": unknown.
+    licence: str = ""
     #: "encoder" or "decoder" where `load(part=...)` left the other half out.
     part: str = ""
-
-    def encode(self, media: Any) -> Tokens:
-        """Turn media into tokens, without gradients; see the modality's base class for what may be passed."""
-        raise NotImplementedError
-
-    def decode(self, tokens: Tokens) -> Any:
-        """Turn tokens back into media of exactly the original size, without gradients."""
-        raise NotImplementedError
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Return latents `[B, D, L]` of a batch of one size, with gradients."""
-        raise NotImplementedError
-
-    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Return media from quantized latents `[B, D, L]`, with gradients."""
-        raise NotImplementedError
-
-    def grid_of(self, x: Tensor) -> tuple[int, ...] | None:
-        """The shape that L unrolls from for a batch `x`; None: a plain sequence."""
-        return None
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Encode, quantize and decode a training batch; the values equal `encode` followed by `decode`."""
         raise NotImplementedError
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the weights."""
-        return next(self.parameters()).dtype
-
     def compile(self, **options: Any) -> "Tokenizer":  # type: ignore[override]
-        """Compile encoder and decoder with `torch.compile`; ids are unchanged. `options` go to `torch.compile`."""
-        self.encode_latents = torch.compile(self.encode_latents, **options)  # type: ignore[method-assign]
-        self.decode_latents = torch.compile(self.decode_latents, **options)  # type: ignore[method-assign]
+        """Compile encoder and decoder with `torch.compile`; ids are unchanged. `options` go to `torch.compile`.
+
+        Copies and pickles of a compiled tokenizer are compiled too, each around its own weights.
+        """
+        compile_methods(self, options)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for `copy` and `pickle`, without methods bound to this instance's weights."""
+        return state_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        compile_again(self)
+
+    # --- published ones -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> Self:
+        """`tokenzoo.load(name, **options)`; of a family's own class, only tokenizers of that family.
+
+        Raises:
+            ValueError: `name` is a tokenizer of another family; and what `tokenzoo.load` raises.
+        """
+        tokenizer = hooks.call("load", name, **options)
+        if not isinstance(tokenizer, cls):
+            raise ValueError(f"{os.fspath(name)!r} is of the family {tokenizer.family}, not a {cls.__name__}; use tokenzoo.load.")
+        return tokenizer
+
+    def save_pretrained(self, folder: str | os.PathLike[str], **options: Any) -> Path:
+        """`tokenzoo.save_pretrained(self, folder, **options)`: write config, weights and model card; returns the folder."""
+        return hooks.call("save_pretrained", self, folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """`tokenzoo.push_to_hub(self, repo_id, **options)`: publish it as the repository `org/repo`; returns the commit's URL."""
+        return hooks.call("push_to_hub", self, repo_id, **options)
+
+    def summary(self) -> str:
+        """Facts, size, licence and options on one screen."""
+        return summary(self)
 
     def check_decodes(self) -> None:
         """Raise `NotDecodable` where this tokenizer has no decoder."""
         if not self.spec.decodes:
             raise NotDecodable(f"this {self.family} tokenizer only encodes: its authors published no decoder with these weights.")
 
-    def check_tokens(self, tokens: Tokens) -> None:
-        """Raise ValueError where `tokens` cannot be decoded by this tokenizer: other K, V, or a cut it does not allow.
+    def check_tokens(self, tokens: Tokens | Ids) -> Tokens:
+        """Check the input of `decode`: `tokens` unchanged, or ids as tokens of this tokenizer.
+
+        Tokens that another tokenizer made, with vocabularies of the same sizes, cause one warning for each such tokenizer.
 
         Raises:
             NotDecodable: this tokenizer only encodes.
+            TokenError: tokens of another modality, other K or V or layout, or a cut that this tokenizer does not decode.
         """
-        spec, k = self.spec, tokens.num_codebooks
         self.check_decodes()
-        if k != spec.num_codebooks and ("codebooks" not in spec.prefix or k > spec.num_codebooks):
-            allowed = f"1 to {spec.num_codebooks}" if "codebooks" in spec.prefix else f"{spec.num_codebooks}"
-            raise ValueError(f"the tokens have {k} codebooks; {self.family} decodes {allowed}.")
-        if tokens.vocab_sizes != spec.vocab_sizes[:k]:
+        return self.check_ids(tokens)
+
+    def check_ids(self, tokens: Tokens | Ids) -> Tokens:
+        """As `check_tokens`, also of a tokenizer that only encodes."""
+        return checked(self, tokens if isinstance(tokens, Tokens) else tokens_of(self, tokens))
+
+    def tokens(
+        self, ids: Ids, *, grid: Any = None, sizes: Any = None, sample_rate_hz: Any = None, lengths: Any = None
+    ) -> Tokens:
+        """Ids, as a language model gives them, as tokens that `decode` takes.
+
+        Args:
+            ids: whole numbers `[B, K, L]`, or `[K, L]` of one item: a tensor, an array, nested lists. Codebooks with strides
+                (`spec.strides`) repeat an id to fill its stride. Fewer codebooks or positions where `spec.prefix` allows it.
+            grid: `(h, w)` that L unrolls from, or one pair for each item; needed for pictures of any size, and where features are
+                to come back as a grid.
+            sizes: of the media, cut or scaled to it: samples, or (H, W) in pixels; one for all items, or one for each. None: all
+                that the ids give.
+            sample_rate_hz: sampling rate of decoded audio, for all items or for each; None: the codec's own.
+            lengths: valid positions of each item `[B]`; later positions are ignored. None: all positions are valid.
+
+        Returns:
+            `Tokens` with vocabularies, strides, scales, names and identity of this tokenizer.
+
+        Raises:
+            TokenError: a shape, an id, a grid or a size that this tokenizer cannot have.
+        """
+        return tokens_of(self, ids, grid=grid, sizes=sizes, sample_rate_hz=sample_rate_hz, lengths=lengths)
+
+    # --- identity -------------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> TokenizerId | None:
+        """Name and fingerprint, as `Tokens.tokenizer` holds them; None where the weights cannot be read (device "meta")."""
+        return identity_of(self)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
+        """Move or cast (`to`, `half`, `cuda`) the weights; the tokenizer keeps its identity."""
+        with keeping_fingerprint(self):
+            super()._apply(fn, recurse)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward` of a training batch.
+
+        Raises:
+            ValueError: anything but a tensor, such as a path; `encode` takes media.
+        """
+        x = args[0] if args else kwargs.get("x")
+        if not isinstance(x, Tensor):
+            verb = "decode" if isinstance(x, Tokens) else "encode"
             raise ValueError(
-                f"the tokens have vocabularies {tokens.vocab_sizes}, this tokenizer {spec.vocab_sizes[:k]}: "
-                "they come from another tokenizer. Decode them with the one that made them."
+                f"got {type(x).__name__}. Calling a tokenizer runs a training batch, a tensor, through it; call "
+                f"tokenizer.{verb}({'tokens' if verb == 'decode' else 'media'}) instead."
             )
-        if tokens.ids.numel():
-            high = tokens.ids.amax(dim=(0, 2)).tolist()
-            for i, (top, v) in enumerate(zip(high, tokens.vocab_sizes, strict=True)):
-                if top >= v or int(tokens.ids.min()) < 0:
-                    low = int(tokens.ids[:, i].min())
-                    raise ValueError(f"ids of codebook {i} lie in {low}..{top}, outside its vocabulary 0..{v - 1}.")
-
-
-def group_by_shape(items: list[Tensor]) -> list[list[int]]:
-    """Indices of items of equal shape, in order of first appearance: each group runs as one exact batch."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, item in enumerate(items):
-        groups.setdefault(tuple(item.shape), []).append(i)
-    return list(groups.values())
+        return super().__call__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Operating points of residual codecs: how many codebooks a bit rate pays for, as EnCodec counts (arXiv 2210.13438)."""
+"""Operating points of residual codecs: the number of codebooks at a bit rate, as EnCodec counts (arXiv 2210.13438)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Loudness as a number beside the tokens, so that the codebooks need not hold it."""
+"""Loudness stored as a number with the tokens, so that the codebooks need not encode it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class RMSNormalizer:
-    """Mix-in of audio families whose config has `normalize: "none" | "rms"`; stands before `AudioTokenizer`."""
+    """Mix-in of audio families whose config has `normalize: "none" | "rms"`; comes before `AudioTokenizer` in the list of bases."""
 
     config: Any
     #: RMS of normalised clips, -23 dB of full scale.
@@ -21,4 +21,4 @@ class RMSNormalizer:
             return x, None
         rms = x.double().square().mean(dim=(1, 2)).sqrt().float()  # double: the same for any length of clip
         scale = rms.clamp(min=self.floor_rms) / self.target_rms
-        return x / scale[:, None, None].to(x.dtype), scale[:, None].to(torch.float32)
+        return (x / scale[:, None, None]).to(x.dtype), scale[:, None].to(torch.float32)

@@ -1,8 +1,8 @@
 """Clips of different lengths in one batch, with the ids that each has alone.
 
-A clip that is filled up with zeros to the length of the batch has the right latents but for its last frames: there the
-network's own padding should stand, and saw the filling instead. Those last frames are computed once more from a short
-piece that ends where the clip ends; c is `encoder_context_frames`:
+A clip that is zero-padded to the length of the batch has correct latents except for its last frames, which depend on the
+batch padding instead of the network's own padding. Those last frames are computed again from a short piece that ends where
+the clip ends; c is `encoder_context_frames`:
 
     clip, filled up    |........................|000000000|
     kept               |.................|                        all but the last c frames
@@ -11,59 +11,69 @@ piece that ends where the clip ends; c is `encoder_context_frames`:
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L frames, S loudness segments.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..coding import Batch, Coded
+from ..media import Prepared
+from ..options import EncodeOptions, make_options
+from ..tokens import Tokens
 from .base import AudioTokenizer
 
 
 def can_mix(tokenizer: AudioTokenizer, frames: int) -> bool:
     """True where clips of `frames` frames may share a batch with others of other lengths."""
-    context = tokenizer.encoder_context_frames
-    return context is not None and frames <= tokenizer.piece_frames and _frame_by_frame(tokenizer)
+    context, most = tokenizer.encoder_context_frames, tokenizer.piece_positions
+    return context is not None and (most is None or frames <= most) and _frame_by_frame(tokenizer)
 
 
 def _frame_by_frame(tokenizer: AudioTokenizer) -> bool:
-    """True where a frame's ids depend on its own latent alone: no strides, no grids, no rule for a last frame."""
+    """True where a frame's ids depend on its own latent alone: no strides, no grids, no hook that the family overrides."""
     parts = list(tokenizer.quantizer.modules())
     alone = all(set(getattr(m, "strides", ()) or (1,)) == {1} and not getattr(m, "needs_grid", False) for m in parts)
-    return alone and type(tokenizer).ids_of is AudioTokenizer.ids_of
+    cls = type(tokenizer)
+    return alone and cls.ids_of is AudioTokenizer.ids_of and cls.latents_of is AudioTokenizer.latents_of
 
 
 @torch.no_grad()
 def encode_ragged(
-    tokenizer: AudioTokenizer, xs: list[Tensor], num_codebooks: int | None = None
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Ids and loudness scales of clips of any lengths, as `tokenizer.encode_batch` gives of each alone.
+    tokenizer: AudioTokenizer, items: Sequence[Prepared], options: EncodeOptions | None = None, /, **named: Any
+) -> list[Tokens]:
+    """Tokens of clips of any lengths, as `tokenizer.encode_prepared` gives of each alone.
 
     Args:
         tokenizer: one with `encoder_context_frames`.
-        xs: `[C, T]` each, at the tokenizer's rate; `can_mix` of all of them holds.
-        num_codebooks: as in `encode`.
-
-    Returns:
-        for each clip ids `[1, K, L]` and scale `[1, S]` or None.
+        items: from `prepare`; `can_mix` must be True for all of them.
+        options, named: as in `encode`.
     """
     hop, context = tokenizer.spec.hop_samples, tokenizer.encoder_context_frames
     if context is None or not _frame_by_frame(tokenizer):
         raise ValueError(f"{tokenizer.family} cannot mix lengths in a batch; encode clips of one length together.")
-    clips, scales = zip(*(tokenizer.normalize(x[None].to(tokenizer.device)) for x in xs), strict=True)
-    frames = [-(-x.shape[-1] // hop) for x in xs]
+    chosen = make_options(tokenizer, "encode", options, named)
+    xs = [item.x[None].to(tokenizer.device, tokenizer.dtype) for item in items]
+    clips, scales = zip(*map(tokenizer.normalize, xs), strict=True)
+    frames = [-(-x.shape[-1] // hop) for x in clips]
     z = tokenizer.encode_latents(_filled(list(clips), max(frames) * hop))  # [B, D, longest]
     ends: dict[int, list[int]] = {}
     for i, n in enumerate(frames):
         if n < max(frames):
             ends.setdefault(min(n, 2 * context), []).append(i)
-    for size, items in ends.items():
-        pieces = [clips[i][..., (frames[i] - size) * hop :] for i in items]
+    for size, rows in ends.items():
+        pieces = [clips[i][..., (frames[i] - size) * hop :] for i in rows]
         tail = tokenizer.encode_latents(_filled(pieces, size * hop))  # [b, D, size]
-        for row, i in enumerate(items):
+        for row, i in enumerate(rows):
             keep = size if size == frames[i] else context  # a piece that is the whole clip is right from its start
             z[i, :, frames[i] - keep : frames[i]] = tail[row, :, size - keep :]
     joined = torch.cat([z[i, :, :n] for i, n in enumerate(frames)], dim=-1)[None]  # [1, D, sum of L]
-    ids = tokenizer.ids_of(joined, sum(x.shape[-1] for x in xs), num_codebooks)  # [1, K, sum of L]
-    return list(zip(ids.split(frames, dim=-1), scales, strict=True))
+    batch = Batch(options=chosen, items=range(len(items)), total=len(items), samples=sum(x.shape[-1] for x in clips))
+    ids = tokenizer.ids_of(joined, batch).ids.split(frames, dim=-1)  # [1, K, L] each
+    coded = [Coded(own, scale=scale) for own, scale in zip(ids, scales, strict=True)]
+    made = tokenizer.identity
+    return [tokenizer.tokens_of_batch(c, [item], batch).made_by(made) for c, item in zip(coded, items, strict=True)]
 
 
 def _filled(clips: list[Tensor], length: int) -> Tensor:

@@ -33,7 +33,7 @@ class SpectralConfig:
         window_samples: length of the Hann window of both transforms, a multiple of the hop.
         width: channels of the ConvNeXt blocks.
         encoder_blocks, decoder_blocks: their number on either side.
-        kernel_size: frames that a depthwise convolution sees.
+        kernel_size: kernel of the depthwise convolutions, in frames.
         expansion: hidden width of a block over `width`.
         latent_dim: D.
         quantizer: any kind; its `dim` is filled in.
@@ -85,7 +85,7 @@ class SpectralEncoder(nn.Module):
         # The complex part as its square root in size: phases of strong tones weigh more than those of noise.
         phased = spectra / magnitude.sqrt()
         features = torch.cat([magnitude.log(), phased.real, phased.imag], dim=-1)
-        return self.out(self.body(features.transpose(1, 2), state))
+        return self.out(self.body(features.transpose(1, 2).to(self.out.weight.dtype), state))
 
 
 class SpectralDecoder(nn.Module):
@@ -129,9 +129,8 @@ class SpectralCodec(RMSNormalizer, AudioTokenizer):
         overlap = config.window_samples // config.hop_samples
         self.context_frames = max(self.encoder.body.context, self.decoder.body.context) + overlap
         self.encoder_context_frames = self.encoder.body.context + overlap
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.hop_samples,
             causal=config.causal,

@@ -3,14 +3,18 @@
 Letters: B batch, C channels, T samples, K codebooks, L frames, D latent width.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..coding import Batch
 from ..layers.causal import State
+from ..media import Prepared
+from ..options import EncodeOptions
+from ..pieces import Span, plan
 from ..tokens import Tokens
 from .base import AudioTokenizer, pad_to_hop
 
@@ -35,11 +39,11 @@ class AudioStream:
         state_class: type[State] = State,
     ) -> None:
         """Args:
-        tokenizer: whose stream it is.
+        tokenizer: the tokenizer that encodes and decodes.
         encode, decode: samples to latents and back, continuing where the state ends.
         num_codebooks: as in `tokenizer.encode`.
-        pad_rest: fill the last frame up with zeros before `encode` sees it; otherwise `encode` gets what is left.
-        holds_back: layers give fewer frames at first and the rest when `state.ending` is set (padding by reflection).
+        pad_rest: pad the last frame with zeros before `encode`; otherwise `encode` gets the remaining samples.
+        holds_back: layers delay some frames until `state.ending` is set (padding by reflection).
         group_frames: frames that the layers take together, looking ahead within; only the last piece may be shorter.
         state_class: kind of dictionary that holds what the layers remember.
         """
@@ -48,8 +52,10 @@ class AudioStream:
                 f"this {tokenizer.family} tokenizer looks ahead and cannot stream; use one with spec.causal, or encode whole clips."
             )
         self.tokenizer = tokenizer
+        self._maker = tokenizer.identity  # computed once, not for every frame
         self._encode, self._decode = encode, decode
-        self._num_codebooks, self._pad_rest, self._holds_back = num_codebooks, pad_rest, holds_back
+        self._options = EncodeOptions(num_codebooks=num_codebooks)
+        self._pad_rest, self._holds_back = pad_rest, holds_back
         self._piece_frames = group_frames
         self._encode_state = state_class()
         self._decode_state = state_class()
@@ -72,7 +78,7 @@ class AudioStream:
 
     @torch.no_grad()
     def flush(self) -> Tokens | None:
-        """End the encoding side: what the layers held back, and the last frame, filled up as `encode` does."""
+        """End the encoding side: return the delayed frames and the last frame, padded as in `encode`."""
         rest, self._rest = self._rest, None
         if rest is None or (rest.shape[-1] == 0 and not self._holds_back):
             return None
@@ -86,41 +92,39 @@ class AudioStream:
             return None
         samples = min(z.shape[-1] * spec.hop_samples, self._samples - self._given)
         self._given += samples
-        ids = self.tokenizer.ids_of(z, samples, self._num_codebooks)
-        k, sizes = ids.shape[1], torch.full((x.shape[0], 1), samples)
-        rate, vocab = spec.sample_rate_hz, spec.vocab_sizes[:k]
-        tokens = Tokens(ids=ids.cpu(), vocab_sizes=vocab, sizes=sizes, sample_rate_hz=rate)
-        return dataclasses.replace(tokens, names=spec.names[:k]).to(ids.device)
+        batch = Batch(options=self._options, items=range(len(z)), total=len(z), samples=samples)
+        made = [Prepared(part, (samples,), spec.sample_rate_hz) for part in x]
+        return self.tokenizer.tokens_of_batch(self.tokenizer.ids_of(z, batch), made, batch).made_by(self._maker)
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, *, last: bool = False) -> Tensor:
-        """Samples `[B, C, L * hop]` of the next frames.
+        """Samples, float32 `[B, C, L * hop]`, of the next frames.
 
-        At the start a codec whose layers hold samples back gives fewer, and one that takes several frames together
-        waits for them; `last` says that no more tokens follow, which only a stream too short to have started, or a
-        last piece that is not whole, needs.
+        At the start a codec with delay returns fewer samples, and one that processes several frames together waits for them;
+        `last` marks the end of the stream. It is only needed for a stream too short to have started, or for an incomplete
+        last piece.
         """
-        self.tokenizer.check_tokens(tokens)
+        tokens = self.tokenizer.check_tokens(tokens)
         ids = tokens.ids.to(self.tokenizer.device)
         ids = ids if self._rest_ids is None else torch.cat([self._rest_ids, ids], dim=-1)
         whole = ids.shape[-1] if last else ids.shape[-1] - ids.shape[-1] % self._piece_frames
         ids, self._rest_ids = ids[..., :whole], ids[..., whole:]
         if whole == 0:
-            return torch.zeros(len(ids), self.tokenizer.spec.channels, 0, device=ids.device, dtype=self.tokenizer.dtype)
+            return torch.zeros(len(ids), self.tokenizer.spec.channels, 0, device=ids.device, dtype=torch.float32)
         self._decode_state.ending = last
         z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
-        return self._decode(z_q, self._decode_state)
+        return self._decode(z_q, self._decode_state).float()
 
 
-# What the mix-in may count on; at run time it stands beside the base class, not below it.
+# For type checkers the mix-in derives from the audio base class; at run time it does not.
 _Base = AudioTokenizer if TYPE_CHECKING else object
 
 
 class Streamable(_Base):
-    """Mix-in of causal families; stands before `AudioTokenizer`.
+    """Mix-in of causal families; comes before `AudioTokenizer` in the list of bases.
 
-    A family writes `encode_piece` and `decode_piece`; whole clips, streams and long audio (in pieces of `chunk_frames`
-    with the state handed on, so memory does not grow) then all run through these two.
+    A family writes `encode_piece` and `decode_piece`; whole clips, streams and long audio (in pieces of `piece_positions`
+    with the state carried over, so memory does not grow) all run through these two methods.
     """
 
     #: False where `encode_piece` itself fills up a last frame that is not full.
@@ -140,7 +144,7 @@ class Streamable(_Base):
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`."""
-        return self.encode_piece(pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x)
+        return self.encode_piece(self.fill(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, C, L * hop]` of latents `[B, D, L]`."""
@@ -164,30 +168,27 @@ class Streamable(_Base):
             state_class=state_class,
         )
 
-    def _latents(self, x: Tensor) -> Iterator[Tensor]:
-        step = self._step() * self.spec.hop_samples
-        if not self.spec.streamable or x.shape[-1] <= step:
-            yield self.encode_latents(x)
-            return
-        x = pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
-        parts = range(0, x.shape[-1], step)
-        yield from _run(self.encode_piece, (x[..., a : a + step] for a in parts), len(parts))
+    def fill(self, x: Tensor) -> Tensor:
+        """A clip `[B, C, T]` with its last frame filled up, where `encode_piece` does not do that."""
+        return pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
 
-    def _waves(self, frames: int, latents: Callable[[int, int], Tensor]) -> Iterator[Tensor]:
-        step = self._step()
-        if not self.spec.streamable or frames <= step:
-            yield self.decode_latents(latents(0, frames))
-            return
-        parts = range(0, frames, step)
-        yield from _run(self.decode_piece, (latents(a, min(a + step, frames)) for a in parts), len(parts))
+    def _plan(self, frames: int) -> list[Span]:
+        context = 0 if self.spec.streamable else None  # either the state is carried over, or every frame depends on the whole clip
+        return plan(frames, self.piece_positions, context, multiple=self.group_frames)
 
-    def _step(self) -> int:
-        return max(1, self.chunk_frames // self.group_frames) * self.group_frames
+    def _encoder_of(self, pieces: int, batch: Batch) -> Callable[[Tensor], Tensor]:
+        return super()._encoder_of(pieces, batch) if pieces == 1 else _with_state(self.encode_piece, pieces)
+
+    def _decoder_of(self, pieces: int) -> Callable[[Tensor], Tensor]:
+        return super()._decoder_of(pieces) if pieces == 1 else _with_state(self.decode_piece, pieces)
 
 
-def _run(piece: Callable[[Tensor, State], Tensor], parts: Iterable[Tensor], count: int) -> Iterator[Tensor]:
-    """What `piece` gives for each of `count` parts, through one state."""
-    state = State()
-    for i, part in enumerate(parts):
-        state.ending = i == count - 1
-        yield piece(part, state)
+def _with_state(piece: Callable[[Tensor, State], Tensor], count: int) -> Callable[[Tensor], Tensor]:
+    """`piece` for `count` parts in order, through one state."""
+    state, numbers = State(), itertools.count(1)
+
+    def run(part: Tensor) -> Tensor:
+        state.ending = next(numbers) == count
+        return piece(part, state)
+
+    return run

@@ -13,9 +13,10 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from ..kernels.elu import ELU
-from ..kernels.time_tiles import in_tiles, level_of
-from ..layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming, add_late
-from ..layers.snake import Snake
+from ..kernels.residual1d import Residual1d
+from ..kernels.snake import Snake
+from ..kernels.time_tiles import in_turn
+from ..layers.causal import Chain, Conv1d, ConvTranspose1d
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import AudioSpec
@@ -60,7 +61,7 @@ class WaveformConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples a frame."""
+        """Hop: number of samples for each frame."""
         return math.prod(self.strides)
 
     def level_width(self, level: int) -> int:
@@ -72,7 +73,7 @@ def _activation(kind: str, channels: int) -> nn.Module:
     return Snake(channels) if kind == "snake" else ELU()
 
 
-class ResidualUnit(Streaming):
+class ResidualUnit(Residual1d):
     """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, config: WaveformConfig) -> None:
@@ -84,9 +85,9 @@ class ResidualUnit(Streaming):
             Conv1d(channels, channels, 1, causal=config.causal),
         )
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
-        return add_late(x, self.body(x, state), state, self)
+    def branch(self) -> list[nn.Module]:
+        """What is added to the input."""
+        return list(self.body)
 
 
 def _units(level: int, config: WaveformConfig) -> list[nn.Module]:
@@ -129,9 +130,8 @@ class WaveformCodec(RMSNormalizer, AudioTokenizer):
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
         self.decoder = build_decoder(config)
         self.context_frames = self.encoder_context_frames = _context(config)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=config.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.hop_samples,
@@ -141,13 +141,11 @@ class WaveformCodec(RMSNormalizer, AudioTokenizer):
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`."""
-        hop = self.spec.hop_samples
-        return in_tiles(level_of(self.encoder, self.config.width, self.encoder), pad_to_hop(x, hop), None, multiple=hop)
+        return in_turn([self.encoder], pad_to_hop(x, self.spec.hop_samples))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, C, L * hop]` of latents `[B, D, L]`."""
-        values = self.config.width * self.spec.hop_samples
-        return in_tiles(level_of(self.decoder, values, self.decoder), z_q, None)
+        return in_turn([self.decoder], z_q)
 
     def stream(self) -> AudioStream:
         """A stream whose pieces, put together, equal the whole; only where `spec.causal`."""

@@ -1,1 +1,1 @@
-"""Image families, one file each."""
+"""Image families, one folder each, with the base class and parts that several of them share."""

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels.conv2d import Conv2d
+from ..kernels.mode import Layer2d
 from ..kernels.norm import GroupNorm
-from ..layers.vqgan_blocks import norm_conv
+from ..kernels.residual2d import Residual2d
 from ..quantizers.base import QuantizerConfig
 from ..quantizers.residual_vq import ResidualVQConfig
 from ..spec import ImageSpec
@@ -28,7 +29,7 @@ class ConvTokenizerConfig:
     """Settings of `ConvTokenizer`.
 
     Attributes:
-        patch_size: pixels on a side that the first layer folds into channels; 1: none.
+        patch_size: pixels on a side that the first layer folds into channels; 1: no folding.
         widths: channels of each level, fine to coarse; the stride is `patch_size * 2 ** (levels - 1)`.
         encoder_blocks, decoder_blocks: residual blocks at each level, fine to coarse.
         norm: "position" normalises the channels of each position (tiles equal the whole); "group" is VQGAN's
@@ -55,7 +56,7 @@ class ConvTokenizerConfig:
         return self.patch_size * 2 ** (len(self.widths) - 1)
 
 
-class PositionNorm(nn.Module):
+class PositionNorm(Layer2d):
     """LayerNorm over the channels of each position of `[B, C, h, w]`."""
 
     def __init__(self, channels: int) -> None:
@@ -64,7 +65,7 @@ class PositionNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise; fast where `x` is in channels-last memory."""
+        """Normalise `[B, C, h, w]`; fast where `x` is in channels-last memory."""
         return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
@@ -72,7 +73,7 @@ def _norm(kind: str, channels: int) -> nn.Module:
     return PositionNorm(channels) if kind == "position" else GroupNorm(min(32, channels), channels, eps=1e-6)
 
 
-class ResBlock(nn.Module):
+class ConvBlock(Residual2d):
     """(norm, SiLU, 3x3 convolution) twice, and the input added; `[B, C, h, w]`."""
 
     def __init__(self, channels: int, norm: str) -> None:
@@ -80,11 +81,11 @@ class ResBlock(nn.Module):
         self.norm1, self.norm2 = _norm(norm, channels), _norm(norm, channels)
         self.conv1 = Conv2d(channels, channels, 3, padding=1)
         self.conv2 = Conv2d(channels, channels, 3, padding=1)
+        self.act = nn.SiLU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
-        y = norm_conv(self.norm1, "silu", self.conv1, x)
-        return norm_conv(self.norm2, "silu", self.conv2, y, add=x, own=True)
+    def branch(self) -> list[nn.Module]:
+        """The residual branch, `[B, C, h, w]`, that is added to the input."""
+        return [self.norm1, self.act, self.conv1, self.norm2, self.act, self.conv2]
 
 
 class ConvEncoder(nn.Sequential):
@@ -97,7 +98,7 @@ class ConvEncoder(nn.Sequential):
             nn.Conv2d(3 * c.patch_size**2, c.widths[0], 3, padding=1),
         ]
         for level, width in enumerate(c.widths):
-            layers += [ResBlock(width, c.norm) for _ in range(c.encoder_blocks[level])]
+            layers += [ConvBlock(width, c.norm) for _ in range(c.encoder_blocks[level])]
             if level + 1 < len(c.widths):
                 layers.append(nn.Conv2d(width, c.widths[level + 1], 2, stride=2))  # no padding: tiles stay exact
         layers += [_norm(c.norm, c.widths[-1]), nn.Conv2d(c.widths[-1], c.latent_dim, 1)]
@@ -105,13 +106,13 @@ class ConvEncoder(nn.Sequential):
 
 
 class ConvDecoder(nn.Sequential):
-    """The mirror: blocks at each level, coarse to fine, with pixel shuffles between, and unfolding into pixels."""
+    """The encoder mirrored: blocks at each level, coarse to fine, with pixel shuffles between, and unfolding into pixels."""
 
     def __init__(self, config: ConvTokenizerConfig) -> None:
         c = config
         layers: list[nn.Module] = [nn.Conv2d(c.latent_dim, c.widths[-1], 3, padding=1)]
         for level in reversed(range(len(c.widths))):
-            layers += [ResBlock(c.widths[level], c.norm) for _ in range(c.decoder_blocks[level])]
+            layers += [ConvBlock(c.widths[level], c.norm) for _ in range(c.decoder_blocks[level])]
             if level:
                 layers += [nn.Conv2d(c.widths[level], 4 * c.widths[level - 1], 1), nn.PixelShuffle(2)]
         layers += [
@@ -137,9 +138,8 @@ class ConvTokenizer(ImageTokenizer):
         self.decoder = ConvDecoder(config)
         if config.norm == "position" and not self.quantizer.needs_grid:
             self.context_positions = _context(config)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=config.stride,
         )
 
@@ -156,8 +156,8 @@ class ConvTokenizer(ImageTokenizer):
 
 
 def _context(config: ConvTokenizerConfig) -> int:
-    """Grid positions that one position depends on, on each side; a 3x3 convolution reaches one of its own pixels."""
-    cell = [config.patch_size * 2**level for level in range(len(config.widths))]  # pixels of one position of a level
+    """Grid positions that one position depends on, on each side; a 3x3 convolution reaches one pixel of its level."""
+    cell = [config.patch_size * 2**level for level in range(len(config.widths))]  # pixels on a side of one position of a level
     encoder = cell[0] + sum(2 * n * s for n, s in zip(config.encoder_blocks, cell, strict=True))
     decoder = cell[0] + cell[-1] + sum(2 * n * s for n, s in zip(config.decoder_blocks, cell, strict=True))
     return -(-max(encoder, decoder) // config.stride)

@@ -1,9 +1,9 @@
-"""What KARL and ALIT share: a frozen VQGAN underneath, and a transformer decoder that predicts its codes.
+"""Parts that KARL and ALIT share: a frozen VQGAN, and a transformer decoder that predicts its codes.
 
 Latent distillation: the 1-D tokens are decoded to logits over the codes of a 2-D tokenizer, whose decoder makes the pixels of
 the softmax-weighted mean code (TiTok's first generation does the same).
 
-Letters: B batch, H W pixels, G = g x g grid positions, C channels of the VQGAN's codes, V_b their number, n tokens, D width.
+Letters: B batch, H W pixels, G = g x g grid positions, C channels of the VQGAN's codes, V_b number of codes, n tokens, D width.
 """
 
 from typing import cast
@@ -40,8 +40,8 @@ class GridDecoder(nn.Module):
         """Logits `[B, G', V_b]` of queries `[B, G', D]` and tokens `[B, n, D]`.
 
         Args:
-            grid, tokens: positions already added.
-            mask: bool `[B, 1, G' + n, G' + n]`, True where the row sees the column.
+            grid, tokens: queries `[B, G', D]` and tokens `[B, n, D]`, with positions already added.
+            mask: bool `[B, 1, G' + n, G' + n]`, True where the row attends to the column.
         """
         x = self.norm_in(torch.cat([grid, tokens], dim=1))
         for block in self.blocks:
@@ -54,7 +54,7 @@ class BaseTokenizer(nn.Module):
 
     Args:
         config: of the VQGAN.
-        train: whether it learns (the second stage of the published recipes); its codebook and batch statistics stay in any case.
+        train: whether it is trained (the second stage of the published recipes); its codebook and batch statistics never change.
     """
 
     def __init__(self, config: VQGANConfig, *, train: bool = False) -> None:
@@ -69,7 +69,7 @@ class BaseTokenizer(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> "BaseTokenizer":
-        """Stay in eval mode: its codebook must not move."""
+        """Stay in eval mode, whatever `mode`: the VQGAN's codebook must not change."""
         return super().train(False)
 
     def features(self, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class BaseTokenizer(nn.Module):
         return self.vqgan.encode_features(x)
 
     def ids(self, features: Tensor) -> Tensor:
-        """Its own code of each grid position, `[B, G]`."""
+        """Id of the VQGAN's nearest code at each grid position, `[B, G]`, of latents `[B, C, g, g]`."""
         return self.vqgan.quantizer.encode(features.flatten(2))[:, 0]
 
     def pixels(self, logits: Tensor) -> Tensor:
@@ -86,11 +86,11 @@ class BaseTokenizer(nn.Module):
         return self.vqgan.decode_latents(self.mean_code(logits), (side, side))
 
     def mean_code(self, logits: Tensor) -> Tensor:
-        """The mean of its codes under logits `[B, G, V_b]`, `[B, C, G]`."""
-        return (logits.softmax(-1) @ self._table).transpose(1, 2)
+        """The softmax-weighted mean `[B, C, G]` of the VQGAN's codes under logits `[B, G, V_b]`."""
+        return (logits.float().softmax(-1) @ self._table).transpose(1, 2).to(logits.dtype)
 
     def code(self, ids: Tensor) -> Tensor:
-        """Its codes `[B, C, G]` of ids `[B, G]`."""
+        """The VQGAN's codes `[B, C, G]` of ids `[B, G]`."""
         return self._table[ids].transpose(1, 2)
 
     @property
@@ -99,9 +99,9 @@ class BaseTokenizer(nn.Module):
 
 
 def check_base(config: VQGANConfig, patch_size: int, grid: int) -> None:
-    """Raise ValueError where the VQGAN does not fit the patches that stand beside its latents."""
+    """Raise ValueError if the VQGAN's grid differs from that of the patches concatenated with its latents."""
     if config.embed_dim or config.quant_kernel != 1:
-        raise ValueError("base: the VQGAN must quantize what its encoder gives (embed_dim 0).")
+        raise ValueError("base: the VQGAN must quantize its encoder's output directly (embed_dim 0).")
     if config.encoder.stride != patch_size:
         raise ValueError(f"base: the VQGAN makes one latent of {config.encoder.stride} pixels, patch_size is {patch_size}.")
     if grid < 1:

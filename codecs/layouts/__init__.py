@@ -1,1 +1,1 @@
-"""What layouts are written with: key maps, strict configs, readers of weight files."""
+"""Tools for reading foreign checkpoint layouts: key maps, strict config readers, the registry of layouts."""

@@ -1,4 +1,4 @@
-"""What layouts share in reading and writing authors' configs: opening one, nested parts, resolutions to levels."""
+"""Tools for reading and writing authors' configs: opening one, nested parts, resolutions to levels, round-trip checks."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ Q = TypeVar("Q", bound=QuantizerConfig)
 
 
 def open_config(config: Mapping[str, Any], system: str) -> Fields:
-    """The authors' arguments, also out of the YAML of a training run; without what only describes the file."""
+    """The authors' arguments, also from the YAML of a training run; without the keys that describe only the file."""
     for key in ("network_g", "model"):
         config = config[key] if isinstance(config.get(key), Mapping) else config
     for key in ("params", "init_args"):
@@ -24,20 +24,20 @@ def open_config(config: Mapping[str, Any], system: str) -> Fields:
 
 
 def part(fields: Fields, key: str, default: Mapping[str, Any] | None = None) -> Fields:
-    """A nested mapping as `Fields` of its own; without a default it must be there."""
+    """The nested mapping under `key` as `Fields`; required unless a default is given."""
     values = fields.take(key) if default is None else fields.take(key, default)
     return Fields(values, f"{fields.name}.{key}")
 
 
 def training_only(fields: Fields, key: str, usual: Any) -> None:
-    """Take a key without effect on ids and pixels; an unusual value gives a warning, for those who train."""
+    """Take a key without effect on ids and pixels; a value other than `usual` gives a warning, as it matters in training."""
     value = fields.take(key, usual)
     if value != usual:
         warnings.warn(f"{fields.name}.{key} = {value!r} is not carried over; it affects training only.", stacklevel=3)
 
 
 def attention_levels(resolution: int, wanted: Sequence[int], levels: int, halvings: Sequence[int]) -> tuple[int, ...]:
-    """Levels at which an encoder that halves after `halvings` meets one of the `wanted` sides."""
+    """Levels at which an encoder that halves after the levels `halvings` has one of the `wanted` resolutions."""
     side, found = resolution, []
     for level in range(levels):
         if side in wanted:
@@ -47,7 +47,7 @@ def attention_levels(resolution: int, wanted: Sequence[int], levels: int, halvin
 
 
 def decoder_attention_levels(side: int, wanted: Sequence[int], levels: int, doublings: Sequence[int]) -> tuple[int, ...]:
-    """The same for a decoder that starts at `side` at the coarsest level and doubles after `doublings`."""
+    """`attention_levels` for a decoder that starts with `side` at the coarsest level and doubles after `doublings`."""
     found = []
     for level in reversed(range(levels)):
         if side in wanted:
@@ -64,49 +64,62 @@ def legacy_vq(size: int, beta: float, **more: Any) -> dict[str, Any]:
 
 
 def factorised_rvq(**settings: Any) -> dict[str, Any]:
-    """The residual quantizer of DAC and its heirs: cosine lookup in a narrow space, trained by gradient."""
+    """The residual quantizer of DAC and its derivatives: cosine lookup in a low-dimensional space, trained by gradient."""
     base = {"kind": "residual_vq", "normalize": True, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
     return base | settings
 
 
-# --- the other way: our config in the authors' terms ------------------------------------------------------------------
+def dac_rvq(fields: Fields, **settings: Any) -> dict[str, Any]:
+    """`factorised_rvq` from the arguments of DAC, its copy in transformers and DualCodec."""
+    return factorised_rvq(
+        num_codebooks=fields.take("n_codebooks", 9),
+        codebook_size=fields.take("codebook_size", 1024),
+        codebook_dim=fields.take("codebook_dim", 8),  # one width, or one for each codebook
+        dropout=float(fields.take("quantizer_dropout", 0.0)),
+        **settings,
+    )
 
-#: Settings of training, of which an authors' config need say nothing: ids and media do not depend on them.
+
+# --- writing: our config in the authors' terms ------------------------------------------------------------------------
+
+#: Settings of training, and whether decoded pixels are clipped: an authors' config may lack them, since neither ids nor weights
+#: depend on them.
 TRAINING = frozenset({
     "dropout", "update", "decay", "commitment_weight", "codebook_weight", "kmeans_init", "kmeans_batches", "kmeans_iterations",
-    "replace_below", "replace_every", "gradient", "layer_scale",
+    "replace_below", "replace_every", "gradient", "layer_scale", "beta", "entropy_weight", "entropy_temperature", "sample_weight",
+    "batch_weight", "clip",
 })  # fmt: skip
 
 
-def said(own: Any, theirs: dict[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
-    """Return `theirs`, the authors' config written for `own`, if `read` makes `own` of it again, training settings aside.
+def check_round_trip(own: Any, theirs: dict[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+    """Return `theirs`, the authors' config written for `own`, if `read` turns it into `own` again, except training settings.
 
     Raises:
-        NotWritable: names the settings that the authors' config cannot say.
+        NotWritable: names the settings that the authors' config cannot express.
     """
     again = from_mapping(type(own), read(theirs))
     lost = _differences(to_mapping(own), to_mapping(again))
     if lost:
-        raise NotWritable(f"the authors' config has no word for {', '.join(lost)}: these weights fit no class of theirs.")
+        raise NotWritable(f"the authors' config cannot express {', '.join(lost)}: these weights do not fit their class.")
     return theirs
 
 
 def _differences(a: Any, b: Any, path: str = "") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
-        keys = [k for k in a if k not in TRAINING]
+        keys = [k for k in a if k not in TRAINING and not (k == "dim" and 0 in (a[k], b.get(k)))]  # 0: the family fills it in
         return [d for k in keys for d in _differences(a[k], b.get(k), f"{path}.{k}" if path else k)]
     return [] if a == b else [f"{path} = {a!r}"]
 
 
 def the_quantizer(config: Any, kind: type[Q]) -> Q:
-    """`config`, if it is of the kind that the authors' class has. Raises NotWritable otherwise."""
+    """Return `config` if it is of the kind of the authors' class. Raises NotWritable otherwise."""
     if not isinstance(config, kind):
         raise NotWritable(f"quantizer is {config.kind!r}; the authors' class has {kind.kind!r} only.")
     return config
 
 
 def one_number(name: str, value: int | Sequence[int]) -> int:
-    """A setting that the authors have once for all levels. Raises NotWritable where levels differ."""
+    """A setting that the authors' config has once for all levels. Raises NotWritable if levels differ."""
     numbers = {value} if isinstance(value, int) else set(value)
     if len(numbers) != 1:
         raise NotWritable(f"{name} is {value}; the authors' class has one for all levels.")
@@ -114,7 +127,7 @@ def one_number(name: str, value: int | Sequence[int]) -> int:
 
 
 def siglip_tower(c: Fields, *, layers_left_out: int = 0, norm_out: str = "affine") -> dict[str, Any]:
-    """A `SiglipVisionConfig` of transformers to a `TowerConfig`; keys that its class does not read give one warning."""
+    """A `SiglipVisionConfig` of transformers to a `TowerConfig`; keys that its class ignores give one warning."""
     c.drop(*TRANSFORMERS_KEYS, "attention_dropout", "vision_use_head", "initializer_range")
     c.require("hidden_act", "gelu_pytorch_tanh")
     c.require("num_channels", 3)

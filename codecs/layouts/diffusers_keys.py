@@ -6,14 +6,14 @@ from ..layers.vqgan import DecoderConfig, EncoderConfig
 from .fields import Fields
 from .keymap import Each, Fuse, Rename, Row, State, Step, Then, matches
 
-#: What diffusers writes into every config.json.
+#: Keys that diffusers writes into every config.json.
 HUB_KEYS = ("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values")
 
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu", "mish": "mish"}
 
 
 def take_stacks(c: Fields) -> dict[str, dict[str, Any]]:
-    """Settings of encoder and decoder, of what diffusers' autoencoders have in common."""
+    """Settings of encoder and decoder from the keys that diffusers' autoencoders share."""
     c.drop("sample_size", "force_upcast")
     c.require("in_channels", 3)
     c.require("out_channels", 3)
@@ -42,7 +42,7 @@ def _attended(c: Fields, key: str, plain: str, attended: str) -> list[int]:
 
 
 def written_stacks(e: EncoderConfig, d: DecoderConfig | None) -> dict[str, Any]:
-    """The way back of `take_stacks`, for the caller to compare."""
+    """Inverse of `take_stacks`; the caller checks that it reads back equal."""
     assert d is not None
     levels = range(len(e.widths))
     down = ["AttnDownEncoderBlock2D" if i in e.attention_levels else "DownEncoderBlock2D" for i in levels]
@@ -66,7 +66,7 @@ _SIDE = "{encoder|decoder}"
 
 
 def _norm(theirs: str, ours: str, *, conditioned: bool) -> list[Row]:
-    """A norm: under a condition `norm_layer` is the GroupNorm, `conv_y` the gain, `conv_b` the shift."""
+    """Rows of a norm: in a conditional one `norm_layer` is the GroupNorm, `conv_y` the gain, `conv_b` the shift."""
     if not conditioned:
         return [(f"{theirs}.*", f"{ours}.*")]
     parts = {"norm_layer": "norm", "conv_y": "gain", "conv_b": "shift"}
@@ -102,7 +102,7 @@ def _side(side: str, levels: int, *, last: int, conditioned: bool) -> list[Row]:
 
 
 def stack_steps(e: EncoderConfig, d: DecoderConfig | None, more: list[Row]) -> list[Step]:
-    """The steps of a map: old names, q k v joined, linear maps as convolutions, renamed with the rows `more` beside."""
+    """Steps of a key map: old names, q k v joined, linear maps as convolutions, renamed with the further rows `more`."""
     assert d is not None
     rows = [
         *more,
@@ -118,7 +118,7 @@ def stack_steps(e: EncoderConfig, d: DecoderConfig | None, more: list[Row]) -> l
     ]
 
 
-#: Names of attention in files of before diffusers 0.17, and those of today.
+#: Names of attention in files from before diffusers 0.17, and today's.
 _OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 

@@ -1,4 +1,4 @@
-"""What KARL and ALIT share in their authors' terms: the VQGAN underneath, the two transformers, the quantizer."""
+"""Config and key tables that KARL and ALIT share: the VQGAN underneath, the two transformers, the quantizer."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .keymap import Row, under
 from .vit_keys import BLOCK
 from .vqgan_keys import LEVELS, RESAMPLE, TABLE, taming_middle
 
-#: The VQGAN that both were published with (MAGE's); their configs do not carry it.
+#: The VQGAN that both were published with (MAGE's); their configs do not contain it.
 _VQGAN = {
     "embed_dim": 256,
     "n_embed": 1024,
@@ -20,9 +20,9 @@ _VQGAN = {
 
 
 def distilled_config(c: Fields) -> dict[str, Any]:
-    """What both classes take."""
+    """Config fields from the arguments that both classes take."""
     base = part(c, "base_tokenizer", {"id": "vqgan"})
-    base.require("id", "vqgan")  # over the KL autoencoder nothing has been published to check against
+    base.require("id", "vqgan")  # no model over the KL autoencoder has been published to check against
     base.drop("pretrained_ckpt_path", "is_requires_grad", "embed_dim")
     params = Fields(base.take("params", _VQGAN), f"{base.name}.params")
     base.done()
@@ -58,7 +58,7 @@ def distilled_config(c: Fields) -> dict[str, Any]:
 
 
 def _stacks(c: Fields) -> dict[str, Any]:
-    """MAGE's VQGAN: MaskGIT's network (no attention whatever `attn_resolutions` says) behind taming's arguments."""
+    """MAGE's VQGAN: MaskGIT's network (no attention, whatever `attn_resolutions` is) with taming's arguments."""
     for key, value in (("in_channels", 3), ("out_ch", 3), ("double_z", False), ("give_pre_end", False)):
         c.require(key, value)
     c.drop("resolution", "attn_resolutions")

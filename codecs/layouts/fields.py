@@ -1,4 +1,4 @@
-"""Reading an authors' config strictly: every key is taken, or named as without effect, or an error."""
+"""Strict reading of an authors' config: every key must be read or dropped by name, otherwise it is an error."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from ..config import nearest
 
 _MISSING = object()
 
-#: Keys that `transformers` writes, or once wrote, into every config.json and that say nothing about these networks.
+#: Keys that `transformers` writes, or once wrote, into every config.json and that do not affect these networks.
 TRANSFORMERS_KEYS = (
     "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "add_cross_attention",
     "architectures", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
@@ -28,7 +28,7 @@ FOLDER_KEYS = ("source", "versions", "notes")
 
 
 class Fields:
-    """The keys of one mapping, handed out one by one; `done` complains about those that nobody took.
+    """Reader of one mapping, key by key; `done` raises if there are unread keys.
 
         fields = Fields(config, "config")
         width = fields.take("n_filters", 32)
@@ -55,10 +55,10 @@ class Fields:
         return default
 
     def one_of(self, key: str, allowed: Mapping[Any, Any], default: Any = _MISSING) -> Any:
-        """Return what `allowed` says for the value of `key`.
+        """Return the entry of `allowed` for the value of `key`.
 
         Raises:
-            ValueError: another value.
+            ValueError: the value is not in `allowed`.
         """
         value = self.take(key, default)
         if isinstance(value, (list, Mapping)) or value not in allowed:
@@ -66,30 +66,30 @@ class Fields:
         return allowed[value]
 
     def require(self, key: str, value: Any, default: Any = _MISSING) -> None:
-        """Take `key`, whose only supported value is `value`.
+        """Read `key`, whose only supported value is `value`.
 
         Raises:
-            ValueError: another value.
+            ValueError: `key` has another value.
         """
         got = self.take(key, value if default is _MISSING else default)
         if got != value:
             raise ValueError(f"{self.name}.{key} is {got!r}; only {value!r} is supported.")
 
     def drop(self, *keys: str) -> None:
-        """Name keys that change neither ids nor waveforms (training settings, labels, numbers that the class derives itself)."""
+        """Ignore keys without effect on ids and reconstructions (training settings, labels, numbers that the class derives itself)."""
         self._known.update(keys)
         for key in keys:
             self._left.pop(key, None)
 
     def done(self, *, swallowed: bool = False) -> None:
-        """Complain where keys are left that nobody took.
+        """Check that every key was read or dropped.
 
         Args:
-            swallowed: the authors' class takes keys it does not know and reads none of them (`**kwargs`, as all configs of
-                transformers and diffusers do): then they give one warning that names them.
+            swallowed: the authors' class accepts and ignores unknown keys (`**kwargs`, as all configs of transformers and
+                diffusers do): unread keys then give one warning that names them.
 
         Raises:
-            ValueError: keys are left, and the authors' class would not swallow them.
+            ValueError: there are unread keys, and not `swallowed`.
         """
         if not self._left:
             return
@@ -97,6 +97,6 @@ class Fields:
         hint = nearest(keys[0], sorted(self._known))
         if swallowed:
             shown = ", ".join(f"{k} = {self._left[k]!r}" for k in keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-            warnings.warn(f"{self.name} holds what the authors' class does not read either, and is not used: {shown}.", stacklevel=3)
+            warnings.warn(f"{self.name} has keys that the authors' class ignores; they are ignored here too: {shown}.", stacklevel=3)
             return
         raise ValueError(f"{self.name} has the key {keys[0]!r} (value {self._left[keys[0]]!r}), which is not known.{hint}")

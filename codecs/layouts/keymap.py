@@ -8,8 +8,8 @@ one `Rename` with a table of rows (theirs, ours):
     ("[down|levels].{}.*", "levels.{}.*")                       either is read; the first is written
     ("loss.**", None)                                           dropped, by name
 
-The placeholders of the right side stand for those of the left in their order, or by number: `{1}`, `{0}`. The first row that
-fits wins, in both directions. A key that no row knows is an error.
+The placeholders of the right side refer to those of the left in their order, or by number: `{1}`, `{0}`. The first row that
+matches applies, in both directions. A key that matches no row is an error.
 """
 
 import functools
@@ -45,14 +45,14 @@ class KeyMap:
         object.__setattr__(self, "steps", steps)
 
     def read(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The authors' state dict in this library's names and shapes. Raises CheckpointError on a key no row knows."""
+        """The authors' state dict in this library's names and shapes. Raises CheckpointError on a key that matches no row."""
         out = dict(state)
         for step in self.steps:
             out = step.read(out)
         return out
 
     def write(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This library's state dict in the authors' names and shapes. Raises NotWritable where a step has no way back."""
+        """This library's state dict in the authors' names and shapes. Raises NotWritable if a step has no inverse."""
         out = dict(state)
         for step in reversed(self.steps):
             out = step.write(out)
@@ -60,7 +60,7 @@ class KeyMap:
 
 
 class NotWritable(CheckpointError):
-    """A layout that is only read: one of its steps loses what its authors' code wants back."""
+    """Raised when a config or its weights cannot be written in the authors' layout."""
 
 
 # --- patterns -------------------------------------------------------------------------------------------------------
@@ -142,12 +142,12 @@ def _matcher(pattern: str) -> Any:
 
 
 def matches(key: str, patterns: Iterable[str]) -> bool:
-    """True where `key` fits one of the patterns."""
+    """Whether `key` matches one of the patterns."""
     return any(_matcher(p).fullmatch(key) for p in patterns)
 
 
 def under(theirs: str, ours: str, rows: Sequence[Row]) -> list[Row]:
-    """Each of `rows` behind the prefixes `theirs` and `ours`: the key table of one block, at its place."""
+    """Each of `rows` with the prefixes `theirs` and `ours`: the key table of one block at its place in the model."""
     return [(theirs + a, None if b is None else ours + b) for a, b in rows]
 
 
@@ -155,12 +155,12 @@ def under(theirs: str, ours: str, rows: Sequence[Row]) -> list[Row]:
 
 
 class Rename:
-    """Rename every key by the first row that fits it.
+    """Rename every key by the first row that matches it.
 
     Args:
-        rows: (theirs, ours), see the head of this file; ours is None where a key is left out on purpose.
+        rows: (theirs, ours), see the head of this file; ours is None for a key that is dropped on purpose.
         also_drop: patterns of keys that are left out, tried before the rows.
-        keep_unknown: keys that no row knows keep their names (for a first of several steps).
+        keep_unknown: keys that match no row keep their names (for the first of several steps).
     """
 
     def __init__(self, rows: Iterable[Row], *, also_drop: Iterable[str] = (), keep_unknown: bool = False) -> None:
@@ -207,14 +207,14 @@ class Rename:
         return out
 
 
-#: Running numbers of our codebooks, which `start_codebooks` makes anew where a layout has none.
+#: Running statistics of our codebooks, which `start_codebooks` creates if a layout has none.
 _LEARNT_HERE = re.compile(r"(^|\.)(counts|sums|ready|steps)$")
 
 
 class Unwrap:
-    """Take the state dict out of a checkpoint: the one under the first of `names` that is there, else the whole.
+    """Take the state dict out of a checkpoint: the one under the first of `names` that exists, else the whole checkpoint.
 
-    The order is the authors' loader's: averaged weights stand before raw ones wherever it prefers them.
+    The order is that of the authors' loader: averaged weights before raw ones if it prefers them.
     """
 
     def __init__(self, *names: str) -> None:
@@ -228,7 +228,7 @@ class Unwrap:
 
 
 def unwrap(state: Mapping[str, Any], *names: str) -> State:
-    """The state dict itself where a checkpoint file holds it under one of `names` ("ema", "model", "state_dict")."""
+    """The state dict of a checkpoint that has it under one of `names` ("ema", "model", "state_dict"), else the checkpoint itself."""
     for name in names:
         if isinstance(state.get(name), Mapping) and state[name]:
             return dict(state[name])
@@ -246,9 +246,9 @@ class WeightNorm:
     """Fold every pair (gain g, direction v) into `weight = g v / |v|`; written back as pairs.
 
     Args:
-        written: spelling of the pairs that `write` makes ("weight_g" or "parametrizations"); "" writes plain weights.
+        written: spelling of the pairs that `write` produces ("weight_g" or "parametrizations"); "" writes plain weights.
         on: patterns of the authors' weights that have a norm; None: every `*.weight` with three axes (a 1-D convolution).
-        but: patterns of those that have none.
+        but: patterns of weights without a norm.
     """
 
     def __init__(self, written: str = "weight_g", *, on: Iterable[str] | None = None, but: Iterable[str] = ()) -> None:
@@ -276,8 +276,8 @@ class WeightNorm:
 def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
     """Replace every pair (gain g, direction v) by `weight = g v / |v|`, in either spelling; other keys stay.
 
-    The norm runs over all axes but those where g has length over 1, as in `torch.nn.utils.weight_norm`. Inference then
-    computes none, and fine-tuning (`tokenizer.train()`) goes on with the folded weights: weight norm is not put back.
+    The norm runs over all axes but those where g has length over 1, as in `torch.nn.utils.weight_norm`. Inference then needs no
+    norm, and fine-tuning (`tokenizer.train()`) continues with the folded weights, without weight norm.
 
     Raises:
         CheckpointError: a gain without its direction.
@@ -290,7 +290,7 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
                 raise CheckpointError(f"{key!r} is half of a weight norm; {prefix + direction!r} is missing.")
             g, v = out.pop(key), out.pop(prefix + direction)
             axes = [i for i in range(v.ndim) if g.shape[i] == 1] if max(g.shape) > 1 else list(range(1, v.ndim))
-            # The same kernel as torch's weight norm, so that the folded weight is the authors' to the last bit.
+            # The same kernel as torch's weight norm, so that the folded weight equals the authors' bit by bit.
             if g.numel() == v.shape[0]:
                 out[prefix + "weight"] = torch._weight_norm(v, g, 0)
             else:
@@ -299,12 +299,12 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> State:
 
 
 class Fuse:
-    """Join several of the authors' weights into one, along their first axis; `write` cuts it again.
+    """Join several of the authors' weights into one, along their first axis; `write` splits it again.
 
     Args:
         parts: the last names before `weight` or `bias`: ("q", "k", "v").
         into: the joint name: "qkv".
-        where: pattern of what stands before, with its dot: "**attn." (default: anywhere).
+        where: pattern of the prefix, with its dot: "**attn." (default: any prefix).
         widths: rows of each part, where they are not equal.
     """
 
@@ -339,7 +339,7 @@ class Fuse:
 
 
 class Each:
-    """Change the tensors whose keys fit one of `patterns` (names as they are at this step)."""
+    """Transform the tensors whose keys match one of `patterns` (names at this step of the map)."""
 
     def __init__(self, patterns: Sequence[str], read: Callable[[Tensor], Tensor], write: Callable[[Tensor], Tensor] | None) -> None:
         self.patterns, self._read, self._write = tuple(patterns), read, write
@@ -349,7 +349,7 @@ class Each:
 
     def write(self, state: State) -> State:
         if self._write is None and any(matches(k, self.patterns) for k in state):
-            raise NotWritable(f"{self.patterns[0]!r} has no way back into the authors' layout.")
+            raise NotWritable(f"{self.patterns[0]!r} cannot be converted back to the authors' layout.")
         return {k: self._write(v) if matches(k, self.patterns) else v for k, v in state.items()}  # type: ignore[misc]
 
 
@@ -364,7 +364,7 @@ def as_convolution(*patterns: str, axes: int = 2) -> Each:
 
 
 def without_ones(*patterns: str, axes: int = 1) -> Each:
-    """Tensors that the authors keep behind `axes` leading axes of length 1: `[1, N, D]` to `[N, D]`."""
+    """Remove `axes` leading axes of length 1 from the authors' tensors: `[1, N, D]` to `[N, D]`."""
     return Each(patterns, lambda v: v.reshape(v.shape[axes:]), lambda v: v.reshape(*[1] * axes, *v.shape))
 
 
@@ -374,12 +374,12 @@ def with_ones(*patterns: str, axes: int = 1) -> Each:
 
 
 def transposed(*patterns: str) -> Each:
-    """Matrices that stand the other way round."""
+    """Transpose matrices, `[i, o]` to `[o, i]`."""
     return Each(patterns, lambda v: v.t().contiguous(), lambda v: v.t().contiguous())
 
 
 class Then:
-    """A step of its own: functions of the whole state dict. Without `write` the layout is only read."""
+    """A custom step: functions of the whole state dict. Without `write` the layout is read-only."""
 
     def __init__(self, read: Callable[[State], State], write: Callable[[State], State] | None = None) -> None:
         self._read, self._write = read, write
@@ -389,12 +389,12 @@ class Then:
 
     def write(self, state: State) -> State:
         if self._write is None:
-            raise NotWritable("this layout is only read: one of its steps has no way back.")
+            raise NotWritable("this layout is read-only: one of its steps has no inverse.")
         return self._write(state)
 
 
 def without_prefix(*prefixes: str) -> Then:
-    """Keys without the prefixes that wrappers put before all of them ("module."), one after the other; written without."""
+    """Remove prefixes that wrappers put before all keys ("module."), one after the other; `write` does not restore them."""
 
     def read(state: State) -> State:
         for prefix in prefixes:
@@ -416,7 +416,7 @@ def lightning_average() -> Then:
 
 
 def flat(state: Mapping[str, Any]) -> State:
-    """One state dict of several that stand side by side under their names: `{"a": {"b": t}}` to `{"a.b": t}`."""
+    """Flatten several state dicts under their names into one: `{"a": {"b": t}}` to `{"a.b": t}`."""
     out: State = {}
     for key, value in state.items():
         out |= {f"{key}.{k}": v for k, v in flat(value).items()} if isinstance(value, Mapping) else {key: value}

@@ -1,4 +1,4 @@
-"""What a foreign layout declares: where it was read, which family runs it, and how config and weights become ours."""
+"""`Layout`, a foreign checkpoint format: its source, the family that runs it, and the maps of config and weights."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import from_mapping
-from ..families import family_class
+from ..families import FAMILIES
 from ..quantizers.parts.codebook import Codebook
 from .keymap import KeyMap, NotWritable
 
@@ -18,17 +18,19 @@ class Layout:
     """One foreign layout.
 
     Attributes:
-        system: its name, as cards write it.
-        upstream: repository and class that it was read from: "org/repository file Class".
-        family: the family here that runs it.
-        more_families: further ones, where one class of the authors' is several here; `config` then gives a config dataclass.
+        system: its name, as in cards.
+        upstream: source repository and class: "org/repository file Class".
+        family: the family of this library that runs it.
+        more_families: further families, if one class of the authors' is several here; `config` then returns a config dataclass.
         config: the authors' config (parsed JSON or YAML) to a mapping of the family's config fields.
-        keys: the map of weights for one own config. Without it `weights` must be there.
-        weights: the authors' state dict and our config to our state dict, where no map can say it; must account for every key.
-        authors_config: our config to the authors', for `save_pretrained(layout=...)`; raises ValueError where theirs cannot say
-            what ours does (`configs.said` reads it again and compares). None: the layout is only read.
-        files: the names that `save_pretrained(layout=...)` gives to config and weights.
-        model_type, class_name: what a `config.json` of transformers or diffusers calls it.
+        keys: our config to the key map of its weights. If None, `weights` is required.
+        weights: the authors' state dict and our config to our state dict, if no key map can express it; must use every key.
+        authors_config: our config to the authors', for `save_pretrained(layout=...)`; raises ValueError if theirs cannot
+            express ours (`configs.check_round_trip` reads it again and compares). None: the layout is read-only.
+        files: file names of config and weights for `save_pretrained(layout=...)`.
+        model_type, class_name: its names in a `config.json` of transformers or diffusers.
+        recognises: whether a config is of this layout, if its names are not reliable: copies of the authors' repository have
+            another `model_type` (see `systems.RECOGNISED`).
     """
 
     system: str
@@ -41,42 +43,43 @@ class Layout:
     files: tuple[str, str] = ("config.json", "model.safetensors")
     model_type: str = ""
     class_name: str = ""
+    recognises: Callable[[Mapping[str, Any]], bool] | None = None
     more_families: tuple[str, ...] = ()
 
     def own_config(self, theirs: Mapping[str, Any]) -> Any:
         """The family's config dataclass of an authors' config.
 
         Raises:
-            ValueError: a key that is not known, or a value that is not supported.
+            ValueError: an unknown key, or a value that is not supported.
         """
-        config, cls = self.config(theirs), family_class(self.family).config_class
+        config, cls = self.config(theirs), FAMILIES.resolve(self.family).config_class
         return from_mapping(cls, config, path="config") if isinstance(config, Mapping) else config
 
     def family_for(self, own: Any) -> str:
         """The family that runs `own`, by its class."""
         for family in self.more_families:
-            if type(own) is family_class(family).config_class:
+            if type(own) is FAMILIES.resolve(family).config_class:
                 return family
         return self.family
 
     def read(self, state: Mapping[str, Any], own: Any) -> dict[str, Tensor]:
-        """Our state dict from the authors'. Raises CheckpointError on keys that are not known."""
+        """Our state dict from the authors'. Raises CheckpointError on unknown keys."""
         if self.keys is not None:
             return self.keys(own).read(state)
         assert self.weights is not None, f"{self.system} has neither keys nor weights"
         return self.weights(dict(state), own)
 
     def write(self, state: Mapping[str, Tensor], own: Any) -> dict[str, Tensor]:
-        """The authors' state dict from ours. Raises NotWritable where the layout is only read."""
+        """The authors' state dict from ours. Raises NotWritable if the layout is read-only."""
         if self.keys is None:
-            raise NotWritable(f"the layout {self.system!r} is only read; no map leads back.")
+            raise NotWritable(f"the layout {self.system!r} is read-only: there is no map from our weights to the authors'.")
         return self.keys(own).write(state)
 
 
 def start_codebooks(tokenizer: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Add the running statistics of every `Codebook` whose table `state` holds without them: even use, ready.
+    """Add running statistics for every `Codebook` with a table but no statistics in `state`: equal usage, marked as initialised.
 
-    Authors that train tables by gradient publish the table alone.
+    Authors who train codebooks by gradient publish the table alone.
     """
     out = dict(state)
     for name, module in tokenizer.named_modules():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from .keymap import Fuse, KeyMap, Rename, Row, Unwrap
 from .vqgan_keys import OUTER, SIDE, TABLE, attention, residual
 
-#: The authors' loaders: averaged weights first.
+#: Names of the state dict in the order of the authors' loaders: averaged weights first.
 FILES = ("ema", "model", "state_dict")
 
 
@@ -20,7 +20,7 @@ def _level(theirs: str, ours: str, resample: str) -> list[Row]:
 
 
 def llamagen_rows(encoder_levels: int, decoder_levels: int) -> list[Row]:
-    """Encoder, decoder and the projections between them, after `Fuse(("q", "k", "v"), "qkv")`."""
+    """Rows of encoder, decoder and the projections between them, after `Fuse(("q", "k", "v"), "qkv")`."""
     rows: list[Row] = [*residual("mid.0", "middle.0"), *attention("mid.1", "middle.1"), *residual("mid.2", "middle.2")]
     for i in range(encoder_levels):
         rows += _level(f"encoder.conv_blocks.{i}", f"encoder.levels.{i}", "downsample")
@@ -37,7 +37,7 @@ def llamagen_map(
     dropped: Sequence[str] = (),
     unwrap: Sequence[str] = FILES,
 ) -> KeyMap:
-    """The whole map of a checkpoint in LlamaGen's layout; `more` are rows of the quantizer and whatever else the system has."""
+    """The key map of a checkpoint in LlamaGen's layout; `more` are rows of the quantizer and other parts of the system."""
     rows = [*llamagen_rows(encoder_levels, decoder_levels), *more]
     used = "quantize.codebook_used"  # a buffer of recent ids, for display
     return KeyMap(Unwrap(*unwrap), Fuse(("q", "k", "v"), "qkv", where=SIDE + ".**."), Rename(rows, also_drop=(used, *dropped)))

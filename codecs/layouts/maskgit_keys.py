@@ -1,4 +1,4 @@
-"""MaskGIT-VQGAN's config and key table: the system itself, and TiTok's second decoder."""
+"""MaskGIT-VQGAN's config and key table, for the system itself and for TiTok's second decoder."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ def maskgit_stacks(c: Fields) -> dict[str, Any]:
         "shortcut": "output",
         "dropout": float(c.take("dropout", 0.0)),
     }
-    c.drop("resolution")  # read for a message alone
+    c.drop("resolution")  # used in a message only
     c.require("num_channels", 3)
     encoder = {**common, "stem_width": width, "resample": "average", "head_kernel": 1}
     return {"encoder": encoder, "decoder": common, "z_channels": c.take("z_channels", 256)}
 
 
 def maskgit_rows(theirs: str = "", ours: str = "") -> list[Row]:
-    """Encoder and decoder behind the prefixes `theirs` and `ours`: ("pixel_", "head.pixel_") for TiTok's second decoder."""
+    """Rows of encoder and decoder with the prefixes `theirs` and `ours`: ("pixel_", "head.pixel_") for TiTok's second decoder."""
     rows: list[Row] = [*LEVELS, *residual("mid.{}", "middle.{}")]
     rows.append(("decoder.[up|levels].{}.upsample_conv.*", "decoder.levels.{}.resample.conv.*"))
     return under(theirs, ours, rows)

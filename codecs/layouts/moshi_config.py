@@ -1,4 +1,4 @@
-"""Keyword arguments of Moshi's projected transformer, which Mimi, and in a copy MOSS-Audio-Tokenizer, stand on."""
+"""Keyword arguments of Moshi's projected transformer, the basis of Mimi and, as a copy, of MOSS-Audio-Tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,12 @@ _NORMS = {"layer_norm": ("layer", 1e-5), "rms_norm": ("rms", 1e-5), "rms_norm_f3
 
 
 def moshi_transformer(values: Mapping[str, Any], dim: int | None = None, *, concat: bool = False) -> dict[str, Any]:
-    """Fields of `Transformer1dConfig`.
+    """Fields of `Transformer1dConfig` from the authors' keyword arguments.
 
     Args:
         values: the keyword arguments.
-        dim: width of what goes in and comes out; None: the caller takes care of it.
-        concat: the class knows the position "rope_concat", rotary pairs as halves.
+        dim: required input and output width; None: not checked.
+        concat: the class supports the position "rope_concat", rotary pairs as halves.
     """
     t = Fields(values, "transformer")
     t.require("causal", True, False)
@@ -26,7 +26,7 @@ def moshi_transformer(values: Mapping[str, Any], dim: int | None = None, *, conc
     if gating not in _GATINGS or position not in ("rope", "sin", "sin_rope", "none", *(("rope_concat",) if concat else ())):
         raise ValueError(f"transformer: gating {gating!r} or positional_embedding {position!r} is not supported.")
     width, heads, hidden = t.take("d_model"), t.take("num_heads"), t.take("dim_feedforward", 2048)
-    if gating != "none":  # a gated network is made as large as a plain one
+    if gating != "none":  # a gated network has as many weights as a plain one
         hidden = (21 * width) // 8 if hidden == 4 * width else (2 * hidden) // 3
     if dim is not None:
         t.require("input_dimension", dim)

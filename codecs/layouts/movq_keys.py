@@ -1,4 +1,4 @@
-"""Key tables of MoVQ's line (Emu3, ILLUME+): taming's names with norms that the decoder's code shifts and scales."""
+"""Key tables of MoVQ's line (Emu3, ILLUME+): taming's names, with decoder norms scaled and shifted by the codes."""
 
 from .keymap import Row
 from .vqgan_keys import SIDE
@@ -25,13 +25,13 @@ def _attention(theirs: str, ours: str) -> list[Row]:
 
 
 def _attention_hf(theirs: str, norm: str, ours: str) -> list[Row]:
-    """Of transformers: linear maps, and a norm that stands beside the block."""
+    """Rows of an attention block in transformers: linear maps, and a norm outside the block."""
     rows: list[Row] = [(f"{theirs}.qkv.*", f"{ours}.qkv.*"), (f"{theirs}.out_proj.*", f"{ours}.out.*")]
     return rows + _norm(norm, f"{ours}.norm")
 
 
 def stacks_hf() -> list[Row]:
-    """Encoder and decoder of transformers' `Emu3VQVAE`, with q, k, v joined."""
+    """Rows of encoder and decoder of transformers' `Emu3VQVAE`, with q, k, v joined."""
     middle, own = SIDE + ".middle_block.", SIDE + ".middle."
     rows: list[Row] = [
         (SIDE + ".conv_in.*", SIDE + ".stem.*"),
@@ -50,7 +50,7 @@ def stacks_hf() -> list[Row]:
 
 
 def stacks() -> list[Row]:
-    """Encoder and decoder, with q, k, v joined."""
+    """Rows of encoder and decoder in the authors' names, with q, k, v joined."""
     rows: list[Row] = [
         (SIDE + ".conv_in.*", SIDE + ".stem.*"),
         (SIDE + ".conv_out.*", SIDE + ".head.*"),

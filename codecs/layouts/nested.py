@@ -1,4 +1,4 @@
-"""Tokenizers inside larger models: where their config stands in the model's, and what their weights are called there."""
+"""Tokenizers inside larger models: the place of their config in the model's, and the names of their weights there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Nested:
-    """One kind of whole model.
+    """A larger model with a tokenizer inside.
 
     Attributes:
-        sub_config: dotted path of the tokenizer's config in the model's; "": the layout reads the whole one.
-        prefixes: what may stand before the tokenizer's keys, today's spelling first; the first that any key has is taken off.
-        system: the layout that reads both.
-        only: what keys begin with behind the prefix, where it alone does not tell them from the rest of the model's.
+        sub_config: dotted path of the tokenizer's config in the model's; "": the layout reads the model's whole config.
+        prefixes: possible prefixes of the tokenizer's keys, today's spelling first; the first one that occurs is removed.
+        system: the layout that reads config and weights.
+        only: beginnings of the tokenizer's keys after the prefix, if other parts of the model have the same prefix.
     """
 
     sub_config: str
@@ -22,13 +22,13 @@ class Nested:
     only: tuple[str, ...] = ()
 
     def config(self, whole: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The tokenizer's own config; empty where the model's leaves all to the defaults."""
+        """The tokenizer's config out of the model's; empty if the model's config has none."""
         for part in self.sub_config.split(".") if self.sub_config else ():
             whole = whole.get(part) or {}
         return whole
 
     def names(self, keys: list[str]) -> dict[str, str]:
-        """The tokenizer's keys among a whole model's, each to its own name: `{"model.vqmodel.quant_conv.bias": "quant_conv.bias"}`."""
+        """The tokenizer's keys among the model's, each with its own name: `{"model.vqmodel.quant_conv.bias": "quant_conv.bias"}`."""
         for prefix in self.prefixes:
             heads = tuple(prefix + o for o in self.only) or prefix
             if found := {k: k.removeprefix(prefix) for k in keys if k.startswith(heads)}:
@@ -38,7 +38,7 @@ class Nested:
 
 _VQMODEL = ("model.vqmodel.", "vqmodel.")
 
-#: `model_type` of the whole model -> where its tokenizer is.
+#: `model_type` of the larger model -> the tokenizer inside.
 NESTED: dict[str, Nested] = {
     "chameleon": Nested(sub_config="vq_config", prefixes=_VQMODEL, system="chameleon_vqgan-hf"),
     "janus": Nested(sub_config="vq_config", prefixes=_VQMODEL, system="janus_vqgan-hf"),
@@ -54,5 +54,5 @@ NESTED: dict[str, Nested] = {
 
 
 def nested_of(config: Mapping[str, Any]) -> Nested | None:
-    """Where the tokenizer stands in a whole model with this `config.json`; None: the model is not known."""
+    """The place of the tokenizer in a larger model with this `config.json`; None: the model is unknown."""
     return NESTED.get(str(config.get("model_type")))

@@ -1,21 +1,21 @@
-"""Tables of residual quantizers in the layout of RQ-VAE (Lee et al. 2022): a padding row behind the codes, shared tables repeated."""
+"""Tables of residual quantizers in the layout of RQ-VAE (Lee et al. 2022): a padding row after the codes, shared tables repeated."""
 
 import torch
 
 from ..serialize import CheckpointError
 from .keymap import State, Then
 
-#: Name of the table there -> and of its running statistics, to those of `codecs/quantizers/parts/codebook.py`.
+#: The authors' names of a table's running statistics -> ours in `codecs/quantizers/parts/codebook.py`.
 _STATISTICS = {"cluster_size_ema": "counts", "embed_ema": "sums"}
 
 
 def padded_tables(theirs: str, ours: str, *, table: str, levels: int, shared: bool, statistics: bool) -> Then:
-    """`<theirs><level>.<table>` `[V + 1, d]` with its statistics to the tables of a `residual_vq` below `ours`, and back.
+    """`<theirs><level>.<table>` `[V + 1, d]` with its statistics to the tables of a `residual_vq` under `ours`, and back.
 
-    The last row is padding, which no id names. A table that all levels share stands under every level.
+    The last row is padding, without an id. A table that all levels share is stored under every level.
 
     Args:
-        theirs: what stands before the number of the level, with its dot: "quantizer_sem.codebooks.".
+        theirs: prefix of the level's number, with its dot: "quantizer_sem.codebooks.".
         ours: prefix of the quantizer, with its dot.
         table: name of the table: "weight", "embed".
         levels: K.
@@ -38,7 +38,7 @@ def padded_tables(theirs: str, ours: str, *, table: str, levels: int, shared: bo
                 first = state.get(f"{theirs}0.{name}")
                 if first is not None and torch.equal(first, value):
                     continue
-                raise CheckpointError(f"{key!r} differs from level 0: the config says one table for all; the file holds several.")
+                raise CheckpointError(f"{key!r} differs from level 0: the config specifies one table; the file has several.")
             if name == table:
                 out[place(int(level)) + "embed"] = value[:-1]
             elif statistics:

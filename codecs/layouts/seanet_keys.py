@@ -1,7 +1,7 @@
 """SEANet in the spellings of EnCodec, audiocraft, SpeechTokenizer, WavTokenizer and transformers.
 
-They all number the layers of one `nn.Sequential`; what a number means depends on the config, so the table is made
-from it.
+They all number the layers of one `nn.Sequential`; the layer of a number depends on the config, so the table is built
+from the config.
 """
 
 from typing import Any, Literal
@@ -23,7 +23,7 @@ Spelling = Literal["authors", "transformers"]
 
 
 def _conv(spelling: Spelling, kind: str) -> tuple[Row, ...]:
-    """One convolution of the list; `kind` is "conv" or "convtr"."""
+    """Rows of one convolution of the list; `kind` is "conv" or "convtr"."""
     stem = f"{kind}." if spelling == "authors" else ""
     inner = kind if spelling == "authors" else "conv"
     return ((f"{stem}{inner}.{{weight|bias}}", ".{weight|bias}"), (f"{stem}norm.*", ".norm.*"))
@@ -58,7 +58,7 @@ def layer_names(config: SEANetConfig, side: str, spelling: Spelling = "authors")
 
 
 def seanet_rows(config: SEANetConfig, side: str, theirs: str, ours: str, spelling: Spelling = "authors") -> list[Row]:
-    """The key table of one side: authors' `theirs.{number}.*` to `ours.{name}.*`."""
+    """The key table of the encoder or decoder: authors' `theirs.{number}.*` to `ours.{name}.*`."""
     return [
         (f"{theirs}.{number}.{a}", f"{ours}.{name}{b}")
         for number, (name, rows) in enumerate(layer_names(config, side, spelling))
@@ -67,7 +67,7 @@ def seanet_rows(config: SEANetConfig, side: str, theirs: str, ours: str, spellin
 
 
 def codebook_rows(theirs: str, ours: str) -> list[Row]:
-    """The authors' `EuclideanCodebook` buffers to those of `Codebook`; both patterns may hold one `{}`."""
+    """Rows from the authors' `EuclideanCodebook` buffers to those of `Codebook`; both patterns may contain one `{}`."""
     return [
         (f"{theirs}.embed", f"{ours}.embed"),
         (f"{theirs}.embed_avg", f"{ours}.sums"),
@@ -77,7 +77,7 @@ def codebook_rows(theirs: str, ours: str) -> list[Row]:
 
 
 def running_codebooks() -> Then:
-    """The last step behind `codebook_rows`: `ready` a truth value, statistics that training can go on from."""
+    """The step after `codebook_rows`: `ready` as a bool, and statistics from which training can continue."""
     return Then(_finish, _back)
 
 
@@ -85,11 +85,11 @@ def _finish(state: State) -> State:
     out = dict(state)
     for key in [k for k in out if k.endswith(".ready")]:
         prefix = key[: -len("ready")]
-        # A published table is in use whatever its flag says: k-means must not overwrite it.
+        # A published table is initialised whatever its flag is: k-means must not overwrite it.
         out[key] = torch.tensor(True)
         out[prefix + "steps"] = torch.zeros((), dtype=torch.int64)
         counts, sums = out[prefix + "counts"], out[prefix + "sums"]
-        if not bool((counts > 0).any()) or not torch.isfinite(sums).all():  # left out of the file
+        if not bool((counts > 0).any()) or not torch.isfinite(sums).all():  # not written to the file
             out[prefix + "counts"], out[prefix + "sums"] = torch.ones_like(counts), out[prefix + "embed"].clone()
     return out
 
@@ -99,7 +99,7 @@ def _back(state: State) -> State:
     for key in [k for k in out if k.endswith(".ready")]:
         prefix = key[: -len("ready")]
         out[key] = out[key].to(torch.float32).reshape(1)
-        if prefix + "sums" not in out:  # a table learnt by gradient has none, and the authors' class wants some
+        if prefix + "sums" not in out:  # a table trained by gradient has none, but the authors' class requires some
             out |= {prefix + "counts": torch.ones_like(out[prefix + "counts"]), prefix + "sums": out[prefix + "embed"].clone()}
     return out
 
@@ -109,7 +109,7 @@ def seanet_config(fields: Fields, **defaults: Any) -> dict[str, Any]:
 
     Args:
         fields: the authors' keyword arguments.
-        defaults: what the authors' class takes where a key is missing, if it is not EnCodec's default.
+        defaults: defaults of the authors' class that differ from EnCodec's.
     """
     d = {"n_residual_layers": 1, "lstm": 2, "true_skip": False, "norm": "weight_norm"} | defaults
     activation = fields.take("activation", "ELU")
@@ -167,11 +167,11 @@ def _zero(fields: Fields) -> int:
 
 
 def transformers_seanet(f: Fields, **defaults: Any) -> dict[str, Any]:
-    """A `SEANetConfig` mapping from the keys that the configs of EnCodec and its heirs share.
+    """A `SEANetConfig` mapping from the keys that the configs of EnCodec and its derivatives share.
 
     Args:
         f: the config.
-        defaults: what the authors' class takes where a key is missing, if it is not EnCodec's default.
+        defaults: defaults of the authors' class that differ from EnCodec's.
     """
     d = {"hidden_size": 128, "upsampling_ratios": (8, 5, 4, 2), "use_causal_conv": True} | defaults
     return {
@@ -194,7 +194,7 @@ def transformers_seanet(f: Fields, **defaults: Any) -> dict[str, Any]:
 
 
 def say_transformers_seanet(s: SEANetConfig) -> dict[str, Any]:
-    """The keys of `transformers_seanet` for a `SEANetConfig`. Raises NotWritable where the class cannot be built."""
+    """The keys of `transformers_seanet` for a `SEANetConfig`. Raises NotWritable if transformers' class cannot express it."""
     if not s.lstm_layers:
         raise NotWritable("lstm_layers is 0; the class of transformers always has an LSTM.")
     return {

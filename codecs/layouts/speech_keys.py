@@ -1,4 +1,4 @@
-"""Layouts whose files hold a frozen speech model of transformers beside the codec: its weights keep their own form."""
+"""Steps for layouts whose files contain a frozen speech model of transformers, whose weights keep their form."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from .keymap import Row, State, Step, Then, matches
 
 
 class Beside:
-    """Steps that pass by the keys that fit one of `patterns`, in both directions."""
+    """Steps that leave keys that match one of `patterns` unchanged, in both directions."""
 
     def __init__(self, patterns: Sequence[str], *steps: Step) -> None:
         self.patterns, self.steps = tuple(patterns), steps
@@ -31,7 +31,7 @@ class Beside:
 
 
 def speech_model(theirs: str, ours: str) -> list[Row]:
-    """The speech model at `theirs` and `ours`; its weight norm in the spelling of transformers today, the older one is read too."""
+    """Rows of the speech model; weight norm is written in today's spelling of transformers, the older one is read too."""
     gain, direction = "parametrizations.weight.original0", "parametrizations.weight.original1"
     return [
         (f"{theirs}.**.[{gain}|weight_g]", f"{ours}.**.{gain}"),
@@ -41,5 +41,5 @@ def speech_model(theirs: str, ours: str) -> list[Row]:
 
 
 def tensors_only() -> Then:
-    """Without what is no tensor: files of training runs hold an open file, counters and settings among them."""
+    """Drop entries that are not tensors, such as counters and settings in files of training runs."""
     return Then(lambda state: {k: v for k, v in state.items() if isinstance(v, Tensor)}, lambda state: state)

@@ -1,15 +1,15 @@
-"""Layouts by the system that they read: names of published checkpoints' formats, each to the file beside its family."""
+"""The registry of layouts: names of published checkpoint formats, each with its module in a family's folder."""
 
-import importlib
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
-from ..config import nearest
+from ..kinds import Kinds
 from .layout import Layout
 
-# system -> module that holds its `Layout` in the tuple LAYOUTS. A new layout is one file beside its family and its lines here.
-_SYSTEMS: dict[str, str] = {
+# system -> module with its `Layout` in the tuple LAYOUTS. A new layout is one file in its family's folder and its lines here.
+SYSTEMS: Kinds[ModuleType] = Kinds("layout", (__package__ or "").rpartition(".")[0], {
     "llamagen": "image.vqgan.layouts.llamagen",
     "janus-vq16": "image.vqgan.layouts.janus",
     "janus_vqgan-hf": "image.vqgan.layouts.janus",
@@ -95,21 +95,21 @@ _SYSTEMS: dict[str, str] = {
     "glm_image-hf": "image.glm_image.layouts",
     "longcat-next": "image.longcat_next.layouts",
     "longcat-next-rq": "image.longcat_next.layouts",
-}
+})  # fmt: skip
 
 
 def systems() -> tuple[str, ...]:
-    """All foreign layouts that can be read."""
-    return tuple(sorted(_SYSTEMS))
+    """All registered layouts."""
+    return SYSTEMS.names()
 
 
 def converter(system: str) -> Layout:
-    """Return the layout of `system`, or raise ValueError naming the nearest ones."""
-    if system not in _SYSTEMS:
-        raise ValueError(f"no converter for {system!r}.{nearest(system, list(_SYSTEMS))}")
-    module = importlib.import_module(f"..{_SYSTEMS[system]}", __package__)
-    return next(entry for entry in module.LAYOUTS if entry.system == system)
+    """Return the layout of `system`, or raise ConfigError with the nearest names."""
+    return next(entry for entry in SYSTEMS.resolve(system).LAYOUTS if entry.system == system)
 
+
+#: Layouts whose configs name another class or none: checked first, by `Layout.recognises`.
+RECOGNISED = ("xcodec2",)
 
 #: Classes that a `config.json` names under `_class_name` (diffusers) or `architectures` (remote code of the hub).
 _CLASSES = {
@@ -121,19 +121,23 @@ _CLASSES = {
 
 def system_of_config(config: Mapping[str, Any]) -> str | None:
     """The system that a `config.json` of transformers, diffusers or the hub's remote code names, or None."""
-    from ..audio.xcodec2.layouts.xcodec2 import is_xcodec2
-
-    if is_xcodec2(config):  # copies of it say `model_type: "xcodec"`
-        return "xcodec2"
+    for system in RECOGNISED:
+        recognises = converter(system).recognises
+        if recognises and recognises(config):
+            return system
     named, kind = config.get("architectures"), str(config.get("model_type"))
     classes = [config.get("_class_name"), *(named if isinstance(named, list) else [])]
     found = [_CLASSES.get(str(c)) for c in classes]
-    return next((s for s in (*found, f"{kind}-hf", kind, kind.replace("_", "-")) if s in _SYSTEMS), None)
+    return next((s for s in (*found, f"{kind}-hf", kind, kind.replace("_", "-")) if s in SYSTEMS), None)
 
 
 def candidates(config: Mapping[str, Any]) -> tuple[list[str], bool]:
-    """Systems that may have written `config`, and whether it says so: those of the repository that its `source` names, by the
-    likeness of their class to the one named there; else all."""
+    """Systems that may have written `config`, likeliest first.
+
+    Returns:
+        Systems of the repository under its key `source`, ordered by the similarity of their class name to the one given there,
+        and True; if there are none, all systems and False.
+    """
     source = config.get("source")
     source = source if isinstance(source, Mapping) else {}
     repository, words = str(source.get("repo", "")).lower(), set(re.findall(r"\w+", str(source.get("class", ""))))

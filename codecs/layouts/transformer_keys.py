@@ -1,4 +1,4 @@
-"""Key tables of transformers over frames, in Moshi's spelling and in that of transformers, and what stands around them."""
+"""Key tables of transformers over frames, in the spellings of Moshi and transformers, with their codebooks and norms."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ HF_BLOCK: tuple[Row, ...] = (
     ("mlp_layer_scale.scale", "scale_feed_forward.scale"),
 )
 
-#: Smallest usage that a stored sum is divided by.
+#: Lower limit of the usage that a stored sum is divided by.
 USAGE_FLOOR = 1e-5
 
 
@@ -42,8 +42,8 @@ def means(sums: str, flag: str = "", *, where: str = "**") -> Then:
 
     Args:
         sums: last name of the sums.
-        flag: last name of a number that says that the table is ready: dropped, written as 1; "": there is none.
-        where: pattern of the prefixes, for files that hold two kinds.
+        flag: last name of a flag that the table is initialised: dropped, written as 1; "": there is none.
+        where: pattern of the prefixes, for files with two kinds.
     """
 
     def read(state: State) -> State:
@@ -69,20 +69,20 @@ def means(sums: str, flag: str = "", *, where: str = "**") -> Then:
 
 
 def fuse_qkv(transformer: Any, where: str = "**self_attn.") -> Fuse:
-    """`q_proj`, `k_proj`, `v_proj` as one `qkv`; `transformer` is our `Transformer1dConfig`, which knows the rows of each."""
+    """`q_proj`, `k_proj`, `v_proj` as one `qkv`; `transformer` is our `Transformer1dConfig`, which gives the rows of each."""
     head = transformer.head_dim or transformer.width // transformer.heads
     kv = (transformer.kv_heads or transformer.heads) * head
     return Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where=where, widths=(transformer.heads * head, kv, kv))
 
 
 def rotary_halves(pattern: str, *, heads: int, kv_heads: int) -> Each:
-    """Rows of fused q, k, v whose rotary pairs are neighbours there and halves here."""
+    """Reorder rows of fused q, k, v: rotary pairs are neighbours in the authors' weights and halves here."""
     width: dict[str, Any] = {"heads": heads, "kv_heads": kv_heads}
     return Each((pattern,), lambda v: interleaved_to_halves(v, **width), lambda v: _halves_to_interleaved(v, **width))
 
 
 def _halves_to_interleaved(value: Tensor, *, heads: int, kv_heads: int) -> Tensor:
-    """The inverse of `interleaved_to_halves`, by where it puts the rows."""
+    """The inverse of `interleaved_to_halves`, by the permutation that it applies to row numbers."""
     import torch
 
     rows = torch.arange(value.shape[0], dtype=torch.float64)[:, None].expand(-1, 2)
@@ -93,5 +93,5 @@ def _halves_to_interleaved(value: Tensor, *, heads: int, kv_heads: int) -> Tenso
 
 
 def rms_gains(*patterns: str) -> Each:
-    """Gains of RMSNorm that Moshi keeps as [1, 1, D]."""
+    """Gains of RMSNorm, stored by Moshi as `[1, 1, D]`, to `[D]`."""
     return Each(patterns, lambda v: v.flatten(), lambda v: v.view(1, 1, -1))

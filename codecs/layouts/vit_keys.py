@@ -53,7 +53,7 @@ PROJECTION: tuple[Row, ...] = (
     ("mlp.w2.*", "gated.down.*"),
 )
 
-#: A buffer of zeros; whatever it holds adds the same to all scores of a query and cancels in the softmax.
+#: A buffer of zeros; any value adds the same to all scores of a query and cancels in the softmax.
 KEY_BIAS = "**.attn.zero_k_bias"
 
 
@@ -63,7 +63,7 @@ def query_value_bias(where: str = "**.attn.") -> Then:
     A bias of the keys adds the same to all scores of a query and cancels in the softmax, so that none is written.
 
     Args:
-        where: pattern of what stands before, with its dot; also of the `qkv.bias` that `write` cuts.
+        where: pattern of the prefix, with its dot; also of the `qkv.bias` that `write` splits.
     """
 
     def read(state: State) -> State:

@@ -6,7 +6,7 @@ from .keymap import Fuse, KeyMap, Rename, Row, Unwrap, lightning_average
 
 SIDE = "{encoder|decoder}"
 
-#: What stands at both ends of a side, and the projections to codes and back.
+#: First and last layers of encoder and decoder, and the projections to codes and back.
 OUTER: tuple[Row, ...] = (
     (SIDE + ".conv_in.*", SIDE + ".stem.*"),
     (SIDE + ".norm_out.*", SIDE + ".norm.*"),
@@ -15,7 +15,7 @@ OUTER: tuple[Row, ...] = (
     ("post_quant_conv.*", "from_code.*"),
 )
 
-#: Everything but the middle, which has different blocks in different systems.
+#: All rows but those of the middle, whose blocks differ between systems.
 LEVELS: tuple[Row, ...] = (
     ("encoder.[down|levels].{}.block.{}.{norm1|norm2|conv1|conv2}.*", "encoder.levels.{}.blocks.{}.{norm1|norm2|conv1|conv2}.*"),
     ("decoder.[up|levels].{}.block.{}.{norm1|norm2|conv1|conv2}.*", "decoder.levels.{}.blocks.{}.{norm1|norm2|conv1|conv2}.*"),
@@ -28,13 +28,13 @@ LEVELS: tuple[Row, ...] = (
     *OUTER,
 )
 
-#: Convolutions that change the resolution, as taming names them.
+#: Convolutions that change the resolution, in taming's names.
 RESAMPLE: tuple[Row, ...] = (
     ("encoder.[down|levels].{}.downsample.conv.*", "encoder.levels.{}.resample.conv.*"),
     ("decoder.[up|levels].{}.upsample.conv.*", "decoder.levels.{}.resample.conv.*"),
 )
 
-#: One table of codes.
+#: Rows of one codebook.
 TABLE: tuple[Row, ...] = (("quantize.embedding.weight", "quantizer.codebook.embed"),)
 
 #: Training-time parts of Lightning checkpoints: losses with their discriminator and perceptual net, step counters.
@@ -42,7 +42,7 @@ LIGHTNING = ("loss.**", "model_ema.**", "global_step", "colorize")
 
 
 def residual(theirs: str, ours: str) -> tuple[Row, ...]:
-    """A residual block called `theirs` behind `encoder.` or `decoder.`."""
+    """Rows of a residual block called `theirs` after `encoder.` or `decoder.`."""
     return (
         (f"{SIDE}.{theirs}.{{norm1|norm2|conv1|conv2}}.*", f"{SIDE}.{ours}.{{norm1|norm2|conv1|conv2}}.*"),
         (f"{SIDE}.{theirs}.nin_shortcut.*", f"{SIDE}.{ours}.shortcut.*"),
@@ -50,7 +50,7 @@ def residual(theirs: str, ours: str) -> tuple[Row, ...]:
 
 
 def attention(theirs: str, ours: str) -> tuple[Row, ...]:
-    """An attention block called `theirs`."""
+    """Rows of an attention block called `theirs`."""
     return (
         (f"{SIDE}.{theirs}.{{norm|qkv}}.*", f"{SIDE}.{ours}.{{norm|qkv}}.*"),
         (f"{SIDE}.{theirs}.proj_out.*", f"{SIDE}.{ours}.out.*"),
@@ -58,13 +58,13 @@ def attention(theirs: str, ours: str) -> tuple[Row, ...]:
 
 
 def taming_middle(*, with_attention: bool = True) -> tuple[Row, ...]:
-    """`mid.block_1`, `mid.attn_1`, `mid.block_2`."""
+    """Rows of the middle: `mid.block_1`, `mid.attn_1`, `mid.block_2`."""
     middle = attention("mid.attn_1", "middle.1") if with_attention else ()
     return residual("mid.block_1", "middle.0") + middle + residual("mid.block_2", f"middle.{1 + with_attention}")
 
 
 def phis(theirs: str, ours: str, count: int) -> tuple[Row, ...]:
-    """VAR's convolutions behind a scale: one a scale (`count` 0), one for all (1), or so many, shared."""
+    """Rows of VAR's convolutions after each scale: one a scale (`count` 0), one for all scales (1), or `count` shared ones."""
     if count == 1:
         return ((f"{theirs}.[qresi|qresi_ls.0|0].*", f"{ours}.0.*"),)
     number = "[qresi_ls.|]{}" if count else "[|qresi_ls.]{}"
@@ -80,14 +80,14 @@ def taming_map(
     dropped: Sequence[str] = (),
     joined: bool = False,
 ) -> KeyMap:
-    """The whole map of a checkpoint in taming's layout: unwrapped, averaged weights first, q k v joined, renamed.
+    """The key map of a checkpoint in taming's layout: prefixes removed, averaged weights first, q k v joined, renamed.
 
     Args:
-        unwrap: names under which the state dict may stand, the authors' first choice first.
+        unwrap: possible names of the state dict, the authors' first choice first.
         middle, resample: rows of the blocks that differ between systems.
-        more: rows of the quantizer and whatever else the system has.
-        dropped: patterns left out on purpose, beside those of Lightning's training parts.
-        joined: the authors' attention has one map `qkv`, too (VAR).
+        more: rows of the quantizer and other parts of the system.
+        dropped: patterns that are dropped on purpose, besides those of Lightning's training parts.
+        joined: the authors' attention has one joint map `qkv` as well (VAR).
     """
     return KeyMap(
         Unwrap(*unwrap),

@@ -1,16 +1,13 @@
 """Quantizers by name: `build("fsq", levels=(8, 5, 5, 5))`. One file a kind; see README.md in this folder."""
 
-import importlib
 from typing import Any
 
-from ..config import ConfigError, from_mapping
-from ..config import nearest as nearest_name  # the submodule `nearest` would take the plain name
+from ..config import from_mapping
+from ..kinds import Kinds
 from .base import Quantized, Quantizer, QuantizerConfig
 
-__all__ = ["Quantized", "Quantizer", "QuantizerConfig", "build", "config_class", "kinds"]
-
 # kind -> "module:config class". A new quantizer is one file here and one line in this table.
-_KINDS: dict[str, str] = {
+QUANTIZERS: Kinds[type[QuantizerConfig]] = Kinds("quantizer kind", __name__, {
     "vq": "vq:VQConfig",
     "simvq": "simvq:SimVQConfig",
     "residual_vq": "residual_vq:ResidualVQConfig",
@@ -35,26 +32,20 @@ _KINDS: dict[str, str] = {
     "dimension_wise": "dimension_wise:DimensionWiseConfig",
     "scalar": "scalar:ScalarConfig",
     "sparsemax": "sparsemax:SparsemaxConfig",
-}
+}, base="base:QuantizerConfig")  # fmt: skip
+QuantizerConfig.kinds = QUANTIZERS
 
-
-def kinds() -> tuple[str, ...]:
-    """All names that `build` takes."""
-    return tuple(sorted(_KINDS))
-
-
-def config_class(kind: str) -> type[QuantizerConfig]:
-    """Return the frozen config dataclass of `kind`, or raise `ConfigError` naming the nearest kinds."""
-    if kind not in _KINDS:
-        raise ConfigError(f"unknown quantizer kind {kind!r}.{nearest_name(kind, list(_KINDS))}")
-    module, name = _KINDS[kind].split(":")
-    return getattr(importlib.import_module(f".{module}", __name__), name)
+__all__ = ["QUANTIZERS", "Quantized", "Quantizer", "QuantizerConfig", "build"]
 
 
 def build(kind: str, **config: Any) -> Quantizer:
     """Build a quantizer by name, e.g. `build("vq", dim=8, codebook_size=1024)`.
 
+    Args:
+        kind: a name from `QUANTIZERS.names()`, or "my_package.my_module:MyConfig" (see `codecs/kinds.py`).
+        config: fields of its config.
+
     Raises:
         ConfigError: unknown kind, unknown or missing key, wrong type.
     """
-    return from_mapping(config_class(kind), config).build()
+    return from_mapping(QUANTIZERS.resolve(kind, own=True), config, own=True).build()

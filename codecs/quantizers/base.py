@@ -5,14 +5,15 @@ Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import ConfigError, Polymorphic
+from ..precision import KeepsDtype
 from .parts.usage import UsageWindow
 
 
@@ -39,12 +40,6 @@ class QuantizerConfig(Polymorphic):
 
     dim: int = 0
 
-    @classmethod
-    def resolve(cls, kind: str) -> type["QuantizerConfig"]:
-        from . import config_class
-
-        return config_class(kind)
-
     def build(self, *, dim: int | None = None) -> "Quantizer":
         """Construct the quantizer; `dim` fills in a `dim` left at 0 and must agree with any other."""
         config = self
@@ -54,14 +49,13 @@ class QuantizerConfig(Polymorphic):
             config = dataclasses.replace(self, dim=dim)
         return self.quantizer_class()(config)  # type: ignore[call-arg]
 
-    @classmethod
-    def quantizer_class(cls) -> type["Quantizer"]:
-        """Return the `Quantizer` that this config describes (a classmethod, so that configs may stand above classes)."""
+    def quantizer_class(self) -> type["Quantizer"]:
+        """Return the `Quantizer` that this config describes (a method, so that configs can be defined before classes)."""
         raise NotImplementedError
 
 
-class Quantizer(nn.Module):
-    """Base class: checks shapes, keeps float32 inside whatever autocast says, and counts code usage.
+class Quantizer(KeepsDtype):
+    """Base class: checks shapes, computes in float32 regardless of autocast or the model's dtype, and counts code usage.
 
     Subclasses set `codebook_sizes` and write `_quantize`, `_encode`, `_decode`, all on float32 latents `[B, D, L]`.
     `_quantize` and `_encode` must use the same nearest-code function.
@@ -69,6 +63,10 @@ class Quantizer(nn.Module):
 
     #: True where any prefix of the codebooks decodes to a coarser result (residual kinds).
     prefix_decodable: bool = False
+    #: for each codebook, positions that share one id (multi-rate kinds); empty: 1 everywhere.
+    strides: tuple[int, ...] = ()
+    #: `(h, w)` of each scale, coarse to fine (multi-scale kinds); empty for all others.
+    scale_grids: tuple[tuple[int, int], ...] = ()
     #: True where ids have more positions than latents or the layout depends on the grid (multi-scale kinds).
     needs_grid: bool = False
 
@@ -136,7 +134,7 @@ class Quantizer(nn.Module):
         return self
 
     def usage(self) -> Tensor:
-        """Share of each codebook seen in the running window, `[K]` in 0..1, reduced over ranks (all must call)."""
+        """Share of each codebook used in the running window, `[K]` in 0..1, reduced over ranks (all must call)."""
         return self.window.usage()
 
     def perplexity(self) -> Tensor:
@@ -144,17 +142,8 @@ class Quantizer(nn.Module):
         return self.window.perplexity()
 
     def dead(self) -> Tensor:
-        """Number of codes of each codebook not seen in the running window, int64 `[K]`, reduced over ranks."""
+        """Number of codes of each codebook not used in the running window, int64 `[K]`, reduced over ranks."""
         return self.window.dead()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Quantizer":
-        """Move, but never cast: tables and constants stay float32 in a model that goes to bfloat16, so ids stay the same."""
-
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(move, recurse)
 
     # --- for subclasses -------------------------------------------------------------------------------------------
 

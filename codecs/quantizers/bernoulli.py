@@ -32,7 +32,7 @@ class BernoulliConfig(QuantizerConfig):
         temperature: p = sigmoid(logit / temperature) in the draw only.
         code_weight: weight of the loss term.
         signed: bits count as -1 and 1 in the sum over the table, and p = (tanh(logit) + 1) / 2 (ELM's `use_tanh`).
-        double_sigmoid: in the loss term, p stands for sigmoid(sigmoid(logit)), ELM's quirk: it pushes towards 0 bits.
+        double_sigmoid: in the loss term, p is sigmoid(sigmoid(logit)), as in ELM's code; this favours 0 bits.
             With `signed` sigmoid(tanh(logit)).
     """
 
@@ -50,8 +50,7 @@ class BernoulliConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         group_bits(self.bits, self.group_bits)
 
-    @classmethod
-    def quantizer_class(cls) -> type["Bernoulli"]:
+    def quantizer_class(self) -> type["Bernoulli"]:
         return Bernoulli
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from ..config import ConfigError
@@ -118,7 +117,7 @@ class BinaryQuantizer(Quantizer):
 
     def values(self, bits: Tensor) -> Tensor:
         """Bits `[B, b, L]` to codes, float32 of the same shape."""
-        return torch.where(bits, self.scale, -self.scale)
+        return (2 * bits.float() - 1) * self.scale
 
     def pack(self, bits: Tensor) -> Tensor:
         """Bits `[B, b, L]` to ids `[B, K, L]`."""

@@ -1,7 +1,7 @@
-"""Several quantizers of one kind side by side, each over its own part of the channels (product quantization).
+"""Several parallel quantizers of one kind, each over its own part of the channels (product quantization).
 
-ImageFolder and XQ-GAN (arXiv 2410.01756, 2412.01762): two branches, e.g. one for meaning and one for detail.
-No kind of its own: a family that has branches builds it around its quantizer's config.
+ImageFolder and XQ-GAN (arXiv 2410.01756, 2412.01762): two branches, e.g. one semantic and one for detail.
+Not registered as a kind: a family that has branches builds it around its quantizer's config.
 
 Letters: B batch, D width of one branch, P branches, K codebooks of one, L positions.
 """
@@ -31,6 +31,7 @@ class Branches(Quantizer):
         super().__init__(dataclasses.replace(config, dim=count * config.dim), sizes)
         self.branches = branches
         self.needs_grid = branches[0].needs_grid  # type: ignore[misc, assignment]
+        self.scale_grids = branches[0].scale_grids  # type: ignore[assignment]
 
     def freeze(self, frozen: bool = True) -> "Quantizer":
         """As `Quantizer.freeze`, for all branches."""

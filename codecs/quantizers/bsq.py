@@ -35,8 +35,7 @@ class BSQConfig(BinaryConfig):
     entropy_temperature: float = 1.0
     normalize: bool = True
 
-    @classmethod
-    def quantizer_class(cls) -> type["BSQ"]:
+    def quantizer_class(self) -> type["BSQ"]:
         return BSQ
 
 

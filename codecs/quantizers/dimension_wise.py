@@ -45,8 +45,7 @@ class DimensionWiseConfig(QuantizerConfig):
         if self.low >= self.high or self.sigmas <= 0:
             raise ConfigError(f"the range {self.low}..{self.high} over {self.sigmas} sigmas is empty.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["DimensionWise"]:
+    def quantizer_class(self) -> type["DimensionWise"]:
         return DimensionWise
 
 

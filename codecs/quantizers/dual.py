@@ -1,4 +1,4 @@
-"""Two quantizers side by side, each on its own channels: semantic beside pixel or acoustic latents.
+"""Two parallel quantizers, each on its own channels: semantic beside pixel or acoustic latents.
 
 DualToken (Song et al. 2025, arXiv 2503.14324: two residual stacks on shallow and deep features), H-Codec (two residual
 stacks on acoustic and semantic frames).
@@ -39,15 +39,14 @@ class DualConfig(QuantizerConfig):
             self.widths()
 
     def widths(self) -> tuple[int, int]:
-        """Channels of both."""
+        """Number of channels of `first` and of `second`."""
         a, b = self.first.dim, self.second.dim
         a, b = a or (self.dim - b if b else self.dim // 2), b or (self.dim - a if a else self.dim - self.dim // 2)
         if a < 1 or b < 1 or a + b != self.dim:
             raise ConfigError(f"first.dim is {a} and second.dim {b}; they must add up to dim = {self.dim}.")
         return a, b
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return Dual
 
 

@@ -3,8 +3,8 @@
     build("external", dim=32, name="VectorQuantize", options={"codebook_size": 512})
     External.wrap(vector_quantize_pytorch.ResidualVQ(dim=32, num_quantizers=4, codebook_size=512), dim=32)
 
-github.com/lucidrains/vector-quantize-pytorch (MIT), versions 1.2x to 1.32. What it does not promise stays as it is
-there: ids of near-ties may depend on the batch, and its code does not pass `torch.compile(fullgraph=True)`.
+github.com/lucidrains/vector-quantize-pytorch (MIT), versions 1.2x to 1.32. Its limits remain:
+ids of near-ties may depend on the batch, and its code does not pass `torch.compile(fullgraph=True)`.
 Letters: B batch, D latent width, L positions, K codebooks, G groups.
 """
 
@@ -46,10 +46,9 @@ class ExternalConfig(QuantizerConfig):
     def __post_init__(self) -> None:
         for option in ("dim", "accept_image_fmap", "channel_first", "channel_last"):
             if option in self.options:
-                raise ConfigError(f"leave {option!r} out of options: latents are [B, D, L], and dim is a field of its own.")
+                raise ConfigError(f"leave {option!r} out of options: latents are [B, D, L], and dim is a separate field.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return External
 
 

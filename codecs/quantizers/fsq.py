@@ -3,7 +3,7 @@
 Mentzer et al. 2023, arXiv 2309.15505. Letters: B batch, D latent width, L positions, K codebooks, n channels that are
 rounded, digit: the level of one channel, 0..levels-1.
 
-Four published conventions, and one of a library, say how a real number becomes a digit and a digit a value:
+Four published conventions, and one of a library, define how a real number is mapped to a digit, and a digit to a value:
 
 `fsq`: vector-quantize-pytorch, Cosmos, FlexTok (X-codec2 and NeuCodec bound twice: `residual_fsq`).
     u = h tanh(z + atanh(o/h)) - o, h = (V - 1)(1 + e)/2; digit = round(u) + V//2; value = (digit - V//2) / (V//2).
@@ -69,8 +69,7 @@ class FSQConfig(QuantizerConfig):
         if not 0 <= self.noise_dropout < 1:
             raise ConfigError(f"noise_dropout is {self.noise_dropout}; it must lie in 0..1.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["FSQ"]:
+    def quantizer_class(self) -> type["FSQ"]:
         return FSQ
 
 

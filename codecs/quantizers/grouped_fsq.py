@@ -1,4 +1,4 @@
-"""Grouped finite scalar quantization: the channels are cut into groups, each with an id of its own.
+"""Grouped finite scalar quantization: the channels are cut into groups, each with its own id.
 
 NVIDIA NeMo audio codecs (low frame-rate speech codec, arXiv 2409.12117): K groups of levels (8, 7, 6, 6).
 Checked against NVIDIA-NeMo/NeMo @ 8cfedd7203 (Apache-2.0).
@@ -38,8 +38,7 @@ class GroupedFSQConfig(FSQConfig):
             size = math.prod(self.levels)
             raise ConfigError(f"levels {self.levels} have {size} codes a group; at most 2^18. Use more groups.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["GroupedFSQ"]:
+    def quantizer_class(self) -> type["GroupedFSQ"]:
         return GroupedFSQ
 
 

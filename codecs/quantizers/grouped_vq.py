@@ -40,8 +40,7 @@ class GroupedVQConfig(TableConfig):
         if self.dim % self.groups:
             raise ConfigError(f"dim is {self.dim}, not a multiple of groups = {self.groups}.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return GroupedVQ
 
 

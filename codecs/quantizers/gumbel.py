@@ -46,8 +46,7 @@ class GumbelConfig(QuantizerConfig):
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it must be positive.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["Gumbel"]:
+    def quantizer_class(self) -> type["Gumbel"]:
         return Gumbel
 
 

@@ -55,8 +55,7 @@ class IBQConfig(QuantizerConfig):
                 "both must be positive."
             )
 
-    @classmethod
-    def quantizer_class(cls) -> type["IBQ"]:
+    def quantizer_class(self) -> type["IBQ"]:
         return IBQ
 
 

@@ -23,7 +23,7 @@ class KMeansConfig(QuantizerConfig):
 
     Attributes:
         codebook_size: V.
-        normalize: cluster by angle: features and centres are scaled to length 1.
+        normalize: cluster by cosine similarity: features and centres are scaled to length 1.
         iterations: Lloyd steps of `fit`.
         seed: of the rows that `fit` starts from.
     """
@@ -43,8 +43,7 @@ class KMeansConfig(QuantizerConfig):
         if self.codebook_size < 1 or self.iterations < 1:
             raise ConfigError(f"codebook_size is {self.codebook_size}, iterations {self.iterations}; both must be at least 1.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return KMeans
 
 

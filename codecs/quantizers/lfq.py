@@ -20,8 +20,7 @@ class LFQConfig(BinaryConfig):
 
     kind: ClassVar[str] = "lfq"
 
-    @classmethod
-    def quantizer_class(cls) -> type["LFQ"]:
+    def quantizer_class(self) -> type["LFQ"]:
         return LFQ
 
 

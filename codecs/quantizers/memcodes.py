@@ -45,13 +45,12 @@ class MemcodesConfig(QuantizerConfig):
         if self.dim % self.codebooks:
             raise ConfigError(f"dim is {self.dim}, not a multiple of codebooks = {self.codebooks}.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["Memcodes"]:
+    def quantizer_class(self) -> type["Memcodes"]:
         return Memcodes
 
 
 class Memcodes(Quantizer):
-    """id k = argmax of (part k of z) . keys k; part k of z_q = values k [id k]. There is no loss of its own."""
+    """id k = argmax of (part k of z) . keys k; part k of z_q = values k [id k]. The loss is 0."""
 
     config: MemcodesConfig
 

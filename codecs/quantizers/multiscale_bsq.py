@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantized, straight_through
 from .bsq import BSQ, BSQConfig
-from .multiscale_vq import phi_of_scale
+from .parts.scales import Phis, Scales, check_scales, enlarged, split_ids, stretched, unrolled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class MultiScaleBSQConfig(BSQConfig):
 
     bits: int = 32
     entropy: Literal["exact", "grouped", "analytic", "none"] = "analytic"
-    scales: tuple[tuple[int, int], ...] = ((1, 1), (2, 2), (4, 4), (6, 6), (8, 8), (12, 12), (16, 16))
+    scales: Scales = ((1, 1), (2, 2), (4, 4), (6, 6), (8, 8), (12, 12), (16, 16))
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     phi_ratio: float = 0.0
     phi_count: int = 4
@@ -56,11 +56,9 @@ class MultiScaleBSQConfig(BSQConfig):
         super().__post_init__()
         if self.code_value < 0 or self.growth <= 0:
             raise ConfigError(f"code_value is {self.code_value} and growth {self.growth}; codes need a positive size at every scale.")
-        if not self.scales or min(min(s) for s in self.scales) < 1:
-            raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
+        check_scales(self.scales)
 
-    @classmethod
-    def quantizer_class(cls) -> type["MultiScaleBSQ"]:
+    def quantizer_class(self) -> type["MultiScaleBSQ"]:
         return MultiScaleBSQ
 
 
@@ -77,19 +75,12 @@ class MultiScaleBSQ(BSQ):
     def __init__(self, config: MultiScaleBSQConfig) -> None:
         super().__init__(config)
         self.scale = config.code_value or self.scale
-        count = (config.phi_count or len(config.scales)) if config.phi_ratio else 0
-        self.phis = nn.ModuleList(nn.Conv2d(config.bits, config.bits, 3, padding=1) for _ in range(count))
-        self.phi_of_scale = phi_of_scale(count, len(config.scales)) if count else ()
+        self.scale_grids = config.scales
+        self.phis = Phis(config.bits, config.phi_count, len(config.scales), abs(config.phi_ratio))
 
-    def schedule(self, grid: tuple[int, ...] | None) -> tuple[tuple[int, int], ...]:
+    def schedule(self, grid: tuple[int, ...] | None) -> Scales:
         """Return (height, width) of every scale for latents of `grid`."""
-        scales = self.config.scales
-        height, width = scales[-1]
-        if grid is None or tuple(grid) == (height, width):
-            return scales
-        if len(grid) != 2:
-            raise ValueError(f"multi-scale quantizers need a grid (height, width); got {tuple(grid)}.")
-        return tuple((_stretch(h, grid[0], height), _stretch(w, grid[1], width)) for h, w in scales)
+        return stretched(self.config.scales, grid)
 
     def length(self, index: int) -> float:
         """How many times as long the codes of scale `index` are as those of the first."""
@@ -100,10 +91,7 @@ class MultiScaleBSQ(BSQ):
         scales = self.schedule(grid)
         residual = self.in_proj(z)  # [B, b, L]
         residual = F.normalize(residual, dim=1) if self.config.unit_input else residual
-        if residual.shape[2] != scales[-1][0] * scales[-1][1]:
-            have = residual.shape[2]
-            raise ValueError(f"{have} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
-        residual = residual.unflatten(2, scales[-1])  # [B, b, H, W]
+        residual = unrolled(residual, scales)  # [B, b, H, W]
         out = []
         for index, scale in enumerate(scales):
             small = residual if scale == scales[-1] else F.interpolate(residual, size=scale, mode="area")
@@ -117,12 +105,10 @@ class MultiScaleBSQ(BSQ):
         """Codes `[B, b, h w]` of scale `index`, as long as those of the first, to `[B, b, H, W]` at their length, through its phi."""
         code = (code * self.length(index)).unflatten(2, scale)
         if scale != full:
-            mode = self.config.upsample
-            code = F.interpolate(code, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+            code = enlarged(code, full, self.config.upsample)
         if not self.phis:
             return code
-        ratio = self.config.phi_ratio
-        return code * (1 - ratio) + self.phis[self.phi_of_scale[index]](code) * ratio
+        return code * (1 - self.phis.ratio) + self.phis.at(index)(code) * self.phis.ratio
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         scales, levels = self.schedule(grid), self._levels(z, grid)
@@ -140,22 +126,10 @@ class MultiScaleBSQ(BSQ):
         return torch.cat([self.pack(bits) for _, bits in self._levels(z, grid)], dim=2)
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        scales, total, at = self.schedule(grid), 0.0, 0
-        for index, scale in enumerate(scales):
-            if at == ids.shape[2]:
-                break
-            count = scale[0] * scale[1]
-            if at + count > ids.shape[2]:
-                raise ValueError(f"{ids.shape[2]} positions end inside the scale {scale} of the schedule {scales}.")
-            code = self.values(self.unpack(ids[:, :, at : at + count]))
-            total, at = total + self._enlarge(code, index, scale, scales[-1]), at + count
-        if at != ids.shape[2]:
-            raise ValueError(f"the schedule {scales} has {at} positions; the ids have {ids.shape[2]}.")
+        scales, total = self.schedule(grid), 0.0
+        for index, part in enumerate(split_ids(ids, scales)):
+            total = total + self._enlarge(self.values(self.unpack(part)), index, scales[index], scales[-1])
         return self.out_proj(total.flatten(2))  # type: ignore[union-attr]
-
-
-def _stretch(side: int, grid: int, full: int) -> int:
-    return max(1, round(side * grid / full))
 
 
 def _shrink_mask(mask: Tensor | None, scale: tuple[int, int], full: tuple[int, int]) -> Tensor | None:

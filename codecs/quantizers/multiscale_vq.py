@@ -8,16 +8,16 @@ Letters: B batch, D latent width, L = H W positions of the grid, S positions of 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, straight_through
 from .paired_vq import PairedCodebook
 from .parts.codebook import Codebook, TableConfig, apply_updates
 from .parts.rows import steady_conv2d, to_rows
+from .parts.scales import Phis, Scales, check_scales, enlarged, split_ids, stretched, unrolled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class MultiScaleVQConfig(TableConfig):
         upsample: how a scale is brought to full size.
         phi_ratio: share r of the convolution in phi(h) = (1 - r) h + r conv(h); 0: no phi.
         phi_count: convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one a scale.
-        dropout: probability that a training item is given back from its first scales alone, a random number of them, so that
-            these are worth decoding by themselves (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses see all scales.
+        dropout: probability that a training item is reconstructed from its first scales alone, a random number of them, so that
+            these are worth decoding by themselves (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses cover all scales.
         dropout_from: the fewest scales that such an item keeps.
         semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
     """
@@ -40,7 +40,7 @@ class MultiScaleVQConfig(TableConfig):
     kind: ClassVar[str] = "multiscale_vq"
 
     codebook_size: int = 4096
-    scales: tuple[tuple[int, int], ...] = tuple((s, s) for s in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
+    scales: Scales = tuple((s, s) for s in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bicubic"
     phi_ratio: float = 0.5
     phi_count: int = 4
@@ -53,8 +53,7 @@ class MultiScaleVQConfig(TableConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.scales or min(min(s) for s in self.scales) < 1:
-            raise ConfigError(f"scales is {self.scales}; give (height, width) pairs, at least one, all positive.")
+        check_scales(self.scales)
         if not 0 <= self.dropout <= 1 or not 1 <= self.dropout_from <= len(self.scales):
             raise ConfigError(
                 f"dropout is {self.dropout}, dropout_from {self.dropout_from}; allowed: 0 to 1, and 1 to {len(self.scales)} scales."
@@ -64,8 +63,7 @@ class MultiScaleVQConfig(TableConfig):
         if self.dim and not 0 <= self.semantic_dim < self.dim:
             raise ConfigError(f"semantic_dim is {self.semantic_dim}; it must leave some of {self.dim} channels to pixels.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["MultiScaleVQ"]:
+    def quantizer_class(self) -> type["MultiScaleVQ"]:
         return MultiScaleVQ
 
 
@@ -85,41 +83,30 @@ class MultiScaleVQ(Quantizer):
             self.codebook = PairedCodebook(config.codebook_size, config.dim, config, semantic_dim=config.semantic_dim)
         else:
             self.codebook = Codebook(config.codebook_size, config.dim, config)
-        self.ratio = abs(config.phi_ratio)
-        count = (config.phi_count or len(config.scales)) if self.ratio > 1e-6 else 0
-        self.phis = nn.ModuleList(nn.Conv2d(config.dim, config.dim, 3, padding=1) for _ in range(count))
-        self.phi_of_scale = phi_of_scale(count, len(config.scales)) if count else ()
+        self.scale_grids = config.scales
+        self.phis = Phis(config.dim, config.phi_count, len(config.scales), abs(config.phi_ratio))
 
-    def schedule(self, grid: tuple[int, ...] | None) -> tuple[tuple[int, int], ...]:
+    def schedule(self, grid: tuple[int, ...] | None) -> Scales:
         """Return (height, width) of every scale for latents of `grid`."""
-        scales = self.config.scales
-        height, width = scales[-1]
-        if grid is None or tuple(grid) == (height, width):
-            return scales
-        if len(grid) != 2:
-            raise ValueError(f"multi-scale quantizers need a grid (height, width); got {tuple(grid)}.")
-        h, w = grid
-        return tuple((max(1, round(a * h / height)), max(1, round(b * w / width))) for a, b in scales)
+        return stretched(self.config.scales, grid)
 
     def grow(self, ids: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
         """What scale `index` adds: ids `[B, h w]` to `[B, D, H, W]`, resized and through its phi."""
         h = self.codebook.vectors(ids).float().transpose(1, 2).unflatten(2, scale)  # [B, D, h, w]
         if index < len(self.config.scales) - 1 and scale != full:
-            mode = self.config.upsample
-            h = F.interpolate(h, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
+            h = enlarged(h, full, self.config.upsample)
         if not self.phis:
             return h
-        phi = self.phis[self.phi_of_scale[index]]
-        return h * (1 - self.ratio) + steady_conv2d(h, phi) * self.ratio  # type: ignore[arg-type]
+        return h * (1 - self.phis.ratio) + steady_conv2d(h, self.phis.at(index)) * self.phis.ratio
 
     def next_inputs(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
-        """What a model over scales is fed: after each scale but the last the sum so far, area-resized to the next one.
+        """Input of an autoregressive model over scales: after each scale but the last the sum so far, area-resized to the next one.
 
         Ids `[B, 1, S]` to `[B, D, S - first scale]`.
         """
         scales, total, out = self.schedule(grid), 0.0, []
-        for i, part in enumerate(self._split(ids[:, 0], scales)[:-1]):
-            total = total + self.grow(part, i, scales[i], scales[-1])
+        for i, part in enumerate(split_ids(ids, scales)[:-1]):
+            total = total + self.grow(part[:, 0], i, scales[i], scales[-1])
             out.append(F.interpolate(total, size=scales[i + 1], mode="area").flatten(2))  # type: ignore[arg-type]
         return torch.cat(out, dim=2)
 
@@ -132,7 +119,7 @@ class MultiScaleVQ(Quantizer):
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         c, scales = self.config, self.schedule(grid)
-        x = self._unroll(z, scales)  # [B, D, H, W]
+        x = unrolled(z, scales)  # [B, D, H, W]
         weights = None if mask is None else mask.unflatten(1, scales[-1]).unsqueeze(1)
         total, residual = torch.zeros_like(x), x.detach()
         kept, shown = self._kept(len(x), x.device), torch.zeros_like(x)
@@ -159,7 +146,7 @@ class MultiScaleVQ(Quantizer):
         return Quantized(straight_through(z, shown.flatten(2)), all_ids, loss, metrics)
 
     def _kept(self, batch: int, device: torch.device) -> Tensor | None:
-        """How many scales each item of a training batch is given back from, `[B, 1, 1, 1]`; None: all."""
+        """Number of scales from which each item of a training batch is reconstructed, `[B, 1, 1, 1]`; None: all."""
         c, count = self.config, len(self.config.scales)
         if not c.dropout or not self.training:
             return None
@@ -169,7 +156,7 @@ class MultiScaleVQ(Quantizer):
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         scales = self.schedule(grid)
-        residual, ids = self._unroll(z, scales), []
+        residual, ids = unrolled(z, scales), []
         for i, scale in enumerate(scales):
             ids.append(self._search(residual, i, scale)[1])
             residual = residual - self.grow(ids[-1], i, scale, scales[-1])
@@ -177,35 +164,11 @@ class MultiScaleVQ(Quantizer):
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         scales = self.schedule(grid)
-        parts = self._split(ids[:, 0], scales)
-        total = self.grow(parts[0], 0, scales[0], scales[-1])
+        parts = split_ids(ids, scales)
+        total = self.grow(parts[0][:, 0], 0, scales[0], scales[-1])
         for i, part in enumerate(parts[1:], start=1):
-            total = total + self.grow(part, i, scales[i], scales[-1])
+            total = total + self.grow(part[:, 0], i, scales[i], scales[-1])
         return total.flatten(2)
-
-    def _unroll(self, z: Tensor, scales: tuple[tuple[int, int], ...]) -> Tensor:
-        if z.shape[2] != scales[-1][0] * scales[-1][1]:
-            raise ValueError(f"{z.shape[2]} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
-        return z.unflatten(2, scales[-1])
-
-    def _split(self, ids: Tensor, scales: tuple[tuple[int, int], ...]) -> list[Tensor]:
-        """Ids `[B, S']` of the first scales, one by one."""
-        parts, at = [], 0
-        for h, w in scales:
-            if at == ids.shape[1]:
-                break
-            parts.append(ids[:, at : at + h * w])
-            at += h * w
-        if at != ids.shape[1] or not parts:
-            raise ValueError(f"{ids.shape[1]} positions do not end with a scale of the schedule {scales}.")
-        return parts
-
-
-def phi_of_scale(count: int, scales: int) -> tuple[int, ...]:
-    """Which of `count` convolutions each scale takes: the nearest of their ticks to scale / (scales - 1)."""
-    edge = 1 / 3 / count if count == 4 else 1 / 2 / count
-    ticks = np.linspace(edge, 1 - edge, count)
-    return tuple(int(np.argmin(np.abs(ticks - i / max(scales - 1, 1)))) for i in range(scales))
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -48,8 +48,7 @@ class PairedVQConfig(TableConfig):
         if self.semantic_weight <= 0:
             raise ConfigError(f"semantic_weight is {self.semantic_weight}; it must be positive.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return PairedVQ
 
 

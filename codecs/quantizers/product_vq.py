@@ -1,7 +1,7 @@
 """Product codebooks: several small tables, each looking at its own projection of the same latent.
 
-Two tables of 90 codes tell 8100 latents apart with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv
-2510.15227, section 3.2). The results stand side by side: table i gives channels `i D / T .. (i + 1) D / T`.
+Two tables of 90 codes distinguish 8100 latents with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv
+2510.15227, section 3.2). The results are concatenated: table i gives channels `i D / T .. (i + 1) D / T`.
 Letters: B batch, D latent width, L positions, N = B L rows, T tables, V_t codes of table t, d width of the tables.
 """
 
@@ -48,8 +48,7 @@ class ProductVQConfig(TableConfig):
         if self.combine and math.prod(self.codebook_sizes) > 2**18:
             raise ConfigError(f"{self.codebook_sizes} has more than 2^18 combinations; set combine to false.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return ProductVQ
 
 
@@ -82,7 +81,7 @@ class ProductVQ(RowQuantizer):
         pairs = zip(self._tables(), self._separate(ids), strict=True)
         return _side_by_side([table.row_terms(z, at, through=through) for table, at in pairs])
 
-    # --- for levels of a residual stack, as in `VQ`; the projections of all tables stand side by side, `[N, T d]` -----
+    # --- for levels of a residual stack, as in `VQ`; the projections of all tables are concatenated, `[N, T d]` -----
 
     @torch.no_grad()
     def assign_projected(

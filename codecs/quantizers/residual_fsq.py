@@ -11,7 +11,7 @@ those of `fsq.py` times s_k.
     r_0 = tanh(z); digit_k = round((r_k + s_k) (V - 1) / (2 s_k)); s_k = (V - 1)^-k.
 
 V levels of a channel, r the residual. X-codec2 and NeuCodec must be built as `residual_fsq` with `num_codebooks` 1, not
-as `fsq`: the double bound, first to about +-V/2 and then again, is theirs alone and gives other ids.
+as `fsq`: the double bound, first to about +-V/2 and then again, is used only by these and gives other ids.
 stable-codec's presets are K = 2 of (5,) * 6 with scales (1, 0.25), K = 4 of (3,) * 6 with (1, 0.5, 0.25, 0.125) and
 K = 1 of (6,) * 6; the defaults give these scales.
 """
@@ -71,8 +71,7 @@ class ResidualFSQConfig(QuantizerConfig):
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["ResidualFSQ"]:
+    def quantizer_class(self) -> type["ResidualFSQ"]:
         return ResidualFSQ
 
     @property

@@ -1,23 +1,25 @@
 """Residual vector quantization: each table quantizes what the ones before it left over.
 
-Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: factorised lookup and
-dropout per item), SNAC (arXiv 2410.14411: a stride per level), Mimi (arXiv 2410.00037: the first level beside the
-others), LongCat (arXiv 2510.15227: a product of two small tables in each level).
+Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: lookup in narrow spaces, and dropout
+per item). Extensions of other papers are in separate files: levels at lower rates (SNAC) and the maps of all levels in one
+product in `parts/factorised.py`, several tables a level (LongCat) in `product_vq.py`, two stacks side by side (Mimi) in
+`split_vq.py`.
 Letters: B batch, D latent width, L positions, K codebooks, V codebook size, d width of the tables.
 """
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from .base import Quantized, Quantizer
-from .parts.codebook import Codebook, TableConfig, apply_updates
+from .base import Quantizer
+from .parts.codebook import Codebook, TableConfig
 from .parts.factorised import FactorisedResidual, PlainResidual, factorised_decode, factorised_terms, pool, repeat
-from .parts.rows import estimate, linear, row_mean, steady_linear
+from .parts.residual import ResidualStack, StackResult, level_losses, valid_rows
+from .parts.rows import estimate, linear, steady_linear
 from .product_vq import ProductVQ, ProductVQConfig
 from .vq import VQ, VQConfig
 
@@ -38,9 +40,8 @@ class ResidualVQConfig(TableConfig):
             runs over all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
         strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L
             must be a multiple of each. Empty: 1 everywhere.
-        split_first: the first level (or this many) and the others are two residual stacks on the same input, with own
-            maps; their results are added (Mimi: the first level is distilled from a speech model, the others take no
-            account of it).
+        split_first: this many first levels and the others are two residual stacks on the same input, see `split_vq.py`; 0: one
+            stack. Older configs have False for 0 and True for 1.
         stack_dim: width that the residuals run in, between one linear map down and one up, both with a bias, around
             the whole stack (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
     """
@@ -55,11 +56,12 @@ class ResidualVQConfig(TableConfig):
     dropout: float = 0.0
     product: int = 1
     strides: tuple[int, ...] = ()
-    split_first: bool | int = False
+    split_first: int | bool = 0
     stack_dim: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "split_first", int(self.split_first))
         if self.num_codebooks < 1 + self.split_first:
             raise ConfigError(f"num_codebooks is {self.num_codebooks}; split_first = {self.split_first} needs more.")
         if len(self.sizes) != self.num_codebooks or min(self.sizes) < 1:
@@ -92,38 +94,20 @@ class ResidualVQConfig(TableConfig):
         sizes = (size,) * self.num_codebooks if isinstance(size, int) else size
         return tuple(v**self.product for v in sizes)
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
-        return ResidualVQ
+    def quantizer_class(self) -> type[Quantizer]:
+        from .split_vq import SplitResidualVQ
+
+        return SplitResidualVQ if self.split_first else ResidualVQ
 
 
-class StackResult(NamedTuple):
-    """What a stack gives for rows `[B, L, D]`."""
+class ResidualVQ(ResidualStack):
+    """One stack; see `ResidualStack`."""
 
-    z_q: Tensor  #: [B, L, D]
-    commitment: Tensor  #: [K]
-    codebook: Tensor  #: [K]
-
-
-class ResidualVQ(Quantizer):
-    """K levels; ids `[B, K, L]`; any prefix decodes. In training z_q of an item with dropout is that of its prefix.
-
-    The loss is the sum over levels, each a mean over all valid positions (dropped levels count as 0, as in DAC).
-    EnCodec takes
-    the mean over levels: divide the weights by K.
-    """
-
-    prefix_decodable = True
     config: ResidualVQConfig
 
     def __init__(self, config: ResidualVQConfig) -> None:
         super().__init__(config, config.sizes)
-        if config.split_first:
-            self.split = int(config.split_first)
-            self.first = ResidualVQ(_part(config, slice(0, self.split)))
-            self.rest = ResidualVQ(_part(config, slice(self.split, None)))
-            return
-        self.strides = config.strides or (1,) * config.num_codebooks
+        self.strides = config.strides
         self.in_proj = self.out_proj = None
         width = config.dim
         if config.projection == "shared" and config.codebook_dim:
@@ -144,49 +128,9 @@ class ResidualVQ(Quantizer):
             VQ(c, shared=self.codebook) if isinstance(c, VQConfig) else ProductVQ(c) for c in level_configs
         )
 
-    # --- Quantizer --------------------------------------------------------------------------------------------------
-
-    def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
-        out = self.quantize_stack(z, mask)
-        if self.training and not self.frozen:
-            apply_updates(self.codebooks())
-        return out
-
-    def quantize_stack(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """`forward` on float32 latents `[B, D, L]`, except that the tables' updates wait for `apply_updates`."""
-        rows = z.transpose(1, 2).contiguous()  # [B, L, D]
-        kept = self._draw_levels(rows.shape[0], z.device)  # [K, B] or None
-        update = self.training and not self.frozen
-        ids = self.search(rows.detach(), self.num_codebooks, kept=kept, mask=mask, update=update)
-        out = self.terms(rows, ids, kept=kept, mask=mask)
-        c = self.config
-        loss = c.commitment_weight * out.commitment.sum() + c.codebook_weight * out.codebook.sum()
-        metrics = {"commitment": out.commitment.detach().mean()}
-        return Quantized(out.z_q.transpose(1, 2), ids.transpose(0, 1), loss, metrics)
-
-    def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self.search(z.transpose(1, 2), num_codebooks).transpose(0, 1).contiguous()
-
-    def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        return self.decode_stack(ids.transpose(0, 1)).transpose(1, 2)
-
-    def _draw_levels(self, batch: int, device: torch.device) -> Tensor | None:
-        """Which levels each item keeps, bool `[K, B]`; None: all of them."""
-        if not self.training or self.config.dropout == 0:
-            return None
-        num = self.num_codebooks
-        count = torch.randint(1, num + 1, (batch,), device=device)
-        count = torch.where(torch.rand(batch, device=device) < self.config.dropout, count, num)
-        return torch.arange(num, device=device).unsqueeze(1) < count
-
-    # --- the stack, on rows [B, L, D] ---------------------------------------------------------------------------------
-
     def codebooks(self) -> list[Codebook]:
-        """The tables that learn, a shared one once."""
         if self.frozen:
             return []
-        if self.config.split_first:
-            return self.first.codebooks() + self.rest.codebooks()
         if self.codebook is not None:
             return [self.codebook]
         return [book for level in self._row_levels() for book in level.codebooks()]
@@ -195,75 +139,37 @@ class ResidualVQ(Quantizer):
     def search(
         self, z: Tensor, num: int, *, kept: Tensor | None = None, mask: Tensor | None = None, update: bool = False
     ) -> Tensor:
-        """Return ids int64 `[num, B, L]` of rows `[B, L, D]`.
-
-        Args:
-            kept: bool `[K, B]`, as in `terms`.
-            mask: bool `[B, L]`, valid positions.
-            update: let the tables start and collect statistics (of valid rows of kept levels).
-        """
-        if self.config.split_first:
-            n = self.split
-            both = [(self.first, slice(0, n), min(num, n)), (self.rest, slice(n, None), max(0, num - n))]
-            parts = [
-                s.search(z, n, kept=None if kept is None else kept[part], mask=mask, update=update) for s, part, n in
-                both if n
-            ]
-            return torch.cat(parts)
         update = update and not self.frozen
         start_from = z if self.in_proj is None else _steady(z, self.in_proj)
         levels = self._row_levels()[:num]
         residual = (FactorisedResidual if self._projected_levels() else PlainResidual)(start_from, levels)
         out, ready = [], True
-        for k, (level, stride) in enumerate(zip(levels, self.strides, strict=False)):
-            keep = _valid(z.shape[:2], stride, None if kept is None else kept[k], mask) if update else None
+        for k, (level, stride) in enumerate(zip(levels, self._steps(), strict=False)):
+            keep = valid_rows(z.shape[:2], stride, None if kept is None else kept[k], mask) if update else None
             # A later level starts from what started levels leave over.
             out.append(residual.step(k, stride, keep=keep, update=update, start=ready))  # [B, L]
             ready = ready and (not update or level.is_ready())
         return torch.stack(out)
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
-        """Return results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
-
-        Residuals are taken with the results subtracted as constants, so that the loss of every level reaches the
-        latent.
-        """
-        if self.config.split_first:
-            n = self.split
-            a = self.first.terms(z, ids[:n], kept=None if kept is None else kept[:n], mask=mask)
-            b = self.rest.terms(z, ids[n:], kept=None if kept is None else kept[n:], mask=mask)
-            return StackResult(a.z_q + b.z_q, torch.cat((a.commitment, b.commitment)), torch.cat((a.codebook, b.codebook)))
         inner = z if self.in_proj is None else linear(z, self.in_proj)  # [B, L, d]
         levels = self._projected_terms if self._projected_levels() else self._plain_terms
         total, losses = levels(inner, ids, kept, mask)
         commitment, codebook = (torch.stack(x) for x in zip(*losses, strict=True))
         return StackResult(self._up(total), commitment, codebook)
 
-    def first_part(self, z: Tensor, ids: Tensor) -> Tensor:
-        """z_q `[B, D, L]` of the first `split_first` levels alone, for a teacher to be compared with (Mimi); with gradients.
-
-        Args:
-            z: latents `[B, D, L]`.
-            ids: what `forward` gave for them, `[B, K, L]`.
-        """
-        if not self.config.split_first:
-            raise ValueError("first_part needs split_first: without it the first levels are no part of their own.")
-        with torch.autocast(z.device.type, enabled=False):
-            rows = z.float().transpose(1, 2)  # [B, L, D]
-            return self.first.terms(rows, ids[:, : self.split].transpose(0, 1)).z_q.transpose(1, 2)
-
     def _plain_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Without maps in the levels: one estimator around the sum (K straight-through levels would give K gradients)."""
-        left, total, losses = z, None, []
+        left, total, losses, steps = z, None, [], self._steps()
         for k, level in enumerate(self._row_levels()):
             assert isinstance(level, VQ)
-            s, keep = self.strides[k], None if kept is None else kept[k]
+            s, keep = steps[k], None if kept is None else kept[k]
             q = level.codebook.vectors(ids[k][:, ::s])  # [B, L / s, d]
             p = level.codebook.returned(pool(left, s))
             rows = level.codebook.row_losses(p.flatten(0, 1), q.flatten(0, 1))
-            losses.append(_reduce(rows, p.shape[:2], keep, _valid(z.shape[:2], s, None, mask)))
+            losses.append(level_losses(rows, p.shape[:2], keep, valid_rows(z.shape[:2], s, None, mask)))
             z_q = repeat(q.detach(), s)
             left = left - z_q
             part = z_q if keep is None else torch.where(keep[:, None, None], z_q, 0.0)
@@ -275,23 +181,20 @@ class ResidualVQ(Quantizer):
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """With maps in the levels: estimators between them."""
-        z_q, terms = factorised_terms(z, ids, self._row_levels(), self.strides, kept)
+        steps = self._steps()
+        z_q, terms = factorised_terms(z, ids, self._row_levels(), steps, kept)
         losses = []
-        for k, (out, s) in enumerate(zip(terms, self.strides, strict=True)):
+        for k, (out, s) in enumerate(zip(terms, steps, strict=True)):
             shape = torch.Size((z.shape[0], z.shape[1] // s))
-            keep, valid = None if kept is None else kept[k], _valid(z.shape[:2], s, None, mask)
-            losses.append(_reduce((out.commitment, out.codebook), shape, keep, valid))
+            keep, valid = None if kept is None else kept[k], valid_rows(z.shape[:2], s, None, mask)
+            losses.append(level_losses((out.commitment, out.codebook), shape, keep, valid))
         return z_q, losses
 
     def decode_stack(self, ids: Tensor) -> Tensor:
-        """Return rows `[B, L, D]` of ids `[K', B, L]`, any K' >= 1."""
-        if self.config.split_first:
-            first = self.first.decode_stack(ids[: self.split])
-            return first + self.rest.decode_stack(ids[self.split :]) if len(ids) > self.split else first
         if self._projected_levels():
-            return self._up(factorised_decode(ids, self._row_levels(), self.strides))
+            return self._up(factorised_decode(ids, self._row_levels(), self._steps()))
         total: Tensor | None = None
-        for level, at, s in zip(self._row_levels(), ids, self.strides, strict=False):
+        for level, at, s in zip(self._row_levels(), ids, self._steps(), strict=False):
             some = at[:, ::s]  # [B, L / s]
             z_q = repeat(level.decode_rows(some.flatten()).view(*some.shape, -1), s)
             total = z_q if total is None else total + z_q
@@ -301,27 +204,15 @@ class ResidualVQ(Quantizer):
     def _row_levels(self) -> list[VQ | ProductVQ]:
         return list(self.levels)  # type: ignore[arg-type]
 
+    def _steps(self) -> tuple[int, ...]:
+        """Stride of each level."""
+        return self.strides or (1,) * self.num_codebooks
+
     def _projected_levels(self) -> bool:
         return bool(self.config.codebook_dim) and self.config.projection == "level"
 
     def _up(self, rows: Tensor) -> Tensor:
         return rows if self.out_proj is None else _steady(rows, self.out_proj)
-
-
-def _reduce(
-    rows: tuple[Tensor, Tensor], shape: torch.Size, keep: Tensor | None, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Means of two losses `[B L]` over the valid rows, 0 for items `[B]` that drop the level."""
-    share = 1.0 if keep is None else keep[:, None].expand(shape).flatten()
-    return row_mean(rows[0] * share, valid), row_mean(rows[1] * share, valid)
-
-
-def _valid(shape: torch.Size, stride: int, keep: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """Bool `[B L / stride]`: rows all of whose positions are valid, of items that keep the level; None: all."""
-    if mask is not None:
-        out = mask.unflatten(1, (-1, stride)).all(2)  # [B, L / stride]
-        return (out if keep is None else out & keep[:, None]).flatten()
-    return None if keep is None else keep[:, None].expand(shape[0], shape[1] // stride).flatten()
 
 
 def _steady(z: Tensor, proj: nn.Linear) -> Tensor:
@@ -339,16 +230,3 @@ def _level_config(config: ResidualVQConfig, width: int, level: int) -> VQConfig 
 
 def _of_level(value: int | tuple[int, ...], level: int) -> int:
     return value if isinstance(value, int) else value[level]
-
-
-def _part(config: ResidualVQConfig, part: slice) -> ResidualVQConfig:
-    size, width = config.codebook_size, config.codebook_dim
-    return dataclasses.replace(
-        config,
-        num_codebooks=len(range(config.num_codebooks)[part]),
-        codebook_size=size if isinstance(size, int) else size[part],
-        codebook_dim=width if isinstance(width, int) else width[part],
-        strides=config.strides[part],
-        dropout=0.0,
-        split_first=False,
-    )

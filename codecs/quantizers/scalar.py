@@ -40,8 +40,7 @@ class ScalarConfig(QuantizerConfig):
         if self.dim % self.channels_per_id:
             raise ConfigError(f"dim is {self.dim}, not a multiple of channels_per_id {self.channels_per_id}.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["Scalar"]:
+    def quantizer_class(self) -> type["Scalar"]:
         return Scalar
 
 

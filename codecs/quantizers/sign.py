@@ -24,7 +24,7 @@ class SignConfig(BinaryConfig):
     Attributes:
         bits: b, bits a position, 1 to 256.
         bit_order: as in `BinaryConfig`.
-        entropy: as in `BinaryConfig`; over so many bits "grouped" or "analytic".
+        entropy: as in `BinaryConfig`; over this many bits "grouped" or "analytic".
         entropy_group_bits: as in `BinaryConfig`.
         activation: `siglu`: 2 sigmoid(z) - 1 before the sign, which bounds what commitment and entropy see.
     """
@@ -37,15 +37,14 @@ class SignConfig(BinaryConfig):
     entropy_group_bits: int = 8
     activation: Literal["none", "siglu"] = "none"
 
-    @classmethod
-    def quantizer_class(cls) -> type["Sign"]:
+    def quantizer_class(self) -> type["Sign"]:
         return Sign
 
 
 class Sign(BinaryQuantizer):
     """Values +-1; commitment is the mean of the squared distance over positions and channels.
 
-    Differs: the published grouped entropy averages over the groups before it takes the logarithm, and so asks only
+    Differs: the published grouped entropy averages over the groups before it takes the logarithm, and so requires only
     that the groups together use all codes; here every group's mean distribution has its own entropy, summed.
     """
 

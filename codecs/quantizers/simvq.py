@@ -1,4 +1,4 @@
-"""SimVQ: a table that never changes, seen through one learned linear map.
+"""SimVQ: a frozen table, transformed by one learned linear map.
 
 Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", arXiv
 2411.02038. The map moves all codes together, so that no code is left behind. Used by ILLUME+ (DualViTok).
@@ -42,8 +42,7 @@ class SimVQConfig(QuantizerConfig):
         if self.codebook_size < 1:
             raise ConfigError(f"codebook_size is {self.codebook_size}; it must be at least 1.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return SimVQ
 
 

@@ -41,8 +41,7 @@ class SparsemaxConfig(QuantizerConfig):
         if self.codebook_size < 1 or self.temperature <= 0:
             raise ConfigError(f"codebook_size {self.codebook_size}, temperature {self.temperature}: must be positive.")
 
-    @classmethod
-    def quantizer_class(cls) -> type["Sparsemax"]:
+    def quantizer_class(self) -> type["Sparsemax"]:
         return Sparsemax
 
 

@@ -1,6 +1,6 @@
-"""Two quantizers, each on channels and positions of its own: a coarse grid of meaning beside a fine grid of pixels (DualViTok).
+"""Two quantizers, each on separate channels and positions: a coarse semantic grid and a fine pixel grid (DualViTok).
 
-No kind of its own: a family with two grids builds it around the configs of both.
+Not registered as a kind: a family with two grids builds it around the configs of both.
 
 Letters: B batch, D = D_1 + D_2 latent width, L_1 <= L positions of the coarse and the fine grid, K = K_1 + K_2 codebooks.
 """
@@ -17,7 +17,7 @@ from .base import Quantized, Quantizer, QuantizerConfig
 class TwoGrids(Quantizer):
     """Latents `[B, D, L]`, ids `[B, K, L]`: the coarse part fills the first L_1 positions of its channels and codebooks.
 
-    Behind these stand zeros, which take no part in anything. Losses are added; metrics carry the names of both.
+    The positions behind these are zeros, which are ignored. Losses are added; metrics carry the names of both.
 
     Args:
         coarse, fine: settings of both, of any kind, `dim` filled in.
@@ -56,7 +56,7 @@ class TwoGrids(Quantizer):
         n, k = self._coarse_positions(ids, grid), self.coarse.num_codebooks
         return _join(self.coarse.decode(ids[:, :k, :n]), self.fine.decode(ids[:, k:]))
 
-    # --- usage: each part has a window of its own, for they see different numbers of ids ------------------------------
+    # --- usage: each part has its own window, since their numbers of ids differ ------------------------------
 
     def usage(self) -> Tensor:
         return torch.cat([part.usage() for part in self._parts()])

@@ -30,8 +30,7 @@ class VQConfig(TableConfig):
         if self.codebook_size < 1:
             raise ConfigError(f"codebook_size is {self.codebook_size}; it must be at least 1.")
 
-    @classmethod
-    def quantizer_class(cls) -> type[Quantizer]:
+    def quantizer_class(self) -> type[Quantizer]:
         return VQ
 
 

@@ -26,7 +26,10 @@ CONFIGS = {
 }
 
 SETUP = """
-from tokenzoo.codecs.layers import time_tiles
+from tokenzoo.codecs.coding import Batch
+from tokenzoo.codecs.kernels import time_tiles
+from tokenzoo.codecs.media import Prepared
+from tokenzoo.codecs.options import DecodeOptions
 
 x = torch.empty(1, int(60 * setting * tokenizer.spec.sample_rate_hz) + 77).uniform_(-1, 1)
 with torch.no_grad():  # codes spread as latents are, which random weights keep close to their mean
@@ -58,12 +61,12 @@ EQUAL = """
 torch.set_grad_enabled(False)
 tokenizer.double()  # no ties by rounding
 x = x.double()
-got, _ = tokenizer.encode_batch(x[None])
-y = tokenizer.decode_batch(got, None)
-pieces = got.shape[-1] > 2 * tokenizer.chunk_frames
-tokenizer.chunk_frames, time_tiles.TILE = 1 << 40, 1 << 60
+got = tokenizer.encode_prepared([Prepared(x, (x.shape[-1],))]).ids
+y = tokenizer.media_of(got, Batch(options=DecodeOptions(), items=[0], total=1))
+pieces = got.shape[-1] > 2 * tokenizer.piece_positions
+tokenizer.piece_positions, time_tiles.TILE = 1 << 40, 1 << 60
 whole = tokenizer.encode_latents(x[None])
-ids = tokenizer.ids_of(whole, x.shape[-1])
+ids = tokenizer.quantizer.encode(whole)
 y_whole = tokenizer.decode_latents(tokenizer.quantizer.decode(ids).double())
 print(json.dumps({"pieces": pieces, "distinct": len(ids.unique()), "ids": torch.equal(got, ids),
                   "audio": float((y - y_whole).abs().max() / y_whole.abs().max())}))

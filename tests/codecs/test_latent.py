@@ -21,7 +21,7 @@ def test_ids_are_the_quantizers_own():
     assert torch.equal(tokens.ids, q.encode(z)) and len(tokens.ids.unique()) > 9
     assert torch.equal(tok.decode(tokens), q.decode(tokens.ids))
     assert torch.equal(tok.encode(z[0]).ids, tokens.ids[:1])
-    assert tok.spec == LatentSpec(vocab_sizes=(1000,), channels=4)
+    assert tok.spec == LatentSpec(vocab_sizes=(1000,), channels=4).with_options(("num_codebooks",), ("original",))
 
 
 def test_grids_and_ragged_lists():
@@ -89,7 +89,8 @@ def test_media_in_place_of_features_are_refused(family, tmp_path):
     image = pytest.importorskip("PIL.Image")
     tok = tokenzoo.build_tokenizer(*TINY[family]) if family in TINY else tokenzoo.build_tokenizer(family)
     wave, picture = latents(1, 800), image.new("RGB", (8, 6))
-    advice = {"levo": r"`hear\(\*tracks\)`", "ustokenizer": r"`hear\(clip\)`"}.get(family, "Run the network that makes the features")
+    own = {"levo": r"`extract_features\(\*tracks\)`", "ustokenizer": r"`extract_features\(clip\)`"}
+    advice = own.get(family, "Run the network that makes the features")
     for media, came in (
         ("speech.wav", "the path 'speech.wav'"),
         (tmp_path / "a.png", "the path '.*a.png'"),

@@ -3,7 +3,7 @@
 import pytest
 import tokenzoo
 import torch
-from tokenzoo.codecs.quantizers import kinds
+from tokenzoo.codecs.quantizers import QUANTIZERS
 
 #: Small settings of each kind for latents of width 8; `external` wraps a class of vector-quantize-pytorch.
 SETTINGS: dict[str, dict] = {
@@ -39,7 +39,7 @@ FAMILIES = {
 
 
 def test_every_kind_is_here():
-    assert set(SETTINGS) >= set(kinds()) - {"gumbel"}
+    assert set(SETTINGS) >= set(QUANTIZERS.names()) - {"gumbel"}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...layouts.configs import factorised_rvq
+from ...layouts.dac_keys import snake_without_aliases, unit
 from ...layouts.fields import FOLDER_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, Then, WeightNorm, flat
 from ...layouts.layout import Layout
@@ -32,7 +33,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "decoder_dilations": d.take("dilations", [1, 3, 9]),
         "latent_dim": dim,
         "quantizer": factorised_rvq(
-            num_codebooks=levels if isinstance(size, int) else len(size),  # a list of sizes says how many levels there are
+            num_codebooks=levels if isinstance(size, int) else len(size),  # a list of sizes has one entry for each level
             codebook_size=size,
             codebook_dim=0 if width == dim else width,  # of the same width: no maps
             commitment_weight=d.take("vq_commit_weight", 0.25),
@@ -47,22 +48,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _act(theirs: str, ours: str) -> list[Row]:
-    filters = "{upsample|downsample.lowpass}.filter"  # fixed: computed
-    return [(f"{theirs}.act.{{alpha|beta}}", f"{ours}.activation.{{alpha|beta}}"), (f"{theirs}.{filters}", None)]
-
-
 def _conv(theirs: str, ours: str) -> Row:
     return (f"{theirs}.{{weight|bias}}", f"{ours}.{{weight|bias}}")
-
-
-def _unit(theirs: str, ours: str) -> list[Row]:
-    return [
-        *_act(f"{theirs}.block.0", f"{ours}.act_in"),
-        _conv(f"{theirs}.block.1", f"{ours}.conv_in"),
-        *_act(f"{theirs}.block.2", f"{ours}.act_out"),
-        _conv(f"{theirs}.block.3", f"{ours}.conv_out"),
-    ]
 
 
 def _encoder(own: BigCodecConfig) -> list[Row]:
@@ -70,13 +57,13 @@ def _encoder(own: BigCodecConfig) -> list[Row]:
     rows = [_conv(f"{theirs}.0", "encoder.stem")]
     for i in range(downs):
         a, b = f"{theirs}.{i + 1}", f"encoder.levels.{i}"
-        rows += [row for j in range(units) for row in _unit(f"{a}.block.{j}", f"{b}.units.{j}")]
-        rows += [*_act(f"{a}.block.{units}", f"{b}.act"), _conv(f"{a}.block.{units + 1}", f"{b}.conv")]
+        rows += [row for j in range(units) for row in unit(f"{a}.block.{j}", f"{b}.units.{j}", act=snake_without_aliases)]
+        rows += [*snake_without_aliases(f"{a}.block.{units}", f"{b}.act"), _conv(f"{a}.block.{units + 1}", f"{b}.conv")]
     after = downs + 1
     if own.encoder_lstm_layers:
         rows.append((f"{theirs}.{after}.lstm.*", "encoder.lstm.lstm.*"))
         after += 1
-    return [*rows, *_act(f"{theirs}.{after}", "encoder.act"), _conv(f"{theirs}.{after + 1}", "encoder.head")]
+    return [*rows, *snake_without_aliases(f"{theirs}.{after}", "encoder.act"), _conv(f"{theirs}.{after + 1}", "encoder.head")]
 
 
 def _decoder(own: BigCodecConfig) -> list[Row]:
@@ -87,11 +74,11 @@ def _decoder(own: BigCodecConfig) -> list[Row]:
         first = 2
     for i in range(len(own.ups)):
         a, b = f"{theirs}.{first + i}", f"decoder.levels.{i}"
-        rows += [*_act(f"{a}.block.0", f"{b}.act"), _conv(f"{a}.block.1", f"{b}.conv")]
+        rows += [*snake_without_aliases(f"{a}.block.0", f"{b}.act"), _conv(f"{a}.block.1", f"{b}.conv")]
         for j in range(len(own.decoder_dilations or own.dilations)):
-            rows += _unit(f"{a}.block.{j + 2}", f"{b}.units.{j}")
+            rows += unit(f"{a}.block.{j + 2}", f"{b}.units.{j}", act=snake_without_aliases)
     after = first + len(own.ups)
-    return [*rows, *_act(f"{theirs}.{after}", "decoder.act"), _conv(f"{theirs}.{after + 1}", "decoder.head")]
+    return [*rows, *snake_without_aliases(f"{theirs}.{after}", "decoder.act"), _conv(f"{theirs}.{after + 1}", "decoder.head")]
 
 
 _QUANTIZER: tuple[Row, ...] = (

@@ -7,7 +7,6 @@ A clip is always padded with zeros: to the next frame, by a whole frame where it
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames).
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...kernels.snake import SnakeBeta
+from ...layers.alias_free import AliasFree
 from ...layers.dac import DILATIONS, DACDown, DACUp, dac_init
-from ...layers.snake import AliasFree, SnakeBeta
+from ...layers.strided import StridedConfig
+from ...precision import LSTM
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
@@ -24,15 +26,10 @@ from ..base import AudioTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class BigCodecConfig:
-    """Settings of `BigCodec`; the defaults are the published model's.
+class BigCodecConfig(StridedConfig):
+    """Settings of `BigCodec`; the defaults are the published model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
-        encoder_width: channels at the waveform's rate; each level doubles them.
-        decoder_width: channels at frame rate; each level halves them.
         dilations, decoder_dilations: of the residual units of a level; the latter empty: as the former.
         encoder_lstm_layers, decoder_lstm_layers: of the LSTMs at frame rate; 0: none.
         encoder_lstm_bidirectional, decoder_lstm_bidirectional: half the channels in each direction.
@@ -42,9 +39,7 @@ class BigCodecConfig:
 
     sample_rate_hz: int = 16000
     strides: tuple[int, ...] = (2, 2, 2, 5, 5)
-    decoder_strides: tuple[int, ...] = ()
     encoder_width: int = 48
-    decoder_width: int = 1536
     dilations: tuple[int, ...] = DILATIONS
     decoder_dilations: tuple[int, ...] = ()
     encoder_lstm_layers: int = 2
@@ -62,17 +57,6 @@ class BigCodecConfig:
         replace_below=0.0,
     )
 
-    def __post_init__(self) -> None:
-        if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
-        if self.decoder_width % 2 ** len(self.ups):
-            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
-
-    @property
-    def ups(self) -> tuple[int, ...]:
-        """Strides of the decoder."""
-        return self.decoder_strides or self.strides[::-1]
-
 
 def _activation(channels: int) -> nn.Module:
     return AliasFree(SnakeBeta(channels))
@@ -84,10 +68,10 @@ class ResidualLSTM(nn.Module):
     def __init__(self, width: int, layers: int, *, bidirectional: bool) -> None:
         super().__init__()
         hidden = width // 2 if bidirectional else width
-        self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, bidirectional=bidirectional)
+        self.lstm = LSTM(width, hidden, layers, batch_first=True, bidirectional=bidirectional)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the LSTM."""
+        """Apply the LSTM: `[B, C, T]` to the same shape."""
         return x + self.lstm(x.transpose(1, 2))[0].transpose(1, 2)
 
 
@@ -113,7 +97,7 @@ class BigCodecEncoder(nn.Module):
         self.head = nn.Conv1d(top, c.latent_dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode: `[B, 1, T]` to `[B, D, T / hop]`."""
         return self.head(self.act(self.lstm(self.levels(self.stem(x)))))
 
 
@@ -135,7 +119,7 @@ class BigCodecDecoder(nn.Module):
         self.head = nn.Conv1d(low, 1, 7, padding=3)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, 1, L * hop]`."""
         return torch.tanh(self.head(self.act(self.levels(self.lstm(self.stem(z))))))
 
 
@@ -152,13 +136,10 @@ class BigCodec(AudioTokenizer):
         self.decoder = BigCodecDecoder(config)
         self.apply(dac_init)
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
-        several = self.quantizer.prefix_decodable and self.quantizer.num_codebooks > 1
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if several else (),
-            channels=1,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=config.sample_rate_hz,
-            hop_samples=math.prod(config.strides),
+            hop_samples=config.hop_samples,
         )
 
     def num_frames(self, samples: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...layouts import dac_keys
-from ...layouts.configs import factorised_rvq, one_number, said, the_quantizer
+from ...layouts.configs import check_round_trip, dac_rvq, one_number, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Unwrap, WeightNorm
 from ...layouts.layout import Layout
@@ -25,19 +25,14 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder_width": f.take("encoder_dim", 64),
         "decoder_width": f.take("decoder_dim", 1536),
         "latent_dim": f.take("latent_dim", None) or 0,
-        "quantizer": factorised_rvq(
-            num_codebooks=f.take("n_codebooks", 9),
-            codebook_size=f.take("codebook_size", 1024),
-            codebook_dim=f.take("codebook_dim", 8),  # one width, or one for each codebook
-            dropout=float(f.take("quantizer_dropout", 0.0)),
-        ),
+        "quantizer": dac_rvq(f),
     }
     f.done()
     return out
 
 
 def _normal_dac(own: DACConfig) -> DACConfig:
-    """With the decoder's strides; the class of the authors pads to whole frames always."""
+    """Add the decoder's strides; the authors' class always pads to whole frames."""
     return dataclasses.replace(own, decoder_strides=own.ups, fill="frame")
 
 
@@ -57,7 +52,7 @@ def _say_dac(own: DACConfig) -> dict[str, Any]:
         "quantizer_dropout": q.dropout,
         "sample_rate": own.sample_rate_hz,
     }
-    return said(_normal_dac(own), theirs, _dac)
+    return check_round_trip(_normal_dac(own), theirs, _dac)
 
 
 def _dac_keys(own: DACConfig) -> KeyMap:
@@ -69,11 +64,11 @@ def _dac_keys(own: DACConfig) -> KeyMap:
 
 
 def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`DacConfig` of transformers. A key of ours, `pad_to_samples`, says to what multiple the feature extractor fills clips."""
+    """`DacConfig` of transformers. A key of ours, `pad_to_samples`, is the multiple to which the feature extractor pads clips."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
     strides, width = list(f.take("downsampling_ratios", [2, 4, 8, 8])), f.take("encoder_hidden_size", 64)
-    # The class derives these, but what a file says of them stands, and two of them make layers.
+    # The class derives these, but values in a file take precedence, and two of them size layers.
     ups, dim = list(f.take("upsampling_ratios", strides[::-1])), f.take("hidden_size", width * 2 ** len(strides))
     f.drop("hop_length")  # the product of the rates; 512 in all published files, also in those whose product is 320
     out = {
@@ -83,11 +78,8 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "encoder_width": width,
         "decoder_width": f.take("decoder_hidden_size", 1536),
         "latent_dim": 0 if dim == width * 2 ** len(strides) else dim,
-        "quantizer": factorised_rvq(
-            num_codebooks=f.take("n_codebooks", 9),
-            codebook_size=f.take("codebook_size", 1024),
-            codebook_dim=f.take("codebook_dim", 8),
-            dropout=float(f.take("quantizer_dropout", 0.0)),
+        "quantizer": dac_rvq(
+            f,
             commitment_weight=f.take("commitment_loss_weight", 0.25),
             codebook_weight=f.take("codebook_loss_weight", 1.0),
         ),
@@ -126,7 +118,7 @@ def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
         "sampling_rate": own.sample_rate_hz,
     }
     theirs |= {} if normal.fill == "none" else {"pad_to_samples": normal.fill}
-    return said(normal, theirs, _dac_hf)
+    return check_round_trip(normal, theirs, _dac_hf)
 
 
 def _hf_keys(own: DACConfig) -> KeyMap:

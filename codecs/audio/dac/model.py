@@ -10,18 +10,18 @@ Letters: B batch, T samples, D latent width, K codebooks, L positions (frames).
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...kernels.time_tiles import decoder_in_tiles, encoder_in_tiles
+from ...coding import Batch
+from ...kernels.snake import Snake
+from ...kernels.time_tiles import in_turn
 from ...layers.causal import Conv1d, State, Streaming
 from ...layers.dac import DACDown, DACUp, dac_context_frames, dac_init
-from ...layers.snake import Snake
+from ...layers.strided import StridedConfig
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
@@ -29,27 +29,17 @@ from ..base import AudioTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class DACConfig:
-    """Settings of `DAC`; the defaults are the 44.1 kHz model's.
+class DACConfig(StridedConfig):
+    """Settings of `DAC`; the defaults are the 44.1 kHz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
-        encoder_width: channels at the waveform's rate; each level doubles them.
-        decoder_width: channels at frame rate; each level halves them.
         latent_dim: D; 0: the encoder's channels at frame rate.
         quantizer: any kind; its `dim` is filled in.
-        fill: "frame" pads a clip with zeros to whole frames; a number pads it to a multiple of so many samples, whatever
+        fill: "frame" pads a clip with zeros to whole frames; a number pads it to a multiple of this many samples, whatever
             the frames (512 in the feature extractors of all three hub repositories, two of which have frames of 320);
             "none" pads nothing. What the convolutions then leave over is dropped.
     """
 
-    sample_rate_hz: int = 44100
-    strides: tuple[int, ...] = (2, 4, 8, 8)
-    decoder_strides: tuple[int, ...] = ()
-    encoder_width: int = 64
-    decoder_width: int = 1536
     latent_dim: int = 0
     quantizer: QuantizerConfig = ResidualVQConfig(
         num_codebooks=9,
@@ -63,22 +53,14 @@ class DACConfig:
     fill: Literal["frame", "none"] | int = "frame"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.fill, int) and self.fill < 1:
             raise ValueError(f"fill is {self.fill}; give 'frame', 'none' or a positive number of samples.")
-        if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
-        if self.decoder_width % 2 ** len(self.ups):
-            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
-
-    @property
-    def ups(self) -> tuple[int, ...]:
-        """Strides of the decoder."""
-        return self.decoder_strides or self.strides[::-1]
 
     @property
     def dim(self) -> int:
-        """D."""
-        return self.latent_dim or self.encoder_width * 2 ** len(self.strides)
+        """Latent width D."""
+        return self.latent_dim or self.encoder_top
 
 
 class DACEncoder(Streaming):
@@ -93,8 +75,8 @@ class DACEncoder(Streaming):
         self.head = Conv1d(top, dim, 3)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Encode."""
-        return self.head(self.act(encoder_in_tiles(self.stem, self.levels, x, state)), state)
+        """Encode: `[B, 1, T]` to `[B, D, L]`."""
+        return self.head(self.act(in_turn([self.stem, *self.levels], x, state)), state)
 
 
 class DACDecoder(Streaming):
@@ -107,15 +89,11 @@ class DACDecoder(Streaming):
         low = width // 2 ** len(strides)
         self.act = Snake(low)
         self.head = Conv1d(low, 1, 7)
-        self.tanh = tanh
+        self.final = nn.Tanh() if tanh else nn.Identity()
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decode."""
-        return decoder_in_tiles(self.levels, self._last, self.stem(z, state), state)
-
-    def _last(self, x: Tensor, state: State | None) -> Tensor:
-        y = self.head(self.act(x), state)
-        return torch.tanh(y) if self.tanh else y
+        """Decode: `[B, D, L]` to `[B, 1, about L * hop]`."""
+        return in_turn([*self.levels, self.act, self.head, self.final], self.stem(z, state), state)
 
 
 class DAC(AudioTokenizer):
@@ -132,12 +110,10 @@ class DAC(AudioTokenizer):
         self.apply(dac_init)
         self.quantizer = config.quantizer.build(dim=config.dim)
         self.context_frames = max(dac_context_frames(config.strides, edge=1), dac_context_frames(config.ups[::-1], edge=3))
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
-            channels=1,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=config.sample_rate_hz,
-            hop_samples=math.prod(config.strides),
+            hop_samples=config.hop_samples,
         )
 
     def num_frames(self, samples: int) -> int:
@@ -154,16 +130,17 @@ class DAC(AudioTokenizer):
         multiple = hop if fill == "frame" else 1 if fill == "none" else fill
         return -(-samples // multiple) * multiple - given
 
-    def _filled(self, x: Tensor) -> Tensor:
+    def fill(self, x: Tensor) -> Tensor:
+        """A clip with its zeros, counted once, from the start of the whole clip."""
         return F.pad(x, (0, self._missing(x.shape[-1])))
 
-    def _latents(self, x: Tensor) -> Iterator[Tensor]:
-        # filled up once, counted from the start of the whole clip
-        return self._pieces(self._filled(x), lambda piece: self.encode_latents(piece, filled=True))
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents `[B, D, L]` of a piece of a filled clip."""
+        return self.encode_latents(x, filled=True)
 
     def encode_latents(self, x: Tensor, *, filled: bool = False) -> Tensor:
         """Latents `[B, D, L]` of `[B, 1, T]`; `filled`: without filling up first."""
-        return self.encoder(x if filled else self._filled(x))
+        return self.encoder(x if filled else self.fill(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`, or a little less where strides are odd."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ...layouts import dac_keys
-from ...layouts.configs import factorised_rvq
+from ...layouts.configs import dac_rvq, factorised_rvq
 from ...layouts.fields import FOLDER_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm, under
 from ...layouts.layout import Layout
@@ -21,7 +21,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     f = Fields(config, "config")
     # `distill_*`: for a head that this class never builds
     f.drop(*FOLDER_KEYS, "distill_projection_out_dim", "_target_")
-    # numbers that stand in the class itself
+    # numbers that are hard-coded in the authors' class
     literals = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
     features, hidden = literals.take("W1024", 1024), literals.take("W2048", 2048)
     literals.done()
@@ -47,12 +47,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             codebook_size=f.take("semantic_codebook_size", 16384),
             codebook_dim=semantic_dim if isinstance(semantic_dim, int) else semantic_dim[0],
         ),
-        "quantizer": factorised_rvq(
-            num_codebooks=f.take("n_codebooks", 9),
-            codebook_size=f.take("codebook_size", 1024),
-            codebook_dim=f.take("codebook_dim", 8),
-            dropout=float(f.take("quantizer_dropout", 0.0)),
-        ),
+        "quantizer": dac_rvq(f),
     }
     f.done()
     return out
@@ -64,13 +59,13 @@ _BLOCK: list[Row] = [("dwconv.*", "depthwise.*"), ("norm.*", "norm.*"), ("pwconv
 def _rows(own: DualCodecConfig) -> list[Row]:
     blocks, rows = own.semantic_blocks, list[Row]()
     for i in range(blocks):
-        rows += under(f"convnext_encoder.{i + 1}.", f"semantic.encoder.{i}.", _BLOCK)
-        rows += under(f"convnext_decoder.{i}.", f"semantic.decoder.{i}.", _BLOCK)
+        rows += under(f"convnext_encoder.{i + 1}.", f"semantic_path.encoder.{i}.", _BLOCK)
+        rows += under(f"convnext_decoder.{i}.", f"semantic_path.decoder.{i}.", _BLOCK)
     dac = [*dac_keys.encoder(len(own.strides)), *dac_keys.decoder(len(own.ups))]
     return [
-        ("convnext_encoder.0.*", "semantic.down.*"),
+        ("convnext_encoder.0.*", "semantic_path.down.*"),
         *rows,
-        (f"convnext_decoder.{blocks}.*", "semantic.up.*"),
+        (f"convnext_decoder.{blocks}.*", "semantic_path.up.*"),
         ("semantic_vq.quantizers.0.{in_proj|out_proj}.*", "quantizer.first.{in_proj|out_proj}.*"),
         ("semantic_vq.quantizers.0.codebook.weight", "quantizer.first.codebook.embed"),
         *under("dac.", "", dac),

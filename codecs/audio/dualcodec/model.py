@@ -5,14 +5,13 @@ Li et al. 2025, arXiv 2505.13000. Parity was checked against jiaqili3/DualCodec 
     features -> ConvNeXt -> VQ ----------> ids 0 -> ConvNeXt -> s
     waveform -> DAC encoder -> (minus s) -> residual VQ -> ids 1.. -> (plus s) -> DAC decoder -> waveform
 
-Latents hold both paths, `[B, S + D, L]`: the semantic encoder's output, then the acoustic residual. Every transposed
+Latents contain both paths, `[B, S + D, L]`: the semantic encoder's output, then the acoustic residual. Every transposed
 convolution of an odd stride gives a step less than it should; `decode` fills up with zeros.
 
 Letters: B batch, T samples, L positions, S width of the semantic path, D acoustic width, C channels of the features.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -24,16 +23,19 @@ from torch import Tensor, nn
 from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.dac import dac_init
 from ...layers.speech_features import FBANK_HOP, FBANK_WINDOW, FrozenModel, NamedModel, stacked_fbanks
+from ...layers.strided import StridedConfig
+from ...precision import float32_by_default
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer, pad_to_hop
+from ..base import pad_to_hop
 from ..dac.model import DACDecoder, DACEncoder
+from ..features import FeatureTokenizer
 
-#: What the speech model hears, and its frames a second.
+#: Input sampling rate of the speech model, and its frames per second.
 SPEECH_RATE_HZ, SPEECH_FRAMES_HZ = 16000, 50
 
 
@@ -43,26 +45,21 @@ def _factorised(**settings: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DualCodecConfig:
-    """Settings of `DualCodec`; the defaults are the 12.5 Hz model's.
+class DualCodecConfig(StridedConfig):
+    """Settings of `DualCodec`; the defaults are the 12.5 Hz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
-        encoder_width: channels at the waveform's rate; each level doubles them.
-        decoder_width: channels at frame rate; each level halves them.
         latent_dim: D; 0: the encoder's channels at frame rate.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
         semantic_layers: its layers that are used.
-        semantic_pool: of its frames (50 a second) one mean is taken; as many as a position is long.
+        semantic_pool: number of its frames (50 a second) that are averaged, one mean for each token position.
         semantic_in: C.
         semantic_width: S.
         semantic_hidden: inner width of the ConvNeXt blocks.
         semantic_blocks: how many on either side of the semantic codebook.
-        semantic_causal: they see earlier frames only.
+        semantic_causal: convolutions of the semantic path are causal.
         subtract_decoded: the decoded semantic latent is subtracted and added; otherwise the quantized one itself, and
             decoding it is only a training target.
         semantic_only: in training: probability that an item goes without its acoustic codebooks.
@@ -72,9 +69,7 @@ class DualCodecConfig:
 
     sample_rate_hz: int = 24000
     strides: tuple[int, ...] = (4, 5, 6, 8, 2)
-    decoder_strides: tuple[int, ...] = ()
     encoder_width: int = 32
-    decoder_width: int = 1536
     latent_dim: int = 0
     semantic_model: Mapping[str, Any] = field(default_factory=dict)
     semantic_name: str = "facebook/w2v-bert-2.0"
@@ -91,10 +86,7 @@ class DualCodecConfig:
     quantizer: QuantizerConfig = ResidualVQConfig(num_codebooks=7, codebook_size=4096, **_factorised(dropout=1.0))
 
     def __post_init__(self) -> None:
-        if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
-        if self.decoder_width % 2 ** len(self.ups):
-            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+        super().__post_init__()
         added = self.semantic_in if self.subtract_decoded else self.semantic_width
         if added != self.dim:
             name = "semantic_in" if self.subtract_decoded else "semantic_width"
@@ -105,14 +97,9 @@ class DualCodecConfig:
             raise ValueError(f"semantic_only is {self.semantic_only}; it is a probability below 1.")
 
     @property
-    def ups(self) -> tuple[int, ...]:
-        """Strides of the decoder."""
-        return self.decoder_strides or self.strides[::-1]
-
-    @property
     def dim(self) -> int:
-        """D."""
-        return self.latent_dim or self.encoder_width * 2 ** len(self.strides)
+        """Latent width D."""
+        return self.latent_dim or self.encoder_top
 
 
 def _blocks(c: DualCodecConfig) -> list[nn.Module]:
@@ -136,15 +123,15 @@ class SemanticPath(nn.Module):
         self.up = nn.Conv1d(c.semantic_width, c.semantic_in, 1)
 
     def encode(self, features: Tensor) -> Tensor:
-        """To the codebook."""
+        """Map features `[B, C, L]` to latents `[B, S, L]`."""
         return self.encoder(self.down(features))
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """From the codebook."""
+        """Map quantized latents `[B, S, L]` to features `[B, C, L]`."""
         return self.up(self.decoder(z_q))
 
 
-class DualCodec(AudioTokenizer):
+class DualCodec(FeatureTokenizer):
     """DualCodec; see the module's docstring. Codebook 0 is semantic; any first codebooks decode.
 
     Given features `[B, C, L]` are those of the speech model, already normalised and pooled. Without them they are
@@ -153,8 +140,7 @@ class DualCodec(AudioTokenizer):
 
     family: ClassVar[str] = "dualcodec"
     config_class: ClassVar[type] = DualCodecConfig
-    encoder_only = ("encoder", "semantic.down", "semantic.encoder", "semantic_model")
-    takes_features: ClassVar[bool] = True
+    encoder_only = ("encoder", "semantic_path.down", "semantic_path.encoder", "semantic_model")
     feature_mean: Tensor
     feature_deviation: Tensor
 
@@ -164,7 +150,7 @@ class DualCodec(AudioTokenizer):
         self.config = config
         self.encoder = DACEncoder(c.encoder_width, c.strides, c.dim)
         self.decoder = DACDecoder(c.dim, c.decoder_width, c.ups)
-        self.semantic = SemanticPath(c)
+        self.semantic_path = SemanticPath(c)
         self.apply(dac_init)
         self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
         self._published = NamedModel(c.semantic_name, {"num_hidden_layers": c.semantic_layers})
@@ -179,27 +165,26 @@ class DualCodec(AudioTokenizer):
         self.quantizer: Dual = Dual(both)
         if self.quantizer.first.num_codebooks != 1:
             raise ValueError("semantic_quantizer must have one codebook.")
-        sizes = self.quantizer.codebook_sizes
-        self.spec = AudioSpec(
-            vocab_sizes=sizes,
-            prefix=("codebooks",),
-            names=("semantic", *(f"acoustic {k}" for k in range(1, len(sizes)))),
+        self.spec = AudioSpec.of(
+            self.quantizer,
+            names=("semantic", *(f"acoustic {k}" for k in range(1, self.quantizer.num_codebooks))),
             sample_rate_hz=c.sample_rate_hz,
-            hop_samples=math.prod(c.strides),
+            hop_samples=c.hop_samples,
+            semantic_dim=c.semantic_in,
         )
 
     # --- features ---------------------------------------------------------------------------------------------------
 
     def num_frames(self, samples: int) -> int:
         """L of a clip of `samples` without given features."""
-        heard = -(-samples * SPEECH_RATE_HZ // self.spec.sample_rate_hz)
-        banks = (heard - FBANK_WINDOW) // FBANK_HOP + 1
+        speech_samples = -(-samples * SPEECH_RATE_HZ // self.spec.sample_rate_hz)
+        banks = (speech_samples - FBANK_WINDOW) // FBANK_HOP + 1
         return max(1, -(-banks // 2) // self.config.semantic_pool)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Zeros after what is too short for one position's windows."""
-        heard = FBANK_WINDOW + FBANK_HOP * (2 * self.config.semantic_pool - 1)
-        needed = -(-heard * self.spec.sample_rate_hz // SPEECH_RATE_HZ)
+        """Number of zeros that pad a clip which is too short for one position."""
+        speech_samples = FBANK_WINDOW + FBANK_HOP * (2 * self.config.semantic_pool - 1)
+        needed = -(-speech_samples * self.spec.sample_rate_hz // SPEECH_RATE_HZ)
         return F.pad(x, (0, max(0, needed - x.shape[-1])))
 
     @torch.no_grad()
@@ -213,8 +198,9 @@ class DualCodec(AudioTokenizer):
                 f"the speech model gives {SPEECH_FRAMES_HZ / c.semantic_pool} positions a second, this codec has "
                 f"{self.spec.frame_rate_hz}: change semantic_pool, or pass `features=` to encode."
             )
-        heard = AF.resample(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)  # the authors' filter
-        banks = torch.stack([stacked_fbanks(clip) for clip in heard])  # [B, N, 160]
+        with float32_by_default():
+            speech = AF.resample(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)  # the authors' filter
+        banks = torch.stack([stacked_fbanks(clip) for clip in speech])  # [B, N, 160]
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         out = model(banks.to(self.dtype))  # [B, C, N]
         out = (out - self.feature_mean[:, None]) / self.feature_deviation[:, None]
@@ -223,11 +209,11 @@ class DualCodec(AudioTokenizer):
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def semantic_part(self, semantic_q: Tensor) -> Tensor:
-        """What the semantic codebook's vectors `[B, S, L]` stand for in the acoustic latent, `[B, D, L]`."""
-        return self.semantic.decode(semantic_q) if self.config.subtract_decoded else semantic_q
+        """Contribution of the semantic codebook's vectors `[B, S, L]` to the acoustic latent, `[B, D, L]`."""
+        return self.semantic_path.decode(semantic_q) if self.config.subtract_decoded else semantic_q
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, S + D, L]` of `[B, 1, T]`; with `features` `[B, C, L]` these are taken as they are.
+        """Latents `[B, S + D, L]` of `[B, 1, T]`; with `features` `[B, C, L]` these are used unchanged.
 
         Differs: what is subtracted counts as a constant in training, so that the decoder's gradient to the semantic
         path is not cancelled by the residual's.
@@ -235,7 +221,7 @@ class DualCodec(AudioTokenizer):
         if features is None:
             x = self._padded(x)
             features = self.speech_features(x)
-        semantic = self.semantic.encode(features.to(self.dtype))  # [B, S, L]
+        semantic = self.semantic_path.encode(features.to(self.dtype))  # [B, S, L]
         acoustic = self.encoder(pad_to_hop(x, self.spec.hop_samples))
         length = min(acoustic.shape[-1], semantic.shape[-1])
         if abs(acoustic.shape[-1] - semantic.shape[-1]) > 2:
@@ -246,17 +232,17 @@ class DualCodec(AudioTokenizer):
         semantic, acoustic = semantic[..., :length], acoustic[..., :length]
         with torch.no_grad():
             first = self.quantizer.first
-            said = self.semantic_part(first.decode(first.encode(semantic)).to(self.dtype))  # [B, D, L]
-        return torch.cat([semantic, acoustic - said], dim=1)
-
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]` of clips `[B, 1, T]` and features `[B, C, L]`."""
-        return self.ids_of(self.encode_latents(x, features), x.shape[-1], num_codebooks)
+            decoded = self.semantic_part(first.decode(first.encode(semantic)).to(self.dtype))  # [B, D, L]
+        return torch.cat([semantic, acoustic - decoded], dim=1)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, about L * hop]` of latents `[B, S + D, L]`."""
         semantic, acoustic = z_q.split([self.config.semantic_width, self.config.dim], dim=1)
         return self.decoder(acoustic + self.semantic_part(semantic))
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The speech model's features `[B, C, L]`, normalised and pooled, as reconstructed from the semantic ids `[B, 0, L]`."""
+        return self.semantic_path.decode(self.quantizer.first.decode(ids[:, :1]).to(self.dtype))
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
@@ -276,8 +262,8 @@ class DualCodec(AudioTokenizer):
         if self.training and self.config.semantic_only:
             keep = torch.rand(len(x), 1, 1, device=x.device) >= self.config.semantic_only
             acoustic = acoustic * keep
-        decoded = self.semantic.decode(semantic)
-        said = decoded if self.config.subtract_decoded else semantic
-        x_hat = self.to_length(self.decoder(acoustic + said), x.shape[-1])
+        decoded = self.semantic_path.decode(semantic)
+        semantic_latent = decoded if self.config.subtract_decoded else semantic
+        x_hat = self.to_length(self.decoder(acoustic + semantic_latent), x.shape[-1])
         out = {"semantic": decoded, "semantic_target": features[..., : z.shape[-1]]}
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ...layouts.configs import one_number, said, the_quantizer
+from ...layouts.configs import check_round_trip, one_number, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
 from ...layouts.layout import Layout
@@ -156,7 +156,7 @@ def _say_transformers(own: EncodecConfig) -> dict[str, Any]:
         "trim_right_ratio": decoder.trim_right,
         **say_transformers_seanet(s),
     }
-    return said(_normal(own), theirs, _transformers)
+    return check_round_trip(_normal(own), theirs, _transformers)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ...coding import Batch
 from ...layers.causal import State
 from ...layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder, stream_latency
+from ...precision import widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
@@ -90,9 +92,8 @@ class Encodec(Streamable, AudioTokenizer):
         self.holds_back = c.padding == "reflect"
         whole = not config.normalize and config.segment_seconds is None
         streams = whole and c.streamable and (config.decoder or c).streamable
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=c.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=hop,
@@ -123,49 +124,53 @@ class Encodec(Streamable, AudioTokenizer):
         return sum(self._frames(samples))
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Divide one segment `[B, C, T]` by the RMS of its mono mix; returns it with the RMS `[B, 1]`."""
+        """Divide clips `[B, C, T]` by the RMS of their mono mix; returns them with the RMS of each segment, `[B, S]`.
+
+        Segments overlap and have a loudness each: a clip of several is returned as it is, and `latents_of` divides.
+        """
         if not self.config.normalize:
             return x, None
-        rms = x.mean(dim=1, keepdim=True).square().mean(dim=2, keepdim=True).sqrt() + 1e-8
-        return x / rms, rms[:, :, 0]
-
-    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """Ids `[B, K, L]` and segments' RMS `[B, S]` (or None) of clips of one length, `[B, C, T]`."""
         if self.config.segment_step is None:
-            return super().encode_batch(x, num_codebooks)
-        z, scale = self._encode_segments(x)
-        return self.ids_of(z, x.shape[-1], num_codebooks), scale
+            return _one_loudness(x)
+        return x, torch.cat([_one_loudness(part)[1] for part in self._segments(x)], dim=-1)
 
-    def decode_batch(self, ids: Tensor, scale: Tensor | None) -> Tensor:
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents `[B, D, L]` of all segments of a clip, or of one piece of a clip without them."""
+        return self.encode_latents(x) if self.config.segment_step is None else self.encode_segments(x)
+
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
         """Waveforms of ids `[B, K', L]`: `[B, C, L * hop]`, or less where segments overlap."""
         if self.config.segment_step is None:
-            return super().decode_batch(ids, scale)
-        return self._decode_segments(self.quantizer.decode(ids).to(self.dtype), scale)
+            return super().media_of(ids, batch)
+        return self._decode_segments(self.vectors_of(ids), batch.scale)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch `[B, C, T]` with gradients, segment by segment as in `encode`."""
-        z, scale = self._encode_segments(x)
+        if self.config.segment_step is None:
+            return super().forward(x)
+        y, scale = self.normalize(x)
+        z = self.encode_segments(y)
         quantized = self.quantizer(z)
         x_hat = self._decode_segments(quantized.z_q, scale)[..., : x.shape[-1]]
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
 
-    def _encode_segments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Latents `[B, D, L]` and RMS `[B, S]` of all segments of `[B, C, T]`."""
+    def _segments(self, x: Tensor) -> list[Tensor]:
+        """The segments of clips `[B, C, T]`, the last ones shorter."""
         step, size = self.config.segment_step or x.shape[-1], self.config.segment_samples or x.shape[-1]
-        latents, scales = [], []
-        for start in range(0, x.shape[-1], step):
-            y, rms = self.normalize(x[..., start : start + size])
-            latents.append(self._in_chunks(y))
-            scales.append(rms)
-        return torch.cat(latents, dim=-1), None if scales[0] is None else torch.cat(scales, dim=-1)
+        return [x[..., start : start + size] for start in range(0, x.shape[-1], step)]
+
+    def encode_segments(self, x: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of all segments of `[B, C, T]`, each divided by its own loudness."""
+        parts = self._segments(x)
+        return torch.cat([self.encode_latents(_one_loudness(p)[0] if self.config.normalize else p) for p in parts], dim=-1)
 
     def _decode_segments(self, z_q: Tensor, scale: Tensor | None) -> Tensor:
         """Waveforms of latents `[B, D, L]` of all segments, loudness restored, cross-faded."""
-        if self.config.segment_step is None:
-            x = self._out_chunks(z_q)
-            return x if scale is None else x * scale[:, None, :1]
-        pieces = []
-        for i, part in enumerate(z_q.split(self._split(z_q.shape[-1]), dim=-1)):
+        assert self.config.segment_step is not None
+        pieces, frames = [], self._split(z_q.shape[-1])
+        if scale is not None and scale.shape[1] < len(frames):
+            raise ValueError(f"the tokens have loudness factors for {scale.shape[1]} segments, and frames of {len(frames)}.")
+        for i, part in enumerate(z_q.split(frames, dim=-1)):
             x = self.decode_latents(part)
             pieces.append(x if scale is None else x * scale[:, None, i : i + 1])
         return cross_fade(pieces, self.config.segment_step)
@@ -180,7 +185,7 @@ class Encodec(Streamable, AudioTokenizer):
     def _split(self, length: int) -> list[int]:
         """Frames of each segment where there are `length` in all.
 
-        More samples never give fewer frames to any segment, so equal sums mean equal frames: `length` says it all.
+        More samples never give fewer frames to any segment, so equal sums mean equal frames: `length` determines them.
         """
         low, high = 1, max(1, length) * self.spec.hop_samples + 1
         while low < high:  # the shortest clip that has as many frames
@@ -190,6 +195,12 @@ class Encodec(Streamable, AudioTokenizer):
         if sum(frames) != length:
             raise ValueError(f"no clip gives {length} frames in segments: decode all frames that `encode` gave.")
         return frames
+
+
+def _one_loudness(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`[B, C, T]` divided by the RMS of its mono mix, and the RMS `[B, 1]`."""
+    rms = widened(x).mean(dim=1, keepdim=True).square().mean(dim=2, keepdim=True).sqrt() + 1e-8
+    return (x / rms).to(x.dtype), rms[:, :, 0]
 
 
 def cross_fade(pieces: list[Tensor], step: int) -> Tensor:

@@ -23,7 +23,7 @@ class FocalConfig:
         kernel_size: of the first depthwise convolution.
         kernel_step: by which each next one's kernel is longer.
         levels: convolutions before the last, global level.
-        norm_after: norms stand behind the branches, and one inside the modulation, instead of in front.
+        norm_after: norms follow the branches, with one more inside the modulation, instead of preceding them.
         layer_scale: start value of the learned factor of each branch; None: no factors.
         average: divide the context by the number of levels.
         causal: no layer looks ahead; norms are then `tanh(a x)`, which needs no statistics.
@@ -48,7 +48,7 @@ class DynamicTanh(nn.Module):
         self.alpha = nn.Parameter(torch.full((1,), start))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
+        """Return `tanh(a x)`, of the shape of `x`."""
         return torch.tanh(self.alpha * x)
 
 
@@ -78,7 +78,7 @@ class FocalModulation(Streaming):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Modulate."""
+        """Modulate: `[B, L, D]` to the same shape."""
         query, context, gates = self.proj(x).transpose(1, 2).split([self.width, self.width, self.levels + 1], dim=1)
         total = torch.zeros_like(context)
         for i, conv in enumerate(self.convs):
@@ -107,7 +107,7 @@ class FocalBlock(Streaming):
         self.scale_feed_forward = None if start is None else nn.Parameter(torch.full((width,), start))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the block."""
+        """Apply the block: `[B, L, D]` to the same shape."""
         if self.norm_after:
             y = self.norm_modulation(self.modulation(x, state))
         else:

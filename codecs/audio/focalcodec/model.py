@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...kernels.snake import Snake
 from ...layers.causal import Conv1d, State, Streaming
 from ...layers.convnext1d import ConvNeXtBlock1d
-from ...layers.snake import Snake
 from ...layers.stft import STFT
+from ...precision import unit_norm
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.bsq import BSQConfig
 from ...spec import AudioSpec
@@ -67,14 +68,14 @@ class FocalCodecConfig:
     """Settings of `FocalCodec`; the defaults are the published 50 Hz model.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that goes in.
+        sample_rate_hz: sampling rate of the input waveform.
         encoder: WavLM.
         widths: of the compressor's levels; the decompressor mirrors them.
-        factors: features that each of its levels joins.
+        factors: features merged into one by each compressor level.
         compressor, decompressor: their blocks.
         window: frames of the last convolution of causal blocks.
         last_window: the same for the decompressor's last level.
-        refine_frames: features that one more network of the decompressor sees together; 0: none.
+        refine_frames: features that one further network of the decompressor takes together; 0: no such network.
         quantizer: any kind; the latents lie on the unit sphere.
         latent_dim: b.
         decoder: features to samples.
@@ -112,7 +113,7 @@ class FocalCodecConfig:
 
     @property
     def causal(self) -> bool:
-        """Whether all parts are."""
+        """True if encoder, compressor, decompressor and decoder are all causal."""
         return self.encoder.causal and self.compressor.causal and self.decompressor.causal and self.decoder.causal
 
     @property
@@ -133,7 +134,7 @@ class FocalDown(Streaming):
         self.block = FocalBlock(width, window, config)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level: `[B, L, C]` to `[B, L / factor, D]`."""
         x = x.transpose(1, 2)
         if self.causal:
             x = self.conv(x, state)
@@ -152,7 +153,7 @@ class FocalUp(Streaming):
         self.conv = nn.ConvTranspose1d(in_width, width, factor, factor)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level: `[B, L, C]` to `[B, L factor, D]`."""
         return self.conv(self.act(self.block(x, state).transpose(1, 2))).transpose(1, 2)
 
 
@@ -168,11 +169,11 @@ class Compressor(Streaming):
         self.out = nn.Linear(c.widths[-1], c.latent_dim)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Compress."""
+        """Compress: `[B, D, L R]` to `[B, b, L]`."""
         x = x.transpose(1, 2)
         for level in self.levels:
             x = level(x, state)
-        return F.normalize(self.out(x), dim=-1).transpose(1, 2)
+        return unit_norm(self.out(x)).transpose(1, 2)
 
 
 class Decompressor(Streaming):
@@ -192,7 +193,7 @@ class Decompressor(Streaming):
         self.refine_down = nn.Linear(wide, wide) if wide else None
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decompress."""
+        """Decompress: `[B, b, L]` to `[B, D, L R]`."""
         x = self.proj(z.transpose(1, 2))
         for level in self.levels:
             x = level(x, state)
@@ -232,7 +233,7 @@ class FocalDecoder(Streaming):
             self.stft = STFT(window_samples=c.window_samples, hop_samples=c.hop_samples, causal=False)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, N]` to `[B, 1, N hop]`."""
         c = self.config
         x = self.norm_in(self.embed(x, state).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
@@ -272,13 +273,14 @@ class FocalCodec(Streamable, AudioTokenizer):
         hop_out = c.decoder.hop_samples * c.features
         if c.sample_rate_hz * hop_out % c.hop_samples:
             raise ValueError(f"a frame of {c.hop_samples} samples in and {hop_out} out gives no whole output rate.")
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
             output_rate_hz=c.sample_rate_hz * hop_out // c.hop_samples,
             hop_samples=c.hop_samples,
             causal=c.causal,
             latency_samples=c.hop_samples * c.group_frames - 1 if c.causal else 0,
+            semantic_dim=c.encoder.width,
         )
 
     def num_frames(self, samples: int) -> int:
@@ -292,7 +294,7 @@ class FocalCodec(Streamable, AudioTokenizer):
         return frames
 
     def to_length(self, x: Tensor, length: int) -> Tensor:
-        """Cut a waveform `[..., T]` to `length`, or fill it up with its last sample, as the authors do."""
+        """Cut a waveform `[..., T]` to `length`, or pad it by repeating its last sample, as the authors do."""
         lead = x.shape[:-1]
         x = F.pad(x.reshape(-1, 1, x.shape[-1]), (0, max(0, length - x.shape[-1])), mode="replicate")
         return x.view(*lead, -1)[..., :length]
@@ -300,17 +302,21 @@ class FocalCodec(Streamable, AudioTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients.
 
-        `Reconstruction.features` holds "heard", the encoder's features `[B, D, N]`, and "rebuilt", the decompressor's.
+        `Reconstruction.features` has "features", the encoder's `[B, D, N]`, and "reconstructed_features", the decompressor's.
         """
-        heard = self.encoder(x)
-        z = self.compressor(heard)
+        features = self.encoder(x)
+        z = self.compressor(features)
         quantized = self.quantizer(z)
-        rebuilt = self.decompressor(quantized.z_q)
+        reconstructed = self.decompressor(quantized.z_q)
         length = -(-x.shape[-1] * self.spec.decoded_rate_hz // self.spec.sample_rate_hz)
-        x_hat = self.to_length(self.decoder(rebuilt), length)
-        n = min(heard.shape[-1], rebuilt.shape[-1])
-        features = {"heard": heard[..., :n], "rebuilt": rebuilt[..., :n]}
-        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+        x_hat = self.to_length(self.decoder(reconstructed), length)
+        n = min(features.shape[-1], reconstructed.shape[-1])
+        outputs = {"features": features[..., :n], "reconstructed_features": reconstructed[..., :n]}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=outputs)
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The encoder's features `[B, D, N]` as reconstructed by the decompressor."""
+        return self.decompressor(self.vectors_of(ids))
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
         """Latents `[B, b, L]` on the unit sphere of samples `[B, 1, T]`, continuing where `state` ends."""

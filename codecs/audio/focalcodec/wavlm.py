@@ -1,7 +1,7 @@
 """The lower part of WavLM (Chen et al. 2021, arXiv 2110.13900): strided convolutions and gated relative attention.
 
-Looking both ways, or causal in chunks: then convolutions see the past alone, and a position sees its whole chunk and a
-window of the past (FocalCodec-Stream, Della Libera et al. 2025, arXiv 2509.16195).
+Bidirectional, or causal in chunks: then convolutions are causal, and a position attends to its whole chunk and a window
+of the past (FocalCodec-Stream, Della Libera et al. 2025, arXiv 2509.16195).
 
 Letters: B batch, D width, T samples, L frames, H heads, c frames of a chunk, k kernel, s stride.
 """
@@ -26,11 +26,11 @@ class WavLMConfig:
         width: D.
         feed_forward: hidden width of their two-layer networks.
         heads: H.
-        buckets: distances that have an own attention bias, half of them for each direction.
+        buckets: distances with a separate attention bias, half of them for each direction.
         max_distance: from here on all distances share the last bucket.
         position_kernel, position_groups: of the convolution that adds positions.
         causal: see the module's docstring.
-        window: frames that a position sees when causal, those of its chunk included.
+        window: frames that a position attends to when causal, its chunk included.
         chunk_frames: c, when causal.
     """
 
@@ -51,7 +51,7 @@ class WavLMConfig:
 
     @property
     def hop(self) -> int:
-        """Samples a frame."""
+        """Hop: number of samples for each frame."""
         return math.prod(self.conv_strides)
 
     def num_frames(self, samples: int) -> int:
@@ -62,9 +62,9 @@ class WavLMConfig:
 
 
 class EarlyConv1d(nn.Conv1d):
-    """Causal convolution whose output n sees input n s and k - 1 before it, `[B, C, T]` to `[B, C', ceil(T / s)]`.
+    """Causal convolution whose output n depends on input n s and the k - 1 before it, `[B, C, T]` to `[B, C', ceil(T / s)]`.
 
-    In front of the signal stands its first value. A stream may be cut at multiples of s only.
+    The signal is padded in front with its first value. A stream may be cut at multiples of s only.
     """
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
@@ -103,7 +103,7 @@ class RelativeAttention(nn.Module):
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.keep = config.window  # more than any later position sees
+        self.keep = config.window  # more than any later position attends to
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
         self.gate = nn.Linear(config.width // config.heads, 8)
@@ -115,7 +115,7 @@ class RelativeAttention(nn.Module):
         Args:
             x: the last L of the S positions that count.
             bias: `[H, L, S]`.
-            mask: `[L, S]`, True where a query may look; None: everywhere.
+            mask: `[L, S]`, True where a query may attend; None: no mask.
             state: holds keys and values of the S - L positions before.
         """
         q, k, v = self.qkv(x).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2).chunk(3, dim=1)  # [B, H, L, d] each

@@ -172,7 +172,7 @@ def _keys(own: HCodecConfig) -> KeyMap:
 
 
 def lucid_axes() -> Each:
-    """Their tables stand behind an axis of heads, of length 1."""
+    """Remove the leading axis of heads, of length 1, from their tables."""
     return without_ones("**.codebook.{embed|sums|counts}")
 
 

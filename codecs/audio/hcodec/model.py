@@ -1,4 +1,4 @@
-"""H-Codec 1.0 (QuarkAudio, UniTok-Audio): two residual quantizers side by side, on waveform and on HuBERT features.
+"""H-Codec 1.0 (QuarkAudio, UniTok-Audio): two parallel residual quantizers, on waveform and on HuBERT features.
 
 UniTok-Audio, arXiv 2510.26372. Parity was checked against alibaba/unified-audio @ 7afa7ab, QuarkAudio-HCodec/HCodec-1.0
 (Apache-2.0).
@@ -30,7 +30,8 @@ from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer, pad_to_hop
+from ..base import pad_to_hop
+from ..features import FeatureTokenizer
 
 #: Samples of silence on both sides before the speech model, and from one of its frames to the next, at 16 kHz.
 SPEECH_PAD, SPEECH_HOP = 160, 320
@@ -97,7 +98,7 @@ class HCodecConfig:
 
 
 def _transformer(width: int, c: HCodecConfig) -> Transformer1d:
-    """Gated blocks with an LSTM before each attention; every position sees all others."""
+    """Gated blocks with an LSTM before each attention; every position attends to all others."""
     return Transformer1d(
         Transformer1dConfig(
             width=width,
@@ -131,7 +132,7 @@ class HCodecEncoder(nn.Module):
         self.head = SEANetConv1d(dim, dim, 2 * LAST_STRIDE, s, stride=LAST_STRIDE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode: `[B, 1, T]` to `[B, D, ceil(T / hop)]`."""
         return self.head(self.act(self.transformer(self.levels(self.stem(x)))))
 
 
@@ -160,7 +161,7 @@ class HCodecDecoder(nn.Module):
         self.head = FourierHead(dim, window_samples=c.window_samples, hop_samples=c.hop_samples // LAST_STRIDE)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, 2 D, L]` to `[B, 1, L * hop]`."""
         x = self.up(z).unflatten(1, (LAST_STRIDE, -1))  # [B, 2, D', L]: the frames that one position becomes
         x = self.smooth(x.permute(0, 2, 3, 1).flatten(2))  # [B, D', 2 L]
         x = self.norm_after(self.after(self.transformer(self.before(x))))
@@ -168,7 +169,7 @@ class HCodecDecoder(nn.Module):
         return self.head(self.norm_out(x.transpose(1, 2)))[:, None]
 
 
-class HCodec(AudioTokenizer):
+class HCodec(FeatureTokenizer):
     """H-Codec; see the module's docstring. Ids depend on the whole clip: it is never cut.
 
     Given features `[B, C, N]` are the speech model's, loudness compressed, two frames (the product of
@@ -179,7 +180,6 @@ class HCodec(AudioTokenizer):
     config_class: ClassVar[type] = HCodecConfig
     encoder_only = ("encoder", "semantic_encoder", "semantic_model")
     decoder_only = ("decoder", "semantic_decoder")
-    takes_features: ClassVar[bool] = True
 
     def __init__(self, config: HCodecConfig) -> None:
         super().__init__()
@@ -199,11 +199,12 @@ class HCodec(AudioTokenizer):
         self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
         self._published = NamedModel(c.semantic_name, {})
         acoustic, semantic = self.quantizer.first.num_codebooks, self.quantizer.second.num_codebooks
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             names=(*(f"acoustic {k}" for k in range(acoustic)), *(f"semantic {k}" for k in range(semantic))),
             sample_rate_hz=c.sample_rate_hz,
             hop_samples=c.hop_samples,
+            semantic_dim=c.semantic.features,
         )
 
     @torch.no_grad()
@@ -220,7 +221,7 @@ class HCodec(AudioTokenizer):
         return mean.sign() * mean.abs() ** SPEECH_POWER
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, 2 D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are taken as they are."""
+        """Latents `[B, 2 D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
         if features is None:
             x = pad_to_hop(x, self.spec.hop_samples)
             features = self.speech_features(x)
@@ -232,13 +233,13 @@ class HCodec(AudioTokenizer):
             )
         return torch.cat([acoustic, semantic], dim=1)
 
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]` of clips `[B, 1, T]` and features `[B, C, N]`."""
-        return self.ids_of(self.encode_latents(x, features), x.shape[-1], num_codebooks)
-
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, 2 D, L]`."""
         return self.decoder(z_q)
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The speech model's compressed features `[B, C, N]` as reconstructed from the semantic ids."""
+        return self.semantic_decoder(self.vectors_of(ids)[:, self.config.seanet.latent_dim :])
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.

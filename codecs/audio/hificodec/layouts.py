@@ -19,7 +19,7 @@ _TRAINING = (
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON. A key of ours, `hard_coded_overrides`, stands for the numbers 512 and 32 in the authors' code."""
+    """The JSON. A key of ours, `hard_coded_overrides`, replaces the numbers 512 and 32 in the authors' code."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
     fixed = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
@@ -47,12 +47,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             "update": "gradient",
             "kmeans_init": False,
             "replace_below": 0.0,
-            # the authors take the mean over the levels, we the sum
+            # Differs: the authors take the mean over the levels; here it is the sum
             "commitment_weight": f.take("commitment_loss_lambda", 0.25) / LEVELS,
             "codebook_weight": f.take("codebook_loss_lambda", 1.0) / LEVELS,
         },
     }
-    f.done(swallowed=True)  # an attribute dictionary: what nothing asks for is not read
+    f.done(swallowed=True)  # an attribute dictionary: unused keys are not read
     return out
 
 

@@ -67,7 +67,7 @@ class HiFiCodecConfig:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Latent width D."""
         return self.encoder_width * 2 ** len(self.strides)
 
 
@@ -83,7 +83,7 @@ class HiFiUnit(nn.Module):
         self.plain = nn.ModuleList(plain) if double else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit: `[B, C, T]` to the same shape."""
         for i, conv in enumerate(self.dilated):
             y = conv(F.leaky_relu(x, SLOPE))
             x = x + (y if self.plain is None else self.plain[i](F.leaky_relu(y, SLOPE)))
@@ -110,7 +110,7 @@ class HiFiDown(nn.Module):
         x = self.conv(F.leaky_relu(x, SLOPE))
         total: Tensor | None = None
         for unit, norm in zip(self.units, self.norms, strict=True):
-            total = norm(unit(x) if total is None else total + unit(x))  # the norm sees the sum so far
+            total = norm(unit(x) if total is None else total + unit(x))  # the norm is applied to the running sum
         assert total is not None
         return total / len(self.units)
 
@@ -134,7 +134,7 @@ class HiFiEncoder(nn.Module):
         self.head = nn.Conv1d(c.dim, c.dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode: `[B, 1, T]` to `[B, D, L]`."""
         x = self.stem(x)
         for level in self.levels:
             x = level(x)
@@ -156,7 +156,7 @@ class HiFiUp(nn.Module):
         self.units = _units(channels // 2, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the level."""
+        """Apply the level: `[B, C, T]` to `[B, C / 2, T * s]`."""
         x = self.conv(F.leaky_relu(x, SLOPE))
         return torch.stack([unit(x) for unit in self.units]).sum(0) / len(self.units)
 
@@ -172,7 +172,7 @@ class HiFiDecoder(nn.Module):
         self.head = nn.Conv1d(c.decoder_width // 2 ** len(pairs), 1, 7, padding=3)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, 1, about L * hop]`."""
         return torch.tanh(self.head(F.leaky_relu(self.levels(self.stem(z)), SLOPE)))
 
 
@@ -188,9 +188,8 @@ class HiFiCodec(AudioTokenizer):
         self.encoder = HiFiEncoder(config)
         self.quantizer = config.quantizer.build(dim=config.dim)
         self.decoder = HiFiDecoder(config)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            channels=1,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=math.prod(config.strides),
         )

@@ -1,14 +1,14 @@
 """SongGeneration (LeVo): MusicFM under `bestrq.`, one factorised quantizer a track beside the flow decoder.
 
-The authors' sizes stand in their classes. A reference folder's `config.json` gives what differs, in their words:
+The authors' sizes are defaults of their classes. A reference folder's `config.json` states what differs, under their names:
 
     class      `PromptCondAudioDiffusion` (with `file` model_1rvq.py or model_septoken.py), or `ResidualVectorQuantize` alone
     musicfm    arguments of `MusicFMConfig`;  conformer: those of `Wav2Vec2ConformerConfig`
-    rvq        arguments of `ResidualVectorQuantize`; for that class alone they stand at the top
+    rvq        arguments of `ResidualVectorQuantize`; for that class alone they are at the top level
     layer_vocal, layer_bgm, layer_num    of `Tango`
-    flow       arguments of `GPT2Config`, and `num_channels_latents`, `mask_dim`: the flow transformer is wanted too, separate
+    flow       arguments of `GPT2Config`, and `num_channels_latents`, `mask_dim`: the flow transformer is loaded too, separate
                tokens only; without this key its weights are left out
-    model      the VAE's, in the terms of stable-audio-tools (with `flow`); its weights stand under `decoder.`
+    model      the VAE's, in the terms of stable-audio-tools (with `flow`); its weights are under `decoder.`
 """
 
 from collections.abc import Mapping
@@ -267,7 +267,7 @@ def _files() -> Then:
     return Then(lambda state: {k.removeprefix("state_dict."): v for k, v in flat(state).items()}, lambda state: state)
 
 
-#: Latents that the authors want to have counted before they use the statistics.
+#: Number of latents that the authors require before they use the statistics.
 _COUNTED = 10.0
 
 

@@ -1,15 +1,15 @@
-"""LeVo / SongGeneration: songs as one token stream, or as two side by side, the voice and what accompanies it.
+"""LeVo / SongGeneration: songs as one token stream (the mix), or as two parallel ones, vocal and accompaniment.
 
 Lei et al. 2025, arXiv 2506.07520. Written from tencent-ailab/SongGeneration @ b1b03ec (own licence: academic use only):
 `codeclm/tokenizer/Flow1dVAE/{model_1rvq,model_septoken,generate_1rvq,generate_septoken}.py`, `libs/rvq/descript_quantize3.py`.
 
     stereo track at 48 kHz -> both channels' mean at 24 kHz -> MusicFM, one layer -> factorised VQ -> ids of that track
 
-Single tokens take the whole mix and layer 6. Separate tokens take voice and accompaniment, each with its layer and table,
-and are one `Tokens` with a named codebook a track; a separator (the authors' is Demucs) is no part of this. This family
-stands on features: `encode` takes `[tracks * C, N]`, `hear` makes them of audio, `decode` gives them back as the tables hold
-them, and `render` makes sound of separate tokens (`levo_sound.py`). Left out: prompts, and the sound of single tokens, whose
-flow transformer is commented out in the public code.
+Single tokens take the whole mix and layer 6. Separate tokens take vocal and accompaniment, each with its own layer and
+codebook, in one `Tokens` with a named codebook for each track; a source separator (the authors use Demucs) is not included.
+This family encodes features: `encode` takes `[tracks * C, N]`, `extract_features` computes them from audio, `decode` returns
+the quantized features, and `synthesize` decodes separate tokens to a waveform (`sound.py`). Not implemented: prompts, and
+waveforms of single tokens, whose flow transformer is commented out in the public code.
 
 Letters: B batch, T samples, G tracks, C feature width, D = G C, L positions (25 a second).
 """
@@ -29,7 +29,7 @@ from ...tokens import Tokens
 from .musicfm import MusicFM, MusicFMConfig
 from .sound import FlowConfig, FlowDecoder, OobleckConfig, OobleckDecoder, joined
 
-#: Peaks above it are brought down to it, for each track as a whole.
+#: Tracks with a higher peak amplitude are scaled down to this peak, each track as a whole.
 PEAK = 0.8
 
 
@@ -38,14 +38,14 @@ class LeVoConfig:
     """Settings of `LeVo`; the defaults are those of separate tokens.
 
     Attributes:
-        tracks: their names; one of them: single tokens.
+        tracks: names of the tracks; one name means single tokens.
         layers: MusicFM's layer for each track.
-        sample_rate_hz: of the tracks.
-        piece_seconds: MusicFM hears pieces of this length; shorter tracks are repeated until they fill one.
+        sample_rate_hz: sampling rate of the tracks.
+        piece_seconds: MusicFM takes pieces of this length as input; shorter tracks are repeated to fill one.
         feature_dim: C.
-        musicfm: the network that hears; None: features are always given.
+        musicfm: the feature extractor; None: features are always passed by the caller.
         quantizer: `grouped_vq` with a group for each track; its `dim` is filled in.
-        flow, vae: the way to sound; None: tokens are never rendered.
+        flow, vae: the waveform decoder; None: tokens cannot be synthesized.
     """
 
     tracks: tuple[str, ...] = ("vocal", "accompaniment")
@@ -62,13 +62,13 @@ class LeVoConfig:
 
     def __post_init__(self) -> None:
         if not self.tracks or len(self.layers) != len(self.tracks) or len(set(self.tracks)) != len(self.tracks):
-            raise ConfigError(f"tracks {self.tracks} and layers {self.layers}: give each track a name of its own and a layer.")
+            raise ConfigError(f"tracks {self.tracks} and layers {self.layers}: give each track a unique name and a layer.")
         if self.quantizer.groups != len(self.tracks):
             raise ConfigError(f"quantizer.groups is {self.quantizer.groups}; there are {len(self.tracks)} tracks.")
         if self.musicfm and (self.musicfm.width != self.feature_dim or max(self.layers) > self.musicfm.layers):
             raise ConfigError(
                 f"musicfm has width {self.musicfm.width} and {self.musicfm.layers} layers; feature_dim is {self.feature_dim}, "
-                f"and layers {self.layers} are asked for."
+                f"and layers {self.layers} are requested."
             )
 
 
@@ -79,7 +79,7 @@ class LeVo(LatentTokenizer):
     config_class: ClassVar[type] = LeVoConfig
     encoder_only = ("musicfm",)
     decoder_only = ("flow", "vae")
-    features_advice = "`hear(*tracks)` makes them of a song's tracks, `tokenize(*tracks)` makes tokens of these at once."
+    features_advice = "`extract_features(*tracks)` computes them from a song's tracks, `tokenize(*tracks)` goes from tracks to tokens."
     config: LeVoConfig
 
     def __init__(self, config: LeVoConfig) -> None:
@@ -93,15 +93,14 @@ class LeVo(LatentTokenizer):
         for part in (self.flow, self.vae):  # published parts; the loop trains the tables alone
             if part is not None:
                 part.requires_grad_(False)
-        sizes = self.quantizer.codebook_sizes
-        self.spec = LatentSpec(vocab_sizes=sizes, channels=width, names=c.tracks * c.quantizer.levels)
+        self.spec = LatentSpec.of(self.quantizer, channels=width, names=c.tracks * c.quantizer.levels, semantic_dim=width)
 
     def tokenize(self, *tracks: Any) -> Tokens:
-        """Tokens of one song: `encode` of what `hear` makes of its tracks."""
-        return self.encode(self.hear(*tracks))
+        """Tokens of one song: `extract_features` of its tracks, then `encode`."""
+        return self.encode(self.extract_features(*tracks))
 
     @torch.no_grad()
-    def hear(self, *tracks: Any) -> Tensor:
+    def extract_features(self, *tracks: Any) -> Tensor:
         """Features `[1, G C, L]` of one song.
 
         Args:
@@ -116,7 +115,7 @@ class LeVo(LatentTokenizer):
             raise ValueError("this model has no MusicFM (config.musicfm): pass features to encode.")
         if len(tracks) != len(c.tracks):
             raise ValueError(f"got {len(tracks)} tracks; give {len(c.tracks)}: {', '.join(c.tracks)}.")
-        clips = [as_waveform(t, default_rate_hz=c.sample_rate_hz, name=n) for t, n in zip(tracks, c.tracks, strict=True)]
+        clips = [as_waveform(t, default_rate_hz=c.sample_rate_hz, channels=2, name=n) for t, n in zip(tracks, c.tracks, strict=True)]
         stereo = [to_channels(resample(w.samples, w.sample_rate_hz, c.sample_rate_hz), 2) for w in clips]
         length = min(x.shape[-1] for x in stereo)
         parts = []
@@ -127,41 +126,41 @@ class LeVo(LatentTokenizer):
         return torch.cat(parts, dim=0)[None]
 
     def _features(self, x: Tensor, layer: int) -> Tensor:
-        """`[C, L]` of `[2, T]`: pieces of equal length, heard one by one."""
+        """`[C, L]` of `[2, T]`: MusicFM runs on pieces of equal length, one at a time."""
         c, fm = self.config, self.musicfm
         assert fm is not None
         piece, rate = c.piece_seconds * c.sample_rate_hz, c.sample_rate_hz
         frames_hz = fm.config.sample_rate_hz / fm.config.frame_samples
-        wanted = int(x.shape[-1] / rate * frames_hz) + 1
+        frames = int(x.shape[-1] / rate * frames_hz) + 1
         while x.shape[-1] < piece:
             x = torch.cat([x, x], dim=-1)
         per_piece = round(c.piece_seconds * frames_hz)
-        count = -(-wanted // per_piece)
+        count = -(-frames // per_piece)
         x = torch.cat([x, x], dim=-1)[:, : count * piece]
         mono = [p.mean(0, keepdim=True) for p in x.split(piece, dim=-1)]
-        heard = [fm(AF.resample(p, rate, fm.config.sample_rate_hz), layer) for p in mono]  # the authors' filter
-        return torch.cat(heard, dim=-1)[0, :, :wanted]
+        features = [fm(AF.resample(p, rate, fm.config.sample_rate_hz), layer) for p in mono]  # the authors' filter
+        return torch.cat(features, dim=-1)[0, :, :frames]
 
     # --- sound ------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def render(self, tokens: Tokens, *, steps: int = 10, guidance: float = 1.5, seed: int = 0) -> list[Tensor]:
-        """Sound of separate tokens: for each song the mix of its tracks, float32 `[2, L * hop]` at `config.sample_rate_hz`.
+    def synthesize(self, tokens: Tokens, *, steps: int = 10, guidance: float = 1.5, seed: int = 0) -> list[Tensor]:
+        """Waveforms of separate tokens: for each song the mix of its tracks, float32 `[2, L * hop]` at `config.sample_rate_hz`.
 
-        The same seed gives the same sound. Songs are rendered one by one.
+        The same seed gives the same waveform. Songs are synthesized one at a time.
 
         Args:
-            tokens: what `encode` gave, or a language model.
-            steps: of the flow.
-            guidance: how much the tokens count over none.
-            seed: of its noise.
+            tokens: from `encode` or a language model.
+            steps: integration steps of the flow.
+            guidance: scale of the classifier-free guidance by the tokens.
+            seed: seed of the initial noise.
 
         Raises:
-            ValueError: foreign tokens, or a model without flow transformer or VAE.
+            ValueError: tokens of another tokenizer, or a model without flow transformer or VAE.
         """
         if self.flow is None or self.vae is None:
-            raise ValueError("this model has no flow transformer or no VAE (config.flow, config.vae): it cannot make sound.")
-        self.check_tokens(tokens)
+            raise ValueError("this model has no flow transformer or no VAE (config.flow, config.vae): it cannot synthesize a waveform.")
+        tokens = self.check_tokens(tokens)
         hop, songs = self.vae.config.hop_samples, []
         for song in tokens:
             vectors = self.quantizer.decode(song.ids.to(self.device)).to(self.flow.positions.dtype)

@@ -2,7 +2,7 @@
 
 Won et al. 2023, arXiv 2311.03318 (minzwon/musicfm, MIT); the form in tencent-ailab/SongGeneration @ b1b03ec
 (`our_MERT_BESTRQ/mert_fairseq/models/musicfm`), whose blocks are those of transformers' Wav2Vec2Conformer (arXiv 2005.08100).
-What its training alone needs (random quantizer, masks, the head over mel codes) is left out.
+Parts used only in training (random quantizer, masks, the head over mel codes) are left out.
 
 Letters: B batch, T samples, F mel bands, M mel frames, N features frames (M / 4), D width, H heads, d width of a head.
 """
@@ -15,6 +15,7 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...precision import KeepsDtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class MusicFMConfig:
     """Settings of `MusicFM`; the defaults are the published model's.
 
     Attributes:
-        sample_rate_hz: what it hears.
+        sample_rate_hz: sampling rate of the input.
         hop_samples, window_samples, bands: of the mel spectrogram; F is `bands`.
         mean_db, deviation_db: that its decibels are normalised by.
         conv_width: channels of the convolutions that halve F and M twice.
@@ -85,7 +86,7 @@ class FeedForward(nn.Sequential):
 
 
 class RotaryAttention(nn.Module):
-    """Self-attention whose input, not its queries and keys, is turned by the rotary angles (in transformers' conformer)."""
+    """Self-attention whose input, not its queries and keys, is rotated by the rotary angles (as in transformers' conformer)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -98,8 +99,8 @@ class RotaryAttention(nn.Module):
         x = self.norm(x)
         parts = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, N, d]
         a, b = parts.chunk(2, dim=-1)
-        turned = (parts * cos + torch.cat([-b, a], dim=-1) * sin).transpose(1, 2).flatten(2)  # [B, N, D]
-        q, k, v = (m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m, y in ((self.q, turned), (self.k, turned), (self.v, x)))
+        rotated = (parts * cos + torch.cat([-b, a], dim=-1) * sin).transpose(1, 2).flatten(2)  # [B, N, D]
+        q, k, v = (m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m, y in ((self.q, rotated), (self.k, rotated), (self.v, x)))
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -139,16 +140,17 @@ class ConformerBlock(nn.Module):
         return self.norm(x + 0.5 * self.after(x))
 
 
-class MusicFM(nn.Module):
+class MusicFM(KeepsDtype):
     """Waveforms `[B, T]` to hidden states `[B, D, N]`; always in eval mode, never trained here."""
 
+    exact = ("window", "filters")
     window: Tensor
     filters: Tensor
 
     def __init__(self, config: MusicFMConfig) -> None:
         super().__init__()
         self.config = c = config
-        with torch.device("cpu"):  # torchaudio looks at the values, which a model built on "meta" has not
+        with torch.device("cpu"):  # torchaudio looks at the values, which a model on "meta" does not have
             filters = AF.melscale_fbanks(c.window_samples // 2 + 1, 0.0, c.sample_rate_hz / 2, c.bands, c.sample_rate_hz)
         self.register_buffer("window", torch.hann_window(c.window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)  # [bins, F]
@@ -159,12 +161,12 @@ class MusicFM(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "MusicFM":
-        """Stay in eval mode."""
+        """Keep eval mode, whatever `mode` is."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, x: Tensor, layer: int) -> Tensor:
-        """States `[B, D, N]` of `[B, T]`, N = T / (4 hops), what is over left out: 0 what enters the first block, 1 its output.
+        """States `[B, D, N]` of `[B, T]`, N = T // (4 hops); layer 0 is the input of the first block, 1 its output.
 
         The last block's output is normalised once more.
         """
@@ -181,9 +183,10 @@ class MusicFM(nn.Module):
         c = self.config
         whole = x[:, : x.shape[1] // c.frame_samples * c.frame_samples].float()
         spectrum = torch.stft(whole, c.window_samples, c.hop_samples, window=self.window, return_complex=True)
-        power = spectrum.abs().square().transpose(1, 2) @ self.filters  # [B, M + 1, F]
+        with torch.autocast(x.device.type, enabled=False):
+            power = spectrum.abs().square().transpose(1, 2) @ self.filters  # [B, M + 1, F]
         db = 10 * power.clamp(min=1e-10).log10().transpose(1, 2)[..., :-1]
-        return ((db - c.mean_db) / c.deviation_db).to(x.dtype)
+        return ((db - c.mean_db) / c.deviation_db).to(self.proj.weight.dtype)
 
     def _angles(self, h: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config

@@ -1,4 +1,4 @@
-"""From LeVo's separate tokens to sound: a flow transformer in the space of a 1-D VAE, and the VAE's decoder.
+"""Waveform decoder of LeVo's separate tokens: a flow transformer in the latent space of a 1-D VAE, and the VAE's decoder.
 
 tencent-ailab/SongGeneration @ b1b03ec (own licence: academic use only): `model_septoken.py`, `generate_septoken.py`,
 `models_gpt/models/gpt2_rope2_time_new_correct_mask_noncasual_reflow.py`. The VAE is stable-audio-tools' Oobleck
@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.snake import SnakeBeta
+from ...kernels.snake import SnakeBeta
+from ...precision import KeepsDtype, widened
 
 #: Noise left at time 1 (lowest deviation of the flow's path).
 SIGMA_MIN = 1e-4
-#: Mask values: no condition, latent known, latent to be found.
+#: Mask values: no condition, latent known, latent to be generated.
 KNOWN, WANTED = 1, 2
 
 
@@ -34,7 +35,7 @@ class FlowConfig:
         latent_dim: Z.
         mask_dim: width of the mask's embedding.
         time_dim: sinusoids of the flow's time.
-        window_frames: L, frames that are found at once; longer songs go window by window, a quarter of each known.
+        window_frames: L, frames generated at once; longer songs are generated window by window, each overlapping the last by a quarter.
         eps: of the norms.
     """
 
@@ -49,7 +50,7 @@ class FlowConfig:
 
     @property
     def overlap_frames(self) -> int:
-        """Frames that a window knows from the one before."""
+        """Frames that a window shares with the one before."""
         return self.window_frames - self.window_frames // 4 * 3
 
 
@@ -69,20 +70,21 @@ class FlowBlock(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.table + time).unsqueeze(2).unbind(1)  # each [B, 1, W]
         qkv = self.qkv(self.norm1(x) * (1 + scale1) + shift1).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, L, d]
-        y = F.scaled_dot_product_attention(turned(q, cos, sin), turned(k, cos, sin), v)
+        y = F.scaled_dot_product_attention(rotated(q, cos, sin), rotated(k, cos, sin), v)
         x = x + gate1 * self.out(y.transpose(1, 2).flatten(2))
         return x + gate2 * self.down(F.gelu(self.up(self.norm2(x) * (1 + scale2) + shift2), approximate="tanh"))
 
 
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (2 i, 2 i + 1) of `[B, H, L, d]` by the angles of `[L, d / 2]`."""
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the pairs (2 i, 2 i + 1) of `[B, H, L, d]` by the angles of `[L, d / 2]`."""
     a, b = x[..., ::2], x[..., 1::2]
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
 
 
-class FlowDecoder(nn.Module):
+class FlowDecoder(KeepsDtype):
     """Vectors of all tracks `[B, C, L]` to latents `[B, Z, L]`."""
 
+    exact = ("mean", "deviation")
     mean: Tensor
     deviation: Tensor
 
@@ -108,12 +110,12 @@ class FlowDecoder(nn.Module):
         h = torch.cat([fixed, x], dim=-1)
         h = h + self.positions[: h.shape[1]]
         half = self.config.time_dim // 2
-        rates = torch.exp(-math.log(10000) * torch.arange(half, device=x.device) / half)
+        rates = torch.exp(-math.log(10000) * torch.arange(half, device=x.device, dtype=torch.float32) / half)
         angles = 1000 * t * rates
         time = self.time_out(F.silu(self.time_in(torch.cat([angles.cos(), angles.sin()])[None].to(h.dtype))))  # [1, W]
         modulation = self.modulation(F.silu(time)).unflatten(-1, (6, -1))  # [1, 6, W]
         d = self.width // self.config.heads
-        turns = 1.0 / 10000.0 ** (torch.arange(0, d, 2, device=x.device) / d)
+        turns = 1.0 / 10000.0 ** (torch.arange(0, d, 2, device=x.device, dtype=torch.float32) / d)
         turns = torch.arange(h.shape[1], device=x.device)[:, None] * turns  # [L, d / 2]
         for block in self.blocks:
             h = block(h, modulation, turns.cos().to(h.dtype), turns.sin().to(h.dtype))
@@ -128,29 +130,29 @@ class FlowDecoder(nn.Module):
             known: latents of its first n frames, `[B, Z, n]`, n may be 0.
             noise: `[B, L, Z]`.
             steps: of Euler's method, from noise at 0 to latents at 1.
-            guidance: weight of the vectors over none (zeros); 1: no guidance.
+            guidance: classifier-free guidance scale (unconditional: zero vectors); 1: no guidance.
         """
         n, length = known.shape[-1], vectors.shape[-1]
         start = ((known - self.mean[:, None]) / self.deviation.clamp(min=1e-12)[:, None]).transpose(1, 2)  # [B, n, Z]
         mask = torch.full((len(vectors), length), WANTED, device=vectors.device)
         mask[:, :n] = KNOWN
-        left = [self.mask(mask), F.pad(start, (0, 0, 0, length - n))]
+        left = [self.mask(mask), F.pad(start, (0, 0, 0, length - n)).to(vectors.dtype)]
         rows = vectors.transpose(1, 2)
         fixed, free = torch.cat([*left, rows], dim=-1), torch.cat([*left, torch.zeros_like(rows)], dim=-1)
-        x = noise.clone()
+        x = widened(noise).clone()  # between the network's steps all values are float32
         for i in range(steps):
             t = i / steps
             x[:, :n] = (1 - (1 - SIGMA_MIN) * t) * noise[:, :n] + t * start
-            v = self.velocity(fixed, x, t)
+            v = self.velocity(fixed, x.to(fixed.dtype), t).to(x.dtype)
             if guidance != 1:
-                without = self.velocity(free, x, t)
+                without = self.velocity(free, x.to(free.dtype), t).to(x.dtype)
                 v = without + guidance * (v - without)
             x = x + v / steps
         x[:, :n] = start
-        return x.transpose(1, 2) * self.deviation[:, None] + self.mean[:, None]
+        return (x.transpose(1, 2) * self.deviation[:, None] + self.mean[:, None]).to(vectors.dtype)
 
     def forward(self, vectors: Tensor, *, steps: int, guidance: float, generator: torch.Generator) -> list[Tensor]:
-        """Latents `[B, Z, L]` of every window, overlapping, of vectors `[B, C, N]`; what is short is repeated."""
+        """Latents `[B, Z, L]` of overlapping windows over vectors `[B, C, N]`; short inputs are repeated to fill a window."""
         c = self.config
         size, overlap = c.window_frames, c.overlap_frames
         count = max(1, -(-(vectors.shape[-1] - overlap) // (size - overlap)))
@@ -173,7 +175,7 @@ class OobleckConfig:
         width: channels at the waveform's rate.
         multiples: of `width`, for each level, from the waveform.
         strides: of the levels, from the waveform.
-        channels: of the sound.
+        channels: channels of the waveform.
     """
 
     width: int = 128
@@ -187,7 +189,7 @@ class OobleckConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples a latent."""
+        """Hop: number of samples for each latent."""
         return math.prod(self.strides)
 
 
@@ -218,7 +220,7 @@ class OobleckLevel(nn.Module):
 
 
 class OobleckDecoder(nn.Module):
-    """Latents `[B, Z, L]` to sound `[B, channels, L * hop]`."""
+    """Latents `[B, Z, L]` to waveforms `[B, channels, L * hop]`."""
 
     def __init__(self, config: OobleckConfig, latent_dim: int) -> None:
         super().__init__()
@@ -232,7 +234,7 @@ class OobleckDecoder(nn.Module):
         self.head = nn.Conv1d(config.width, config.channels, 7, padding=3, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, Z, L]` to `[B, channels, L * hop]`."""
         return self.head(self.act(self.levels(self.stem(z))))
 
 

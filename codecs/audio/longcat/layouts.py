@@ -1,6 +1,6 @@
 """LongCat-Audio-Codec: the encoder's file as `enc.`, the decoder's as `dec.`, statistics of mel bands as `cmvn`.
 
-The encoder's file holds the speech tokenizer too, whose settings stand in two YAML files of the authors' repository. The config's
+The encoder's file holds the speech tokenizer too, whose settings are in two YAML files of the authors' repository. The config's
 key `semantic_tokenizer` has both in one: `select_layer`, `codebook_dim`, `codebook_size`, `sample_rate`, and `feature` and
 `encoder`, each with the published values by default (`{}`). Without that key its weights are left out.
 """
@@ -34,7 +34,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     f.done()
     width, strides, rate = e.take("encoder_dim", 64), list(e.take("encoder_rates", [2, 4, 8, 8])), e.take("input_sample_rate", 16000)
     latent = d.take("latent_dim", 1024)
-    # the encoder's quantizer may hold more levels than the decoder reads; it is the decoder that counts
+    # the encoder's quantizer may hold more levels than the decoder reads; the decoder's number is used
     e.drop("n_codebooks", "codebook_size", "codebook_dim", "semantic_tokenizer_type")
     # None: what the class derives
     if (e.take("latent_dim", None) or width * 2 ** len(strides)) != latent:
@@ -68,7 +68,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _speech(f: Fields, size: int) -> dict[str, Any]:
-    """A `SpeechTokenizerConfig` mapping of both YAML files."""
+    """A `SpeechIdsConfig` mapping of both YAML files."""
     f.drop("model_config", "sample_rate", "feat_dim", "left", "right", "stride", "delta_order", *FOLDER_KEYS)
     f.require("codebook_size", size)
     feature, encoder = part(f, "feature", {}), part(f, "encoder", {})
@@ -97,7 +97,7 @@ def _speech(f: Fields, size: int) -> dict[str, Any]:
 
 
 def _bank(feature: Fields) -> dict[str, Any]:
-    """The filter bank's part of a `SpeechTokenizerConfig` mapping."""
+    """The filter bank's part of a `SpeechIdsConfig` mapping."""
     feature.drop("cmvn_file")
     bank = part(feature, "fbank", {})
     feature.done()

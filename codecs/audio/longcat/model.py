@@ -1,10 +1,10 @@
-"""LongCat-Audio-Codec: a speech tokenizer's ids beside DAC's encoder, product codebooks, a decoder with memory.
+"""LongCat-Audio-Codec: semantic ids of a speech tokenizer, DAC's encoder with product codebooks, a decoder with LSTMs.
 
 Zhao et al. 2025, arXiv 2510.15227. Parity was checked against meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT).
 
-Id 0 of a position is the semantic one, of the speech tokenizer (`longcat_speech.py`: filter banks, a transformer of 26
-layers, k-means), or given as `features=`. The others are acoustic, each over all pairs of two small tables. The authors ask
-for clips of at most 30 s; longer ones are run whole.
+Id 0 of a position is the semantic one, from the speech tokenizer (`speech.py`: filter banks, a transformer of 26
+layers, k-means), or given as `features=`. The others are acoustic, each over all pairs of two small tables. The authors
+require clips of at most 30 s; here longer ones are encoded whole.
 
 Letters: B batch, T samples, L positions, S width of the semantic table, D acoustic width, C channels, s stride.
 """
@@ -12,14 +12,17 @@ Letters: B batch, T samples, L positions, S width of the semantic table, D acous
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
+from ...kernels.snake import Snake
 from ...layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.dac import DILATIONS
-from ...layers.snake import Snake
+from ...options import EncodeOptions, FeatureEncodeOptions
+from ...precision import LSTM
 from ...quantizers.base import Quantizer, QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
@@ -27,9 +30,10 @@ from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
-from ..base import AudioTokenizer, pad_to_hop
+from ..base import pad_to_hop
 from ..dac.model import DACDecoder, DACEncoder
-from .speech import SpeechTokenizer, SpeechTokenizerConfig
+from ..features import FeatureTokenizer
+from .speech import SpeechIds, SpeechIdsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +41,18 @@ class LongCatConfig:
     """Settings of `LongCat`; the defaults are those of the 16 kHz decoder with three acoustic codebooks.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that goes in.
+        sample_rate_hz: sampling rate of the input waveform.
         strides: down-sampling of each level of the encoder, from the waveform to the frames.
         encoder_width: channels at the waveform's rate; each level doubles them.
         latent_dim: D.
         semantic_size: ids of the speech tokenizer; 0: no semantic codebook (not published).
         semantic_dim: S.
-        speech: the speech tokenizer, whose weights are then part of this model; None: its ids are always given.
+        speech: the speech tokenizer, whose weights are then part of this model; None: its ids are always passed by the caller.
         decoder_strides: up-sampling of each level of the decoder; another product than that of `strides`
             changes the rate.
         decoder_width: channels at frame rate; each level halves them, rounded down.
-        output_rate_hz: rate that decoded audio is played at; 0: the one at which it lasts as long as what went in.
-        causal_decoder: behind the first convolution, which sees three frames ahead, no layer looks ahead (24 kHz).
+        output_rate_hz: sampling rate of decoded audio; 0: the rate at which its duration equals the input's.
+        causal_decoder: all layers after the first convolution (3 frames of lookahead) are causal (24 kHz).
         quantizer: of the acoustic latent; any kind that decodes prefixes; its `dim` is filled in.
     """
 
@@ -58,7 +62,7 @@ class LongCatConfig:
     latent_dim: int = 1024
     semantic_size: int = 8192
     semantic_dim: int = 1280
-    speech: SpeechTokenizerConfig | None = None
+    speech: SpeechIdsConfig | None = None
     decoder_strides: tuple[int, ...] = (8, 6, 5, 4)
     decoder_width: int = 1536
     causal_decoder: bool = False
@@ -79,10 +83,10 @@ class LongCatConfig:
             raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.decoder_strides)} times.")
         if not self.output_rate_hz and self.sample_rate_hz * self.hop_out_samples % self.hop_samples:
             raise ValueError(
-                f"{self.hop_samples} samples in and {self.hop_out_samples} out give no whole output rate; say output_rate_hz."
+                f"{self.hop_samples} samples in and {self.hop_out_samples} out give no whole output rate; set output_rate_hz."
             )
         if self.speech and not self.semantic_size:
-            raise ValueError("semantic_size is 0, but there is a speech tokenizer: its centres need a number.")
+            raise ValueError("semantic_size is 0, but there is a speech tokenizer: set semantic_size to its number of cluster centres.")
 
     @property
     def hop_samples(self) -> int:
@@ -100,11 +104,11 @@ class Memory(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.lstm1, self.norm1 = nn.LSTM(width, width, batch_first=True), nn.LayerNorm(width)
-        self.lstm2, self.norm2 = nn.LSTM(width, width, batch_first=True), nn.LayerNorm(width)
+        self.lstm1, self.norm1 = LSTM(width, width, batch_first=True), nn.LayerNorm(width)
+        self.lstm2, self.norm2 = LSTM(width, width, batch_first=True), nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply both."""
+        """Map `[B, C, L]` to `[B, C, L]`: LSTM and LayerNorm, twice."""
         x = self.norm1(self.lstm1(x.transpose(1, 2))[0])
         return self.norm2(self.lstm2(x)[0]).transpose(1, 2)
 
@@ -120,7 +124,7 @@ class CausalUnit(Streaming):
         self.conv_out = Conv1d(channels, channels, 1, causal=True)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
+        """Map `[B, C, T]` to `[B, C, T]`, continuing a stream where `state` ends."""
         return x + self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
 
 
@@ -134,7 +138,7 @@ class CausalUp(Streaming):
         self.units = Chain(*(CausalUnit(channels // 2, d) for d in DILATIONS))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Map `[B, C, T]` to `[B, C / 2, T * s]`, continuing a stream where `state` ends."""
         return self.units(self.conv(self.act(x), state), state)
 
 
@@ -150,12 +154,12 @@ class CausalDecoder(nn.Module):
         self.head = Conv1d(low, 1, 7, causal=True)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""
         return torch.tanh(self.head(self.act(self.levels(self.stem(z)))))
 
 
-class LongCat(AudioTokenizer):
-    """LongCat-Audio-Codec; see the module's docstring. Any first codebooks decode; the memory sees the whole clip.
+class LongCat(FeatureTokenizer):
+    """LongCat-Audio-Codec; see the module's docstring. Any first codebooks decode; the LSTMs run over the whole clip.
 
     `encode` takes semantic ids as `features`, `[B, 1, L]`; without them, and with a speech tokenizer, it computes them. Where
     they are one position longer or shorter than the audio, both are cut to the shorter.
@@ -165,14 +169,13 @@ class LongCat(AudioTokenizer):
     config_class: ClassVar[type] = LongCatConfig
     encoder_only = ("encoder", "speech")
     decoder_only = ("memory", "decoder")
-    takes_features: ClassVar[bool] = True
 
     def __init__(self, config: LongCatConfig) -> None:
         super().__init__()
         c = config
         self.config = config
         self.semantic_dim = c.semantic_dim if c.semantic_size else 0
-        self.speech = SpeechTokenizer(c.speech, c.semantic_size) if c.speech else None
+        self.speech = SpeechIds(c.speech, c.semantic_size) if c.speech else None
         self.encoder = DACEncoder(c.encoder_width, c.strides, c.latent_dim)
         acoustic = dataclasses.replace(c.quantizer, dim=c.latent_dim)
         if c.semantic_size:
@@ -193,16 +196,16 @@ class LongCat(AudioTokenizer):
             self.decoder: nn.Module = CausalDecoder(dim, c.decoder_width, c.decoder_strides)
         else:
             self.decoder = DACDecoder(dim, c.decoder_width, c.decoder_strides, whole=True)
-        sizes = self.quantizer.codebook_sizes
         first = ("semantic",) if c.semantic_size else ()
         rate = c.output_rate_hz or c.sample_rate_hz * c.hop_out_samples // c.hop_samples
-        self.spec = AudioSpec(
-            vocab_sizes=sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
-            names=(*first, *(f"acoustic {k}" for k in range(1, len(sizes) - len(first) + 1))),
+        self.encode_options = FeatureEncodeOptions if c.semantic_size else EncodeOptions
+        self.spec = AudioSpec.of(
+            self.quantizer,
+            names=(*first, *(f"acoustic {k}" for k in range(1, self.quantizer.num_codebooks - len(first) + 1))),
             sample_rate_hz=c.sample_rate_hz,
             output_rate_hz=rate if rate != c.sample_rate_hz else 0,
             hop_samples=c.hop_samples,
+            semantic_dim=self.semantic_dim,
         )
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
@@ -212,11 +215,11 @@ class LongCat(AudioTokenizer):
             if features is not None:
                 raise ValueError("this tokenizer has no semantic codebook; leave features out.")
             return z
-        ids = self._semantic_ids(self.hear(x) if features is None else features, z.shape[-1])
+        ids = self._semantic_ids(self.extract_features(x) if features is None else features, z.shape[-1])
         z = z[..., : ids.shape[-1]]
         return torch.cat([self._table().decode(ids[..., : z.shape[-1]]).to(z.dtype), z], dim=1)
 
-    def hear(self, x: Tensor) -> Tensor:
+    def extract_features(self, x: Tensor) -> Tensor:
         """Semantic ids `[B, 1, L]` of `[B, 1, T]`.
 
         Raises:
@@ -224,7 +227,7 @@ class LongCat(AudioTokenizer):
         """
         if self.speech is None:
             raise ValueError(
-                "the semantic ids come from LongCat's own speech tokenizer, which this model does not hold (config.speech): "
+                "the semantic ids come from LongCat's own speech tokenizer, which is not part of this model (config.speech): "
                 "pass them as `features=`, [B, 1, L]."
             )
         return self.speech(pad_to_hop(x, self.spec.hop_samples))
@@ -243,22 +246,29 @@ class LongCat(AudioTokenizer):
         assert isinstance(self.quantizer, Dual)
         return self.quantizer.first
 
-    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """Ids `[B, K, L]` of clips `[B, 1, T]`; no loudness."""
-        if not self.config.semantic_size:
-            return super().encode_batch(x, num_codebooks)
-        return self.encode_with_features(x, self.hear(x), num_codebooks), None
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents `[B, S + D, L]` of clips `[B, 1, T]`; `ids_of` reuses the semantic ids unchanged."""
+        features = self.features_of(batch)
+        if self.config.semantic_size and features is None:
+            features = self.extract_features(x)
+        batch.notes["semantic"] = features
+        return self.encode_latents(x, features)
 
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]` of clips `[B, 1, T]` and semantic ids `[B, 1, L]`, which are kept as they are."""
-        z = self.encode_latents(x, features)
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, K, L]`, the semantic ones first."""
+        features: Tensor | None = batch.notes.get("semantic")
+        if features is None:
+            return super().ids_of(z, batch)
         assert isinstance(self.quantizer, Dual)
-        semantic = features[..., : z.shape[-1]].long()
-        count = self.quantizer._check_prefix(num_codebooks)
-        if count == 1:
-            return semantic
-        acoustic = self.quantizer.second.encode(z[:, self.semantic_dim :], num_codebooks=count - 1)
-        return torch.cat([semantic, acoustic], dim=1)
+        semantic, requested = features[..., : z.shape[-1]].long(), batch.options.num_codebooks
+        if requested == 1:
+            return Coded(semantic)
+        acoustic = self.quantizer.second.encode(z[:, self.semantic_dim :], num_codebooks=requested and requested - 1)
+        return Coded(torch.cat([semantic, acoustic], dim=1))
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Vectors `[B, S, L]` of the semantic ids."""
+        return self._table().decode(ids[:, :1]).to(self.dtype)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop_out]` of latents `[B, S + D, L]`."""
@@ -274,16 +284,19 @@ class LongCat(AudioTokenizer):
     # --- lengths ----------------------------------------------------------------------------------------------------
 
     def _samples_out(self, samples: int) -> int:
-        """Samples that are decoded for `samples` that went in."""
+        """Decoded samples for `samples` input samples."""
         return -(-samples * self.config.hop_out_samples // self.config.hop_samples)
 
-    def _hop_out(self) -> int:
+    @property
+    def hop_out_samples(self) -> int:
+        """Output samples of the decoder for each frame."""
         return self.config.hop_out_samples
 
-    def _fit(self, x: Tensor, tokens: Tokens, original: bool) -> Tensor:
-        c = self.config
-        if tokens.sizes is None or self.spec.decoded_rate_hz * c.hop_samples == self.spec.sample_rate_hz * c.hop_out_samples:
-            return super()._fit(x, tokens, original)
-        # what is decoded lasts another time than what went in: no rate of the original gives that back
-        whole = -(-int(tokens.sizes[0, 0]) * self.spec.sample_rate_hz // (tokens.sample_rate_hz or self.spec.sample_rate_hz))
-        return self.to_length(x.float(), self._samples_out(min(whole, tokens.ids.shape[-1] * c.hop_samples)))
+    def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
+        """One decoded clip `[C, T]` cut to the length of the original at the output rate."""
+        c, rate = self.config, self.spec.sample_rate_hz
+        if item.sizes is None or self.spec.decoded_rate_hz * c.hop_samples == rate * c.hop_out_samples:
+            return super().fit_out(x, item, options)
+        # the decoded clip has another duration than the input, so the original's own rate cannot be restored
+        whole = -(-int(item.sizes[0, 0]) * rate // (rate if item.sample_rate_hz is None else int(item.sample_rate_hz)))
+        return self.to_length(x, self._samples_out(min(whole, item.ids.shape[-1] * c.hop_samples)))

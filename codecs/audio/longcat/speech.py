@@ -1,9 +1,9 @@
 """LongCat-Audio-Codec's speech tokenizer: filter banks, two strided convolutions, a transformer, the nearest of k-means centres.
 
 Zhao et al. 2025, arXiv 2510.15227, section 2.1; meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT),
-`semantic_tokenizer_general`. It is trained on its own (BEST-RQ, then CTC) and never with the codec: no gradients here.
+`semantic_tokenizer_general`. It is trained separately (BEST-RQ, then CTC), never with the codec: no gradients here.
 
-    16 kHz -> 80 log mel energies every 10 ms, mean and deviation of a corpus taken out -> convolutions, 16.67 Hz
+    16 kHz -> 80 log mel energies every 10 ms, normalised by a corpus' mean and deviation -> convolutions, 16.67 Hz
     -> 26 blocks of attention over the whole clip -> length 1 -> id of the nearest of 8192 centres
 
 Letters: B batch, T samples, M frames of the filter bank, F bands, L positions, D width, V centres.
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...precision import KeepsDtype
 from ...quantizers.parts.nearest import nearest_code, unit
 
 #: What waveforms in -1..1 are scaled by before the filter bank.
@@ -28,14 +29,14 @@ KERNEL = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechTokenizerConfig:
-    """Settings of `SpeechTokenizer`; the defaults are the published one's.
+class SpeechIdsConfig:
+    """Settings of `SpeechIds`; the defaults are the published one's.
 
     Attributes:
         sample_rate_hz: rate that the bands are meant for.
         window_samples, hop_samples, bands: of the filter bank; F is `bands`.
         low_hz, high_hz: its range.
-        preemphasis: share of the sample before that is taken out of each.
+        preemphasis: factor of the previous sample that is subtracted from each.
         strides: of the convolutions over frames, one each.
         conv_width: their channels.
         width: D.
@@ -76,23 +77,24 @@ class SpeechBlock(nn.Module):
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Apply the block: `[B, L, D]` to the same shape."""
         qkv = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, L, D / H]
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return self.norm_out(x + self.down(F.gelu(self.up(self.norm_feed_forward(x)))))
 
 
-class SpeechTokenizer(nn.Module):
+class SpeechIds(KeepsDtype):
     """Waveforms `[B, 1, T]` to ids int64 `[B, 1, L]`; frozen."""
 
+    exact = ("window", "filters", "mean", "scale", "centres")
     window: Tensor
     filters: Tensor
     mean: Tensor
     scale: Tensor
     centres: Tensor
 
-    def __init__(self, config: SpeechTokenizerConfig, size: int) -> None:
+    def __init__(self, config: SpeechIdsConfig, size: int) -> None:
         super().__init__()
         self.config = c = config
         widths = [1, *[c.conv_width] * len(c.strides)]
@@ -109,13 +111,13 @@ class SpeechTokenizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Ids; silence fills up what is shorter than a window."""
+        """Ids int64 `[B, 1, L]` of `[B, 1, T]`; clips shorter than a window are padded with silence."""
         z = self.features(x)
-        return nearest_code(unit(z.float()).flatten(0, 1), self.centres.float()).view(len(z), 1, -1)
+        return nearest_code(unit(z.float()).flatten(0, 1), self.centres).view(len(z), 1, -1)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """What the transformer makes of `[B, 1, T]`: `[B, L, D]`."""
+        """Transformer output `[B, L, D]` for waveforms `[B, 1, T]`."""
         x = ((self.energies(x[:, 0]) - self.mean) * self.scale).to(self.norm.weight.dtype)[:, None]  # [B, 1, M, F]
         for conv in self.convs:
             x = F.relu(conv(F.pad(x, (0, 0, KERNEL - 1, 0))))  # frames before the first are zero
@@ -128,25 +130,26 @@ class SpeechTokenizer(nn.Module):
         x = F.pad(PCM * x.float(), (0, max(0, c.window_samples - x.shape[-1])))
         frames = x.unfold(-1, c.window_samples, c.hop_samples)  # [B, M, W]
         before = F.pad(frames, (1, 0), mode="replicate")[..., :-1]
-        frames = (frames - c.preemphasis * before) * self.window.float()
+        frames = (frames - c.preemphasis * before) * self.window
         power = torch.fft.rfft(frames, n=_fft_samples(c)).abs().square()
-        return (power @ self.filters.float()).clamp(min=SMALLEST).log()
+        with torch.autocast(x.device.type, enabled=False):
+            return (power @ self.filters).clamp(min=SMALLEST).log()
 
 
 def _positions(x: Tensor) -> Tensor:
     """Sines and cosines by turns, `[L, D]`, for `[B, L, D]`."""
     length, width = x.shape[1:]
-    rates = torch.exp(torch.arange(0, width, 2, device=x.device) * (-math.log(10000.0) / width))
+    rates = torch.exp(torch.arange(0, width, 2, device=x.device, dtype=torch.float32) * (-math.log(10000.0) / width))
     angles = torch.arange(length, device=x.device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(x.dtype)
 
 
-def _fft_samples(config: SpeechTokenizerConfig) -> int:
+def _fft_samples(config: SpeechIdsConfig) -> int:
     """The window's length, or the next power of two."""
     return 1 << (config.window_samples - 1).bit_length()
 
 
-def mel_filters(config: SpeechTokenizerConfig) -> Tensor:
+def mel_filters(config: SpeechIdsConfig) -> Tensor:
     """Triangles `[bins, F]`, even in Kaldi's mel scale; nothing of the highest frequency."""
     c, points = config, _fft_samples(config)
     low, high = (1127.0 * math.log(1.0 + hz / 700.0) for hz in (c.low_hz, c.high_hz))

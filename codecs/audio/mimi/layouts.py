@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...config import from_mapping
-from ...layouts.configs import one_number, said, the_quantizer
+from ...layouts.configs import check_round_trip, one_number, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, Step, Unwrap, WeightNorm, pointwise, under
 from ...layouts.layout import Layout
@@ -291,7 +291,7 @@ def _say_hf(own: MimiConfig) -> dict[str, Any]:
     same = {"encoder_transformer": t, "upsample_groups": groups, "last_frame": "layers", "default_codebooks": 0}
     if own.decoder_transformer == own.encoder_transformer:
         same["decoder_transformer"] = t
-    return said(dataclasses.replace(own, **same), out, hf_config)
+    return check_round_trip(dataclasses.replace(own, **same), out, hf_config)
 
 
 LAYOUTS = (

@@ -13,11 +13,13 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from ...coding import Batch, Coded
 from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
 from ...quantizers.base import QuantizerConfig
-from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
@@ -50,9 +52,9 @@ class MimiConfig:
         frame_stride: convolution frames in one token position, by a strided convolution; 1: none.
         upsample_groups: groups of the transposed convolution that undoes it; 0: one a channel, as published.
         quantizer: any kind; its `dim` is filled in. Published: one semantic level and 31 acoustic ones, side by side.
-        last_frame: how a clip that is no whole number of frames is filled up: "waveform" with zeros (the authors), or
+        last_frame: how a partial last frame is padded: "waveform" with zeros (the authors), or
             "layers", every strided convolution for itself (transformers); only the last ids differ.
-        default_codebooks: codebooks that `encode` returns unless told otherwise; 0: all. The authors' loader says 8.
+        default_codebooks: codebooks that `encode` returns by default; 0: all. The authors' loader sets 8.
     """
 
     sample_rate_hz: int = 24000
@@ -151,7 +153,7 @@ class Mimi(Streamable, AudioTokenizer):
 
     family: ClassVar[str] = "mimi"
     config_class: ClassVar[type] = MimiConfig
-    chunk_frames = 500  # 40 s at 12.5 frames a second
+    piece_positions = 500  # 40 s at 12.5 frames a second
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
@@ -163,15 +165,15 @@ class Mimi(Streamable, AudioTokenizer):
         self.decoder = MimiDecoder(c)
         split = int(getattr(c.quantizer, "split_first", 0))
         num = self.quantizer.num_codebooks
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             names=("semantic",) * split + ("acoustic",) * (num - split) if split else (),
             channels=c.seanet.channels,
             sample_rate_hz=c.sample_rate_hz,
             hop_samples=c.hop_samples,
             causal=True,
             latency_samples=c.hop_samples - 1,
+            semantic_dim=c.seanet.latent_dim if split else 0,
         )
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
@@ -185,10 +187,15 @@ class Mimi(Streamable, AudioTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch `[B, C, T]` with gradients; with a split quantizer `features["semantic"]` is `[B, D, L]`."""
         out = super().forward(x)
-        if not isinstance(self.quantizer, ResidualVQ) or not self.quantizer.config.split_first:
+        if not isinstance(self.quantizer, SplitResidualVQ):
             return out
         return dataclasses.replace(out, features={"semantic": self.quantizer.first_part(out.z, out.quantized.ids)})
 
-    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]`, K the default number of codebooks unless told otherwise."""
-        return super().ids_of(z, samples, num_codebooks or self.config.default_codebooks or None)
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, K, L]`, K the default number of codebooks unless another is requested."""
+        num = batch.options.num_codebooks or self.config.default_codebooks or None
+        return super().ids_of(z, dataclasses.replace(batch, options=dataclasses.replace(batch.options, num_codebooks=num)))
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Vectors `[B, D, L]` of the semantic codebooks (those trained by distillation)."""
+        return self.vectors_of(ids[:, : self.spec.names.count("semantic")])

@@ -1,4 +1,4 @@
-"""MOSS-Audio-Tokenizer (the CAT architecture) in its authors' layout: hub repositories with code of their own."""
+"""MOSS-Audio-Tokenizer (the CAT architecture) in its authors' layout: hub repositories with custom code."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ...layouts.transformer_keys import MOSHI_BLOCK, rms_gains, rotary_halves
 from .model import CATConfig
 
 SIDES = ("encoder", "decoder")
-#: How it runs, not what it gives; older names included.
+#: Settings without effect on the output; older names included.
 _RUNTIME = (
     "attention_implementation", "attention_backend", "compute_dtype", "codec_compute_dtype", "codec_weight_dtype", "codec_load_dtype",
 )  # fmt: skip
@@ -50,8 +50,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mirror(modules: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The decoder's list from the list of an encoder that it mirrors."""
-    turned = {"input_dimension": "output_dimension", "output_dimension": "input_dimension"}
-    return [{turned.get(k, k): v for k, v in m.items()} for m in reversed(modules)]
+    swapped = {"input_dimension": "output_dimension", "output_dimension": "input_dimension"}
+    return [{swapped.get(k, k): v for k, v in m.items()} for m in reversed(modules)]
 
 
 def _stages(modules: Mapping[str, Any], rate: float, seconds: float) -> dict[str, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
 from ...layers.causal import State
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
 from ...quantizers.base import QuantizerConfig
@@ -189,9 +190,8 @@ class CAT(Streamable, AudioTokenizer):
         self.encoder = CATEncoder(config)
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
         self.decoder = CATDecoder(config)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=config.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.hop_samples,
@@ -208,12 +208,12 @@ class CAT(Streamable, AudioTokenizer):
         x = self.decoder(z_q, state)  # [B, 1, L * hop * C]
         return x.view(x.shape[0], -1, self.config.channels).transpose(1, 2)
 
-    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
         """Ids `[B, K, L]`; see `CATConfig.mask_partial` for a last frame that is not full."""
-        ids = super().ids_of(z, samples, num_codebooks)
-        if self.config.mask_partial and samples % self.spec.hop_samples:
-            ids[:, :, -1] = self._empty_ids()[: ids.shape[1]]
-        return ids
+        coded = super().ids_of(z, batch)
+        if self.config.mask_partial and batch.samples % self.spec.hop_samples:
+            coded.ids[:, :, -1] = self._empty_ids()[: coded.ids.shape[1]]
+        return coded
 
     def _empty_ids(self) -> Tensor:
         """Ids `[K]` of a frame whose residual is held at zero at every level."""

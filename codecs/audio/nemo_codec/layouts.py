@@ -53,7 +53,7 @@ def _side(f: Fields, *, encoder: bool, causal: bool) -> tuple[dict[str, Any], in
         "unit_dilations": list(f.take("resblock_dilation_sizes", [1, 3, 5])),
         "activation": f.one_of("activation", _ACTIVATIONS, "lrelu"),
         "causal": causal,
-        # a causal side sees zeros whatever this says
+        # a causal side is always padded with zeros
         "edge": f.one_of("pad_mode", modes, "zeros" if causal else "reflect"),
         "grouped": False if encoder else bool(f.take("n_groups_equal_to_out_channels", causal)),
     }
@@ -83,7 +83,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     groups, levels = _levels(q, quantizer_class)
     if not dim == input_dim == groups * len(levels):
         raise ValueError(
-            f"audio_encoder gives {dim} channels, the quantizer takes {groups * len(levels)}, "
+            f"audio_encoder returns {dim} channels, the quantizer takes {groups * len(levels)}, "
             f"audio_decoder {input_dim}."
         )
     e.done()

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...kernels.elu import ELU
+from ...kernels.snake import Snake
 from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.seanet import EDGES
-from ...layers.snake import HalfSnake, Snake
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_fsq import GroupedFSQConfig
 from ...spec import AudioSpec
@@ -41,7 +41,7 @@ class NemoSideConfig:
         unit_dilations: of each branch's units.
         activation: between convolutions.
         causal: no layer looks ahead.
-        edge: what stands beyond the ends where it is not causal; a causal side sees zeros.
+        edge: padding of a side that is not causal; a causal side is padded with zeros.
         grouped: a transposed convolution makes each channel out of two.
     """
 
@@ -92,7 +92,7 @@ class NemoCodecConfig:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Latent width D."""
         if self.latent_dim or not isinstance(self.quantizer, GroupedFSQConfig):
             return self.latent_dim
         return self.quantizer.num_groups * len(self.quantizer.levels)
@@ -102,6 +102,19 @@ def _conv(in_channels: int, out_channels: int, kernel: int, c: NemoSideConfig, *
     if c.causal:
         return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, causal=True)
     return Conv1d(in_channels, out_channels, kernel, stride=stride, dilation=dilation, edge=EDGES[c.edge])
+
+
+class HalfSnake(nn.Module):
+    """`Snake` on the first half of the channels of `[B, C, T]`, a leaky ReLU on the others (NanoCodec)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.snake = Snake(channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation: `[B, C, T]` to the same shape."""
+        half = x.shape[1] // 2
+        return torch.cat([self.snake(x[:, :half]), F.leaky_relu(x[:, half:])], dim=1)
 
 
 def _activation(kind: Activation, channels: int) -> nn.Module:
@@ -133,7 +146,7 @@ class NemoUnit(Streaming):
         self.conv_out = _conv(channels, channels, kernel, c)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit: `[B, C, T]` to the same shape."""
         y = _masked(self.conv_in(self.act_in(x), state), lengths)
         return x + _masked(self.conv_out(self.act_out(y), state), lengths)
 
@@ -146,7 +159,7 @@ class NemoUnits(Streaming):
         self.branches = nn.ModuleList(nn.ModuleList(NemoUnit(channels, k, d, c) for d in c.unit_dilations) for k in c.unit_kernels)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Apply all branches."""
+        """Mean of all branches, `[B, C, T]` to the same shape."""
         total: Tensor | None = None
         for branch in self.branches:
             y = x
@@ -251,9 +264,8 @@ class NemoCodec(Streamable, AudioTokenizer):
         self.quantizer = c.quantizer.build(dim=c.dim)
         self.decoder = NemoDecoder(c.dim, c.output, c.decoder)
         hop, causal = math.prod(c.encoder.strides), c.encoder.causal and c.decoder.causal
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
             hop_samples=hop,
             causal=causal,

@@ -1,1 +1,1 @@
-"""The 12.5 Hz tokenizer of Qwen3-TTS: Mimi's encoder, and a causal decoder with code vectors of its own."""
+"""The 12.5 Hz tokenizer of Qwen3-TTS: Mimi's encoder, and a causal decoder with separate code vectors."""

@@ -33,7 +33,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "output_rate_hz": f.take("output_sample_rate", 24000),
         "num_codebooks": num,
         "seanet": mimi["seanet"],
-        # The class of transformers 4.57.3, which the authors' package asks for, looks at all earlier steps.
+        # The class of transformers 4.57.3, which the authors' package requires, attends to all earlier steps.
         "encoder_transformer": mimi["encoder_transformer"] | {"context": None},
         "frame_stride": mimi["frame_stride"],
         "quantizer": {k: v for k, v in mimi["quantizer"].items() if k != "kind"},

@@ -1,4 +1,4 @@
-"""The 12.5 Hz tokenizer of Qwen3-TTS: Mimi's encoder, and a causal decoder with code vectors of its own.
+"""The 12.5 Hz tokenizer of Qwen3-TTS: Mimi's encoder, and a causal decoder with separate code vectors.
 
 Qwen3-TTS technical report, arXiv 2601.15621. Parity was checked against QwenLM/Qwen3-TTS @ 022e286 (Apache-2.0), class
 Qwen3TTSTokenizerV2Model under transformers 4.57.3.
@@ -14,13 +14,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...kernels.snake import SnakeBeta
 from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.seanet import SEANetConfig
-from ...layers.snake import SnakeBeta
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
 from ...quantizers.base import Quantized, Quantizer, straight_through
-from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
+from ...quantizers.residual_vq import ResidualVQConfig
+from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
@@ -92,7 +93,10 @@ class Qwen3TTSConfig:
             raise ValueError(f"num_codebooks is {self.num_codebooks}; the encoder has {self.quantizer.num_codebooks}.")
         hop_out = math.prod(self.frame_strides) * math.prod(self.strides)
         if hop_out * self.sample_rate_hz != self.hop_samples * self.output_rate_hz:
-            raise ValueError(f"a frame is {self.hop_samples} samples in and {hop_out} out; the rates say otherwise.")
+            raise ValueError(
+                f"a frame is {self.hop_samples} samples in and {hop_out} out; sample_rate_hz {self.sample_rate_hz} and "
+                f"output_rate_hz {self.output_rate_hz} need the same ratio."
+            )
         if self.codebook_size < max(self.quantizer.sizes[: self.num_codebooks]):
             raise ValueError("the decoder's tables are smaller than the encoder's.")
 
@@ -113,8 +117,8 @@ class TwinResidualVQ(Quantizer):
         sizes, k = config.quantizer.sizes, config.num_codebooks
         search = dataclasses.replace(config.quantizer, dim=config.seanet.latent_dim)
         super().__init__(search, sizes[:k])
-        self.search = ResidualVQ(search)
-        self.tables = ResidualVQ(
+        self.search = SplitResidualVQ(search)
+        self.tables = SplitResidualVQ(
             ResidualVQConfig(
                 dim=config.code_dim,
                 num_codebooks=k,
@@ -165,7 +169,7 @@ class WaveUnit(Streaming):
         self.conv2 = Conv1d(channels, channels, 1, causal=True)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit: `[B, C, T]` to the same shape."""
         return x + self.conv2(self.act2(self.conv1(self.act1(x), state)), state)
 
 
@@ -179,7 +183,7 @@ class WaveLevel(Streaming):
         self.units = nn.ModuleList(WaveUnit(channels // 2, d) for d in (1, 3, 9))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level: `[B, C, L]` to `[B, C / 2, L s]`."""
         x = self.up(self.act(x), state)
         for unit in self.units:
             x = unit(x, state)
@@ -195,7 +199,7 @@ class FrameLevel(Streaming):
         self.block = ConvNeXtBlock1d(channels, kernel_size=7, expansion=4, layer_scale=1e-6, causal=True)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level: `[B, C, L]` to `[B, C, L s]`."""
         return self.block(self.up(x, state), state)
 
 
@@ -250,14 +254,15 @@ class Qwen3TTS(Streamable, AudioTokenizer):
         self.encoder = MimiEncoder(config.seanet, config.encoder_transformer, config.frame_stride, fill=True)
         self.quantizer = TwinResidualVQ(config)
         self.decoder = Qwen3TTSDecoder(config)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             names=("semantic",) + ("acoustic",) * (config.num_codebooks - 1),
             sample_rate_hz=config.sample_rate_hz,
             output_rate_hz=config.output_rate_hz,
             hop_samples=config.hop_samples,
             causal=True,
             latency_samples=config.hop_samples - 1,
+            semantic_dim=config.code_dim,
         )
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
@@ -273,13 +278,17 @@ class Qwen3TTS(Streamable, AudioTokenizer):
         out = super().forward(x)
         return dataclasses.replace(out, features={"semantic": self.quantizer.first_part(out.z, out.quantized.ids)})
 
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The first codebook's vectors `[B, code_dim, L]`."""
+        return self.quantizer.tables.first.decode(ids[:, :1]).to(self.dtype)
+
     @torch.no_grad()
     def decode_as_published(self, ids: Tensor, *, chunk_frames: int = 300, left_frames: int = 25) -> Tensor:
-        """Decode ids `[B, K, L]` as the authors' service does: every chunk with so many frames of the past, no more.
+        """Decode ids `[B, K, L]` as the authors' service does: in chunks, each with a fixed number of past frames.
 
         `decode` hands the state on instead, and so equals the whole.
         """
-        hop, out = self._hop_out(), []
+        hop, out = self.hop_out_samples, []
         for start in range(0, ids.shape[-1], chunk_frames):
             left = left_frames if start > left_frames else start
             z_q = self.quantizer.decode(ids[..., start - left : start + chunk_frames]).to(self.dtype)

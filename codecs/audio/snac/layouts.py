@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...layouts import dac_keys
-from ...layouts.configs import factorised_rvq, one_number, said, the_quantizer
+from ...layouts.configs import check_round_trip, factorised_rvq, one_number, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm
 from ...layouts.layout import Layout
@@ -71,7 +71,7 @@ def _say(own: SNACConfig) -> dict[str, Any]:
         "noise": own.noise,
         "depthwise": own.depthwise,
     }
-    return said(own, theirs, _snac)
+    return check_round_trip(own, theirs, _snac)
 
 
 def _attention(theirs: str, ours: str) -> list[Row]:
@@ -84,7 +84,7 @@ def _attention(theirs: str, ours: str) -> list[Row]:
 
 
 def _frequencies(*places: str) -> Then:
-    """Write the rotary frequencies, which the authors' class computes and still wants back."""
+    """Write the rotary frequencies, which the authors' class computes but still requires in the file."""
     values = 1 / 10000 ** (torch.arange(0, HEAD_DIM, 2).float() / HEAD_DIM)
 
     def write(state: State) -> State:

@@ -13,39 +13,39 @@ Letters: B batch, T samples, D latent width, K codebooks, L positions (frames), 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...kernels.time_tiles import decoder_in_tiles, encoder_in_tiles
-from ...layers.causal import Chain, Conv1d, State
+from ...coding import Batch
+from ...kernels.snake import Snake
+from ...kernels.time_tiles import in_turn
+from ...layers.causal import Chain, Conv1d
 from ...layers.dac import DACDown, DACUp, dac_context_frames
-from ...layers.snake import Snake
+from ...layers.strided import StridedConfig
+from ...options import DecodeOptions, check_at_least
+from ...pieces import along
+from ...precision import KeepsDtype
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
-from ..base import AudioTokenizer, pad_to_hop, spans, to_length
+from ..base import AudioTokenizer, pad_to_hop, to_length
 
 #: Width of an attention head, fixed in the authors' class.
 HEAD_DIM = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNACConfig:
-    """Settings of `SNAC`; the defaults are the 24 kHz model's.
+class SNACConfig(StridedConfig):
+    """Settings of `SNAC`; the defaults are the 24 kHz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
-        encoder_width: channels at the waveform's rate; each level doubles them; D is what comes out.
-        decoder_width: channels at frame rate; each level halves them.
         window: frames that attend to each other at frame rate; 0: no attention.
         depthwise: the dilated convolutions work on each channel alone.
         noise: noise blocks in the decoder.
@@ -53,8 +53,6 @@ class SNACConfig:
     """
 
     sample_rate_hz: int = 24000
-    strides: tuple[int, ...] = (2, 4, 8, 8)
-    decoder_strides: tuple[int, ...] = ()
     encoder_width: int = 48
     decoder_width: int = 1024
     window: int = 0
@@ -72,22 +70,14 @@ class SNACConfig:
     )
 
     def __post_init__(self) -> None:
-        if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
-        if self.decoder_width % 2 ** len(self.ups):
-            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+        super().__post_init__()
         if self.window and (self.dim % HEAD_DIM or self.decoder_width % HEAD_DIM):
             raise ValueError(f"attention needs multiples of {HEAD_DIM} channels: {self.dim}, {self.decoder_width}.")
 
     @property
-    def ups(self) -> tuple[int, ...]:
-        """Strides of the decoder."""
-        return self.decoder_strides or self.strides[::-1]
-
-    @property
     def dim(self) -> int:
-        """D."""
-        return self.encoder_width * 2 ** len(self.strides)
+        """Latent width D."""
+        return self.encoder_top
 
     @property
     def frame_multiple(self) -> int:
@@ -96,9 +86,10 @@ class SNACConfig:
         return math.lcm(*strides, self.window or 1)
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(KeepsDtype):
     """Self-attention inside windows of W positions, rotary positions counted from the window's start, input added."""
 
+    exact = ("frequencies",)
     frequencies: Tensor
 
     def __init__(self, dim: int, window: int) -> None:
@@ -142,8 +133,8 @@ class SNACEncoder(nn.Module):
         self.head = Conv1d(top, top, 7, groups=top if c.depthwise else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
-        return self.head(self.attention(encoder_in_tiles(self.stem, self.levels, x, None)))
+        """Encode: `[B, 1, T]` to `[B, D, T / hop]`."""
+        return self.head(self.attention(in_turn([self.stem, *self.levels], x)))
 
 
 class SNACDecoder(nn.Module):
@@ -166,10 +157,25 @@ class SNACDecoder(nn.Module):
 
     def forward(self, z: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Decode, with `noise` of one `[B, 1, T]` for each level's noise block."""
-        return decoder_in_tiles(self.levels, self._last, self.attention(self.stem(z)), None, noise)
+        levels = self.levels if noise is None else [partial(level, noise=n) for level, n in zip(self.levels, noise, strict=True)]
+        return in_turn([*levels, self.act, self.head, torch.tanh], self.attention(self.stem(z)))
 
-    def _last(self, x: Tensor, state: State | None) -> Tensor:
-        return torch.tanh(self.head(self.act(x), state))
+
+@dataclass(frozen=True, kw_only=True)
+class SNACDecodeOptions(DecodeOptions):
+    """Options of `SNAC.decode`, of models whose decoder has noise blocks; without either there is no noise.
+
+    Attributes:
+        seed: draw noise, 0 or more; every item gets the same as it would alone.
+        noise: this noise, as `draw_noise` gives it for all items and positions.
+    """
+
+    seed: int | None = None
+    noise: tuple[Tensor, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("seed", self.seed, 0)
 
 
 class SNAC(AudioTokenizer):
@@ -177,6 +183,7 @@ class SNAC(AudioTokenizer):
 
     family: ClassVar[str] = "snac"
     config_class: ClassVar[type] = SNACConfig
+    decode_options: type[DecodeOptions] = SNACDecodeOptions
 
     def __init__(self, config: SNACConfig) -> None:
         super().__init__()
@@ -187,19 +194,9 @@ class SNAC(AudioTokenizer):
         reach = max(dac_context_frames(config.strides, edge=3), dac_context_frames(config.ups[::-1], edge=3))
         step = config.frame_multiple  # pieces must begin where windows do
         self.context_frames = -(-(reach + config.window) // step) * step
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
-            channels=1,
-            sample_rate_hz=config.sample_rate_hz,
-            hop_samples=math.prod(config.strides),
-            strides=tuple(getattr(config.quantizer, "strides", ())),
-        )
-
-    @property
-    def piece_frames(self) -> int:
-        """Pieces of long audio begin where windows do."""
-        return -(-self.chunk_frames // self.config.frame_multiple) * self.config.frame_multiple
+        self.piece_multiple = self.position_multiple = step
+        self.decode_options = SNACDecodeOptions if config.noise else DecodeOptions
+        self.spec = AudioSpec.of(self.quantizer, sample_rate_hz=config.sample_rate_hz, hop_samples=config.hop_samples)
 
     def num_frames(self, samples: int) -> int:
         """L of a clip of `samples`: whole windows, whole positions of the slowest level."""
@@ -208,7 +205,7 @@ class SNAC(AudioTokenizer):
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, L]` of `[B, 1, T]`."""
-        return self.encoder(self._padded(x))
+        return self.encoder(self.fill(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; `noise` as `draw_noise` gives it."""
@@ -222,29 +219,33 @@ class SNAC(AudioTokenizer):
             out.append(torch.randn(batch, 1, length, generator=generator).to(self.device, self.dtype))
         return out
 
-    @torch.no_grad()
-    def decode(
-        self, tokens: Tokens, *, original: bool = True, seed: int | None = None, noise: Sequence[Tensor] | None = None
-    ) -> Tensor | list[Tensor]:
-        """As `AudioTokenizer.decode`, without noise unless one of these is given.
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Waveforms `[B, 1, L * hop]` of ids `[B, K', L]`, without noise unless `seed` or `noise` is given."""
+        noise = self._noise_of(batch, ids.shape[-1]) if isinstance(batch.options, SNACDecodeOptions) else None
+        if noise is None:
+            return super().media_of(ids, batch)
+        z_q, frames = self.vectors_of(ids), ids.shape[-1]
 
-        Args:
-            tokens, original: see there.
-            seed: draw noise; every item gets the same as it would alone.
-            noise: this noise, as `draw_noise` gives it for all items and positions.
-        """
-        if (seed is None and noise is None) or not self.config.noise:
-            return super().decode(tokens, original=original)
-        self.check_tokens(tokens)
-        outs = []
-        for i, item in enumerate(tokens):
-            z_q = self.quantizer.decode(item.ids.to(self.device)).to(self.dtype)
-            if noise is None:
-                drawn = self.draw_noise(z_q.shape[-1], generator=torch.Generator().manual_seed(seed or 0))
-            else:
-                drawn = [n[i : i + 1].to(self.device, self.dtype) for n in noise]
-            outs.append(self._fit(self._noisy(z_q, drawn)[0], item, original))
-        return torch.stack(outs) if len({o.shape for o in outs}) == 1 else outs
+        def cut(a: int, b: int) -> tuple[Tensor, list[Tensor]]:
+            return z_q[..., a:b], [n[..., a * n.shape[-1] // frames : b * n.shape[-1] // frames] for n in noise]
+
+        def run(part: tuple[Tensor, list[Tensor]]) -> Tensor:
+            return self.decode_latents(part[0], noise=part[1])
+
+        return torch.cat(list(along(self._plan(frames), cut, run, self.hop_out_samples)), dim=-1)
+
+    def _noise_of(self, batch: Batch, frames: int) -> list[Tensor] | None:
+        """One `[B, 1, T]` for each level of the decoder."""
+        o: SNACDecodeOptions = batch.options
+        if o.noise is not None:
+            if any(len(n) != batch.total for n in o.noise) or len(o.noise) != len(self.config.ups):
+                shapes = [list(n.shape) for n in o.noise]
+                raise ValueError(f"noise is {shapes}; give {len(self.config.ups)} x [{batch.total}, 1, T], as `draw_noise` does.")
+            return [n[list(batch.items)].to(self.device, self.dtype) for n in o.noise]
+        if o.seed is None:
+            return None
+        drawn = self.draw_noise(frames, generator=torch.Generator().manual_seed(o.seed))
+        return [n.expand(len(batch.items), -1, -1) for n in drawn]  # every item gets the same as it would alone
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; in train mode with noise, in eval mode as `decode` does."""
@@ -254,20 +255,6 @@ class SNAC(AudioTokenizer):
         x_hat = to_length(self.decode_latents(quantized.z_q, noise=noise), x.shape[-1])
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def fill(self, x: Tensor) -> Tensor:
+        """A clip filled up to whole windows."""
         return pad_to_hop(x, self.spec.hop_samples * self.config.frame_multiple)
-
-    def _latents(self, x: Tensor) -> Iterator[Tensor]:
-        return super()._latents(self._padded(x))
-
-    def _noisy(self, z_q: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """`decode_latents` with noise, in the same pieces as without."""
-        frames, context, hop = z_q.shape[-1], self.context_frames or 0, self.spec.hop_samples
-        if frames <= self.piece_frames + 2 * context:
-            return self.decode_latents(z_q, noise=noise)
-        out = []
-        for start, stop, left, right in spans(frames, self.piece_frames, context):
-            part = [n[..., left * n.shape[-1] // frames : right * n.shape[-1] // frames] for n in noise]
-            y = self.decode_latents(z_q[..., left:right], noise=part)
-            out.append(y[..., (start - left) * hop : (stop - left) * hop])
-        return torch.cat(out, dim=-1)

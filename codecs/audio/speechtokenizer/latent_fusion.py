@@ -53,13 +53,13 @@ class CrossModal(nn.Module):
         self.proj = nn.Linear(width, latent_dim)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Attend and map."""
+        """Attend from `own` `[B, width, N]` to `other` `[B, other, M]`, and project to `[B, D, N]`."""
         q, kv = own.transpose(1, 2), other.transpose(1, 2)
         return self.proj(q + self.attention(q, kv, kv, need_weights=False)[0]).transpose(1, 2)
 
 
 class LatentFusion(nn.Module):
-    """Adds what two frozen models say of a clip to its latents; see the module's docstring."""
+    """Adds the vectors of two frozen models (speech and text) to a clip's latents; see the module's docstring."""
 
     def __init__(self, config: FusionConfig, latent_dim: int) -> None:
         super().__init__()

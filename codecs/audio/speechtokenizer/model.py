@@ -20,13 +20,16 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
+from ...options import EncodeOptions, FeatureEncodeOptions
 from ...quantizers.base import QuantizerConfig, straight_through
 from ...quantizers.parts.rows import RowQuantizer
 from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer, to_length
+from ..base import to_length
+from ..features import FeatureTokenizer
 from .latent_fusion import FusionConfig, LatentFusion
 
 
@@ -57,7 +60,7 @@ class SpeechTokenizerConfig:
             raise ValueError("leave out quantizer.codebook_dim and strides: the first level's vectors are features.")
 
 
-class SpeechTokenizer(AudioTokenizer):
+class SpeechTokenizer(FeatureTokenizer):
     """SpeechTokenizer; see the module's docstring. Any first codebooks decode.
 
     With `fusion`, `encode` takes `features=`: the speech model's vector and the text model's, one above the other,
@@ -66,7 +69,6 @@ class SpeechTokenizer(AudioTokenizer):
 
     family: ClassVar[str] = "speechtokenizer"
     config_class: ClassVar[type] = SpeechTokenizerConfig
-    takes_features: ClassVar[bool] = True
     quantizer: ResidualVQ
 
     def __init__(self, config: SpeechTokenizerConfig) -> None:
@@ -80,13 +82,15 @@ class SpeechTokenizer(AudioTokenizer):
         self.fusion = LatentFusion(config.fusion, c.latent_dim) if config.fusion else None
         self.semantic_head = nn.Identity() if same else nn.Linear(c.latent_dim, config.semantic_dim)
         k = self.quantizer.num_codebooks
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.encode_options = FeatureEncodeOptions if config.fusion else EncodeOptions
+        self.spec = AudioSpec.of(
+            self.quantizer,
             prefix=("codebooks",),
             names=("semantic",) + ("acoustic",) * (k - 1),
             channels=c.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=c.hop_samples,
+            semantic_dim=config.semantic_dim,
         )
 
     def encode_latents(self, x: Tensor, semantic: Tensor | None = None, context: Tensor | None = None) -> Tensor:
@@ -100,13 +104,15 @@ class SpeechTokenizer(AudioTokenizer):
             raise ValueError("give the vectors of both models, speech and text, or none.")
         return self.fusion(z, semantic, context)
 
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]` of clips `[B, 1, T]` and vectors `[B, S + W, N]`."""
-        f = self.config.fusion
-        widths = (f.semantic_dim, f.context_dim) if f else (features.shape[1], 0)
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents of clips `[B, 1, T]`; given features are vectors `[B, S + W, N]`, those of speech first."""
+        features, f = self.features_of(batch), self.config.fusion
+        if features is None or f is None:
+            return self.encode_latents(x)
+        widths = (f.semantic_dim, f.context_dim)
         if features.shape[1] != sum(widths):
             raise ValueError(f"features have {features.shape[1]} channels; give {widths[0]} of speech, then {widths[1]} of text.")
-        return self.ids_of(self.encode_latents(x, *features.split(widths, dim=1)), x.shape[-1], num_codebooks)
+        return self.encode_latents(x, *features.split(widths, dim=1))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""
@@ -115,6 +121,10 @@ class SpeechTokenizer(AudioTokenizer):
     def semantic_features(self, z_q: Tensor) -> Tensor:
         """First-level vectors `[B, D, L]` in the teacher's width, `[B, S, L]`."""
         return self.semantic_head(z_q.transpose(1, 2)).transpose(1, 2)
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """First-level vectors in the teacher's width, `[B, S, L]`."""
+        return self.semantic_features(self.vectors_of(ids[:, :1]))
 
     def forward(self, x: Tensor, semantic: Tensor | None = None, context: Tensor | None = None) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; `features["semantic"]` is `[B, S, L]`.

@@ -56,7 +56,7 @@ _SHARED = "encoder.down_act.weight"
 
 
 def _one_prelu(levels: range) -> Then:
-    """One PReLU serves all down-sampling layers (a default argument, made once); its weight stands in the file for each."""
+    """One PReLU is shared by all down-sampling layers (a default argument); the file has its weight for each layer."""
     keys = [f"encoder.{i}.down_conv.activation.weight" for i in levels]
 
     def read(state: State) -> State:

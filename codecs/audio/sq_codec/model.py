@@ -76,7 +76,7 @@ class SQCodecConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples a frame."""
+        """Hop: number of samples for each frame."""
         return self.pool * math.prod(self.strides)
 
 
@@ -91,7 +91,7 @@ class SQConv1d(nn.Conv1d):
         self.pads = (total, 0) if causal else (total // 2, total // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
+        """Convolve: `[B, C, T]` to `[B, C', length(T)]`."""
         return super().forward(F.pad(x, self.pads))
 
     def length(self, steps: int) -> int:
@@ -109,7 +109,7 @@ class SQUp(nn.ConvTranspose1d):
         self.cut = stride if causal else 0
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Convolve."""
+        """Convolve: `[B, C, T]` to `[B, C', T * s]`."""
         y = super().forward(x)
         return y[..., : y.shape[-1] - self.cut]
 
@@ -125,7 +125,7 @@ class SQUnit(nn.Module):
         self.act_out = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit: `[B, C, T]` to the same shape."""
         return x + self.act_out(self.conv_out(self.act_in(self.conv_in(x))))
 
 
@@ -153,7 +153,7 @@ class SQEncoder(nn.Module):
         self.head = SQConv1d(widths[-1], c.latent_dim, c.kernel_size, causal=c.causal)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode: `[B, C, T]` to `[B, D, L]`."""
         x = self.stem(x)
         if self.pool > 1:
             x = F.avg_pool1d(self.pool_act(self.pool_conv(x)), self.pool)
@@ -189,7 +189,7 @@ class SQDecoder(nn.Module):
         self.head = SQConv1d(c.width, c.channels, c.kernel_size, causal=c.causal)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, C, about L * hop]`."""
         x = self.stem(z)
         for up, units in zip(self.ups, self.units, strict=True):
             x = units(up(x))
@@ -211,8 +211,8 @@ class SQCodec(AudioTokenizer):
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
         self.decoder = SQDecoder(config)
         self.context_frames = _context(config)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=config.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.hop_samples,

@@ -9,11 +9,11 @@ Stability-AI/stable-codec @ 8535544 and Stability-AI/stable-audio-tools @ 50049e
 Parity: the quantizers' ids equal those of the authors' classes. The body was NOT checked against the authors' own run,
 which needs FlashAttention on a GPU: its sliding window is a mask over `scaled_dot_product_attention` here. With their
 kernel replaced by that mask in float32, their classes gave equal ids and close waveforms for random weights (every option;
-snake only where a level does not change its width). Theirs also rounds queries, keys and values to float16, so that ids
-next to a rounding edge may differ.
+snake only where a level does not change its width). Differs: the authors' code also rounds queries, keys and values to
+float16, so that ids next to a rounding edge may differ.
 
-Loudness: the authors bring files to -20 LUFS before they encode (`normalize` "lufs"); here the gain is kept beside the
-tokens and taken back by `decode`.
+Loudness: the authors bring files to -20 LUFS before they encode (`normalize` "lufs"); here the gain is stored with the
+tokens and undone by `decode`.
 
 Letters: B batch, C channels, T samples, P samples of a patch, D latent width, L positions, K codebooks.
 """
@@ -27,8 +27,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ...kernels.snake import SnakeBeta
 from ...layers.dac import DILATIONS, DACUnit
-from ...layers.snake import SnakeBeta
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...quantizers.residual_fsq import ResidualFSQConfig
@@ -36,7 +36,7 @@ from ...spec import AudioSpec
 from ..base import AudioTokenizer, pad_to_hop
 from .window_transformer import WindowTransformer, WindowTransformerConfig
 
-#: Quantizers that may stand in for the trained one without training, by the authors' names.
+#: Quantizers that can replace the trained one without further training, by the authors' names.
 POSTHOC: dict[str, QuantizerConfig] = {
     "1x46656_400bps": ResidualFSQConfig(levels=(6,) * 6, num_codebooks=1, scales=(1.0,)),
     "2x15625_700bps": ResidualFSQConfig(levels=(5,) * 6, num_codebooks=2, scales=(1.0, 0.25)),
@@ -54,10 +54,10 @@ class TAAEConfig:
 
     Attributes:
         width: channels that `multiples` count in.
-        multiples: channels of each level over `width`; at the waveform's end stand those of the first.
+        multiples: channels of each level over `width`; the waveform's end has those of the first level.
         strides: of each level; 1: no convolution.
         depths: transformer blocks of each level.
-        window: positions before and after its own that a position sees, at its level's rate; -1: all.
+        window: positions before and after its own that a position attends to, at its level's rate; -1: all positions.
         head_dim: width of an attention head; all channels where they are fewer.
         snake: activations before the convolutions; otherwise there are none.
         units: three dilated residual units at the finer end of each level.
@@ -113,7 +113,7 @@ class TAAEConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StableCodecConfig:
-    """Settings of `StableCodec`. The sizes of the published models stand in their gated repositories alone.
+    """Settings of `StableCodec`. The sizes of the published models are only in their gated repositories.
 
     Attributes:
         sample_rate_hz: rate of the waveform.
@@ -194,7 +194,7 @@ class TAAEEncoder(nn.Module):
         self.head = nn.Conv1d(widths[-1], dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode: `[B, C, T]` to `[B, D, L]`."""
         return self.head(self.act(self.levels(self.stem(x))))
 
 
@@ -210,7 +210,7 @@ class TAAEDecoder(nn.Module):
         self.head = nn.Conv1d(widths[0], channels, 7, padding=3, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, C, T]`."""
         return self.head(self.act(self.levels(self.stem(z))))
 
 
@@ -232,9 +232,8 @@ class StableCodec(AudioTokenizer):
     def _quantize_with(self, quantizer: QuantizerConfig) -> None:
         c = self.config
         self.quantizer = quantizer.build(dim=c.latent_dim)
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=c.channels,
             sample_rate_hz=c.sample_rate_hz,
             hop_samples=c.hop_samples,
@@ -244,7 +243,7 @@ class StableCodec(AudioTokenizer):
         """The same network with another quantizer, sharing all weights: ids of other sizes without training.
 
         Args:
-            quantizer: a name of `POSTHOC`, or a config without weights of its own (`fsq`, `residual_fsq`).
+            quantizer: a name of `POSTHOC`, or a config of a quantizer without weights (`fsq`, `residual_fsq`).
 
         Raises:
             ValueError: an unknown name.
@@ -296,4 +295,4 @@ def normalize_lufs(x: Tensor, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
                 peak = float(clip.abs().max()) * loud
                 gain[i] = loud * (0.95 / peak if peak > 1 else 1.0)
     scale = gain.reciprocal().float()
-    return x / scale[:, None, None].to(x.dtype), scale[:, None]
+    return (x / scale[:, None, None]).to(x.dtype), scale[:, None]

@@ -31,7 +31,7 @@ class WindowTransformerConfig:
         width: D.
         layers: blocks.
         head_dim: d, a multiple of 4; as wide as the input where that is narrower.
-        window: positions before and after its own that a position sees; -1: all of them.
+        window: positions before and after its own that a position attends to; -1: all positions.
         expansion: hidden width of the feed-forward networks over D.
         norm_eps: added to the variance, in all norms but those of queries and keys.
         layer_scale: start value of the learned factor of every branch; None: no factors, branches start at zero.
@@ -56,7 +56,7 @@ class WindowTransformerConfig:
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: tuple[int, int]) -> Tensor:
-    """Attention of `[B, H, L, d]` in which position i sees i - window[0] .. i + window[1]; -1: no limit."""
+    """Attention of `[B, H, L, d]` in which position i attends to i - window[0] .. i + window[1]; -1: no limit."""
     length = q.shape[2]
     before, after = (length if w < 0 else w for w in window)
     if before >= length - 1 and after >= length - 1:
@@ -66,8 +66,8 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: tuple[int, int]) -
         stop = min(start + QUERY_BLOCK, length)
         first, last = max(0, start - before), min(length, stop + after)
         ahead = torch.arange(first, last, device=q.device) - torch.arange(start, stop, device=q.device)[:, None]
-        seen = (ahead >= -before) & (ahead <= after)
-        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], seen))
+        allowed = (ahead >= -before) & (ahead <= after)
+        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], allowed))
     return torch.cat(out, dim=2)
 
 
@@ -138,7 +138,7 @@ class ConformerConv(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """Attention, convolution where asked, feed-forward network; each is scaled and added."""
+    """Attention, optional convolution, feed-forward network; each output is scaled and added."""
 
     def __init__(self, config: WindowTransformerConfig) -> None:
         super().__init__()
@@ -175,5 +175,5 @@ class WindowTransformer(nn.Module):
         self.blocks = nn.Sequential(*(WindowBlock(config) for _ in range(config.layers)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the stack."""
+        """Apply the stack: `[B, D, L]` to the same shape."""
         return self.blocks(x.transpose(1, 2)).transpose(1, 2)

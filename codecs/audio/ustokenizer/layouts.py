@@ -1,7 +1,7 @@
 """USTokenizer (DualSpeechLM): RepCodec's modules between two strided convolutions; the language model beside them is left out.
 
 The config is the authors' YAML (or its part `model`, or `codec_config` alone). One key is ours: `whisper`, a configuration in
-the terms of transformers, says that Whisper's encoder (`speech_encoder.`) is to be taken from the file too; without it those
+the terms of transformers: Whisper's encoder (`speech_encoder.`) is then read from the file too; without it those
 weights, which the authors freeze, are left out and the published model is used.
 """
 
@@ -76,7 +76,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _statistics() -> Then:
-    """Usage counts of an untrained table make nothing of it: they and the sums are then left out."""
+    """Drop usage counts and sums of an untrained table, from which no codes can be computed."""
 
     def read(state: State) -> State:
         out = dict(state)

@@ -5,14 +5,14 @@ BY-NC): `USTokenizer/models/USTokenizer.py`, `models/modules3`. Weights are anno
 
     speech 16 kHz -> Whisper encoder (50 Hz) -> stride 2 -> RepCodec encoder -> VQ -> RepCodec decoder -> stride 2 -> features
 
-There is no way back to a waveform: in the authors' system another codec's tokens (WavTokenizer) stand for the sound. So this
-family stands on features: `encode` takes Whisper's, `[C, N]`, `hear` makes them of audio, and `decode` gives them back.
+There is no waveform decoder: the authors' system generates audio with tokens of another codec (WavTokenizer). So this family
+encodes features: `encode` takes Whisper's, `[C, N]`, `extract_features` computes them from audio, `decode` reconstructs them.
 
-Differs: `decode` gives N features for N, where the authors' transposed convolution ends one before an even N; sound over 30 s
-is heard in pieces of 30 s, where theirs is cut off.
+Differs: `decode` returns N features for N features; the authors' transposed convolution returns N - 1 if N is even.
+Differs: audio longer than 30 s is processed in pieces of 30 s; the authors truncate it.
 
 In training the authors add the cross-entropy of a frozen language model that reads the tokens; the loop here has no such
-loss, so `configs/audio/ustokenizer-debug.yaml` shows the other two.
+loss, so `configs/audio/ustokenizer-debug.yaml` uses only the other two.
 
 Letters: B batch, T samples, C feature width, N features (50 a second), L = ceil(N / 2), D latent width, K codebooks.
 """
@@ -35,7 +35,7 @@ from ...quantizers.residual_vq import ResidualVQConfig
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
 
-#: What Whisper hears, samples from one of its features to the next, and the shortest clip.
+#: Whisper's input sampling rate, its hop (samples from one feature to the next), and the shortest clip in samples.
 SPEECH_RATE_HZ, SPEECH_HOP, SHORTEST = 16000, 320, 16000
 
 
@@ -69,7 +69,7 @@ class USTokenizerConfig:
         if self.encoder.features != self.decoder.features:
             raise ConfigError(f"encoder.features {self.encoder.features} and decoder.features {self.decoder.features} differ.")
         if set(self.encoder.strides) | set(self.decoder.strides) != {1}:
-            raise ConfigError("strides of encoder and decoder must be 1: the one step of 2 stands before and after them.")
+            raise ConfigError("strides of encoder and decoder must be 1: the only stride of 2 is outside of them (`down`, `up`).")
 
 
 class USTokenizer(LatentTokenizer):
@@ -79,7 +79,7 @@ class USTokenizer(LatentTokenizer):
     config_class: ClassVar[type] = USTokenizerConfig
     encoder_only = ("down", "encoder", "to_latent", "whisper")
     decoder_only = ("decoder", "up")
-    features_advice = "`hear(clip)` makes them of sound, `tokenize(clip)` makes tokens of it at once."
+    features_advice = "`extract_features(clip)` computes them from audio, `tokenize(clip)` goes from audio to tokens."
     config: USTokenizerConfig
 
     def __init__(self, config: USTokenizerConfig) -> None:
@@ -94,28 +94,28 @@ class USTokenizer(LatentTokenizer):
         self.up = nn.ConvTranspose1d(width, width, 3, stride=2, padding=1, output_padding=1)
         self.whisper = FrozenModel(c.whisper_model, part="encoder") if c.whisper_model else None
         self._published = NamedModel(c.whisper_name, {"part": "encoder"})
-        self.spec = LatentSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = LatentSpec.of(
+            self.quantizer,
             channels=width,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            semantic_dim=width,
         )
 
     # --- speech to features -----------------------------------------------------------------------------------------
 
     def tokenize(self, media: Any) -> Tokens:
-        """Tokens of one clip: `encode` of what `hear` makes of it."""
-        return self.encode(self.hear(media))
+        """Tokens of one clip: `extract_features`, then `encode`."""
+        return self.encode(self.extract_features(media))
 
     @torch.no_grad()
-    def hear(self, media: Any) -> Tensor:
-        """Whisper's features `[1, C, N]` of a clip, N = T / 320 at 16 kHz, what is over left out.
+    def extract_features(self, media: Any) -> Tensor:
+        """Whisper's features `[1, C, N]` of a clip, N = T // 320 at 16 kHz.
 
         Args:
-            media: a path, `(waveform, sample_rate)`, or `[T]` or `[C, T]` at 16 kHz. Silence fills up less than a second.
+            media: a path, `(waveform, sample_rate)`, or `[T]` or `[1, T]` at 16 kHz. Clips under a second are padded with silence.
         """
         from transformers import WhisperFeatureExtractor
 
-        clip = as_waveform(media, default_rate_hz=SPEECH_RATE_HZ)
+        clip = as_waveform(media, default_rate_hz=SPEECH_RATE_HZ, channels=1)
         x = to_channels(resample(clip.samples, clip.sample_rate_hz, SPEECH_RATE_HZ), 1)[0]
         x = nn.functional.pad(x, (0, max(0, SHORTEST - len(x))))
         whisper = self.whisper or self._published.get(self.device, self.dtype)
@@ -130,16 +130,17 @@ class USTokenizer(LatentTokenizer):
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
-    def kept_size(self, x: Tensor) -> tuple[int, ...] | None:
+    def kept_size(self, x: Tensor) -> tuple[int, ...]:
         """N of features `[C, N]`: `decode` gives as many."""
         return (x.shape[-1],)
 
-    def fit_out(self, x: Tensor, tokens: Tokens) -> Tensor:
+    def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
         """Features `[C, N]` of `[C, 2 L]`; without `sizes` N is 2 L."""
-        return x if tokens.sizes is None else x[..., : int(tokens.sizes[0, 0])]
+        return x if item.sizes is None or not options.original else x[..., : int(item.sizes[0, 0])]
 
-    def _items(self, media: Any) -> list[Tensor]:
-        items = super()._items(media)
+    def items_of(self, media: Any) -> list[Tensor]:
+        """Features `[C, N]` of what was passed, checked."""
+        items = super().items_of(media)
         if any(x.ndim != 2 for x in items):
             raise ValueError(f"{self.family} takes sequences of features [C={self.spec.channels}, N], not grids.")
         return items

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ...layouts.configs import said, the_quantizer
+from ...layouts.configs import check_round_trip, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
 from ...layouts.layout import Layout
@@ -24,7 +24,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`init_args` of feature extractor, backbone and head. `hard_coded_overrides`, a key of ours, stands for fixed numbers."""
+    """`init_args` of feature extractor, backbone and head. `hard_coded_overrides`, a key of ours, changes fixed numbers."""
     top = Fields(_flat(config), "config")
     top.drop(*FOLDER_KEYS)
     feature, backbone, head = (Fields(top.take(part), part) for part in _PARTS)
@@ -105,7 +105,7 @@ def _say_transformers(own: WavTokenizerConfig) -> dict[str, Any]:
         "decoder_attention_num_groups": own.groups,
         "norm_eps": own.eps,
     }
-    return said(own, theirs, _transformers)
+    return check_round_trip(own, theirs, _transformers)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

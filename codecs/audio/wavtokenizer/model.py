@@ -87,7 +87,7 @@ class WavTokenizerDecoder(nn.Module):
         return self.norm_out(x.transpose(1, 2))
 
     def forward(self, z: Tensor, condition: int = 0) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, 1, L * hop]`."""
         return self.head(self.features(z, condition))[:, None]
 
 
@@ -104,10 +104,8 @@ class WavTokenizer(AudioTokenizer):
         self.quantizer = config.quantizer.build(dim=config.encoder.latent_dim)
         self.decoder = WavTokenizerDecoder(config)
         self.decoder.apply(_init)
-        several = self.quantizer.prefix_decodable and self.quantizer.num_codebooks > 1
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if several else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             channels=config.encoder.channels,
             sample_rate_hz=config.sample_rate_hz,
             hop_samples=config.encoder.hop_samples,

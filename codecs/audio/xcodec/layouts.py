@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...layouts import dac_keys, feature_conv_keys
-from ...layouts.configs import one_number, said, the_quantizer
+from ...layouts.configs import check_round_trip, one_number, the_quantizer
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, NotWritable, Rename, Row, Unwrap, WeightNorm
 from ...layouts.layout import Layout
@@ -103,7 +103,7 @@ def _authors_keys(own: XCodecConfig) -> KeyMap:
 
 
 def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`XcodecConfig` of transformers. A key of ours, `pad_to_frames`, asks for the feature extractor's padding."""
+    """`XcodecConfig` of transformers. A key of ours, `pad_to_frames`, turns on the feature extractor's padding."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range")
     a = Fields(f.take("acoustic_model_config", {}) or {}, "acoustic_model_config")
@@ -117,7 +117,7 @@ def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
     if int(width * ratios[-1]) != width:
         raise ValueError(f"config.channel_ratios ends with {ratios[-1]}; the authors' class needs 1 there.")
     if f.take("codebook_dim", None) not in (None, acoustic + width):
-        raise ValueError(f"config.codebook_dim is not {acoustic + width}, but between latents and codebooks stands no map.")
+        raise ValueError(f"config.codebook_dim is not {acoustic + width}, but there is no map between latents and codebooks.")
     rate, size = f.take("sample_rate", 16000), f.take("codebook_size", 1024)
     bandwidths = [float(b) for b in f.take("target_bandwidths", [0.5, 1, 1.5, 2, 4])]
     hop = math.prod(strides)
@@ -199,7 +199,7 @@ def _say_hf(own: XCodecConfig) -> dict[str, Any]:
         "target_bandwidths": list(own.bandwidths_kbps),
         "codebook_size": one_number("quantizer.codebook_size", q.codebook_size),
         "codebook_dim": own.dim,
-        "channel_ratios": [int(r) if r == int(r) else r for r in s.ratios],  # the class asks for integers
+        "channel_ratios": [int(r) if r == int(r) else r for r in s.ratios],  # the class requires integers
         "strides": list(s.strides),
         "kernel_size": s.kernel_size,
         "unit_kernel_size": s.unit_kernel,
@@ -216,7 +216,7 @@ def _say_hf(own: XCodecConfig) -> dict[str, Any]:
         "pad_to_frames": own.fill == "frame",
     }
     same = {"decoder_strides": own.ups, "semantic_name": XCodecConfig.semantic_name}
-    return said(dataclasses.replace(own, **same), out, _hf)
+    return check_round_trip(dataclasses.replace(own, **same), out, _hf)
 
 
 LAYOUTS = (

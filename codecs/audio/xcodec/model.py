@@ -15,6 +15,7 @@ it runs on the padded clip as well, as published.
 Letters: B batch, T samples, L positions, D latent width, C channels of the features, N their frames, K codebooks.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,37 +25,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
 from ...layers.dac import dac_init
 from ...layers.feature_conv import FeatureConvConfig, FeatureDecoder, FeatureEncoder
 from ...layers.speech_features import FrozenModel, NamedModel, conv_frames
+from ...layers.strided import StridedConfig
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
 from ..bandwidth import codebooks_within
-from ..base import AudioTokenizer, pad_to_hop
+from ..base import pad_to_hop
 from ..dac.model import DACDecoder, DACEncoder
+from ..features import FeatureTokenizer
 
 #: The authors' commitment loss is a mean over the 8 levels, `ResidualVQ`'s a sum.
 _QUANTIZER = ResidualVQConfig(num_codebooks=8, kmeans_iterations=50, commitment_weight=1 / 8, dropout=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class XCodecConfig:
-    """Settings of `XCodec`; the defaults are the published models'.
+class XCodecConfig(StridedConfig):
+    """Settings of `XCodec`; the defaults are the published models'. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames.
         decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the same list (not backwards).
-        encoder_width: channels at the waveform's rate; each level doubles them.
-        decoder_width: channels at frame rate; each level halves them.
-        acoustic_dim: what the encoder gives and the decoder takes.
+        acoustic_dim: channels of the encoder's output and the decoder's input.
         semantic: encoder and decoder of the features.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
-        pad_samples: silence on both sides of what the speech model hears.
+        pad_samples: samples of silence on both sides of the speech model's input.
         quantizer: any kind; its `dim` is filled in: D = acoustic_dim + the features' channels.
         bandwidths_kbps: what the model was trained for; `encode` takes the codebooks of the last one. Empty: all.
         fill: "none" or "frame", see the top of the file.
@@ -62,8 +62,6 @@ class XCodecConfig:
 
     sample_rate_hz: int = 16000
     strides: tuple[int, ...] = (8, 5, 4, 2)
-    decoder_strides: tuple[int, ...] = ()
-    encoder_width: int = 64
     decoder_width: int = 1024
     acoustic_dim: int = 256
     semantic: FeatureConvConfig = FeatureConvConfig(strides=(1, 1))
@@ -75,10 +73,7 @@ class XCodecConfig:
     fill: Literal["none", "frame"] = "none"
 
     def __post_init__(self) -> None:
-        if math.prod(self.ups) != math.prod(self.strides):
-            raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
-        if self.decoder_width % 2 ** len(self.ups):
-            raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+        super().__post_init__()
         width = self.semantic_model.get("hidden_size", self.semantic.features)
         if width != self.semantic.features:
             raise ValueError(f"semantic.features is {self.semantic.features}, but the speech model gives {width} channels.")
@@ -90,26 +85,25 @@ class XCodecConfig:
 
     @property
     def semantic_dim(self) -> int:
-        """Channels that the features' encoder gives."""
+        """Output channels of the features' encoder."""
         return self.semantic.channels(-1)
 
     @property
     def dim(self) -> int:
-        """D."""
+        """Latent width D."""
         return self.acoustic_dim + self.semantic_dim
 
 
-class XCodec(AudioTokenizer):
+class XCodec(FeatureTokenizer):
     """X-codec; see the module's docstring. Any first codebooks decode. Ids depend on the whole clip: it is never cut.
 
-    Given features `[B, C, N]` are the speech model's; clips are then taken as they are.
+    Given features `[B, C, N]` are the speech model's; clips are then used without padding.
     """
 
     family: ClassVar[str] = "xcodec"
     config_class: ClassVar[type] = XCodecConfig
     encoder_only = ("encoder", "semantic_encoder", "join", "semantic_model")
     decoder_only = ("to_acoustic", "decoder", "to_semantic", "semantic_decoder")
-    takes_features: ClassVar[bool] = True
     config: XCodecConfig
 
     def __init__(self, config: XCodecConfig) -> None:
@@ -125,11 +119,11 @@ class XCodec(AudioTokenizer):
         self.semantic_decoder = FeatureDecoder(c.semantic.width, c.semantic)
         self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
         self._published = NamedModel(c.semantic_name, {})
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
-            hop_samples=math.prod(c.strides),
+            hop_samples=c.hop_samples,
+            semantic_dim=c.semantic.features,
         )
 
     # --- lengths ----------------------------------------------------------------------------------------------------
@@ -141,7 +135,7 @@ class XCodec(AudioTokenizer):
         return max(1, self._semantic_frames(samples))
 
     def _semantic_frames(self, samples: int) -> int:
-        """Frames that the features' encoder gives; 0 for clips that are too short."""
+        """Number of output frames of the features' encoder; 0 for clips that are too short."""
         frames = conv_frames(samples + 2 * self.config.pad_samples, self.config.semantic_model)
         for stride in self.config.semantic.strides:
             frames = frames if stride == 1 else max(0, (frames - 2) // stride + 1)
@@ -165,14 +159,14 @@ class XCodec(AudioTokenizer):
 
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
-        """Features `[B, C, N]` of the speech model for `[B, 1, T]`: the mean over its layers, what goes in included."""
+        """Features `[B, C, N]` of the speech model for `[B, 1, T]`: the mean over its layers, the embedding included."""
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         return model.mean_of_layers(F.pad(x[:, 0], (self.config.pad_samples, self.config.pad_samples)))
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are taken as they are."""
+        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
         if features is None:
             x = self._padded(x)
             features = self.speech_features(x)
@@ -188,15 +182,12 @@ class XCodec(AudioTokenizer):
         joined = torch.cat([self.encoder(x), semantic], dim=1)
         return self.join(joined.transpose(1, 2)).transpose(1, 2)
 
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, K, L]` of clips `[B, 1, T]` and features `[B, C, N]`."""
-        return self.ids_of(self.encode_latents(x, features), x.shape[-1], num_codebooks)
-
-    def ids_of(self, z: Tensor, samples: int, num_codebooks: int | None = None) -> Tensor:
-        """Ids of the codebooks that the highest bandwidth pays for, unless another number is asked for."""
-        if num_codebooks is None and self.config.bandwidths_kbps and self.spec.prefix:
-            num_codebooks = self.num_codebooks_for(self.config.bandwidths_kbps[-1])
-        return super().ids_of(z, samples, num_codebooks)
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, K, L]`; K is the number of codebooks of the highest bandwidth, unless another is requested."""
+        o, c = batch.options, self.config
+        if o.num_codebooks is None and c.bandwidths_kbps and self.spec.prefix:
+            o = dataclasses.replace(o, num_codebooks=self.num_codebooks_for(c.bandwidths_kbps[-1]))
+        return super().ids_of(z, dataclasses.replace(batch, options=o))
 
     def num_codebooks_for(self, bandwidth_kbps: float) -> int:
         """Codebooks that fit into `bandwidth_kbps`, at least 1; for `encode(x, num_codebooks=...)`.
@@ -211,8 +202,12 @@ class XCodec(AudioTokenizer):
         return self.decoder(self.to_acoustic(z_q.transpose(1, 2)).transpose(1, 2))
 
     def decode_features(self, z_q: Tensor) -> Tensor:
-        """The speech model's features `[B, C, N]` as the quantized latents `[B, D, L]` hold them; for training."""
+        """The speech model's features `[B, C, N]` as reconstructed from quantized latents `[B, D, L]`; for training."""
         return self.semantic_decoder(self.to_semantic(z_q.transpose(1, 2)).transpose(1, 2))
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The speech model's features `[B, C, N]` as reconstructed from ids `[B, K', L]`."""
+        return self.decode_features(self.vectors_of(ids))
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.

@@ -3,7 +3,7 @@
 Ye et al. 2025, "Llasa", arXiv 2502.04128; NeuCodec: arXiv 2509.09550. Parity was checked against zhenye234/X-Codec-2.0
 @ e5d3b26 (MIT), neuphonic/neucodec @ 2454f32 (Apache-2.0) and the classes of transformers 5.23 (Apache-2.0).
 
-`encode` computes the speech model's features itself, or takes them: then waveform and features are used as they come.
+`encode` computes the speech model's features itself, or takes them: then waveform and features are used unchanged.
 
 Letters: B batch, T samples, L token positions, D latent width, C channels of the speech features.
 """
@@ -24,8 +24,8 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_fsq import ResidualFSQConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer
 from ..bigcodec.model import BigCodecConfig, BigCodecEncoder
+from ..features import FeatureTokenizer
 
 _QUANTIZER = ResidualFSQConfig(levels=(4,) * 8, num_codebooks=1, convention="fsq", project=True)
 
@@ -103,7 +103,7 @@ class SemanticAdapter(nn.Module):
         self.conv_out = nn.Conv1d(inner, c.semantic_dim, k, padding=pad, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adapt."""
+        """Adapt features `[B, C, N]`."""
         x = F.relu(self.conv_in(x))  # also on the skip: the authors' activation works in place
         return self.conv_out(x + self.conv2(F.relu(self.conv1(x))))
 
@@ -147,11 +147,11 @@ class XCodec2Decoder(nn.Module):
         return self.norm(self.after(self.transformer(self.before(x))).transpose(1, 2))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode: `[B, D, L]` to `[B, 1, L * hop]`."""
         return self.head(self.backbone(z))[:, None]
 
 
-class XCodec2(AudioTokenizer):
+class XCodec2(FeatureTokenizer):
     """Speech codec with one codebook; see the module's docstring. Ids depend on the whole clip: it is never cut.
 
     Without given features a clip gets at least one zero and is filled up to whole frames, as published: an aligned clip
@@ -162,7 +162,6 @@ class XCodec2(AudioTokenizer):
     config_class: ClassVar[type] = XCodec2Config
     encoder_only = ("encoder", "semantic_model", "adapter", "join", "quantizer.in_proj")
     decoder_only = ("decoder", "quantizer.out_proj")
-    takes_features: ClassVar[bool] = True
 
     def __init__(self, config: XCodec2Config) -> None:
         super().__init__()
@@ -186,9 +185,8 @@ class XCodec2(AudioTokenizer):
         self.decoder = XCodec2Decoder(c)
         if c.sample_rate_hz * c.hop_out_samples % c.hop_samples:
             raise ValueError(f"{c.hop_samples} samples in and {c.hop_out_samples} out give no whole output rate.")
-        self.spec = AudioSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable and self.quantizer.num_codebooks > 1 else (),
+        self.spec = AudioSpec.of(
+            self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
             output_rate_hz=c.sample_rate_hz * c.hop_out_samples // c.hop_samples,
             hop_samples=c.hop_samples,
@@ -233,7 +231,7 @@ class XCodec2(AudioTokenizer):
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are taken as they are."""
+        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
         if features is None:
             x = self._padded(x)
             features = self.speech_features(x)
@@ -241,10 +239,6 @@ class XCodec2(AudioTokenizer):
         length = min(acoustic.shape[-1], semantic.shape[-1])
         joined = torch.cat([semantic[..., :length], acoustic[..., :length]], dim=1)  # [B, C, L]
         return self.join(joined.transpose(1, 2)).transpose(1, 2)
-
-    def encode_with_features(self, x: Tensor, features: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Ids `[B, 1, L]` of clips `[B, 1, T]` and features `[B, C, N]`."""
-        return self.ids_of(self.encode_latents(x, features), x.shape[-1], num_codebooks)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""

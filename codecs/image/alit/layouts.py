@@ -1,4 +1,4 @@
-"""ALIT (ShivamDuggal4/adaptive-length-tokenizer), the kind over a VQGAN."""
+"""ALIT (ShivamDuggal4/adaptive-length-tokenizer), the variant over a VQGAN."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -6,28 +6,31 @@ Parity checked against ShivamDuggal4/adaptive-length-tokenizer @ 8c0b4ec29c (no 
 
 Tokens of r roll-outs are r n ids, the newest last. They are no prefix of those of r + 1 roll-outs.
 Dynamic halting: a grid position whose VQGAN code is already predicted with probability p > threshold is masked with
-probability p, so `encode` draws numbers: from `seed`, the same for every picture, or `uniform` itself. The authors mean
-to skip this in the last roll-out, but compare Python's builtin `iter` with a number, so that it acts there too (with no
-effect on tokens).
+probability p, so `encode` draws numbers: from `seed`, the same for every picture, or `uniform` itself. The authors' code
+means to skip halting in the last roll-out, but compares Python's builtin `iter` with a number; so it acts there too, here
+as there, without effect on tokens.
 
 Letters: B batch, H W pixels, G grid positions, n tokens a roll-out, R roll-outs, D latent width, W width of the encoder.
 """
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
+from ...config import ConfigError
 from ...layers.vit import TransformerSize, ViTBlock, embedding, init_linear
+from ...options import ImageEncodeOptions, check_at_least
+from ...precision import unit_norm
 from ...quantizers.base import Quantized, QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
-from ...tokenizer import Reconstruction, group_by_shape
-from ...tokens import Tokens
-from ..base import ImageTokenizer, Resize
+from ...tokenizer import Reconstruction
+from ..base import ImageTokenizer
 from ..distilled import MAGE_VQGAN, BaseTokenizer, GridDecoder, check_base
 from ..vqgan.model import VQGANConfig
 
@@ -39,18 +42,18 @@ class ALITConfig:
     Attributes:
         base: the VQGAN underneath (`embed_dim` 0).
         grid_size: positions on a side of its grid.
-        patch_size: pixels on a side of the patches that stand beside its latents; its stride.
+        patch_size: pixels on a side of the patches that are concatenated with its latents; the VQGAN's stride.
         encoder, decoder: sizes of the two transformers.
         latent_dim: D.
         quantizer: any kind of one codebook; its `dim` is filled in.
         tokens_per_rollout: n.
         rollouts: R.
-        max_tokens: positions that the decoder knows.
+        max_tokens: number of the decoder's token positions.
         halting: whether grid positions halt.
-        halting_threshold: probability below which they never do.
-        train_base: whether the VQGAN learns too (the second of two training stages).
-        random_rollout: training reconstructs from a roll-out drawn anew for each batch, not from the last one, so that losses on
-            pixels and a discriminator see all of them (second stage).
+        halting_threshold: probability below which a grid position never halts.
+        train_base: whether the VQGAN is trained too (the second of two training stages).
+        random_rollout: training reconstructs from a roll-out drawn anew for each batch, not from the last one, so that pixel losses
+            and the discriminator are computed on every roll-out in turn (second stage).
     """
 
     base: VQGANConfig = MAGE_VQGAN
@@ -78,11 +81,36 @@ class ALITConfig:
 
 
 class Rollout(NamedTuple):
-    """What one roll-out gives."""
+    """Output of one roll-out."""
 
     z: Tensor  #: [B, D, r n]
     quantized: Quantized  #: of r n positions
     logits: Tensor  #: [B, G, V_b]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALITEncodeOptions(ImageEncodeOptions):
+    """Options of `ALIT.encode`.
+
+    Attributes:
+        token_budget: largest number of tokens, at least n, rounded down to whole roll-outs; None: all R roll-outs.
+        quality: stop at the first roll-out whose mean absolute error (pixels in 0..1) is below this; if no error is, the roll-out of
+            the smallest error is taken. The authors use 0.07. None: always the last roll-out.
+        uniform: random numbers in 0..1 that decide which positions halt, `[R, B, G]`; None: from `seed`, the same for every picture.
+        seed: seed of `uniform`, 0 or more.
+    """
+
+    token_budget: int | None = None
+    quality: float | None = None
+    uniform: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("token_budget", self.token_budget, 1)
+        check_at_least("seed", self.seed, 0)
+        if self.quality is not None and not 0 <= self.quality <= 1:
+            raise ConfigError(f"quality is {self.quality}; allowed: 0 to 1, a mean absolute error.")
 
 
 class ALIT(ImageTokenizer):
@@ -90,11 +118,13 @@ class ALIT(ImageTokenizer):
 
     family: ClassVar[str] = "alit"
     config_class: ClassVar[type] = ALITConfig
+    encode_options = ALITEncodeOptions
+    varying_positions = True
     encoder_only = (
         "patch_embed", "norm_in", "norm_again", "norm_out", "encoder", "to_latent", "class_token", "mask_token",
         "positions", "latents", "latent_positions", "rollout_tokens",
     )
-    decoder_only = ()  # each roll-out decodes: what is predicted well halts
+    decoder_only = ()  # each roll-out decodes: grid positions that are predicted well halt
 
     def __init__(self, config: ALITConfig) -> None:
         super().__init__()
@@ -117,8 +147,8 @@ class ALIT(ImageTokenizer):
         for part in (self.patch_embed, self.encoder, self.to_latent, self.from_latent, self.decoder):
             part.apply(init_linear)
         side = c.grid_size * c.patch_size
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=0,
             image_size=(side, side),
             num_positions=n * c.rollouts,
@@ -128,47 +158,22 @@ class ALIT(ImageTokenizer):
 
     # --- encode -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def encode(  # type: ignore[override]
-        self,
-        media: Any,
-        *,
-        resize: Resize | None = None,
-        num_codebooks: int | None = None,
-        token_budget: int | None = None,
-        quality: float | None = None,
-        uniform: Tensor | None = None,
-        seed: int = 0,
-    ) -> Tokens:
-        """Turn pictures into tokens, as `ImageTokenizer.encode`.
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents `[B, D, L]` of the longest roll-out that a picture keeps; all roll-outs are left for `ids_of`."""
+        o: ALITEncodeOptions = batch.options
+        if o.uniform is not None and o.uniform.shape[1] != batch.total:
+            raise ValueError(f"uniform is {list(o.uniform.shape)}; give [R, B, G] for {batch.total} pictures.")
+        draws = self._uniform(len(x), o.seed) if o.uniform is None else o.uniform[:, batch.items].to(x)
+        runs = self.roll(x, rollouts=self._rollouts(o.token_budget), uniform=draws)
+        best = self._choose(x, runs, o.quality)
+        batch.notes["ids"] = [runs[run].quantized.ids[row] for row, run in enumerate(best)]  # [1, r n] each
+        return runs[max(best)].z
 
-        Args:
-            media, resize: as there.
-            num_codebooks: there is only 1.
-            token_budget: tokens at most, rounded down to whole roll-outs; None: all R of them.
-            quality: stop at the first roll-out whose mean absolute error (pixels in 0..1) is below this; where none is,
-                the best one is taken. The authors use 0.07. None: always the last.
-            uniform: numbers in 0..1 that halting is drawn with, `[R, B, G]`; None: from `seed`.
-            seed: see `uniform`.
-        """
-        if num_codebooks not in (None, 1):
-            raise ValueError(f"num_codebooks is {num_codebooks}; {self.family} has 1.")
-        rollouts = self._rollouts(token_budget)
-        pictures, resize = self._pictures(media), resize or self.spec.resize
-        xs = [self._fit_in(p, resize) for p in pictures]
-        out: list[Tokens] = [None] * len(xs)  # type: ignore[list-item]
-        for group in group_by_shape(xs):
-            x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)
-            draws = self._uniform(len(x), seed) if uniform is None else uniform[:, group].to(x)
-            runs = self.roll(x, rollouts=rollouts, uniform=draws)
-            best = self._choose(x, runs, quality)
-            for row, i in enumerate(group):
-                out[i] = Tokens(
-                    ids=runs[best[row]].quantized.ids[row : row + 1].cpu(),
-                    vocab_sizes=self.spec.vocab_sizes,
-                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
-                )
-        return Tokens.cat(out).to(self.device)
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, 1, L]` of the roll-out that each picture keeps."""
+        rows: list[Tensor] = batch.notes["ids"]
+        ids = torch.stack([F.pad(row, (0, z.shape[2] - row.shape[1])) for row in rows])
+        return Coded(ids, lengths=[row.shape[1] for row in rows])
 
     def _rollouts(self, token_budget: int | None) -> int:
         c = self.config
@@ -189,7 +194,7 @@ class ALIT(ImageTokenizer):
 
     def _uniform(self, batch: int, seed: int) -> Tensor:
         shape = (self.config.rollouts, 1, self.config.grid_size**2)
-        draws = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+        draws = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
         return draws.expand(-1, batch, -1).to(self.device, self.dtype)
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -197,7 +202,7 @@ class ALIT(ImageTokenizer):
         return self.roll(x)[-1].z
 
     def roll(self, x: Tensor, *, rollouts: int | None = None, uniform: Tensor | None = None) -> list[Rollout]:
-        """All roll-outs of pictures `[B, 3, H, W]`; `uniform` is `[R, B, G]`, None: those of seed 0, in training fresh ones."""
+        """All roll-outs of pictures `[B, 3, H, W]`; `uniform` is `[R, B, G]`; None: drawn from seed 0, in training fresh draws."""
         c = self.config
         if uniform is None:
             fresh = self.training and torch.is_grad_enabled()
@@ -206,7 +211,7 @@ class ALIT(ImageTokenizer):
         features = self.base.features(x)
         codes = self.base.ids(features)  # [B, G]
         grid = torch.cat([features, self.patch_embed(x)], dim=1).flatten(2).transpose(1, 2)  # [B, G, W]
-        grid = torch.cat([self.class_token.expand(len(x), -1, -1), F.normalize(grid, dim=-1)], dim=1) + self.positions
+        grid = torch.cat([self.class_token.expand(len(x), -1, -1), unit_norm(grid)], dim=1) + self.positions
         y, runs = self.norm_in(torch.cat([grid, self._new(0, len(x))], dim=1)), []
         for r in range(rollouts or c.rollouts):
             if r:
@@ -232,7 +237,7 @@ class ALIT(ImageTokenizer):
         return (self.latents + self.latent_positions + self.rollout_tokens[rollout]).expand(batch, -1, -1)
 
     def _halt(self, y: Tensor, probability: Tensor, uniform: Tensor) -> Tensor:
-        """Put mask tokens in the place of grid positions that are predicted well; `probability` and `uniform` are `[B, G]`."""
+        """Replace grid positions that are predicted well by mask tokens; `probability` and `uniform` are `[B, G]`."""
         halted = (uniform < probability) & (probability >= self.config.halting_threshold)
         grid = torch.where(halted[..., None], self.positions[1:] + self.mask_token, y[:, 1 : 1 + halted.shape[1]])
         return torch.cat([y[:, :1], grid, y[:, 1 + halted.shape[1] :]], dim=1)
@@ -241,10 +246,9 @@ class ALIT(ImageTokenizer):
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, r n]`."""
-        if z_q.shape[2] % self.config.tokens_per_rollout:
-            raise ValueError(
-                f"{self.family}: {z_q.shape[2]} tokens are no whole number of roll-outs of {self.config.tokens_per_rollout}."
-            )
+        n, most = self.config.tokens_per_rollout, self.config.max_tokens
+        if z_q.shape[2] % n or z_q.shape[2] > most:
+            raise ValueError(f"{self.family}: {z_q.shape[2]} tokens are no whole number of roll-outs of {n}, {most} tokens at most.")
         return self.base.pixels(self.decode_logits(z_q))
 
     def decode_logits(self, z_q: Tensor) -> Tensor:
@@ -255,11 +259,11 @@ class ALIT(ImageTokenizer):
         return self.decoder(queries.expand(len(z_q), -1, -1), tokens)[:, 1:]
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]` from the last roll-out; in training with `random_rollout` from any.
+        """Reconstruct `[B, 3, H, W]` from the last roll-out; in training with `random_rollout` from a random one.
 
-        For the losses of latent distillation `features` hold, of every roll-out, the `logits.0` ... `[B, V_b, G]` and their
-        `code.0` ... `[B, C, G]`, and the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`. The quantizer's loss is the sum
-        over the roll-outs.
+        For the losses of latent distillation, `features` contains for every roll-out r `logits.r` `[B, V_b, G]` and their mean
+        code `code.r` `[B, C, G]`, and once the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`. The quantizer's loss is
+        the sum over the roll-outs.
         """
         runs = self.roll(x)
         last, shown = runs[-1], runs[-1]

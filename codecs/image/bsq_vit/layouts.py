@@ -34,7 +34,7 @@ def _quantizer(c: Fields, bits: int) -> dict[str, Any]:
     inverse, gamma0 = c.take("inv_temperature", 1.0), c.take("gamma0", 1.0)
     if gamma0 == 0:
         raise ValueError("bsq-vit: gamma0 is 0; an entropy loss without its first term is not supported.")
-    c.drop("cb_entropy_compute", "beta")  # never read; the base class of the authors' model sets beta back to 0.25
+    c.drop("cb_entropy_compute", "beta")  # unused; the base class of the authors' model sets beta back to 0.25
     return {
         # codes of length 1 are those of `bsq`; without post_q_l2_norm they are +-1, those of `lfq`
         "kind": "bsq" if unit else "lfq",

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.vit import ViTBlock, embedding, init_linear
+from ...precision import unit_norm
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.bsq import BSQConfig
 from ...spec import ImageSpec
@@ -32,8 +33,8 @@ class ViTConfig:
         layer_scale: first value of a learned gain on each branch; None: no gain.
         norm_in: LayerNorm before the blocks (the patch map then has no bias).
         norm_out: LayerNorm after them (decoder only; the encoder always has it).
-        mask: which earlier positions a position sees: all, only earlier ones, or whole blocks of `mask_block`.
-        mask_block: positions in a block of "block-causal"; 0: the whole grid, which masks nothing.
+        mask: positions that a position attends to: all, only earlier ones, or whole blocks of `mask_block`.
+        mask_block: positions in a block of "block-causal"; 0: the whole grid, so that nothing is masked.
     """
 
     width: int = 768
@@ -61,8 +62,8 @@ class BSQViTConfig:
         head_width: hidden width of the decoder's tanh layer before the pixels; 0: none.
         logit_laplace: the decoder predicts location and log-scale of a logit-Laplace distribution, `[B, 6, H, W]`,
             and pictures are its median, mapped back from 0.1..0.9 (DALL-E, arXiv 2102.12092, appendix A.3).
-        squeeze_input: with it, map pixels 0..1 to 0.1..0.9 before the encoder. The authors' training does so, their
-            `encode` does not, and ids here follow `encode` unless this is set.
+        squeeze_input: with `logit_laplace`, map pixels 0..1 to 0.1..0.9 before the encoder. The authors' training does so, their
+            `encode` does not; ids here follow `encode` unless this is set.
         value_range: pixel values.
     """
 
@@ -80,7 +81,7 @@ class BSQViTConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w)."""
+        """Rows and columns (h, w) of the patch grid."""
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ class ViT(nn.Module):
         self.register_buffer("mask", attention_mask(c.mask, positions, c.mask_block or positions), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply all of it."""
+        """Transform a sequence `[B, L, D]`."""
         x = self.norm_in(x + self.positions)
         for block in self.blocks:
             x = block(x, self.mask)
@@ -115,7 +116,7 @@ class ViT(nn.Module):
 
 
 def attention_mask(kind: Mask, length: int, block: int) -> Tensor | None:
-    """Bool `[L, L]`, True where the row's position sees the column's; None: everything."""
+    """Bool `[L, L]`, True where the row's position attends to the column's; None: no mask."""
     if kind == "none":
         return None
     at = torch.arange(length)
@@ -147,8 +148,8 @@ class BSQViT(ImageTokenizer):
         self.head = nn.Sequential(nn.Linear(c.decoder.width, c.head_width), nn.Tanh()) if c.head_width else nn.Identity()
         self.to_pixels = nn.Linear(c.head_width or c.decoder.width, 3 * p**2 * (2 if c.logit_laplace else 1))
         self.apply(init_linear)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=p,
             image_size=c.image_size,
             value_range=c.value_range,
@@ -159,10 +160,10 @@ class BSQViT(ImageTokenizer):
         """Latents `[B, b, L]` of pictures `[B, 3, H, W]`."""
         x = squeeze(x) if self.config.logit_laplace and self.config.squeeze_input else x
         z = self.to_latent(self.encoder(self.patch_embed(x).flatten(2).transpose(1, 2)))  # [B, L, b]
-        return (F.normalize(z, dim=-1) if self.config.normalize else z).transpose(1, 2)
+        return (unit_norm(z) if self.config.normalize else z).transpose(1, 2)
 
     def decode_raw(self, z_q: Tensor) -> Tensor:
-        """What the decoder predicts, `[B, 3, H, W]`, or `[B, 6, H, W]` with `logit_laplace`."""
+        """The decoder's output of latents `[B, b, L]`: `[B, 3, H, W]`, or `[B, 6, H, W]` with `logit_laplace`."""
         y = self.to_pixels(self.head(self.decoder(self.from_latent(z_q.transpose(1, 2)))))  # [B, L, c p p]
         return F.pixel_shuffle(y.transpose(1, 2).unflatten(2, self.config.grid), self.config.patch_size)
 
@@ -177,10 +178,10 @@ _LAPLACE_MARGIN = 0.1
 
 
 def squeeze(x: Tensor) -> Tensor:
-    """0..1 to 0.1..0.9."""
+    """Map values 0..1 linearly to 0.1..0.9; any shape."""
     return (1 - 2 * _LAPLACE_MARGIN) * x + _LAPLACE_MARGIN
 
 
 def unsqueeze(x: Tensor) -> Tensor:
-    """0.1..0.9 to 0..1, clipped."""
+    """Map values 0.1..0.9 linearly to 0..1, clipped; any shape."""
     return ((x - _LAPLACE_MARGIN) / (1 - 2 * _LAPLACE_MARGIN)).clamp(0, 1)

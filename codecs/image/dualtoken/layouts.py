@@ -31,7 +31,7 @@ def _named_tower(name: str) -> dict[str, Any]:
 
 def _residual(c: Fields) -> tuple[dict[str, Any], int, int]:
     """One `RQBottleneck` or `RQBottleneck_ema`: quantizer, width of its latents, side of the cells."""
-    c.one_of("bottleneck_type", {"rq": 0, "rq_ema": 0})  # differ in when the tables move, in training
+    c.one_of("bottleneck_type", {"rq": 0, "rq_ema": 0})  # they differ in when training updates the tables
     c.drop("ckpt_path")  # not read
     width, latent, code = c.take("embed_dim"), list(c.take("latent_shape")), list(c.take("code_shape"))
     folds = {a // b for a, b in zip(latent[:2], code[:2], strict=True)}
@@ -49,14 +49,14 @@ def _residual(c: Fields) -> tuple[dict[str, Any], int, int]:
         "decay": decays.pop(),
         "commitment_weight": 1 / code[2],  # the authors take the mean over levels
         "kmeans_init": False,
-        "replace_below": 0.1 if c.take("restart_unused_codes", True) else 0.0,  # theirs: less than one row a batch
+        "replace_below": 0.1 if c.take("restart_unused_codes", True) else 0.0,  # authors: used by less than a row a batch
     }
     c.done()
     return out, width, folds.pop()
 
 
 def _decoder(c: Fields) -> tuple[dict[str, Any], int]:
-    c.drop("double_z", "in_channels")  # of an encoder that is not here
+    c.drop("double_z", "in_channels")  # for an encoder that is not supported
     c.require("out_ch", 3)
     c.require("give_pre_end", False)
     width, mult, blocks = c.take("ch"), c.take("ch_mult", [1, 2, 4, 8]), c.take("num_res_blocks")
@@ -134,7 +134,7 @@ _ROWS: tuple[Row, ...] = (
     *taming_middle(),
     ("quantizer.**", "quantizer.**"),
 )
-#: The text tower, and what SigLIP's loss needs.
+#: The text tower, and parameters of SigLIP's loss.
 _DROPPED = ("siglip_model.text_model.**", "siglip_model.{logit_scale|logit_bias}", KEY_BIAS)
 
 

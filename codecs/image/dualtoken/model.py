@@ -5,7 +5,7 @@ Song et al. 2025, "DualToken: Towards Unifying Visual Understanding and Generati
 published facts), class `RQVAESiglipModel`. Weights are not published.
 
     layers 1..r  ->  pixel codes     ->  convolutional decoder  ->  pixels
-    layers ..s   ->  semantic codes  ->  layers s+1..           ->  features and one vector, as the tower gives them
+    layers ..s   ->  semantic codes  ->  layers s+1..           ->  features and one vector, as the tower outputs them
 
 Letters: B batch, H W pixels, g grid side of the tower, f side of a cell with one id, L = (g / f)^2, N = g g, C width of the
 tower, D = D_s + D_p code width.
@@ -29,7 +29,6 @@ from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer
 
 _RQ = {"num_codebooks": 8, "codebook_size": 16384, "shared_codebook": True, "kmeans_init": False, "commitment_weight": 0.125}
@@ -41,14 +40,14 @@ class DualTokenConfig:
 
     Attributes:
         tower: SigLIP, with all of its layers.
-        pixel_layer, semantic_layer: how many of them the two codes come from.
-        shortcut_layer: a third place, whose own map is added to the pixel latents times `shortcut_weight`; None: none.
-        pool: whether the tower's last norm and its attention pooling stand behind its last layer.
+        pixel_layer, semantic_layer: number of layers before each of the two codes.
+        shortcut_layer: a third layer, whose output is mapped and added to the pixel latents times `shortcut_weight`; None: no shortcut.
+        pool: whether the tower's last norm and its attention pooling follow its last layer.
         semantic_dim, pixel_dim: D_s and D_p, per position of the tower.
         fold: f.
-        semantic_quantizer, pixel_quantizer: of any kind.
+        semantic_quantizer, pixel_quantizer: quantizers of any kind.
         decoder: see `layers/vqgan.py`.
-        decoder_channels: what it takes.
+        decoder_channels: the decoder's input channels.
         decoder_grid: height and width at which it starts; the tower's grid is resized to it. None: the tower's grid.
     """
 
@@ -88,7 +87,7 @@ class DualTokenConfig:
 
     @property
     def grid_size(self) -> int:
-        """g."""
+        """The tower's grid side g."""
         return self.tower.image_size // self.tower.patch_size
 
 
@@ -124,16 +123,17 @@ class DualToken(ImageTokenizer):
         self.decoder_in = ResBlock(width, c.decoder_channels, *norms, first_kernel=1)
         self.decoder = VQGANDecoder(c.decoder, c.decoder_channels)
         books = self.quantizer.first.num_codebooks, self.quantizer.second.num_codebooks
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             names=("semantic",) * books[0] + ("pixel",) * books[1],
             stride=c.tower.patch_size * c.fold,
             image_size=(c.tower.image_size, c.tower.image_size),
             resize="crop",
+            semantic_dim=width,
         )
 
     def grid_of(self, x: Tensor) -> tuple[int, int]:
-        """(g / f, g / f)."""
+        """Rows and columns of the ids, (g / f, g / f)."""
         side = self.config.grid_size // self.config.fold
         return side, side
 
@@ -151,7 +151,7 @@ class DualToken(ImageTokenizer):
         return torch.cat([self._folded(self.to_semantic(y)), self._folded(pixel)], dim=1)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Pictures `[B, 3, H', W']` of latents `[B, D f f, L]`, of the size that the decoder's grid gives."""
+        """Pictures `[B, 3, H', W']` of latents `[B, D f f, L]`; H' and W' are the decoder's grid times its stride."""
         c, g = self.config, self.config.grid_size
         y = self.from_pixel(self._unfolded(z_q[:, self.quantizer.first.dim :], c.pixel_dim))  # [B, N, C]
         y = y.transpose(1, 2).unflatten(2, (g, g))
@@ -160,25 +160,33 @@ class DualToken(ImageTokenizer):
         return self.decoder(self.decoder_in(y))
 
     def decode_features(self, z_q: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What latents `[B, D f f, L]` mean, in the tower's own terms.
+        """Decode latents `[B, D f f, L]` to the tower's features.
 
         Returns:
-            (features `[B, N, C]` in the place of the semantic layer's, those of the last layer `[B, N, C]`, one vector a
+            (reconstructed features of the semantic layer `[B, N, C]`, features of the last layer `[B, N, C]`, one vector a
             picture `[B, C]`, or None without `pool`).
         """
         features = self.from_semantic(self._unfolded(z_q[:, : self.quantizer.first.dim], self.config.semantic_dim))
-        y = features
-        for block in self.tower.blocks[self.config.semantic_layer :]:
-            y = block(y)
-        pooled = None if self.pool is None else self.pool(self.tower.norm_out(y))  # type: ignore[misc]
-        return features, y, pooled
+        last = self._last_layer(features)
+        pooled = None if self.pool is None else self.pool(self.tower.norm_out(last))  # type: ignore[misc]
+        return features, last, pooled
 
-    @torch.no_grad()
-    def decode_semantic(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As `decode_features`, of tokens: what a language model or a classifier reads."""
-        self.check_tokens(tokens)
-        z_q = self.quantizer.decode(tokens.ids.to(self.device), grid=tokens.grid).to(self.dtype)
-        return self.decode_features(z_q)
+    def _last_layer(self, features: Tensor) -> Tensor:
+        """Features `[B, N, C]` of the last layer, computed from those of the semantic layer, `[B, N, C]`."""
+        for block in self.tower.blocks[self.config.semantic_layer :]:
+            features = block(features)
+        return features
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Reconstructed features `[B, C, N]` of the semantic layer, of ids `[B, K, L]`."""
+        z_q = self.vectors_of(ids, grid)[:, : self.quantizer.first.dim]
+        return self.from_semantic(self._unfolded(z_q, self.config.semantic_dim)).transpose(1, 2)
+
+    def pooled_of(self, features: Tensor) -> Tensor:
+        """One vector a picture, `[B, C]`, of features `[B, C, N]`."""
+        if self.pool is None:
+            return super().pooled_of(features)
+        return self.pool(self.tower.norm_out(self._last_layer(features.transpose(1, 2))))  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; features "semantic" and "last" are `[B, C, N]`, "pooled" `[B, C, 1]`."""
@@ -197,7 +205,7 @@ class DualToken(ImageTokenizer):
         return x.flatten(3).flatten(1, 2).transpose(1, 2)
 
     def _unfolded(self, z: Tensor, width: int) -> Tensor:
-        """Inverse of `_folded`."""
+        """Inverse of `_folded`: `[B, f f d, L]` to `[B, N, d]`."""
         f, side = self.config.fold, self.config.grid_size // self.config.fold
         x = z.transpose(1, 2).reshape(len(z), side, side, f, f, width).transpose(2, 3)
         return x.flatten(1, 4)

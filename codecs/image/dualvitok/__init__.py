@@ -1,1 +1,1 @@
-"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids beside a fine grid of pixel ids."""
+"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids and a fine grid of pixel ids."""

@@ -11,14 +11,14 @@ from ...layouts.layout import Layout
 from ...layouts.vit_keys import TIMM_BLOCK
 from .model import DualViTokConfig
 
-#: The tower that the published model was trained on, whose config stands in its own repository.
+#: The tower that the published model was trained on; its config is in a separate repository.
 TOWER = "Emova-ollm/qwen2vit600m"
 
 _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu", "relu": "relu"}
 
 
 def _tower(c: Fields) -> dict[str, Any]:
-    """A `Qwen2VLVisionConfig`."""
+    """A `Qwen2VLVisionConfig` of transformers to the fields of our tower's config."""
     c.drop(*TRANSFORMERS_KEYS, "attn_implementation", "init_weights", "initializer_range")
     c.require("in_channels", 3)
     c.require("patch_size", 14)  # these three are written into the authors' resizing
@@ -58,7 +58,7 @@ def _movq(c: Fields, side: str) -> tuple[dict[str, Any], int, int]:
     c.drop(*TRANSFORMERS_KEYS, "codebook_size")
     c.require("in_channels", 3)
     c.require("out_channels", 3)
-    c.require("double_z", False)  # the map behind the encoder takes no more
+    c.require("double_z", False)  # the map after the encoder takes no more channels
     width, mult, blocks = c.take("ch", 256), c.take("ch_mult", [1, 1, 2, 2, 4]), c.take("num_res_blocks", 2)
     stack = {
         "widths": [width * m for m in mult],
@@ -78,7 +78,7 @@ def _movq(c: Fields, side: str) -> tuple[dict[str, Any], int, int]:
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config.get("config", config), "dualvitok")
-    c.drop("infer_interpolate", "vq_ckpt", "use_vq_ckpt_ema")  # read by scripts, or where training began
+    c.drop("infer_interpolate", "vq_ckpt", "use_vq_ckpt_ema")  # read by scripts only, or the start of training
     heads = c.take("block_num_heads", 16)
     enc, dec = part(c, "semantic_encoder"), part(c, "semantic_decoder")
     for each in (enc, dec):
@@ -127,13 +127,13 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name, (got, want) in widths.items():
         if got != want:
-            raise ValueError(f"dualvitok.{name} is {got}, but the codes it meets are {want} wide.")
+            raise ValueError(f"dualvitok.{name} is {got}, but the codes have {want} channels.")
     for each in (enc, dec, c):
         each.done()
     return out
 
 
-#: The pixel side's keys stand behind "pixel_", with the semantic quantizer's and tower's beside them.
+#: Keys of the pixel branch begin with "pixel_"; those of the semantic quantizer and the tower have no such prefix.
 _ROWS: tuple[Row, ...] = (
     ("semantic_encoder.model.patch_embed.proj.weight", "tower.patch_embed.weight"),
     ("semantic_encoder.model.merger.ln_q.*", "tower.merge_norm.*"),

@@ -1,4 +1,4 @@
-"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids beside a fine grid of pixel ids.
+"""DualViTok, the tokenizer of ILLUME+: a coarse grid of semantic ids and a fine grid of pixel ids.
 
 Huang et al. 2025, "ILLUME+: Illuminating Unified MLLM with Dual Visual Tokenization and Diffusion Refinement", arXiv 2504.01934.
 Parity checked against illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0), class `DualViTok`.
@@ -12,7 +12,7 @@ Letters: B batch, H W pixels, h w pixel grid, L = h w, s t semantic grid, L_s = 
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +27,11 @@ from ...quantizers.simvq import SimVQConfig
 from ...quantizers.two_grids import TwoGrids
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
-from ..base import ImageTokenizer, Resize, pad_to_stride
+from ..base import ImageTokenizer, pad_to_stride
 
 Head = Literal["linear", "norm_linear", "linear_norm", "mlp"]
 
-#: (H, W, height and width of what the tower sees) where it is not the next smaller multiple of 28 pixels.
+#: (H, W, height and width of the tower's input) where the latter are not the next smaller multiples of 28 pixels.
 SIZES = (
     (512, 384, 448, 336), (384, 512, 336, 448), (768, 384, 728, 364), (384, 768, 364, 728), (384, 576, 336, 504),
     (576, 384, 504, 336), (960, 320, 924, 308), (320, 960, 308, 924),
@@ -46,22 +45,22 @@ class DualViTokConfig:
     """Settings of `DualViTok`; the defaults are the published ones.
 
     Attributes:
-        tower: the semantic tower. It is frozen; `train_tower` lets it learn.
-        semantic_encoder: blocks from the tower's features to the semantic code, and `semantic_head` behind them.
+        tower: the semantic tower, frozen unless `train_tower`.
+        semantic_encoder: blocks from the tower's features to the semantic code, followed by `semantic_head`.
         semantic_dim: D_s.
-        target: what of the tower the semantic code is to hold, and what its blocks read: its features after a LayerNorm without
-            gain ("norm"), or as they are ("identity").
-        semantic_decoder: blocks from the semantic code to features, and `feature_head` behind them.
+        target: the tower's features that the blocks read and the semantic code reconstructs: after a LayerNorm without gain
+            ("norm"), or unchanged ("identity").
+        semantic_decoder: blocks from the semantic code to features, followed by `feature_head`.
         feature_dim: F, width of the decoded features.
         sizes: see `SIZES`.
         encoder, decoder: of the pixels; see `layers/vqgan.py`.
-        encoder_channels: what the encoder gives, before the map to the code.
+        encoder_channels: the encoder's output channels, before the map to the code.
         pixel_dim: D_p.
-        decoder_channels: what the decoder takes, after the map from the code; 0: as wide as the code.
-        merge: what the pixel decoder reads: semantic and pixel codes ("both") or the latter alone ("pixel").
+        decoder_channels: the decoder's input channels, after the map from the code; 0: as wide as the code.
+        merge: the pixel decoder's input: semantic and pixel codes ("both") or pixel codes alone ("pixel").
         semantic_quantizer, pixel_quantizer: of any kind without scales.
-        noise_items, noise_positions: training only: share of pictures whose pixel codes are disturbed, and share of their
-            positions where they are. `noise`: the disturbed code is another picture's ("other") or nothing ("zero").
+        noise_items, noise_positions: training only: share of pictures with perturbed pixel codes, and share of their perturbed
+            positions. `noise`: a perturbed code is replaced by another picture's code ("other") or by zeros ("zero").
     """
 
     tower: Qwen2TowerConfig = field(default_factory=Qwen2TowerConfig)
@@ -98,13 +97,13 @@ class DualViTokConfig:
             raise ConfigError("decoder.condition must be 'spatial': its norms read the code.")
         for h, w, *seen in self.sizes:
             if any(n % self.tower.stride or n > m for n, m in zip(seen, (h, w), strict=True)):
-                raise ConfigError(f"sizes: {h} x {w} pixels seen as {seen}; give smaller multiples of {self.tower.stride}.")
+                raise ConfigError(f"sizes: {h} x {w} pixels, resized to {seen}; give smaller multiples of {self.tower.stride}.")
         if not (0 <= self.noise_items <= 1 and 0 <= self.noise_positions <= 1):
             raise ConfigError(f"noise_items {self.noise_items} and noise_positions {self.noise_positions} are shares, 0 to 1.")
 
 
 def projection(kind: Head, width: int, out: int) -> nn.Sequential:
-    """A linear map, alone, behind or before a LayerNorm, or with a hidden layer."""
+    """A linear map, alone, with a LayerNorm before or after it, or with a hidden layer; `[..., in]` to `[..., out]`."""
     if kind == "mlp":
         return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, out))
     linear = nn.Linear(width, out)
@@ -114,9 +113,9 @@ def projection(kind: Head, width: int, out: int) -> nn.Sequential:
 
 
 class DualViTok(ImageTokenizer):
-    """ids `[B, 2, L]` of codebooks "semantic" and "pixel", each over a grid of its own: `tokens.track("semantic")`.
+    """ids `[B, 2, L]` of codebooks "semantic" and "pixel", each over a separate grid: `tokens.track("semantic")`.
 
-    The semantic ids fill the first L_s positions (`tokens.book_grids` says how many); the rest are zeros. L_s follows from the
+    The semantic ids fill the first L_s positions (`tokens.book_grids` gives their grid); the rest are zeros. L_s follows from the
     pixel grid, so that bare ids decode too.
     """
 
@@ -151,11 +150,12 @@ class DualViTok(ImageTokenizer):
         for part in (self.semantic_in, self.to_semantic, self.feature_in, self.to_features):
             part.apply(init_linear)
         books = self.quantizer.coarse.num_codebooks, self.quantizer.fine.num_codebooks
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             names=("semantic",) * books[0] + ("pixel",) * books[1],
             stride=c.encoder.stride,
             strides=(c.tower.stride,) * books[0] + (c.encoder.stride,) * books[1],
+            semantic_dim=c.feature_dim,
         )
 
     # --- the two grids ------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class DualViTok(ImageTokenizer):
         return s * t
 
     def _seen_size(self, height: int, width: int) -> tuple[int, int]:
-        """Size at which the tower sees a picture, in pixels."""
+        """Height and width of the tower's input, in pixels."""
         for h, w, *seen in self.config.sizes:
             if (h, w) == (height, width):
                 return seen[0], seen[1]
@@ -178,10 +178,10 @@ class DualViTok(ImageTokenizer):
         return max(step, height // step * step), max(step, width // step * step)
 
     def tower_view(self, x: Tensor) -> Tensor:
-        """What the tower sees of pictures `[B, 3, H, W]` in -1..1: resized, in 0..1, CLIP's mean and deviation taken out."""
+        """The tower's input of pictures `[B, 3, H, W]` in -1..1: resized, mapped to 0..1, normalised by CLIP's mean and deviation."""
         size = self._seen_size(*x.shape[-2:])
         y = F.interpolate((x.float() + 1) / 2, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-        mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (_CLIP_MEAN, _CLIP_STD))
+        mean, std = (torch.tensor(v, device=x.device, dtype=torch.float32)[:, None, None] for v in (_CLIP_MEAN, _CLIP_STD))
         return ((y - mean) / std).to(x.dtype)
 
     # --- encode -------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class DualViTok(ImageTokenizer):
         return F.layer_norm(features, features.shape[-1:], eps=1e-6) if self.config.target == "norm" else features
 
     def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of pictures `[B, 3, H, W]`: semantic channels first, zeros behind their first L_s positions."""
+        """Latents `[B, D, L]` of pictures `[B, 3, H, W]`: semantic channels first, zero after their first L_s positions."""
         return self._encode(x)[0]
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,13 +204,10 @@ class DualViTok(ImageTokenizer):
         pixel = pixel.flatten(2)
         return torch.cat([F.pad(semantic, (0, pixel.shape[2] - semantic.shape[2])), pixel], dim=1), target
 
-    @torch.no_grad()
-    def encode(self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None) -> Tokens:
-        """As `ImageTokenizer.encode`; `book_grids` holds both grids of each picture."""
-        tokens = super().encode(media, resize=resize, num_codebooks=num_codebooks)
-        grids = [tokens.grid] * len(tokens) if tokens.grids is None else tokens.grids.tolist()
-        books = [[self.semantic_grid(g) if name == "semantic" else tuple(g) for name in tokens.names] for g in grids]
-        return dataclasses.replace(tokens, book_grids=torch.tensor(books, device=tokens.ids.device))
+    def book_grids_of(self, grid: tuple[int, ...]) -> list[tuple[int, int]]:
+        """The semantic or the pixel grid of each codebook, over a pixel grid `(h, w)`."""
+        pixel = self._checked(grid)
+        return [self.semantic_grid(pixel) if name == "semantic" else pixel for name in self.spec.names]
 
     # --- decode -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +217,7 @@ class DualViTok(ImageTokenizer):
         return self.decoder(self.from_code(code), code)
 
     def merged_code(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """What the pixel decoder reads, `[B, D, h, w]`: semantic codes resized to the pixel grid, and pixel codes."""
+        """The pixel decoder's input `[B, D, h, w]`: semantic codes resized to the pixel grid, and pixel codes."""
         pixel = z_q[:, self.config.semantic_dim :].unflatten(2, grid)
         if self.training and torch.is_grad_enabled() and self.config.noise_positions:
             pixel = self._disturbed(pixel)
@@ -230,43 +227,37 @@ class DualViTok(ImageTokenizer):
         return torch.cat([semantic, pixel], dim=1)
 
     def decode_features(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """The tower's features `[B, L_s, feature_dim]` as the semantic channels of latents `[B, D, L]` hold them."""
+        """The tower's features `[B, L_s, feature_dim]`, decoded from the semantic channels of latents `[B, D, L]`."""
         semantic = self._semantic(z_q, grid)
         y = self.feature_in(semantic.flatten(2).transpose(1, 2))
         return self.to_features(self.semantic_decoder(y, tuple(semantic.shape[-2:])))
 
-    @torch.no_grad()
-    def decode_semantic(self, tokens: Tokens) -> list[Tensor]:
-        """The tower's features `[L_s, feature_dim]` of each item of `tokens`."""
-        self.check_tokens(tokens)
-        out = []
-        for item in tokens:
-            grid = self._checked(item.grid)
-            z_q = self.quantizer.decode(item.ids.to(self.device), grid=grid).to(self.dtype)
-            out.append(self.decode_features(z_q, grid)[0])
-        return out
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The tower's features `[B, feature_dim, L_s]` of ids `[B, K, L]`."""
+        grid = self._checked(grid)
+        return self.decode_features(self.vectors_of(ids, grid), grid).transpose(1, 2)
 
     def _semantic(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Semantic channels on their grid, `[B, D_s, s, t]`."""
         s, t = self.semantic_grid(grid)
         return z_q[:, : self.config.semantic_dim, : s * t].unflatten(2, (s, t))
 
-    def _checked(self, grid: tuple[int, ...] | None) -> tuple[int, ...]:
+    def _checked(self, grid: tuple[int, ...] | None) -> tuple[int, int]:
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the pixel grid (h, w), got {grid}.")
-        return grid
+        return grid[0], grid[1]
 
     # --- training -----------------------------------------------------------------------------------------------------
 
     def _disturbed(self, pixel: Tensor) -> Tensor:
-        """Codes `[B, D_p, h, w]` with some positions of some pictures disturbed; the next picture's codes carry no gradient."""
+        """Codes `[B, D_p, h, w]` with some positions of some pictures perturbed; the next picture's codes carry no gradient."""
         c, (b, _, h, w) = self.config, pixel.shape
         items = torch.rand(b, 1, 1, 1, device=pixel.device) <= c.noise_items
         hit = items & (torch.rand(b, 1, h, w, device=pixel.device) <= c.noise_positions)
         return torch.where(hit, pixel.detach().roll(1, 0) if c.noise == "other" else torch.zeros_like(pixel), pixel)
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; features "semantic" and "semantic_target" are `[B, F, L_s]`, decoded and of the tower."""
+        """Reconstruct `[B, 3, H, W]`; features "semantic" (decoded) and "semantic_target" (the tower's) are `[B, F, L_s]`."""
         size = x.shape[-2:]
         x = pad_to_stride(x, self.size_multiple)
         grid = self.grid_of(x)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...layouts import movq_keys
-from ...layouts.configs import legacy_vq, open_config, said
+from ...layouts.configs import check_round_trip, legacy_vq, open_config
 from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import Fuse, KeyMap, Rename, Row, Unwrap, as_convolution
 from ...layouts.layout import Layout
@@ -26,9 +26,9 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network(c: Fields, width: int, mult: list[int], blocks: int, dim: int, **stacks: Any) -> dict[str, Any]:
-    """Our fields, with what both layouts name alike taken from `c`; `stacks` are settings of encoder and decoder."""
+    """Our fields, from the keys that both layouts share, taken from `c`; `stacks` are settings of encoder and decoder."""
     common = {"widths": [width * m for m in mult], **stacks}
-    # its quantizer has no losses of its own: the published code only runs
+    # the authors' quantizer has no losses: their published code is for inference only
     out = {
         "encoder": {**common, "stem_width": width, "blocks": blocks},
         "decoder": {**common, "blocks": blocks + 1, "condition": "spatial"},
@@ -41,7 +41,7 @@ def _network(c: Fields, width: int, mult: list[int], blocks: int, dim: int, **st
     return out
 
 
-#: What of time stands beside the two stacks, and the tables' surroundings.
+#: The convolutions over time, and the maps before and after the table.
 _TIME: list[Row] = [
     *(
         row
@@ -70,12 +70,12 @@ def _keys(own: Emu3Config) -> KeyMap:
 
 
 def _config_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`Emu3VQVAEConfig`, also as it stands under `vq_config` in the config of a whole Emu3."""
+    """`Emu3VQVAEConfig`, also under `vq_config` in the config of a whole Emu3 model."""
     c = Fields(config, "emu3_vqgan-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range", "attention_dropout")
     c.require("in_channels", 3)
     c.require("out_channels", 3)
-    c.require("double_latent", False)  # the map behind the encoder cannot take twice the channels
+    c.require("double_latent", False)  # the map after the encoder cannot take twice the channels
     width, mult, blocks = c.take("base_channels", 256), c.take("channel_multiplier", [1, 2, 2, 4]), c.take("num_res_blocks", 2)
     levels = [i for i in c.take("attn_resolutions", [3]) if 0 <= i < len(mult)]  # numbers of levels, not sides
     dim, heads, hidden = c.take("embed_dim", 4), c.take("num_attention_heads", 1), c.take("hidden_size", 1024)
@@ -120,7 +120,7 @@ def _write_config_hf(own: Emu3Config) -> dict[str, Any]:
         "num_attention_heads": e.attention_heads,
         "attention_dropout": 0.0,
     }
-    return said(own, theirs, _config_hf)
+    return check_round_trip(own, theirs, _config_hf)
 
 
 LAYOUTS = (

@@ -1,7 +1,7 @@
 """Emu3's vision tokenizer: a VQGAN with four-frame time compression and a decoder under MoVQ's spatial norm.
 
 Emu3 (Wang et al. 2024, arXiv 2409.18869); baaivision/Emu3 @ f6ea9aaa44, emu3/tokenizer, Apache-2.0. A picture is a clip
-of four equal frames; of the decoded four the first is the picture, and only that one is computed here.
+of four equal frames; the first of the four decoded frames is the picture, and only that one is computed here.
 
 Letters: B batch, T frames, H W pixels, t h w grid of tokens, D width of the code, L = h w (picture) or t h w (clip).
 """
@@ -75,7 +75,7 @@ class Emu3(ImageTokenizer):
         self.time_decoder = nn.Sequential(*(TemporalResBlock(d) for _ in range(c.time_blocks)))
         self.time_up = nn.ModuleList(CausalConv3d(d, d, (3, 3, 3)) for _ in range(steps))
         self.decoder = VQGANDecoder(c.decoder, d)
-        self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=c.encoder.stride)
+        self.spec = ImageSpec.of(self.quantizer, stride=c.encoder.stride)
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ class Emu3(ImageTokenizer):
 
     @torch.no_grad()
     def encode_video(self, x: Tensor) -> Tokens:
-        """Tokens of clips `[B, T, 3, H, W]` in -1..1; grid (t, h, w), t = T / frames, filled up with the last frame."""
+        """Tokens of clips `[B, T, 3, H, W]` in -1..1; grid (t, h, w), t = T / frames, T padded by repeating the last frame."""
         if x.ndim != 5 or x.shape[2] != 3:
             raise ValueError(f"a batch of clips is [B, T, 3, H, W]; got {list(x.shape)}.")
         size = torch.tensor([[x.shape[1], *x.shape[3:]]] * len(x))
@@ -105,7 +105,9 @@ class Emu3(ImageTokenizer):
         x = torch.cat([x, x[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
         z = self.encode_video_latents(x)  # [B, D, t, h, w]
         ids = self.quantizer.encode(z.flatten(2))
-        return Tokens(ids=ids, vocab_sizes=self.spec.vocab_sizes, grid=tuple(z.shape[2:]), sizes=size.to(ids.device))
+        return Tokens(
+            ids=ids, vocab_sizes=self.spec.vocab_sizes, grid=tuple(z.shape[2:]), sizes=size, tokenizer=self.identity
+        )
 
     def encode_video_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, t, h, w]` of clips `[B, T, 3, H, W]`, T a multiple of `frames`."""
@@ -115,7 +117,7 @@ class Emu3(ImageTokenizer):
     @torch.no_grad()
     def decode_video(self, tokens: Tokens) -> Tensor:
         """Clips `[B, T, 3, H, W]` of tokens with a grid (t, h, w), cut to the original length and size."""
-        self.check_tokens(tokens)
+        tokens = self.check_tokens(tokens)
         if len(tokens.grid) != 3:
             raise ValueError(f"decode_video takes tokens of encode_video, with a grid (t, h, w); got {tokens.grid}.")
         x = self.decode_video_latents(
@@ -134,20 +136,20 @@ class Emu3(ImageTokenizer):
     # --- time -------------------------------------------------------------------------------------------------------
 
     def _encode_time(self, h: Tensor) -> Tensor:
-        """`[B, D, T, h, w]` to `[B, D, T / frames, h, w]`."""
+        """Downsample latents in time, `[B, D, T, h, w]` to `[B, D, T / frames, h, w]`."""
         for conv in self.time_down:
             h = F.silu(conv(h))
         return self.to_code(self.time_encoder(h))
 
     def _decode_time(self, code: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-        """`[B, D, t, h, w]` to the decoder's input and that of its norms, `[B, D, T, h, w]`, or their first frame."""
-        both = self.time_decoder(torch.cat([self.from_code(code), code]))  # both go the same way
+        """Upsample codes `[B, D, t, h, w]` in time: inputs of the decoder and of its norms, `[B, D, T, h, w]`, or their first frame."""
+        both = self.time_decoder(torch.cat([self.from_code(code), code]))  # the codes and the norms' input take the same path
         for conv in self.time_up:
             both = F.silu(conv(repeat_frames(both)))
-            both = both[:, :, :1] if first else both  # causal: the first frame needs no later one
+            both = both[:, :, :1] if first else both  # causal: the first frame depends on no later one
         return both.chunk(2)  # type: ignore[return-value]
 
 
 def _frames_first(x: Tensor) -> Tensor:
-    """`[B, D, T, h, w]` to `[B T, D, h, w]`."""
+    """Merge batch and time, `[B, D, T, h, w]` to `[B T, D, h, w]`."""
     return x.transpose(1, 2).flatten(0, 1)

@@ -22,7 +22,7 @@ class CausalConv3d(nn.Conv3d):
         super().__init__(in_channels, out_channels, kernel, stride=(time_stride, 1, 1), padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve."""
+        """Convolve `[B, C, T, h, w]` to `[B, C', T / time_stride, h, w]`."""
         return super().forward(F.pad(x, (0, 0, 0, 0, 2, 0)))
 
 
@@ -43,7 +43,7 @@ class FixedNorm3d(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise `[B, C, T, h, w]` with the stored statistics."""
         return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, training=False, eps=1e-5)
 
 
@@ -57,7 +57,7 @@ class TemporalResBlock(nn.Module):
         self.conv2 = CausalConv3d(channels, channels, (3, 3, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Transform `[B, C, T, h, w]`."""
         return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
 
 

@@ -1,1 +1,1 @@
-"""Finite discrete tokens: patches of a picture and words of its text, both told in the vectors of one dictionary."""
+"""Finite discrete tokens: patches of a picture and words of its text, both represented by the vectors of one dictionary."""

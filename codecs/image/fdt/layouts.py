@@ -11,9 +11,9 @@ from .model import FDTConfig
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("model"), Mapping) and "kwargs" in config["model"]:
-        config = config["model"]["kwargs"]["fdt"]  # where the run's YAML keeps these
+        config = config["model"]["kwargs"]["fdt"]  # the path of these keys in a training run's YAML
     c = open_config(config, "fdt")
-    c.drop("use_allgather")  # of the contrastive loss
+    c.drop("use_allgather")  # for the contrastive loss
     out = {
         "width": c.take("raw_img_ft_dim"),
         "text_width": c.take("raw_txt_ft_dim"),

@@ -1,12 +1,12 @@
-"""Finite discrete tokens: patches of a picture and words of its text, both told in the vectors of one dictionary.
+"""Finite discrete tokens: patches of a picture and words of its text, both represented by the vectors of one dictionary.
 
 Chen et al. 2023, "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to Finite
 Discrete Tokens", arXiv 2303.14865. Parity checked against yuxiaochen1103/FDT @ ccf69830c1 (Apache-2.0), `Query_model` and
-`space_dict` of class `Clip_FDT`. The backbones (CLIP's ViT and text transformer) are not here: features go in.
+`space_dict` of class `Clip_FDT`. The backbones (CLIP's ViT and text transformer) are not included: the input is features.
 
-FDT scores every code for every position, pools the scores over positions, and makes of them one mixture of codes for the whole
-picture or text: `mixture`. It has neither ids nor a decoder. Here the id of a position is its best code, which is also how the
-paper draws them; `decode` gives the codes' vectors.
+FDT scores every code for every position, pools the scores over positions, and turns them into one mixture of codes for the
+whole picture or text: `mixture`. The authors' code has neither ids nor a decoder.
+Differs: here the id of a position is its best code (as in the paper's figures), and `decode` gives the codes' vectors.
 
 Letters: B batch, N positions = L, C width of the features, D width of the dictionary, V its size.
 """
@@ -42,9 +42,9 @@ class FDTConfig:
         text_width: C of text features; 0: no map for texts.
         code_dim: D.
         weights: how pooled scores become the weights of the mixture; "sigmoid" divides by their sum.
-        pool: over positions.
-        quantizer: of kind "sparsemax": the dictionary and the temperature of the scores. The authors' code lets it fall while
-            training, to 0.01 at least; the settings of the published model say 1000 and no fall.
+        pool: how scores are pooled over positions.
+        quantizer: of kind "sparsemax": the dictionary and the temperature of the scores. The authors' code can anneal it in
+            training, down to 0.01; the settings of the published model specify a constant 1000.
     """
 
     width: int = 768
@@ -60,19 +60,19 @@ class FDTConfig:
 
 
 class Mixture(NamedTuple):
-    """What FDT says of whole pictures or texts."""
+    """FDT's representation of whole pictures or texts."""
 
     weights: Tensor  #: [B, V], of each code; with sparsemax most are 0
     feature: Tensor  #: [B, D], the weighted codes
 
     @property
     def support(self) -> Tensor:
-        """Bool `[B, V]`: the codes that take part."""
+        """Bool `[B, V]`: the codes with a weight over zero."""
         return self.weights > 0
 
 
 class QueryMap(nn.Sequential):
-    """Features `[..., C]` to the space of the dictionary `[..., D]`."""
+    """Map features `[..., C]` to the space of the dictionary `[..., D]`."""
 
     def __init__(self, width: int, code_dim: int) -> None:
         super().__init__(
@@ -83,7 +83,7 @@ class QueryMap(nn.Sequential):
 class FDT(LatentTokenizer):
     """Picture features `[B, C, N]` to ids `[B, 1, N]`, and these to the dictionary's vectors `[B, D, N]`.
 
-    The way back to features does not exist. Texts go through `mixture(x, side="text")`.
+    There is no decoder back to features. Texts go through `mixture(x, side="text")`.
     """
 
     family: ClassVar[str] = "fdt"
@@ -99,7 +99,7 @@ class FDT(LatentTokenizer):
         self.image_map = QueryMap(c.width, c.code_dim)
         self.text_map = QueryMap(c.text_width, c.code_dim) if c.text_width else None
         self.quantizer = c.quantizer.build(dim=c.code_dim)  # type: ignore[assignment]
-        self.spec = LatentSpec(vocab_sizes=self.quantizer.codebook_sizes, channels=c.width)
+        self.spec = LatentSpec.of(self.quantizer, channels=c.width, semantic_dim=c.code_dim)
 
     def queries(self, x: Tensor, *, side: Side = "image") -> Tensor:
         """Latents `[B, D, N]` of features `[B, C, N]` of pictures or texts.
@@ -122,14 +122,14 @@ class FDT(LatentTokenizer):
 
         Args:
             x: features `[B, C, N]`.
-            side: whether of pictures or texts.
-            padding: `[B, N]`, 0 at real positions and anything else at padding, whose scores become 0 before pooling. So it
-                is in the authors' code: with "max" a code that all real positions speak against counts as 0.
+            side: whether the features are of pictures or of texts.
+            padding: `[B, N]`, 0 at real positions and another number at padding, whose scores become 0 before pooling. As in the
+                authors' code: with "max" a code with negative scores at all real positions then has the score 0.
         """
         return self._mixture(self.queries(x, side=side), padding)
 
     def scores(self, z: Tensor) -> Tensor:
-        """Dot products `[B, N, V]` of latents `[B, D, N]` with all codes, not scaled: what each position says of each code."""
+        """Dot products `[B, N, V]` of latents `[B, D, N]` with all codes, not scaled: the score of each code at each position."""
         return z.transpose(1, 2) @ self.quantizer.table.t()
 
     def _mixture(self, z: Tensor, padding: Tensor | None) -> Mixture:

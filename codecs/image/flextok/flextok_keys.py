@@ -1,4 +1,4 @@
-"""FlexTok's weights. Each step of its dictionaries has a name of its own choice, so steps are recognised by what they hold."""
+"""FlexTok's weights. The config names each step of its dictionaries freely, so steps are recognised by their weights' names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ _STEPS = {
 
 
 def _named(state: State) -> State:
-    """Every step under the one name of its kind; what is not recognised keeps its own and is refused by the table."""
+    """Rename every step to the name of its kind; a step that is not recognised keeps its name and is refused by the table."""
     steps: dict[tuple[str, str], dict[str, Any]] = {}
     for key, value in state.items():
         side, _, rest = key.partition(".module_dict.")
@@ -41,7 +41,7 @@ def _named(state: State) -> State:
         name = _name(side, inside) or step
         for inner, value in inside.items():
             key = f"{side}.module_dict.{name}.{inner}"
-            # a second step of one kind keeps its name, which no row knows
+            # a second step of one kind keeps its name, which no row of the table matches
             out[f"{side}.module_dict.{step}.{inner}" if key in out else key] = value
     return out
 
@@ -86,7 +86,7 @@ _ROWS: tuple[Row, ...] = (
 
 
 def flextok_keys(own: FlexTokConfig) -> KeyMap:
-    """The map of one model."""
+    """The key map of one model."""
     p = own.patch_size
     sides = [*_side("enc", "encoder", own.encoder.gated), *_side("dec", "decoder", own.decoder.gated)]
     return KeyMap(

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...precision import widened
+
 #: Maps (x_t `[B, C, H, W]`, t `[B]`) to a velocity `[B, C, H, W]`.
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,7 +29,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        """Embed."""
+        """Embed times `[B]` as vectors `[B, D]`."""
         half = self.frequencies // 2
         steps = torch.arange(half, dtype=torch.float32, device=t.device)
         angles = t[:, None].float() * (1000.0 / self.longest * torch.exp(-math.log(256) * steps / half))
@@ -48,7 +50,7 @@ def sample_times(
     Args:
         kind: sigmoid of a normal, or uniform.
         stratified: one normal from each of B equal parts of its distribution.
-        mode_scale: with "uniform", how far times crowd in the middle (SD3, section 3.1); 0: not.
+        mode_scale: with "uniform", how strongly times concentrate in the middle (SD3, section 3.1); 0: not at all.
     """
     if kind == "logit_normal" and stratified:
         u = torch.linspace(0, 1, batch + 1, device=device)[:-1] + torch.rand(batch, device=device) / batch
@@ -72,37 +74,38 @@ def integrate(
 
     Args:
         noise: `[B, C, H, W]`.
-        velocity: the model under its condition.
+        velocity: the conditional model, called in the type of `noise`; everything between the calls is float32.
         steps: equal steps.
-        unconditional: the model without one; asked only where guidance is not 1.
+        unconditional: the model without a condition; called only where guidance is not 1.
         guidance: weight of the condition, also as a function of t; 1: no guidance.
         normalized: APG in place of classifier-free guidance: momentum -0.5, norm at most 2.5, and only the part of the
-            update at right angles to the conditional velocity.
+            update orthogonal to the conditional velocity.
     """
-    x, average = noise, torch.zeros_like(noise)
+    x, dtype = widened(noise), noise.dtype
+    average = torch.zeros_like(x)
     for i in range(steps, 0, -1):
-        t = torch.full((len(x),), i / steps, device=x.device)
-        v = velocity(x, t)
+        t = torch.full((len(x),), i / steps, device=x.device, dtype=torch.float32)
+        v = velocity(x.to(dtype), t).to(x.dtype)
         if callable(guidance) or guidance != 1.0:
             if unconditional is None:
-                raise ValueError("guidance needs a model that can do without its condition.")
+                raise ValueError("guidance needs an unconditional model too; pass `unconditional`, or guidance 1.")
             weight = cast(float, guidance(i / steps) if callable(guidance) else guidance)
-            v_free = unconditional(x, t)
+            v_free = unconditional(x.to(dtype), t).to(x.dtype)
             if normalized:
                 average = (v - v_free) - 0.5 * average
                 v = v + (weight - 1) * _orthogonal(_shorten(average, 2.5), v)
             else:
                 v = v_free + weight * (v - v_free)
         x = x - v / steps
-    return x
+    return x.to(dtype)
 
 
 def _shorten(x: Tensor, limit: float) -> Tensor:
-    """Scale each item down to a norm of at most `limit`."""
+    """Scale each item of `[B, ...]` down to a norm of at most `limit`."""
     return x * (limit / x.flatten(1).norm(dim=1)).clamp(max=1)[:, None, None, None]
 
 
 def _orthogonal(x: Tensor, direction: Tensor) -> Tensor:
-    """The part of each item of `x` at right angles to that of `direction`."""
+    """The component of each item of `x` orthogonal to that of `direction`, both `[B, ...]`."""
     a, b = x.double(), F.normalize(direction.double().flatten(1), dim=1).view_as(direction)
     return (a - (a * b).sum(dim=(1, 2, 3), keepdim=True) * b).to(x.dtype)

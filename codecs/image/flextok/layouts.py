@@ -8,10 +8,10 @@ from ...layouts.fields import Fields
 from ...layouts.layout import Layout
 from .flextok_keys import flextok_keys
 
-#: What hydra reads of any dictionary that makes an object.
+#: Keys that hydra reads of any dictionary that makes an object.
 _HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_")
 
-#: Every step names what it reads and writes in the authors' dictionary of tensors; here the order of the steps says that.
+#: Every step names its inputs and outputs in the authors' dictionary of tensors; here they follow from the order of the steps.
 _STEP_KEYS = (
     *_HYDRA, "read_key", "write_key", "read_write_key", "eval_keep_k_read_key", "train_keep_k_write_key",
     "eval_drop_flag_read_key", "weight_init_style", "dtype_override", "input_tensor_list_read_key",
@@ -33,7 +33,7 @@ def _steps(config: Mapping[str, Any], side: str) -> dict[str, list[tuple[str, Fi
 
 
 def _usual(c: Fields, **layers: tuple[str, Mapping[str, Any]]) -> None:
-    """Take arguments that make layers; only the classes' own defaults are supported, in whatever way hydra spells them.
+    """Take arguments that make layers; only the classes' own defaults are supported, in any of hydra's spellings.
 
     Args:
         c: the step.
@@ -43,9 +43,9 @@ def _usual(c: Fields, **layers: tuple[str, Mapping[str, Any]]) -> None:
         value = c.take(key, None)
         if value is None:
             continue
-        said = dict(value) if isinstance(value, Mapping) else {"_target_": value}
-        target = str(said.pop("path", said.get("_target_"))).rsplit(".", 1)[-1]  # `path`: hydra.utils.get_class
-        if target != name or {k: v for k, v in said.items() if k not in _HYDRA} != arguments:
+        given = dict(value) if isinstance(value, Mapping) else {"_target_": value}
+        target = str(given.pop("path", given.get("_target_"))).rsplit(".", 1)[-1]  # `path`: hydra.utils.get_class
+        if target != name or {k: v for k, v in given.items() if k not in _HYDRA} != arguments:
             raise ValueError(f"{c.name}.{key} is {value!r}; only {name} with {arguments} is supported.")
 
 
@@ -247,7 +247,7 @@ def _vae(config: Mapping[str, Any], channels: int) -> tuple[dict[str, Any], floa
     if latent != channels:
         raise ValueError(f"flextok: the VAE has {latent} channels, the encoder takes {channels}.")
     if scale is None and "scaling_factor" not in config.get("vae_config", {}):
-        raise ValueError("flextok: vae.scaling_factor is not given; it stands in the VAE's own config, and ids depend on it.")
+        raise ValueError("flextok: vae.scaling_factor is not given; take it from the VAE's own config: ids depend on it.")
     published = {
         "block_out_channels": [128, 256, 512, 512],
         "down_block_types": ["DownEncoderBlock2D"] * 4,

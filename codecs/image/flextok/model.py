@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...layers.draws import same_draws
 from ...layers.vit import init_linear
+from ...options import NoiseDecodeOptions, OrderedEncodeOptions, check_at_least
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer
 from .flow import TimeEmbedding, integrate, sample_times
 from .modulated import ModulatedBlock, ModulatedConfig, NormHead
@@ -49,26 +50,26 @@ class FlexTokConfig:
     Attributes:
         image_size: (H, W).
         vae: arguments of diffusers' `AutoencoderKL`.
-        vae_scale: what its latents are multiplied by.
+        vae_scale: factor on the VAE's latents.
         sample_posterior: training draws VAE latents from the posterior; ids never depend on it.
         patch_size: VAE latents on a side of a patch.
         encoder, decoder: the two transformers.
-        encoder_mask: which parts of (patches, registers) see which: "full"; "causal"; "causal_last": patches see one
-            another, registers see patches and earlier registers.
+        encoder_mask: which parts of (patches, registers) attend to which: "full"; "causal"; "causal_last": patches attend to
+            one another, registers to patches and earlier registers.
         encoder_positions, decoder_positions: of the patches.
-        num_registers: registers that exist.
-        num_tokens: N, those that encode gives; 0: all.
-        register_order: how fewer are made of all: the first ones ("nested"), or means of neighbours ("avg_pool").
+        num_registers: registers of the encoder.
+        num_tokens: N, the tokens of `encode`; 0: one for each register.
+        register_order: how fewer tokens are made of all registers: the first ones ("nested"), or means of neighbours ("avg_pool").
         quantizer: any kind; its `dim` is filled in from `latent_dim`.
         latent_dim: channels that are quantized.
-        condition: what the decoder does with the tokens before its blocks.
+        condition: preparation of the tokens before the decoder's blocks.
         tokens_first: the decoder's sequence is (tokens, patches), otherwise (patches, tokens).
-        part_modulation: tokens and patches are modulated by the time each in its own way.
-        time_frequencies, longest_time: of the time embedding.
+        part_modulation: tokens and patches each have a separate modulation by the time.
+        time_frequencies, longest_time: settings of the time embedding.
         zero_init: the decoder's modulations and last map start at zero (adaLN-zero); False: small random numbers.
-        feature_layers: blocks of the decoder whose patches are given out, for a loss like REPA's (arXiv 2410.06940).
-        train_pixels: training decodes the VAE latents of its one-step estimate; False leaves them as they are, which saves the
-            time where no loss looks at pixels.
+        feature_layers: blocks of the decoder whose patches are returned as features, for a loss like REPA's (arXiv 2410.06940).
+        train_pixels: training decodes the VAE latents of its one-step estimate to pixels; False returns the latents, which saves
+            time if no loss is computed on pixels.
         time_sampling, time_stratified, time_mode_scale: of training times, see `layers/flow.py`.
     """
 
@@ -171,13 +172,13 @@ class FlexDecoder(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Predict.
+        """Predict the velocity of noised latents.
 
         Args:
             x: noised latents `[B, C, h, w]`.
             t: times `[B]`.
             z_q: quantized tokens `[B, n, latent_dim]`, any first part of them.
-            null: leave the condition out, for guidance.
+            null: leave out the condition, for guidance.
 
         Returns:
             Velocity `[B, C, h, w]`, and the patches `[B, rows columns, D]` of each of `feature_layers`.
@@ -199,14 +200,38 @@ class FlexDecoder(nn.Module):
         return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, grid), c.patch_size), features
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlexTokDecodeOptions(NoiseDecodeOptions):
+    """Options of `FlexTok.decode`; `noise` is the start of the flow, `[B, C, h, w]` of the VAE's latents.
+
+    Attributes:
+        steps: Euler steps, 1 or more; the authors show 20.
+        guidance: weight of the tokens, also as a function of the time in 0..1; 1: no guidance. The authors show 7.5 with
+            `normalized_guidance`.
+        normalized_guidance: APG (arXiv 2410.02416) in place of classifier-free guidance.
+    """
+
+    steps: int = 25
+    guidance: float | Callable[[float], float] = 1.0
+    normalized_guidance: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("steps", self.steps, 1)
+        if not callable(self.guidance):
+            check_at_least("guidance", self.guidance, 0)
+
+
 class FlexTok(ImageTokenizer):
     """Pictures of one size to N ordered tokens and back; see the module's docstring."""
 
     family: ClassVar[str] = "flextok"
     config_class: ClassVar[type] = FlexTokConfig
+    encode_options = OrderedEncodeOptions
+    decode_options = FlexTokDecodeOptions
     encoder_only = ("vae.encoder", "vae.quant_conv", "encoder")
     decoder_only = ("vae.decoder", "vae.post_quant_conv", "decoder")
-    vae: Any  # diffusers' annotations say a dict of its config, and a tuple of what encode and decode give
+    vae: Any  # diffusers' type annotations: a dict for its config, a tuple for the results of encode and decode
 
     def __init__(self, config: FlexTokConfig) -> None:
         super().__init__()
@@ -219,8 +244,8 @@ class FlexTok(ImageTokenizer):
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = FlexDecoder(c, channels)
         self.latent_shape = (channels, c.image_size[0] // c.vae_stride, c.image_size[1] // c.vae_stride)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             prefix=("positions",),
             stride=0,
             image_size=c.image_size,
@@ -261,7 +286,7 @@ class FlexTok(ImageTokenizer):
         guidance: float | Callable[[float], float] = 1.0,
         normalized_guidance: bool = False,
     ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, latent_dim, n]`, n from 1 to N; the arguments are those of `decode`."""
+        """Pictures `[B, 3, H, W]` of latents `[B, latent_dim, n]`, n from 1 to N; the arguments are the options of `decode`."""
         latents = self.sample_latents(
             z_q, noise=noise, seed=seed, steps=steps, guidance=guidance, normalized_guidance=normalized_guidance
         )
@@ -279,7 +304,7 @@ class FlexTok(ImageTokenizer):
     ) -> Tensor:
         """VAE latents `[B, C, h, w]` drawn under the condition of `[B, latent_dim, n]`."""
         if noise is None:
-            draw = torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed))
+            draw = torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             noise = draw.to(z_q).expand(len(z_q), -1, -1, -1)  # one draw: no item depends on the batch
         return integrate(
             noise,
@@ -291,47 +316,25 @@ class FlexTok(ImageTokenizer):
         )
 
     def velocity(self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False) -> Tensor:
-        """What the decoder predicts for noised VAE latents `[B, C, h, w]` at times `[B]` and tokens `[B, latent_dim, n]`."""
+        """The decoder's output for noised VAE latents `[B, C, h, w]` at times `[B]` and tokens `[B, latent_dim, n]`."""
         return self.decoder(x, t, z_q.transpose(1, 2), null=null)[0]
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def decode(
-        self,
-        tokens: Tokens,
-        *,
-        original: bool = True,
-        noise: Tensor | None = None,
-        seed: int = 0,
-        steps: int = 25,
-        guidance: float | Callable[[float], float] = 1.0,
-        normalized_guidance: bool = False,
-    ) -> Tensor | list[Tensor]:
-        """Turn tokens, or any first part of them, back into pictures, as `ImageTokenizer.decode`.
-
-        Args:
-            tokens, original: as there. Items may have different lengths.
-            noise: start of the flow, `[B, C, h, w]`; None: drawn from `seed`, the same for every picture.
-            seed: see `noise`.
-            steps: Euler steps; the authors show 20.
-            guidance: weight of the tokens; 1: none. The authors show 7.5 with `normalized_guidance`.
-            normalized_guidance: APG (arXiv 2410.02416) in place of classifier-free guidance.
-        """
-        if noise is not None and noise.shape != (len(tokens), *self.latent_shape):
-            raise ValueError(f"noise is {list(noise.shape)}, expected {[len(tokens), *self.latent_shape]}.")
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            return self.decode_latents(
-                self.quantizer.decode(ids).to(self.dtype),
-                noise=None if noise is None else noise[items].to(self.device, self.dtype),
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                normalized_guidance=normalized_guidance,
-            )
-
-        return self.decode_with(tokens, run, original=original)
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, K, n]`, or of any first part of them."""
+        o: FlexTokDecodeOptions = batch.options
+        noise = batch.rows("noise")
+        if noise is not None and noise.shape[1:] != self.latent_shape:
+            raise ValueError(f"noise of a picture is {list(noise.shape[1:])}, expected {list(self.latent_shape)}.")
+        return self.decode_latents(
+            self.vectors_of(ids),
+            noise=None if noise is None else noise.to(self.device, self.dtype),
+            seed=o.seed,
+            steps=o.steps,
+            guidance=o.guidance,
+            normalized_guidance=o.normalized_guidance,
+        )
 
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the flow at random times.
@@ -356,7 +359,7 @@ class FlexTok(ImageTokenizer):
         with same_draws(clean.device, active=not self.training):
             times = {"kind": c.time_sampling, "stratified": c.time_stratified, "mode_scale": c.time_mode_scale}
             t = sample_times(len(clean), device=clean.device, **times)
-            noise, share = torch.randn_like(clean), t[:, None, None, None]
+            noise, share = torch.randn_like(clean), t[:, None, None, None].to(clean.dtype)
         noised = share * noise + (1 - share) * clean
         v, layers = self.decoder(noised, t, z_q.transpose(1, 2))
         features = {name: y.transpose(1, 2) for name, y in layers.items()}

@@ -24,7 +24,7 @@ class ModulatedConfig:
         mlp_ratio: hidden width of the MLP as a multiple of D; a gated one has two thirds of it.
         gated: SiLU-gated MLP (SwiGLU), otherwise plain SiLU.
         qk_norm: LayerNorm over the channels of each head's queries and keys.
-        qkv_bias, out_bias, mlp_bias: whether these linear maps have one.
+        qkv_bias, out_bias, mlp_bias: whether these linear maps have a bias.
     """
 
     width: int = 768
@@ -70,7 +70,7 @@ class ModulatedBlock(nn.Module):
 
     Args:
         config: sizes.
-        parts: parts of the sequence that are modulated each by itself; 0: no condition.
+        parts: number of parts of the sequence with separate modulations; 0: no condition.
     """
 
     def __init__(self, config: ModulatedConfig, *, parts: int = 0) -> None:
@@ -89,7 +89,7 @@ class ModulatedBlock(nn.Module):
         self.modulation = Modulation(c.width, 6, parts=parts) if parts else None
 
     def attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Self-attention `[B, L, D]`; `mask` is bool, True where a query may look."""
+        """Self-attention `[B, L, D]`; `mask` is bool `[L, L]`, True where a query attends to a key."""
         c = self.config
         q, k, v = self.qkv(x).unflatten(-1, (3, -1, c.head_width)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
         q, k = (plain_norm(q), plain_norm(k)) if c.qk_norm else (q, k)
@@ -97,18 +97,18 @@ class ModulatedBlock(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
     def mlp(self, x: Tensor) -> Tensor:
-        """The feed-forward part."""
+        """Feed-forward network on `[B, L, D]`."""
         y = self.up(x)
         return self.down(F.silu(y) if self.gate is None else F.silu(self.gate(x)) * y)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, condition: Tensor | None = None, lengths: tuple[int, ...] = ()) -> Tensor:
-        """Apply the block.
+        """Transform `[B, L, D]`.
 
         Args:
             x: `[B, L, D]`.
             mask: bool `[L, L]`.
             condition: `[B, D]`, for blocks with a modulation.
-            lengths: those of the parts.
+            lengths: lengths of the parts of the sequence, in order.
         """
         if self.modulation is None:
             x = x + self.attention(plain_norm(x), mask)
@@ -127,7 +127,7 @@ class NormHead(nn.Module):
         self.modulation = Modulation(width, 2) if modulated else None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Apply; `condition` is `[B, D]`."""
+        """Map `[B, L, D]` to `[B, L, out]`; `condition` is `[B, D]`."""
         x = plain_norm(x)
         if self.modulation is not None:
             shift, scale = self.modulation(condition, ())

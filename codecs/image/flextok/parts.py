@@ -1,4 +1,4 @@
-"""Parts of FlexTok (arXiv 2502.13967): positions, attention masks between parts, and what happens to the decoder's tokens.
+"""Parts of FlexTok (arXiv 2502.13967): positions, attention masks between parts, and preparation of the decoder's tokens.
 
 Letters: B batch, D width, N tokens, n of them given.
 """
@@ -18,7 +18,7 @@ class PositionsConfig:
     Attributes:
         kind: a learned vector for each row and one for each column, added ("learned_sum") or multiplied
             ("learned_product"); or fixed sines and cosines of both ("sincos").
-        fit: how a smaller grid gets them: the first rows and columns ("crop"), or all, resized ("interpolate").
+        fit: how the table is fitted to a smaller grid: its first rows and columns ("crop"), or all of it, resized ("interpolate").
     """
 
     kind: Literal["learned_sum", "learned_product", "sincos"] = "learned_sum"
@@ -58,7 +58,7 @@ def _combine(table: Tensor, kind: str) -> Tensor:
 def sincos_table(width: int, height: int, length: int) -> Tensor:
     """`[1, D, height, length]`: a quarter of D each for sine and cosine of one axis, then of the other (MoCo v3).
 
-    The table unrolls with the second axis slowest and is then read as (height, length), as its authors do.
+    As in the authors' code, the table is flattened with the second axis slowest and then read as (height, length).
     """
     if width % 4:
         raise ValueError(f"sincos positions need a width divisible by 4, got {width}.")
@@ -70,7 +70,7 @@ def sincos_table(width: int, height: int, length: int) -> Tensor:
 
 
 def part_mask(kind: str, patches: int, tokens: int, device: torch.device) -> Tensor | None:
-    """Bool `[L, L]` of a sequence (patches, tokens), True where the row sees the column; None: everything."""
+    """Bool `[L, L]` of a sequence (patches, tokens), True where the row attends to the column; None: no mask."""
     if kind == "full":
         return None
     at = torch.arange(patches + tokens, device=device)
@@ -80,15 +80,15 @@ def part_mask(kind: str, patches: int, tokens: int, device: torch.device) -> Ten
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionConfig:
-    """What the decoder does with its tokens.
+    """Settings of `TokenCondition`: how quantized tokens become the decoder's tokens.
 
     Attributes:
-        steps: in order: "positions" adds learned ones; "drop" puts a learned mask token in the place of the tail that is
-            not there, in training of a random one; "null" is where the whole condition is left out.
+        steps: in order: "positions" adds learned positions; "drop" puts a learned mask token in the place of the missing tail,
+            in training of a random tail; "null" is where the whole condition is left out for guidance.
         positions: of the tokens.
         drop_sampling: number of tokens kept in training: any ("uniform"), a power of two ("pow2"), or any rounded up
             to one ("uniform_pow2").
-        null: what stands for no condition: one learned vector, or zeros.
+        null: the decoder's tokens without a condition: one learned vector, or zeros.
         null_probability: share of training items without a condition.
     """
 
@@ -100,7 +100,7 @@ class ConditionConfig:
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) != len(self.steps) or "drop" not in self.steps:
-            raise ValueError(f"steps are {self.steps}; each may stand once, and 'drop' must be there.")
+            raise ValueError(f"steps are {self.steps}; each may occur once, and 'drop' is required.")
 
 
 class TokenCondition(nn.Module):
@@ -132,7 +132,7 @@ class TokenCondition(nn.Module):
         return x
 
     def _kept(self, batch: int, given: int, device: torch.device) -> Tensor:
-        """Bool `[B, N, 1]`: tokens that stay."""
+        """Bool `[B, N, 1]`: tokens that are kept."""
         keep = torch.full((batch,), given)
         if self.training:
             keep = torch.tensor([min(given, self._sample(given)) for _ in range(batch)])

@@ -27,13 +27,13 @@ class UNetConfig:
         multipliers: of each level, from the finest; each level has half the side of the one before.
         attention_strides: strides at which every residual block is followed by self-attention.
         heads: attention heads, unless `head_width` is set.
-        head_width: channels of a head; 0: as many as `heads` leaves.
-        up_heads: heads on the way up; 0: as many as `heads`.
+        head_width: channels of a head; 0: channels divided by `heads`.
+        up_heads: heads on the way up; 0: the same as `heads`.
         scale_shift: the time scales and shifts after the second norm, instead of being added before it.
         resample_blocks: residual blocks that halve and double, instead of a convolution or a mean.
-        resample_convs: convolutions that halve and follow doubling; otherwise means, and nothing.
-        groups: of every GroupNorm.
-        dropout: in residual blocks.
+        resample_convs: halve by strided convolutions, double with a convolution after; otherwise halve by means, double by repetition.
+        groups: groups of every GroupNorm.
+        dropout: dropout probability in residual blocks.
         zero_init: the last convolution of every branch, and of the net, starts at zero.
     """
 
@@ -63,7 +63,7 @@ class UNetConfig:
 
     @property
     def stride(self) -> int:
-        """What H and W must be multiples of."""
+        """Number of which H and W must be multiples."""
         return 2 ** (len(self.multipliers) - 1)
 
 
@@ -94,7 +94,7 @@ class TimedResBlock(nn.Module):
 
 
 class MapAttention(nn.Module):
-    """x + self-attention over all places of norm(x), `[B, C, H, W]`."""
+    """x + self-attention over all positions of norm(x), `[B, C, H, W]`."""
 
     def __init__(self, c: UNetConfig, channels: int, heads: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class MapAttention(nn.Module):
             _zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
+        """Self-attention over `[B, C, H, W]`, with the input added."""
         y = self.norm(x).flatten(2).transpose(1, 2)  # [B, H W, C]
         q, k, v = self.qkv(y).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, H W, C / heads]
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -123,21 +123,21 @@ class Resample(nn.Module):
         self.conv = Conv2d(channels, channels, 3, stride=2 if way == "down" else 1, padding=1) if conv else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Halve or double the sides of `[B, C, H, W]`."""
         if self.conv is None:
             return _resampled(x, self.way)
         return self.conv(x if self.way == "down" else _resampled(x, "up"))
 
 
 class Step(nn.Module):
-    """One step of the way: a residual block, attention, a change of size; each may be missing."""
+    """One step of the U-Net: a residual block, attention, a change of size; each may be missing."""
 
     def __init__(self, block: nn.Module | None = None, attention: nn.Module | None = None, resample: nn.Module | None = None) -> None:
         super().__init__()
         self.block, self.attention, self.resample = block, attention, resample
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Apply it."""
+        """Transform `[B, C, H, W]` with the time's vector `[B, E]`."""
         x = x if self.block is None else self.block(x, time)
         x = x if self.attention is None else self.attention(x)
         if self.resample is None:
@@ -186,7 +186,7 @@ class UNet(nn.Module):
         return MapAttention(c, channels, heads) if 2**level in c.attention_strides else None
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Apply it; H and W are multiples of `config.stride`."""
+        """Map `[B, in_channels, H, W]` at times `[B]` to `[B, out_channels, H, W]`; H and W are multiples of `config.stride`."""
         time = self.time(time_waves(t, self.config.width).to(x))
         x = self.stem(x)
         skips = [x]
@@ -201,7 +201,7 @@ class UNet(nn.Module):
 
 
 def _resampled(x: Tensor, way: str) -> Tensor:
-    """Means of 2 x 2 ("down"), each place four times ("up"), or as it is ("")."""
+    """Means of 2 x 2 positions ("down"), each position repeated 2 x 2 times ("up"), or unchanged (""); `[B, C, H, W]`."""
     if way == "down":
         return F.avg_pool2d(x, 2)
     return F.interpolate(x, scale_factor=2, mode="nearest") if way == "up" else x

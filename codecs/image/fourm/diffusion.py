@@ -3,8 +3,8 @@
 x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise, t = 0 .. T - 1. DDPM: Ho et al. 2020 (arXiv 2006.11239); DDIM: Song et al. 2020
 (arXiv 2010.02502); cosine schedule: Nichol and Dhariwal 2021 (arXiv 2102.09672); velocity: Salimans and Ho 2022 (arXiv
 2202.00512); no signal at the last time, trailing times: Lin et al. 2023 (arXiv 2305.08891); shifted cosine: Hoogeboom et al.
-2023 (arXiv 2301.11093). diffusers' schedulers do the same where the number of steps divides T; otherwise 4M's take whole
-strides of T // steps, and so does this.
+2023 (arXiv 2301.11093). diffusers' schedulers do the same where the number of steps divides T; otherwise 4M's schedulers take
+strides of T // steps, as here.
 
 Letters: B batch, C H W of the pictures, T times.
 """
@@ -18,18 +18,19 @@ import torch
 from torch import Tensor
 
 from ...config import ConfigError
+from ...precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class NoiseScheduleConfig:
     """Settings of `Schedule`.
 
     Attributes:
         times: T.
         betas: how the noise grows; "linear", "scaled_linear" and "sigmoid" from 1e-4 to 0.02, or along a cosine.
-        shift: of "shifted_cosine", a factor on noise over signal.
+        shift: factor on the noise-to-signal ratio, for "shifted_cosine".
         zero_terminal_snr: rescaled so that no signal is left at the last time (the shifted cosine has none anyway).
-        prediction: what the network gives: the picture, the noise, or the velocity sqrt(a) noise - sqrt(1 - a) picture.
+        prediction: the network's output: the picture, the noise, or the velocity sqrt(a) noise - sqrt(1 - a) picture.
         clip: clip estimates of the picture to -1..1 at every step.
         sampler: "ddim" is a function of the start; "ddpm" draws new noise at every step.
     """
@@ -50,21 +51,21 @@ class ScheduleConfig:
 
 
 class Schedule:
-    """Share of the signal at every time, what to train on, and how to draw."""
+    """Noise schedule: the share of the signal at every time, training targets, and sampling."""
 
-    def __init__(self, config: ScheduleConfig) -> None:
+    def __init__(self, config: NoiseScheduleConfig) -> None:
         self.config = config
         self.alphas = _alphas(config)  # a_t, [T]
 
     def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """x_t of `[B, C, H, W]` at times `[B]`, and what the network should say of it."""
+        """x_t of pictures `[B, C, H, W]` at times `[B]`, and the network's target for it, both `[B, C, H, W]`."""
         a = self.alphas.to(x)[t][:, None, None, None]
         signal, rest = a.sqrt(), (1 - a).sqrt()
         target = {"sample": x, "epsilon": noise, "velocity": signal * noise - rest * x}[self.config.prediction]
         return signal * x + rest * noise, target
 
     def estimate(self, x_t: Tensor, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Picture and noise that `output` means for `x_t`, both `[B, C, H, W]`, at times `[B]` or at one time."""
+        """Picture and noise estimates, both `[B, C, H, W]`, from the network's `output` for `x_t` at times `[B]` or at one time."""
         a = self.alphas.to(x_t)[t].view(-1, 1, 1, 1)
         signal, rest = a.sqrt(), (1 - a).sqrt()
         if self.config.prediction == "sample":
@@ -93,20 +94,20 @@ class Schedule:
 
         Args:
             noise: start `[B, C, H, W]`.
-            network: its output for x_t and times `[B]`.
+            network: its output for x_t and times `[B]`, both in the type of `noise`; everything between the calls is float32.
             steps: see `steps`.
-            generator: of the noise that DDPM adds, one draw for all items.
+            generator: source of the noise that DDPM adds, one draw for all items.
         """
-        x, stride = noise, self.config.times // steps
+        x, stride = widened(noise), self.config.times // steps
         for t in self.steps(steps):
             at = torch.full((len(x),), t, device=x.device)
-            clean, rest = self.estimate(x, network(x, at), at)
+            clean, rest = self.estimate(x, network(x.to(noise.dtype), at).to(x.dtype), at)
             if self.config.sampler == "ddim":
                 before = self._alpha(t - stride)
                 x = before.sqrt().to(x) * clean + (1 - before).sqrt().to(x) * rest
             else:
                 x = self._ddpm(x, clean, t, t - stride, generator)
-        return x
+        return x.to(noise.dtype)
 
     def _ddpm(self, x: Tensor, clean: Tensor, t: int, previous: int, generator: torch.Generator) -> Tensor:
         now, before = self._alpha(t), self._alpha(previous)
@@ -115,11 +116,11 @@ class Schedule:
         if t == 0:
             return mean
         variance = ((1 - before) / (1 - now) * (1 - kept)).clamp(min=1e-20)
-        return mean + variance.sqrt().to(x) * torch.randn(x.shape[1:], generator=generator).to(x)
+        return mean + variance.sqrt().to(x) * torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
 
     def _alpha(self, t: int) -> Tensor:
         """a_t; 1 before the first time."""
-        return self.alphas[t] if t >= 0 else torch.tensor(1.0)
+        return self.alphas[t] if t >= 0 else torch.ones_like(self.alphas[0])
 
 
 def time_waves(t: Tensor, width: int) -> Tensor:
@@ -130,7 +131,7 @@ def time_waves(t: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, width % 2))
 
 
-def _alphas(c: ScheduleConfig) -> Tensor:
+def _alphas(c: NoiseScheduleConfig) -> Tensor:
     if c.betas == "shifted_cosine":
         at = torch.linspace(0, 1, c.times).double()
         ratio = -2 * ((math.pi * at / 2).tan().log() + math.log(c.shift))
@@ -143,7 +144,7 @@ def _alphas(c: ScheduleConfig) -> Tensor:
     return (1 - betas).cumprod(0)
 
 
-def _betas(c: ScheduleConfig) -> Tensor:
+def _betas(c: NoiseScheduleConfig) -> Tensor:
     low, high = 1e-4, 0.02
     if c.betas == "linear":
         return torch.linspace(low, high, c.times)

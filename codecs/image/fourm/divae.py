@@ -1,32 +1,33 @@
-"""4M's tokenizer with a diffusion decoder (DiVAE): a network paints pixels from noise, with the codes beside them.
+"""4M's tokenizer with a diffusion decoder (DiVAE): pixels are denoised under the condition of the codes.
 
 Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406), after Shi et al. 2022 (DiVAE, arXiv
 2206.00386). Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class
 `DiVAE`.
 
-Encoder and codebook are those of `fourm.py`. The painter runs over small patches of the noised picture: a U-Net, to whose patches
-the codes are laid, each repeated over its place; or convolutions around a transformer that gets the codes (U-ViT). `decode` is a
-function of its `seed` (or `noise`) and `steps`. `fourm_maps.py` has the same over maps that are no pictures.
+Encoder and codebook are those of `model.py`. The diffusion decoder runs over small patches of the noised picture. It is a U-Net
+whose input patches are concatenated with the codes, each code repeated over its patch; or a transformer between convolutions that
+is conditioned on the codes (U-ViT). `decode` is a function of its `seed` (or `noise`) and `steps`. `maps.py` has the same networks
+for maps other than pictures.
 
 Letters: B batch, C channels, H W pixels, h w grid, D latent width.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...coding import Batch
 from ...layers.draws import same_draws
+from ...options import DecodeOptions, check_at_least
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer, pad_to_stride
 from .adm_unet import UNet, UNetConfig
-from .diffusion import Schedule, ScheduleConfig
+from .diffusion import NoiseScheduleConfig, Schedule
 from .model import FourMEncoder, FourMEncoderConfig
 from .uvit import UViT, UViTConfig
 
@@ -36,26 +37,48 @@ class FourMDiVAEConfig(FourMEncoderConfig):
     """Settings of `FourMDiVAE`; the defaults are those of the published RGB tokenizer.
 
     Attributes:
-        unet: the painter.
-        uvit: the other kind of painter, in its place.
-        unet_patch: pixels on a side of the patches that either of them sees.
+        unet: the diffusion decoder, unless `uvit` is set.
+        uvit: a U-ViT as the diffusion decoder; None: the U-Net.
+        unet_patch: pixels on a side of the patches that the diffusion decoder takes as input.
         schedule: times, noise and steps.
-        steps: of `decode`, unless it is told another number; the authors evaluate with 50.
+        steps: steps of `decode`, unless its option `steps` is given; the authors evaluate with 50.
     """
 
     unet: UNetConfig = UNetConfig()
     uvit: UViTConfig | None = None
     unet_patch: int = 4
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: NoiseScheduleConfig = NoiseScheduleConfig()
     steps: int = 50
 
 
+@dataclass(frozen=True, kw_only=True)
+class FourMDiVAEDecodeOptions(DecodeOptions):
+    """Options of `decode` of 4M's tokenizers with a diffusion decoder.
+
+    Attributes:
+        noise: start of the diffusion of each picture, `[C, H, W]` at its padded size; None: drawn from `seed`, the same for every
+            picture of one size.
+        seed: seed of the noise, 0 or more; a "ddpm" sampler draws its further noise from it too.
+        steps: diffusion steps, 1 to the schedule's times; None: the config's. As in the authors' code, a number that does not
+            divide the schedule's times is rounded up to whole strides.
+    """
+
+    noise: Tensor | tuple[Tensor, ...] | None = None
+    seed: int = 0
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("seed", self.seed, 0)
+        check_at_least("steps", self.steps, 1)
+
+
 class FourMDiffusion(FourMEncoder):
-    """Both halves, whatever goes in; `decode_with` and the spec are those of its intake."""
+    """Encoder and diffusion decoder over pictures or maps; subclasses add the input preparation and the spec."""
 
     decoder_only = ("unet",)
+    decode_options: type[DecodeOptions] = FourMDiVAEDecodeOptions
     config: FourMDiVAEConfig
-    decode_with: Callable[..., Any]
 
     def __init__(self, config: FourMDiVAEConfig) -> None:
         super().__init__(config)
@@ -69,13 +92,13 @@ class FourMDiffusion(FourMEncoder):
 
     @property
     def size_multiple(self) -> int:
-        """Whole patches of the encoder, and sides that the painter can halve."""
+        """Number of which sides must be multiples: whole patches of the encoder, and sides that the diffusion decoder can halve."""
         return math.lcm(self.config.patch_size, self.config.unet_patch * self.unet.config.stride)
 
     # --- latents ----------------------------------------------------------------------------------------------------
 
     def predict(self, x: Tensor, t: Tensor, codes: Tensor) -> Tensor:
-        """What the painter says of noised pictures `[B, C, H, W]` at times `[B]`, with codes `[B, D, h, w]`."""
+        """The diffusion decoder's output for noised pictures `[B, C, H, W]` at times `[B]`, with codes `[B, D, h, w]`."""
         if isinstance(self.unet, UViT):
             return self.unet(x, t, codes)
         folded = F.pixel_unshuffle(x, self.config.unet_patch)
@@ -97,7 +120,7 @@ class FourMDiffusion(FourMEncoder):
         c, generator = self.config, torch.Generator().manual_seed(seed)
         shape = (c.channels, grid[0] * c.patch_size, grid[1] * c.patch_size)
         if noise is None:  # one draw: no item depends on the batch
-            noise = torch.randn(shape, generator=generator).expand(len(z_q), -1, -1, -1)
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32).expand(len(z_q), -1, -1, -1)
         codes = z_q.unflatten(2, (grid[0], grid[1]))
         x = self.schedule.sample(
             noise.to(z_q), lambda x, t: self.predict(x, t, codes), steps=steps or min(c.steps, c.schedule.times), generator=generator
@@ -105,50 +128,20 @@ class FourMDiffusion(FourMEncoder):
         return self.shown(x)
 
     def shown(self, x: Tensor) -> Tensor:
-        """What `decode` gives of painted `[B, C, H, W]`."""
+        """The result of `decode` from decoded channels `[B, C, H, W]`."""
         return x
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def decode(
-        self,
-        tokens: Tokens,
-        *,
-        original: bool = True,
-        noise: Tensor | Sequence[Tensor] | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-    ) -> Tensor | list[Tensor]:
-        """Draw pictures (or maps).
-
-        Args:
-            tokens, original: as in `ImageTokenizer.decode`.
-            noise: start of the diffusion for each picture, `[C, H, W]` at its padded size; None: drawn from `seed`, the
-                same for every picture of one size.
-            seed: see `noise`; a "ddpm" sampler draws its further noise from it too.
-            steps: None takes the config's. As in the authors' code, a number that does not divide the schedule's times is
-                rounded up to whole strides.
-
-        Raises:
-            ValueError: noise of another number or size, or steps out of range.
-        """
-        if noise is not None:
-            self._check_noise(noise, tokens)
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
-            start = None if noise is None else torch.stack([noise[i] for i in items])
-            return self.decode_latents(z_q, grid, noise=start, seed=seed, steps=steps)
-
-        return self.decode_with(tokens, run, original=original)
-
-    def _check_noise(self, noise: Tensor | Sequence[Tensor], tokens: Tokens) -> None:
-        p = self.config.patch_size
-        want = [[self.config.channels, *(n * p for n in tokens[i].grid)] for i in range(len(tokens))]
-        got = [list(n.shape) for n in noise]
-        if got != want:
-            raise ValueError(f"noise is of sizes {got}, expected {want}: one [C, H, W] for each picture, padding included.")
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Draw pictures `[B, 3, H, W]` (or maps) of ids `[B, K, h w]`."""
+        o: FourMDiVAEDecodeOptions = batch.options
+        z_q, noise = self.vectors_of(ids, batch.grid), batch.rows("noise")
+        if noise is not None and batch.grid is not None:
+            want = [self.config.channels, *(n * self.config.patch_size for n in batch.grid)]
+            if list(noise.shape[1:]) != want:
+                raise ValueError(f"noise of a picture is {list(noise.shape[1:])}, expected {want}: [C, H, W], padding included.")
+        return self.decode_latents(z_q, batch.grid, noise=noise, seed=o.seed, steps=o.steps)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of a batch. In training one step of the diffusion at random times.
@@ -174,15 +167,15 @@ class FourMDiffusion(FourMEncoder):
 
 
 class FourMDiVAE(FourMDiffusion, ImageTokenizer):
-    """Pictures of any size to ids `[B, K, h w]`; back by drawing from noise."""
+    """Pictures of any size to ids `[B, K, h w]`; back by diffusion from noise."""
 
     family: ClassVar[str] = "fourm_divae"
     config_class: ClassVar[type] = FourMDiVAEConfig
 
     def __init__(self, config: FourMDiVAEConfig) -> None:
         super().__init__(config)
-        self.spec = ImageSpec(**self.facts)
+        self.spec = ImageSpec.of(self.quantizer, stride=config.patch_size)
 
     def shown(self, x: Tensor) -> Tensor:
-        """Three equal colours of one channel."""
+        """Three equal colours `[B, 3, H, W]` of one channel; three channels unchanged."""
         return x.expand(-1, 3, -1, -1)

@@ -11,7 +11,7 @@ from .divae import FourMDiVAEConfig
 from .model import FourMConfig, FourMEncoderConfig
 from .uvit import UViTConfig
 
-#: As their loader opens files of their trainings.
+#: Names under which the authors' loader expects the state dict in files of training runs.
 _FILES = ("model", "state_dict")
 
 
@@ -46,7 +46,7 @@ def _encoder(own: FourMEncoderConfig) -> list[Row]:
 
 
 def _statistics(own: FourMEncoderConfig) -> Then:
-    """Running statistics start anew in training; written as of codes that are all in use, or their class would draw new ones."""
+    """Running statistics start anew in training; written with all codes in use, or the authors' class would reinitialise them."""
     names = ("initted", "cluster_size", "embed_avg")
 
     def read(state: State) -> State:
@@ -64,7 +64,7 @@ def _statistics(own: FourMEncoderConfig) -> Then:
 
 
 def vqvae_keys(own: FourMConfig) -> KeyMap:
-    """The map of one VQ-VAE."""
+    """The key map of one VQ-VAE."""
     refine: list[Row] = [
         ("dwconv.*", "depthwise.*"),
         ("norm.*", "norm.*"),
@@ -94,12 +94,12 @@ def vqvae_keys(own: FourMConfig) -> KeyMap:
 
 
 def divae_keys(own: FourMDiVAEConfig) -> KeyMap:
-    """The map of one DiVAE."""
+    """The key map of one DiVAE."""
     if own.uvit is None:
-        painter, steps = _unet(own.unet), _unet_steps(own.unet)
+        network, steps = _unet(own.unet), _unet_steps(own.unet)
     else:
-        painter, steps = _uvit(own.uvit), [without_ones("unet.middle.positions")]
-    rows = [*under("decoder.", "unet.", painter), *_encoder(own)]
+        network, steps = _uvit(own.uvit), [without_ones("unet.middle.positions")]
+    rows = [*under("decoder.", "unet.", network), *_encoder(own)]
     first = Unwrap(*_FILES), _statistics(own), Then(_one_name, _both_names)
     return KeyMap(*first, Rename(rows), without_ones("encoder.positions"), *steps)
 
@@ -132,7 +132,7 @@ def _unet(c: UNetConfig) -> list[Row]:
     for level in range(len(c.multipliers)):
         attention = 2**level in c.attention_strides
         for _ in range(c.blocks):
-            down += 1  # theirs begins with the stem
+            down += 1  # the authors' list begins with the stem
             rows += under(f"input_blocks.{down}.0.", f"down.{down - 1}.block.", _RES)
             rows += under(f"input_blocks.{down}.1.", f"down.{down - 1}.attention.", _ATTENTION) if attention else []
         if level < len(c.multipliers) - 1:
@@ -152,7 +152,7 @@ def _unet(c: UNetConfig) -> list[Row]:
 
 
 def _unet_steps(c: UNetConfig) -> list[Step]:
-    """Attention's rows run over (head, q k v) there and (q k v, head) here."""
+    """Rows of fused q, k, v: (head, q k v) in the authors' weights, (q k v, head) here."""
 
     def turned(heads: int, *, back: bool) -> Callable[[Tensor], Tensor]:
         def turn(v: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def _unet_steps(c: UNetConfig) -> list[Step]:
 
 # --- the U-ViT --------------------------------------------------------------------------------------------------------
 
-#: diffusers has its halving convolution under two names; files hold one of them, or both.
+#: diffusers has its halving convolution under two names; files contain one of them, or both.
 _TWICE = "decoder.downsample_mid."
 
 

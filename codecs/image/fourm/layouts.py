@@ -1,8 +1,8 @@
 """4M's VQ-VAE and DiVAE (apple/ml-4m @ cda590faa3, fourm/vq/vqvae.py `VQVAE`, `DiVAE`).
 
-One class of theirs takes pictures, maps of depth, of classes or of features, and vectors; here pictures have families of their own.
-What goes in follows from the config: a transformer over patches of 3 channels, or of 1, without labels, takes pictures, and all else
-maps. One channel may also be depth, which no config says: `"input": "map"`, a key of ours, does.
+One class of the authors' takes pictures, maps of depth, of classes or of features, and vectors; here pictures have separate families.
+The kind of input follows from the config: a transformer over patches of 3 channels, or of 1, without labels, takes pictures, and
+all else maps. One channel may also be depth, which the authors' configs don't state: set `"input": "map"`, a key of ours.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from .fourm_keys import divae_keys, vqvae_keys
 from .maps import FourMDiVAEMapsConfig, FourMMapsConfig
 from .model import FourMConfig
 
-#: Sizes behind the names `vit_<size>_enc` and `vit_<size>_dec`.
+#: Sizes of the names `vit_<size>_enc` and `vit_<size>_dec`.
 _SIZES = {
     "s": {"dim_tokens": 512, "depth": 8, "num_heads": 8},
     "b": {"dim_tokens": 768, "depth": 12, "num_heads": 12},
@@ -42,7 +42,7 @@ def _half(c: Fields, side: str, name: str, more: Mapping[str, Any]) -> dict[str,
 
 
 def _tower(c: Fields, name: str, parts: list[str], *, residual: bool) -> dict[str, Any]:
-    """`B_<blocks>-Wi_<width>[-E_<expansion>]`; the letters are for people, their class reads the order."""
+    """`B_<blocks>-Wi_<width>[-E_<expansion>]`; the authors' class ignores the letters and goes by the order."""
     numbers = [part.partition("_")[2] for part in parts]
     if len(parts) not in (2, 3) or not all(n.isdigit() for n in numbers):
         raise ValueError(f"{c.name}: {name!r} is no tower; write 'BottleneckMLP/B_<blocks>-Wi_<width>-E_<expansion>'.")
@@ -58,10 +58,10 @@ def _quantizer(c: Fields) -> dict[str, Any]:
     if kind == "memcodes":
         c.drop("norm_latents")
         return {"kind": "memcodes", "codebooks": books, "codebook_size": size}
-    if kind != "lucid" or books != 1:  # their class cannot decode the ids of several tables
+    if kind != "lucid" or books != 1:  # the authors' class cannot decode the ids of several tables
         raise ValueError(f"{c.name}: quant_type {kind!r} with num_codebooks {books}; supported: 'lucid' with 1, 'memcodes' with any.")
     if not unit:
-        c.require("norm_latents", False)  # it would change ids
+        c.require("norm_latents", False)  # another value would change ids
     training_only(c, "norm_latents", False)
     return {
         "kind": "vq",
@@ -70,19 +70,19 @@ def _quantizer(c: Fields) -> dict[str, Any]:
         "decay": decay,
         "commitment_weight": float(weight),
         "kmeans_init": kmeans,
-        # theirs is a number of rows, ours a share of the uniform number: only on or off carries over
+        # the authors give a number of rows, this library a share of the uniform number: only on or off carries over
         "replace_below": 0.1 if dead else 0.0,
     }
 
 
 class _Common(NamedTuple):
-    """What `VQ`, the class under both, reads."""
+    """Settings that `VQ`, the base class of both, reads."""
 
     encoder: dict[str, Any]  #: as config fields
     sizes: Mapping[str, Any]  #: of further transformers
     image: int
     patch: int
-    patches: bool  #: `patch_proj`: transformers make patches of pixels
+    patches: bool  #: `patch_proj`: whether transformers make patches of pixels
     picture: bool  #: see the head of this file
     labels: int | None
 
@@ -103,13 +103,13 @@ def _common(c: Fields) -> _Common:
         "latent_dim": c.take("latent_dim", 32),
         "quantizer": _quantizer(c),
     }
-    # undo_std brings colours to -1..1, which is how pictures go in here
-    standardised, said = c.take("undo_std", False), c.take("input", None)
-    if said not in (None, "picture", "map"):
-        raise ValueError(f"{c.name}.input is {said!r}; 'picture' or 'map'.")
+    # undo_std maps colours to -1..1, the range of pictures here
+    standardised, given = c.take("undo_std", False), c.take("input", None)
+    if given not in (None, "picture", "map"):
+        raise ValueError(f"{c.name}.input is {given!r}; allowed: 'picture', 'map'.")
     if standardised and channels != 3:
         raise ValueError(f"{c.name}: undo_std is about colours, and n_channels is {channels}.")
-    picture = channels in (1, 3) and patches and "encoder" in half and labels is None and said != "map"
+    picture = channels in (1, 3) and patches and "encoder" in half and labels is None and given != "map"
     return _Common(encoder, sizes, image, patch, patches, picture, labels)
 
 
@@ -134,7 +134,7 @@ def _config(config: Mapping[str, Any]) -> FourMConfig:
 
 # --- DiVAE ------------------------------------------------------------------------------------------------------------
 
-#: What `unet_patched`, the only U-Net of the repository, passes on.
+#: Arguments of `unet_patched`, the only U-Net of the repository.
 _UNET_PATCHED = {
     "patch_size": 4,
     "model_channels": 256,
@@ -176,7 +176,7 @@ _MIDDLES = {
     "h": {"mid_dim": 1280, "mid_layers": 32, "mid_num_heads": 16},
 }
 
-#: What the kinds change. (Their repository has `h` of the first alone, and no long skips in `h`.)
+#: Settings that the kinds change. (The authors' repository has `h` of the first kind only, and no long skips in `h`.)
 _KINDS: dict[str, dict[str, Any]] = {
     "f16": {"downsample_before_mid": True},
     "f16_longskip": {"downsample_before_mid": True, "mid_use_long_skip": True},
@@ -186,7 +186,7 @@ _KINDS: dict[str, dict[str, Any]] = {
 
 
 def _named_uvit(c: Fields, name: str) -> dict[str, Any]:
-    """Arguments behind `uvit_<size>_p4_<kind>`."""
+    """The `UViT` arguments that the name `uvit_<size>_p4_<kind>` stands for."""
     size, _, kind = name.removeprefix("uvit_").partition("_p4_")
     if size not in _MIDDLES or kind not in _KINDS or (size == "h" and kind != "f16"):
         allowed = ", ".join(f"uvit_b_p4_{k}" for k in _KINDS)
@@ -223,8 +223,8 @@ def _uvit(u: Fields, condition: str, dropout: float) -> dict[str, Any]:
     }
 
 
-def _painter(c: Fields) -> dict[str, Any]:
-    """`dec_type`; for networks of other sizes their arguments under `unet` or `uvit`, keys of ours."""
+def _diffusion_decoder(c: Fields) -> dict[str, Any]:
+    """The network named by `dec_type`; for other sizes its arguments are under `unet` or `uvit`, keys of ours."""
     name, condition = c.take("dec_type", "unet_patched"), c.take("conditioning", "concat")
     kind, dropout = name.partition("_")[0], c.take("dec_transformer_dropout", 0.2)
     if kind not in ("unet", "uvit"):
@@ -234,7 +234,7 @@ def _painter(c: Fields) -> dict[str, Any]:
         if given is None and name != "unet_patched":
             raise ValueError(f"{c.name}.dec_type is {name!r}; supported: 'unet_patched', or others with their arguments in 'unet'.")
         u = Fields(_UNET_PATCHED if given is None else given, f"{c.name}.unet")
-        out = _unet(u)  # which does not read `conditioning`
+        out = _unet(u)  # the U-Net does not read `conditioning`
     else:
         if condition not in ("concat", "xattn"):
             raise ValueError(f"{c.name}.conditioning is {condition!r}; of a UViT it is 'concat' or 'xattn'.")
@@ -254,7 +254,7 @@ def _schedule(c: Fields) -> dict[str, Any]:
     kind, _, shift = betas.partition(":")
     if kind not in _BETAS and not (kind == "shifted_cosine" and shift):
         raise ValueError(f"{c.name}.beta_schedule is {betas!r}; supported: {', '.join(_BETAS)}, 'shifted_cosine:SHIFT'.")
-    # Their dynamic thresholding has no room to move (1 at most, 1 at least): it clips, too.
+    # The authors' dynamic thresholding has both limits at 1, so it clips as well.
     clip = [c.take("clip_sample", False), c.take("thresholding", True)]
     return {
         "times": c.take("num_train_timesteps", 1000),
@@ -263,7 +263,7 @@ def _schedule(c: Fields) -> dict[str, Any]:
         "zero_terminal_snr": c.take("zero_terminal_snr", True),
         "prediction": c.one_of("prediction_type", _PREDICTIONS, "v_prediction"),
         "clip": any(clip),
-        # the authors' class takes every name but 'ddpm' for DDIM
+        # the authors' class reads every name but 'ddpm' as DDIM
         "sampler": "ddpm" if c.take("scheduler", "ddpm") == "ddpm" else "ddim",
     }
 
@@ -271,12 +271,12 @@ def _schedule(c: Fields) -> dict[str, Any]:
 def _divae_config(config: Mapping[str, Any]) -> FourMDiVAEConfig:
     c = open_config(config, "4m-divae")
     c.drop("masked_cfg", "masked_cfg_low", "masked_cfg_high")
-    c.drop("image_size_dec", "patch_size_dec")  # the painter takes any size
+    c.drop("image_size_dec", "patch_size_dec")  # the diffusion decoder takes any size
     training_only(c, "cls_free_guidance_dropout", 0.0)
     v = _common(c)
     if v.labels is not None:
         raise ValueError(f"4m-divae.n_labels is {v.labels}; only null is supported: noise has no classes.")
-    out = {**v.encoder, "schedule": _schedule(c), **_painter(c)}
+    out = {**v.encoder, "schedule": _schedule(c), **_diffusion_decoder(c)}
     c.done(swallowed=True)
     return from_mapping(FourMDiVAEConfig if v.picture else FourMDiVAEMapsConfig, out, path="config")
 

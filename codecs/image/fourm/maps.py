@@ -1,18 +1,19 @@
-"""4M's tokenizers of what is no picture: maps of depth, of classes, of features of other networks; vectors.
+"""4M's tokenizers for maps other than pictures: depth, classes, features of other networks; and for vectors.
 
-The networks are those of `fourm.py` and `fourm_divae.py`; only what goes in and comes out differs. Mizrahi et al. 2023 (4M, arXiv
+The networks are those of `model.py` and `divae.py`; only inputs and outputs differ. Mizrahi et al. 2023 (4M, arXiv
 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406); parity checked against apple/ml-4m @ cda590faa3, classes `VQVAE` and
 `DiVAE`.
 
-    tok.encode(depth)      # float [1, H, W], standardised by whoever made it; any size
-    tok.encode(features)   # float [C, h, w] of CLIP, DINOv2 or ImageBind, one token a place
+    tok.encode(depth)      # float [1, H, W], standardised by the caller; any size
+    tok.encode(features)   # float [C, h, w] of CLIP, DINOv2 or ImageBind, one token a position
     tok.encode(vectors)    # float [C, N]: N global features or poses, K ids each, where both halves are towers of MLPs
     tok.encode(classes)    # integers [H, W], below `spec.classes`; decode gives the likeliest class of each pixel
 
-The networks that make depth, features and classes of a picture are not here.
+The networks that predict depth, features and classes from a picture are not included.
 Letters: B batch, C channels, H W rows and columns of a map, h w grid of tokens, D latent width, K codebooks.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,9 +21,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...latent import LatentSpec, LatentTokenizer, as_tensors
+from ...options import DecodeOptions
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import pad_to_stride
 from .divae import FourMDiffusion, FourMDiVAEConfig
 from .model import FourMCodec, FourMConfig
@@ -33,9 +35,9 @@ class MapSpec(LatentSpec):
     """Facts of a tokenizer of maps.
 
     Attributes:
-        stride: rows and columns of the map from one token to the next; 1: every place is one.
-        classes: how many classes there are; integers `[H, W]` go in. 0: floats `[C, H, W]` do, C being `channels`.
-        sequences: floats `[C, N]` go in as well: no position sees another.
+        stride: rows and columns of the map from one token to the next; 1: one token for each position of the map.
+        classes: number of classes; the input is integers `[H, W]`. 0: the input is floats `[C, H, W]`, C being `channels`.
+        sequences: floats `[C, N]` are accepted as well, for no position depends on another.
     """
 
     stride: int = 1
@@ -63,22 +65,34 @@ class FourMDiVAEMapsConfig(FourMDiVAEConfig):
     pictures: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class FourMMapsDecodeOptions(DecodeOptions):
+    """Options of `FourMMaps.decode`.
+
+    Attributes:
+        scores: for maps of classes, return the network's scores `[B, classes, H, W]`, not the likeliest class `[B, H, W]`.
+    """
+
+    scores: bool = False
+
+
 class MapTokenizer(LatentTokenizer):
-    """Intake of maps: padded to whole patches by their last rows and columns, cut again by `decode`."""
+    """Input preparation of maps: padded to whole patches by repeating the last row and column, cut again by `decode`."""
 
     spec: MapSpec
 
     @property
     def size_multiple(self) -> int:
-        """What rows and columns are padded to a multiple of."""
+        """Number of whose multiples rows and columns are padded to."""
         return self.spec.stride
 
-    def _items(self, media: Any) -> list[Tensor]:
+    def items_of(self, media: Any) -> list[Tensor]:
+        """Checked maps `[C, H, W]`, vectors `[C, N]` or classes `[H, W]` of the media passed."""
         spec, many = self.spec, isinstance(media, (list, tuple))
         if not spec.classes:
             if getattr(media, "ndim", 0) == 3 and not spec.sequences:
                 media = media[None]  # one map
-            xs = super()._items(media)
+            xs = super().items_of(media)
             for i, x in enumerate(xs):
                 if x.ndim == 2 and not spec.sequences:
                     raise ValueError(f"{self.family} takes maps [C={spec.channels}, H, W]; item {i} is {list(x.shape)}.")
@@ -99,9 +113,9 @@ class MapTokenizer(LatentTokenizer):
         """One map with its last row and column repeated."""
         return self._padded(x) if self._is_map(x, batched=False) else x
 
-    def kept_size(self, x: Tensor) -> tuple[int, int] | None:
-        """Rows and columns of the map as it came."""
-        return (x.shape[-2], x.shape[-1]) if self.size_multiple > 1 and self._is_map(x, batched=False) else None
+    def kept_size(self, x: Tensor) -> tuple[int, ...]:
+        """Rows and columns of the map before padding."""
+        return (x.shape[-2], x.shape[-1]) if self.size_multiple > 1 and self._is_map(x, batched=False) else ()
 
     def grid_of(self, x: Tensor) -> tuple[int, int] | None:
         """Grid of tokens of a batch of padded maps, None for sequences."""
@@ -124,6 +138,7 @@ class FourMMaps(FourMCodec, MapTokenizer):
 
     family: ClassVar[str] = "fourm_maps"
     config_class: ClassVar[type] = FourMMapsConfig
+    decode_options = FourMMapsDecodeOptions
     config: FourMMapsConfig
 
     def __init__(self, config: FourMMapsConfig) -> None:
@@ -131,11 +146,12 @@ class FourMMaps(FourMCodec, MapTokenizer):
         c = config
         self.class_vectors = nn.Embedding(c.classes, c.channels) if c.classes else None
         alone = c.encoder_tower is not None and c.decoder_tower is not None and not c.classes
-        self.spec = MapSpec(**self.facts, channels=1 if c.classes else c.channels, classes=c.classes, sequences=alone)
+        facts = MapSpec.of(self.quantizer, channels=1 if c.classes else c.channels)
+        self.spec = dataclasses.replace(facts, stride=c.patch_size, classes=c.classes, sequences=alone)
 
     @property
     def outputs(self) -> int:
-        """Channels that come out: a score for each class, or what went in."""
+        """Output channels: a score for each class, or the input's channels."""
         return self.config.classes or self.config.channels
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -150,20 +166,10 @@ class FourMMaps(FourMCodec, MapTokenizer):
             return super().decode_latents(z_q, (1, z_q.shape[2]))[:, :, 0]
         return super().decode_latents(z_q, grid)
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens, *, scores: bool = False) -> Tensor | list[Tensor]:  # type: ignore[override]
-        """Turn tokens back into maps of the originals' sizes.
-
-        Args:
-            tokens: what `encode` gave.
-            scores: of classes, the networks' scores `[B, classes, H, W]` instead of the likeliest class `[B, H, W]`.
-        """
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            y = self.decode_latents(self.quantizer.decode(ids, grid=grid or None).to(self.dtype), grid or None)
-            return y.argmax(1) if self.spec.classes and not scores else y
-
-        return self.decode_with(tokens, run)
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Maps or vectors of ids `[B, K, h w]`; of classes the likeliest, `[B, H, W]`, or with `scores` their scores."""
+        y = super().media_of(ids, batch)
+        return y.argmax(1) if self.spec.classes and not batch.options.scores else y
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch with gradients; of classes `x_hat` are scores `[B, classes, H, W]`."""
@@ -175,11 +181,11 @@ class FourMMaps(FourMCodec, MapTokenizer):
 
 
 class FourMDiVAEMaps(FourMDiffusion, MapTokenizer):
-    """Maps of floats (depth) of any size to ids `[B, K, h w]`; back by drawing from noise."""
+    """Maps of floats (depth) of any size to ids `[B, K, h w]`; back by diffusion from noise."""
 
     family: ClassVar[str] = "fourm_divae_maps"
     config_class: ClassVar[type] = FourMDiVAEMapsConfig
 
     def __init__(self, config: FourMDiVAEMapsConfig) -> None:
         super().__init__(config)
-        self.spec = MapSpec(**self.facts, channels=config.channels)
+        self.spec = dataclasses.replace(MapSpec.of(self.quantizer, channels=config.channels), stride=config.patch_size)

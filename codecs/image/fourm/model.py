@@ -1,15 +1,15 @@
 """4M's tokenizer: ViT encoder, cosine codebook, ViT decoder, for pictures of any size.
 
 Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406). Parity checked against apple/ml-4m @
-cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class `VQVAE`. `fourm_divae.py` has the diffusion decoder,
-`fourm_maps.py` the same networks over what is no picture: depth, maps of classes, features of other networks, vectors.
+cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class `VQVAE`. `divae.py` has the diffusion decoder,
+`maps.py` the same networks for other input: depth, maps of classes, features of other networks, vectors.
 
 Position tables are fixed sine waves, stretched to other grids. Pixels go in and come out in -1..1.
-Letters: B batch, C channels of what goes in, H W pixels, h w grid, W width of a transformer, D latent width, L = h w.
+Letters: B batch, C input channels, H W pixels, h w grid, W width of a transformer, D latent width, L = h w.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +27,11 @@ from .uvit import moco_positions
 
 @dataclass(frozen=True, kw_only=True)
 class PointwiseSize:
-    """A tower of MLPs that sees each position alone (Bachmann et al. 2023, "Scaling MLPs", arXiv 2306.13575).
+    """A tower of MLPs that transforms each position alone (Bachmann et al. 2023, "Scaling MLPs", arXiv 2306.13575).
 
     Attributes:
-        width: of the positions between the blocks.
-        blocks: x + MLP(norm(x)), or with `residual` false one linear map fewer, each behind a norm.
+        width: channels between the blocks.
+        blocks: number of blocks x + MLP(norm(x)); with `residual` false one linear map fewer than that, each after a norm.
         expansion: hidden width of the MLPs as a multiple of `width`.
         residual: see `blocks`.
     """
@@ -44,15 +44,15 @@ class PointwiseSize:
 
 @dataclass(frozen=True, kw_only=True)
 class FourMEncoderConfig:
-    """What 4M's tokenizers have in common; the defaults are those of the published ViT-B ones.
+    """Settings that 4M's tokenizers share; the defaults are those of the published ViT-B ones.
 
     Attributes:
-        channels: C. Of pictures 3, or 1 (edges, masks): of the three colours the first one counts, and all come out equal.
-        patch_size: pixels on a side of a patch; 1 where every place of a map is a token already.
+        channels: C. Pictures have 3, or 1 (edges, masks): then the first colour is encoded, and decoded to three equal colours.
+        patch_size: pixels on a side of a patch; 1 for maps of one token a position.
         encoder_grid: side of the grid that the position table is made for; others stretch it.
         encoder: size of the transformer.
         encoder_tower: MLPs in the transformer's place (then `patch_size` is 1).
-        tanh_mlp: a further MLP with tanh and a norm of its own, in float32, behind each transformer.
+        tanh_mlp: a further norm and MLP with tanh, in float32, after each transformer.
         latent_dim: D.
         quantizer: any kind; its `dim` is filled in.
     """
@@ -66,7 +66,7 @@ class FourMEncoderConfig:
     latent_dim: int = 32
     quantizer: QuantizerConfig = VQConfig(codebook_size=16384, normalize=True, commitment_weight=1.0)
 
-    #: False in the configs of `fourm_maps.py`.
+    #: False in the configs of `maps.py`.
     pictures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class FourMConfig(FourMEncoderConfig):
 
     Attributes:
         decoder_grid, decoder, decoder_tower: as those of the encoder.
-        refine: two ConvNeXt blocks over the decoded pixels, against the patches' seams.
+        refine: two ConvNeXt blocks over the decoded pixels, to smooth the seams between patches.
     """
 
     decoder_grid: int = 14
@@ -109,7 +109,7 @@ class PointwiseTower(nn.Module):
         self.blocks, self.norms = nn.ModuleList(blocks), nn.ModuleList(nn.LayerNorm(w) for _ in blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Map `[B, inputs, h, w]` to `[B, outputs, h, w]`."""
         y = self.enter(x.movedim(1, -1))
         for norm, block in zip(self.norms, self.blocks, strict=True):
             z = block(norm(y))
@@ -118,7 +118,7 @@ class PointwiseTower(nn.Module):
 
 
 class GridTransformer(nn.Module):
-    """ViT blocks over a grid `[B, C, h, w]`, with stretched sine positions and an optional MLP with tanh behind."""
+    """ViT blocks over a grid `[B, C, h, w]`, with stretched sine positions and an optional MLP with tanh after them."""
 
     positions: Tensor
 
@@ -133,7 +133,7 @@ class GridTransformer(nn.Module):
             self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.Tanh(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Transform a grid `[B, C, h, w]`."""
         shape, at = x.shape[2:], self.positions[None]
         if at.shape[2:] != shape:
             at = F.interpolate(at, size=shape, mode="bicubic", align_corners=False)
@@ -156,13 +156,13 @@ class ConvNeXtBlock(nn.Module):
         self.gain = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Transform `[B, C, H, W]`."""
         y = self.depthwise(x).permute(0, 2, 3, 1)  # [B, H, W, C]
         return x + (self.mlp(self.norm(y)) * self.gain).permute(0, 3, 1, 2)
 
 
 class FourMEncoder(Tokenizer):
-    """The half that all of 4M's tokenizers share: to ids `[B, K, h w]`."""
+    """Encoder and quantizer of all 4M tokenizers, to ids `[B, K, h w]`."""
 
     encoder_only = ("class_vectors", "patch_embed", "encoder", "to_latent")
     config: FourMEncoderConfig
@@ -182,12 +182,6 @@ class FourMEncoder(Tokenizer):
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.encoder.apply(_init_xavier)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the spec of every kind says."""
-        prefix = ("codebooks",) if self.quantizer.prefix_decodable else ()
-        return {"vocab_sizes": self.quantizer.codebook_sizes, "stride": self.config.patch_size, "prefix": prefix}
-
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, h w]` of a batch `[B, >= C, H, W]`, H and W multiples of the patch."""
         x = x[:, : self.config.channels]
@@ -195,7 +189,7 @@ class FourMEncoder(Tokenizer):
 
 
 class FourMCodec(FourMEncoder):
-    """Both halves."""
+    """Encoder, quantizer and transformer decoder over pictures or maps; subclasses add the input preparation and the spec."""
 
     decoder_only = ("from_latent", "decoder", "to_pixels", "refine")
     config: FourMConfig
@@ -217,11 +211,11 @@ class FourMCodec(FourMEncoder):
 
     @property
     def outputs(self) -> int:
-        """Channels that come out."""
+        """Output channels of the decoder."""
         return self.config.channels
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """What comes out, `[B, outputs, H, W]`, of latents `[B, D, h w]`."""
+        """Decoded pictures or maps `[B, outputs, H, W]` of latents `[B, D, h w]`."""
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
         y = self.decoder(self.from_latent(z_q.unflatten(2, (grid[0], grid[1]))))
@@ -237,7 +231,7 @@ class FourM(FourMCodec, ImageTokenizer):
 
     def __init__(self, config: FourMConfig) -> None:
         super().__init__(config)
-        self.spec = ImageSpec(**self.facts)
+        self.spec = ImageSpec.of(self.quantizer, stride=config.patch_size)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`."""

@@ -1,10 +1,10 @@
-"""A U-Net of convolutions around a transformer, under a time and codes: the other diffusion decoder of 4M.
+"""A U-Net of convolutions around a transformer, conditioned on time and codes: the other diffusion decoder of 4M.
 
 Hoogeboom et al. 2023, "simple diffusion", arXiv 2301.11093 (U-ViT); modulation by the time as in DiT (arXiv 2212.09748); long skips:
 Bao et al. 2022, arXiv 2209.12152. Parity checked against apple/ml-4m @ cda590faa3, fourm/vq/models/uvit.py `UViT`.
 
-Letters: B batch, C channels, H W of the picture, D width of codes, h w their grid, E width of the time's vector, L places of the
-middle.
+Letters: B batch, C channels, H W of the picture, D width of codes, h w their grid, E width of the time's vector, L positions of
+the middle.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ class UViTConfig:
     Attributes:
         channels: of the convolutions at each level, from the finest; each level has half the side of the one before.
         blocks: residual blocks of a level on the way down; one more on the way up.
-        halve_before_middle: once more before the transformer, which then runs over places of half the side.
+        halve_before_middle: halve once more before the transformer, which then runs over a grid of half the side.
         width, layers, heads: of the transformer.
         mlp_ratio: hidden width of its MLPs as a multiple of `width`.
         qkv_bias: bias of queries, keys and values.
-        long_skips: the second half of the layers reads the results of the first, the last one's first; an odd number of layers.
-        condition: codes are added to the places they lie on ("add"), or read by cross-attention in every layer ("cross").
+        long_skips: each layer of the second half also reads the output of its mirror layer in the first; needs an odd number of layers.
+        condition: codes are added to the positions of their patch ("add"), or read by cross-attention in every layer ("cross").
         position_grid: side of the grid that the position table is made for; others stretch it.
-        groups: of every GroupNorm.
-        dropout: behind attention and MLPs of the transformer.
+        groups: groups of every GroupNorm.
+        dropout: dropout probability after attention and MLPs of the transformer.
         zero_init: the last convolution of every residual block, and the gates of the transformer, start at zero.
     """
 
@@ -62,12 +62,12 @@ class UViTConfig:
 
     @property
     def stride(self) -> int:
-        """Patches on a side of one place of the middle."""
+        """Patches on a side of one position of the middle."""
         return 2 ** (len(self.channels) - 1 + self.halve_before_middle)
 
 
 class CrossAttention(nn.Module):
-    """Places `[B, L, D]` read codes `[B, M, D_c]`, softmax(q k' / sqrt(head width)) v."""
+    """Cross-attention of positions `[B, L, D]` to codes `[B, M, D_c]`, softmax(q k' / sqrt(head width)) v."""
 
     def __init__(self, width: int, context: int, heads: int, *, bias: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Attend."""
+        """Attend from positions `[B, L, D]` to codes `[B, M, D_c]`; returns `[B, L, D]`."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, L, D / heads]
         k, v = self.kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -104,7 +104,7 @@ class TimedBlock(nn.Module):
             nn.init.zeros_(self.gates.bias)
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor | None = None, before: Tensor | None = None) -> Tensor:
-        """Apply the block; `time` is `[B, E]` behind its activation, `before` what a long skip brings."""
+        """Transform `[B, L, D]`; `time` is `[B, E]` after its activation, `before` `[B, L, D]` comes from a long skip."""
         if self.skip is not None:
             x = self.skip(torch.cat([x, before], dim=-1))  # type: ignore[list-item]
         d = x.shape[-1]
@@ -122,7 +122,7 @@ class TimedBlock(nn.Module):
 
 
 class Middle(nn.Module):
-    """The transformer over places `[B, C, h, w]`, with codes `[B, D, h', w']`."""
+    """The transformer over a grid `[B, C, h, w]`, conditioned on codes `[B, D, h', w']`."""
 
     positions: Tensor
     mask_token: Tensor
@@ -134,13 +134,13 @@ class Middle(nn.Module):
         self.enter, self.leave = nn.Linear(c.channels[-1], c.width), nn.Linear(c.width, c.channels[-1])
         cross = c.condition == "cross"
         self.codes = None if cross else nn.Linear(codes, c.width)
-        if not cross:  # stands for codes that are left out in training with guidance, which is not here
+        if not cross:  # replaces dropped codes in the authors' training with guidance, which is not implemented here
             self.register_buffer("mask_token", torch.zeros(c.width))
         late = [c.long_skips and i > c.layers // 2 for i in range(c.layers)]
         self.layers = nn.ModuleList(TimedBlock(c, time, context=codes if cross else 0, skip=skip) for skip in late)
 
     def forward(self, x: Tensor, time: Tensor, codes: Tensor) -> Tensor:
-        """Apply it."""
+        """Transform `[B, C, h, w]` with the time's vector `[B, E]` and codes `[B, D, h', w']`."""
         size = (x.shape[2], x.shape[3])
         y = self.enter(x.flatten(2).transpose(1, 2))  # [B, L, D]
         if self.codes is not None:
@@ -195,7 +195,7 @@ class UViT(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, t: Tensor, codes: Tensor) -> Tensor:
-        """Apply it; H and W are multiples of patch x `config.stride`."""
+        """Map `[B, C, H, W]` at times `[B]` to `[B, C, H, W]`; H and W are multiples of patch x `config.stride`."""
         time = self.time(time_waves(t, self.config.channels[0]).to(x))
         x = self.stem(x)
         skips = [x]

@@ -1,1 +1,1 @@
-"""GLM-Image's picture tokens: a ViT's features of pictures of any size, looked up by angle in one table. It only encodes."""
+"""GLM-Image's picture tokens: a ViT's features of pictures of any size, quantized with one table by cosine similarity. Encoder only."""

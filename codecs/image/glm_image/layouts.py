@@ -14,7 +14,7 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": 
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole model's config, of which two parts are read: `vision_config` and `vq_config`."""
+    """Config of the whole model, of which two parts are read: `vision_config` and `vq_config`."""
     c = Fields(config, "glm_image")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
     c.drop("text_config", "image_token_id", "image_start_token_id", "image_end_token_id")  # of the language model
@@ -22,7 +22,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     for each in (vision, vq):
         each.drop(*TRANSFORMERS_KEYS, "attention_dropout", "initializer_range")
     vision.require("in_channels", 3)
-    vision.require("spatial_merge_size", 1)  # the authors' class cuts its features wrongly with another
+    vision.require("spatial_merge_size", 1)  # with another value the authors' class splits its features wrongly
     vq.drop("in_channels")  # not read
     width = vision.take("hidden_size", 1536)
     if vq.take("latent_channels", 1536) != width:
@@ -44,7 +44,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
             "normalize": True,
             "returns": "normalized",
             "update": "gradient",
-            "commitment_weight": 1.0,  # beta stands at the other term
+            "commitment_weight": 1.0,  # the authors' beta weighs the codebook term
             "codebook_weight": float(vq.take("beta", 0.25)),
             "kmeans_init": False,
             "replace_below": 0.0,
@@ -55,7 +55,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-#: The names stand behind "model." in a whole model, and without in parts of one.
+#: Names begin with "model." in a whole model's file, and have no prefix in files of its parts.
 _ROWS: tuple[Row, ...] = (
     ("[model.|]visual.patch_embed.proj.*", "tower.patch_embed.*"),
     ("[model.|]visual.embeddings.position_embedding.weight", "tower.positions"),
@@ -63,7 +63,7 @@ _ROWS: tuple[Row, ...] = (
     ("[model.|]vqmodel.quant_conv.*", "to_code.*"),
     ("[model.|]vqmodel.quantize.embedding.weight", "quantizer.codebook.embed"),
 )
-#: The map back to the tower's width, which nothing calls, and the language model.
+#: The map back to the tower's width, which is unused, and the language model.
 _DROPPED = ("[model.|]vqmodel.post_quant_conv.*", "[model.|]language_model.**", "lm_head.*")
 
 

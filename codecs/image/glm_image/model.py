@@ -1,11 +1,11 @@
-"""GLM-Image's picture tokens: a ViT's features of pictures of any size, looked up by angle in one table. It only encodes.
+"""GLM-Image's picture tokens: a ViT's features of pictures of any size, quantized with one table by cosine similarity. Encoder only.
 
 Z.ai 2026, GLM-Image; read from `transformers` 5.24 (`modeling_glm_image.py`, Apache-2.0), classes `GlmImageVisionModel` and
-`GlmImageVQVAE`, against which it was checked. There is no paper. What the ids mean as pixels is known to a diffusion model of
-7 billion weights alone (the other half of zai-org/GLM-Image), which is not here.
+`GlmImageVQVAE`, against which it was checked. There is no paper. Only a diffusion model of 7 billion weights (the other half of
+zai-org/GLM-Image) decodes the ids to pixels; it is not implemented here.
 
-Differs: pictures are padded to whole patches as they are. The authors' processor resizes first: the short side to at least 512,
-the long one to at most 2048 pixels, half of that, rounded to multiples of the patch.
+Differs: pictures are padded to whole patches at their own size. The authors' processor resizes first: the short side to at least
+512, the long one to at most 2048 pixels, half of that, rounded to multiples of the patch.
 
 Letters: B batch, H W pixels, h w grid of patches, C width of the tower, D width of the codes, L = h w.
 """
@@ -33,17 +33,17 @@ class GlmImageConfig:
     """Settings of `GlmImage`; the defaults are those of transformers' classes.
 
     Attributes:
-        image_size: side of the pictures that the position table is made for; other grids read it between its points.
+        image_size: side of the pictures that the position table is made for; for other grids it is interpolated.
         patch_size: pixels on a side of a patch, which is a position.
         width: C.
         layers, heads: of the tower.
         hidden: width inside its MLPs.
         activation: inside its MLPs.
-        bias: of the attention's maps.
+        bias: whether the attention's linear maps have a bias.
         eps: of the LayerNorms.
         code_dim: D.
         quantizer: any kind; its `dim` is filled in.
-        pixel_mean, pixel_std: of the colours in 0..1; the processor's, CLIP's.
+        pixel_mean, pixel_std: mean and deviation of the colours in 0..1, those of CLIP as in the authors' processor.
     """
 
     image_size: int = 2048
@@ -67,11 +67,11 @@ class GlmImageConfig:
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads.")
         if self.image_size < self.patch_size:
-            raise ConfigError(f"image_size {self.image_size} holds no patch of {self.patch_size} pixels.")
+            raise ConfigError(f"image_size {self.image_size} is less than one patch of {self.patch_size} pixels.")
 
 
 class GlmTower(VisionTower):
-    """Normalised pictures `[B, 3, H, W]` to features `[B, L, C]`; each grid reads the table of positions bilinearly."""
+    """Normalised pictures `[B, 3, H, W]` to features `[B, L, C]`; the position table is interpolated bilinearly to each grid."""
 
     def __init__(self, config: GlmImageConfig) -> None:
         c = config
@@ -89,14 +89,14 @@ class GlmTower(VisionTower):
 
     def _grid_positions(self, h: int, w: int) -> Tensor:
         table = self.positions.t().unflatten(1, (self.grid_size, self.grid_size))[None].float()  # [1, C, g, g]
-        rows, columns = ((torch.arange(n, device=table.device) + 0.5) / n * 2 - 1 for n in (h, w))
+        rows, columns = ((torch.arange(n, device=table.device, dtype=torch.float32) + 0.5) / n * 2 - 1 for n in (h, w))
         points = torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)], dim=-1)[None]  # [1, h, w, 2]
         read = F.grid_sample(table, points, mode="bilinear", padding_mode="border", align_corners=False)
         return read[0].flatten(1).t().to(self.positions.dtype)
 
 
 class GlmImage(ImageTokenizer):
-    """Pictures in 0..1 of any size to ids `[B, 1, h w]`; `decode` is refused."""
+    """Pictures in 0..1 of any size to ids `[B, 1, h w]`; `decode` raises NotDecodable."""
 
     family: ClassVar[str] = "glm_image"
     config_class: ClassVar[type] = GlmImageConfig
@@ -114,12 +114,12 @@ class GlmImage(ImageTokenizer):
         self.quantizer = c.quantizer.build(dim=c.code_dim)
         self.register_buffer("pixel_mean", torch.tensor(c.pixel_mean)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(c.pixel_std)[:, None, None], persistent=False)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=c.patch_size,
             value_range=(0.0, 1.0),
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
             decodes=False,
+            semantic_dim=c.code_dim,
         )
 
     def features(self, x: Tensor) -> Tensor:
@@ -130,8 +130,12 @@ class GlmImage(ImageTokenizer):
         """Latents `[B, D, L]` of pictures `[B, 3, H, W]`."""
         return self.to_code(self.features(x).transpose(1, 2)).transpose(1, 2)
 
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Vectors `[B, D, L]` of the codebook."""
+        return self.vectors_of(ids, grid)
+
     def forward(self, x: Tensor) -> Reconstruction:
-        """Encode and quantize `[B, 3, H, W]` with gradients; in place of a picture `x_hat` is the ids' latents `[B, D, L]`."""
+        """Encode and quantize `[B, 3, H, W]` with gradients; `x_hat` is the latents of the ids, `[B, D, L]`, not a picture."""
         x = pad_to_stride(x, self.size_multiple)
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=self.grid_of(x))

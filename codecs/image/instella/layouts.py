@@ -27,7 +27,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "rope_axes": list(c.take("axes_dims_rope")),
         "down_after": list(c.take("downsample_idx")),
         "up_after": list(c.take("upsample_idx")),
-        "position_scale": c.take("bae_scale", None) or 0,  # the authors set it at use, not in the constructor
+        "position_scale": c.take("bae_scale", None) or 0,  # the authors set it after construction
         "quantizer": {
             "kind": "bernoulli",
             "bits": c.take("codebook_size"),
@@ -41,7 +41,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-#: A block, its q, k, v and its two maps of the gated MLP joined.
+#: A block, with q, k, v joined, and the two input maps of the gated MLP joined.
 _BLOCK: tuple[Row, ...] = (
     ("input_layernorm.weight", "attention_norm.weight"),
     ("attn.qkv.weight", "attention.qkv.weight"),

@@ -4,23 +4,27 @@ Wang et al. 2025, "Instella-T2I: Pushing the Limits of 1D Discrete Latent Space 
 Parity checked against AMD-AGI/Instella-T2I @ 5b1a25dd65 (research-only RAIL-MS), class `BAE_Model`, with flash attention
 replaced by scaled dot-product attention. Own code from the published facts; the weights are for research only.
 
-Latent tokens stand before the patches in one sequence of LLaMA-like blocks; half-way the encoder halves the patch grid and the
-decoder doubles it. The number of tokens never changes, so `Tokens.sizes` tells the decoder which size to give.
+Latent tokens precede the patches in one sequence of LLaMA-like blocks; half-way the encoder halves the patch grid and the
+decoder doubles it. The number of tokens is the same for every size, so the decoder takes the picture's size from `Tokens.sizes`.
 
 Letters: B batch, H W pixels, h w grid, N latent tokens, D width of the encoder.
 """
 
 import dataclasses
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch
+from ...config import ConfigError
 from ...kernels.conv2d import Conv2d
 from ...layers.rotary_vit import RotaryBlock
 from ...layers.vit import PatchesToPixels, TransformerSize, init_linear
+from ...options import DecodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.bernoulli import BernoulliConfig
 from ...spec import ImageSpec
@@ -37,10 +41,10 @@ class InstellaConfig:
         patch_size: pixels on a side of a patch.
         num_latents: N.
         encoder, decoder: sizes of the two transformers.
-        rope_axes: channels of a head that turn with (latent index, row, column); their sum is the head width.
-        down_after: blocks of the encoder (from 0) behind which the grid is halved.
-        up_after: blocks of the decoder behind which it is doubled; one or two.
-        position_scale: pixels that rows and columns are stretched to, whatever the picture's size: positions run over
+        rope_axes: channels of a head that are rotated by (latent index, row, column); their sum is the head width.
+        down_after: blocks of the encoder (from 0) after which the grid is halved.
+        up_after: blocks of the decoder after which it is doubled; one or two.
+        position_scale: pixels that rows and columns are scaled to for every picture size: positions run over
             0..scale/patch - 1. 0: plain row and column numbers. The published model is used at 1024.
         quantizer: any kind; its `dim` is filled in.
         feature_dim: width of features that the decoder predicts in training, to be compared with a teacher's (REPA,
@@ -71,42 +75,42 @@ class InstellaConfig:
 
     @property
     def multiple(self) -> int:
-        """Heights and widths are padded to multiples of this many pixels."""
+        """Number of pixels of whose multiples heights and widths are padded to."""
         return self.patch_size * 2 ** max(len(self.down_after), len(self.up_after))
 
 
 class GridHalver(nn.Module):
-    """`[B, D, h, w]` to half of it: a strided convolution plus the mean of 4 folded channels (DC-AE, arXiv 2410.10733)."""
+    """Halve the sides of `[B, D, h, w]`: a strided convolution plus the mean of 4 folded channels (DC-AE, arXiv 2410.10733)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Halve `[B, D, h, w]` to `[B, D, h / 2, w / 2]`."""
         return self.conv(x) + F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4)).mean(2)
 
 
 class GridDoubler(nn.Module):
-    """`[B, D, h, w]` to double of it: a convolution and pixel shuffle, plus the shuffle of every channel repeated 4 times."""
+    """Double the sides of `[B, D, h, w]`: a convolution and pixel shuffle, plus the shuffle of every channel repeated 4 times."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = Conv2d(width, 4 * width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Double `[B, D, h, w]` to `[B, D, 2 h, 2 w]`."""
         return F.pixel_shuffle(self.conv(x), 2) + F.pixel_shuffle(x.repeat_interleave(4, dim=1), 2)
 
 
 class Trunk(nn.Module):
-    """Blocks over (latents, grid), with a module that resizes the grid behind some of them.
+    """Blocks over (latents, grid), with a module that resizes the grid after some of them.
 
     Args:
         size: of the transformer.
         rope_axes: as in the config.
         resize: class of the resizing modules.
-        resize_after: block numbers behind which one stands.
+        resize_after: numbers of the blocks that a resizing module follows.
     """
 
     def __init__(
@@ -127,8 +131,8 @@ class Trunk(nn.Module):
         Args:
             latents: `[B, N, D]`.
             grid: `[B, D, h, w]`.
-            scale: positions that the grid's are stretched to; 0: none.
-            tap: block whose grid is given out as well.
+            scale: number of positions that rows and columns are stretched to; 0: not stretched.
+            tap: block whose grid is returned as well.
 
         Returns:
             Latents `[B, N, D]` and grid `[B, D, h', w']`, both normalised, and the tapped grid `[B, h w, D]` or None.
@@ -153,18 +157,18 @@ class Trunk(nn.Module):
 def rope_table(
     num_latents: int, shape: torch.Size, scale: float, axes: tuple[int, ...], like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[N + h w, d]`: latents turn by their number in the first axis, the grid by row and column.
+    """Cosines and sines `[N + h w, d]`: latents are rotated by their number in the first axis, the grid by row and column.
 
-    Each angle stands for two neighbouring channels (FLUX), while `RotaryBlock` turns channel i with i + d/2: a mixture of two
-    conventions in the published model, kept.
+    Each angle is repeated for two neighbouring channels (FLUX), while `RotaryBlock` pairs channel i with i + d/2: the published
+    model mixes these two conventions, and so does this one.
     """
     h, w = shape
     rows, columns = torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32)
     if scale:
         rows, columns = rows / max(h - 1, 1) * (scale - 1), columns / max(w - 1, 1) * (scale - 1)
-    zeros = torch.zeros(h * w)
+    zeros = torch.zeros(h * w, dtype=torch.float32)
     at = torch.stack([zeros, rows.repeat_interleave(w), columns.repeat(h)])  # [3, h w]
-    latent = torch.stack([torch.arange(num_latents, dtype=torch.float32), *torch.zeros(2, num_latents)])  # [3, N]
+    latent = torch.stack([torch.arange(num_latents, dtype=torch.float32), *torch.zeros(2, num_latents, dtype=torch.float32)])  # [3, N]
     angles = []
     for positions, dim in zip(torch.cat([latent, at], dim=1).double(), axes, strict=True):
         frequency = 1 / 10000.0 ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
@@ -173,11 +177,28 @@ def rope_table(
     return table.cos().to(like.device, like.dtype), table.sin().to(like.device, like.dtype)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InstellaDecodeOptions(DecodeOptions):
+    """Options of `Instella.decode`; with `original=False` the padding stays on.
+
+    Attributes:
+        size: height and width to decode at, in pixels; None: each picture's own.
+    """
+
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None and min(self.size) < 1:
+            raise ConfigError(f"size is {self.size}; give (height, width), both 1 or more.")
+
+
 class Instella(ImageTokenizer):
     """Pictures of any size to N tokens and back; see the module's docstring."""
 
     family: ClassVar[str] = "instella"
     config_class: ClassVar[type] = InstellaConfig
+    decode_options = InstellaDecodeOptions
 
     def __init__(self, config: InstellaConfig) -> None:
         super().__init__()
@@ -200,9 +221,12 @@ class Instella(ImageTokenizer):
             )
         for part in (self.encoder, self.encoder_out, self.decoder_in, self.decoder):
             part.apply(init_linear)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes, stride=0, num_positions=c.num_latents, resize="native"
-        )
+        self.spec = ImageSpec.of(self.quantizer, stride=0, num_positions=c.num_latents, resize="native")
+
+    @property
+    def size_multiple(self) -> int:
+        """Number of pixels of whose multiples height and width are padded to."""
+        return self.config.multiple
 
     def set_position_scale(self, pixels: int) -> "Instella":
         """Stretch positions to `pixels` from now on (0: not), as `position_scale` of the config."""
@@ -230,38 +254,31 @@ class Instella(ImageTokenizer):
         features = None if tapped is None or self.feature_head is None else self.feature_head(tapped)
         return self.to_pixels(y), features
 
-    @torch.no_grad()
-    def decode(
-        self, tokens: Tokens, *, original: bool = True, size: tuple[int, int] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Turn tokens back into pictures, as `ImageTokenizer.decode`.
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, K, N]`, of the requested size and its padding."""
+        height, width = batch.options.size or batch.sizes[0]
+        multiple = self.config.multiple
+        return self.decode_latents(self.vectors_of(ids), size=(height + -height % multiple, width + -width % multiple))
 
-        Args:
-            tokens, original: as there.
-            size: (H, W) to decode at; None: each picture's own. `original=False` leaves the padding on.
-        """
-        if size is None and tokens.sizes is None:
-            raise ValueError(f"{self.family}: these tokens do not know their picture's size; pass size=(H, W).")
-        wanted = [size] * len(tokens) if size is not None else [tuple(s) for s in tokens.sizes.tolist()]  # type: ignore[union-attr]
-        sized = dataclasses.replace(tokens, sizes=torch.tensor(wanted).reshape(-1, 2))
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for i, s in enumerate(wanted):
-            groups.setdefault(s, []).append(i)
-        outs: list[Tensor | None] = [None] * len(tokens)
-        for (height, width), members in groups.items():
-            whole = (height + -height % self.config.multiple, width + -width % self.config.multiple)
-            part = Tokens.cat([sized[i] for i in members])
+    def decode_key(self, item: Tokens, options: Any) -> Hashable:
+        """Pictures of one size go through the decoder together."""
+        return super().decode_key(item, options), self._size(item, options)
 
-            def run(ids: Tensor, grid: tuple[int, ...], items: list[int], whole: tuple[int, int] = whole) -> Tensor:
-                return self.decode_latents(self.quantizer.decode(ids).to(self.dtype), size=whole)
+    def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
+        """One decoded picture `[3, H, W]` cut to the requested size; `original=False` leaves the padding on."""
+        height, width = self._size(item, options)
+        return x[..., :height, :width] if options.original else x
 
-            pictures = self.decode_with(part, run, original=original)
-            for row, i in enumerate(members):
-                outs[i] = pictures[row]
-        return torch.stack(outs) if len(groups) == 1 else outs  # type: ignore[arg-type, return-value]
+    def _size(self, item: Tokens, options: Any) -> tuple[int, int]:
+        if options.size is not None:
+            return options.size
+        if item.sizes is None:
+            raise ValueError(f"{self.family}: these tokens carry no picture size; pass size=(H, W).")
+        height, width = item.sizes[0].tolist()
+        return height, width
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; with `feature_dim`, `features["grid"]` holds the predicted features `[B, d, h w]`."""
+        """Reconstruct `[B, 3, H, W]`; with `feature_dim`, `features["grid"]` are the predicted features `[B, d, h w]`."""
         height, width = x.shape[-2:]
         x = pad_to_stride(x, self.config.multiple)
         z = self.encode_latents(x)
@@ -269,6 +286,3 @@ class Instella(ImageTokenizer):
         x_hat, features = self._decode(quantized.z_q, (x.shape[-2], x.shape[-1]))
         named = {} if features is None else {"grid": features.transpose(1, 2)}
         return Reconstruction(x_hat=x_hat[..., :height, :width], z=z, quantized=quantized, features=named)
-
-    def _fit_in(self, x: Tensor, resize: str) -> Tensor:
-        return pad_to_stride(x, self.config.multiple)

@@ -1,1 +1,1 @@
-"""KARL: as many tokens as the wanted quality needs, chosen in one pass."""
+"""KARL: the number of tokens that a target quality needs, chosen in one pass."""

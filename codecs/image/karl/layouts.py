@@ -1,4 +1,4 @@
-"""KARL (ShivamDuggal4/karl), the kind over a VQGAN."""
+"""KARL (ShivamDuggal4/karl), the variant over a VQGAN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ def _keys(own: KARLConfig) -> KeyMap:
     return KeyMap(
         Unwrap(*FILES),
         Rename((*SHARED, *_ROWS)),
-        Each(  # channels stand first there
+        Each(  # the authors' table has channels first
             ("{encoder|decoder}_positions",),
             lambda v: v.permute(1, 2, 0).contiguous(),
             lambda v: v.permute(2, 0, 1).contiguous(),

@@ -1,11 +1,12 @@
-"""KARL: as many tokens as the wanted quality needs, chosen in one pass.
+"""KARL: the number of tokens that a target quality needs, chosen in one pass.
 
 Duggal et al. 2025, "Single-pass Adaptive Image Tokenization for Minimum Program Search", arXiv 2507.07995.
 Parity checked against ShivamDuggal4/karl @ 5c1a5693ed (no licence stated), class `KARLTokenizer` over the VQGAN, picture by
 picture (the authors' attention mask is right for a batch of one). Own code from the published facts.
 
-The encoder reads a token of the wanted L1 error, the grid (patches beside VQGAN latents) and `token_budget` latent queries. A
-halting probability above 3/4 marks a token that the picture does not need; such tokens are cut out of the decoder's attention.
+The encoder's sequence is a token of the target L1 error, the grid (patches concatenated with VQGAN latents) and `token_budget`
+latent queries. A halting probability above 3/4 marks a token that the picture does not need; such tokens are masked in the
+decoder's attention.
 
 ids `[B, 2, N]`: codebook "token", and codebook "active" (1: needed). `tokens.first(codebooks=1)` decodes all of them.
 
@@ -14,23 +15,25 @@ Letters: B batch, H W pixels, G grid positions, N token budget, D latent width, 
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
+from ...config import ConfigError
 from ...layers.vit import TransformerSize, ViTBlock, embedding, init_linear
+from ...options import ImageEncodeOptions, check_at_least
 from ...quantizers.base import Quantized, QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
-from ...tokenizer import Reconstruction, group_by_shape
-from ...tokens import Tokens
-from ..base import ImageTokenizer, Resize
+from ...tokenizer import Reconstruction
+from ..base import ImageTokenizer
 from ..distilled import MAGE_VQGAN, BaseTokenizer, GridDecoder, check_base
 from ..vqgan.model import VQGANConfig
 
-#: Errors (mean absolute, of pixels in 0..1) that the encoder was told of in training; a wanted one is rounded up to the next.
+#: Target errors (mean absolute, of pixels in 0..1) that the encoder was conditioned on in training; others are rounded up to the next.
 ERRORS = (
     0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.09, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.24, 0.28, 0.32, 0.38
 )  # fmt: skip
@@ -43,16 +46,16 @@ class KARLConfig:
     Attributes:
         base: the VQGAN underneath (`embed_dim` 0).
         grid_size: positions on a side of its grid; the picture is `grid_size * patch_size` on a side.
-        patch_size: pixels on a side of the patches that stand beside its latents; its stride.
+        patch_size: pixels on a side of the patches that are concatenated with its latents; the VQGAN's stride.
         position_size: side of the learned position tables, which are resized to the grid.
         encoder, decoder: sizes of the two transformers.
         latent_dim: D.
         quantizer: any kind of one codebook; its `dim` is filled in.
         max_tokens: largest token budget.
-        default_tokens: token budget where none is named.
+        default_tokens: token budget if none is given.
         halt_above: probability from which a token is not needed.
         train_budgets: token budgets that training's first pass draws from; its second pass has `default_tokens`.
-        train_base: whether the VQGAN learns too (the second of two training stages).
+        train_base: whether the VQGAN is trained too (the second of two training stages).
     """
 
     base: VQGANConfig = MAGE_VQGAN
@@ -79,11 +82,34 @@ class KARLConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class KARLEncodeOptions(ImageEncodeOptions):
+    """Options of `KARL.encode`; `num_codebooks=1` leaves the flags out, so that every token counts as needed.
+
+    Attributes:
+        token_budget: tokens to choose from, 1 to `config.max_tokens`, trained with multiples of 16; None: `config.default_tokens`.
+        quality: target mean absolute error of pixels in 0..1; smaller keeps more tokens.
+        trim: cut the tokens after the last needed one, which have no effect on decoding; `lengths` gives the number kept.
+    """
+
+    token_budget: int | None = None
+    quality: float = 0.05
+    trim: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("token_budget", self.token_budget, 1)
+        if not 0 <= self.quality <= 1:
+            raise ConfigError(f"quality is {self.quality}; allowed: 0 to 1, the target mean absolute error.")
+
+
 class KARL(ImageTokenizer):
     """Pictures of one size to at most `token_budget` tokens; see the module's docstring."""
 
     family: ClassVar[str] = "karl"
     config_class: ClassVar[type] = KARLConfig
+    encode_options = KARLEncodeOptions
+    varying_positions = True
     encoder_only = (
         "patch_embed", "encoder_norm_in", "encoder", "encoder_norm_out", "to_latent", "halting_norm", "halting",
         "encoder_positions", "latents", "error_tokens",
@@ -127,44 +153,19 @@ class KARL(ImageTokenizer):
 
     # --- encode -----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def encode(  # type: ignore[override]
-        self,
-        media: Any,
-        *,
-        resize: Resize | None = None,
-        num_codebooks: int | None = None,
-        token_budget: int | None = None,
-        quality: float = 0.05,
-        trim: bool = True,
-    ) -> Tokens:
-        """Turn pictures into tokens, as `ImageTokenizer.encode`.
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Latents `[B, D, N]` of pictures; the flags of needed tokens are kept for `ids_of`."""
+        o: KARLEncodeOptions = batch.options
+        z, halting = self.encode_with_halting(x, token_budget=o.token_budget, quality=o.quality)
+        batch.notes["active"] = self.active(halting)  # [B, N]
+        return z
 
-        Args:
-            media, resize: as there.
-            num_codebooks: 1: leave the flags out, so that every token counts as needed.
-            token_budget: tokens to choose from, 1 to `config.max_tokens`, trained with multiples of 16; None: `default_tokens`.
-            quality: wanted mean absolute error of pixels in 0..1; smaller keeps more tokens.
-            trim: cut the tokens behind the last needed one, which play no part in decoding; `lengths` says where.
-        """
-        pictures, resize = self._pictures(media), resize or self.spec.resize
-        xs = [self._fit_in(p, resize) for p in pictures]
-        out: list[Tokens] = [None] * len(xs)  # type: ignore[list-item]
-        for group in group_by_shape(xs):
-            x = torch.stack([xs[i] for i in group]).to(self.device, self.dtype)
-            z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
-            active = self.active(halting)  # [B, N]
-            ids = torch.stack([self.quantizer.encode(z)[:, 0], active.long()], dim=1)[:, :num_codebooks].cpu()
-            lengths = _used(active).tolist() if trim else [ids.shape[2]] * len(ids)
-            for row, i in enumerate(group):
-                k, length = ids.shape[1], lengths[row]
-                out[i] = Tokens(
-                    ids=ids[row : row + 1, :, :length],
-                    vocab_sizes=self.spec.vocab_sizes[:k],
-                    names=self.spec.names[:k],
-                    sizes=torch.tensor([self.kept_size(pictures[i], resize)]),
-                )
-        return Tokens.cat(out).to(self.device)
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids and flags `[B, 2, N]`, and the number of positions of each picture up to its last needed one."""
+        o: KARLEncodeOptions = batch.options
+        active = batch.notes["active"]
+        ids = torch.stack([self.quantizer.encode(z)[:, 0], active.long()], dim=1)[:, : o.num_codebooks]
+        return Coded(ids, lengths=_used(active).tolist() if o.trim else None)
 
     def encode_latents(self, x: Tensor, *, token_budget: int | None = None, quality: float = 0.05) -> Tensor:
         """Latents `[B, D, N]` of pictures `[B, 3, H, W]`."""
@@ -173,7 +174,7 @@ class KARL(ImageTokenizer):
     def encode_with_halting(
         self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05
     ) -> tuple[Tensor, Tensor]:
-        """Latents `[B, D, N]` and halting logits `[B, N]` of pictures `[B, 3, H, W]`; `quality` may be one for each, `[B]`."""
+        """Latents `[B, D, N]` and halting logits `[B, N]` of pictures `[B, 3, H, W]`; `quality` is a number or `[B]`."""
         token_budget = self.config.default_tokens if token_budget is None else token_budget
         if not 1 <= token_budget <= self.config.max_tokens:
             raise ValueError(f"token_budget is {token_budget}; allowed: 1 to {self.config.max_tokens}.")
@@ -186,7 +187,7 @@ class KARL(ImageTokenizer):
         return self.to_latent(self.encoder_norm_out(y)).transpose(1, 2), self.halting(self.halting_norm(y))[..., 0]
 
     def grid_tokens(self, x: Tensor) -> Tensor:
-        """Patches beside VQGAN latents, `[B, G, W]`, of pictures `[B, 3, H, W]`."""
+        """Patches concatenated with VQGAN latents, `[B, G, W]`, of pictures `[B, 3, H, W]`."""
         return torch.cat([self.patch_embed(x), self.base.features(x)], dim=1).flatten(2).transpose(1, 2)
 
     def active(self, halting: Tensor) -> Tensor:
@@ -194,9 +195,10 @@ class KARL(ImageTokenizer):
         return torch.sigmoid(halting) <= self.config.halt_above
 
     def _error_token(self, quality: float | Tensor, batch: int) -> Tensor:
-        wanted = torch.as_tensor(quality, dtype=torch.float32).cpu().expand(batch)
-        index = (torch.tensor(ERRORS) < wanted[:, None]).sum(1).clamp(max=len(ERRORS) - 1)
-        return self.error_tokens[index.to(self.error_tokens.device)][:, None]  # [B, 1, W]
+        target = torch.as_tensor(quality, dtype=torch.float32, device=self.error_tokens.device).expand(batch)
+        errors = torch.tensor(ERRORS, dtype=torch.float32, device=target.device)
+        index = (errors < target[:, None]).sum(1).clamp(max=len(ERRORS) - 1)
+        return self.error_tokens[index][:, None]  # [B, 1, W]
 
     def _positions(self, table: Tensor) -> Tensor:
         """Table `[P, P, W]` resized (nearest) to the grid, `[1, G, W]`."""
@@ -208,7 +210,7 @@ class KARL(ImageTokenizer):
     def decode_latents(
         self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, active: Tensor | None = None
     ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; `active` is bool `[B, n]`, None: all."""
+        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; `active` is bool `[B, n]`; None: all tokens are needed."""
         return self.base.pixels(self.decode_logits(z_q, active=active))
 
     def decode_logits(self, z_q: Tensor, *, active: Tensor | None = None) -> Tensor:
@@ -220,23 +222,28 @@ class KARL(ImageTokenizer):
         tokens = self.from_latent(z_q.transpose(1, 2)) + self.token_positions[:n]
         return self.decoder(queries, tokens, None if active is None else _isolate(active, queries.shape[1]))
 
-    def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
         """Pictures `[B, 3, H, W]` of ids `[B, 2, n]`, or of `[B, 1, n]` with every token needed."""
         active = ids[:, 1] == 1 if ids.shape[1] == 2 else None
-        return self.decode_latents(self.quantizer.decode(ids[:, :1]).to(self.dtype), active=active)
+        return self.decode_latents(self.vectors_of(ids[:, :1]), active=active)
 
     # --- training ---------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05) -> Reconstruction:
-        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training the two passes that teach it which tokens to keep.
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training two passes that teach the halting logits:
 
-        The first pass is told a small error and given a random budget, of which it uses every token; the error that comes out is
-        what so many tokens can reach. The second is told this error and given `default_tokens`: those beyond the first budget are
-        not needed. `features` hold, of each pass, `logits.0`, `logits.1` `[B, V_b, G]` with their `code.N` `[B, C, G]`, and
-        `halting.N` `[B, N]`; the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.N`. The
-        quantizer's loss is the sum of both. `x_hat` shows half of the items after each pass.
-        Differs: wanted errors of the first pass are drawn evenly up to 0.04 (the authors' become rarer when they are reached), and
-        the second's are never shifted at random.
+        1. A random token budget n and a small target error `[B]`. All n tokens are used: `unneeded.0` `[B, n]` is zero. The
+           reconstruction's mean absolute error `[B]` is the quality that n tokens reach.
+        2. The budget `default_tokens` and that error as the target. Tokens from n on are not needed: `unneeded.1`
+           `[B, default_tokens]` is one there. Tokens whose halting probability is high are masked in the decoder.
+
+        Returns:
+            `features` of pass i: `logits.i` `[B, V_b, G]`, their mean code `code.i` `[B, C, G]`, `halting.i` `[B, tokens]`; the
+            VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.i`. The quantizer's loss is
+            the sum of both passes. `x_hat` has the first half of the items from pass 1, the others from pass 2.
+
+        Differs: target errors of pass 1 are drawn evenly up to 0.04 (the authors draw an error less often once it is reached), and
+        those of pass 2 are never shifted at random.
         """
         ids = self.base.ids(self.base.features(x))
         features = {"ids": ids, "code_target": self.base.code(ids)}
@@ -265,7 +272,7 @@ class KARL(ImageTokenizer):
         return Reconstruction(x_hat=x_hat, z=second.z, quantized=quantized, features=features)
 
     def _pass(self, x: Tensor, token_budget: int | None, quality: float | Tensor, *, masked: bool) -> "Pass":
-        """Once through both halves; with `masked`, tokens that are not needed are cut out of the decoder's attention."""
+        """Encode and decode `[B, 3, H, W]` once; with `masked`, tokens that are not needed are masked in the decoder's attention."""
         z, halting = self.encode_with_halting(x, token_budget=token_budget, quality=quality)
         quantized, active = self.quantizer(z), self.active(halting)
         return Pass(z, halting, active, quantized, self.decode_logits(quantized.z_q, active=active if masked else None))
@@ -280,7 +287,7 @@ class KARL(ImageTokenizer):
 
 
 class Pass(NamedTuple):
-    """What one pass gives."""
+    """Output of one pass."""
 
     z: Tensor  #: [B, D, N]
     halting: Tensor  #: logits [B, N]
@@ -295,6 +302,6 @@ def _used(active: Tensor) -> Tensor:
 
 
 def _isolate(active: Tensor, queries: int) -> Tensor:
-    """Bool `[B, 1, G + n, G + n]`: positions that are not `active [B, n]` see and are seen by nobody but themselves."""
+    """Bool `[B, 1, G + n, G + n]`: positions that are not `active` `[B, n]` attend only to themselves, and no others to them."""
     on = F.pad(active, (queries, 0), value=True)
     return (on[:, :, None] & on[:, None, :] | torch.eye(on.shape[1], dtype=torch.bool, device=on.device))[:, None]

@@ -6,20 +6,20 @@ latent diffusion's (arXiv 2112.10752). Every channel of the scaled latent is qua
 Letters: B batch, H W pixels, h w grid, D latent width, L = h w.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...options import ImageEncodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.dimension_wise import DimensionWiseConfig
 from ...spec import ImageSpec
-from ...tokens import Tokens
-from ..base import ImageTokenizer, Resize
+from ..base import ImageTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ class KLTokensConfig:
     Attributes:
         encoder, decoder: see `layers/vqgan.py`.
         latent_dim: D.
-        variational: whether the encoder also gives a variance (it always gives 2 D channels to the map after it).
-        posterior_map, latent_map: whether 1x1 convolutions stand behind the encoder and before the decoder (diffusers'
+        variational: whether the encoder also predicts a variance (its output has 2 D channels in any case).
+        posterior_map, latent_map: whether there are 1x1 convolutions after the encoder and before the decoder (diffusers'
             `use_quant_conv`, `use_post_quant_conv`).
-        latent_scale, latent_shift: the quantizer gets `(latent - latent_shift) * latent_scale`.
+        latent_scale, latent_shift: the quantizer's input is `(latent - latent_shift) * latent_scale`.
         quantizer: any kind; made for "dimension_wise".
     """
 
@@ -56,11 +56,23 @@ class KLTokensConfig:
             raise ConfigError("variational = false needs posterior_map: it maps 2 D channels to D.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class KLTokensEncodeOptions(ImageEncodeOptions):
+    """Options of `KLTokens.encode`.
+
+    Attributes:
+        noise: standard normal noise `[D, h, w]` of each picture for a sample of the posterior; None: the posterior's mean.
+    """
+
+    noise: Tensor | tuple[Tensor, ...] | None = None
+
+
 class KLTokens(ImageTokenizer):
-    """Autoencoder and quantizer; `encode` takes the mean of the posterior, or a draw from it where noise is given."""
+    """Autoencoder and quantizer; `encode` takes the mean of the posterior, or a sample if noise is given."""
 
     family: ClassVar[str] = "kl_tokens"
     config_class: ClassVar[type] = KLTokensConfig
+    encode_options = KLTokensEncodeOptions
     encoder_only = ("encoder", "to_posterior")
     decoder_only = ("from_latent", "decoder")
     config: KLTokensConfig
@@ -74,7 +86,7 @@ class KLTokens(ImageTokenizer):
         self.quantizer = c.quantizer.build(dim=d)
         self.from_latent = nn.Conv2d(d, d, 1) if c.latent_map else nn.Identity()
         self.decoder = VQGANDecoder(c.decoder, d)
-        self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=c.encoder.stride)
+        self.spec = ImageSpec.of(self.quantizer, stride=c.encoder.stride)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, both `[B, D, h, w]`, before scaling; e^0.5 where there is no variance."""
@@ -90,19 +102,10 @@ class KLTokens(ImageTokenizer):
         z = mean if noise is None else mean + deviation * noise
         return ((z - self.config.latent_shift) * self.config.latent_scale).flatten(2)
 
-    @torch.no_grad()
-    def encode(
-        self, media: Any, *, resize: Resize | None = None, num_codebooks: int | None = None, noise: Tensor | None = None
-    ) -> Tokens:
-        """As `ImageTokenizer.encode`; standard normal `noise [B, D, h, w]` takes a draw from the posterior."""
-        tokens = super().encode(media, resize=resize, num_codebooks=num_codebooks)
-        if noise is None:
-            return tokens
-        xs = [self._fit_in(p, resize or self.spec.resize) for p in self._pictures(media)]
-        if len({x.shape for x in xs}) > 1:
-            raise ValueError("noise needs pictures of one size; encode them one by one.")
-        x = torch.stack(xs).to(self.device, self.dtype)
-        return dataclasses.replace(tokens, ids=self.quantizer.encode(self.encode_latents(x, noise=noise.to(x))))
+    def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
+        """Scaled latents `[B, D, h w]` of pictures of one size."""
+        noise = batch.rows("noise")
+        return self.encode_latents(x) if noise is None else self.encode_latents(x, noise=noise.to(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of scaled latents `[B, D, h w]`, quantized or not."""

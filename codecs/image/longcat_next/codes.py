@@ -4,7 +4,7 @@ Meituan LongCat Team 2026, "LongCat-Next: Lexicalizing Modalities as Discrete To
 with one table for all levels: Lee et al. 2022 (RQ-VAE, arXiv 2203.01941). Parity checked against
 meituan-longcat/LongCat-Next-inference @ 70ab100bee (no licence file; the model's repository is MIT), class `VisualQuantizer`.
 
-`decode` gives the sum of the codes, which is what the pixel decoder in `longcat_next.py` reads.
+`decode` gives the sum of the codes, which is the input of the pixel decoder in `model.py`.
 Letters: B batch, L positions, K levels, C width of the features, D width of the codes.
 """
 
@@ -26,7 +26,7 @@ class LongCatNextCodesConfig:
     Attributes:
         width: C.
         code_dim: D.
-        mlp: whether the map (LayerNorm, linear, GELU, linear) is there; without it the features themselves are quantized.
+        mlp: whether features are mapped (LayerNorm, linear, GELU, linear) before quantization.
         quantizer: any kind; its `dim` is filled in.
     """
 
@@ -60,10 +60,10 @@ class LongCatNextCodes(LatentTokenizer):
                 nn.LayerNorm(c.width), nn.Linear(c.width, c.width), nn.GELU(), nn.Linear(c.width, c.code_dim)
             )
         self.quantizer = c.quantizer.build(dim=c.code_dim)
-        self.spec = LatentSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = LatentSpec.of(
+            self.quantizer,
             channels=c.width,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            semantic_dim=c.code_dim,
         )
 
     def encode_latents(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """LongCat-Next's visual tokenizer (meituan-longcat/LongCat-Next-inference @ 70ab100bee), whole or the quantizer alone.
 
 The whole reads `visual_config` of the model's config.json. Its weights are those under `model.visual_tokenizer.` in the model's
-shards, and those of image_decoder/image_decoder.safetensors; weights of language, sound and of the second painter are left out.
+shards, and those of image_decoder/image_decoder.safetensors; weights of language, sound and of the diffusion refiner are left out.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def _codes(c: Fields, *, swallowed: bool = False) -> dict[str, Any]:
             "codebook_size": size if isinstance(size, int) else list(size),
             "shared_codebook": c.take("shared_codebook", False),
             "decay": float(decay),
-            # the mean over the levels there, the sum here
+            # the authors take the mean over the levels, this library the sum
             "commitment_weight": float(c.take("commit_loss_ratio", 0.25)) / depth,
             "kmeans_init": False,
             "replace_below": 0.1 if c.take("restart_unused_codes", True) else 0.0,
@@ -54,8 +54,8 @@ def _codes_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return _codes(open_config(config, "longcat-next-rq"))
 
 
-def _painter(c: Fields) -> dict[str, Any]:
-    """`VisionTransformerDecoder`'s settings, but for those that the encoder and the codes say already."""
+def _pixel_decoder(c: Fields) -> dict[str, Any]:
+    """`VisionTransformerDecoder`'s settings, except those that follow from the encoder and the codes."""
     c.drop(*TRANSFORMERS_KEYS, "attention_dropout", "initializer_range", "projection_dim", "image_size", "num_channels")
     gated = bool(c.take("swiglu", False))
     if not gated:
@@ -75,10 +75,10 @@ def _painter(c: Fields) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole model's config, or its `visual_config` alone. The painter's part stands in the latter, or beside it."""
+    """Config of the whole model, or its `visual_config` alone; the pixel decoder's part is inside `visual_config`, or beside it."""
     visual = config.get("visual_config", config)
     if not isinstance(visual, Mapping) or "vq_config" not in visual:
-        raise ValueError("longcat-next: the config holds no visual_config with a vq_config.")
+        raise ValueError("longcat-next: the config has no visual_config with a vq_config.")
     beside = config.get("visual_decoder_config", {})
     c = Fields(visual, "longcat-next.visual_config")
     c.drop(*TRANSFORMERS_KEYS, "initializer_range", "tokens_per_second", "rope_parameters", "freeze", "image_head_config")
@@ -103,15 +103,15 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{c.name}: out_hidden_size must be vq_config.in_channels, {codes['width']}.")
     decoder = part(c, "visual_decoder_config", beside)
     decoder.drop(*TRANSFORMERS_KEYS, "transformer_config", "vae_config", "scheduler_config", "weight_path")
-    decoder.drop("codebook_dim", "text_feat_dim")  # of the second painter
+    decoder.drop("codebook_dim", "text_feat_dim")  # for the diffusion refiner
     own = part(decoder, "image_decoder_config")
     for key, value in (("patch_size", patch), ("spatial_merge_size", merge), ("temporal_patch_size", frames)):
         own.require(key, value)
     own.require("codebook_dim", codes["code_dim"])
-    painter = _painter(own)
+    decoder_fields = _pixel_decoder(own)
     for fields in (own, decoder, c):
         fields.done(swallowed=True)
-    return {"tower": tower, "merge": merge, "codes": codes, "painter": painter}
+    return {"tower": tower, "merge": merge, "codes": codes, "pixel_decoder": decoder_fields}
 
 
 # --- weights --------------------------------------------------------------------------------------------------------------
@@ -153,27 +153,30 @@ _ROWS: tuple[Row, ...] = (
     ("visual_model.blocks.{}.mlp.{gate|up|down}_proj.*", "tower.blocks.{}.{gate|up|down}.*"),
     ("visual_bridge_model.bridge.ln_q.weight", "merge_norm.weight"),
     ("visual_bridge_model.bridge.mlp.{}.*", "merge.{}.*"),
-    ("image_decoder.post_quant_conv.*", "painter.from_code.*"),
-    ("image_decoder.post_quant_norm.weight", "painter.code_norm.weight"),
-    ("image_decoder.patch_unmerger.ln_q.weight", "painter.split_norm.weight"),
-    ("image_decoder.patch_unmerger.mlp.{}.*", "painter.split.{}.*"),
-    ("image_decoder.{norm_in|norm_out}.weight", "painter.{norm_in|norm_out}.weight"),
-    (_LAYER + "layer_norm1.weight", "painter.blocks.{}.attention_norm.weight"),
-    (_LAYER + "layer_norm2.weight", "painter.blocks.{}.mlp_norm.weight"),
-    (_LAYER + "self_attn.{q|k|v}_proj.*", "painter.blocks.{}.{q|k|v}.*"),
-    (_LAYER + "self_attn.out_proj.*", "painter.blocks.{}.out.*"),
-    (_LAYER + "self_attn.inner_attn_ln.weight", "painter.blocks.{}.attention_inner.weight"),
-    (_LAYER + "mlp.ffn_ln.weight", "painter.blocks.{}.mlp_inner.weight"),
-    ("image_decoder.decoder_head.{}.*", "painter.to_pixels.{}.*"),
+    ("image_decoder.post_quant_conv.*", "pixel_decoder.from_code.*"),
+    ("image_decoder.post_quant_norm.weight", "pixel_decoder.code_norm.weight"),
+    ("image_decoder.patch_unmerger.ln_q.weight", "pixel_decoder.split_norm.weight"),
+    ("image_decoder.patch_unmerger.mlp.{}.*", "pixel_decoder.split.{}.*"),
+    ("image_decoder.{norm_in|norm_out}.weight", "pixel_decoder.{norm_in|norm_out}.weight"),
+    (_LAYER + "layer_norm1.weight", "pixel_decoder.blocks.{}.attention_norm.weight"),
+    (_LAYER + "layer_norm2.weight", "pixel_decoder.blocks.{}.mlp_norm.weight"),
+    (_LAYER + "self_attn.{q|k|v}_proj.*", "pixel_decoder.blocks.{}.{q|k|v}.*"),
+    (_LAYER + "self_attn.out_proj.*", "pixel_decoder.blocks.{}.out.*"),
+    (_LAYER + "self_attn.inner_attn_ln.weight", "pixel_decoder.blocks.{}.attention_inner.weight"),
+    (_LAYER + "mlp.ffn_ln.weight", "pixel_decoder.blocks.{}.mlp_inner.weight"),
+    ("image_decoder.decoder_head.{}.*", "pixel_decoder.to_pixels.{}.*"),
     *_code_rows(_QUANTIZER, "codes."),
     ("codes.quantizer.**", "codes.quantizer.**"),
 )
 _GATED: tuple[Row, ...] = (
-    (_LAYER + "mlp.w1.*", "painter.blocks.{}.gate.*"),
-    (_LAYER + "mlp.w2.*", "painter.blocks.{}.up.*"),
-    (_LAYER + "mlp.w3.*", "painter.blocks.{}.down.*"),
+    (_LAYER + "mlp.w1.*", "pixel_decoder.blocks.{}.gate.*"),
+    (_LAYER + "mlp.w2.*", "pixel_decoder.blocks.{}.up.*"),
+    (_LAYER + "mlp.w3.*", "pixel_decoder.blocks.{}.down.*"),
 )
-_PLAIN: tuple[Row, ...] = ((_LAYER + "mlp.fc1.*", "painter.blocks.{}.up.*"), (_LAYER + "mlp.fc2.*", "painter.blocks.{}.down.*"))
+_PLAIN: tuple[Row, ...] = (
+    (_LAYER + "mlp.fc1.*", "pixel_decoder.blocks.{}.up.*"),
+    (_LAYER + "mlp.fc2.*", "pixel_decoder.blocks.{}.down.*"),
+)
 _DROPPED = (
     "visual_embedding_layer.**",  # the language model's side of the codes
     "image_refiner.**",
@@ -186,7 +189,7 @@ _DROPPED = (
 def _keys(own: LongCatNextConfig) -> KeyMap:
     patch = own.tower.patch_size
 
-    def first_frame(v: Tensor) -> Tensor:  # of the painted frames the first one counts
+    def first_frame(v: Tensor) -> Tensor:  # the first of the decoded frames is the picture
         return v.unflatten(0, (3, -1, patch, patch))[:, 0].flatten(0, 2)
 
     def two_frames(v: Tensor) -> Tensor:
@@ -195,10 +198,10 @@ def _keys(own: LongCatNextConfig) -> KeyMap:
     return KeyMap(
         without_prefix("model.visual_tokenizer."),
         _code_tables(_QUANTIZER, "codes.", own.codes),
-        Rename([*_ROWS, *(_GATED if own.painter.gated else _PLAIN)], also_drop=_DROPPED),
-        # a still picture stands in all frames of a patch
+        Rename([*_ROWS, *(_GATED if own.pixel_decoder.gated else _PLAIN)], also_drop=_DROPPED),
+        # the picture is repeated in all frames of a patch
         Each(("tower.patch_embed.weight",), lambda v: v.sum(2), lambda v: v[:, :, None].expand(-1, -1, 2, -1, -1) / 2),
-        Each(("painter.to_pixels.2.*",), first_frame, two_frames),
+        Each(("pixel_decoder.to_pixels.2.*",), first_frame, two_frames),
     )
 
 

@@ -3,11 +3,11 @@
 Meituan LongCat Team 2026, "LongCat-Next: Lexicalizing Modalities as Discrete Tokens", arXiv 2603.27538. Read from
 meituan-longcat/LongCat-Next-inference @ 70ab100bee (no licence file; the model's repository is MIT): `LongcatNextVisualTokenizer`
 and `VisionTransformerDecoder`. The tower was checked against `transformers`, the codes and the pixel decoder against the
-authors' classes; the published sizes are second-hand, converters read them from the checkpoint's config.
+authors' classes. The default sizes were not checked against the published config; the converter reads them from that file.
 
-Tower of Qwen2.5-VL -> 2 x 2 patches merged -> residual codes with one table. Back: a ViT paints pixels from the codes.
+Tower of Qwen2.5-VL -> 2 x 2 patches merged -> residual codes with one table. Back: a ViT decodes the codes to pixels.
 Differs: pictures are padded to whole positions where the authors resize them; attention is scaled dot-product attention, not
-flash attention; the authors' second painter (a flow-matching refiner over the ViT's picture) is not here.
+flash attention; the authors' refiner (a flow-matching model over the ViT's picture) is not implemented.
 
 Letters: B batch, H W pixels, h w grid of positions, m merged patches on a side, D width, L = h w.
 """
@@ -31,8 +31,8 @@ from .window_vit import WindowTower, WindowTowerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class PainterConfig:
-    """Settings of `Painter`.
+class PixelDecoderConfig:
+    """Settings of `PixelDecoder`.
 
     Attributes:
         width: D.
@@ -40,10 +40,10 @@ class PainterConfig:
         hidden: width inside the MLPs, and of the map to pixels.
         gated: SwiGLU, or one plain hidden layer with GELU.
         inner_norms: further norms, before the output maps of attention and MLP.
-        biases: of the query, key and value maps.
-        eps: of most norms.
-        scale_twice: queries are divided by the root of the head width twice, as the authors' code does on a GPU; their
-            other path does it once.
+        biases: whether the query, key and value maps have a bias.
+        eps: epsilon of most norms.
+        scale_twice: queries are divided by the root of the head width twice, as in the authors' code on a GPU; their other path
+            divides once.
     """
 
     width: int = 1024
@@ -58,7 +58,7 @@ class PainterConfig:
 
     def __post_init__(self) -> None:
         if self.width % (4 * self.heads):
-            raise ConfigError(f"width {self.width} must be a multiple of 4 heads ({4 * self.heads}): rows and columns turn pairs.")
+            raise ConfigError(f"width {self.width} must be a multiple of 4 heads, {4 * self.heads}: rows and columns rotate pairs.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +66,22 @@ class LongCatNextConfig:
     """Settings of `LongCatNext`.
 
     Attributes:
-        tower: of the encoder.
-        train_tower: whether it learns; the published one is frozen.
+        tower: vision tower of the encoder.
+        train_tower: whether the tower is trained; the published one is frozen.
         merge: m, patches on a side that become one position.
-        codes: see `LongCatNextCodesConfig`; its width is that of the map behind the tower.
-        painter: of the pixels.
+        codes: see `LongCatNextCodesConfig`; its width is that of the map after the tower.
+        pixel_decoder: ViT from codes to pixels.
     """
 
     tower: WindowTowerConfig = WindowTowerConfig()
     train_tower: bool = False
     merge: int = 2
     codes: LongCatNextCodesConfig = field(default_factory=LongCatNextCodesConfig)
-    painter: PainterConfig = PainterConfig()
+    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
 
     def __post_init__(self) -> None:
         if self.tower.window % self.merge:
-            raise ConfigError(f"tower.window {self.tower.window} must hold whole positions of {self.merge} patches.")
+            raise ConfigError(f"tower.window {self.tower.window} must be a multiple of merge, {self.merge} patches.")
 
     @property
     def stride(self) -> int:
@@ -89,10 +89,10 @@ class LongCatNextConfig:
         return self.tower.patch_size * self.merge
 
 
-class PainterBlock(nn.Module):
-    """x + attention(RMSNorm(x)), then x + MLP(RMSNorm(x)); `[B, n, D]`, queries and keys turned in pairs of channels."""
+class PixelDecoderBlock(nn.Module):
+    """x + attention(RMSNorm(x)), then x + MLP(RMSNorm(x)); `[B, n, D]`, queries and keys rotated in pairs of channels."""
 
-    def __init__(self, config: PainterConfig) -> None:
+    def __init__(self, config: PixelDecoderConfig) -> None:
         super().__init__()
         c, width = config, config.width
         self.heads = c.heads
@@ -107,7 +107,7 @@ class PainterBlock(nn.Module):
         self.down = nn.Linear(c.hidden, width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Apply the block; `cos` and `sin` are `[n, d]`."""
+        """Transform `[B, n, D]`; `cos` and `sin` are `[n, d]`."""
         y = self.attention_norm(x)
         q, k, v = (m(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in (self.q, self.k, self.v))  # [B, heads, n, d]
         q, k = (rotate(z, cos, sin, "pairs") for z in (q, k))
@@ -118,14 +118,14 @@ class PainterBlock(nn.Module):
         return x + self.down(self.mlp_inner(y))
 
 
-class Painter(nn.Module):
-    """Codes `[B, code_dim, h, w]` to pixels `[B, 3, H, W]` in the scale that the tower sees.
+class PixelDecoder(nn.Module):
+    """Codes `[B, code_dim, h, w]` to pixels `[B, 3, H, W]`, normalised as the tower's input.
 
     Each position becomes m x m patches. As in the authors' code the patches of a position stay together in the sequence,
     while the rotary positions count through the whole grid row by row.
     """
 
-    def __init__(self, config: PainterConfig, *, code_dim: int, patch_size: int, merge: int) -> None:
+    def __init__(self, config: PixelDecoderConfig, *, code_dim: int, patch_size: int, merge: int) -> None:
         super().__init__()
         c = config
         self.config, self.patch_size, self.merge = c, patch_size, merge
@@ -135,11 +135,11 @@ class Painter(nn.Module):
         self.split_norm = nn.RMSNorm(width, eps=1e-6)
         self.split = nn.Sequential(nn.Linear(width, grown), nn.GELU(), nn.Linear(grown, grown))
         self.norm_in, self.norm_out = nn.RMSNorm(width, eps=c.eps), nn.RMSNorm(width, eps=c.eps)
-        self.blocks = nn.ModuleList(PainterBlock(c) for _ in range(c.layers))
+        self.blocks = nn.ModuleList(PixelDecoderBlock(c) for _ in range(c.layers))
         self.to_pixels = nn.Sequential(nn.Linear(width, c.hidden), nn.GELU(), nn.Linear(c.hidden, 3 * patch_size**2))
 
     def forward(self, z_q: Tensor) -> Tensor:
-        """Apply it."""
+        """Decode `[B, code_dim, h, w]` to normalised pixels `[B, 3, H, W]`."""
         m, p, (h, w) = self.merge, self.patch_size, z_q.shape[2:]
         y = self.code_norm(self.from_code(z_q.flatten(2).transpose(1, 2)))  # [B, h w, D]
         y = self.split(self.split_norm(y)).unflatten(2, (m * m, -1)).flatten(1, 2)  # [B, h w m m, D]
@@ -153,12 +153,12 @@ class Painter(nn.Module):
 
 
 class LongCatNext(ImageTokenizer):
-    """Pictures in 0..1 of any size to ids `[B, K, h w]` and back; the first levels alone decode too."""
+    """Pictures in 0..1 of any size to ids `[B, K, h w]` and back; any number of first levels decodes."""
 
     family: ClassVar[str] = "longcat_next"
     config_class: ClassVar[type] = LongCatNextConfig
     encoder_only = ("tower", "merge_norm", "merge", "codes.to_code")
-    decoder_only = ("painter",)
+    decoder_only = ("pixel_decoder",)
     config: LongCatNextConfig
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -172,14 +172,14 @@ class LongCatNext(ImageTokenizer):
         self.merge = nn.Sequential(nn.Linear(grown, grown), nn.GELU(), nn.Linear(grown, c.codes.width))
         self.tower.requires_grad_(c.train_tower)
         self.codes = LongCatNextCodes(c.codes)
-        self.painter = Painter(c.painter, code_dim=c.codes.code_dim, patch_size=c.tower.patch_size, merge=c.merge)
+        self.pixel_decoder = PixelDecoder(c.pixel_decoder, code_dim=c.codes.code_dim, patch_size=c.tower.patch_size, merge=c.merge)
         self.register_buffer("pixel_mean", torch.tensor(CLIP_MEAN)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(CLIP_STD)[:, None, None], persistent=False)
-        self.spec = ImageSpec(
-            vocab_sizes=self.codes.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.codes.quantizer,
             stride=c.stride,
             value_range=(0.0, 1.0),
-            prefix=("codebooks",) if self.codes.quantizer.prefix_decodable else (),
+            semantic_dim=c.codes.code_dim,
         )
 
     @property
@@ -202,7 +202,11 @@ class LongCatNext(ImageTokenizer):
         """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`."""
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
-        return self.painter(z_q.unflatten(2, (grid[0], grid[1]))) * self.pixel_std + self.pixel_mean
+        return self.pixel_decoder(z_q.unflatten(2, (grid[0], grid[1]))) * self.pixel_std + self.pixel_mean
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Sums `[B, D, L]` of the vectors of all levels, the input of the language model."""
+        return self.vectors_of(ids, grid)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; `features["merged"]` are the tower's `[B, C, h w]`, before the codes."""
@@ -216,7 +220,7 @@ class LongCatNext(ImageTokenizer):
 
 
 def row_column_rotations(h: int, w: int, head_width: int, *, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[h w, d]`: the first half of the channels turns with the row, the second with the column."""
+    """Cosines and sines `[h w, d]`: the first half of the channels is rotated by the row, the second by the column."""
     quarter = head_width // 4
     rate = theta ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
     rows, columns = (torch.arange(n, dtype=torch.float32)[:, None] * rate for n in (h, w))

@@ -25,7 +25,7 @@ class WindowTowerConfig:
         width: D.
         layers, heads: of the transformer.
         hidden: width inside the gated MLPs.
-        window: patches on a side of a window; windows at the right and lower edge are cut off there.
+        window: patches on a side of a window; windows at the right and lower edge are smaller.
         whole_layers: layers that attend over the whole picture.
     """
 
@@ -39,7 +39,7 @@ class WindowTowerConfig:
 
     def __post_init__(self) -> None:
         if self.width % (4 * self.heads):
-            raise ConfigError(f"width {self.width} must be a multiple of 4 heads ({4 * self.heads}): rows and columns turn pairs.")
+            raise ConfigError(f"width {self.width} must be a multiple of 4 heads, {4 * self.heads}: rows and columns rotate pairs.")
         if self.window < 1:
             raise ConfigError(f"window is {self.window}; it counts patches, from 1.")
 
@@ -49,7 +49,7 @@ class WindowBlock(nn.Module):
 
     Args:
         config: of the tower.
-        window: patches on a side that see one another; 0: all do.
+        window: patches on a side of the windows within which patches attend to one another; 0: all attend to all.
     """
 
     def __init__(self, config: WindowTowerConfig, *, window: int) -> None:
@@ -64,7 +64,7 @@ class WindowBlock(nn.Module):
         self.down = nn.Linear(config.hidden, width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Apply the block; `cos` and `sin` are `[h, w, d]`."""
+        """Transform a grid `[B, h, w, D]`; `cos` and `sin` are `[h, w, d]`."""
         qkv = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1))  # [B, h, w, 3, heads, d]
         q, k, v = qkv.unbind(3)
         q, k = (rotate(y, cos[:, :, None], sin[:, :, None], "halves") for y in (q, k))
@@ -86,7 +86,7 @@ class WindowBlock(nn.Module):
         )
 
     def _regions(self, qkv: Tensor, high: int, wide: int) -> Tensor:
-        """The same for a grid that `high` x `wide` windows fill exactly; each of them attends to itself."""
+        """Attention within windows of `high` x `wide` patches that fill the grid, `[3, B, h, w, heads, d]` to `[B, h, w, D]`."""
         batch, h, w = qkv.shape[1:4]
         parts = qkv.unflatten(3, (w // wide, wide)).unflatten(2, (h // high, high))  # [3, B, rows, high, columns, wide, heads, d]
         parts = parts.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 6).flatten(1, 3)  # [3, B rows columns, heads, high wide, d]
@@ -97,7 +97,7 @@ class WindowBlock(nn.Module):
 
 
 class WindowTower(nn.Module):
-    """Pictures `[B, 3, H, W]`, normalised as the tower wants them, to patch features `[B, h, w, D]`, without a norm behind."""
+    """Pictures `[B, 3, H, W]`, normalised, to patch features `[B, h, w, D]`, without a final norm."""
 
     def __init__(self, config: WindowTowerConfig) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class WindowTower(nn.Module):
         self.blocks = nn.ModuleList(WindowBlock(c, window=0 if i in c.whole_layers else c.window) for i in range(c.layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the tower."""
+        """Features `[B, h, w, D]` of pictures `[B, 3, H, W]`."""
         y = self.patch_embed(x).permute(0, 2, 3, 1)  # [B, h, w, D]
         cos, sin = grid_rotations(y.shape[1], y.shape[2], self.config.width // self.config.heads)
         cos, sin = cos.to(y), sin.to(y)
@@ -116,9 +116,9 @@ class WindowTower(nn.Module):
 
 
 def grid_rotations(h: int, w: int, head_width: int, *, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[h, w, d]`: the first quarter of the channels turns with the row, the second with the column.
+    """Cosines and sines `[h, w, d]`: the first quarter of the channels is rotated by the row, the second by the column.
 
-    The other half is the same again, as `rotate(..., "halves")` takes it.
+    The second half of the channels repeats the first, as `rotate(..., "halves")` expects.
     """
     quarter = head_width // 4
     rate = theta ** (-torch.arange(quarter, dtype=torch.float32) / quarter)

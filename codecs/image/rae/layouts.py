@@ -21,7 +21,7 @@ def _tower(c: Fields) -> dict[str, Any]:
     """A `Dinov2WithRegistersConfig` to a tower."""
     c.drop(*TRANSFORMERS_KEYS, "initializer_range", "drop_path_rate")
     c.drop("out_features", "out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states")
-    c.drop("hidden_dropout_prob", "attention_probs_dropout_prob")  # in training only
+    c.drop("hidden_dropout_prob", "attention_probs_dropout_prob")  # used in training only
     c.require("hidden_act", "gelu")
     c.require("qkv_bias", True)
     c.require("use_swiglu_ffn", False)
@@ -46,8 +46,8 @@ def _tower(c: Fields) -> dict[str, Any]:
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "cubid")
-    c.drop("encoder_name", "noise_tau", "decoder_path", "stats_path")  # where from; noise of training
-    c.require("normalize_latents", True)  # without statistics nothing was published
+    c.drop("encoder_name", "noise_tau", "decoder_path", "stats_path")  # the file's origin; noise in training
+    c.require("normalize_latents", True)  # no model was published without statistics
     tower = _tower(part(c, "encoder_config", {}))
     size, patch = c.take("encoder_size", 224), c.take("decoder_patch_size", 16)
     q = part(c, "quantizer", {"quant_levels": 8, "quant_min": -9.0, "quant_max": 9.0})
@@ -111,14 +111,14 @@ _ROWS: list[Row] = [
     ("latent_{mean|var}", "latent_{mean|var}"),
 ]
 _DROPPED = (
-    "{encoder.encoder.embeddings|decoder}.mask_token",  # of their pre-training
-    "encoder.encoder.layernorm.*",  # the authors take gain and bias out
-    "quantizer.{reconstruction_values|boundaries}",  # computed
+    "{encoder.encoder.embeddings|decoder}.mask_token",  # of the authors' pre-training
+    "encoder.encoder.layernorm.*",  # the authors remove gain and bias
+    "quantizer.{reconstruction_values|boundaries}",  # computed here
 )
 
 
 def _check_colours() -> Then:
-    """The colours' statistics stand in the tokenizer's config here; others than ImageNet's would be another network."""
+    """Drop the stored colour statistics, which the config has here; CheckpointError if they are not ImageNet's."""
 
     def read(state: State) -> State:
         out = dict(state)
@@ -150,7 +150,7 @@ def _statistics(own: RAEConfig) -> Then:
 
 
 def _keys(own: RAEConfig) -> KeyMap:
-    """Three files under the prefixes that the authors' class gives their parts: `encoder.encoder.`, `decoder.`, `latent_`."""
+    """Join the weights of three files under the prefixes of the authors' class: `encoder.encoder.`, `decoder.`, `latent_`."""
     assert isinstance(own.quantizer, DimensionWiseConfig)
     parts = ("query", "key", "value")
     return KeyMap(

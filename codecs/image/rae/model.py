@@ -2,7 +2,7 @@
 
 Representation autoencoders: Zheng et al. 2025 (arXiv 2510.11690). Parity checked against YuqingWang1029/CubiD @ 5c2146ddac
 (no licence stated; own code from the published facts), class `RAE` and the generator's `quantize`.
-DINOv2 gives one vector a patch; every channel of it is quantized by itself (K = D ids a position); a ViT paints the pixels.
+DINOv2 gives one vector a patch; every channel of it is quantized by itself (K = D ids a position); a ViT decodes to pixels.
 
 Letters: B batch, H W pixels, h w grid, D width of the encoder, L = h w.
 """
@@ -28,14 +28,14 @@ class RAEConfig:
     """Settings of `RAE`; the defaults are CubiD's.
 
     Attributes:
-        image_size: side of the pictures that go in and come out.
+        image_size: side of the input and output pictures, in pixels.
         encoder: the tower, see `layers/vision_tower.py`.
-        encoder_size: side that pictures are brought to before the tower, in pixels; what no whole patch covers is left out.
-        train_encoder: whether the tower learns; the published one is frozen.
-        decoder: size of the ViT that paints the pixels.
+        encoder_size: side that pictures are resized to before the tower, in pixels; a rest less than a patch is ignored.
+        train_encoder: whether the tower is trained; the published one is frozen.
+        decoder: size of the ViT that decodes to pixels.
         decoder_hidden: width inside its MLPs.
-        decoder_patch_size: side of the patch that a position becomes.
-        pixel_mean, pixel_std: of each colour; the tower sees (x - mean) / std, and the decoder gives the same scale.
+        decoder_patch_size: side of the patch that a position is decoded to, in pixels.
+        pixel_mean, pixel_std: mean and deviation of each colour; the tower's input is (x - mean) / std, as is the decoder's output.
         quantizer: any kind; made for "dimension_wise".
     """
 
@@ -98,12 +98,13 @@ class RAE(ImageTokenizer):
         self.decoder.apply(init_linear)
         self.register_buffer("pixel_mean", torch.tensor(c.pixel_mean)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(c.pixel_std)[:, None, None], persistent=False)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=c.decoder_patch_size,
             image_size=(c.image_size, c.image_size),
             value_range=(0.0, 1.0),
             resize="crop",
+            semantic_dim=d,
         )
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -117,13 +118,21 @@ class RAE(ImageTokenizer):
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]`, clipped to 0..1, of features `[B, D, h w]`; clipped pixels keep a gradient."""
         g = self.config.grid_size
-        y = self.decoder_in((z_q * self._deviation() + self.latent_mean).transpose(1, 2))
+        y = self.decoder_in(self.features(z_q).transpose(1, 2))
         y = torch.cat([self.class_token.expand(len(y), -1, -1), y], dim=1) + self.positions
         for block in self.decoder:
             y = block(y)
         y = self.norm_out(y)[:, 1:].transpose(1, 2).unflatten(2, (g, g))
         x = self.to_pixels(y) * self.pixel_std + self.pixel_mean
         return straight_through(x, x.detach().clamp(0, 1))
+
+    def features(self, z: Tensor) -> Tensor:
+        """The frozen encoder's features `[B, D, h w]` of normalised features `[B, D, h w]`."""
+        return z * self._deviation() + self.latent_mean
+
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The frozen encoder's features `[B, D, h w]` of ids `[B, K, h w]`."""
+        return self.features(self.vectors_of(ids, grid))
 
     def _deviation(self) -> Tensor:
         return (self.latent_var + 1e-5).sqrt()

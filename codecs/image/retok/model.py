@@ -4,9 +4,9 @@ GigaTok: Xiong et al. 2025, arXiv 2504.08736; parity checked against SilentView/
 arXiv 2601.01535; parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived from GigaTok). Both classes are
 called `VQVitModelPlus`. Own code from the published facts.
 
-Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 of them): early tokens speak of the whole picture.
-ReTok's redundant ones start from queries `first`..N once more, under position vectors of their own. Its decoder reads the first
-N tokens, or as many as it is given; the grid queries all start from the first token.
+Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 blocks): early tokens describe the whole picture.
+ReTok's redundant tokens start from queries `first`..N once more, with separate position vectors. Its decoder reads the first
+N tokens, or any number that is requested; the grid queries all start from the first token.
 
 Letters: B batch, H W pixels, g grid side, C channels of the grid, N main tokens, W width, D latent width.
 """
@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...layers.qformer import QueryLayer
 from ...layers.vit import TransformerSize, embedding, init_linear
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...options import DecodeOptions, EncodeOptions, ImageEncodeOptions, OrderedEncodeOptions, check_at_least
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer
 
 _PLAIN = ("residual", "residual")
@@ -43,17 +44,17 @@ class ReTokConfig:
         unsampler: size of the one that makes a grid of tokens.
         qk_norm: LayerNorm of queries and keys in both.
         num_tokens: N, a power of two.
-        first: queries that the redundant tokens leave out; there are N - first of these. N: none (GigaTok).
-        queries: what tokens start from: means over blocks of the grid, the mean of all of it, or learned vectors.
+        first: number of first queries without a redundant token; there are N - first redundant tokens. N: none (GigaTok).
+        queries: initial values of tokens: means over blocks of the grid, the mean of the whole grid, or learned vectors.
         learned_grid_queries: the decoder's grid queries are learned vectors, not the first token.
         latent_dim: D.
         quantizer: any kind of one codebook; its `dim` is filled in.
-        feature_after: layers of the unsampler behind which features are predicted, to be compared with a teacher's; 0: none.
+        feature_after: layers of the unsampler after which features are predicted, to be compared with a teacher's; 0: none.
         grid_features: predict them from the encoder's grid instead.
-        feature_dim: their width (DINOv2-B: 768).
-        prefix: any first part of the tokens decodes. GigaTok was trained with all of them.
-        random_length: in training the decoder reads a random number of tokens from N to all; otherwise N, and the redundant
-            ones learn nothing but to be quantized. (The authors' training code is not published.)
+        feature_dim: width of the predicted features (DINOv2-B: 768).
+        prefix: any number of first tokens decodes. GigaTok was trained with all tokens only.
+        random_length: in training the decoder reads a random number of tokens from N to all; otherwise N, and redundant
+            tokens are trained by the quantizer's loss alone. (The authors' training code is not published.)
     """
 
     image_size: int = 256
@@ -79,12 +80,12 @@ class ReTokConfig:
 
     @property
     def grid_size(self) -> int:
-        """g."""
+        """Side g of the convolutional grid."""
         return self.image_size // self.encoder.stride
 
     @property
     def all_tokens(self) -> int:
-        """Main and redundant tokens."""
+        """Number of main and redundant tokens together, 2 N - first."""
         return 2 * self.num_tokens - self.first
 
     def __post_init__(self) -> None:
@@ -115,7 +116,7 @@ class Sampler(nn.Module):
         self.head = nn.Linear(width, c.z_channels)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Apply it."""
+        """Tokens `[B, n, C]` of a grid `[B, C, g, g]`."""
         memory = self.embed(self.norm_in(grid.flatten(2).transpose(1, 2)))  # [B, g g, W]
         queries = self.start(memory.transpose(1, 2).unflatten(2, grid.shape[2:]))
         x = torch.cat([queries, queries[:, self.config.first :]], dim=1)
@@ -135,18 +136,18 @@ class Sampler(nn.Module):
 
 
 def token_positions(config: ReTokConfig, width: int) -> tuple[nn.Parameter, nn.Parameter | None]:
-    """Positions of the main tokens, and of the redundant ones, if any."""
+    """Position vectors of the main tokens, and of the redundant tokens, if any."""
     more = config.all_tokens - config.num_tokens
     return embedding(config.num_tokens, width), embedding(more, width) if more else None
 
 
 def joined(main: Tensor, redundant: Tensor | None) -> Tensor:
-    """Both tables in one."""
+    """Position vectors of all tokens, main before redundant ones."""
     return main if redundant is None else torch.cat([main, redundant])
 
 
 def block_means(x: Tensor, count: int) -> Tensor:
-    """Means of `[B, W, g, g]` over the whole (twice), halves, quarters, ... until there are `count`: `[B, count, W]`.
+    """Means of `[B, W, g, g]` over the whole grid (twice), its halves, quarters, ... up to `count` means: `[B, count, W]`.
 
     Blocks are split across columns first, then across rows, and so on.
     """
@@ -180,7 +181,7 @@ class Unsampler(nn.Module):
         self.features = feature_head(width, c.feature_dim) if c.feature_after else None
 
     def forward(self, tokens: Tensor, *, want_features: bool = False) -> tuple[Tensor, Tensor | None]:
-        """The grid, and predicted features `[B, g g, feature_dim]` where they are wanted."""
+        """The grid `[B, C, g, g]`, and predicted features `[B, g g, feature_dim]` if requested, else None."""
         memory, features = self.embed(self.norm_in(tokens)), None  # [B, n, W]
         positions = joined(self.positions, self.redundant_positions)[: memory.shape[1]]
         if self.grid_queries is None:
@@ -201,11 +202,28 @@ def feature_head(width: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, out))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReTokDecodeOptions(DecodeOptions):
+    """Options of `ReTok.decode`.
+
+    Attributes:
+        num_tokens: number of tokens that are decoded; None: at most the N main ones, as in the authors' code.
+    """
+
+    num_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("num_tokens", self.num_tokens, 1)
+
+
 class ReTok(ImageTokenizer):
     """Pictures of one size to N main tokens and, in ReTok, N - first redundant ones; see the module's docstring."""
 
     family: ClassVar[str] = "retok"
     config_class: ClassVar[type] = ReTokConfig
+    encode_options: type[EncodeOptions] = OrderedEncodeOptions
+    decode_options = ReTokDecodeOptions
     encoder_only = ("encoder", "sampler", "to_latent")
     decoder_only = ("from_latent", "unsampler", "decoder")
 
@@ -222,8 +240,9 @@ class ReTok(ImageTokenizer):
         self.features = feature_head(c.z_channels, c.feature_dim) if c.grid_features else None
         for part in (self.sampler, self.unsampler):
             part.apply(init_linear)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.encode_options = OrderedEncodeOptions if c.prefix else ImageEncodeOptions
+        self.spec = ImageSpec.of(
+            self.quantizer,
             prefix=("positions",) if c.prefix else (),
             stride=0,
             image_size=(c.image_size, c.image_size),
@@ -241,13 +260,13 @@ class ReTok(ImageTokenizer):
     def decode_latents(
         self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, num_tokens: int | None = None
     ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; reads `num_tokens` of them, None: the main ones."""
+        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; reads `num_tokens` of them; None: the main ones."""
         return self.decoder(self.decode_grid(z_q, num_tokens=num_tokens)[0])
 
     def decode_grid(
         self, z_q: Tensor, *, num_tokens: int | None = None, want_features: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """The grid `[B, C, g, g]` and, if wanted, predicted features `[B, g g, feature_dim]` of latents `[B, D, n]`."""
+        """The grid `[B, C, g, g]` and, if requested, predicted features `[B, g g, feature_dim]` of latents `[B, D, n]`."""
         c = self.config
         count = min(z_q.shape[2], c.num_tokens if num_tokens is None else num_tokens)
         least = 1 if c.prefix else c.num_tokens
@@ -256,26 +275,14 @@ class ReTok(ImageTokenizer):
             raise ValueError(f"{self.family}: {count} tokens; this tokenizer decodes {allowed}.")
         return self.unsampler(self.from_latent(z_q[:, :, :count].transpose(1, 2)), want_features=want_features)
 
-    @torch.no_grad()
-    def decode(
-        self, tokens: Tokens, *, original: bool = True, num_tokens: int | None = None
-    ) -> Tensor | list[Tensor]:
-        """Turn tokens, or any first part of them, back into pictures, as `ImageTokenizer.decode`.
-
-        Args:
-            tokens, original: as there.
-            num_tokens: how many of them to read; None: at most the N main ones, which is what the authors do.
-        """
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            return self.decode_latents(self.quantizer.decode(ids).to(self.dtype), num_tokens=num_tokens)
-
-        return self.decode_with(tokens, run, original=original)
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, K, n]`, or of any number of first positions."""
+        return self.decode_latents(self.vectors_of(ids), num_tokens=batch.options.num_tokens)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`.
 
-        `features` hold the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, and `predicted`
+        `features` are the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, and `predicted`
         `[B, feature_dim, g g]`, to be compared with a teacher's patches.
         """
         c, grid = self.config, self.encoder(x)

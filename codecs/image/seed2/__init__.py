@@ -1,1 +1,1 @@
-"""SEED's second tokenizer: 32 tokens a picture in causal order, which stand for what it means."""
+"""SEED's second tokenizer: 32 tokens a picture in causal order, for its semantics rather than its pixels."""

@@ -1,10 +1,10 @@
-"""The codes of SEED's second tokenizer: what stands between Q-Former features, ids and an image embedding.
+"""The codes of SEED's second tokenizer: the maps between Q-Former features, ids and an image embedding.
 
 Ge et al. 2023, "Making LLaMA SEE and Draw with SEED Tokenizer", arXiv 2310.01218. Parity checked against AILab-CVC/SEED @
-93b3cf4081 (Tencent's licence text with Apache-2.0 for the code), class `Blip2QformerQuantizer` behind its Q-Former.
+93b3cf4081 (Tencent's licence text with Apache-2.0 for the code), class `Blip2QformerQuantizer` after its Q-Former.
 
 A small map to the codebook and one back to the Q-Former's features; a head makes one CLIP image embedding of all positions.
-`decode` gives features back, `decode_embedding` the embedding; `seed2.py` puts pictures on both ends.
+`decode` reconstructs features, `semantic(tokens, pooled=True)` gives the embedding; `model.py` adds encoder and decoder of pictures.
 
 Letters: B batch, N queries = positions, L any positions, C width of the Q-Former, D code width, E width of the embedding.
 """
@@ -23,7 +23,6 @@ from ...layers.vit import ViTBlock
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Seed2CodesConfig:
         embedding_dim: E.
         head_layers, head_heads: transformer blocks in front of the embedding.
         down: widths that each position is narrowed to before all of them become one embedding.
-        reverse: instead of `down`, a Q-Former with one query, which reads the positions.
+        reverse: a Q-Former with one query, which attends to the positions; used instead of `down`.
         quantizer: any kind; its `dim` is filled in. The authors' beta weighs the codebook's term, not the commitment.
     """
 
@@ -80,7 +79,7 @@ class EmbeddingHead(nn.Module):
         self.proj = nn.Linear(c.num_queries * c.down[-1], c.embedding_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Apply it."""
+        """Image embedding `[B, E]` of features `[B, N, C]`."""
         y = features + self.positions
         for block in self.blocks:
             y = block(y)
@@ -106,10 +105,10 @@ class Seed2Codes(LatentTokenizer):
         self.quantizer = c.quantizer.build(dim=c.code_dim)
         self.from_code = nn.Sequential(nn.Linear(c.code_dim, c.code_dim), nn.Tanh(), nn.Linear(c.code_dim, c.width))
         self.head = EmbeddingHead(c)
-        self.spec = LatentSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = LatentSpec.of(
+            self.quantizer,
             channels=c.width,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            semantic_dim=c.width,
         )
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -124,19 +123,16 @@ class Seed2Codes(LatentTokenizer):
         """Image embedding `[B, E]` of features `[B, C, N]`, with gradients."""
         return self.head(features.transpose(1, 2))
 
-    @torch.no_grad()
-    def decode_embedding(self, tokens: Tokens) -> Tensor:
-        """Image embedding `[B, E]` of tokens of all N positions, the input of Stable unCLIP.
+    def pooled_of(self, features: Tensor) -> Tensor:
+        """Image embedding `[B, E]` of features of all N positions, `[B, C, N]`: the input of Stable unCLIP.
 
         Raises:
             ValueError: fewer or more positions than N.
         """
-        self.check_tokens(tokens)
         n = self.config.num_queries
-        if tokens.ids.shape[2] != n or bool((tokens.lengths != n).any()):
-            raise ValueError(f"{self.family} makes an embedding of {n} positions; got {tokens.lengths.tolist()}.")
-        z_q = self.quantizer.decode(tokens.ids.to(self.device)).to(self.dtype)
-        return self.embedding(self.decode_latents(z_q)).float()
+        if features.shape[2] != n:
+            raise ValueError(f"{self.family} makes an embedding of {n} positions; got {features.shape[2]}.")
+        return self.embedding(features)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Quantize features with gradients; where there are N positions, `features["embedding"]` is `[B, E, 1]`."""

@@ -1,6 +1,6 @@
 """SEED's second tokenizer, whole or from the Q-Former's features on (AILab-CVC/SEED @ 93b3cf4081, models/seed_qformer/).
 
-The authors load EVA-CLIP-g and bert-base-uncased by name; other sizes stand in the keys `eva_vit` and `bert`.
+The authors load EVA-CLIP-g and bert-base-uncased by name; other sizes are read from the keys `eva_vit` and `bert`, which are ours.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from .model import Seed2Config
 
 
 def _qformer(values: Mapping[str, Any], name: str, *, causal: bool) -> dict[str, Any]:
-    """A BERT config to a Q-Former; the picture is read in every second layer, whatever `cross_attention_freq` says."""
+    """A BERT config to a Q-Former; every second layer attends to the picture, whatever `cross_attention_freq` is."""
     c = Fields(values, name)
     c.drop(*TRANSFORMERS_KEYS, "vocab_size", "max_position_embeddings", "type_vocab_size", "pad_token_id", "initializer_range")
     c.drop("hidden_dropout_prob", "attention_probs_dropout_prob", "gradient_checkpointing", "use_cache", "classifier_dropout")
@@ -60,7 +60,7 @@ def _tower(c: Fields, image_size: int) -> dict[str, Any]:
 
 
 def _codes(c: Fields, num_queries: int, width: int, bert: Mapping[str, Any]) -> dict[str, Any]:
-    c.take("recon_s", True)  # a second head, which nothing here reads
+    c.take("recon_s", True)  # a second head, which is unused here
     c.drop("use_recon_s_for_image", "embed_dim", "max_txt_len", "cross_attention_freq")
     c.require("blocks_for_image", True)  # without them the authors' class makes no embedding
     reverse = c.take("use_qformer_image", False)
@@ -76,7 +76,7 @@ def _codes(c: Fields, num_queries: int, width: int, bert: Mapping[str, Any]) -> 
             "kind": "vq",
             "codebook_size": c.take("n_embed", 8192),
             "update": "gradient",
-            "commitment_weight": 1.0,  # the authors' beta stands at the other term ("legacy")
+            "commitment_weight": 1.0,  # the authors' beta weighs the codebook term ("legacy")
             "codebook_weight": 0.25,
             "kmeans_init": False,
             "replace_below": 0.0,
@@ -97,7 +97,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c.drop("drop_path_rate", "use_grad_checkpoint", "vit_precision", "freeze_vit")
     c.require("vit_model", "eva_clip_g")
     bert, num_queries = c.take("bert", {}), c.take("num_query_token", 32)
-    # The authors' BERT masks the future where it sees 32 queries, and only then.
+    # The authors' BERT has a causal mask if and only if there are 32 queries.
     qformer = _qformer(bert, "seed2.bert", causal=num_queries == 32)
     out = {
         "tower": _tower(part(c, "eva_vit", {}), c.take("img_size", 224)),
@@ -108,7 +108,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-#: Layers of BLIP-2's Q-Former; the text's own MLPs (`intermediate`, `output`) are never used.
+#: Layers of BLIP-2's Q-Former; the MLPs for text (`intermediate`, `output`) are unused.
 _QFORMER_LAYER: tuple[Row, ...] = (
     ("attention.self.query.*", "self_attention.q.*"),
     ("attention.self.key.*", "self_attention.k.*"),
@@ -159,7 +159,7 @@ _BERT = "[Qformer|Reverse_Qformer]"
 _DROPPED = (
     "pos_embed",
     "blocks.{}.**",  # the second head, recon_s
-    "[pos_embed_text|reverse_tokens_text]",  # the third head, of texts, of the class that trains
+    "[pos_embed_text|reverse_tokens_text]",  # the third head, for texts, of the class for training
     "[blocks_text|Reverse_Qformer_text|distill_text_proj|text_encoder].**",
     _BERT + ".cls.**",
     _BERT + ".bert.embeddings.[position_ids|word_embeddings.weight|position_embeddings.weight]",
@@ -169,7 +169,7 @@ _DROPPED = (
 
 
 def _first_blocks(count: int) -> Then:
-    """EVA-CLIP-g is published with its last block, which the authors' tower does not have."""
+    """Drop the last block of EVA-CLIP-g, which its published file has and the authors' tower does not."""
     stem = "visual_encoder.blocks."
 
     def read(state: State) -> State:

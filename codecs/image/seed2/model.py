@@ -1,13 +1,13 @@
-"""SEED's second tokenizer: 32 tokens a picture in causal order, which stand for what it means.
+"""SEED's second tokenizer: 32 tokens a picture in causal order, for its semantics rather than its pixels.
 
 Ge et al. 2023, "Making LLaMA SEE and Draw with SEED Tokenizer", arXiv 2310.01218. Parity checked against AILab-CVC/SEED @
 93b3cf4081 (Tencent's licence text with Apache-2.0 for the code), class `Blip2QformerQuantizer`.
 
 Picture -> EVA-CLIP tower -> Q-Former with causal queries -> a small map -> codebook. Back: a small map to the Q-Former's
-features, and a head that makes one CLIP image embedding of all of them; Stable unCLIP paints a picture of that.
+features, and a head that maps all of them to one CLIP image embedding; Stable unCLIP decodes that to a picture.
 
-What is published ends at the embedding (`decode_embedding`). For pictures it needs a painter: give it a diffusers pipeline
-once, and `decode` runs that model's parts in its own loop, so that pictures are a function of `seed`:
+The published weights end at the embedding (`semantic(tokens, pooled=True)`). Pictures need a diffusion decoder: pass a diffusers
+pipeline once, and `decode` runs that model's parts in its own loop, so that pictures are a function of `seed`:
 
     pipe = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained("stabilityai/stable-diffusion-2-1-unclip")
     tok.set_decoder(pipe).decode(tokens, seed=1)
@@ -22,14 +22,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.draws import same_draws
 from ...layers.qformer import QFormer, QFormerConfig
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
+from ...options import NoiseDecodeOptions, check_at_least
 from ...quantizers.base import Quantizer
 from ...spec import ImageSpec
 from ...tokenizer import NotDecodable, Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer, resize_image
 from .codes import Seed2Codes, Seed2CodesConfig
 from .unclip import UnclipConfig, UnclipDecoder
@@ -40,11 +41,11 @@ class Seed2Config:
     """Settings of `Seed2`; the defaults are the published ones (EVA-CLIP-g, BERT-base).
 
     Attributes:
-        tower: the picture's encoder; its class token is read too.
-        qformer: its queries are causal.
-        train_encoder: whether tower and Q-Former learn; the published ones are frozen.
+        tower: the image encoder; its class token is used too.
+        qformer: the Q-Former, with causal queries.
+        train_encoder: whether tower and Q-Former are trained; the published ones are frozen.
         codes: see `Seed2CodesConfig`.
-        decoder: the painter; None: `decode` has to be given one by `set_decoder`.
+        decoder: the diffusion decoder; None: `decode` needs one from `set_decoder`.
     """
 
     tower: TowerConfig = field(
@@ -63,11 +64,30 @@ class Seed2Config:
             raise ConfigError(f"qformer.width {self.qformer.width} and codes.width {self.codes.width} must be equal.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seed2DecodeOptions(NoiseDecodeOptions):
+    """Options of `Seed2.decode`; `noise` is the start of the diffusion; `seed` also determines the noise on the embedding.
+
+    Attributes:
+        steps: diffusion steps, 1 or more; None: the decoder's default. The authors use 20.
+        guidance: classifier-free guidance scale, 1: no guidance; None: the decoder's default. The authors use 10.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("steps", self.steps, 1)
+        check_at_least("guidance", self.guidance, 0)
+
+
 class Seed2(ImageTokenizer):
-    """Pictures in 0..1, squeezed to the tower's square, to ids `[B, 1, N]`, and back where there is a decoder."""
+    """Pictures in 0..1, resized to the tower's square, to ids `[B, 1, N]`, and back if there is a diffusion decoder."""
 
     family: ClassVar[str] = "seed2"
     config_class: ClassVar[type] = Seed2Config
+    decode_options = Seed2DecodeOptions
     encoder_only = ("tower", "tower_norm", "qformer", "codes.to_code")
     decoder_only = ("codes.from_code", "codes.head", "decoder")
     config: Seed2Config
@@ -86,14 +106,15 @@ class Seed2(ImageTokenizer):
         self.decoder = UnclipDecoder(c.decoder, c.codes.embedding_dim) if c.decoder else None
         self.register_buffer("pixel_mean", torch.tensor(CLIP_MEAN)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(CLIP_STD)[:, None, None], persistent=False)
-        self.spec = ImageSpec(
-            vocab_sizes=self.codes.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.codes.quantizer,
             stride=0,
             image_size=(c.tower.image_size, c.tower.image_size),
             num_positions=c.codes.num_queries,
             value_range=(0.0, 1.0),
             resize="squash",
             decodes=c.decoder is not None,
+            semantic_dim=c.codes.width,
         )
 
     @property
@@ -102,10 +123,10 @@ class Seed2(ImageTokenizer):
         return self.codes.quantizer
 
     def set_decoder(self, pipeline: Any) -> "Seed2":
-        """Take the painter out of a diffusers `StableUnCLIPImg2ImgPipeline`; from now on it is part of this tokenizer.
+        """Make the networks of a diffusers `StableUnCLIPImg2ImgPipeline` this tokenizer's diffusion decoder.
 
         Returns:
-            The tokenizer itself. `save_pretrained` writes the painter's weights too; they keep their own licence.
+            The tokenizer itself. `save_pretrained` writes the decoder's weights too; they keep their own licence.
 
         Raises:
             ValueError: a pipeline of another kind or width.
@@ -117,10 +138,10 @@ class Seed2(ImageTokenizer):
         return self
 
     def check_decodes(self) -> None:
-        """Raise `NotDecodable`, which says how to give a painter, where there is none."""
+        """Raise `NotDecodable`, which explains `set_decoder`, if there is no diffusion decoder."""
         if self.decoder is None:
             raise NotDecodable(
-                "this seed2 tokenizer ends at an image embedding: decode_embedding(tokens). For pictures give it a painter: "
+                "this seed2 tokenizer ends at an image embedding: semantic(tokens, pooled=True). Pictures need a diffusion decoder: "
                 "tok.set_decoder(diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained("
                 "'stabilityai/stable-diffusion-2-1-unclip'))."
             )
@@ -138,59 +159,39 @@ class Seed2(ImageTokenizer):
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, **options: Any) -> Tensor:
         """Pictures `[B, 3, h, w]` of the decoder's size, of latents `[B, D, N]`; `options` are those of `decode`."""
-        return self._painter()(self.codes.embedding(self.codes.decode_latents(z_q)), **options)
+        return self._diffusion_decoder()(self.codes.embedding(self.codes.decode_latents(z_q)), **options)
 
-    def _painter(self) -> UnclipDecoder:
+    def _diffusion_decoder(self) -> UnclipDecoder:
         self.check_decodes()
         assert self.decoder is not None
         return self.decoder
 
     # --- tokens -----------------------------------------------------------------------------------------------------
 
-    def decode_embedding(self, tokens: Tokens) -> Tensor:
-        """Image embedding `[B, E]` of tokens, as the authors' `get_codebook_entry`."""
-        return self.codes.decode_embedding(tokens)
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Decode ids `[B, 1, N]` to pictures `[B, 3, h, w]` by diffusion from noise."""
+        o: Seed2DecodeOptions = batch.options
+        noise, shape = batch.rows("noise"), self._diffusion_decoder().latent_shape
+        if noise is not None and noise.shape[1:] != shape:
+            raise ValueError(f"noise of a picture is {list(noise.shape[1:])}, expected {list(shape)}.")
+        start = None if noise is None else noise.to(self.device)
+        return self.decode_latents(self.vectors_of(ids), noise=start, seed=o.seed, steps=o.steps, guidance=o.guidance)
 
-    @torch.no_grad()
-    def decode(
-        self,
-        tokens: Tokens,
-        *,
-        original: bool = True,
-        noise: Tensor | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor | list[Tensor]:
-        """Paint pictures, as `ImageTokenizer.decode`.
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Reconstructed Q-Former features `[B, C, N]` of ids `[B, 1, N]`."""
+        return self.codes.semantic_of(ids, grid)
 
-        Args:
-            tokens, original: as there; `original=False` gives the painter's own size.
-            noise: start of the diffusion `[B, C, h, w]`; None: drawn from `seed`, the same for every picture.
-            seed: see `noise`; it also draws the little noise on the embedding.
-            steps, guidance: None takes the painter's; the authors use 20 and 10.
-
-        Raises:
-            NotDecodable: there is no painter; the message says how to give one.
-        """
-        painter = self._painter()
-        if noise is not None and noise.shape != (len(tokens), *painter.latent_shape):
-            raise ValueError(f"noise is {list(noise.shape)}, expected {[len(tokens), *painter.latent_shape]}.")
-
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            z_q = self.quantizer.decode(ids).to(self.dtype)
-            start = None if noise is None else noise[items].to(self.device)
-            return self.decode_latents(z_q, noise=start, seed=seed, steps=steps, guidance=guidance)
-
-        return self.decode_with(tokens, run, original=original)
+    def pooled_of(self, features: Tensor) -> Tensor:
+        """Image embedding `[B, E]` of features `[B, C, N]`, as the authors' `get_codebook_entry`."""
+        return self.codes.pooled_of(features)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the diffusion at random times.
 
-        `features` are those the authors train on: `queries` `[B, C, N]` of the Q-Former with `queries_hat`, what the codes say of
-        them, and `embedding` `[B, E, 1]`, which is to be CLIP's. With a painter also `prediction` and `prediction_target`
+        `features` are those that the authors train on: `queries` `[B, C, N]` of the Q-Former, their reconstruction `queries_hat`, and
+        `embedding` `[B, E, 1]`, whose target is CLIP's. With a diffusion decoder also `prediction` and `prediction_target`
         `[B, C, h, w]` of one step (in eval mode always the same one), whose squared distance is the diffusion's loss; training's
-        `x_hat` is then its estimate. Without a painter `x_hat` is the embedding.
+        `x_hat` is then the step's estimate. Without a diffusion decoder `x_hat` is the embedding.
         """
         queries, size = self.query_features(x), (x.shape[-2], x.shape[-1])
         z = self.codes.encode_latents(queries)
@@ -200,17 +201,17 @@ class Seed2(ImageTokenizer):
         features = {"queries": queries, "queries_hat": queries_hat, "embedding": embedding.unsqueeze(2)}
         if self.decoder is None:
             return Reconstruction(x_hat=features["embedding"], z=z, quantized=quantized, features=features)
-        painter = self.decoder
-        side = 2 ** (len(painter.vae.config.block_out_channels) - 1) * painter.latent_shape[1]
+        diffusion = self.decoder
+        side = 2 ** (len(diffusion.vae.config.block_out_channels) - 1) * diffusion.latent_shape[1]
         with same_draws(x.device, active=not self.training):
-            y, prediction, target = painter.denoise_once(embedding, _resized(x, (side, side)))
+            y, prediction, target = diffusion.denoise_once(embedding, _resized(x, (side, side)))
         features |= {"prediction": prediction, "prediction_target": target}
-        y = y if self.training else painter(embedding)
+        y = y if self.training else diffusion(embedding)
         return Reconstruction(x_hat=_resized(y, size), z=z, quantized=quantized, features=features)
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """`[B, 3, H, W]` at `size`, as `decode` resizes."""
+    """Resize `[B, 3, H, W]` to `size` (height, width), as `decode` does."""
     if x.shape[-2:] == size:
         return x
     return torch.stack([resize_image(one, size, crop=False, value_range=None) for one in x])

@@ -1,4 +1,4 @@
-"""Pictures of a CLIP image embedding: Stable unCLIP, a latent diffusion model whose condition is one vector a picture.
+"""Stable unCLIP: a latent diffusion model from one CLIP image embedding to a picture.
 
 unCLIP: Ramesh et al. 2022 (arXiv 2204.06125); latent diffusion: Rombach et al. 2022 (arXiv 2112.10752). The networks are
 diffusers' own (`UNet2DConditionModel`, `AutoencoderKL`, a scheduler); the order of operations is that of its
@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...config import ConfigError
+from ...precision import KeepsDtype, float32_by_default
 
 #: The schedulers of diffusers whose steps draw no random numbers.
 SCHEDULERS = ("DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler")
@@ -29,9 +30,9 @@ class UnclipConfig:
         vae: arguments of diffusers' `AutoencoderKL`.
         scheduler: `kind`, one of `SCHEDULERS`, and its arguments.
         prompt_tokens: length of the empty prompt's text states.
-        train_unet: whether the U-Net learns; the VAE never does.
-        steps: denoising steps, unless `decode` is told another number.
-        guidance: weight of the embedding against none (arXiv 2207.12598), unless `decode` is told another; 1: no guidance.
+        train_unet: whether the U-Net is trained; the VAE is frozen.
+        steps: denoising steps, unless an option of `decode` is given.
+        guidance: classifier-free guidance scale (arXiv 2207.12598), unless an option of `decode` is given; 1: no guidance.
     """
 
     unet: dict[str, Any]
@@ -46,16 +47,17 @@ class UnclipConfig:
         if self.scheduler.get("kind") not in SCHEDULERS:
             raise ConfigError(f"scheduler.kind is {self.scheduler.get('kind')!r}; allowed: {', '.join(SCHEDULERS)}.")
         if self.unet.get("class_embed_type") != "projection":
-            raise ConfigError("unet.class_embed_type must be 'projection': the embedding comes in as a class.")
+            raise ConfigError("unet.class_embed_type must be 'projection': the embedding is the class condition.")
 
 
-class UnclipDecoder(nn.Module):
+class UnclipDecoder(KeepsDtype):
     """Embeddings `[B, E]` to pictures `[B, 3, H, W]` in 0..1, drawn from noise."""
 
-    # diffusers' annotations say a dict of their configs, whose keys are attributes too, and tuples of their results.
+    # diffusers' type annotations: dicts for configs, whose keys are attributes too, and tuples for results.
     unet: Any
     vae: Any
     prompt: Tensor
+    exact = ("embedding_mean", "embedding_std", "embedding_alpha")
     embedding_mean: Tensor
     embedding_std: Tensor
     embedding_alpha: Tensor
@@ -70,7 +72,7 @@ class UnclipDecoder(nn.Module):
         own = cast(Any, self.unet.config)
         if own.projection_class_embeddings_input_dim != 2 * embedding_dim:
             raise ConfigError(
-                f"the U-Net takes embeddings of {own.projection_class_embeddings_input_dim // 2} numbers, the codes give "
+                f"the U-Net takes embeddings of {own.projection_class_embeddings_input_dim // 2} numbers, the codes have "
                 f"{embedding_dim}; only the model that the codes were trained for fits."
             )
         self.latent_shape = (own.in_channels, own.sample_size, own.sample_size)
@@ -83,7 +85,7 @@ class UnclipDecoder(nn.Module):
 
     @classmethod
     def from_pipeline(cls, pipeline: Any, embedding_dim: int) -> "UnclipDecoder":
-        """Take over the networks of a diffusers `StableUnCLIPImg2ImgPipeline`; weights are shared, not copied.
+        """Build from the networks of a diffusers `StableUnCLIPImg2ImgPipeline`; weights are shared, not copied.
 
         Raises:
             ValueError: another kind of pipeline, or one whose embeddings have another width.
@@ -132,15 +134,16 @@ class UnclipDecoder(nn.Module):
 
         Args:
             embedding: `[B, E]`.
-            noise: start `[B, C, h, w]`, of deviation 1; None: drawn from `seed`, the same for every item.
+            noise: start `[B, C, h, w]`, standard normal; None: drawn from `seed`, the same for every item.
             embedding_noise: `[B, E]`, added to the embeddings at noise level 0; None: drawn from `seed` likewise.
-            seed: see there.
-            steps, guidance: None takes those of the config.
+            seed: seed of both noises, where they are None.
+            steps, guidance: None: those of the config.
         """
         c = self.config
         steps, guidance = c.steps if steps is None else steps, c.guidance if guidance is None else guidance
         generator, batch = torch.Generator().manual_seed(seed), len(embedding)
-        drawn = torch.randn(embedding.shape[1], generator=generator), torch.randn(self.latent_shape, generator=generator)
+        shapes = ((embedding.shape[1],), self.latent_shape)
+        drawn = [torch.randn(shape, generator=generator, dtype=torch.float32) for shape in shapes]
         add = drawn[0].to(embedding).expand(batch, -1) if embedding_noise is None else embedding_noise.to(embedding)
         x = drawn[1].to(embedding).expand(batch, -1, -1, -1) if noise is None else noise.to(embedding)
         condition, guided = self.condition(embedding, add), guidance > 1
@@ -164,10 +167,10 @@ class UnclipDecoder(nn.Module):
         noised = (alpha.sqrt() * scaled + (1 - alpha).sqrt() * noise) * self.embedding_std + self.embedding_mean
         half = embedding.shape[1] // 2
         level = F.pad(torch.ones_like(embedding[:, :half]), (0, embedding.shape[1] - half))
-        return torch.cat([noised, level], dim=1)
+        return torch.cat([noised.to(embedding.dtype), level], dim=1)
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """What the U-Net says of noised latents `[B, C, h, w]` at time(s) t under a condition `[B, 2 E]`."""
+        """The U-Net's output for noised latents `[B, C, h, w]` at time(s) t under a condition `[B, 2 E]`."""
         prompt = self.prompt.to(x).expand(len(x), -1, -1)
         return self.unet(x, t, encoder_hidden_states=prompt, class_labels=condition, return_dict=False)[0]
 
@@ -204,13 +207,14 @@ class UnclipDecoder(nn.Module):
         return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0] / 2 + 0.5
 
     def scheduler(self) -> Any:
-        """A new scheduler: they remember the steps they took."""
+        """A new scheduler for each call, since schedulers keep state from step to step."""
         import diffusers
 
         own = dict(self.config.scheduler)
-        return getattr(diffusers, own.pop("kind")).from_config(own)
+        with float32_by_default():
+            return getattr(diffusers, own.pop("kind")).from_config(own)
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A diffusers config without what only describes the file."""
+    """A diffusers config without the keys that describe only the file."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dict(config).items() if not k.startswith("_")}

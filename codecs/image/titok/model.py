@@ -1,6 +1,6 @@
 """TiTok and its relatives: a picture as one sequence of latent tokens, through two ViTs.
 
-TiTok: Yu et al. 2024, "An Image is Worth 32 Tokens", arXiv 2406.07550. TA-TiTok (text beside the tokens in the decoder):
+TiTok: Yu et al. 2024, "An Image is Worth 32 Tokens", arXiv 2406.07550. TA-TiTok (a decoder also conditioned on text):
 Kim et al. 2025, arXiv 2501.07730. One-D-Piece (any prefix decodes): Miwa et al. 2025, arXiv 2501.10064.
 Parity checked against bytedance/1d-tokenizer @ 942a96fbdd (Apache-2.0), classes `TiTok`, `TATiTok`, and
 turingmotors/One-D-Piece @ 473665d1ec (Apache-2.0), class `OneDPiece`.
@@ -12,15 +12,16 @@ predict patches of pixels.
 Letters: B batch, H W pixels, g decoder grid side, N latent tokens, D latent width, V_t codes of the MaskGIT-VQGAN.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...layers.vit import LatentQueryDecoder, LatentQueryEncoder, PatchesToPixels, TransformerSize, embedding, init_linear
 from ...layers.vqgan import DecoderConfig, VQGANDecoder
+from ...options import DecodeOptions, EncodeOptions, ImageEncodeOptions, OrderedEncodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
@@ -32,12 +33,12 @@ from .text import ClipText
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """Text that the decoder reads beside the tokens (TA-TiTok).
+    """Text that the decoder is conditioned on besides the tokens (TA-TiTok).
 
     Attributes:
-        length: text states, one for each text token.
-        dim: their width.
-        model: hub id of the CLIP text model that makes them from words.
+        length: number of text states, one for each text token.
+        dim: width of the text states.
+        model: hub id of the CLIP text model that computes them.
     """
 
     length: int = 77
@@ -46,12 +47,12 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
+class PixelDecoderConfig:
     """The convolutional half of the MaskGIT-VQGAN; the defaults are those of the one published.
 
     Attributes:
         decoder: codes to pixels, see `layers/vqgan.py`.
-        latent_dim: width of its codes.
+        latent_dim: width of the MaskGIT-VQGAN's codes.
     """
 
     decoder: DecoderConfig = DecoderConfig(
@@ -72,12 +73,12 @@ class TiTokConfig:
         num_latents: N.
         latent_dim: D.
         quantizer: any kind; its `dim` is filled in.
-        latent_layout: the first generation *reshapes* the encoder's `[B, N, width]` to `[B, width, N]` where a
-            transpose was meant, so that the map to D channels mixes positions; "reshaped" keeps that.
-        output: what the decoder predicts: "pixels", or "codes" of a MaskGIT-VQGAN.
+        latent_layout: the authors' first generation *reshapes* the encoder's `[B, N, width]` to `[B, width, N]` instead of
+            transposing it, so that the map to D channels mixes positions; "reshaped" does the same.
+        output: the decoder's target: "pixels", or "codes" of a MaskGIT-VQGAN.
         teacher_codes: V_t, for output "codes".
         teacher: the MaskGIT-VQGAN whose decoder makes the pixels; None (the first of two training stages): decoding
-            gives the logits `[B, V_t, g, g]`.
+            returns the logits `[B, V_t, g, g]`.
         text: text guidance of the decoder; None: no text.
         prefix: any number of first tokens decodes. Training then cuts every batch to a random number of tokens from 1
             to N (tail token drop, arXiv 2501.10064, section 3.1).
@@ -96,7 +97,7 @@ class TiTokConfig:
     latent_layout: Literal["transposed", "reshaped"] = "transposed"
     output: Literal["pixels", "codes"] = "pixels"
     teacher_codes: int = 1024
-    teacher: TeacherConfig | None = None
+    teacher: PixelDecoderConfig | None = None
     text: TextConfig | None = None
     prefix: bool = False
 
@@ -113,11 +114,24 @@ class TiTokConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TiTokDecodeOptions(DecodeOptions):
+    """Options of `TiTok.decode` of text-aware tokenizers.
+
+    Attributes:
+        text: a description of each picture, or the text model's states `[B, length, dim]`; None: states of zero.
+    """
+
+    text: Tensor | tuple[str, ...] | None = None
+
+
 class TiTok(ImageTokenizer):
     """Pictures of one size to N tokens and back; see the module's docstring."""
 
     family: ClassVar[str] = "titok"
     config_class: ClassVar[type] = TiTokConfig
+    encode_options: type[EncodeOptions] = OrderedEncodeOptions
+    decode_options: type[DecodeOptions] = TiTokDecodeOptions
     encoder_only = ("encoder", "to_latent")
     decoder_only = ("from_latent", "decoder", "text", "head")
 
@@ -142,13 +156,15 @@ class TiTok(ImageTokenizer):
             layers=c.decoder.layers,
             heads=c.decoder.heads,
         )
-        self.text = TextStates(c.text, c.decoder.width) if c.text else None
+        self.text = TextTokens(c.text, c.decoder.width) if c.text else None
         self.head = CodesHead(c) if c.output == "codes" else PixelsHead(c)
         for part in (self.encoder, self.to_latent, self.from_latent, self.decoder, self.text):
             if part is not None:
                 part.apply(init_linear)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.encode_options = OrderedEncodeOptions if c.prefix else ImageEncodeOptions
+        self.decode_options = TiTokDecodeOptions if c.text else DecodeOptions
+        self.spec = ImageSpec.of(
+            self.quantizer,
             prefix=("positions",) if c.prefix else (),
             stride=0,
             image_size=(c.image_size, c.image_size),
@@ -161,7 +177,7 @@ class TiTok(ImageTokenizer):
         """Latents `[B, D, N]` of pictures `[B, 3, H, W]`."""
         y = self.encoder(x)  # [B, N, width]
         if self.config.latent_layout == "reshaped":
-            y = y.reshape(len(y), y.shape[2], y.shape[1]).transpose(1, 2)  # [B, N, width], of the wrong elements
+            y = y.reshape(len(y), y.shape[2], y.shape[1]).transpose(1, 2)  # [B, N, width], in the mixed order of "reshaped"
         return self.to_latent(y).transpose(1, 2)
 
     def decode_latents(
@@ -184,37 +200,34 @@ class TiTok(ImageTokenizer):
         extra = None if self.text is None else self.text(text, len(z_q))
         return self.decoder(self.from_latent(z_q.transpose(1, 2)), extra)
 
-    @torch.no_grad()
-    def decode(
-        self, tokens: Tokens, *, original: bool = True, text: Tensor | Sequence[str] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Turn tokens back into pictures, as `ImageTokenizer.decode`.
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, K, n]`, and of a text if the decoder takes one."""
+        text = self._states(batch) if isinstance(batch.options, TiTokDecodeOptions) else None
+        return self.decode_latents(self.vectors_of(ids), text=text)
 
-        Args:
-            tokens, original: as there.
-            text: what the pictures show, for text-aware tokenizers: a description of each, or the text model's states
-                `[B, length, dim]`. None: states of zero.
-        """
-        if text is not None and not isinstance(text, Tensor):
-            if self.config.text is None:
-                raise ValueError(f"{self.family}: this tokenizer takes no text; leave `text` out.")
-            text = ClipText.named(self.config.text.model)(list(text), self.config.text.length)
-        if text is not None and len(text) != len(tokens):
-            raise ValueError(f"text describes {len(text)} pictures, the tokens are of {len(tokens)}.")
+    def _states(self, batch: Batch) -> Tensor | None:
+        """The text model's states `[B, length, dim]` of the items of `batch`."""
+        text = batch.options.text
+        if text is None or self.config.text is None:
+            return None
+        if len(text) != batch.total:
+            raise ValueError(f"text describes {len(text)} pictures, the tokens are of {batch.total}.")
+        if not isinstance(text, Tensor):
+            own = [text[i] for i in batch.items]
+            return ClipText.named(self.config.text.model)(own, self.config.text.length).to(self.device, self.dtype)
+        return text[batch.items].to(self.device, self.dtype)
 
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            states = None if text is None else text[items].to(self.device, self.dtype)
-            return self.decode_latents(self.quantizer.decode(ids).to(self.dtype), text=states)
-
-        return self.decode_with(tokens, run, original=original and self.gives_pixels)
+    def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
+        """As `ImageTokenizer.fit_out` for pictures; logits `[V_t, g, g]` are returned unchanged."""
+        return super().fit_out(x, item, options) if self.gives_pixels else x
 
     @property
     def gives_pixels(self) -> bool:
-        """False for the first training stage, whose decoder ends in logits."""
+        """Whether `decode` gives pictures: False for the first training stage, whose decoder ends in logits."""
         return self.config.output == "pixels" or self.config.teacher is not None
 
     def forward(self, x: Tensor, *, text: Tensor | None = None) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; with output "codes", `features["logits"]` holds `[B, V_t, g, g]`."""
+        """Reconstruct `[B, 3, H, W]`; with output "codes", `features["logits"]` is `[B, V_t, g, g]`."""
         z = self.encode_latents(x)
         quantized = self.quantizer(z)
         z_q = quantized.z_q
@@ -228,8 +241,8 @@ class TiTok(ImageTokenizer):
         return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
 
 
-class TextStates(nn.Module):
-    """States of a text model as further tokens of the decoder's sequence."""
+class TextTokens(nn.Module):
+    """Map states of a text model to further tokens of the decoder's sequence."""
 
     def __init__(self, config: TextConfig, width: int) -> None:
         super().__init__()
@@ -261,7 +274,7 @@ class PixelsHead(nn.Module):
 
 
 class CodesHead(nn.Module):
-    """Grid features to logits over the MaskGIT-VQGAN's codes, and their mean code to pixels."""
+    """Grid features to logits over the MaskGIT-VQGAN's codes, and the mean code under these logits to pixels."""
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
@@ -287,5 +300,5 @@ class CodesHead(nn.Module):
         return self.pixel_decoder(torch.einsum("bvhw,vd->bdhw", logits.softmax(1), self.codebook))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both."""
+        """Pictures `[B, 3, H, W]` of features `[B, width, g, g]`; without a teacher logits `[B, V_t, g, g]`."""
         return self.pixels(self.logits(x))

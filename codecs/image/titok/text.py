@@ -1,4 +1,4 @@
-"""States of a frozen CLIP text model, for decoders that read a description beside the tokens."""
+"""States of a frozen CLIP text model, for decoders that are also conditioned on a description."""
 
 import functools
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class ClipText:
-    """Words to the last hidden states of a CLIP text model, held by hub id and loaded at first use."""
+    """Texts to the last hidden states of a CLIP text model, which is loaded by hub id at first use."""
 
     def __init__(self, model: str) -> None:
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -26,5 +26,5 @@ class ClipText:
         """States `[B, length, dim]`; texts are cut to `length` tokens or filled up with token 0, as in open_clip."""
         rows = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-        # open_clip masks nothing but the future; the tokenizer's own padding token and mask would change the states.
+        # open_clip has a causal mask only; the tokenizer's padding token and attention mask would change the states.
         return self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state

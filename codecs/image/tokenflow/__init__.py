@@ -1,1 +1,1 @@
-"""TokenFlow: one id for what a picture means and how it looks, at several scales."""
+"""TokenFlow: one id for semantics and pixels, at several scales."""

@@ -26,14 +26,14 @@ _SCALES = {
 
 
 def _siglip(c: Fields) -> dict[str, Any]:
-    """The features are those before the last layer."""
+    """SigLIP's config to our tower, without its last layer: the features come from the one before."""
     return {"tower": siglip_tower(c, layers_left_out=1, norm_out="none"), "tower_input": "clipped"}
 
 
 def _clip(c: Fields) -> dict[str, Any]:
-    """OpenAI's ViT-B/16 up to the norm behind its last block, over all patches."""
+    """OpenAI's ViT-B/16 up to the norm after its last block, over all patches."""
     width = c.take("width", 768)
-    c.drop("output_dim")  # of a projection that the authors take out
+    c.drop("output_dim")  # width of a projection that the authors remove
     tower = {
         "image_size": c.take("input_resolution", 224),
         "patch_size": c.take("patch_size", 16),
@@ -75,7 +75,7 @@ _TOWERS = {"siglip_384": _siglip, "clipb_224": _clip, "vitamin_xlarge_256": _vit
 
 def _stack(c: Fields, side: str, *, enhanced: bool, dropout: float) -> dict[str, Any]:
     mult = c.take(f"{side}_ch_mult", [1, 1, 2, 2, 4])
-    own = part(c, side, {})  # the published class passes neither width nor blocks, but for the enhanced decoder
+    own = part(c, side, {})  # the published class passes width and blocks to the enhanced decoder only
     width, blocks = own.take("ch", 128 * (1 + enhanced)), own.take("num_res_blocks", 2 * (1 + enhanced))
     own.done()
     out = {"widths": [width * m for m in mult], "attention_levels": [len(mult) - 1], "dropout": dropout}
@@ -94,7 +94,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     tower = teacher.get("tower") or teacher["vitamin"]
     patch = tower.get("patch_size", 16)
     own = part(c, "shrunk", {})  # constants of the authors' code
-    own.drop("usage", "img_size", "patch_size")  # of that buffer; these two say the grid once more
+    own.drop("usage", "img_size", "patch_size")  # length of that buffer; the other two repeat the grid's size
     usual = _SCALES[kind] if larger or kind != "clipb_224" else _SCALES[kind][:-1]
     scales = own.take("scales", usual)
     size = own.take("image_size", 384 if kind == "siglip_384" else usual[-1] * 16)
@@ -102,7 +102,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "siglip_384":
         size = tower["image_size"]
     if scales[-1] != size // patch:
-        raise ValueError(f"tokenflow: the last scale is {scales[-1]}, but the teacher gives a grid of {size // patch}.")
+        raise ValueError(f"tokenflow: the last scale is {scales[-1]}, but the teacher's grid is {size // patch} on a side.")
     width, semantic = own.take("embed_dim", tower["width"]), c.take("semantic_code_dim", 32)
     if width != tower["width"]:
         raise ValueError(f"tokenflow: embed_dim {width} must be the teacher's width {tower['width']}.")
@@ -147,7 +147,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _T = "encoder_vqkd."
-_S = "encoder_vqkd.[|vision_model.]"  # transformers' class before version 5 holds its tower one level down
+_S = "encoder_vqkd.[|vision_model.]"  # transformers' class before version 5 nests its tower one level deeper
 _CLIP_ROWS: tuple[Row, ...] = (
     (_T + "conv1.weight", "tower.patch_embed.weight"),
     (_T + "class_embedding", "tower.class_token"),
@@ -170,12 +170,12 @@ _SEMANTIC: tuple[Row, ...] = (
     ("decoder_vqkd.fc_norm.*", "semantic_decoder.norm_out.*"),
     ("encode_task_layer.{0|2}.*", "to_semantic.{0|2}.*"),
     ("decode_task_layer.{0|2}.*", "to_features.{0|2}.*"),
-    ("quantizer.codebook.embed", "quantizer.codebook.embed"),  # joined before
+    ("quantizer.codebook.embed", "quantizer.codebook.embed"),  # the paired tables are joined before
 )
 
 
 def _teacher_scale(kind: str) -> Then:
-    """The mean and deviation that a file holds for its teacher's input, and that are part of the family's settings here."""
+    """Drop the stored mean and deviation of the teacher's input, which the config has here; CheckpointError if they differ."""
     want = {"clipped": ((0.5,) * 3, (0.5,) * 3), "clip": (CLIP_MEAN, CLIP_STD)}.get(kind)
 
     def read(state: State) -> State:
@@ -191,7 +191,7 @@ def _teacher_scale(kind: str) -> Then:
 
 
 def _tables(semantic: int) -> Then:
-    """The paired tables side by side."""
+    """The paired tables, semantic and pixel, as one."""
     names = ("quantize.embedding_vqkd.weight", "quantize.embedding_vqgan.weight")
 
     def read(state: State) -> State:
@@ -214,7 +214,7 @@ def _keys(own: TokenFlowConfig) -> KeyMap:
         rows = _VITAMIN_ROWS
     elif own.tower.class_token:
         rows, more = _CLIP_ROWS, [with_ones("tower.class_token")]
-    else:  # what of SigLIP lies behind the features: its last layer, pooling and norm
+    else:  # SigLIP's parts after the features: last layer, pooling and norm
         dropped = (f"{_S}encoder.layers.{own.tower.layers}.**", f"{_S}[post_layernorm|head].**")
     unwrap, *stacks = llamagen_map(
         len(own.encoder.widths), len(own.decoder.widths), more=[*rows, *_SEMANTIC], dropped=dropped

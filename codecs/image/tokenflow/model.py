@@ -1,10 +1,10 @@
-"""TokenFlow: one id for what a picture means and how it looks, at several scales.
+"""TokenFlow: one id for semantics and pixels, at several scales.
 
 Qu et al. 2024, "TokenFlow: Unified Image Tokenizer for Multimodal Understanding and Generation", arXiv 2412.03069. Parity
 checked against ByteVisionLab/TokenFlow @ 9812da01c0 (Apache-2.0), class `TokenFlow` with the SigLIP and the CLIP teacher; the
 ViTamin teacher's tower against timm.
 
-The teacher's tower gives semantic channels, a VQGAN encoder gives pixel channels; both stand side by side and are quantized with
+The teacher's tower gives semantic channels, a VQGAN encoder gives pixel channels; both are concatenated and quantized with
 paired tables. The semantic part is decoded to the teacher's features, the pixel part to pixels.
 
 Letters: B batch, H W pixels, g grid side, L = g g, D = D_s + D_p latent width, S positions of all scales, C width of a tower.
@@ -17,16 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
 from ...layers.vit import init_linear
 from ...layers.vitamin import ViTaminConfig, ViTaminEncoder
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...options import OrderedEncodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.multiscale_vq import MultiScaleVQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer
 
 _SCALES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 22, 27)
@@ -37,17 +38,18 @@ class TokenFlowConfig:
     """Settings of `TokenFlow`; the defaults are those of the published SigLIP model.
 
     Attributes:
-        image_size: side of the pictures; what the tower sees.
-        output_size: side of the decoded pictures, which leave the pixel decoder at `g * stride` and are resized.
+        image_size: side of the pictures and of the tower's input, in pixels.
+        output_size: side of the decoded pictures, resized from the pixel decoder's output at `g * stride`.
         tower: the semantic tower (of SigLIP without its last layer: the features come from the one before).
-        vitamin: a ViTamin in its place.
-        tower_input: what it gets of pixels in -1..1: clipped to that range ("clipped": SigLIP), as they are ("raw": the CLIP kind,
-            whose authors leave CLIP's own mean and deviation out), or with CLIP's mean and deviation ("clip": ViTamin).
+        vitamin: a ViTamin instead of `tower`.
+        tower_input: the tower's input of pixels in -1..1: clipped to that range ("clipped": SigLIP), unchanged ("raw": the
+            CLIP teacher, as the authors don't apply CLIP's mean and deviation), or normalised by CLIP's mean and deviation
+            ("clip": ViTamin).
         encoder, decoder: of the pixels; see `layers/vqgan.py`. Pictures are resized to `g * stride` before the encoder.
         z_channels: channels between these two and the maps to the code.
         pixel_dim: D_p.
         semantic_decoder: transformer from the semantic code to features; its `in_channels` is D_s, its patch 1.
-        feature_dim: width of the features that it is trained to give.
+        feature_dim: width of the teacher's features, the semantic decoder's target.
         quantizer: a multi-scale kind with `semantic_dim`; its last scale is the grid.
     """
 
@@ -93,7 +95,7 @@ class TokenFlowConfig:
 
     @property
     def grid_size(self) -> int:
-        """g."""
+        """Side g of the tower's grid."""
         return self.image_size // (self.tower.patch_size if self.vitamin is None else self.vitamin.stride)
 
 
@@ -102,6 +104,7 @@ class TokenFlow(ImageTokenizer):
 
     family: ClassVar[str] = "tokenflow"
     config_class: ClassVar[type] = TokenFlowConfig
+    encode_options = OrderedEncodeOptions
     encoder_only = ("tower", "to_semantic", "encoder", "to_code")
     decoder_only = ("from_code", "decoder", "semantic_decoder", "to_features")
     config: TokenFlowConfig
@@ -126,17 +129,17 @@ class TokenFlow(ImageTokenizer):
             part.apply(init_linear)
         for name, values in (("clip_mean", CLIP_MEAN), ("clip_std", CLIP_STD)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             prefix=("positions",),
             stride=c.encoder.stride,
             image_size=(c.image_size, c.image_size),
-            scales=c.quantizer.scales,  # type: ignore[attr-defined]
             resize="crop",
+            semantic_dim=c.feature_dim,
         )
 
     def grid_of(self, x: Tensor) -> tuple[int, int]:
-        """(g, g): the tower's grid, whatever the stride of the pixel encoder."""
+        """The tower's grid (g, g), independent of the stride of the pixel encoder."""
         return self.config.grid_size, self.config.grid_size
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -165,39 +168,26 @@ class TokenFlow(ImageTokenizer):
         semantic = z_q[:, : self.config.semantic_decoder.in_channels].unflatten(2, (g, g))
         return self.to_features(self.semantic_decoder(semantic))
 
-    @torch.no_grad()
-    def decode_semantic(self, tokens: Tokens) -> Tensor:
-        """The teacher's features `[B, L, feature_dim]` of tokens; they may end after any scale."""
-        self.check_tokens(tokens)
-        ids = tokens.ids[..., : self._complete(tokens.ids.shape[2])].to(self.device)
-        return self.decode_features(self.quantizer.decode(ids, grid=self.spec.scales[-1]).to(self.dtype))
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, 1, S]`; they may end early: positions of an incomplete scale are ignored."""
+        return self.decode_latents(self._whole(ids))
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens, *, original: bool = True) -> Tensor | list[Tensor]:
-        """As `ImageTokenizer.decode`; tokens may end early, positions of a scale that is not complete are left out."""
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """The teacher's features `[B, feature_dim, L]` of ids `[B, 1, S]`; they may end after any scale."""
+        return self.decode_features(self._whole(ids)).transpose(1, 2)
 
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            return self.decode_batch(ids[..., : self._complete(ids.shape[2])], self.spec.scales[-1])
-
-        return self.decode_with(tokens, run, original=original)
+    def _whole(self, ids: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of the complete scales of ids `[B, 1, S]`."""
+        return self.vectors_of(ids[..., : self.spec.whole_scales(ids.shape[2])], self.spec.scales[-1])
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; `features["semantic"]` holds the predicted features `[B, feature_dim, L]`."""
+        """Reconstruct `[B, 3, H, W]`; `features["semantic"]` are the predicted features `[B, feature_dim, L]`."""
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=self.grid_of(x))
         features = {"semantic": self.decode_features(quantized.z_q).transpose(1, 2)}
         return Reconstruction(x_hat=self.decode_latents(quantized.z_q), z=z, quantized=quantized, features=features)
 
-    def _complete(self, positions: int) -> int:
-        """Positions of the scales that fit whole into so many."""
-        total = 0
-        for h, w in self.spec.scales:
-            if total + h * w > positions:
-                break
-            total += h * w
-        return total
-
 
 def _resized(x: Tensor, side: int) -> Tensor:
-    """`[B, C, H, W]` at `side` x `side`, bicubic without antialiasing, as the authors have it."""
+    """Resize `[B, C, H, W]` to `side` x `side`, bicubic without antialiasing, as in the authors' code."""
     return x if x.shape[-2:] == (side, side) else F.interpolate(x, size=(side, side), mode="bicubic")

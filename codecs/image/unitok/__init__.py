@@ -1,1 +1,1 @@
-"""UniTok: one set of ids for painting and for understanding, from several codebooks in parallel."""
+"""UniTok: one set of ids for generation and understanding, from several codebooks in parallel."""

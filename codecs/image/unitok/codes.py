@@ -3,8 +3,8 @@
 Ma et al. 2025, "UniTok: A Unified Tokenizer for Visual Generation and Understanding", arXiv 2502.20321. Parity checked against
 FoundationVision/UniTok @ bb8012e8e8 (MIT), `quant_proj`, `quantizer` and `post_quant_proj` of class `UniTok`.
 
-Each position's code is cut into parts, and each part has a codebook of its own, searched by angle. `unitok.py` puts pictures on
-both ends.
+Each position's code is cut into parts, and each part has a separate codebook with lookup by cosine similarity. `model.py` adds
+encoder and decoder of pictures.
 
 Letters: B batch, L positions, C width of the features, D code width, K codebooks.
 """
@@ -62,10 +62,10 @@ class UniTokCodes(LatentTokenizer):
         self.to_code = kind(c.width, c.code_dim)
         self.quantizer = c.quantizer.build(dim=c.code_dim)
         self.from_code = kind(c.code_dim, c.width)
-        self.spec = LatentSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        self.spec = LatentSpec.of(
+            self.quantizer,
             channels=c.width,
-            prefix=("codebooks",) if self.quantizer.prefix_decodable else (),
+            semantic_dim=c.width,
         )
 
     def encode_latents(self, x: Tensor) -> Tensor:

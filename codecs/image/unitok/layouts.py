@@ -1,6 +1,6 @@
 """UniTok (FoundationVision/UniTok @ bb8012e8e8, models/unitok.py): the whole tokenizer, and its codes alone.
 
-`unitok_tokenizer.pth` holds the settings under `args` and the weights under `trainer`, `unitok`.
+`unitok_tokenizer.pth` has the settings under `args` and the weights under `trainer`, `unitok`.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def _codes(c: Fields, width: int) -> dict[str, Any]:
     count, size, code_dim = c.take("num_codebooks", 8), c.take("vocab_size", 32768), c.take("vocab_width", 64)
     if size % count or code_dim % count:
         raise ValueError(f"{c.name}: vocab_size {size} and vocab_width {code_dim} must divide into {count} codebooks.")
-    c.take("e_temp", 0.01)  # of the entropy term
+    c.take("e_temp", 0.01)  # weights of the entropy term
     training_only(c, "le", 0.0)
     return {
         "width": width,
@@ -69,7 +69,7 @@ def _codes(c: Fields, width: int) -> dict[str, Any]:
 
 def _codes_config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "unitok-quantizer")
-    out = _codes(c, c.take("embed_dim"))  # here the tower's width
+    out = _codes(c, c.take("embed_dim"))  # the tower's width in this library
     c.done()
     return out
 
@@ -78,7 +78,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = Fields(config.get("args", config), "unitok")
     c.drop(*FOLDER_KEYS, *_ARGS)
     tower = dict(c.one_of("model", _TOWERS, "vitamin_large"))
-    tower |= c.take("vitamin", {})  # of reference folders, whose towers are smaller
+    tower |= c.take("vitamin", {})  # keys of reference folders, whose towers are smaller
     tower |= {"queries": c.take("num_query", 0), "drop_path": float(c.take("drop_path", 0.1))}
     out = {
         "image_size": c.take("img_size", 256),
@@ -97,7 +97,7 @@ _CODES: tuple[Row, ...] = (
     ("post_quant_proj.*", "from_code.*"),
     ("quantizer.codebooks.{}.codebook.weight", "quantizer.stacks.{}.levels.0.codebook.embed"),
 )
-_CODES_DROPPED = (KEY_BIAS, "quantizer.codebooks.{}.vocab_usage")  # how often codes were used lately
+_CODES_DROPPED = (KEY_BIAS, "quantizer.codebooks.{}.vocab_usage")  # recent usage of the codes
 
 #: Convolution blocks in timm's spelling.
 _MBCONV: tuple[Row, ...] = (
@@ -121,7 +121,7 @@ _GATED: tuple[Row, ...] = (
     ("mlp.w2.*", "gated.down.*"),
 )
 _BACKBONE = "encoder.patch_embed.backbone."
-#: ViTamin as timm has it, behind "encoder.".
+#: ViTamin in timm's names, after "encoder.".
 ENCODER: tuple[Row, ...] = (
     (_BACKBONE + "stem.conv1.*", "encoder.stem.0.*"),
     (_BACKBONE + "stem.norm1.*", "encoder.stem.1.*"),
@@ -150,7 +150,7 @@ _ROWS: tuple[Row, ...] = (
 
 
 def _no_positions(width: int) -> Then:
-    """The encoder's positions, which the authors' class freezes at zero."""
+    """Drop the encoder's positions, which the authors' class freezes at zero; ValueError if they are not zero."""
 
     def read(state: State) -> State:
         if bool(state.get("encoder.pos_embed", torch.zeros(1)).any()):

@@ -1,8 +1,8 @@
-"""UniTok: one set of ids for painting and for understanding, from several codebooks in parallel.
+"""UniTok: one set of ids for generation and understanding, from several codebooks in parallel.
 
 Ma et al. 2025, "UniTok: A Unified Tokenizer for Visual Generation and Understanding", arXiv 2502.20321.
 Parity checked against FoundationVision/UniTok @ bb8012e8e8 (MIT), class `UniTok` at toy size, with the towers in the installed
-timm instead of the old one that the class needs; the encoder also against timm's own ViTamin. Its text tower is not here.
+timm instead of the old one that the class needs; the encoder also against timm's own ViTamin. Its text tower is not included.
 
 Letters: B batch, H W pixels, g grid side, Q queries, L = Q + g g, C width of the features, D code width, E width of the embedding.
 """
@@ -10,7 +10,6 @@ Letters: B batch, H W pixels, g grid side, Q queries, L = Q + g g, C width of th
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ...config import ConfigError
@@ -18,7 +17,6 @@ from ...layers.vitamin import ViTaminConfig, ViTaminDecoder, ViTaminEncoder
 from ...quantizers.base import Quantizer
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer
 from .codes import UniTokCodes, UniTokCodesConfig
 
@@ -31,7 +29,7 @@ class UniTokConfig:
         image_size: side of the pictures.
         tower: of the encoder and, mirrored, of the decoder.
         codes: see `UniTokCodesConfig`; its width is the tower's.
-        embedding_dim: E, width of the picture's vector in the space shared with texts.
+        embedding_dim: E, width of the image embedding in the space shared with texts.
     """
 
     image_size: int = 256
@@ -64,13 +62,13 @@ class UniTok(ImageTokenizer):
         self.embedding_norm = nn.LayerNorm(c.tower.width, eps=1e-6)
         self.to_embedding = nn.Linear(c.tower.width, c.embedding_dim)
         side = c.image_size // c.tower.stride
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
-            prefix=self.codes.spec.prefix,
+        self.spec = ImageSpec.of(
+            self.quantizer,
             stride=0 if c.tower.queries else c.tower.stride,
             image_size=(c.image_size, c.image_size),
             num_positions=c.tower.queries + side**2 if c.tower.queries else 0,
             resize="crop",
+            semantic_dim=c.codes.width,
         )
 
     @property
@@ -87,19 +85,20 @@ class UniTok(ImageTokenizer):
         return self.decoder(self.decode_features(z_q))
 
     def decode_features(self, z_q: Tensor) -> Tensor:
-        """Features `[B, L, C]` of latents `[B, D, L]`, from which pixels and meaning are read."""
+        """Features `[B, L, C]` of latents `[B, D, L]`, the input of the pixel decoder and of `embedding`."""
         return self.codes.decode_latents(z_q).transpose(1, 2)
 
     def embedding(self, features: Tensor) -> Tensor:
-        """One vector `[B, E]` of features `[B, L, C]`, not normalised; its angle to a text's vector is CLIP's score."""
+        """Image embedding `[B, E]` of features `[B, L, C]`, not normalised; its cosine similarity to a text's is CLIP's score."""
         return self.to_embedding(self.embedding_norm(features.mean(1)))
 
-    @torch.no_grad()
-    def decode_semantic(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Features `[B, L, C]` and the picture's vector `[B, E]` of tokens: what a language model or a classifier reads."""
-        self.check_tokens(tokens)
-        features = self.decode_features(self.quantizer.decode(tokens.ids.to(self.device)).to(self.dtype))
-        return features, self.embedding(features)
+    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
+        """Features `[B, C, L]` of ids `[B, K, L]`, the input of a language model."""
+        return self.decode_features(self.vectors_of(ids)).transpose(1, 2)
+
+    def pooled_of(self, features: Tensor) -> Tensor:
+        """Image embedding `[B, E]` of features `[B, C, L]`, the input of a classifier."""
+        return self.embedding(features.transpose(1, 2))
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; features "semantic" are `[B, C, L]`, "embedding" `[B, E, 1]`."""

@@ -18,7 +18,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c.done()
     dd.require("in_channels", 3)
     dd.require("out_ch", 3)
-    dd.drop("resolution", "double_z")  # stored by the authors' classes, never read
+    dd.drop("resolution", "double_z")  # stored by the authors' classes, unused
     bits, width = dd.take("z_channels"), dd.take("ch")
     out = {
         "widths": [width * m for m in dd.take("ch_mult", (1, 2, 2, 4))],
@@ -60,7 +60,7 @@ def _attention(theirs: str, ours: str) -> list[Row]:
 
 
 def _keys(own: UniWeTokConfig) -> KeyMap:
-    # here the strided convolution is the last entry of its level
+    # in this library the strided convolution is the last entry of its level
     down: Row = ("encoder.down.{}.downsample.*", f"encoder.levels.{{}}.{own.blocks}.*")
     rows = [*_ENDS, down, *_attention("encoder", "encoder.attention"), *_attention("decoder", "decoder.stem.1")]
     training = ("{loss|discriminator|quantize}.**", "model_ema.**")

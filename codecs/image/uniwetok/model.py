@@ -4,8 +4,8 @@ Zhuang et al. 2026, "UniWeTok: An Unified Binary Tokenizer with Codebook Size 2^
 Parity checked against shallowdream204/BitDance @ 4c5ea90161 (Apache-2.0), modeling/vision_encoder/autoencoder_uni.py
 `VQModel`, with flash attention replaced by scaled dot-product attention.
 
-The latents end in SigLu, 2 sigmoid(x) - 1, and their signs are the bits. The decoder is generative: Gaussian channels
-stand beside the code, so `decode` takes a `seed` (or the `noise` itself) and is a function of it.
+The latents end in SigLu, 2 sigmoid(x) - 1, and their signs are the bits. The decoder is generative: Gaussian channels are
+concatenated with the code, so `decode` is a function of a `seed` (or of the `noise` itself).
 
 Letters: B batch, C channels, H W pixels, h w grid, b bits a position.
 """
@@ -16,16 +16,14 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ...kernels.conv_stack import ConvStack
-from ...kernels.norm import lean_layout
-from ...kernels.tiles import in_pieces
+from ...kernels.conv_stack import ConvStack, Stage
 from ...layers.rotary_vit import RotaryBlock
 from ...layers.vqgan import DecoderConfig, VQGANDecoder
 from ...layers.vqgan_blocks import ResBlock, group_norm
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.sign import SignConfig
 from ...spec import ImageSpec
-from ..vqgan.model import VQGAN
+from ..vqgan.model import VQGAN, noise_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +31,9 @@ class GridAttentionConfig:
     """Transformer over the coarsest grid.
 
     Attributes:
-        blocks: how many; 0: none.
+        blocks: number of transformer blocks; 0: no transformer.
         heads: attention heads; a head's width must be a multiple of 4.
-        registers: learned tokens that take part and are dropped afterwards.
+        registers: learned tokens that are added to the sequence and dropped at the end.
     """
 
     blocks: int = 2
@@ -50,9 +48,9 @@ class UniWeTokConfig:
     Attributes:
         widths: C of each level, fine to coarse; the stride is 2^(levels - 1).
         blocks: residual blocks at each level.
-        attention: of the transformer that each side has at the coarsest grid.
+        attention: settings of the transformer that encoder and decoder have at the coarsest grid.
         latent_dim: b.
-        quantizer: any binary kind; its `dim` is filled in. SigLu belongs to the encoder here, not to the quantizer.
+        quantizer: any binary kind; its `dim` is filled in. SigLu is part of the encoder here, not of the quantizer.
     """
 
     widths: tuple[int, ...] = (256, 256, 512, 512, 1024, 1024)
@@ -67,7 +65,7 @@ class UniWeTokConfig:
 
     @property
     def decoder(self) -> DecoderConfig:
-        """The convolutional part of the decoder."""
+        """Settings of the decoder's convolutional part."""
         return DecoderConfig(
             widths=self.widths,
             blocks=self.blocks,
@@ -80,19 +78,19 @@ class UniWeTokConfig:
 
     @property
     def network_range(self) -> None:
-        """Pixels go in as they come, -1..1."""
+        """Range of pixel values of input and output, -1..1."""
         return None
 
     @property
     def clip(self) -> bool:
-        """Whether pixels are clipped: no."""
+        """Whether decoded pixels are clipped: False."""
         return False
 
 
 class GridAttention(nn.Module):
     """Rotary transformer over a feature map, `[B, C, H, W]`, with register tokens.
 
-    Whatever the size, positions are stretched to an 8 x 8 grid, registers stand at 0 and the grid from 1 on. The authors
+    For every size, positions are scaled to an 8 x 8 grid; registers have position 0, the grid begins at 1. The authors
     place them differently on the two sides: "encoder": n -> 7 n / last + 1.5; "decoder": n -> 7.5 (n + 0.5) / (last + 0.5) + 1.
     """
 
@@ -108,7 +106,7 @@ class GridAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply all blocks."""
+        """Transform a feature map `[B, C, H, W]`."""
         if not len(self.blocks):
             return x
         shape, count = x.shape, len(self.registers)
@@ -122,11 +120,11 @@ class GridAttention(nn.Module):
         """Coordinates `[length]` along one axis."""
         at = torch.arange(length, device=like.device, dtype=like.dtype)
         if self.side == "encoder":
-            return at * (7.0 / at[-1].clamp(min=1)) + 0.5  # one row alone: 0.5, where the authors' formula gives NaN
+            return at * (7.0 / at[-1].clamp(min=1)) + 0.5  # Differs: 0.5 for a single row, where the authors' formula gives NaN
         return (at + 0.5) * (7.5 / (at[-1] + 0.5))
 
     def _table(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines `[registers + H W, d]`; the first half of the angles turns by column, the second by row."""
+        """Cosines and sines `[registers + H W, d]`; the first half of the angles is of the column, the second of the row."""
         rows, columns = self._positions(height, like) + 1, self._positions(width, like) + 1
         at = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)  # [H W, 2]
         at = torch.cat([at.new_zeros(len(self.registers), 2), at])
@@ -137,7 +135,7 @@ class GridAttention(nn.Module):
 
 
 class UniEncoder(ConvStack):
-    """Pictures `[B, 3, H, W]` to `[B, b, h, w]`; unlike VQGAN's, the width changes in the strided convolution."""
+    """Pictures `[B, 3, H, W]` to `[B, b, h, w]`. In contrast to VQGAN, the width changes in the strided convolution."""
 
     def __init__(self, config: UniWeTokConfig) -> None:
         super().__init__()
@@ -157,16 +155,12 @@ class UniEncoder(ConvStack):
         self.head = nn.Conv2d(c.widths[-1], c.latent_dim, 1)
 
     def run(self, x: Tensor) -> Tensor:
-        """Encode, up to the last convolution."""
+        """Output of the last convolution, `[B, b, h, w]`, of pictures `[B, 3, H, W]`."""
         for index, width in enumerate(self.widths):
             level = cast(nn.Sequential, self.levels[index])
-            stage = level if index else nn.Sequential(self.stem, level)
-            x = lean_layout(x)
-            if index + 1 < len(self.levels) and self.too_large(x[:, 0].numel() * width):
-                margin = 2 * len(level)  # two for each block; stem and strided convolution reach one
-                x = in_pieces(lambda y, _, stage=stage: stage(y), x, side=self.side, margin=margin, align=2, down=2)
-            else:
-                x = stage(x)
+            layers, last = [*level] if index else [self.stem, *level], index + 1 == len(self.levels)
+            reach = 2 * len(level)  # each block reaches two positions, stem and strided convolution one
+            x = self.through(x, Stage(layers=layers, width=width, reach=reach, down=1 if last else 2))
         return self.head(self.norm(self.attention(x)))
 
 
@@ -181,22 +175,23 @@ class UniWeTok(VQGAN):
     config: UniWeTokConfig  # type: ignore[assignment]
 
     def __init__(self, config: UniWeTokConfig) -> None:
-        super(VQGAN, self).__init__()  # of VQGAN only the noisy decoding is shared, not the network
+        super(VQGAN, self).__init__()  # only the noisy decoding is shared with VQGAN, not the network
         self.config = c = config
         self.encoder = UniEncoder(c)  # type: ignore[assignment]
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = VQGANDecoder(c.decoder, c.latent_dim)
         self.decoder.stem = nn.Sequential(self.decoder.stem, GridAttention(c.widths[-1], c.attention, "decoder"))  # type: ignore[assignment]
         self.from_code = nn.Identity()
-        self.spec = ImageSpec(vocab_sizes=self.quantizer.codebook_sizes, stride=2 ** (len(c.widths) - 1))
+        self.decode_options = noise_options(c.decoder)
+        self.spec = ImageSpec.of(self.quantizer, stride=2 ** (len(c.widths) - 1))
 
     @property
     def size_multiple(self) -> int:
-        """The stride."""
+        """Number of pixels of whose multiples height and width are padded to: the stride."""
         return self.spec.stride
 
     def encode_features(self, x: Tensor) -> Tensor:
-        """What the last convolution gives, `[B, b, h, w]`."""
+        """The encoder's output `[B, b, h, w]` before SigLu, of pictures `[B, 3, H, W]`."""
         return self.encoder(x)
 
     def encode_latents(self, x: Tensor) -> Tensor:

@@ -18,28 +18,29 @@
 | Apertus 1.5's     | huggingface/transformers v5.24.0, Apache-2.0                           | -
 | ITER's VQGAN      | chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0                           | arXiv 2312.05616
 
-Differs: taming's published positions of attention count from the training resolution; here they are levels, so that
-they are the same for every size. GroupNorm and attention look at the whole picture. Large pictures go through the fine levels
-in pieces whose norms share their statistics (`layers/conv_stack.py`), so ids are those of the whole; a 4096 x 4096 photograph
-through 128 channels holds about 3 GB where it would hold 26. Attention takes the whole coarse grid: at stride 16 that are
-65,536 positions, at stride 8 four times as many in 16 times the time.
+Differs: taming's published configs place attention by resolution; here it is placed by level, so that
+it is the same for every size. GroupNorm and attention act over the whole picture. Large pictures go through the fine levels
+in pieces whose norms share their statistics (`kernels/conv_stack.py`), so ids equal those of the whole picture; a 4096 x 4096
+photograph through 128 channels takes about 3 GB instead of 26. Attention runs over the whole coarse grid: 65,536 positions at
+stride 16; at stride 8 four times as many, in 16 times the time.
 
 Letters: B batch, H W pixels, h w grid, D width of the code, K ids a position, L = h w.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
+from ...options import DecodeOptions, NoiseDecodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ...tokens import Tokens
 from ..base import ImageTokenizer, pad_to_stride
 
 
@@ -48,16 +49,16 @@ class VQGANConfig:
     """Settings of `VQGAN`; the defaults are LlamaGen's VQ-16.
 
     Attributes:
-        encoder, decoder: see `layers/vqgan.py`. decoder None: one that only encodes (Chameleon's and Apertus' encoders, as
+        encoder, decoder: see `layers/vqgan.py`. decoder None: no decoder (Chameleon's and Apertus' encoders, as
             transformers publishes them).
-        z_channels: channels that the encoder gives and the decoder takes.
+        z_channels: output channels of the encoder and input channels of the decoder.
         embed_dim: D; a convolution maps z_channels to it before the quantizer and back after. 0: no such convolutions,
             D is z_channels.
-        quant_kernel: side of these convolutions (VAR: 3).
+        quant_kernel: kernel size of these convolutions (VAR: 3).
         quantizer: any kind; its `dim` is filled in.
-        value_range: pixel values that go in and come out.
-        network_range: pixel values that the network itself works on, where they differ (ITER: -1..1 inside 0..1).
-        clip: whether decoded pixels are clipped to `value_range`, as some authors' `decode` does. Off in training.
+        value_range: range of input and output pixels.
+        network_range: range of the network's pixels if it differs from `value_range` (ITER: -1..1 and 0..1).
+        clip: whether decoded pixels are clipped to `value_range`, as in some authors' `decode`. Never in training.
     """
 
     encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
@@ -97,6 +98,7 @@ class VQGAN(ImageTokenizer):
     config_class: ClassVar[type] = VQGANConfig
     encoder_only = ("encoder", "to_code")
     decoder_only = ("decoder", "from_code")
+    decode_options: type[DecodeOptions] = NoiseDecodeOptions
     config: VQGANConfig
 
     def __init__(self, config: VQGANConfig) -> None:
@@ -110,13 +112,12 @@ class VQGAN(ImageTokenizer):
         self.to_code = nn.Conv2d(c.z_channels, dim, c.quant_kernel, padding=pad) if c.embed_dim else nn.Identity()
         back = c.embed_dim and c.decoder is not None
         self.from_code = nn.Conv2d(dim, c.z_channels, c.quant_kernel, padding=pad) if back else nn.Identity()
+        self.decode_options = noise_options(c.decoder)
         self.spec = self._spec()
 
     def _spec(self) -> ImageSpec:
-        q = self.quantizer
-        return ImageSpec(
-            vocab_sizes=q.codebook_sizes,
-            prefix=("codebooks",) if q.prefix_decodable else (),
+        return ImageSpec.of(
+            self.quantizer,
             decodes=self.config.decoder is not None,
             stride=self.config.encoder.stride,
             value_range=self.config.value_range,
@@ -135,7 +136,7 @@ class VQGAN(ImageTokenizer):
         return self.to_code(self.encode_features(x)).flatten(2)
 
     def encode_features(self, x: Tensor) -> Tensor:
-        """What the encoder gives, `[B, z_channels, h, w]`."""
+        """The encoder's output `[B, z_channels, h, w]` of pictures `[B, 3, H, W]`."""
         c = self.config
         if c.network_range is not None:
             x = _rescale(x, c.value_range, c.network_range)
@@ -149,8 +150,8 @@ class VQGAN(ImageTokenizer):
         Args:
             z_q: quantized latents.
             grid: (h, w).
-            noise: `[B, z_channels, h, w]`, for decoders that take noise. None: fresh draws where a training step runs,
-                otherwise those of `seed`, the same for every picture of this grid.
+            noise: `[B, z_channels, h, w]`, for decoders that take noise. None: fresh draws in a training step,
+                otherwise drawn from `seed`, the same for every picture of this grid.
             seed: see `noise`.
         """
         decoder = self._decoder()
@@ -172,7 +173,7 @@ class VQGAN(ImageTokenizer):
         return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
 
     def _decoder(self) -> VQGANDecoder:
-        """The decoder; NotDecodable where there is none."""
+        """The decoder; raises NotDecodable if there is none."""
         self.check_decodes()
         assert self.decoder is not None
         return self.decoder
@@ -181,7 +182,7 @@ class VQGAN(ImageTokenizer):
         if self.training and torch.is_grad_enabled():
             return torch.randn_like(z)
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(z.shape[1:], generator=generator).to(z).expand_as(z)  # one draw: no item depends on others
+        return torch.randn(z.shape[1:], generator=generator, dtype=torch.float32).to(z).expand_as(z)  # one draw for all items
 
     def _to_pixels(self, x: Tensor) -> Tensor:
         c = self.config
@@ -189,21 +190,18 @@ class VQGAN(ImageTokenizer):
             x = _rescale(x, c.network_range, c.value_range)
         return x.clamp(*c.value_range) if c.clip else x
 
-    @torch.no_grad()
-    def decode(
-        self, tokens: Tokens, *, original: bool = True, noise: Tensor | None = None, seed: int = 0
-    ) -> Tensor | list[Tensor]:
-        """As `ImageTokenizer.decode`; a noisy decoder reads `noise [B, z_channels, h, w]`, or the draws of `seed`."""
-        noisy = self.config.decoder is not None and self.config.decoder.noise
-        if (noise is not None or seed) and not noisy:
-            raise ValueError("this decoder draws no noise; leave `noise` and `seed` out.")
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, K, h w]`; a noisy decoder reads `noise [B, z_channels, h, w]`, or the draws of `seed`."""
+        o = batch.options
+        if not isinstance(o, NoiseDecodeOptions):
+            return super().media_of(ids, batch)
+        z_q, noise = self.vectors_of(ids, batch.grid), batch.rows("noise")
+        return self.decode_latents(z_q, batch.grid, noise=None if noise is None else noise.to(z_q), seed=o.seed)
 
-        def run(ids: Tensor, grid: tuple[int, ...], items: list[int]) -> Tensor:
-            z_q = self.quantizer.decode(ids, grid=grid).to(self.dtype)
-            extra: dict[str, Any] = {"seed": seed, "noise": None if noise is None else noise[items].to(z_q)}
-            return self.decode_latents(z_q, grid, **extra) if noisy else self.decode_latents(z_q, grid)
 
-        return self.decode_with(tokens, run, original=original)
+def noise_options(decoder: DecoderConfig | None) -> type[DecodeOptions]:
+    """The class of `decode`'s options with this decoder."""
+    return NoiseDecodeOptions if decoder is not None and decoder.noise else DecodeOptions
 
 
 def _rescale(x: Tensor, source: tuple[float, float], target: tuple[float, float]) -> Tensor:

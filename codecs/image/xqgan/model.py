@@ -6,7 +6,7 @@ Parity checked against lxa9867/ImageFolder @ 76ddfb9a65 (Adobe Research License,
 (no licence stated), class `VQModel` with `enc_type` and `dec_type` "dinov2". Own code from the published facts.
 
 Latent tokens form P branches (product quantization) of a g x g grid each. They share the patches' position table, resized to
-g x g, and a learned vector says which part of the sequence a token belongs to.
+g x g, and a learned vector marks the part of the sequence that a token belongs to.
 
 ids: single table, `[B, P, g g]`; multi-scale, `[B, P, sum of h w]` over the scales from coarse to fine, row by row.
 
@@ -14,15 +14,17 @@ Letters: B batch, H W pixels, G patches, P branches, g side of the latent grid, 
 """
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
 from ...layers.vit import PatchesToPixels, TransformerSize, ViTBlock
+from ...options import EncodeOptions, ImageEncodeOptions, OrderedEncodeOptions
+from ...precision import widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.branches import Branches
 from ...quantizers.vq import VQ, VQConfig
@@ -33,12 +35,12 @@ from ..base import ImageTokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class PerturbationConfig:
-    """Latent perturbation in training (arXiv 2503.08354): the decoder gets used to wrong tokens.
+    """Latent perturbation in training (arXiv 2503.08354): the decoder learns to tolerate wrong tokens.
 
     Attributes:
         rate: alpha, probability that a position's code is replaced.
         share: beta, share of the batch that is perturbed (its first items).
-        neighbours: delta, among how many nearest codes the replacement is drawn.
+        neighbours: delta, number of nearest codes among which the replacement is drawn.
     """
 
     rate: float = 1.0
@@ -58,8 +60,8 @@ class XQGANConfig:
         branches: P.
         latent_dim: D.
         quantizer: of each branch; any kind, its `dim` is filled in.
-        shared_positions: latent tokens take the patches' positions and a part vector; otherwise a table of their own.
-        perturbation: in training; only for a single table.
+        shared_positions: latent tokens share the patches' positions, plus a part vector; otherwise they have a separate table.
+        perturbation: latent perturbation in training, only for a single table; None: none.
     """
 
     image_size: int = 256
@@ -81,14 +83,14 @@ class XQGANConfig:
 
 
 class LatentViT(nn.Module):
-    """What both sides are made of: class token, positions, part vectors, DINOv2 blocks (LayerScale, eps 1e-6), final norm.
+    """Base of encoder and decoder: class token, positions, part vectors, DINOv2 blocks (LayerScale, eps 1e-6), final norm.
 
     Args:
         size: of the transformer.
         patches: side of the patch grid.
         latents: side of the latent grid.
-        parts: of the sequence: patches and each branch.
-        own_positions: latent tokens that have a table of their own in place of the patches'; 0: they share it.
+        parts: number of parts of the sequence: patches and each branch.
+        own_positions: number of latent tokens with a separate position table; 0: they share the patches'.
     """
 
     def __init__(self, size: TransformerSize, *, patches: int, latents: int, parts: int, own_positions: int = 0) -> None:
@@ -107,7 +109,7 @@ class LatentViT(nn.Module):
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
 
     def grid_positions(self) -> Tensor:
-        """Positions of the class token and a latent grid, `[1 + g g, W]`: the patches' own, resized where g differs."""
+        """Positions of the class token and a latent grid, `[1 + g g, W]`: the patches' table, resized if g differs."""
         if self.latents == self.patches:
             return self.positions
         grid = self.positions[1:].t().unflatten(1, (self.patches, self.patches))[None].float()
@@ -115,11 +117,11 @@ class LatentViT(nn.Module):
         return torch.cat([self.positions[:1], grid[0].flatten(1).t().to(self.positions.dtype)])
 
     def with_class(self, x: Tensor) -> Tensor:
-        """The class token in front of `[B, L, W]`."""
+        """Prepend the class token to `[B, L, W]`; returns `[B, 1 + L, W]`."""
         return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
 
     def run(self, x: Tensor) -> Tensor:
-        """Blocks and norm over `[B, L, W]`."""
+        """Apply all blocks and the final norm to `[B, L, W]`."""
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
@@ -142,7 +144,7 @@ class XQEncoder(LatentViT):
         self.tokens = nn.Parameter(torch.randn(count, c.encoder.width) * 1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode `[B, 3, H, W]`."""
+        """Latent tokens `[B, P g g, W]` of pictures `[B, 3, H, W]`."""
         y = self.with_class(self.patch_embed(x).flatten(2).transpose(1, 2)) + self.positions
         if self.parts is None:
             assert self.latent_positions is not None
@@ -155,7 +157,7 @@ class XQEncoder(LatentViT):
 
 
 class XQDecoder(LatentViT):
-    """Latents `[B, g g, W]` to pictures; with shared positions they carry a second class token in front of them."""
+    """Latents `[B, g g, W]` to pictures; with shared positions a second class token precedes them."""
 
     def __init__(self, config: XQGANConfig) -> None:
         c = config
@@ -170,7 +172,7 @@ class XQDecoder(LatentViT):
         self.to_pixels = PatchesToPixels(c.decoder.width, c.patch_size)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode to `[B, 3, H, W]`."""
+        """Pictures `[B, 3, H, W]` of latents `[B, g g, W]`."""
         y = self.with_class(self.mask_token.expand(len(z), self.patches**2, -1)) + self.positions
         if self.parts is None:
             assert self.latent_positions is not None
@@ -187,6 +189,7 @@ class XQGAN(ImageTokenizer):
 
     family: ClassVar[str] = "xqgan"
     config_class: ClassVar[type] = XQGANConfig
+    encode_options: type[EncodeOptions] = OrderedEncodeOptions
     encoder_only = ("encoder", "to_latent")
     decoder_only = ("from_latent", "decoder")
 
@@ -202,14 +205,14 @@ class XQGAN(ImageTokenizer):
             raise ValueError("perturbation needs a quantizer of kind 'vq': neighbours are looked up in one table.")
         self.from_latent = nn.Linear(c.branches * c.latent_dim, c.decoder.width)
         self.decoder = XQDecoder(c)
-        scales = cast("tuple[tuple[int, int], ...]", tuple(getattr(c.quantizer, "scales", ())))
-        self.spec = ImageSpec(
-            vocab_sizes=self.quantizer.codebook_sizes,
+        scales = self.quantizer.scale_grids
+        self.encode_options = OrderedEncodeOptions if scales else ImageEncodeOptions
+        self.spec = ImageSpec.of(
+            self.quantizer,
             prefix=("positions",) if scales else (),
             stride=0,
             image_size=(c.image_size, c.image_size),
             num_positions=sum(h * w for h, w in scales) or c.grid_size**2,
-            scales=scales,
             resize="crop",
         )
 
@@ -228,19 +231,18 @@ class XQGAN(ImageTokenizer):
         return self.decoder(self.from_latent(z_q.transpose(1, 2)))
 
     def grid_of(self, x: Tensor) -> tuple[int, int] | None:
-        """The latent grid where ids stand on it one by one; None for the multi-scale layout."""
+        """The latent grid (g, g) if there is one id a position; None for the multi-scale layout."""
         return None if self.spec.scales else self.grid
 
-    def encode_batch(self, x: Tensor, num_codebooks: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """Ids `[B, P, L]` of pictures `[B, 3, H, W]`."""
-        return self.quantizer.encode(self.encode_latents(x), grid=self.grid, num_codebooks=num_codebooks), None
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, P, L]` of latents `[B, P D, g g]`, quantized on the latent grid for multi-scale layouts too."""
+        return super().ids_of(z, dataclasses.replace(batch, grid=self.grid))
 
-    def decode_batch(self, ids: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, parts of a scale are not read."""
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, an incomplete scale is ignored."""
         if self.spec.scales:
-            ends = [e for e in itertools.accumulate(h * w for h, w in self.spec.scales) if e <= ids.shape[2]]
-            ids = ids[:, :, : max(ends, default=0)]
-        return self.decode_latents(self.quantizer.decode(ids, grid=self.grid).to(self.dtype))
+            ids = ids[:, :, : self.spec.whole_scales(ids.shape[2])]
+        return self.decode_latents(self.vectors_of(ids, self.grid))
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; in training with `perturbation`, from perturbed codes.
@@ -264,19 +266,19 @@ class XQGAN(ImageTokenizer):
         uniform: Tensor | None = None,
         choice: Tensor | None = None,
     ) -> Tensor:
-        """Replace codes by near ones.
+        """Replace some codes by codes near the latents.
 
         Args:
             z, z_q: latents before and after the quantizer, `[B, D, g g]`.
-            config: how much.
-            uniform: numbers in 0..1, `[B, g g]`, that say which positions (those up to `rate`); None: fresh draws.
-            choice: which neighbour, 0 to `neighbours` - 1, `[B, g g]`; None: fresh draws.
+            config: settings of the perturbation.
+            uniform: random numbers in 0..1, `[B, g g]`; positions up to `rate` are replaced. None: fresh draws.
+            choice: index of the neighbour, 0 to `neighbours` - 1, `[B, g g]`; None: fresh draws.
 
         Returns:
             `[B, D, g g]`, with the quantizer's straight-through gradient to `z`.
         """
         assert isinstance(self.quantizer, VQ)
-        book, rows = self.quantizer.codebook, z.transpose(1, 2)  # [B, g g, D]
+        book, rows = self.quantizer.codebook, widened(z).transpose(1, 2)  # [B, g g, D]
         table = book.embed
         if book.config.normalize:
             rows, table = F.normalize(rows, dim=-1), F.normalize(table, dim=-1)
@@ -288,4 +290,4 @@ class XQGAN(ImageTokenizer):
         ids = near.gather(2, torch.where(uniform > config.rate, 0, choice)[..., None])[..., 0]
         moved = (rows + (table[ids] - rows).detach()).transpose(1, 2)
         first = torch.arange(len(z), device=z.device) < int(len(z) * config.share)
-        return torch.where(first[:, None, None], moved, z_q)
+        return torch.where(first[:, None, None], moved.to(z_q.dtype), z_q)

@@ -85,7 +85,7 @@ def kmeans(
         segments: this rank's rows, as in `pick_rows`.
         size: V.
         iterations: fixed number of steps, each with fixed-size collectives.
-        space: what is done to rows and centres before distances are taken.
+        space: mapping of rows and centres before distances are computed.
         seed: of the choice of rows; must be the same on every rank.
 
     Returns:

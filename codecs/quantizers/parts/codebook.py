@@ -25,10 +25,10 @@ class TableConfig(QuantizerConfig):
         codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width,
             between a linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
         proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
-        normalize: look up by angle: both sides scaled to length 1.
-        returns: what a lookup gives back with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
+        normalize: look up by cosine similarity: both sides are scaled to length 1.
+        returns: result of a lookup with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
             ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients). "unit": as
-            "normalized" behind a search that is not by angle (Janus in transformers).
+            "normalized" after a Euclidean search (Janus in transformers).
         update: "ema" moves codes by exponential means of the rows that chose them; "gradient" by the codebook loss.
         decay: of these means, in 0..1.
         commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
@@ -63,7 +63,7 @@ class TableConfig(QuantizerConfig):
         if self.returns == "normalized" and not self.normalize:
             raise ConfigError("returns = 'normalized' needs normalize = true: lookup and result must be in one space.")
         if self.returns == "unit" and self.normalize:
-            raise ConfigError("returns = 'unit' is for a search that is not by angle; with normalize = true say 'normalized'.")
+            raise ConfigError("returns = 'unit' is for the Euclidean search; with normalize = true set 'normalized'.")
         if not 0 <= self.decay < 1:
             raise ConfigError(f"decay is {self.decay}; allowed: 0 <= decay < 1.")
         if not 0 <= self.replace_below < 1:
@@ -107,17 +107,17 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("ready", torch.tensor(not config.kmeans_init))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        # Mirrors of `ready` and `steps`, so that a GPU is not asked at every step.
+        # Mirrors of `ready` and `steps`, so that the GPU is not synchronised at every step.
         self._started = False
         self._step: int | None = None
         self._samples: list[Tensor] = []  # rows kept for the k-means start
-        self._rows: list[Tensor] = []  # rows and ids seen since the last `apply_updates`
+        self._rows: list[Tensor] = []  # rows and ids observed since the last `apply_updates`
         self._ids: list[Tensor] = []
 
     # --- lookup -----------------------------------------------------------------------------------------------------
 
     def search(self, z: Tensor) -> Tensor:
-        """Return ids int64 `[N]` of rows `[N, d]`: nearest by Euclidean distance or, with `normalize`, by angle."""
+        """Return ids int64 `[N]` of rows `[N, d]`: nearest by Euclidean distance or, with `normalize`, by cosine similarity."""
         return nearest_code(self.space(z.detach()), self.space(self.embed.detach().float()))
 
     def space(self, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def prepare(self, rows: Tensor) -> None:
-        """Before the first lookups: collect valid rows `[N, d]` and start from k-means when enough batches came."""
+        """Before the first lookups: collect valid rows `[N, d]`, and initialise by k-means once there are enough batches."""
         if self.is_ready():
             return
         self._samples.append(self.returned(rows.detach()))
@@ -231,7 +231,7 @@ def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
     book.counts.mul_(decay).add_(counts, alpha=1 - decay)
     if book.config.update == "ema":
         book.sums.mul_(decay).add_(sums, alpha=1 - decay)
-        # A code that nobody chooses stays where it is: sums and counts fade together, until there is nothing to divide.
+        # An unused code stays where it is: sums and counts decay together, until the count is too small to divide by.
         counts = book.counts.unsqueeze(1)
         book.embed.copy_(torch.where(counts > 1e-6, book.sums / counts.clamp(min=1e-6), book.embed))
 

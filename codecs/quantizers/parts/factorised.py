@@ -1,6 +1,6 @@
-"""Residual levels with maps of their own, computed in the narrow spaces between the maps.
+"""Residual levels with separate projections, computed in the narrow spaces between the projections.
 
-Level k sees `down_k(z - sum over j < k of up_j(v_j)) = down_k(z) - sum (down_k up_j)(v_j) - constants` with v_j the vectors of
+Level k takes `down_k(z - sum over j < k of up_j(v_j)) = down_k(z) - sum (down_k up_j)(v_j) - constants` with v_j the vectors of
 the levels before it, and `down_k up_j` is a small matrix. So nothing is D wide but one product at the start (all maps down)
 and one at the end (all maps up): with 1024 channels and tables of 8, a hundredth of the work of subtracting level by level.
 
@@ -19,7 +19,7 @@ from .rows import RowQuantizer, RowTerms, steady_linear, wide
 
 
 class PlainResidual:
-    """What is left for the next level to search, for levels without maps: the residual itself, `[B, L, D]`."""
+    """The residual that the next level quantizes, for levels without maps: the residual itself, `[B, L, D]`."""
 
     def __init__(self, z: Tensor, levels: Sequence[RowQuantizer]) -> None:
         self.residual, self.levels = z.contiguous(), levels
@@ -35,7 +35,7 @@ class PlainResidual:
 
 
 class FactorisedResidual:
-    """The same for levels with maps: what all of them see, `[B, L, sum of d_k]`.
+    """The residual for levels with maps, in the input spaces of all levels: `[B, L, sum of d_k]`.
 
     In float64, rounded once to float32 before each lookup, so that ids do not depend on the shape of the products.
     """
@@ -45,19 +45,19 @@ class FactorisedResidual:
         self.down = wide(torch.cat([m.down for m in self.maps]))  # [sum d, D]
         bias = wide(torch.cat([m.down_bias for m in self.maps]))
         # A batched product takes [B, L, D] as it lies in memory: latents are wide, and turning them over costs more.
-        self.seen = torch.baddbmm(bias, wide(z), self.down.t().expand(len(z), -1, -1))  # [B, L, sum d]
+        self.inputs = torch.baddbmm(bias, wide(z), self.down.t().expand(len(z), -1, -1))  # [B, L, sum d]
 
     def step(self, k: int, stride: int, *, keep: Tensor | None, update: bool, start: bool) -> Tensor:
-        """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted from what is left to see."""
+        """Ids `[B, L]` of level k (see `RowQuantizer.assign`); its vectors are subtracted from the inputs of the later levels."""
         level, maps = self.levels[k], self.maps[k]
         width = len(maps.down)
-        mine, self.seen, self.down = self.seen[..., :width], self.seen[..., width:], self.down[width:]
+        mine, self.inputs, self.down = self.inputs[..., :width], self.inputs[..., width:], self.down[width:]
         rows = pool(mine, stride).float()  # [B, L / s, d]
         ids = level.assign_projected(rows.flatten(0, 1), keep=keep, update=update, start=start)
         if len(self.down):
             both = self.down @ wide(maps.up)  # [rest, d]
             change = torch.addmm(self.down @ wide(maps.up_bias), wide(level.narrow_vectors(ids)), both.t())  # [N, rest]
-            self.seen = self.seen - repeat(change.view(*rows.shape[:2], -1), stride)
+            self.inputs = self.inputs - repeat(change.view(*rows.shape[:2], -1), stride)
         return repeat(ids.view(rows.shape[:2]), stride)
 
 
@@ -66,9 +66,9 @@ def factorised_terms(
 ) -> tuple[Tensor, list[RowTerms]]:
     """Results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
 
-    Each level is seen twice, with the same value. For its losses the vectors before it are constants: otherwise they would
-    take the gradient of all but the first level away. For its result they carry their gradients, as in DAC: otherwise K
-    straight-through levels would multiply the gradient wherever their subspaces overlap.
+    Each level's vectors are computed twice, with the same value. For its losses the vectors before it are constants: otherwise
+    they would remove the gradient of all but the first level. For its result they carry their gradients, as in DAC: otherwise
+    K straight-through levels would multiply the gradient wherever their subspaces overlap.
 
     Args:
         kept: bool `[K, B]`, which items' results count; None: all.
@@ -77,9 +77,9 @@ def factorised_terms(
         `z_q [B, L, D]`, and for each level its `RowTerms` between the maps, rows `[B L / s]`.
     """
     maps = [level.maps() for level in levels]
-    seen = F.linear(z, torch.cat([m.down for m in maps]), torch.cat([m.down_bias for m in maps]))
+    inputs = F.linear(z, torch.cat([m.down for m in maps]), torch.cat([m.down_bias for m in maps]))
     terms, results, constants = [], [], []
-    for k, (level, mine) in enumerate(zip(levels, seen.split([len(m.down) for m in maps], dim=-1), strict=True)):
+    for k, (level, mine) in enumerate(zip(levels, inputs.split([len(m.down) for m in maps], dim=-1), strict=True)):
         left = through = mine  # [B, L, d]
         if k:
             up, bias = torch.cat([m.up for m in maps[:k]], dim=1), torch.stack([m.up_bias for m in maps[:k]]).sum(0)

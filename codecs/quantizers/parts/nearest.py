@@ -2,7 +2,7 @@
 
 Letters: N vectors, V codes, D latent width, G groups of S = 16 neighbouring codes.
 
-A float32 product says which code is nearest up to its rounding error, and that error moves with the shape of the
+A float32 product determines the nearest code up to its rounding error, and that error moves with the shape of the
 product: the same vector can get another id in another batch. So the answer is defined without it: the code whose
 distance, added up in float64 in a fixed order, is smallest; of equal ones the first. The fast pass over blocks
 
@@ -63,7 +63,7 @@ def _find(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     return torch.cat([search(rows) for rows in z.split(_CHUNK)])
 
 
-# An operator of its own, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
+# A separate operator, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
 # data. Not by `custom_op`, whose first call loads the compiler: two seconds of every process.
 _library = torch.library.Library("tokenzoo", "FRAGMENT")
 _library.define("search_codes(Tensor z, Tensor codebook, bool dot) -> Tensor", tags=torch.Tag.pt2_compliant_tag)

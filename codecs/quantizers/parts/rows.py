@@ -1,5 +1,5 @@
-"""What the quantizers that give one id to one vector share: rows instead of `[B, D, L]`, losses, estimators, steady
-products.
+"""Shared code of the quantizers with one id per vector: rows instead of `[B, D, L]`, losses, gradient estimators, products
+that do not depend on the batch.
 
 Letters: B batch, D latent width, L positions, N = B L rows, d width of a table.
 """
@@ -15,7 +15,7 @@ from .codebook import Codebook, apply_updates
 
 
 class RowTerms(NamedTuple):
-    """What one quantizer gives for rows `[N, D]`: results with gradients, and unreduced losses."""
+    """Output of one quantizer for rows `[N, D]`: results with gradients, and unreduced losses."""
 
     z_q: Tensor  #: [N, D], value exactly the decoded id, gradient the estimator's
     commitment: Tensor  #: [N], mean over channels of (z - sg(z_q))^2
@@ -160,8 +160,8 @@ class _Rotate(torch.autograd.Function):
         u, q = F.normalize(z, dim=-1), F.normalize(z_q, dim=-1)
         r = F.normalize(u + q, dim=-1)
         scale = z_q.norm(dim=-1, keepdim=True) / z.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        turned = grad - 2 * r * (r * grad).sum(-1, keepdim=True) + 2 * u * (q * grad).sum(-1, keepdim=True)
-        return scale * turned, None
+        rotated = grad - 2 * r * (r * grad).sum(-1, keepdim=True) + 2 * u * (q * grad).sum(-1, keepdim=True)
+        return scale * rotated, None
 
 
 # --- products that do not depend on the batch

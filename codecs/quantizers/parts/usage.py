@@ -35,7 +35,7 @@ class UsageWindow(nn.Module):
         self.seen += flat.shape[1]
 
     def counts(self) -> list[Tensor]:
-        """How often each code stands in the window, one int64 `[V]` for each codebook, summed over ranks."""
+        """Number of occurrences of each code in the window, one int64 `[V]` for each codebook, summed over ranks."""
         out = []
         for k, size in enumerate(self.codebook_sizes):
             ids = self.ring[k][self.ring[k] >= 0].long()
@@ -46,15 +46,15 @@ class UsageWindow(nn.Module):
         return out
 
     def usage(self) -> Tensor:
-        """Share of codes seen at least once, `[K]`."""
+        """Share of codes used at least once, `[K]`."""
         return torch.stack([(c > 0).float().mean() for c in self.counts()])
 
     def dead(self) -> Tensor:
-        """Number of codes never seen, int64 `[K]`."""
+        """Number of codes never used, int64 `[K]`."""
         return torch.stack([(c == 0).sum() for c in self.counts()])
 
     def perplexity(self) -> Tensor:
-        """Exponential of the entropy of the ids, `[K]`; 1 when nothing was seen."""
+        """Exponential of the entropy of the ids, `[K]`; 1 when the window is empty."""
         out = []
         for c in self.counts():
             p = c.double() / c.sum().clamp(min=1)

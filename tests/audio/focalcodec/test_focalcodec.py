@@ -39,7 +39,7 @@ def test_reference(system: str, atol: float) -> None:
         z_q = tok.quantizer.decode(tokens.ids)
         close(z_q.transpose(1, 2), want["codes"], atol)
         close(tok.decompressor(z_q).transpose(1, 2), want["dequantized_features"], atol)
-        close(tok.decode_batch(tokens.ids, None)[:, 0], want["decoded"], atol)
+        close(tok.decode(tokens.ids)[:, 0], want["decoded"], atol)
         close(tok.decode(tokens)[:, 0], want["forward"], atol)
 
 
@@ -66,7 +66,7 @@ def test_tokens_of_any_number_decode_in_a_stream() -> None:
     tokens, stream = tok.encode(cases["odd_b1"]["input"][:, None]), tok.stream()
     parts = [dataclasses.replace(tokens, ids=p, lengths=None, grid=()) for p in tokens.ids.split(3, dim=-1)]
     audio = torch.cat([stream.decode(p, last=i == len(parts) - 1) for i, p in enumerate(parts)], -1)
-    close(audio, tok.decode_batch(tokens.ids, None), 1e-5)
+    close(audio, tok.decode(tokens.ids), 1e-5)
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def test_long_causal_audio_runs_in_pieces() -> None:
     x = torch.randn(1, 1, 24 * 50 + 7, generator=torch.Generator().manual_seed(0)) * 0.3
     whole = tok.encode(x)
     audio = tok.decode(whole)
-    tok.chunk_frames = 9  # rounded down to whole pieces of four frames
+    tok.piece_positions = 9  # rounded down to whole pieces of four frames
     assert tok.encode(x).equal(whole)
     close(tok.decode(whole), audio, 1e-5)
 

@@ -27,7 +27,7 @@ def case():
 def test_separate_tracks(case):
     _, _, io, tracks, folder = case
     tok = load_reference(folder)
-    close(tok.hear(*tracks), io["features"], 2e-5)
+    close(tok.extract_features(*tracks), io["features"], 2e-5)
     tokens = tok.tokenize(*tracks)
     assert torch.equal(tokens.ids, io["ids"])
     assert tokens.names == ("vocal", "accompaniment")
@@ -56,8 +56,8 @@ def test_single_token_of_the_mix(case):
     assert torch.equal(tokens.ids[:, 0], io["ids"][:, 0])
     assert tokens.names == ("mix",)
     assert tok.flow is None and tok.vae is None
-    with pytest.raises(ValueError, match="cannot make sound"):
-        tok.render(tokens)
+    with pytest.raises(ValueError, match="cannot synthesize"):
+        tok.synthesize(tokens)
     with pytest.raises(ValueError, match="no flow transformer"):
         convert("songgeneration", one | {"flow": config["flow"]}, weights)
     with pytest.raises(CheckpointError, match="rvq_bestrq_bgm_emb"):
@@ -74,9 +74,9 @@ def test_sound_of_separate_tokens(case, name):
     with torch.no_grad():
         latents = tok.flow(tok.quantizer.decode(ids), steps=4, guidance=1.5, generator=generator)
     close(torch.cat(latents, dim=2), io[f"{name}.latents"], 2e-5)
-    close(tok.render(tokens, steps=4, seed=3)[0], io[f"{name}.sound"], 2e-5)
-    assert not torch.equal(tok.render(tokens, steps=4, seed=4)[0], tok.render(tokens, steps=4, seed=3)[0])
-    plain = tok.render(tokens, steps=4, seed=3, guidance=1.0)[0]
+    close(tok.synthesize(tokens, steps=4, seed=3)[0], io[f"{name}.sound"], 2e-5)
+    assert not torch.equal(tok.synthesize(tokens, steps=4, seed=4)[0], tok.synthesize(tokens, steps=4, seed=3)[0])
+    plain = tok.synthesize(tokens, steps=4, seed=3, guidance=1.0)[0]
     assert not torch.allclose(plain, io[f"{name}.sound"], atol=1e-2)
 
 
@@ -94,7 +94,7 @@ def test_the_quantizer_alone(case, tmp_path):
     tok = as_folder(tmp_path, "songgeneration", config["rvq"], alone)
     assert torch.equal(tok.encode(io["features"][:, 16:]).ids[:, 0], io["ids"][:, 1])
     with pytest.raises(ValueError, match="no MusicFM"):
-        tok.hear(torch.zeros(2, 100))
+        tok.extract_features(torch.zeros(2, 100))
 
 
 def test_long_tracks_are_heard_in_pieces(case):
@@ -103,14 +103,14 @@ def test_long_tracks_are_heard_in_pieces(case):
     short = tokenzoo.build_tokenizer("levo", tok.config.__class__(**{**vars(tok.config), "piece_seconds": 1})).eval()
     short.load_state_dict(tok.state_dict())
     x = 0.1 * torch.randn(2, 2 * 48000 + 5000, generator=torch.Generator().manual_seed(0))
-    whole = short.hear(x, x)
+    whole = short.extract_features(x, x)
     assert whole.shape == (1, 32, 53)
-    first = short.hear(x[:, :48000], x[:, :48000])
+    first = short.extract_features(x[:, :48000], x[:, :48000])
     close(whole[..., :25], first[..., :25], 1e-5)
-    low = short.hear((x, 24000), (x, 24000))
+    low = short.extract_features((x, 24000), (x, 24000))
     assert low.shape == (1, 32, 106)
     with pytest.raises(ValueError, match="2: vocal, accompaniment"):
-        short.hear(x)
+        short.extract_features(x)
 
 
 def test_musicfm_equals_transformers_conformer():

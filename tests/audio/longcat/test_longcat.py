@@ -37,7 +37,7 @@ def test_stored_cases() -> None:
         first = tok.quantizer.second.levels[0].maps()
         seen = torch.einsum("od,bdl->bol", first.down, z[:, width:]) + first.down_bias[:, None]
         close(seen, want["projected_latents"][:, : seen.shape[1]], ATOL)
-        close(tok.decode_batch(ids, None), want["decoded"], ATOL)
+        close(tok.decode(ids), want["decoded"], ATOL)
         close(tok.decode(tokens), want["decoded"][..., : x.shape[-1]], ATOL)
         for k in (1, 2):
             part = tok.decode(tokens.first(codebooks=1 + k))
@@ -58,7 +58,7 @@ def test_a_waveform_gives_all_ids() -> None:
         assert torch.equal(tok.encode(x, features=semantic).ids, ids)
         assert torch.equal(tok.encode([clip[0] for clip in x]).ids, ids)
         if "decoded" in want:
-            close(tok.decode_batch(ids, None)[..., : want["decoded"].shape[-1]], want["decoded"], 2e-5)
+            close(tok.decode(ids)[..., : want["decoded"].shape[-1]], want["decoded"], 2e-5)
         assert tok.decode(tokens).shape[-1] == -(-x.shape[-1] * 3 // 2) and tok.spec.decoded_rate_hz == 24000
 
 
@@ -169,7 +169,7 @@ def test_the_24khz_decoder(tmp_path) -> None:
     x, semantic = 0.3 * torch.randn(2, 1, 24 * 9 + 5), torch.randint(100, (2, 1, 10))
     tokens = tok.encode(x, features=semantic)
     z_q = tok.quantizer.decode(tokens.ids)
-    close(tok.decode_batch(tokens.ids, None), peer(tok.memory(z_q)), 1e-5)
+    close(tok.decode(tokens.ids), peer(tok.memory(z_q)), 1e-5)
     assert tok.decode(tokens).shape[-1] == -(-x.shape[-1] * 3 // 2)
     state["dec.acoustic_quantizer.quantizers.0.codebook_a.weight"] += 1
     with pytest.raises(CheckpointError, match="do not belong together"):

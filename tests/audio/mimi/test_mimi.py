@@ -49,10 +49,10 @@ def test_reference(system: str) -> None:
         assert torch.equal(tokens.ids, want["ids"]), name
         assert torch.equal(tok.encode(x, num_codebooks=2).ids, want["ids_n2"])
         close(tok.quantizer.decode(tokens.ids), want["quantized"])
-        close(tok.decode_batch(tokens.ids, None), want["decoded"])
+        close(tok.decode(tokens.ids), want["decoded"])
         close(tok.decode(tokens), want["decoded"][..., : x.shape[-1]])
         for k in (1, 2, 3):
-            close(tok.decode_batch(tokens.first(codebooks=k).ids, None), want[f"decoded_q{k}"])
+            close(tok.decode(tokens.first(codebooks=k).ids), want[f"decoded_q{k}"])
         if "forward" in want:
             close(tok(x).x_hat, want["forward"][..., : x.shape[-1]])
 
@@ -94,7 +94,7 @@ def test_long_audio_runs_in_pieces() -> None:
     x = torch.randn(1, 1, 120 * 41 + 7, generator=torch.Generator().manual_seed(0)) * 0.3
     whole = tok.encode(x)
     audio = tok.decode(whole)
-    tok.chunk_frames = 7
+    tok.piece_positions = 7
     assert tok.encode(x).equal(whole)
     close(tok.decode(whole), audio, atol=1e-5)
 
@@ -145,7 +145,7 @@ def test_another_configuration_against_transformers() -> None:
     assert torch.equal(tokens.ids, want)
     for ids in (want, want[:, :1]):
         audio = peer.decode(ids).audio_values  # as loud as 150
-        close(tok.decode_batch(ids, None), audio, 1e-6 * float(audio.abs().max()))
+        close(tok.decode(ids), audio, 1e-6 * float(audio.abs().max()))
     assert tok.spec.names == ("semantic",) * 2 + ("acoustic",) * 3
 
 

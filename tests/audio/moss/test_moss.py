@@ -33,10 +33,10 @@ def test_reference() -> None:
         assert torch.equal(tokens.ids, ids), name
         assert torch.equal(tok.encode(x, num_codebooks=2).ids, want["ids_n2"].transpose(0, 1))
         close(tok.quantizer.decode(ids), want["quantized_from_ids"])
-        close(tok.decode_batch(ids, None), want["decoded"])
+        close(tok.decode(ids), want["decoded"])
         close(tok.decode(tokens), want["decoded"][..., : x.shape[-1]])
         for k in (1, 2, 3):
-            close(tok.decode_batch(tokens.first(codebooks=k).ids, None), want[f"decoded_q{k}"])
+            close(tok.decode(tokens.first(codebooks=k).ids), want[f"decoded_q{k}"])
         for size in (96, 240):
             if f"ids_chunk{size}" in want:
                 check_chunks(tok, tokens, want, size)
@@ -124,7 +124,7 @@ def test_stereo_is_one_alternating_stream() -> None:
     stream = x.transpose(1, 2).reshape(1, 1, -1)
     assert torch.equal(stereo.encode((x[0], 2400)).ids, mono.encode((stream[0], 4800)).ids)
     ids = mono.encode((stream[0], 4800)).ids
-    close(stereo.decode_batch(ids, None).transpose(1, 2).reshape(1, 1, -1), mono.decode_batch(ids, None))
+    close(stereo.decode(ids).transpose(1, 2).reshape(1, 1, -1), mono.decode(ids))
     modules = [m | {"context_duration": 0.02} if m["module_type"] == "Transformer" else m for m in config["encoder_kwargs"]]
     own = converter("moss-audio-tokenizer").config(config | {"encoder_kwargs": modules})
     assert own["encoder"][1]["transformer"]["context"] == 8  # 400 Hz * 0.02 s

@@ -19,8 +19,8 @@ def test_reference() -> None:
         assert torch.equal(tokens.ids, want["ids"]), name
         close(tok.encode_latents(x), want["latent"], 2e-5)
         close(tok.quantizer.decode(tokens.ids), want["quantized"], 2e-5)
-        close(tok.decode_batch(tokens.ids, None), want["decoded"], 2e-5)
-        close(tok.decode_batch(tokens.ids, None), want["decoded_from_ids"], 2e-5)
+        close(tok.decode(tokens.ids), want["decoded"], 2e-5)
+        close(tok.decode(tokens.ids), want["decoded_from_ids"], 2e-5)
         close(tok.decode(tokens), want["forward"][..., : x.shape[-1]], 2e-5)
         close(tok(x).x_hat, tok.decode(tokens), 1e-5)
 
@@ -42,7 +42,7 @@ def test_long_audio_in_pieces() -> None:
     x = noise(1, 1, 16 * 500 + 13)
     whole = tok.encode(x)
     audio = tok.decode(whole)
-    tok.chunk_frames = 16
+    tok.piece_positions = 16
     assert torch.equal(tok.encode(x).ids, whole.ids)
     close(tok.decode(whole), audio, 1e-5)
 

@@ -30,12 +30,12 @@ def test_speech():
     pytest.importorskip("transformers")
     tok, _, want = next(case for case in stored("ustokenizer") if case[1] == "speech")
     wave = want["wave"].float() / 32767
-    close(tok.hear(wave), want["features"], 2e-5)
+    close(tok.extract_features(wave), want["features"], 2e-5)
     assert torch.equal(tok.tokenize(wave).ids, want["ids"])
     assert torch.equal(tok.tokenize((wave[None].expand(2, -1), 16000)).ids, want["ids"])
-    assert tok.hear(wave[:100]).shape == (1, 12, 50)  # at least a second
-    long = torch.cat([wave, wave.new_zeros(100), wave[:8000]])  # its Whisper hears two seconds at once
-    assert tok.hear(long).shape == (1, 12, 100 + 25)
+    assert tok.extract_features(wave[:100]).shape == (1, 12, 50)  # at least a second
+    long = torch.cat([wave, wave.new_zeros(100), wave[:8000]])  # its Whisper takes two seconds at once
+    assert tok.extract_features(long).shape == (1, 12, 100 + 25)
 
 
 def test_the_frozen_speech_model_is_left_out_unless_it_is_described():

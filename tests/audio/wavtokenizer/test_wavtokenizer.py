@@ -52,7 +52,7 @@ def test_transformers_reference() -> None:
         z_q = tok.quantizer.decode(tokens.ids)
         close(z_q, want["quantized_from_ids"], 5e-5)
         close(tok.decoder.features(z_q, 0), want["backbone"], 5e-5)
-        close(tok.decode_batch(tokens.ids, None), want["decoded"], 5e-5)
+        close(tok.decode(tokens.ids), want["decoded"], 5e-5)
         close(tok.decode_latents(z_q, condition=1), want["decoded_band1"], 5e-5)
         close(tok.decode(tokens), want["forward"], 5e-5)
         if "ids_mask" in want:  # the padded samples are encoded too; the mask says which ids are a clip's own
@@ -96,7 +96,7 @@ def test_transformers_reads_what_we_write(tmp_path, change: dict) -> None:
         x = noise(2, 1, samples)
         codes, tokens = peer.eval().encode(x).audio_codes, tok.encode(x)
         assert torch.equal(tokens.ids, codes)
-        close(tok.decode_batch(tokens.ids, None), peer.decode(codes).audio_values, 5e-5)
+        close(tok.decode(tokens.ids), peer.decode(codes).audio_values, 5e-5)
     # the same in the names of files that were written before the encoder became a part of its own
     flat = {k.removeprefix("encoder_model."): v for k, v in peer.state_dict().items()}
     again = convert("wavtokenizer-hf", json.loads((folder / "config.json").read_text()), flat)

@@ -34,9 +34,9 @@ def test_stored_cases(system: str) -> None:
         z_q = tok.quantizer.decode(ids)
         close(z_q, want["quantized"], ATOL)
         close(tok.decode_features(z_q), want["semantic_decoded"], ATOL)
-        close(tok.decode_batch(ids, None), want["decoded"], ATOL)
+        close(tok.decode(ids), want["decoded"], ATOL)
         for k in (1, 2, 3):
-            close(tok.decode_batch(ids[:, :k], None), want[f"decoded_q{k}"], ATOL)
+            close(tok.decode(ids[:, :k]), want[f"decoded_q{k}"], ATOL)
         y, length = tok.decode(tokens), want["decoded"].shape[-1]
         assert y.shape == x.shape  # the odd clip is filled up with zeros
         close(y[..., :length], want["decoded"], ATOL)
@@ -93,7 +93,7 @@ def test_other_configurations_against_transformers(changes) -> None:
         tokens = tok.encode(x)
         assert torch.equal(tokens.ids, want.long()), length
         assert tokens.ids.shape[-1] == tok.num_frames(length) and tokens.ids.unique().numel() > 4
-        close(tok.decode_batch(tokens.ids, None), peer.decode(want).audio_values, ATOL)
+        close(tok.decode(tokens.ids), peer.decode(want).audio_values, ATOL)
 
 
 @torch.no_grad()

@@ -93,9 +93,9 @@ def test_networks_that_a_layout_cannot_say_are_refused(system):
     own = layout.own_config(all_sweeps()[system].tiny)
     assert layout.authors_config(dataclasses.replace(own, encoder=dataclasses.replace(own.encoder, dropout=0.2)))
     for change in ({"quant_kernel": 3}, {"network_range": (0.0, 1.0)}, {"encoder": dataclasses.replace(own.encoder, head_kernel=1)}):
-        with pytest.raises(ValueError, match="no words for this network's"):
+        with pytest.raises(ValueError, match="the authors' config cannot express"):
             layout.authors_config(dataclasses.replace(own, **change))
-    with pytest.raises(ValueError, match="holds a quantizer"):
+    with pytest.raises(ValueError, match="quantizer is 'lfq'; the authors' class has"):
         layout.authors_config(dataclasses.replace(own, quantizer=LFQConfig(bits=4)))
 
 

@@ -5,7 +5,7 @@ import torch
 import vector_quantize_pytorch as peers
 from quantizer_checks import check_gradient, latents
 from tokenzoo.codecs.config import ConfigError, from_mapping, to_mapping
-from tokenzoo.codecs.quantizers import build, config_class
+from tokenzoo.codecs.quantizers import QUANTIZERS, build
 from tokenzoo.codecs.quantizers.external import External
 
 CASES = [
@@ -68,7 +68,7 @@ def test_ready_objects_configs_and_state():
     assert q.codebook_sizes == (16, 16)
     assert q.module is module
     q = build("external", dim=12, name="FSQ", options={"levels": [4, 4, 4]})
-    again = from_mapping(config_class("external"), to_mapping(q.config)).build()
+    again = from_mapping(QUANTIZERS.resolve("external"), to_mapping(q.config)).build()
     again.load_state_dict(q.state_dict(), strict=True)
     assert torch.equal(q.encode(latents(1, 12, 9)), again.encode(latents(1, 12, 9)))
 

@@ -94,7 +94,7 @@ def test_the_table_learns():
 def test_phi_learns_and_its_gradient_is_that_of_a_convolution():
     q, z = _q(), latents(2, 5, 24)
     q(z).loss.backward()
-    for i in set(q.phi_of_scale):
+    for i in set(q.phis.of_scale):
         assert q.phis[i].weight.grad.abs().sum() > 0
     x, conv = torch.randn(2, 5, 4, 6, requires_grad=True), torch.nn.Conv2d(5, 5, 3, padding=1)
     weight = torch.randn(2, 5, 4, 6)

@@ -15,7 +15,7 @@ CLAIM = re.compile(r"  # ([\[(]?[\d'].*|\[.*\]|\(.*\))$")
 
 def test_every_kind_has_a_section():
     sections = set(re.findall(r"^### `(\w+)`", PAGE, flags=re.MULTILINE))
-    assert sections == set(quantizers.kinds())
+    assert sections == set(quantizers.QUANTIZERS.names())
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: (re.findall(r'build\("(\w+)"', s) or ["?"])[0])

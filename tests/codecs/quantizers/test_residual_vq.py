@@ -85,7 +85,7 @@ def plain(q, z):
     down, up = down_up(q)
     left = down(z)
     total, all_ids, commitment = 0.0, [], 0.0
-    for level, s in zip(q.levels, q.strides, strict=True):
+    for level, s in zip(q.levels, q.strides or (1,) * len(q.levels), strict=True):
         batch, length, dim = left.shape
         rows = left.reshape(batch, length // s, s, dim).mean(2).reshape(-1, dim)
         if isinstance(level, ProductVQ):

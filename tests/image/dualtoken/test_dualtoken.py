@@ -6,6 +6,7 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
+from tokenzoo.codecs.coding import NoMeaning
 from tokenzoo.zoo.convert import convert, converter, load_reference
 from torch.testing import assert_close
 
@@ -42,12 +43,12 @@ def test_reference(folder):
     by_depth = [level.decode_rows(at.flatten()) for level, at in by_level]
     assert_close(torch.stack(by_depth, 1), io["pix.code_embeddings_by_depth"].flatten(0, 2), **CLOSE)
     assert_close(tok.decode(tokens, original=False), io["decoded"], **CLOSE)
-    semantic, last, pooled = tok.decode_semantic(tokens)
+    semantic, last, pooled = tok.decode_features(z_q)
     assert_close(semantic, io["sem.projected"], **CLOSE)
     assert_close(last, io["last_hidden_state"], **CLOSE)
     assert_close(pooled, io["pooler_output"], **CLOSE)
-    for one, both in zip(tok.decode_semantic(tokens[:1]), (semantic, last, pooled), strict=True):
-        assert_close(one, both[:1], **CLOSE)
+    assert_close(tok.semantic(tokens).transpose(1, 2), semantic, **CLOSE)
+    assert_close(tok.semantic(tokens, pooled=True), pooled, **CLOSE)
 
     out = tok(x)
     assert_close(out.quantized.z_q[:, 8:], io["pix.quantized"].transpose(1, 2), **CLOSE)
@@ -88,7 +89,9 @@ def test_cells_of_several_positions_and_own_tables(folder):
     assert_close(z[:, 32:], authors_fold(pixel, 2).flatten(1, 2).transpose(1, 2), **CLOSE)
     assert_close(tok._unfolded(z[:, 32:], 8), pixel, **CLOSE)
     tokens = tok.encode(x)
-    assert tokens.grid == (3, 3) and tok.decode_semantic(tokens)[2] is None
+    assert tokens.grid == (3, 3) and tok.semantic(tokens).shape == (len(x), tok.spec.semantic_dim, 36)
+    with pytest.raises(NoMeaning, match="pooled"):
+        tok.semantic(tokens, pooled=True)
     table = state["quantizer_pix.codebooks.0.weight"][:-1]
     assert torch.equal(tokens.ids[:, 2], torch.cdist(z[:, 32:].transpose(1, 2), table).argmin(-1))
     assert tok.decode(tokens).shape == x.shape

@@ -74,7 +74,7 @@ def test_one_channel_is_a_grey_picture():
     assert_close(maps.decode(tokens), y[:, :1], **CLOSE)
 
 
-def test_keys_that_nobody_reads_are_named():
+def test_unused_keys_are_named():
     """The authors' class takes any keyword; published configs may hold some."""
     folder = reference_folder("image", "4m-vqvae")
     config, state = json.loads((folder / "config.json").read_text()), load_file(folder / "weights.safetensors")

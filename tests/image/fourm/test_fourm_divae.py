@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
-from tokenzoo.codecs.image.fourm.diffusion import Schedule, ScheduleConfig
+from tokenzoo.codecs.image.fourm.diffusion import NoiseScheduleConfig, Schedule
 from tokenzoo.codecs.serialize import CheckpointError
 from tokenzoo.zoo.convert import convert, converter, load_reference
 from torch import Tensor
@@ -206,7 +206,7 @@ def test_alphas_equal_diffusers(betas, zero):
     import diffusers
 
     theirs = diffusers.DDPMScheduler(beta_schedule=BETAS[betas], rescale_betas_zero_snr=zero)
-    ours = Schedule(ScheduleConfig(betas=betas, zero_terminal_snr=zero)).alphas
+    ours = Schedule(NoiseScheduleConfig(betas=betas, zero_terminal_snr=zero)).alphas
     if zero:  # diffusers puts a tiny number in place of the last zero
         assert ours[-1] == 0
         ours, theirs.alphas_cumprod = ours[:-1], theirs.alphas_cumprod[:-1]
@@ -214,7 +214,7 @@ def test_alphas_equal_diffusers(betas, zero):
 
 
 def test_shifted_cosine_against_its_formula():
-    alphas = Schedule(ScheduleConfig(betas="shifted_cosine", shift=0.5)).alphas
+    alphas = Schedule(NoiseScheduleConfig(betas="shifted_cosine", shift=0.5)).alphas
     t = torch.tensor([100, 500, 900])
     ratio = (torch.tan(torch.pi / 2 * t.double() / 999) * 0.5) ** -2  # signal over noise
     assert_close(alphas[t], (ratio / (1 + ratio)).float())
@@ -232,7 +232,7 @@ def network(x: Tensor, t: Tensor) -> Tensor:
 def test_steps_equal_diffusers(prediction, clip, sampler):
     import diffusers
 
-    ours = Schedule(ScheduleConfig(zero_terminal_snr=False, prediction=prediction, clip=clip, sampler=sampler))
+    ours = Schedule(NoiseScheduleConfig(zero_terminal_snr=False, prediction=prediction, clip=clip, sampler=sampler))
     kind, spacing = (diffusers.DDIMScheduler, "trailing") if sampler == "ddim" else (diffusers.DDPMScheduler, "leading")
     name = {"velocity": "v_prediction"}.get(prediction, prediction)
     theirs = kind(prediction_type=name, clip_sample=clip, timestep_spacing=spacing)
@@ -248,13 +248,13 @@ def test_steps_equal_diffusers(prediction, clip, sampler):
 
 def test_strides_that_do_not_divide():
     """The authors' DDIM goes in whole strides of T // steps, and so takes one more step where there is a rest."""
-    assert Schedule(ScheduleConfig()).steps(3) == [999, 666, 333, 0]
-    assert Schedule(ScheduleConfig(sampler="ddpm")).steps(3) == [666, 333, 0]
+    assert Schedule(NoiseScheduleConfig()).steps(3) == [999, 666, 333, 0]
+    assert Schedule(NoiseScheduleConfig(sampler="ddpm")).steps(3) == [666, 333, 0]
 
 
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "velocity"])
 def test_noise_comes_off_again(prediction):
-    s = Schedule(ScheduleConfig(prediction=prediction))
+    s = Schedule(NoiseScheduleConfig(prediction=prediction))
     x, noise = torch.rand(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     t = torch.tensor([700, 30])
     noised, target = s.noised(x, noise, t)

@@ -30,7 +30,7 @@ _WHOLE = {
 }  # fmt: skip
 
 
-def _painter(**change) -> dict:
+def _decoder(**change) -> dict:
     return {"visual_config": {"visual_decoder_config": {"image_decoder_config": change}}}
 
 
@@ -43,7 +43,7 @@ def _tables(**change) -> dict:
 
 
 def _published(state: dict) -> dict:
-    """The visual part's keys, with the language model's side of the codes, and the second painter's."""
+    """The visual part's keys, with the language model's side of the codes, and the diffusion refiner's."""
     return state | {
         "visual_embedding_layer.pre_buffer.mlp.up_proj.weight": torch.ones(2, 2), "image_refiner.cond_proj.weight": torch.ones(2, 2),
         "image_refiner.base_transformer.layers.0.attn.to_q.weight": torch.ones(2, 2),
@@ -57,12 +57,12 @@ SWEEPS = {
         options={
             "as it is": {},
             "the decoder beside the visual part": {"visual_decoder_config": _DECODER, **_tower(visual_decoder_config=DROP)},
-            "one MLP without gates": _painter(swiglu=False),
-            "gates not by default": _painter(swiglu=DROP),
-            "norms inside": _painter(subln=True),
-            "norms inside, no gates": _painter(subln=True, swiglu=False),
-            "no bias of the keys": _painter(k_bias=False),
-            "no bias at all": _painter(q_bias=False, k_bias=False, v_bias=False),
+            "one MLP without gates": _decoder(swiglu=False),
+            "gates not by default": _decoder(swiglu=DROP),
+            "norms inside": _decoder(subln=True),
+            "norms inside, no gates": _decoder(subln=True, swiglu=False),
+            "no bias of the keys": _decoder(k_bias=False),
+            "no bias at all": _decoder(q_bias=False, k_bias=False, v_bias=False),
             "windows in all layers": _tower(fullatt_block_indexes=[]),
             "larger windows": _tower(window_size=16),
             "another patch": {"visual_config": {"patch_size": 4, "visual_decoder_config": {"image_decoder_config": {"patch_size": 4}}}},
@@ -73,15 +73,15 @@ SWEEPS = {
             "no map before the codes": {"visual_config": {"vq_config": {"quant_conv": False, "codebook_dim": 10},
                                                           "visual_decoder_config": {"image_decoder_config": {"codebook_dim": 10}}}},
             "tables by default": _tables(decay=DROP, restart_unused_codes=DROP, commit_loss_ratio=DROP, quant_conv=DROP),
-            "keys that nobody reads": _tower(rope_scaling=None, qformer={"layers": 2}),
+            "unused keys": _tower(rope_scaling=None, qformer={"layers": 2}),
         },
         refused={
             "no visual part": ({"visual_config": DROP}, "visual_config"),
-            "another code": (_painter(codebook_dim=5), "codebook_dim"),
-            "another patch in the decoder": (_painter(patch_size=3), "patch_size"),
+            "another code": (_decoder(codebook_dim=5), "codebook_dim"),
+            "another patch in the decoder": (_decoder(patch_size=3), "patch_size"),
             "another map": (_tables(quantizer_type="vq"), "quantizer_type"),
             "another width": (_tower(out_hidden_size=12), "out_hidden_size"),
-            "another activation": (_painter(hidden_act="relu", swiglu=False), "hidden_act"),
+            "another activation": (_decoder(hidden_act="relu", swiglu=False), "hidden_act"),
         },
         published=_published,
     ),

@@ -1,4 +1,4 @@
-"""LongCat-Next's visual tokenizer: codes and painter against the authors' outputs, tower against transformers.
+"""LongCat-Next's visual tokenizer: codes and pixel decoder against the authors' outputs, tower against transformers.
 
 Run: pytest tests/image/longcat_next/test_longcat_next.py
 """
@@ -67,19 +67,19 @@ VISUAL = {
     },
     "visual_decoder_config": {"transformer_config": {"width": 1}, "weight_path": "image_decoder.safetensors"},
 }  # fmt: skip
-PAINTER = {
+PIXEL_DECODER = {
     "hidden_size": WIDTH, "patch_size": 2, "spatial_merge_size": 2, "codebook_dim": CODE, "temporal_patch_size": 2,
     "layer_norm_eps": 1e-5, "num_hidden_layers": 2, "num_attention_heads": 2, "attention_dropout": 0.0, "intermediate_size": 12,
     "hidden_act": "gelu", "k_bias": False,
 }  # fmt: skip
 
 
-def config(**painter) -> dict:
-    decoder = VISUAL["visual_decoder_config"] | {"image_decoder_config": PAINTER | painter}
+def config(**change) -> dict:
+    decoder = VISUAL["visual_decoder_config"] | {"image_decoder_config": PIXEL_DECODER | change}
     return {"hidden_size": 8, "visual_config": VISUAL | {"visual_decoder_config": decoder}}
 
 
-def painter_state(*, gated: bool, norms: bool) -> dict[str, Tensor]:
+def pixel_decoder_state(*, gated: bool, norms: bool) -> dict[str, Tensor]:
     """The authors' `VisionTransformerDecoder`, filled by a formula, in the order of its sorted names."""
     w, shapes = WIDTH, {"post_quant_conv.weight": (WIDTH, CODE), "post_quant_conv.bias": (WIDTH,)}
     for name in ("post_quant_norm", "patch_unmerger.ln_q", "norm_in", "norm_out"):
@@ -154,7 +154,7 @@ def patches(x: Tensor, *, patch: int = 2, merge: int = 2) -> Tensor:
 def test_tower_equals_transformers(size):
     """Windows of 4 x 4 patches that fit, that are cut off on either side, and pictures smaller than one."""
     tower = reference_tower()
-    tok = convert("longcat-next", config(swiglu=True), encoder_state(tower) | painter_state(gated=True, norms=False))
+    tok = convert("longcat-next", config(swiglu=True), encoder_state(tower) | pixel_decoder_state(gated=True, norms=False))
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     ours = tok.features(x)
     for i in range(2):
@@ -163,7 +163,7 @@ def test_tower_equals_transformers(size):
         assert_close(ours[i].flatten(1).t(), theirs, atol=2e-5, rtol=1e-4)
 
 
-#: Every ninth number of a 3 x 8 x 12 picture that the authors' class paints of `painter_state` and codes sin(0.7 n), in float32.
+#: Every ninth number of a 3 x 8 x 12 picture that the authors' class decodes with `pixel_decoder_state` from sin(0.7 n), float32.
 #: "gated", "plain": their GPU path; "once": the other one, with SwiGLU.
 PAINTED = {
     "gated": [
@@ -185,15 +185,15 @@ PAINTED = {
 
 
 @pytest.mark.parametrize("kind", PAINTED)
-def test_painter_equals_the_authors(kind):
+def test_pixel_decoder_equals_the_authors(kind):
     gated = kind != "plain"
-    state = encoder_state() | painter_state(gated=gated, norms=not gated)
+    state = encoder_state() | pixel_decoder_state(gated=gated, norms=not gated)
     tok = convert("longcat-next", config(swiglu=gated, subln=not gated), state)
     if kind == "once":
-        for block in tok.painter.blocks:
+        for block in tok.pixel_decoder.blocks:
             block.scale = (WIDTH / 2) ** -0.5
     z_q = torch.sin(torch.arange(36, dtype=torch.float64) * 0.7).view(6, CODE).t().unflatten(1, (2, 3))[None].float()
-    painted = tok.painter(z_q)[0]
+    painted = tok.pixel_decoder(z_q)[0]
     assert painted.shape == (3, 8, 12)
     assert_close(painted.flatten()[::9], torch.tensor(PAINTED[kind]), atol=2e-6, rtol=1e-5)
     pixels = tok.decode_latents(z_q.flatten(2), (2, 3))[0]
@@ -201,7 +201,7 @@ def test_painter_equals_the_authors(kind):
 
 
 def test_any_size():
-    tok = convert("longcat-next", config(swiglu=True), encoder_state() | painter_state(gated=True, norms=False))
+    tok = convert("longcat-next", config(swiglu=True), encoder_state() | pixel_decoder_state(gated=True, norms=False))
     xs = [torch.rand(3, h, w, generator=torch.Generator().manual_seed(h)) for h, w in ((15, 9), (8, 24), (3, 5))]
     tokens = tok.encode(xs)
     assert tokens.grids.tolist() == [[4, 3], [2, 6], [1, 2]] and tok.spec.vocab_sizes == (32, 32, 32)
@@ -213,7 +213,7 @@ def test_any_size():
 
 
 def test_strict():
-    state = encoder_state() | painter_state(gated=True, norms=False)
+    state = encoder_state() | pixel_decoder_state(gated=True, norms=False)
     with pytest.raises(ValueError, match="visual_config"):
         convert("longcat-next", {"hidden_size": 1}, state)
     with pytest.raises(ValueError, match="'codebook_dim' is 5|codebook_dim is 5"):

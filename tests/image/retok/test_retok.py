@@ -43,7 +43,7 @@ def test_redundant_tokens_are_read_on_request(case):
     tokens = tok.encode(io["input"])
     assert tokens.ids.shape[2] == 64 + 56
     assert_close(tok.decode(tokens, num_tokens=120), io["decoded_all"], **CLOSE)
-    with pytest.raises(ValueError, match="1 to 120"):
+    with pytest.raises(ValueError, match="1 or more"):
         tok.decode(tokens, num_tokens=0)
 
 

@@ -1,4 +1,4 @@
-"""SEED's second tokenizer against the authors' outputs, its painter against diffusers. Run: pytest tests/image/seed2/test_seed2.py"""
+"""SEED's second tokenizer against the authors' outputs, its diffusion decoder against diffusers."""
 
 import json
 
@@ -38,16 +38,16 @@ def test_codes_reference():
     assert_close(quantized.z_q.transpose(1, 2), io["quantized"], **CLOSE)
     assert_close(quantized.loss, io["quantizer_loss"][0], **CLOSE)
     assert_close(tok.decode(tokens).transpose(1, 2), io["query_output_up"], **CLOSE)
-    assert_close(tok.decode_embedding(tokens), io["image_embedding"], **CLOSE)
+    assert_close(tok.semantic(tokens, pooled=True), io["image_embedding"], **CLOSE)
     assert_close(tok(x).features["embedding"][..., 0], io["image_embedding"], **CLOSE)
-    assert_close(tok.decode_embedding(tokens[1]), io["image_embedding"][1:], **CLOSE)
+    assert_close(tok.semantic(tokens[1], pooled=True), io["image_embedding"][1:], **CLOSE)
     # another number of positions: ids and features are the same, an embedding there is none
     short = tok.encode(x[:, :, :5])
     assert torch.equal(short.ids, tokens.ids[:, :, :5])
     assert_close(tok.decode(short), tok.decode(tokens)[:, :, :5])
     assert not tok(x[:, :, :5]).features
     with pytest.raises(ValueError, match="8 positions"):
-        tok.decode_embedding(short)
+        tok.semantic(short, pooled=True)
 
 
 def test_reference():
@@ -63,7 +63,7 @@ def test_reference():
     z_q = tok.quantizer.decode(tokens.ids)
     assert_close(z_q.transpose(1, 2), io["quantized_from_ids"], **CLOSE)
     assert_close(tok.codes.decode_latents(z_q).transpose(1, 2), io["query_output_up"], **CLOSE)
-    assert_close(tok.decode_embedding(tokens), io["image_embedding"], **CLOSE)
+    assert_close(tok.semantic(tokens, pooled=True), io["image_embedding"], **CLOSE)
     with pytest.raises(ValueError, match="set_decoder"):
         tok.decode(tokens)
 
@@ -108,7 +108,7 @@ def test_reversed_qformer_makes_the_embedding():
     features = tok.codes.decode_latents(tok.quantizer.decode(tokens.ids)).transpose(1, 2)
     head, reverse = tok.codes.head, tok.codes.head.reverse
     y = head.blocks[0](features + head.positions)
-    assert_close(tok.decode_embedding(tokens), reverse(y)[:, 0, :24], **CLOSE)
+    assert_close(tok.semantic(tokens, pooled=True), reverse(y)[:, 0, :24], **CLOSE)
 
 
 def test_strict():
@@ -122,11 +122,11 @@ def test_strict():
         convert("seed2", config, {k: v for k, v in state.items() if k != "query_tokens"})
 
 
-# --- the painter ------------------------------------------------------------------------------------------------------------
+# --- the diffusion decoder --------------------------------------------------------------------------------------------------
 
 
 def small(embedding_dim=24) -> Seed2:
-    """A seed2 of a few numbers, without a painter."""
+    """A seed2 of a few numbers, without a diffusion decoder."""
     torch.manual_seed(0)
     tower = {"image_size": 12, "patch_size": 4, "width": 8, "layers": 1, "heads": 2, "hidden": 16, "registers": 0, "norm_out": "none"}
     codes = {"num_queries": 5, "width": 8, "code_dim": 4, "embedding_dim": embedding_dim, "head_layers": 1, "head_heads": 2}
@@ -176,7 +176,7 @@ def pipeline(tmp_path, kind="DDIMScheduler"):
 
 @pytest.mark.parametrize("kind", ["DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"])
 @pytest.mark.parametrize("guidance", [1.0, 10.0])
-def test_painter_equals_the_pipeline(tmp_path, kind, guidance):
+def test_diffusion_decoder_equals_the_pipeline(tmp_path, kind, guidance):
     pipe = pipeline(tmp_path, kind)
     tok = small().set_decoder(pipe)
     embedding = torch.randn(1, 24, generator=torch.Generator().manual_seed(2))
@@ -201,8 +201,8 @@ def test_pictures_at_last(tmp_path):
     tokens = tok.encode(x)
     with pytest.raises(ValueError, match="set_decoder"):
         tok.decode(tokens)
-    out = tok(x)  # without a painter the authors' training ends at the embedding
-    assert torch.equal(out.x_hat, out.features["embedding"]) and torch.equal(out.x_hat[..., 0], tok.decode_embedding(tokens))
+    out = tok(x)  # without a diffusion decoder the authors' training ends at the embedding
+    assert torch.equal(out.x_hat, out.features["embedding"]) and torch.equal(out.x_hat[..., 0], tok.semantic(tokens, pooled=True))
     assert out.features["queries"].shape == out.features["queries_hat"].shape
     y = tok.set_decoder(pipeline(tmp_path)).decode(tokens, steps=2, seed=4)
     assert y.shape == x.shape and tok.decode(tokens, steps=2, original=False).shape == (2, 3, 8, 8)
@@ -210,11 +210,11 @@ def test_pictures_at_last(tmp_path):
     assert_close(tok.decode(tokens[1], steps=2, seed=4)[0], y[1], **CLOSE)
     noise = torch.randn(2, 3, 4, 4)
     assert_close(tok.decode(tokens[1], steps=2, noise=noise[1:])[0], tok.decode(tokens, steps=2, noise=noise)[1], **CLOSE)
-    with pytest.raises(ValueError, match="noise is"):
+    with pytest.raises(ValueError, match="1 noise for 2 items"):
         tok.decode(tokens, noise=noise[:1])
     wide = torch.rand(3, 20, 40)
     assert tok.decode(tok.encode(wide), steps=2).shape == (1, 3, 20, 40)
-    # the painter is part of what is saved
+    # the diffusion decoder is saved too
     save_folder(tok, tmp_path / "saved")
     assert torch.equal(load_folder(tmp_path / "saved").decode(tokens, steps=2, seed=4), y)
 

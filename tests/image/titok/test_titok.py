@@ -45,7 +45,7 @@ def test_text_guides_the_decoder():
     with pytest.raises(ValueError, match="describes 1"):
         tok.decode(tokens, text=text[:1])
     plain = load_reference(reference_folder("image", "titok"))
-    with pytest.raises(ValueError, match="takes no text"):
+    with pytest.raises(ValueError, match="takes no 'text'"):
         plain.decode(plain.encode(torch.rand(1, 3, 32, 32)), text=["a cat"])
 
 

@@ -47,7 +47,7 @@ SWEEPS = {
         },
         refused={
             "moments": ({"double_latent": True}, "double_latent"),
-            "two names that differ": ({"ch": 64}, "two names of one thing"),
+            "two names that differ": ({"ch": 64}, "two names of one setting"),
             "grey pictures": ({"in_channels": 1}, "in_channels"),
         },
         cards={"anole-vqvae": _OLD | {"quant_state_dims": [4, 4]}},

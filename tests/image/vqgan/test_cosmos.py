@@ -6,7 +6,7 @@ import pytest
 import torch
 from image_cases import check_case
 from reference import load_io, reference_folder
-from tokenzoo.codecs.layers.vqgan_blocks import FoldPatches, HaarPatches
+from tokenzoo.codecs.layers.vqgan_resampling import FoldPatches, HaarPatches
 from tokenzoo.zoo.convert import convert, load_reference
 from torch.testing import assert_close
 

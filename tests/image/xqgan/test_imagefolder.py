@@ -105,7 +105,7 @@ def test_shared_convolutions_of_every_kind(count):
     tok = convert("imagefolder", {**config, "share_quant_resi": count}, kept)
     x = load_io(reference_folder("image", "imagefolder"))["input"]
     assert tok.encode(x).ids.shape == (2, 2, 49)
-    assert len(set(tok.quantizer.branches[0].phi_of_scale)) == (count or len(SCALES))
+    assert len(set(tok.quantizer.branches[0].phis.of_scale)) == (count or len(SCALES))
 
 
 def test_strict():

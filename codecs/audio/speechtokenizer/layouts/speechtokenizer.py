@@ -21,7 +21,7 @@ _TRAINING = (
 
 
 def config(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON; the class asks for the keys that it needs and reads no others."""
+    """Fields from the JSON; the authors' class reads only the keys that it needs."""
     f = Fields(theirs, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
     names = {"strides": "ratios", "lstm_layers": "lstm"}

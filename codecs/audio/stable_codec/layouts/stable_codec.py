@@ -64,19 +64,19 @@ def _bottleneck(top: Fields, latent_dim: int) -> dict[str, Any]:
     return out
 
 
-def _posthoc(wanted: Any) -> dict[str, Any]:
+def _posthoc(setting: Any) -> dict[str, Any]:
     """A post-hoc bottleneck by the authors' name, or its stages `[levels, scale]`."""
-    if isinstance(wanted, str):
-        if wanted not in POSTHOC:
-            raise ValueError(f"posthoc_bottleneck is {wanted!r}; the authors name {', '.join(POSTHOC)}.")
-        return to_mapping(POSTHOC[wanted])
-    return residual_fsq(wanted)
+    if isinstance(setting, str):
+        if setting not in POSTHOC:
+            raise ValueError(f"posthoc_bottleneck is {setting!r}; allowed: {', '.join(POSTHOC)}.")
+        return to_mapping(POSTHOC[setting])
+    return residual_fsq(setting)
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     """`model_config.json`.
 
-    Two keys of ours say how the authors' wrapper would be called: `posthoc_bottleneck` (a preset's name, or stages) and
+    Two keys of ours state the call of the authors' wrapper: `posthoc_bottleneck` (a preset's name, or stages) and
     `normalize` (true: files are brought to -20 LUFS).
     """
     f = Fields(config, "stable-codec")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ....layouts.configs import said, the_quantizer
+from ....layouts.configs import check_round_trip, the_quantizer
+from ....layouts.dac_keys import snake_without_aliases, transformers_side, unit
 from ....layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ....layouts.keymap import Fuse, KeyMap, Rename, Row, Unwrap, WeightNorm, under
 from ....layouts.layout import Layout
@@ -130,16 +131,11 @@ def _authors_encoder(levels: int, units: int) -> list[Row]:
     """Level i is `conv_blocks.{i + 1}`: its units, an activation, the strided convolution."""
     rows: list[Row] = [("CodecEnc.conv_blocks.0.*", "encoder.stem.*")]
     for i in range(levels):
-        theirs, ours = f"CodecEnc.conv_blocks.{i + 1}.block.", f"encoder.levels.{i}."
+        theirs, ours = f"CodecEnc.conv_blocks.{i + 1}.block", f"encoder.levels.{i}"
         for j in range(units):
-            rows += [
-                (f"{theirs}{j}.block.0.act.*", f"{ours}units.{j}.act_in.activation.*"),
-                (f"{theirs}{j}.block.1.*", f"{ours}units.{j}.conv_in.*"),
-                (f"{theirs}{j}.block.2.act.*", f"{ours}units.{j}.act_out.activation.*"),
-                (f"{theirs}{j}.block.3.*", f"{ours}units.{j}.conv_out.*"),
-            ]
-        rows += [(f"{theirs}{units}.act.*", ours + "act.activation.*"), (f"{theirs}{units + 1}.*", ours + "conv.*")]
-    last: list[Row] = [("CodecEnc.conv_final_block.0.act.*", "encoder.act.activation.*")]
+            rows += unit(f"{theirs}.{j}", f"{ours}.units.{j}", act=snake_without_aliases)
+        rows += [*snake_without_aliases(f"{theirs}.{units}", f"{ours}.act"), (f"{theirs}.{units + 1}.*", f"{ours}.conv.*")]
+    last = snake_without_aliases("CodecEnc.conv_final_block.0", "encoder.act")
     return [*rows, *last, ("CodecEnc.conv_final_block.1.*", "encoder.head.*")]
 
 
@@ -207,22 +203,6 @@ def hf_config(config: Mapping[str, Any], *, neucodec: bool = False) -> dict[str,
     return out
 
 
-def _hf_encoder() -> list[Row]:
-    level, rows = "acoustic_encoder.block.{}.", list[Row]()
-    for j in range(3):
-        for theirs, ours in (("snake1.act", "act_in.activation"), ("conv1", "conv_in"), ("snake2.act", "act_out.activation"),
-                             ("conv2", "conv_out")):  # fmt: skip
-            rows.append((f"{level}res_unit{j + 1}.{theirs}.*", f"encoder.levels.{{}}.units.{j}.{ours}.*"))
-    return [
-        *rows,
-        (level + "snake1.act.*", "encoder.levels.{}.act.activation.*"),
-        (level + "conv1.*", "encoder.levels.{}.conv.*"),
-        ("acoustic_encoder.conv1.*", "encoder.stem.*"),
-        ("acoustic_encoder.snake1.act.*", "encoder.act.activation.*"),
-        ("acoustic_encoder.conv2.*", "encoder.head.*"),
-    ]
-
-
 _HF_LAYER: list[Row] = [
     ("input_layernorm.weight", "norm_attention.weight"),
     ("post_attention_layernorm.weight", "norm_feed_forward.weight"),
@@ -240,7 +220,7 @@ _HF: list[Row] = [
     ("semantic_adapter.conv2.*", "adapter.conv1.*"),
     ("semantic_adapter.conv3.*", "adapter.conv2.*"),
     ("semantic_adapter.conv4.weight", "adapter.conv_out.weight"),
-    *_hf_encoder(),
+    *transformers_side("encoder", "acoustic_encoder", "encoder", act=snake_without_aliases),
     ("fc_encoder.*", "join.*"),
     ("quantizer.project_{in|out}.*", "quantizer.{in|out}_proj.*"),
     ("acoustic_decoder.fc.*", "decoder.proj.*"),
@@ -282,7 +262,7 @@ def say_hf(own: XCodec2Config, *, neucodec: bool = False) -> dict[str, Any]:
         "semantic_model_config": dict(own.semantic_model),
     }
     same = {"semantic_name": XCodec2Config.semantic_name, "feed_forward": own.feed_forward or 4 * own.decoder_dim}
-    return said(dataclasses.replace(own, **same), out, partial(hf_config, neucodec=neucodec))
+    return check_round_trip(dataclasses.replace(own, **same), out, partial(hf_config, neucodec=neucodec))
 
 
 LAYOUTS = (
@@ -292,6 +272,7 @@ LAYOUTS = (
         family="xcodec2",
         config=authors_config,
         keys=authors_keys,
+        recognises=is_xcodec2,
     ),
     Layout(
         system="xcodec2-hf",

@@ -1,7 +1,7 @@
 """diffusers' AutoencoderKL (huggingface/diffusers @ 58eb52c080, Apache-2.0): its config.json and key names.
 
-It has no tokens of its own. Here every channel of its scaled latents is cut into levels after training (TokenBridge, arXiv
-2503.16430); `zoo/quantize.py` fits their ranges to media. Until then they are TokenBridge's, -5 to 5.
+The autoencoder has continuous latents. Here every channel of the scaled latents is quantized to levels after training (TokenBridge,
+arXiv 2503.16430); `zoo/quantize.py` fits their ranges to media. Until then they are TokenBridge's, -5 to 5.
 """
 
 import warnings
@@ -22,7 +22,7 @@ _SYSTEM = "diffusers-autoencoderkl"
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, _SYSTEM)
     c.drop(*HUB_KEYS)
-    for key in ("latents_mean", "latents_std"):  # only of some video models' pipelines
+    for key in ("latents_mean", "latents_std"):  # used by some video models' pipelines only
         c.require(key, None)
     out = take_stacks(c)
     quantizer = {"kind": "dimension_wise", "levels": 64, "low": -5.0, "high": 5.0, "sigmas": 3.0}
@@ -37,7 +37,7 @@ _BETWEEN: list[Row] = [("quant_conv.*", "to_posterior.*"), ("post_quant_conv.*",
 
 
 class NotFitted(UserWarning):
-    """An autoencoder whose latents were never cut into levels: it encodes, into levels that nobody fitted to media."""
+    """Warning: the autoencoder was published without a quantizer, and the levels of its channels are not fitted to media."""
 
 
 def _keys(own: KLTokensConfig) -> KeyMap:
@@ -45,8 +45,8 @@ def _keys(own: KLTokensConfig) -> KeyMap:
 
     def read(state: State) -> State:
         warnings.warn(
-            "this autoencoder has no tokens of its own, and its levels are not fitted: every channel is cut into "
-            f"{own.quantizer.levels} levels from -5 to 5, whatever its range is. Fit them to pictures: "  # type: ignore[attr-defined]
+            "this autoencoder has no quantizer, and its levels here are not fitted: every channel is quantized to "
+            f"{own.quantizer.levels} levels from -5 to 5. Fit them to pictures: "  # type: ignore[attr-defined]
             "tokenzoo quantize NAME PICTURES --out FOLDER",
             NotFitted,
             stacklevel=2,

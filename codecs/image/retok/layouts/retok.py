@@ -25,7 +25,7 @@ _ONLY = {
     "res_codebook_updown_sample": False, "downsample_improve": False,
 }  # fmt: skip
 
-#: What only training reads.
+#: Options of training alone.
 _TRAINING = (
     "codebook_show_usage", "entropy_loss_ratio", "bernoulli_sample", "eval_deterministic", "freeze_codebook",
     "stochastic_temperature", "fea_rec_loss_type", "fea_rec_loss_weight", "prior_model_config",
@@ -33,10 +33,10 @@ _TRAINING = (
 
 
 def retok_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
-    """Both classes take the same arguments; only ReTok's has redundant tokens."""
+    """Config fields from the arguments that both classes share; only ReTok's class has redundant tokens."""
     c = open_config(config, system)
     small = Fields(c.take("shrunk", {}), f"{system}.shrunk")
-    small.drop("usage")  # length of a buffer of recent ids
+    small.drop("usage")  # length of a buffer of recent ids, for display
     width, blocks = small.take("ch", 128), small.take("num_res_blocks", 2)
     sizes = {**_SIZES, **{k: (v["width"], v["num_layers"], v["num_heads"]) for k, v in small.take("model_sizes", {}).items()}}
     for key, value in _ONLY.items():
@@ -57,7 +57,7 @@ def retok_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
             raise ValueError(f"{system}.{side}_size is {name!r}; known: {', '.join(sizes)}.")
         return dict(zip(("width", "layers", "heads"), sizes[name], strict=True))
 
-    c.drop("use_flash_attn")  # says which kernel
+    c.drop("use_flash_attn")  # selects a kernel
     redundant = system == "retok"
     out = {
         "image_size": small.take("image_size", 256),
@@ -102,7 +102,7 @@ def _queries(c: Fields, redundant: bool) -> str:
     blocks, learned = c.take("multi_level_query_init", False), c.take("learnable_1d_query_init", False)
     if blocks and learned:
         raise ValueError(f"{c.name}: multi_level_query_init and learnable_1d_query_init exclude each other.")
-    if redundant and not blocks:  # elsewhere the authors' class makes no queries for them
+    if redundant and not blocks:  # otherwise the authors' class makes no queries for redundant tokens
         raise ValueError(f"{c.name}.multi_level_query_init is False; redundant tokens need it.")
     return "blocks" if blocks else "learned" if learned else "mean"
 
@@ -141,7 +141,7 @@ def _transformer(theirs: str, ours: str, own: ReTokConfig) -> list[Row]:
 
 
 def retok_keys(own: ReTokConfig) -> KeyMap:
-    """Convolutions as LlamaGen's, with other ways of doubling; its decoder counts levels from coarse to fine."""
+    """Rows of the convolutions: LlamaGen's, with other kinds of upsampling; its decoder numbers levels from coarse to fine."""
     downs, ups = len(own.encoder.widths), len(own.decoder.widths)
     rows: list[Row] = []
     for i in range(ups):

@@ -1,4 +1,4 @@
-"""One-D-Piece (turingmotors/One-D-Piece): TiTok of the first generation whose decoder takes any first part of the tokens."""
+"""One-D-Piece (turingmotors/One-D-Piece): TiTok of the first generation whose decoder takes any number of first tokens."""
 
 from .titok import titok_layout
 

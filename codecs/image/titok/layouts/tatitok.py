@@ -1,4 +1,4 @@
-"""TA-TiTok (bytedance/1d-tokenizer): TiTok with a text beside the tokens in the decoder."""
+"""TA-TiTok (bytedance/1d-tokenizer): TiTok whose decoder is also conditioned on a text."""
 
 from .titok import titok_layout
 

@@ -16,15 +16,15 @@ _SIZES = {"small": (512, 8, 8), "base": (768, 12, 12), "large": (1024, 24, 16)}
 
 
 def titok_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
-    """The YAML or JSON of the authors' trainings; all of it but the tokenizer's own part is left unread, as their class does."""
+    """The YAML or JSON of the authors' training runs; only the tokenizer's part of it is read, as by the authors' class."""
     top = Fields(config, system)
     c = part(part(top, "model"), "vq_model")
     image_size = part(part(top, "dataset"), "preprocessing").take("crop_size")
     c.require("quantize_mode", "vq")  # "vae" is continuous: it has no ids
-    c.drop("pretrained_tokenizer_weight")  # file of the teacher in training
+    c.drop("pretrained_tokenizer_weight")  # path of the teacher's file, for training
     legacy, second_stage = c.take("is_legacy", True), c.take("finetune_decoder", True)
     if second_stage and not legacy:
-        raise ValueError(f"{system}: finetune_decoder needs is_legacy; the later decoders give pixels, not codes of a VQGAN.")
+        raise ValueError(f"{system}: finetune_decoder needs is_legacy; the later decoders predict pixels, not codes of a VQGAN.")
     unit, clustering = c.take("use_l2_norm"), c.take("clustering_vq", False)
     strict = c.take("strict_length_assertion", True)
     out: dict[str, Any] = {
@@ -69,7 +69,7 @@ def _size(name: str, config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _teacher(config: Mapping[str, Any], codes: int) -> dict[str, Any]:
-    """The MaskGIT-VQGAN's decoder: the one published, unless the folder describes another under `pixel_decoder`."""
+    """The MaskGIT-VQGAN's decoder: the published one, unless the config has another under `pixel_decoder`."""
     c = Fields(config.get("pixel_decoder", {}), "pixel_decoder")
     stacks = maskgit_stacks(c)
     dim = c.take("embedding_dim", stacks["z_channels"])
@@ -109,13 +109,13 @@ _CODES: tuple[Row, ...] = (
 
 
 def titok_keys(own: TiTokConfig) -> KeyMap:
-    """Files are flat; the weights are already averaged ones."""
+    """The map of a flat state dict, whose weights are already averaged."""
     rows = [*_ROWS, *(_CODES if own.output == "codes" else _PIXELS)]
     return KeyMap(Rename(rows), pointwise("to_latent.weight", axes=2), without_ones("decoder.mask_token"))
 
 
 def titok_layout(system: str, upstream: str) -> Layout:
-    """A layout in these terms."""
+    """A layout with the config and keys of TiTok, under the name of a `system`."""
     return Layout(
         system=system, upstream=upstream, family="titok", config=lambda config: titok_config(config, system), keys=titok_keys
     )

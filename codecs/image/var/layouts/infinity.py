@@ -64,7 +64,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-#: Options that its published models leave at these values, and that change the network or the codes.
+#: Options that change the network or the codes, with their values in all published models.
 _FIXED: dict[str, Any] = {
     "use_vae": False,
     "use_freq_enc": False,
@@ -92,7 +92,7 @@ _FIXED: dict[str, Any] = {
 }
 
 
-#: Their convolutions and norms are modules that hold one; files of 2-D forerunners name it directly, and are read as well.
+#: The authors' convolutions and norms are wrapped in modules; files of earlier 2-D models have no wrappers and are read as well.
 _BLOCK = (
     ("{norm1|norm2}[.norm|].*", "{norm1|norm2}.*"),
     ("{conv1|conv2}[.conv|].*", "{conv1|conv2}.*"),
@@ -119,7 +119,7 @@ def _rows() -> list[Row]:
 
 
 def _keys(own: MultiScaleVQGANConfig) -> KeyMap:
-    """The authors' loader takes the raw weights, `vae`, of the several state dicts in a published file, not their average."""
+    """The key map; of the state dicts in a published file the authors load the raw weights, `vae`, not their average."""
     dropped = ("{quantizer|quantize}.lfq.{mask|zero}",)  # powers of two, under two names
     return KeyMap(Unwrap("vae", "state_dict"), Rename(_rows(), also_drop=dropped))
 

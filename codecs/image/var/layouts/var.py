@@ -17,7 +17,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     z, width, dropout = c.take("z_channels", 32), c.take("ch", 128), float(c.take("dropout", 0.0))
     out: dict[str, Any] = {"z_channels": z, "embed_dim": z, "quant_kernel": c.take("quant_conv_ks", 3), "clip": True}
     for side in ("encoder", "decoder"):
-        own = part(c, side, {})  # the published class fixes all but width and dropout
+        own = part(c, side, {})  # the published class has fixed values for all but width and dropout
         own_width, mult, blocks = own.take("ch", width), own.take("ch_mult", [1, 1, 2, 2, 4]), own.take("num_res_blocks", 2)
         own.require("z_channels", z)
         own.require("in_channels", 3)
@@ -55,7 +55,7 @@ def _keys(own: MultiScaleVQGANConfig) -> KeyMap:
     return taming_map(
         middle=taming_middle(with_attention="attention" in own.encoder.middle),
         more=[*TABLE, *phis("quantize.quant_resi", "quantizer.phis", own.quantizer.phi_count)],
-        dropped=("quantize.ema_vocab_hit_SV",),  # how often codes were used, for display
+        dropped=("quantize.ema_vocab_hit_SV",),  # usage of the codes, for display
         joined=True,
     )
 

@@ -1,20 +1,20 @@
-"""Apertus 1.5's vision tokenizer (transformers release v5.24.0): the encoder of Emu3.5's IBQ under other names; it only encodes."""
+"""Apertus 1.5's vision tokenizer (transformers release v5.24.0): the encoder of Emu3.5's IBQ under other names, without a decoder."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from ....layouts.configs import attention_levels
+from ....layouts.configs import attention_levels, check_round_trip, the_quantizer
 from ....layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ....layouts.keymap import Fuse, KeyMap, Rename, Row
 from ....layouts.layout import Layout
 from ....layouts.vqgan_keys import OUTER, taming_middle
+from ....quantizers.ibq import IBQConfig
 from ..model import VQGANConfig
 from .ibq_config import TABLE
-from .vqgan_config import codes, says_all
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`Apertus1p5VisionTokenizerConfig`."""
+    """A mapping of `Apertus1p5VisionTokenizerConfig` to our config fields."""
     c = Fields(config, "apertus1p5_vision_tokenizer-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "spatial_scale_factor")  # the factor follows from the multipliers
     c.require("in_channels", 3)
@@ -40,7 +40,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _back(own: VQGANConfig) -> dict[str, Any]:
     """`config.json` of Apertus' class with this encoder."""
     e = own.encoder
-    resolution = 2 ** len(e.widths) * 8  # only where levels have attention does it say anything
+    resolution = 2 ** len(e.widths) * 8  # without effect where no level has attention
     out = {
         "architectures": ["Apertus1p5VisionTokenizerModel"],
         "model_type": "apertus1p5_vision_tokenizer",
@@ -52,10 +52,9 @@ def _back(own: VQGANConfig) -> dict[str, Any]:
         "dropout": e.dropout,
         "latent_channels": own.z_channels,
         "embed_dim": own.embed_dim,
-        "codebook_size": codes("apertus1p5_vision_tokenizer-hf", own, "ibq"),
+        "codebook_size": the_quantizer(own.quantizer, IBQConfig).codebook_size,
     }
-    says_all("apertus1p5_vision_tokenizer-hf", own, _config(out))
-    return out
+    return check_round_trip(own, out, _config)
 
 
 _STAGE, _LEVEL = "encoder.stages.{}.layers.{}", "encoder.levels.{}"

@@ -1,4 +1,4 @@
-"""BitDance's autoencoder (shallowdream204/BitDance @ 4c5ea90161): Open-MAGVIT2's plan, one sign bit a channel."""
+"""BitDance's autoencoder (shallowdream204/BitDance @ 4c5ea90161): Open-MAGVIT2's architecture, one sign bit a channel."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Key tables of autoencoders whose weights stand in one numbered list of blocks a side (ELM, ITER)."""
+"""Key tables of autoencoders with one numbered list of blocks for the encoder and one for the decoder (ELM, ITER)."""
 
 from ....layers.vqgan import DecoderConfig, EncoderConfig, StackConfig
 from ....layouts.keymap import Row, under
@@ -8,7 +8,7 @@ Entries = list[tuple[str, str]]
 
 
 def encoder_entries(c: EncoderConfig) -> Entries:
-    """What stands at each number of the encoder's list."""
+    """Kind and own name of each entry of the encoder's list, in order."""
     out = [("conv", "stem")]
     for i in range(len(c.widths)):
         out += _level(c, i, i in c.halvings)
@@ -17,7 +17,7 @@ def encoder_entries(c: EncoderConfig) -> Entries:
 
 
 def decoder_entries(c: DecoderConfig) -> Entries:
-    """The same for the decoder's."""
+    """Kind and own name of each entry of the decoder's list, in order."""
     out = [("norm", "norm_first")] if c.norm_first else []
     out += [("conv", "stem")] + [(kind, f"middle.{i}") for i, kind in enumerate(c.middle)]
     for i in reversed(range(len(c.widths))):
@@ -37,7 +37,7 @@ def _level(c: StackConfig, level: int, resample: bool) -> Entries:
 _LAYER = "swin_blks.{}.residual_group.blocks.{}"
 _ATTENTION: tuple[Row, ...] = (("{norm|qkv}.*", "{norm|qkv}.*"), ("proj_out.*", "out.*"))
 
-#: What each kind of block calls its weights, and what they are called here.
+#: For each kind of block, the authors' names of its weights and ours.
 KINDS: dict[str, tuple[Row, ...]] = {
     "conv": (("*", "*"),),
     "norm": (("*", "*"),),
@@ -61,12 +61,12 @@ KINDS: dict[str, tuple[Row, ...]] = {
 
 
 def side_rows(theirs: str, ours: str, entries: Entries, *, idle_shortcuts: frozenset[str] = frozenset()) -> list[Row]:
-    """The rows of one side: `<theirs>.blocks.{number}.*` to `<ours>.{name}.*`.
+    """The rows of the encoder or decoder: `<theirs>.blocks.{number}.*` to `<ours>.{name}.*`.
 
     Args:
-        theirs, ours: what the side is called.
-        entries: of `encoder_entries` or `decoder_entries`.
-        idle_shortcuts: own names of residual blocks whose `conv_out` the authors make, but never use: dropped.
+        theirs, ours: names of the encoder or decoder.
+        entries: the result of `encoder_entries` or `decoder_entries`.
+        idle_shortcuts: own names of residual blocks with an unused `conv_out` in the authors' weights, which is dropped.
     """
     rows: list[Row] = []
     for number, (kind, name) in enumerate(entries):

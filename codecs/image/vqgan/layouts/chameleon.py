@@ -1,4 +1,4 @@
-"""Chameleon's VQGAN as transformers holds it (`ChameleonVQVAE`, release v5.24.0): an encoder; in copies made for Anole, a decoder too.
+"""Chameleon's VQGAN in transformers (`ChameleonVQVAE`, release v5.24.0): an encoder; in copies made for Anole also a decoder.
 
 The authors' own file is taming's (`taming-vqgan`), and has a decoder.
 """
@@ -14,7 +14,7 @@ from ....layouts.layout import Layout
 from ....layouts.vqgan_keys import LEVELS, RESAMPLE, TABLE, taming_middle
 from ..model import VQGANConfig
 
-#: Today's names, and those of the first conversions, which older files hold beside them or instead of them.
+#: Today's names, and those of the first conversions, which older files have besides or instead of them.
 _OLD_NAMES = {
     "base_channels": "ch",
     "channel_multiplier": "ch_mult",
@@ -25,10 +25,10 @@ _OLD_NAMES = {
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`ChameleonVQVAEConfig`.
+    """A mapping of `ChameleonVQVAEConfig` to our config fields.
 
-    The released class has no decoder. `quant_state_dims` stands in the configs of the class that Anole's copies were saved with,
-    which has one; a key of ours, `decoder`, says so for files whose config does not.
+    The released class has no decoder. The class that Anole's copies were saved with has one, and the key `quant_state_dims` in its
+    configs; for files with a decoder and without that key, set `"decoder": true`, a key of ours.
     """
     c = Fields(config, "chameleon_vqgan-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range")
@@ -62,12 +62,12 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _either(c: Fields, key: str, default: Any) -> Any:
-    """A value under today's name or the old one; ValueError where both are there and differ."""
+    """A value under today's name or the old one; ValueError if both are given and differ."""
     old = _OLD_NAMES[key]
     before = c.take(old, None)
     now = c.take(key, default if before is None else before)
     if before is not None and before != now:
-        raise ValueError(f"{c.name} has {key} = {now!r} and {old} = {before!r}, two names of one thing.")
+        raise ValueError(f"{c.name} has {key} = {now!r} and {old} = {before!r}, two names of one setting.")
     return now
 
 
@@ -76,15 +76,15 @@ def _keys(own: VQGANConfig) -> KeyMap:
     rows = [*LEVELS, *RESAMPLE, *middle, *TABLE]
     if own.decoder is not None:
         return KeyMap(Fuse(("q", "k", "v"), "qkv"), Rename(rows))
-    # the released class keeps the map in front of a decoder that it does not have
+    # the released class keeps the map before the decoder, but has no decoder
     return KeyMap(Then(_without_decoder, lambda s: s), Fuse(("q", "k", "v"), "qkv"), Rename(rows, also_drop=("post_quant_conv.*",)))
 
 
 def _without_decoder(state: State) -> State:
-    """Leave out a decoder that the config does not speak of, and say so."""
+    """Leave out a decoder that the config does not declare, with a warning."""
     out = {k: v for k, v in state.items() if not k.startswith("decoder.")}
     if len(out) < len(state):
-        warnings.warn("the file holds a decoder that its config does not tell of; it is left out, ids are the same.", stacklevel=2)
+        warnings.warn("the file contains a decoder that its config does not declare; it is left out, ids are the same.", stacklevel=2)
     return out
 
 

@@ -1,7 +1,7 @@
 """Cosmos discrete image tokenizers, NVIDIA/Cosmos-Tokenizer @ 3584ae752c, `DiscreteImageTokenizer`.
 
-The authors run FSQ in bfloat16 by default; its values are exact in that type, its rounding of latents is not: ids here
-are those of float32.
+Differs: ids are those of float32. The authors run FSQ in bfloat16 by default, where code values are exact but latents round
+differently.
 """
 
 import math
@@ -55,7 +55,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     kind = c.take("quantizer", "RESFSQ")
     levels_of_codes = c.take("levels", None)
-    c.drop("num_quantizers")  # of residual FSQ alone
+    c.drop("num_quantizers")  # for residual FSQ only
     if kind == "FSQ":
         c.drop("num_embeddings")
         quantizer = {"kind": "fsq", "levels": levels_of_codes}
@@ -71,7 +71,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TABLE: tuple[Row, ...] = (("quantizer.embedding.weight", "quantizer.codebook.embed"),)
-#: The Haar filters, and what is computed from the levels.
+#: The Haar filters, and buffers that are computed from the levels.
 _COMPUTED = ("{encoder.patcher|decoder.unpatcher}.**", "{quantizer|inv_quant}.{_levels|_basis|implicit_codebook}", "inv_quant.**")
 
 

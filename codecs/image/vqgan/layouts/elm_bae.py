@@ -15,7 +15,7 @@ def _elm(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "elm-bae")
     c.require("n_channels", 3)
     c.require("quantizer", "binary")
-    c.drop("beta")  # stored, never read
+    c.drop("beta")  # stored, but unused
     width, blocks, mult, size = c.take("nf"), c.take("res_blocks"), c.take("ch_mult"), c.take("img_size")
     wanted, dim, levels = c.take("attn_resolutions"), c.take("emb_dim"), len(mult)
     common = {"widths": [width * m for m in mult], "final_activation": "none"}
@@ -47,7 +47,7 @@ def _elm(config: Mapping[str, Any]) -> dict[str, Any]:
 _QUANTIZER: tuple[Row, ...] = (
     ("quantize.proj.0.*", "quantizer.in_proj.*"),
     ("quantize.embed.weight", "quantizer.table"),
-    ("generator.logsigma.**", None),  # never part of the picture
+    ("generator.logsigma.**", None),  # never used for the picture
 )
 
 
@@ -70,13 +70,13 @@ def _keys(own: VQGANConfig) -> KeyMap:
 
 
 def _of_the_gan(state: State) -> State:
-    """The autoencoder's weights out of a checkpoint of the whole GAN, where they stand under `ae.`."""
+    """The autoencoder's weights out of a checkpoint of the whole GAN, where they are under `ae.`."""
     own = {k.removeprefix("ae."): v for k, v in state.items() if k.startswith("ae.")}
     return own or state
 
 
 def _idle(c: StackConfig, ins: tuple[int, ...]) -> frozenset[str]:
-    """Residual blocks between equal widths: every block owns a shortcut there, used only where widths differ."""
+    """Residual blocks between equal widths: the authors give every block a shortcut, and use it only where widths differ."""
     names = {f"levels.{i}.blocks.{j}" for i in range(len(c.widths)) for j in range(c.blocks) if j or ins[i] == c.widths[i]}
     return frozenset(names | {f"middle.{i}" for i in range(len(c.middle))})
 

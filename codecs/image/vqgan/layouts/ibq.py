@@ -1,4 +1,4 @@
-"""IBQ (TencentARC/SEED-Voken @ b9a17eac8e): taming's layout, one large table searched by dot product; its averages win."""
+"""IBQ (TencentARC/SEED-Voken @ b9a17eac8e): taming's layout, one large table with lookup by dot product; averaged weights first."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -5,14 +5,14 @@ from typing import Any
 from ....layouts.fields import Fields
 from ....layouts.keymap import Row
 
-#: The one table.
+#: Key table of the codebook.
 TABLE: tuple[Row, ...] = (("quantize.embedding.weight", "quantizer.embed"),)
 
 
 def ibq_quantizer(c: Fields) -> dict[str, Any]:
     """The quantizer's settings from the arguments of class `IBQ`."""
-    c.drop("l2_normalize", "cosine_similarity")  # handed on, but the class never reads either
-    entropy = c.take("use_entropy_loss", False)  # its weight stands in the loss's own config: 0.05 in all recipes
+    c.drop("l2_normalize", "cosine_similarity")  # passed on, but both are unused in the class
+    entropy = c.take("use_entropy_loss", False)  # its weight is in the config of the loss: 0.05 in all recipes
     return {
         "kind": "ibq",
         "codebook_size": c.take("n_embed"),

@@ -28,7 +28,7 @@ def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
         "depth": dd.take("swin_blk_depth"),
         **_window(min(size) // 2 ** (levels - 1), dd.take("swin_window", 8)),
     }
-    # further options reach the encoder's windows alone; the decoder's class swallows them
+    # further options change the encoder's windows only; the decoder's class accepts and ignores them
     encoder_swin = swin | {"heads": dd.take("num_heads", 8), "mlp_ratio": float(dd.take("mlp_ratio", 4.0))}
     common = {
         "widths": [width * m for m in mult],
@@ -37,7 +37,7 @@ def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
         "final_activation": "none",
     }
     encoder = {**common, "stem_width": width, "blocks": dd.take("num_res_blocks", 2), "swin": encoder_swin}
-    decoder = {**common, "blocks": 2, "swin": swin}  # the decoder never sees num_res_blocks
+    decoder = {**common, "blocks": 2, "swin": swin}  # num_res_blocks is not passed to the decoder
     dd.done()
     c.require("embed_dim", dim)
     quantizer = legacy_vq(c.take("n_embed"), float(c.take("beta", 0.25)))
@@ -47,11 +47,11 @@ def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _window(side: int, window: int) -> dict[str, Any]:
-    """A grid no larger than the window is one window, never shifted."""
+    """Window and shift of a grid: a grid no larger than the window is one window, never shifted."""
     return {"window": side, "shifted": False} if side <= window else {"window": window, "shifted": True}
 
 
-#: The decoder under a second name, and what is computed from the window.
+#: The decoder under a second name, and buffers that are computed from the window.
 _DROPPED = ("generator.**", "**.relative_position_index", "**.attn_mask")
 
 

@@ -1,33 +1,33 @@
 """Janus' and Janus-Pro's picture tokenizer, a LlamaGen VQ-16: in DeepSeek's files and in transformers' `JanusVQVAE`.
 
-deepseek-ai/Janus (MIT); huggingface/transformers release v5.24.0. The two differ in the lookup: DeepSeek's code compares latents
-and codes at length 1, transformers compares both as they are, and only gives back codes of length 1.
+deepseek-ai/Janus (MIT); huggingface/transformers release v5.24.0. The two differ in the lookup: DeepSeek's code compares normalised
+latents and codes (cosine similarity), transformers compares both unnormalised, and only returns normalised codes.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from ....layouts.configs import legacy_vq, part
+from ....layouts.configs import check_round_trip, legacy_vq, part, the_quantizer
 from ....layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ....layouts.keymap import Fuse, KeyMap, Rename, Row
 from ....layouts.layout import Layout
 from ....layouts.llamagen_keys import llamagen_map
 from ....layouts.vqgan_keys import OUTER, TABLE, taming_middle
+from ....quantizers.vq import VQConfig
 from ..model import VQGANConfig
 from .llamagen_config import llamagen_config
-from .vqgan_config import codes, says_all
 
 
 def _janus(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`gen_vision_config` of Janus: the class is called without arguments, so its `params` say what they must be."""
+    """`gen_vision_config` of Janus: the class is called without arguments, so its `params` must match its defaults."""
     c = Fields(config, "janus-vq16")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS)
     c.require("cls", "VQ-16")
-    said = part(c, "params", {})
-    fields = llamagen_config(c.take("arguments", {}), "janus-vq16")  # ours: arguments of the class, other than its defaults
-    said.require("image_token_size", fields["quantizer"]["codebook_size"])
-    said.require("n_embed", fields["embed_dim"])
-    said.done(swallowed=True)
+    params = part(c, "params", {})
+    fields = llamagen_config(c.take("arguments", {}), "janus-vq16")  # ours: arguments that differ from the class's defaults
+    params.require("image_token_size", fields["quantizer"]["codebook_size"])
+    params.require("n_embed", fields["embed_dim"])
+    params.done(swallowed=True)
     c.done(swallowed=True)
     return fields
 
@@ -39,12 +39,12 @@ def _janus_keys(own: VQGANConfig) -> KeyMap:
 
 # --- transformers -------------------------------------------------------------------------------------------------
 
-#: Of the language model's side, or without effect on ids and pixels; `num_patches` fixes the grid that its decoder takes.
+#: Keys of the language model, or without effect on ids and pixels; `num_patches` fixes the grid that its decoder takes.
 _UNUSED = ("num_patches", "projection_dim", "num_hidden_layers", "hidden_act", "image_token_embed_dim", "initializer_range")
 
 
 def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`JanusVQVAEConfig`."""
+    """A mapping of `JanusVQVAEConfig` to our config fields."""
     c = Fields(config, "janus_vqgan-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, *_UNUSED)
     c.require("in_channels", 3)
@@ -76,10 +76,9 @@ def _hf_back(own: VQGANConfig) -> dict[str, Any]:
         "dropout": e.dropout,
         "latent_channels": own.z_channels,
         "embed_dim": own.embed_dim,
-        "num_embeddings": codes("janus_vqgan-hf", own),
+        "num_embeddings": the_quantizer(own.quantizer, VQConfig).codebook_size,
     }
-    says_all("janus_vqgan-hf", own, _hf(out))
-    return out
+    return check_round_trip(own, out, _hf)
 
 
 def _level(theirs: str, ours: str, resample: str) -> list[Row]:
@@ -97,7 +96,7 @@ def _hf_keys(own: VQGANConfig) -> KeyMap:
     rows: list[Row] = [*OUTER, *taming_middle(), *TABLE]
     for i in range(levels):
         rows += _level(f"encoder.down.{i}", f"encoder.levels.{i}", "downsample")
-        rows += _level(f"decoder.up.{i}", f"decoder.levels.{levels - 1 - i}", "upsample")  # from coarse to fine
+        rows += _level(f"decoder.up.{i}", f"decoder.levels.{levels - 1 - i}", "upsample")  # the authors count from coarse to fine
     return KeyMap(Fuse(("q", "k", "v"), "qkv"), Rename(rows))
 
 

@@ -1,26 +1,30 @@
 """LlamaGen's VQ-8 and VQ-16 (FoundationVision/LlamaGen @ ce98ec4180): averaged weights before raw ones."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from ....layouts.configs import check_round_trip, the_quantizer
 from ....layouts.keymap import KeyMap
 from ....layouts.layout import Layout
 from ....layouts.llamagen_keys import llamagen_map
 from ....quantizers.vq import VQConfig
 from ..model import VQGANConfig
 from .llamagen_config import llamagen_config
-from .vqgan_config import codes, says_all
+
+
+def _llamagen(config: Mapping[str, Any]) -> dict[str, Any]:
+    return llamagen_config(config, "llamagen")
 
 
 def _llamagen_back(own: VQGANConfig) -> dict[str, Any]:
     """The fields of `ModelArgs`, and our two keys where a side differs from the class's defaults."""
-    q, e, d = own.quantizer, own.encoder, own.decoder
+    e, d = own.encoder, own.decoder
     if d is None:
         raise ValueError("LlamaGen's layout has a decoder, which this tokenizer lacks.")
-    size = codes("llamagen", own)
-    assert isinstance(q, VQConfig)
+    q = the_quantizer(own.quantizer, VQConfig)
     width = e.stem_width
     out: dict[str, Any] = {
-        "codebook_size": size,
+        "codebook_size": q.codebook_size,
         "codebook_embed_dim": own.embed_dim,
         "codebook_l2_norm": q.normalize,
         "codebook_show_usage": True,
@@ -37,8 +41,7 @@ def _llamagen_back(own: VQGANConfig) -> dict[str, Any]:
     }
     usual = {"ch": 128, "num_res_blocks": 2, "resamp_with_conv": True}
     out |= {k: v for k, v in sides.items() if v != usual}
-    says_all("llamagen", own, llamagen_config(out, "llamagen"))
-    return out
+    return check_round_trip(own, out, _llamagen)
 
 
 def _keys(own: VQGANConfig) -> KeyMap:
@@ -51,7 +54,7 @@ LAYOUTS = (
         system="llamagen",
         upstream="FoundationVision/LlamaGen tokenizer/tokenizer_image/vq_model.py VQModel",
         family="vqgan",
-        config=lambda theirs: llamagen_config(theirs, "llamagen"),
+        config=_llamagen,
         keys=_keys,
         authors_config=_llamagen_back,
     ),

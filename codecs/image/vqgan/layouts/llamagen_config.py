@@ -8,14 +8,14 @@ from ....layouts.fields import Fields
 
 
 def llamagen_config(config: Mapping[str, Any], system: str) -> dict[str, Any]:
-    """Fields of `ModelArgs`. Two keys of ours, `encoder` and `decoder`, hold arguments that the class leaves at their defaults."""
+    """Fields of `ModelArgs`. Two keys of ours, `encoder` and `decoder`, are for arguments that the class leaves at their defaults."""
     c = open_config(config, system)
     z, dropout = c.take("z_channels", 256), float(c.take("dropout_p", 0.0))
     parts = {"z_channels": z}
     for side in ("encoder", "decoder"):
         parts[side] = _side(c, side, dropout)
     unit = {"normalize": True, "returns": "normalized"} if c.take("codebook_l2_norm", True) else {}
-    # beta is where it belongs here: on the commitment
+    # here beta weighs the commitment, not the codebook term
     losses = {"commitment_weight": float(c.take("commit_loss_beta", 0.25)), "codebook_weight": 1.0}
     quantizer = legacy_vq(c.take("codebook_size", 16384), 1.0, **unit) | losses
     c.drop("codebook_show_usage")  # a buffer of recent ids, for display

@@ -1,4 +1,4 @@
-"""The convolutional plan of Open-MAGVIT2, which WeTok and BitDance kept: its config, its sign bits, its key table."""
+"""Open-MAGVIT2's convolutional architecture, also in WeTok and BitDance: its config, its sign bits, its key table."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ....layouts.fields import Fields
 from ....layouts.keymap import KeyMap, Row
 from ....layouts.vqgan_keys import residual, taming_map
 
-#: Arguments of the Lightning classes that only training reads.
+#: Arguments of the Lightning classes that are used in training only.
 TRAINER = (
     "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor learning_rate resume_lr warmup_epochs "
     "scheduler_type min_learning_rate use_ema stage lr_drop_epoch lr_drop_rate checkpoint use_shared_epoch sche_type "
@@ -21,7 +21,7 @@ def magvit2_stacks(c: Fields, *, noise: bool) -> dict[str, Any]:
     width, blocks, mult = c.take("ch"), c.take("num_res_blocks"), c.take("ch_mult", [1, 2, 2, 4])
     c.require("in_channels", 3)
     c.require("out_ch", 3)
-    c.drop("resolution", "double_z")  # stored, never read
+    c.drop("resolution", "double_z")  # stored, but unused
     z = c.take("z_channels")
     c.done()
     common = {"widths": [width * m for m in mult], "blocks": blocks, "middle": ["residual"] * blocks, "bias": False}
@@ -31,7 +31,7 @@ def magvit2_stacks(c: Fields, *, noise: bool) -> dict[str, Any]:
 
 
 def sign_bits(c: Fields, *, bits: int, per_code: int, groups: int | Sequence[int]) -> dict[str, Any]:
-    """The quantizer: so many bits of sign, an entropy term over codes of `per_code` of them, ids of `groups` of them."""
+    """The quantizer's config: the number of sign bits, `per_code` bits in each code of the entropy term, `groups` bits in each id."""
     entropy = {"entropy": "exact"} if per_code == bits else {"entropy": "grouped", "entropy_group_bits": per_code}
     sample = float(c.take("sample_minimization_weight", 1.0))
     batch = float(c.take("batch_maximization_weight", 1.0))
@@ -47,7 +47,7 @@ def sign_bits(c: Fields, *, bits: int, per_code: int, groups: int | Sequence[int
 
 
 def bits_of(c: Fields, key: str = "n_embed") -> int:
-    """Bits of a number of codes; ValueError where it is no power of two."""
+    """Bits of a number of codes; ValueError if it is not a power of two."""
     size = c.take(key)
     if size < 2 or size & (size - 1):
         raise ValueError(f"{c.name}: {key} is {size}; it must be a power of two.")
@@ -55,7 +55,7 @@ def bits_of(c: Fields, key: str = "n_embed") -> int:
 
 
 def factors(c: Fields, given: Sequence[int], bits: int) -> list[int]:
-    """Bits of each id where the authors split one id into several."""
+    """Bits of each id if the authors split one id into several."""
     if sum(given) != bits:
         raise ValueError(f"{c.name}.factorized_bits is {list(given)}; its parts must add up to {bits} bits.")
     return list(given)
@@ -74,5 +74,5 @@ _COMPUTED = ("quantize.{pre_mask|post_mask|codebook|zero}", "quantize.mask**")
 
 
 def magvit2_map(own: Any) -> KeyMap:
-    """The map of a checkpoint: unwrapped, averaged weights first."""
+    """The key map of a checkpoint: wrapper prefixes removed, averaged weights before raw ones."""
     return taming_map(middle=residual("mid_block.{}", "middle.{}"), resample=_RESAMPLE, more=_ADAPTIVE, dropped=_COMPUTED)

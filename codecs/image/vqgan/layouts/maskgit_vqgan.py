@@ -16,7 +16,7 @@ def _maskgit(config: Mapping[str, Any]) -> dict[str, Any]:
     size, dim = c.take("num_embeddings", 1024), c.take("embedding_dim", 256)
     if dim != parts["z_channels"]:
         raise ValueError(f"maskgit-vqgan: embedding_dim {dim} and z_channels {parts['z_channels']} must be equal.")
-    # the authors' cost factor stands at the codebook term
+    # the authors' cost factor weighs the codebook term
     quantizer = legacy_vq(size, float(c.take("commitment_cost", 0.25)))
     c.done()
     return {**parts, "embed_dim": 0, "quantizer": quantizer, "value_range": [0.0, 1.0]}

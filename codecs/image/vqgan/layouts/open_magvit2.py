@@ -1,4 +1,4 @@
-"""Open-MAGVIT2 (TencentARC/SEED-Voken @ b9a17eac8e): sign bits, one id or two factors; its averaged weights win."""
+"""Open-MAGVIT2 (TencentARC/SEED-Voken @ b9a17eac8e): sign bits, one id or two factors; averaged weights before raw ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def _magvit2(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ids(bits: int) -> int:
-    """Bits an id: one id where it is small enough for an embedding table."""
+    """Bits of each id: one id if its codes are few enough for an embedding table."""
     return bits if bits <= 18 else next(n for n in range(18, 0, -1) if bits % n == 0)
 
 

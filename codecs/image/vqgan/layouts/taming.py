@@ -6,13 +6,13 @@ CompVis/taming-transformers @ 3ba01b2416; the same classes in facebookresearch/c
 from collections.abc import Mapping
 from typing import Any
 
-from ....layouts.configs import legacy_vq, part
+from ....layouts.configs import check_round_trip, legacy_vq, part, the_quantizer
 from ....layouts.keymap import KeyMap, Row, pointwise
 from ....layouts.layout import Layout
 from ....layouts.vqgan_keys import taming_map
+from ....quantizers.vq import VQConfig
 from ..model import VQGANConfig
 from .taming_config import open_taming, taming_ddconfig, taming_stacks
-from .vqgan_config import codes, says_all
 
 
 def _vqgan(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,11 +25,10 @@ def _vqgan(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vqgan_back(own: VQGANConfig) -> dict[str, Any]:
-    """The authors' arguments: `model.params` of their YAML."""
-    size = codes("taming-vqgan", own)
+    """A mapping of the authors' arguments, `model.params` of their YAML, to our config fields."""
+    size = the_quantizer(own.quantizer, VQConfig).codebook_size
     out = {"ddconfig": taming_ddconfig(own), "n_embed": size, "embed_dim": own.embed_dim}
-    says_all("taming-vqgan", own, _vqgan(out))
-    return out
+    return check_round_trip(own, out, _vqgan)
 
 
 def _gumbel(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from ....layouts.configs import attention_levels, decoder_attention_levels, open_config
 from ....layouts.fields import Fields
 
-#: Arguments of the Lightning classes that only training reads.
+#: Arguments of the Lightning classes that are used in training only.
 TRAINER = (
     "lossconfig ckpt_path ignore_keys image_key colorize_nlabels monitor batch_resize_range scheduler_config "
     "lr_g_factor learning_rate resume_lr warmup_epochs scheduler_type min_learning_rate gradient_clip_val "
@@ -16,7 +16,7 @@ TRAINER = (
 
 
 def taming_stacks(c: Fields) -> dict[str, Any]:
-    """Encoder, decoder and z_channels from a `ddconfig`; keys that the authors' encoder swallows give a warning."""
+    """Encoder, decoder and z_channels from a `ddconfig`; keys that the authors' encoder accepts and ignores give a warning."""
     width, blocks, dropout = c.take("ch"), c.take("num_res_blocks"), c.take("dropout", 0.0)
     mult, resolution, wanted = c.take("ch_mult", [1, 2, 4, 8]), c.take("resolution"), c.take("attn_resolutions")
     with_conv = c.take("resamp_with_conv", True)
@@ -45,7 +45,7 @@ def taming_stacks(c: Fields) -> dict[str, Any]:
 
 
 def open_taming(config: Mapping[str, Any], system: str, *classes: str) -> Fields:
-    """The arguments of one of the Lightning classes `classes`, without what only training reads."""
+    """The arguments of one of the Lightning classes `classes`, without those used in training only."""
     source = config.get("source")
     name = source.get("class", classes[0]) if isinstance(source, Mapping) else classes[0]
     if name not in classes:
@@ -58,9 +58,9 @@ def open_taming(config: Mapping[str, Any], system: str, *classes: str) -> Fields
 
 
 def taming_ddconfig(own: Any) -> dict[str, Any]:
-    """The `ddconfig` of our config: the way back of `taming_stacks`, for the caller to compare."""
+    """The `ddconfig` of our config, inverse of `taming_stacks`; the caller checks that it reads back equal."""
     e = own.encoder
-    resolution = 2 ** len(e.widths) * 8  # only where levels have attention does it say anything
+    resolution = 2 ** len(e.widths) * 8  # without effect where no level has attention
     return {
         "double_z": False,
         "z_channels": own.z_channels,

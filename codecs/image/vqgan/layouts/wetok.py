@@ -1,4 +1,4 @@
-"""WeTok (zhuangshaobin/WeTok @ caa2ad7e70): Open-MAGVIT2's plan, sign bits in groups, a decoder that may take noise."""
+"""WeTok (zhuangshaobin/WeTok @ caa2ad7e70): Open-MAGVIT2's architecture, sign bits in groups, a decoder that may take noise."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -24,7 +24,7 @@ _SIZES = {
     "vit_large_patch14_dinov2.lvd142m": (1024, 24, 16),
 }
 
-#: What only training reads; `encoder_ch_mult` and the like belong to the convolutional kinds.
+#: Options of training alone; `encoder_ch_mult` and the like are for the convolutional variants.
 _TRAINING = (
     "codebook_show_usage", "entropy_loss_ratio", "encoder_ch_mult", "decoder_ch_mult", "z_channels", "dropout_p",
     "codebook_drop", "semantic_guide", "detail_guide", "half_sem", "start_drop", "sem_loss_weight", "detail_loss_weight",
@@ -76,15 +76,15 @@ def _quantizer(c: Fields, sides: list[int], dim: int) -> dict[str, Any]:
     table = {"codebook_size": size, "commitment_weight": beta, "update": "gradient", "kmeans_init": False, "replace_below": 0.0}
     shared = c.take("share_quant_resi", 4)
     signs, growth = c.take("lfq", False), float(c.take("scale", 1.0))
-    if len(sides) == 1:  # a table, whatever lfq says
+    if len(sides) == 1:  # a table, whatever lfq is
         return {"kind": "vq", "normalize": unit, "returns": "normalized" if unit else "raw", **table}
     scales = {"scales": [[n, n] for n in sides], "phi_count": shared, "phi_ratio": 0.5}
     if not signs:
-        # looked up by angle whatever codebook_l2_norm says: the authors do not hand it on
+        # cosine lookup whatever codebook_l2_norm is: the authors' class does not pass it on
         return {"kind": "multiscale_vq", "normalize": True, **scales, **table}
     if size != 2**dim:
         raise ValueError(f"{c.name}: with lfq, codebook_size must be 2^codebook_embed_dim = {2**dim}; it is {size}.")
-    # MSBR: signs in place of a table, over latents of length 1 or as they are
+    # MSBR: signs instead of a table, over latents normalised or not
     own = {"kind": "multiscale_bsq", "bits": dim, "bit_order": "lsb", "upsample": "bicubic", "growth": growth}
     return {**own, "unit_input": unit, "normalize": unit, "code_value": 0.0 if unit else 1.0, **scales}
 
@@ -108,14 +108,14 @@ _ROWS: list[Row] = [
 _DROPPED = (
     "quantize.ema_vocab_hit_SV",  # running usage of the codes
     "quantizes.{}.ema_vocab_hit_SV",
-    "{encoder|decoder}.lvl1LC",  # which part of the sequence each token is in
+    "{encoder|decoder}.lvl1LC",  # the part of the sequence of each token
     "{semantic_model|detail_model}.**",  # frozen teachers
     "sem_linear.*",  # maps a teacher's features in training
 )
 
 
 def _sizes_of_codes(own: XQGANConfig) -> Then:
-    """lfq: the file holds the size of every scale's codes as well; another one than the config's is another network."""
+    """Drop the size of every scale's codes, stored with lfq; CheckpointError if it differs from the config's."""
     q = own.quantizer
 
     def read(state: State) -> State:
@@ -123,7 +123,7 @@ def _sizes_of_codes(own: XQGANConfig) -> Then:
         for key in [k for k in state if k.endswith(".scaler")]:
             found = out.pop(key).float()
             if not isinstance(q, MultiScaleBSQConfig):
-                raise CheckpointError(f"{key!r} belongs to signs, but the config asks for a table (lfq is false).")
+                raise CheckpointError(f"{key!r} belongs to sign codes, but the config specifies a table (lfq is false).")
             first = q.code_value or q.bits**-0.5
             want = torch.tensor([first * q.growth**i for i in range(len(q.scales))])
             if found.shape != want.shape or not torch.allclose(found, want, rtol=1e-4):
@@ -134,7 +134,7 @@ def _sizes_of_codes(own: XQGANConfig) -> Then:
 
 
 def _keys(own: XQGANConfig) -> KeyMap:
-    """Averaged weights first, as the authors' scripts take them (`ema`, then `model`, then `state_dict`)."""
+    """The key map; averaged weights before raw ones, as in the authors' scripts (`ema`, then `model`, then `state_dict`)."""
     count = getattr(own.quantizer, "phi_count", 0)
     rows = [
         *_ROWS,
@@ -153,7 +153,7 @@ def _keys(own: XQGANConfig) -> KeyMap:
 
 
 def layout(system: str, repository: str) -> Layout:
-    """The layout of one of the repositories that share this class."""
+    """The layout `system` of one of the repositories that share this class."""
     return Layout(
         system=system,
         upstream=f"{repository} tokenizer/tokenizer_image/xqgan_model.py VQModel",

@@ -1,4 +1,4 @@
-"""RobusTok (qiuk2/RobusTok @ c4c6760a70): the class of ImageFolder, in files of its own."""
+"""RobusTok (qiuk2/RobusTok @ c4c6760a70): the class of ImageFolder, in separate files."""
 
 from .imagefolder import layout
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import torch
+from waiting import PATIENCE_SECONDS
 
 # Runs in one process on whole batches, or in two on halves. DDP does not send buffers around: quantizers do without.
 WORKER = """
@@ -90,7 +91,7 @@ def run(path, world):
     processes = [
         subprocess.Popen(command, env=shared | {"RANK": str(r)}, stderr=subprocess.PIPE, text=True) for r in range(world)
     ]
-    texts = [p.communicate(timeout=1200)[1] for p in processes]
+    texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
     assert all(p.returncode == 0 for p in processes), "\n".join(texts)
     return torch.load(path, weights_only=True)
 

@@ -1,0 +1,60 @@
+"""A compiled tokenizer stays itself: copied and pickled, it is compiled again around its own weights.
+
+    copy.deepcopy(tokenizer.compile())
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Methods that `compile_methods` replaces in an instance.
+COMPILED = ("encode_latents", "decode_latents")
+#: Where an instance keeps the options of `torch.compile`; absent: it is not compiled.
+_OPTIONS = "_compile_options"
+
+
+def compile_methods(tokenizer: nn.Module, options: dict[str, Any]) -> None:
+    """Put compiled forms of `COMPILED` into `tokenizer`, in place; compiled ones are compiled anew with the new options.
+
+    Methods that the instance already replaces (a half that `load(part=...)` left out) are left unchanged.
+
+    Args:
+        tokenizer: any that has them.
+        options: for `torch.compile`.
+    """
+    _drop_compiled(tokenizer.__dict__)
+    for name in COMPILED:
+        if name not in tokenizer.__dict__:
+            setattr(tokenizer, name, _Compiled(torch.compile(getattr(tokenizer, name), **options)))
+    tokenizer.__dict__[_OPTIONS] = dict(options)
+
+
+class _Compiled:
+    """A compiled method; its type distinguishes it from other attributes of that name."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def state_of(tokenizer: nn.Module) -> dict[str, Any]:
+    """What copies and pickles take: all attributes but the compiled methods, which are bound to the original's weights."""
+    state = dict(tokenizer.__dict__)
+    _drop_compiled(state)
+    return state
+
+
+def compile_again(tokenizer: nn.Module) -> None:
+    """Compile a copy whose original was compiled, with the same options."""
+    options = tokenizer.__dict__.get(_OPTIONS)
+    if options is not None:
+        compile_methods(tokenizer, options)
+
+
+def _drop_compiled(attributes: dict[str, Any]) -> None:
+    for name in COMPILED:
+        if isinstance(attributes.get(name), _Compiled):
+            del attributes[name]

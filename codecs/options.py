@@ -1,0 +1,306 @@
+"""Options of `encode` and `decode`: one frozen dataclass a family and direction.
+
+    tok.encode(x, quality=0.08)                                  # Python: keywords
+    options = parse_options(tok, "encode", {"quality": "0.08"})  # command line, evaluation, bulk jobs: text, then
+    tok.encode(x, options)                                       # the object
+    describe_options(tok, "encode")                              # name, type, default and meaning of each
+
+A family that takes more than its base class derives a dataclass from one of those here, documents each field under
+"Attributes:", checks what does not depend on the model in `__post_init__`, and names it in `encode_options` or `decode_options`.
+
+Letters: B batch, C channels, N positions of a feature, H W pixels, K codebooks.
+"""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
+
+import numpy as np
+from torch import Tensor
+
+from .config import ConfigError, from_mapping, nearest
+
+if TYPE_CHECKING:
+    from .coding import Coding
+
+Direction = Literal["encode", "decode"]
+Resize = Literal["native", "crop", "squash"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all options."""
+
+    def __post_init__(self) -> None:
+        """Check what does not depend on the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(Options):
+    """Options of `encode` that every family takes.
+
+    Attributes:
+        num_codebooks: stop after this many codebooks, 1 to K, where `spec.prefix` holds "codebooks"; None: the family's default.
+    """
+
+    num_codebooks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("num_codebooks", self.num_codebooks, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEncodeOptions(EncodeOptions):
+    """Options of `encode` of the image families.
+
+    Attributes:
+        resize: what happens to a picture that is not of `spec.image_size`: "crop" (scale the short side, cut out the centre)
+            or "squash" (scale both sides); "native": it is refused. None: `spec.resize`. Families of any size take it as it is.
+        value_range: lowest and highest value of the float pixels that are passed, e.g. 0,1 or 0,255; None: `spec.value_range`.
+    """
+
+    resize: Resize | None = None
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ConfigError(f"value_range is {self.value_range}; give (lowest, highest), such as (0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderedEncodeOptions(ImageEncodeOptions):
+    """Options of `encode` of the image families whose first positions decode alone.
+
+    Attributes:
+        positions: keep this many positions of each picture, from the first on, where `spec.prefix` holds "positions"; None: all.
+    """
+
+    positions: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("positions", self.positions, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureEncodeOptions(EncodeOptions):
+    """Options of `encode` of the audio families that read a frozen speech model beside the waveform.
+
+    Attributes:
+        features: output of that model, `[B, C, N]` or one `[C, N]` a clip, at the rate that the family says. Clips are then taken
+            as they come. None: the family runs the model itself.
+    """
+
+    features: Tensor | tuple[Tensor, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions(Options):
+    """Options of `decode` that every family takes.
+
+    Attributes:
+        original: give back the original's size, or its number of samples at its rate; false: what the network gives.
+    """
+
+    original: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDecodeOptions(DecodeOptions):
+    """Options of `decode` of families whose decoder starts from noise.
+
+    Attributes:
+        noise: the noise itself, one entry an item, of the family's noise shape; None: drawn from `seed`, the same for every
+            item of one size.
+        seed: of the noise, 0 or more.
+    """
+
+    noise: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("seed", self.seed, 0)
+
+
+def check_at_least(name: str, value: float | None, least: float) -> None:
+    """Raise ConfigError where `value` is there and is not a number from `least` on."""
+    if value is not None and not value >= least:
+        raise ConfigError(f"{name} is {value}; allowed: {least:g} or more.")
+
+
+# --- which options there are --------------------------------------------------------------------------------------------------
+
+
+class OptionHelp(NamedTuple):
+    """One option, for a person."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def options_class(tokenizer: "Coding | type[Coding]", direction: Direction) -> type[Options]:
+    """The dataclass of the options that `tokenizer` takes; a tokenizer may take fewer than its class."""
+    if direction not in ("encode", "decode"):
+        raise ValueError(f"direction is {direction!r}; allowed: 'encode', 'decode'.")
+    return tokenizer.encode_options if direction == "encode" else tokenizer.decode_options
+
+
+def option_names(cls: type[Options]) -> tuple[str, ...]:
+    """Names of the fields of an options class."""
+    return tuple(f.name for f in dataclasses.fields(cls))
+
+
+def describe_options(tokenizer: "Coding | type[Coding]", direction: Direction) -> list[OptionHelp]:
+    """Name, type, default and meaning of each option of `tokenizer.encode` or `tokenizer.decode`, in words."""
+    cls = options_class(tokenizer, direction)
+    hints, meaning = typing.get_type_hints(cls), _attributes(cls)
+    return [OptionHelp(f.name, _type_text(hints[f.name]), _plain(f.default), meaning[f.name]) for f in dataclasses.fields(cls)]
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """One line for each field, from "Attributes:" in the docstrings of a dataclass and its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        _, _, section = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition("Attributes:\n")
+        names: list[str] = []
+        for line in section.splitlines():
+            start = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
+            if start:
+                names = start[1].split(", ")
+                found |= dict.fromkeys(names, start[2])
+            else:
+                found |= {n: f"{found[n]} {line.strip()}" for n in names}
+    return {name: text.strip() for name, text in found.items()}
+
+
+def _type_text(hint: Any) -> str:
+    """A type in words that a person can type by."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_text(a) for a in args)
+    if origin is Literal:
+        return " or ".join(str(a) for a in args)
+    if origin is tuple:
+        many = len(args) == 2 and args[1] is Ellipsis
+        return f"several {_type_text(args[0])}" if many else ",".join(_type_text(a) for a in args)
+    if hint is type(None):
+        return "none"
+    return {bool: "true or false"}.get(hint) or getattr(hint, "__name__", str(hint)).lower()
+
+
+def _plain(value: Any) -> str:
+    """A default as one would type it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+
+
+# --- from keywords, from text -------------------------------------------------------------------------------------------------
+
+
+def make_options(
+    tokenizer: "Coding | type[Coding]", direction: Direction, given: Options | None, named: Mapping[str, Any]
+) -> Any:
+    """The checked options of one call.
+
+    Args:
+        tokenizer: whose they are.
+        direction: "encode" or "decode".
+        given: options made before, by this function or `parse_options`; None: the defaults.
+        named: values by name, which go before those of `given`.
+
+    Raises:
+        ConfigError: an option that the tokenizer does not take, a wrong type or range; the message lists what is allowed.
+    """
+    cls = options_class(tokenizer, direction)
+    if given is not None and not isinstance(given, cls):
+        raise ConfigError(
+            f"{direction} of {tokenizer.family} takes {cls.__name__}, got {type(given).__name__}. Make them with parse_options, or "
+            "pass options by name."
+        )
+    if given is not None and not named:
+        return given
+    allowed = option_names(cls)
+    for name in named:
+        if name not in allowed:
+            own = not isinstance(tokenizer, type) and name in option_names(options_class(type(tokenizer), direction))
+            why = "this one's config has no use for it" if own else f"unknown option of {direction}"
+            raise ConfigError(f"{tokenizer.family} takes no {name!r}: {why}.{nearest(name, allowed)}")
+    before = {} if given is None else {n: getattr(given, n) for n in allowed}
+    values = {n: v.item() if isinstance(v, np.generic) else v for n, v in named.items()}
+    return from_mapping(cls, before | values)
+
+
+def parse_options(tokenizer: "Coding | type[Coding]", direction: Direction, texts: Mapping[str, str]) -> Any:
+    """Options from text, as a command line or a file of text gives it.
+
+    Args:
+        tokenizer: a tokenizer, or a family's class; a tokenizer may take fewer options than its class.
+        direction: "encode" or "decode".
+        texts: text by name: numbers; "true" and "false"; "none" where that is allowed; words; several numbers with commas between
+            them ("256,256").
+
+    Returns:
+        The object that `encode` (or `decode`) takes as its second argument.
+
+    Raises:
+        ConfigError: an unknown option (with the nearest names), text that is no value of its type, a value out of range, or an
+            option that holds arrays and exists in Python only.
+    """
+    cls = options_class(tokenizer, direction)
+    hints = typing.get_type_hints(cls)
+    values = {name: _value(hints[name], text, name) if name in hints else text for name, text in texts.items()}
+    return make_options(tokenizer, direction, None, values)
+
+
+_WORDS = {"true": True, "false": False}
+
+
+def _value(hint: Any, text: str, name: str) -> Any:
+    """The value of type `hint` that `text` means."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _any_of(args, text, name)
+    if hint is type(None) and text.strip().lower() in ("none", "null"):
+        return None
+    if hint is bool and text.strip().lower() in _WORDS:
+        return _WORDS[text.strip().lower()]
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            pass
+    if hint is str or origin is Literal:
+        return text
+    if origin is tuple and args[0] is str:
+        return (text,)
+    if origin is tuple and args[0] in (int, float):
+        return tuple(_value(args[0], part, name) for part in text.split(","))
+    kind = _type_text(hint)
+    if hint in (bool, int, float, type(None)):
+        raise ConfigError(f"{name} is {text!r}; allowed: {kind}.")
+    raise ConfigError(f"{name} is of type {kind}: it cannot be given as text, only from Python.")
+
+
+def _any_of(args: tuple[Any, ...], text: str, name: str) -> Any:
+    """The value of the first of several types that takes `text`; None is tried first."""
+    readable = [a for a in args if a in (bool, int, float, str, type(None)) or typing.get_origin(a) in (tuple, Literal)]
+    texts = [a for a in readable if a is not type(None) and not (typing.get_origin(a) is tuple and typing.get_args(a)[0] is Tensor)]
+    if not texts:
+        raise ConfigError(f"{name} holds arrays: it cannot be given as text, only from Python.")
+    for arg in sorted(readable, key=lambda a: a is not type(None)):
+        try:
+            return _value(arg, text, name)
+        except ConfigError:
+            pass
+    raise ConfigError(f"{name} is {text!r}; allowed: {' or '.join(_type_text(a) for a in args if a in readable)}.")

@@ -1,0 +1,23 @@
+"""`hcodec` in tiny form, for tests over all families."""
+
+from tiny_parts import SMALL_HUBERT
+
+SMALL_HCODEC = {
+    "seanet": {"width": 2, "strides": [10, 16], "latent_dim": 8, "lstm_layers": 0},
+    "heads": 2,
+    "layers": 1,
+    "semantic": {"features": 8, "width": 6, "ratios": [1], "strides": [1], "dilations": [1]},
+    "semantic_model": SMALL_HUBERT,
+    "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16},
+    "semantic_quantizer": {"kind": "residual_vq", "num_codebooks": 1, "codebook_size": 16},
+    "decoder_dim": 32,
+    "decoder_hidden": 16,
+    "decoder_blocks": 1,
+    "window_samples": 640,
+    "dropout": 0.0,
+}
+
+#: label -> (family, config)
+TINY: dict[str, tuple[str, dict]] = {
+    "hcodec": ("hcodec", SMALL_HCODEC),
+}
