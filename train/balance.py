@@ -1,4 +1,4 @@
-"""Weights that follow the size of gradients instead of the size of losses.
+"""Loss balancing: weights from gradient norms instead of loss values.
 
 Sources: "gradients" is EnCodec's balancer (Défossez et al. 2022, arXiv 2210.13438, section 3.4, eq. 5); "adaptive" is
 VQGAN's weight of the adversary (Esser et al. 2020, arXiv 2012.09841, eq. 7).
@@ -6,13 +6,13 @@ VQGAN's weight of the adversary (Esser et al. 2020, arXiv 2012.09841, eq. 7).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .losses.base import Loss
+from ..codecs.config import ConfigError
+from .losses.base import Loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class BalanceConfig:
 
     Attributes:
         kind: "none": `sum(w * loss)`. "gradients": each loss's gradient at `x_hat` is scaled to the norm `w / sum(w)`.
-            "adaptive": adversarial losses are multiplied by the ratio of the other losses' gradient norm to theirs.
+            "adaptive": adversarial losses are multiplied by the ratio of the other losses' gradient norm to their own.
         decay: of the running mean of gradient norms ("gradients"; EnCodec 0.999).
         limit: largest factor of the adaptive kind.
     """
@@ -29,6 +29,10 @@ class BalanceConfig:
     kind: Literal["none", "gradients", "adaptive"] = "none"
     decay: float = 0.999
     limit: float = 1e4
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.decay < 1 and self.limit > 0):
+            raise ConfigError(f"balance.decay is {self.decay} and balance.limit {self.limit}; need 0 <= decay < 1 and limit > 0.")
 
 
 class Balancer(nn.Module):
@@ -40,7 +44,7 @@ class Balancer(nn.Module):
     norms: Tensor
     filled: Tensor
 
-    def __init__(self, config: BalanceConfig, losses: "Mapping[str, Loss]", weights: Mapping[str, float]) -> None:
+    def __init__(self, config: BalanceConfig, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
         super().__init__()
         self.config, self.weights = config, dict(weights)
         self.on_output = [name for name, loss in losses.items() if loss.on_output]

@@ -1,23 +1,25 @@
-"""Checkpoints that are whole or not there: written beside, flushed, then renamed.
+"""Checkpoint folders that are whole or not there: written beside, flushed, then renamed.
 
     OUT/checkpoint-00001000/
-        meta.json       step, run config, data fingerprint, broken files
-        state.pt        weights, running mean, both optimisers (tensors and plain containers: `weights_only` loads it)
-        rank-0.pt       random states and unsaved buffers of each process
+        meta.json       step, run config, data fingerprint
+        state.pt        what is the same in all processes (tensors and plain containers: `weights_only` loads it)
+        rank-0.pt       state of each process (rank)
     OUT/model/          the tokenizer alone, always loadable
+
+`state.py` defines what a state consists of; `resume.py` writes it and finds it again.
 """
 
 import json
 import os
-import random
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+
+from ..codecs.files import PARTIAL, sync
+from ..codecs.serialize import CheckpointError
 
 _NAME = re.compile(r"checkpoint-(\d{8,})")
 FORMAT = 1
@@ -36,19 +38,18 @@ def folder_name(step: int) -> str:
     return f"checkpoint-{step:08d}"
 
 
-def sweep(out: Path) -> None:
-    """Remove what an interrupted write left behind."""
-    for leftover in out.glob(".*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def partial_name(final: Path) -> Path:
+    """Where `final` is written before it is whole; the same in every process."""
+    return final.with_name(f".{final.name}{PARTIAL}")
 
 
 def publish(partial: Path, final: Path) -> None:
     """Flush everything in `partial` to the disk and give it its final name; `final` must not exist."""
     for path in [*partial.rglob("*")]:
         if path.is_file():
-            flush(path)
+            sync(path)
     os.rename(partial, final)
-    flush(final.parent)
+    sync(final.parent)
 
 
 def replace_files(partial: Path, final: Path) -> None:
@@ -60,25 +61,16 @@ def replace_files(partial: Path, final: Path) -> None:
         publish(partial, final)
         return
     for path in partial.iterdir():
-        flush(path)
+        sync(path)
         os.replace(path, final / path.name)
-    flush(final)
+    sync(final)
     partial.rmdir()
-
-
-def flush(path: Path) -> None:
-    """fsync a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def prune(out: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for old in checkpoints(out)[: -max(1, keep)]:
-        gone = old.with_name(f".{old.name}.partial")  # renamed first: a half-deleted one must not look complete
+        gone = partial_name(old)  # renamed first: a half-deleted one must not look complete
         os.rename(old, gone)
         shutil.rmtree(gone, ignore_errors=True)
 
@@ -87,47 +79,33 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Return `meta.json`.
 
     Raises:
-        ValueError: written by a newer version of this file.
+        CheckpointError: damaged, or written by a newer version of this file.
     """
-    meta = json.loads((folder / "meta.json").read_text())
-    if meta.get("format") != FORMAT:
-        raise ValueError(f"{folder} has checkpoint format {meta.get('format')}; this version reads {FORMAT}.")
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text())
+        version = meta.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(_damaged(path, error)) from error
+    if version != FORMAT:
+        raise CheckpointError(f"{folder} has checkpoint format {version}; this version reads {FORMAT}.")
     return meta
 
 
-def random_state() -> dict[str, Any]:
-    """Return the states of all random generators of this process, as tensors and plain containers."""
-    name, keys, *rest = np.random.get_state()  # type: ignore[misc]
-    version, internal, gauss = random.getstate()
-    return {
-        "python": [version, list(internal), gauss],
-        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *(x for x in rest)],
-        "torch": torch.get_rng_state(),
-        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
-    }
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Return what one of the `.pt` files holds, on the CPU.
+
+    Raises:
+        CheckpointError: missing, cut short or otherwise damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch may raise any exception
+        raise CheckpointError(_damaged(path, error)) from error
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what `random_state` returned."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def unsaved_buffers(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the buffers that `state_dict` leaves out (usage windows and the like): they steer training too."""
-    saved = module.state_dict().keys()
-    return {name: value.detach().clone() for name, value in module.named_buffers() if name not in saved}
-
-
-def load_buffers(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:
-    """Put back what `unsaved_buffers` returned; buffers that grew during training grow again."""
-    devices = {name: value.device for name, value in module.named_buffers()}
-    for name, value in buffers.items():
-        owner, _, leaf = name.rpartition(".")
-        if name in devices:
-            setattr(module.get_submodule(owner), leaf, value.to(devices[name]))
+def _damaged(path: Path, error: Exception) -> str:
+    older = [p for p in checkpoints(path.parent.parent) if p.name < path.parent.name]
+    advice = f"Remove the folder {path.parent} to go on from {older[-1].name}." if older else "No older checkpoint is beside it."
+    reason = (str(error).splitlines() or [""])[0][:200]
+    return f"{path} is missing or damaged ({type(error).__name__}: {reason}). {advice}"

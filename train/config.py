@@ -1,14 +1,27 @@
 """A training run as frozen dataclasses: what `configs/*.yaml` and the command line are checked against."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..codecs.config import ConfigError, nearest
+from ..codecs.devices import DEVICES, dtype_name
 from .balance import BalanceConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
 from .teachers.base import TeacherConfig
+
+#: As `model.family`: the family and config of the tokenizer that `init` names.
+FROM_INIT = "from_init"
+
+
+def _check(path: str, value: float, *, low: float, high: float = math.inf, above: bool = False) -> None:
+    """Raise `ConfigError` for a number outside `low..high` (`above`: `low` itself is too small), and for NaN and infinity."""
+    if not (math.isfinite(value) and low <= value <= high and not (above and value == low)):
+        least = f"above {low:g}" if above else f"at least {low:g}"
+        raise ConfigError(f"{path} is {value}; it must be {least}{f' and at most {high:g}' if math.isfinite(high) else ''}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +29,16 @@ class ModelConfig:
     """The tokenizer to train.
 
     Attributes:
-        family: its family's name.
-        config: that family's own settings (checked when it is built).
+        family: its family's name; "from_init" takes family and config of the tokenizer that `init` names.
+        config: that family's own settings (checked when it is built); with "from_init" the settings to change in that
+            tokenizer's config, e.g. `{quantizer: {dropout: 0.5}}`.
         features: names under `teachers:` whose targets `forward` takes after the media, in this order, for families that
             take features of frozen models (SpeechTokenizer with `fusion`: a speech model's, then a text model's).
         frozen: parts that keep their weights (`encoder`, `quantizer`, `decoder.levels`, ...), codebooks included; for
             training in stages.
     """
 
-    family: str
+    family: str = FROM_INIT
     config: dict[str, Any] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
@@ -32,7 +46,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """How the learning rate moves; every value is a pure function of the step.
+    """Learning rate schedule; the rate is a pure function of the step.
 
     Attributes:
         kind: after the warm-up: constant; half a cosine down to `final_ratio` at `RunConfig.steps`; or
@@ -47,6 +61,11 @@ class ScheduleConfig:
     final_ratio: float = 0.0
     gamma: float = 0.999996
 
+    def __post_init__(self) -> None:
+        _check("schedule.warmup_steps", self.warmup_steps, low=0)
+        _check("schedule.final_ratio", self.final_ratio, low=0, high=1)
+        _check("schedule.gamma", self.gamma, low=0, high=1, above=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -58,6 +77,13 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def __post_init__(self) -> None:
+        _check("optimizer.lr", self.lr, low=0)
+        _check("optimizer.eps", self.eps, low=0, above=True)
+        _check("optimizer.weight_decay", self.weight_decay, low=0)
+        for i, beta in enumerate(self.betas):
+            _check(f"optimizer.betas[{i}]", beta, low=0, high=math.nextafter(1, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +98,13 @@ class EmaConfig:
     decay: float = 0.999
     warmup: bool = True
 
+    def __post_init__(self) -> None:
+        _check("ema.decay", self.decay, low=0, high=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CadenceConfig:
-    """How often things happen, in steps (0: never), and how much of them.
+    """Intervals in steps (0: never) of logging, checkpoints, previews and validation, and their sizes.
 
     Attributes:
         log: a line in `metrics.jsonl`, TensorBoard and the terminal.
@@ -95,18 +124,24 @@ class CadenceConfig:
     validate: int = 1000
     validate_items: int = 64
 
+    def __post_init__(self) -> None:
+        for name in ("log", "checkpoint", "preview", "validate"):
+            _check(f"every.{name}", getattr(self, name), low=0)
+        for name in ("keep", "preview_items", "validate_items"):
+            _check(f"every.{name}", getattr(self, name), low=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a training run.
 
     Attributes:
-        model: the tokenizer.
-        init: weights to start from: folder of a saved tokenizer, output folder of a run, or its `checkpoint-N` folder
-            (which brings its discriminators along).
+        model: the tokenizer; left out, it is that of `init`.
+        init: weights to start from: whatever `tokenzoo.load` takes (a registry name, `org/repo` of the hub, a folder, also as
+            `file:FOLDER`), the output folder of a run, or its `checkpoint-N` folder (which brings its discriminators along).
         init_parts: take only these parts of them (`encoder`, ...), and no discriminators; none: everything.
-        grafts: part -> where its weights come from, after `init`: "FOLDER", a whole other tokenizer, or "FOLDER#part", a part of
-            one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
+        grafts: part -> where its weights come from, after `init`: "NAME", a whole other tokenizer (named as for `init`), or
+            "NAME#part", a part of one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
         data: where media come from, and how crops are cut from them.
         losses: name -> settings with a `weight`; `kind` is the name unless given.
         discriminators: name -> settings; trained by the loss of kind `adversarial`.
@@ -120,19 +155,20 @@ class RunConfig:
         accumulation: parts that a batch is cut into to save memory; the gradient is the same.
         grad_clip: largest norm of the tokenizer's gradient; 0: no limit.
         discriminator_grad_clip: the same for all discriminators together.
-        precision: "bf16" runs networks under autocast; losses, quantizers and weights stay float32.
+        precision: what networks compute in: "float32", "bfloat16", or "float16" with loss scaling, for GPUs without bfloat16
+            ("fp32", "bf16", "fp16" are understood); losses, quantizers and weights are float32 always.
         ema: running mean of the weights.
         every: cadences.
         seed: of weights, data order and crops.
         deterministic: ask torch for deterministic kernels on a GPU too, which is slower; on a CPU it always does.
-        device: "auto" takes the GPU that accelerate finds.
+        device: "auto" takes the GPU that accelerate finds; or "cpu", "cuda", "cuda:1" (a single process), "mps".
         threads: CPU threads of the main process; 0 leaves torch's choice.
         find_unused: let DDP look for parameters that took no part in a step (quantizer dropout and the like).
         tensorboard: write curves and previews for TensorBoard to `OUT/tensorboard`.
         output: folder OUT that the run writes to.
     """
 
-    model: ModelConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig
     losses: dict[str, LossConfig]
     output: str
@@ -150,42 +186,59 @@ class RunConfig:
     accumulation: int = 1
     grad_clip: float = 1.0
     discriminator_grad_clip: float = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: str = "float32"
     ema: EmaConfig = field(default_factory=EmaConfig)
     every: CadenceConfig = field(default_factory=CadenceConfig)
     seed: int = 0
     deterministic: bool = False
-    device: Literal["auto", "cpu"] = "auto"
+    device: str = "auto"
     threads: int = 0
     find_unused: bool = True
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "precision", dtype_name(self.precision))
+        except ValueError as error:
+            raise ConfigError(f"precision: {error}") from error
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
+            raise ConfigError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}.")
+        _check("steps", self.steps, low=1)
+        for name in ("adversarial_start", "grad_clip", "discriminator_grad_clip", "threads", "seed"):
+            _check(name, getattr(self, name), low=0)
         if self.batch_size < 1 or self.accumulation < 1 or self.batch_size % self.accumulation:
             raise ConfigError(
                 f"batch_size is {self.batch_size} and accumulation {self.accumulation}; "
                 "both must be positive and the batch must divide into equal parts."
             )
-        if not any(loss.weight > 0 for loss in self.losses.values()):
-            raise ConfigError("losses: at least one loss with a positive weight is needed.")
-        judged = any(loss.kind in ("adversarial", "feature_matching") for loss in self.losses.values())
-        if judged and not self.discriminators:
-            raise ConfigError("losses use discriminators, but none is configured; add one under `discriminators`.")
-        if self.discriminators and not any(loss.kind == "adversarial" for loss in self.losses.values()):
-            raise ConfigError("discriminators are configured, but no loss of kind 'adversarial' trains them.")
-        for name, loss in self.losses.items():
-            teacher = getattr(loss, "teacher", None)
-            if teacher is not None and teacher not in self.teachers:
-                raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
+        self._check_losses()
         if self.init_parts and not self.init:
             raise ConfigError(f"init_parts is {self.init_parts}, but init names no weights to take them from.")
         for name in self.model.features:
             if name not in self.teachers:
                 raise ConfigError(f"model.features names {name!r}.{nearest(name, list(self.teachers))}")
 
+    def _check_losses(self) -> None:
+        for name, loss in self.losses.items():
+            _check(f"losses.{name}.weight", loss.weight, low=0)
+            teacher = getattr(loss, "teacher", None)
+            if teacher is not None and teacher not in self.teachers:
+                raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
+        if not any(loss.weight > 0 for loss in self.losses.values()):
+            raise ConfigError("losses: at least one loss with a positive weight is needed.")
+        judged = any(loss.needs_discriminators for loss in self.losses.values())
+        if judged and not self.discriminators:
+            raise ConfigError("losses use discriminators, but none is configured; add one under `discriminators`.")
+        if self.discriminators and not any(loss.trains_discriminators for loss in self.losses.values()):
+            raise ConfigError("discriminators are configured, but no loss of kind 'adversarial' trains them.")
+        if self.precision == "float16" and self.balance.kind != "none":
+            raise ConfigError(
+                f"balance.kind is {self.balance.kind!r}, which measures gradients; float16 is too coarse for them. Take bfloat16."
+            )
 
-# Keys that may change between a checkpoint and the run that goes on from it: none of them changes what a step does.
-# (`steps` moves the end of the schedule, which is wanted when a run is prolonged.)
+
+# Keys that may change between a checkpoint and the run that resumes from it: none of them affects a training step.
+# (`steps` moves the end of the schedule, as intended when a run is prolonged.)
 FREE_TO_CHANGE = (
     "steps",
     "every",
@@ -203,10 +256,16 @@ FREE_TO_CHANGE = (
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return `key: old -> new` for each value that differs between two plain configs, free keys left out."""
+    """Return `key: old -> new` for each value that differs between two plain configs, free keys left out.
+
+    If the `kind` or `family` of a part differs, only this is listed, as the settings are then not comparable.
+    """
     if path in FREE_TO_CHANGE:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
+        for key in ("kind", "family"):
+            if key in old and key in new and old[key] != new[key]:
+                return differences(old[key], new[key], f"{path}.{key}" if path else key)
         out = []
         for key in sorted(old.keys() | new.keys()):
             out += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))

@@ -1,95 +1,125 @@
-"""What is looked at while a run goes on: losses and code usage on validation data, and previews."""
+"""Validation during a run: losses and code usage on validation data, and previews."""
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..codecs.tokenizer import Tokenizer
 from .data import open_clips
-from .data.config import Entries
+from .data.media import Media
 from .data.sources import as_list
 from .data.stream import StreamClips
+from .log import RunLog
 from .losses.base import LossInputs
-
-if TYPE_CHECKING:
-    from .loop import Trainer
+from .randomness import randomness_kept
+from .state import TrainState
 
 
 class Validation:
-    """Fixed crops of the validation data (of the training data, for previews only, where there is none)."""
+    """Fixed crops of the validation data (of the training data, for previews only, where there is none).
 
-    def __init__(self, trainer: "Trainer") -> None:
-        self.trainer = trainer
-        config = trainer.config
+    Looking changes nothing: a run that is validated more often ends with the same weights.
+
+    Args:
+        state: the run that is validated.
+        media: how its crops are cut and shown.
+        log: where figures go.
+        out: folder of the run.
+    """
+
+    def __init__(self, state: TrainState, media: Media, log: RunLog, out: Path) -> None:
+        self.state, self.media, self.log, self.out = state, media, log, out
+        config = state.config
         self.scored = bool(as_list(config.data.valid))
-        entries = config.data.valid if self.scored else config.data.train
         self.crops: list[Tensor] = []
-        if trainer.rank or not (config.every.validate or config.every.preview):
+        self.names: list[str] = []
+        if state.rank or not (config.every.validate or config.every.preview):
             return
         wanted = max(config.every.validate_items if self.scored else 0, config.every.preview_items)
-        self.crops = fixed_crops(trainer, entries, wanted)
+        self.names, self.crops = fixed_crops(state, media, wanted)
 
-    @torch.no_grad()
     def run(self) -> None:
         """Log the mean of every non-adversarial loss, and the usage of each codebook."""
-        trainer = self.trainer
-        if trainer.rank == 0 and self.scored:
-            model = trainer.best()
-            was_training = model.training
-            model.eval()
-            totals: dict[str, float] = {}
-            counts = [torch.zeros(v) for v in model.quantizer.codebook_sizes]
-            size = max(1, trainer.config.batch_size // trainer.config.accumulation // trainer.world)
-            parts = torch.stack(self.crops).split(size)
-            for x in parts:
-                x = x.to(trainer.device)
-                targets = trainer.targets(x)
-                out = model(x, *trainer.features(targets))
-                inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
-                for name, value in trainer.compute(inputs, adversarial=False, scored=True).items():
-                    totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
-                for k, count in enumerate(counts):
-                    count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
-            model.train(was_training)
-            values = {f"valid/{name}": value for name, value in totals.items()}
-            values["valid/total"] = sum(trainer.weights[name] * value for name, value in totals.items())
-            values |= {f"valid/usage_{k}": float((c > 0).float().mean()) for k, c in enumerate(counts)}
-            trainer.log.metrics(trainer.step, values)
-            trainer.log.say(f"step {trainer.step} valid  " + "  ".join(f"{k} {v:.4g}" for k, v in totals.items()))
-        trainer.accelerator.wait_for_everyone()
+        state = self.state
+        if state.rank == 0 and self.scored:
+            with self._looking() as model:
+                losses, usage = self._measure(model)
+            values = {f"valid/{name}": value for name, value in losses.items()}
+            values["valid/total"] = sum(state.objective.weights[name] * value for name, value in losses.items())
+            values |= {f"valid/usage_{k}": value for k, value in enumerate(usage)}
+            self.log.metrics(state.step, values)
+            self.log.say(f"step {state.step} valid  " + "  ".join(f"{k} {v:.4g}" for k, v in losses.items()))
+        state.accelerator.wait_for_everyone()
 
-    @torch.no_grad()
     def preview(self) -> None:
-        """Write originals beside reconstructions to `OUT/previews/<step>`."""
-        trainer = self.trainer
-        if trainer.rank == 0:
-            folder = trainer.out / "previews" / f"{trainer.step:08d}"
+        """Write originals beside reconstructions to `OUT/previews/<step>`, and `items.txt`, which lists their sources."""
+        state = self.state
+        if state.rank == 0:
+            folder = self.out / "previews" / f"{state.step:08d}"
             folder.mkdir(parents=True, exist_ok=True)
-            model = trainer.best()
-            was_training = model.training
-            model.eval()
-            x = torch.stack(self.crops[: trainer.config.every.preview_items])
-            x_hat = model(x.to(trainer.device)).x_hat.float().cpu()
-            trainer.check_output(x, x_hat, "previews")
+            count = state.config.every.preview_items
+            x, names = torch.stack(self.crops[:count]), self.names[:count]
+            with self._looking() as model:
+                targets = state.objective.targets(x.to(state.device)) if state.config.model.features else {}
+                x_hat = model(x.to(state.device), *state.features(targets)).x_hat.float().cpu()
+            state.objective.check_output(x, x_hat, "previews")
+            self.log.media(state.step, self.media.preview().write(folder, x, x_hat, names=names))
+            (folder / "items.txt").write_text("".join(f"{i:02d}\t{name}\n" for i, name in enumerate(names)))
+        state.accelerator.wait_for_everyone()
+
+    def _measure(self, model: Tokenizer) -> tuple[dict[str, float], list[float]]:
+        """Mean losses by name, and the share of each codebook that was used."""
+        state, totals = self.state, dict[str, float]()
+        counts = [torch.zeros(v) for v in model.quantizer.codebook_sizes]
+        size = max(1, state.config.batch_size // state.config.accumulation // state.world)
+        for x in torch.stack(self.crops).split(size):
+            x = x.to(state.device)
+            targets = state.objective.targets(x)
+            out = model(x, *state.features(targets))
+            inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
+            for name, value in state.objective.compute(inputs, adversarial=False, scored=True).items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
+            for k, count in enumerate(counts):
+                count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
+        return totals, [float((c > 0).float().mean()) for c in counts]
+
+    @contextmanager
+    def _looking(self) -> Iterator[Tokenizer]:
+        """The weights that are published, in eval mode, without gradients and always with the same random numbers."""
+        model = self.state.best()
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad(), randomness_kept(self.state.config.seed):
+                yield model
+        finally:
             model.train(was_training)
-            trainer.log.media(trainer.step, trainer.media.preview().write(folder, x, x_hat))
-        trainer.accelerator.wait_for_everyone()
 
 
-def fixed_crops(trainer: "Trainer", entries: Entries, wanted: int) -> list[Tensor]:
-    """Plain crops, spread evenly over the items of `entries`, always the same."""
-    config = trainer.config
+def fixed_crops(state: TrainState, media: Media, wanted: int) -> tuple[list[str], list[Tensor]]:
+    """Plain crops, spread evenly over the validation data or, where there is none, the training data; always the same.
 
+    Returns:
+        What the items are called, and their crops.
+    """
+    config = state.config
     lazy = dataclasses.replace(config.data, cache="none")
-    clips = open_clips(entries, trainer.media, lazy, seed=config.seed, train=False)
+    entries = config.data.valid if as_list(config.data.valid) else config.data.train
+    clips = open_clips(entries, media, lazy, seed=config.seed, train=False)
     if isinstance(clips, StreamClips):
-        return [x for x, _, _ in itertools.islice(clips, wanted)]
+        taken = list(itertools.islice(clips, wanted))
+        return [f"row {used - 1}" for _, _, used in taken], [x for x, _, _ in taken]
     places = [i * len(clips) // wanted for i in range(wanted)] if len(clips) > wanted else range(len(clips))
-    crops = []
+    names, crops = [], []
     for place in places:
         x, broken = clips[place]
-        trainer.broken |= broken
+        state.broken |= broken
+        name = clips.names[clips.order.item(place)]
+        names.append(name if name not in broken else f"in place of {name}, which is broken")
         crops.append(x)
-    return crops
+    return names, crops

@@ -1,36 +1,49 @@
 """YAML run files: `base:` parents, names of bundled files, `key=value` overrides from the command line.
 
-    base: _base.yaml             # the parent, relative to this file; it may have a parent itself
+    base: audio/_base.yaml       # the parent: a path relative to this file, else a bundled name; it may have a parent itself
     losses:
       mel: {weight: 10}          # merged into the parent's mel
-      waveform_l1: null          # taken out
+      waveform_l1: null          # removed
     data: {kind: audio, ...}     # another `kind` or `family` than the parent's replaces the whole section
 """
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..codecs.config import ConfigError, from_mapping, nearest
-from .config import RunConfig
+from ..codecs.config import ConfigError, from_mapping
+from ..codecs.families import FAMILIES
+from ..codecs.kinds import register
+from .config import FROM_INIT, ModelConfig, RunConfig
 
 
 def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run file and its parents, apply overrides, check everything.
 
     Args:
-        source: path of a YAML file, or the name of a bundled one (`image/debug`, with or without `.yaml`).
+        source: path of a YAML file, or the name of a bundled one (`image/convnet-debug`, with or without `.yaml`).
         overrides: `key=value` with dots between levels: `data.train=photos`, `steps=1000`, `losses.mel.weight=5`.
 
     Raises:
         ConfigError: no such file, unknown keys (the nearest is named), wrong types, or values that do not fit.
     """
-    return parse_run(read_mapping(source, overrides))
+    return parse_run(read_mapping(source, overrides), own=True)
 
 
-def parse_run(values: Mapping[str, Any]) -> RunConfig:
-    """Check a plain mapping against `RunConfig`; a loss, discriminator or teacher without `kind` has its name's."""
+def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
+    """Check a plain mapping against `RunConfig`; a loss, discriminator or teacher without `kind` has its name's.
+
+    Args:
+        values: of a run file.
+        own: the user wrote them, so they may name losses, quantizers and other parts of the user's own, which are imported
+            here (see `codecs/kinds.py`); never for what a checkpoint holds.
+    """
     values = dict(values)
+    if values.get("model") == FROM_INIT:
+        del values["model"]  # as if it were left out
     for section in ("losses", "discriminators", "teachers"):
         parts = values.get(section)
         if isinstance(parts, Mapping):
@@ -39,21 +52,63 @@ def parse_run(values: Mapping[str, Any]) -> RunConfig:
                 for name, part in parts.items()
                 if part is not None
             }
-    return from_mapping(RunConfig, values)
+    run = from_mapping(RunConfig, values, own=own)
+    if own:
+        _check_model(run.model)
+    return run
+
+
+def _check_model(model: ModelConfig) -> None:
+    """Register the user's own parts that the model names, and check its settings, which are plain values until it is built."""
+    for kind in _kinds_in(model.config):
+        if isinstance(kind, str) and ":" in kind:
+            register(kind)
+    if model.family != FROM_INIT:
+        from_mapping(FAMILIES.resolve(model.family, own=True).config_class, model.config, "model.config")
+
+
+def _kinds_in(value: Any) -> Iterator[Any]:
+    """Every `kind` in a mapping, at any depth."""
+    if isinstance(value, Mapping):
+        yield from (v for k, v in value.items() if k == "kind")
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        yield from _kinds_in(part)
 
 
 def read_mapping(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the merged plain mapping of a run file, unchecked."""
+    """Return the merged plain mapping of a run file, unchecked.
+
+    Raises:
+        ConfigError: no such file, or YAML that cannot be read, in the file or in an override.
+    """
     from omegaconf import OmegaConf
 
     merged = _read(find(source), ())
     for item in overrides:
         if "=" not in item:
             raise ConfigError(f"{item!r} is no override; write key=value, for example steps=1000.")
+        _from_dotlist([item], repr(item))
     if overrides:
-        merged = merge(merged, OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides))))
-    whole: Any = OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
+        merged = merge(merged, _from_dotlist(list(overrides), " ".join(overrides)))
+    try:
+        whole: Any = OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
+    except Exception as error:  # yaml's and omegaconf's own classes have no common base
+        raise ConfigError(f"{source} cannot be resolved: {_first_line(error)}") from error
     return whole
+
+
+def _from_dotlist(items: list[str], name: str) -> Any:
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    except Exception as error:
+        raise ConfigError(f"the override {name} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def merge(parent: Any, child: Any) -> Any:
@@ -66,23 +121,53 @@ def merge(parent: Any, child: Any) -> Any:
     return {**parent, **{key: merge(parent.get(key), value) for key, value in child.items()}}
 
 
-def bundled() -> list[str]:
+def bundled_names() -> list[str]:
     """Names of the run files that ship with the package, without `_base` files and those of `tokenzoo lm`."""
-    root = _bundled_folder()
-    names = (p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
-    return sorted(n for n in names if not n.rpartition("/")[2].startswith("_") and not n.startswith("lm/"))
+    return [n for n in _bundled_files() if not n.rpartition("/")[2].startswith("_") and not n.startswith("lm/")]
+
+
+def bundled_purpose(name: str) -> str:
+    """First words of the header of a bundled run file: the model, in at most 90 letters."""
+    first = (_bundled_folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return textwrap.shorten(re.split(r" \(|: |; ", first.lstrip("# "))[0].rstrip("."), 90, placeholder=" ...")
+
+
+def names_like(name: str) -> list[str]:
+    """Suggestions for an unknown `name`: bundled names that contain it, else similar ones; at most 12."""
+    names, word = bundled_names(), name.lower().rstrip("/").rpartition("/")[2]
+    if found := [n for n in names if word and word in n]:
+        return found[:12]
+    words = {n: re.split(r"[-_/]", n) for n in names}
+    close = difflib.get_close_matches(word, {w for ws in words.values() for w in ws}, n=3, cutoff=0.7)
+    found = difflib.get_close_matches(name, names, n=4, cutoff=0.75)
+    return list(dict.fromkeys(found + [n for n in names if any(w in words[n] for w in close)]))[:12]
 
 
 def find(source: str | Path) -> Path:
-    """Return the path of a run file given by path or by bundled name."""
+    """Return the path of a run file given by path or by bundled name.
+
+    Raises:
+        ConfigError: neither; bundled names like it are named.
+    """
     path = Path(source)
     if path.is_file():
         return path
-    name = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
-    inside = _bundled_folder() / f"{name}.yaml"
-    if inside.is_file():
+    if inside := _bundled_file(path.as_posix()):
         return inside
-    raise ConfigError(f"no run file {str(source)!r}, neither a path nor a bundled name.{nearest(name, bundled())}")
+    like = names_like(path.as_posix().removeprefix("configs/").removesuffix(".yaml"))
+    hint = f"Did you mean {', '.join(like)}? " if like else ""
+    raise ConfigError(f"no run file {str(source)!r}, neither a path nor a bundled name. {hint}`tokenzoo train` lists all bundled ones.")
+
+
+def _bundled_file(name: str) -> Path | None:
+    """The bundled file of this name, with or without `.yaml`; None: there is none."""
+    name = name.removeprefix("configs/").removesuffix(".yaml")
+    return _bundled_folder() / f"{name}.yaml" if name in _bundled_files() else None
+
+
+def _bundled_files() -> list[str]:
+    root = _bundled_folder()
+    return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
 
 
 def _bundled_folder() -> Path:
@@ -104,7 +189,22 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    parent = path.parent / base
-    if not parent.is_file():
-        raise ConfigError(f"{path} names the base {base!r}, but there is no {parent}.")
-    return merge(_read(parent, (*above, path)), values)
+    return merge(_read(_parent(path, base), (*above, path)), values)
+
+
+def _parent(path: Path, base: Any) -> Path:
+    """The file that `base:` in the run file `path` names: relative to its folder, else a bundled one."""
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base is {base!r}; write the name of one file, for example audio/_base.yaml.")
+    beside = path.parent / base
+    if beside.is_file():
+        return beside
+    if inside := _bundled_file(base):
+        return inside
+    leaf = base.removesuffix(".yaml").rpartition("/")[2]
+    known = [f"{n}.yaml" for n in _bundled_files() if n.rpartition("/")[2].startswith("_")]
+    like = [n for n in known if n.removesuffix(".yaml").endswith(f"/{leaf}")] or known
+    raise ConfigError(
+        f"{path} names the base {base!r}, but there is no {beside}, and no bundled file of this name. "
+        f"Bundled bases: {', '.join(like)}; every bundled run can be a base too."
+    )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(ArithmeticError):
     """A loss or gradient became infinite or not a number; the message names it and the step."""
 
 
@@ -21,13 +21,13 @@ def check_finite(values: Mapping[str, Tensor], step: int) -> None:
         )
 
 
-def clip(parameters: Sequence[nn.Parameter], limit: float, step: int, what: str) -> Tensor:
+def clip(parameters: Sequence[nn.Parameter], limit: float, step: int, what: str, *, finite: bool = True) -> Tensor:
     """Scale the gradient of `parameters` down to the norm `limit` (0: leave it) and return the norm before.
 
     Raises:
-        NonFiniteLoss: the norm is not finite.
+        NonFiniteLoss: the norm is not finite, unless `finite` is False (the caller then handles it).
     """
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf"))
-    if not bool(norm.isfinite()):
+    if finite and not bool(norm.isfinite()):
         raise NonFiniteLoss(f"step {step}: the gradient of {what} is not finite. Lower the learning rate.")
     return norm.detach()

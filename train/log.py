@@ -92,7 +92,7 @@ class RunLog:
         self.say(f"step {step}/{self.steps}  {pace:.2f} steps/s  {_clock(left)} left  {text}")
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line of text above the progress bar."""
         if not self.active:
             return
         if self._bar is not None:
@@ -101,7 +101,7 @@ class RunLog:
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Flush and stop the bar."""
+        """Flush all writers and stop the progress bar."""
         if not self.active:
             return
         if self._bar is not None:
@@ -128,7 +128,7 @@ def _progress_bar() -> Any:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Keep only lines up to `step`: the run goes on from there, and a curve must not run back."""
+    """Keep only lines up to `step`: the run resumes there, and curves must not go back."""
     if not path.is_file():
         return
     kept = []

@@ -1,12 +1,13 @@
-"""Optimisers from their configs, and learning rates as pure functions of the step."""
+"""Optimisers from their configs, learning rates as pure functions of the step, and the update itself in any precision."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .config import OptimizerConfig, ScheduleConfig
+from .finite import NonFiniteLoss, clip
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -36,3 +37,37 @@ def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     """Give all parameter groups the learning rate `value`."""
     for group in optimizer.param_groups:
         group["lr"] = value
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Run networks in `precision`, "float32", "bfloat16" or "float16", inside the context."""
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def update(
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    parameters: Sequence[nn.Parameter],
+    limit: float,
+    step: int,
+    what: str,
+) -> Tensor:
+    """Clip the gradient norm of `parameters`, update them, and return the norm before clipping.
+
+    Args:
+        optimizer: of these parameters.
+        scaler: by which the loss was scaled. Where it is in use (float16), a gradient that overflowed is dropped with its step,
+            and the next loss is scaled less.
+        limit: largest norm; 0: none.
+        step, what: for messages.
+
+    Raises:
+        NonFiniteLoss: the gradient is not finite, in float16 at any scale.
+    """
+    scaler.unscale_(optimizer)
+    norm = clip(parameters, limit, step, what, finite=not scaler.is_enabled())
+    scaler.step(optimizer)
+    scaler.update()
+    if scaler.is_enabled() and scaler.get_scale() < 1:
+        raise NonFiniteLoss(f"step {step}: the gradient of {what} does not fit into float16. Take bfloat16 or float32.")
+    return norm

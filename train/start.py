@@ -1,59 +1,71 @@
 """Where a run's weights begin: at random, at a saved tokenizer, or at the whole state of another run; which of them stay."""
 
+import dataclasses
+import warnings
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
-from ..codecs.config import ConfigError, nearest
+from ..codecs.config import ConfigError, from_mapping, nearest, to_mapping
 from ..codecs.families import build_tokenizer
 from ..codecs.quantizers.base import Quantizer
-from ..codecs.serialize import load_folder, load_strict
+from ..codecs.serialize import CheckpointError, load_strict
 from ..codecs.tokenizer import Tokenizer
-from .config import RunConfig
+from .config import FROM_INIT, ModelConfig, RunConfig, differences
+from .files import merge
+from .pretrained import Pretrained, open_pretrained
 
-if TYPE_CHECKING:
-    from .adversary import Adversary
+
+class OtherConfig(UserWarning):
+    """The weights of `init` fit, but they were trained with other settings."""
 
 
-def new_tokenizer(config: RunConfig) -> Tokenizer:
-    """Return the tokenizer of `config.model`, with the weights of `config.init` and `config.grafts` where these are given.
+def open_init(config: RunConfig) -> Pretrained | None:
+    """Read what `config.init` names, if anything; raises as `open_pretrained`."""
+    return open_pretrained(config.init) if config.init else None
+
+
+def new_tokenizer(config: RunConfig, init: Pretrained | None) -> tuple[ModelConfig, Tokenizer]:
+    """Return the tokenizer of `config.model`, with the weights of `init` and `config.grafts` where these are given.
+
+    Returns:
+        `config.model` with the tokenizer's own family and whole config, and the tokenizer.
 
     Raises:
-        ConfigError: nothing to load there.
-        CheckpointError: its weights do not fit `config.model`.
+        ConfigError: there is neither a family nor weights that would name one, or nothing to load.
+        CheckpointError: the weights do not fit `config.model`; the message names how the two configs differ.
     """
-    tokenizer = build_tokenizer(config.model.family, config.model.config)
-    if config.init:
-        folder = Path(config.init).expanduser()
-        weights = _weights(folder)
-        if config.init_parts:
-            weights = _with_parts(tokenizer.state_dict(), weights, config.init_parts)
-        load_strict(tokenizer, weights, str(folder))
+    model = _settled(config.model, init)
+    tokenizer = build_tokenizer(model.family, model.config)  # the user's own code was registered when the run file was read
+    model = dataclasses.replace(model, config=to_mapping(tokenizer.config))
+    if init is not None:
+        _fill(tokenizer, model, init, config.init_parts)
     for part, source in config.grafts.items():
         _graft(tokenizer, part, source)
-    return tokenizer
+    return model, tokenizer
 
 
-def _graft(tokenizer: Tokenizer, part: str, source: str) -> None:
-    """Take the weights of `part` from "FOLDER" or "FOLDER#part" of another tokenizer; names below it and shapes must agree."""
-    name, _, theirs = source.partition("#")
-    weights, own = _weights(Path(name).expanduser()), tokenizer.state_dict()
-    mine = _below(own, part)
-    if not mine:
-        top = sorted({k.partition(".")[0] for k in own})
-        raise ConfigError(f"grafts names {part!r}, which is no part of this tokenizer.{nearest(part, top)}")
-    other = _below(weights, theirs) if theirs else weights
-    if mine.keys() != other.keys() or any(mine[k].shape != v.shape for k, v in other.items()):
-        odd = sorted(mine.keys() ^ other.keys()) or [k for k, v in other.items() if mine[k].shape != v.shape]
-        raise ConfigError(f"grafts.{part}: {source!r} does not fit; the first of {len(odd)} differences is {odd[0]!r}.")
-    tokenizer.load_state_dict({**own, **{".".join(filter(None, (part, k))): v for k, v in other.items()}})
+def described(config: RunConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """`config.model` with family and config of a loaded tokenizer.
 
-
-def _below(weights: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
-    """Those of `part`, by their names below it; a single tensor has the name ""."""
-    return {k[len(part) :].removeprefix("."): v for k, v in weights.items() if f"{k}.".startswith(f"{part}.")}
+    Raises:
+        ConfigError: the run describes another tokenizer.
+        ValueError: half a tokenizer, or weights in a narrow type.
+    """
+    if tokenizer.part:
+        raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be trained; load it without `part`.")
+    if tokenizer.dtype != torch.float32:
+        raise ValueError(f"this tokenizer's weights are {tokenizer.dtype}; load it without `dtype` (float32) and set `precision`.")
+    model, theirs = config.model, to_mapping(tokenizer.config)
+    if model.family not in (FROM_INIT, tokenizer.family):
+        raise ConfigError(f"model.family is {model.family!r}, but the tokenizer that was passed is of family {tokenizer.family!r}.")
+    if model.config:
+        whole = merge(theirs, model.config) if model.family == FROM_INIT else model.config
+        odd = differences(theirs, to_mapping(from_mapping(type(tokenizer.config), whole, "model.config")), "model.config")
+        if odd:
+            raise ConfigError(f"model.config is not that of the tokenizer that was passed (its value -> yours): {_some(odd)}.")
+    return dataclasses.replace(model, family=tokenizer.family, config=theirs)
 
 
 def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
@@ -77,18 +89,69 @@ def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
                 module.freeze()
 
 
-def start_adversary(config: RunConfig, adversary: "Adversary") -> None:
-    """Where `config.init` is a checkpoint of an adversarial run, take over its discriminators too."""
-    path = Path(config.init or "").expanduser() / "state.pt"
-    if config.init and not config.init_parts and path.is_file():
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if "discriminators" in state:
-            load_strict(adversary.module, state["discriminators"], f"{path} (discriminators)")
+def start_discriminators(module: nn.Module, init: Pretrained | None, parts: tuple[str, ...]) -> None:
+    """Where `init` is a checkpoint of an adversarial run and is taken whole, take over its discriminators too."""
+    if init is not None and not parts and init.discriminators is not None:
+        load_strict(module, init.discriminators, f"{init.name} (discriminators)")
 
 
-def _with_parts(
-    own: dict[str, torch.Tensor], other: dict[str, torch.Tensor], parts: Iterable[str]
-) -> dict[str, torch.Tensor]:
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def _settled(model: ModelConfig, init: Pretrained | None) -> ModelConfig:
+    """`model` with a family: its own, or that of `init`."""
+    if model.family != FROM_INIT:
+        return model
+    if init is None:
+        raise ConfigError("the run names no tokenizer: write `model: {family: ..., config: ...}`, or `init: NAME` without `model`.")
+    return dataclasses.replace(model, family=init.family, config=merge(init.config, model.config))
+
+
+def _fill(tokenizer: Tokenizer, model: ModelConfig, init: Pretrained, parts: tuple[str, ...]) -> None:
+    """Take the weights of `init`, all or those of `parts`."""
+    weights = _with_parts(tokenizer.state_dict(), init.weights, parts) if parts else init.weights
+    odd = differences({"family": init.family, "config": init.config}, {"family": model.family, "config": model.config}, "model")
+    try:
+        load_strict(tokenizer, weights, f"init {init.name!r}")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} Its config differs from `model` (its value -> yours): {_some(odd) or 'in nothing'}. Leave `model` out, or "
+            "write `model: from_init` to continue with its own config."
+        ) from error
+    if odd and not parts:
+        warnings.warn(
+            f"init {init.name!r} was trained with another config than `model` (its value -> yours): {_some(odd)}.",
+            OtherConfig,
+            stacklevel=2,
+        )
+
+
+def _some(lines: list[str], limit: int = 8) -> str:
+    more = f"; and {len(lines) - limit} more" if len(lines) > limit else ""
+    return "; ".join(lines[:limit]) + more
+
+
+def _graft(tokenizer: Tokenizer, part: str, source: str) -> None:
+    """Take the weights of `part` from "NAME" or "NAME#part" of another tokenizer; names below it and shapes must agree."""
+    name, _, theirs = source.partition("#")
+    weights, own = open_pretrained(name).weights, tokenizer.state_dict()
+    mine = _below(own, part)
+    if not mine:
+        top = sorted({k.partition(".")[0] for k in own})
+        raise ConfigError(f"grafts names {part!r}, which is no part of this tokenizer.{nearest(part, top)}")
+    other = _below(weights, theirs) if theirs else weights
+    if mine.keys() != other.keys() or any(mine[k].shape != v.shape for k, v in other.items()):
+        odd = sorted(mine.keys() ^ other.keys()) or [k for k, v in other.items() if mine[k].shape != v.shape]
+        raise ConfigError(f"grafts.{part}: {source!r} does not fit; the first of {len(odd)} differences is {odd[0]!r}.")
+    tokenizer.load_state_dict({**own, **{".".join(filter(None, (part, k))): v for k, v in other.items()}})
+
+
+def _below(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Those of `part`, by their names below it; a single tensor has the name ""."""
+    return {k[len(part) :].removeprefix("."): v for k, v in weights.items() if f"{k}.".startswith(f"{part}.")}
+
+
+def _with_parts(own: dict[str, Tensor], other: dict[str, Tensor], parts: Iterable[str]) -> dict[str, Tensor]:
     """`own`, with everything below `parts` taken from `other` (what does not fit there is for `load_strict` to find)."""
     for part in parts:
         mine = {k for k in own if f"{k}.".startswith(f"{part}.")}
@@ -98,16 +161,3 @@ def _with_parts(
         kept = {k: v for k, v in own.items() if k not in mine}
         own = kept | {k: v for k, v in other.items() if f"{k}.".startswith(f"{part}.")}
     return own
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    if (folder / "state.pt").is_file():
-        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        return state.get("ema") or state["tokenizer"]
-    for candidate in (folder, folder / "model"):
-        if (candidate / "config.json").is_file():
-            return load_folder(candidate).state_dict()
-    raise ConfigError(
-        f"init is {str(folder)!r}, which is neither a saved tokenizer (config.json), nor the output folder of a run, "
-        "nor one of its checkpoint-N folders."
-    )

@@ -1,150 +1,173 @@
-"""The whole state of a run: writing it, finding it again, and refusing it when the run has become another one."""
+"""Everything that a training run consists of, as one object: weights, optimisers, and the step reached.
 
-import json
-import os
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+    state = TrainState(config)                    # or TrainState(config, tokenizer=tok)
+    values = train_step(state, x)                 # see step.py; the loop, checkpoints, validation and previews take it too
+    torch.save(state.state_dict(), "state.pt")
+    state.load_state_dict(torch.load("state.pt")) # resumes exactly there, random numbers included
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
 
-from ..codecs.config import ConfigError, to_mapping
-from ..codecs.serialize import save_folder
-from . import checkpoint
-from .config import differences
-from .files import parse_run
+from ..codecs.config import ConfigError
+from ..codecs.tokenizer import Tokenizer
+from ..codecs.wrapping import unwrap
+from .adversary import Adversary
+from .buffers import load_buffers, unsaved_buffers
+from .config import RunConfig
+from .ema import Ema
+from .objective import Objective
+from .optim import build_optimizer
+from .processes import connect
+from .randomness import random_state, set_random_state
+from .start import described, freeze, new_tokenizer, open_init, start_discriminators
 
-if TYPE_CHECKING:
-    from .loop import Trainer
-
-
-def prepare_folder(trainer: "Trainer") -> None:
-    """Make the output folder and note the config of the run in it."""
-    if trainer.rank == 0:
-        trainer.out.mkdir(parents=True, exist_ok=True)
-        checkpoint.sweep(trainer.out)
-    trainer.accelerator.wait_for_everyone()
-
-
-def save(trainer: "Trainer") -> None:
-    """Write a checkpoint and the loadable folder; every process calls this."""
-    final = trainer.out / checkpoint.folder_name(trainer.step)
-    partial = trainer.out / f".{final.name}.partial"
-    if trainer.rank == 0 and not final.exists():
-        partial.mkdir()
-    trainer.accelerator.wait_for_everyone()
-    if partial.is_dir():
-        mine = {
-            "random": checkpoint.random_state(),
-            "buffers": checkpoint.unsaved_buffers(trainer.tokenizer),
-            "broken": dict(trainer.broken),
-            "rows": trainer.rows,
-        }
-        torch.save(mine, partial / f"rank-{trainer.rank}.pt")
-    trainer.accelerator.wait_for_everyone()
-    if trainer.rank == 0 and partial.is_dir():
-        torch.save(_shared(trainer), partial / "state.pt")
-        meta = {
-            "format": checkpoint.FORMAT,
-            "step": trainer.step,
-            "seconds": trainer.log.seconds(),
-            "world": trainer.world,
-            "data": trainer.clips.fingerprint,
-            "config": to_mapping(trainer.config),
-        }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-        publish_model(trainer)  # first, so that where there is a checkpoint there is a model, whenever it is killed
-        checkpoint.publish(partial, final)
-        checkpoint.prune(trainer.out, trainer.config.every.keep)
-    trainer.accelerator.wait_for_everyone()
+#: Parts of a state dict that differ between processes.
+PER_PROCESS = ("random", "buffers", "broken", "rows")
 
 
-def publish_model(trainer: "Trainer") -> None:
-    """Write the weights that ship to `OUT/model`."""
-    partial = trainer.out / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    save_folder(trainer.best(), partial)
-    checkpoint.replace_files(partial, trainer.out / "model")
+class TrainState:
+    """A run between two steps.
 
+    Args:
+        config: the run.
+        tokenizer: trained in place of a new one of `config.model`, which may be left out then.
+        accelerator: devices and processes; None: made from `config`.
 
-def resume(trainer: "Trainer") -> Path | None:
-    """Load the newest checkpoint of the output folder into the trainer and return it; None when there is none.
-
-    The random states are left in `trainer.random_state`, to be set when everything else is ready.
+    Attributes:
+        config: the run, with the tokenizer's family and whole config in `config.model`.
+        tokenizer: the bare tokenizer; `generator` is the same, wrapped for several processes.
+        objective: losses with their weights, their balance, and teachers.
+        trained: all parameters that the optimiser moves: of the tokenizer, and of losses that own some.
+        optimizer: of these; its learning rate is a function of `step` (`optim.rate`).
+        scaler: scales the loss where networks run in float16; else it does nothing.
+        ema: running mean of the tokenizer, or None.
+        adversary: discriminators with their optimiser, or None.
+        step: finished optimiser steps.
+        rows: in streamed data, the rows that this process used up; else the position in the data is `step * batch_size`.
+        broken: files that could not be used: name -> reason.
 
     Raises:
-        ConfigError: the run's config or data are not those of the checkpoint.
+        ConfigError: parts that do not fit each other, or nothing to load where `config.init` points.
+        CheckpointError: weights that do not fit.
     """
-    found = checkpoint.checkpoints(trainer.out)
-    if not found:
-        if trainer.rank == 0:
-            _write_config(trainer)
-        return None
-    folder = found[-1]
-    meta = checkpoint.read_meta(folder)
-    refuse_other_run(trainer, folder, meta)
-    shared = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-    trainer.tokenizer.load_state_dict(shared["tokenizer"])
-    trainer.losses.load_state_dict(shared["losses"])
-    trainer.balancer.load_state_dict(shared.get("balancer", {}))
-    trainer.optimizer.load_state_dict(shared["optimizer"])
-    if trainer.ema:
-        trainer.ema.module.load_state_dict(shared["ema"])
-    if trainer.adversary:
-        trainer.adversary.module.load_state_dict(shared["discriminators"])
-        trainer.adversary.optimizer.load_state_dict(shared["judge_optimizer"])
-    mine = torch.load(folder / f"rank-{trainer.rank}.pt", map_location="cpu", weights_only=True)
-    checkpoint.load_buffers(trainer.tokenizer, mine["buffers"])
-    trainer.broken |= mine["broken"]
-    trainer.rows = mine.get("rows", 0)
-    trainer.step, trainer.seconds = meta["step"], meta.get("seconds", 0.0)
-    if trainer.rank == 0:
-        _write_config(trainer)
-        if not (trainer.out / "model").is_dir():
-            publish_model(trainer)
-    trainer.random_state = mine["random"]
-    return folder
+
+    def __init__(
+        self, config: RunConfig, *, tokenizer: Tokenizer | nn.Module | None = None, accelerator: Accelerator | None = None
+    ) -> None:
+        self.accelerator = accelerator or connect(config)
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        torch.manual_seed(config.seed)  # the same weights in every process
+        init = open_init(config) if tokenizer is None else None
+        if tokenizer is None:
+            model, self.tokenizer = new_tokenizer(config, init)
+        else:
+            self.tokenizer = unwrap(tokenizer)
+            model = described(config, self.tokenizer)
+        self.config = config = dataclasses.replace(config, model=model)
+        freeze(self.tokenizer, model.frozen)
+        self._build(config)
+        if self.adversary:
+            start_discriminators(self.adversary.module, init, config.init_parts)
+        self.step, self.rows = 0, 0
+        self.broken: dict[str, str] = {}
+        torch.manual_seed(config.seed * 1000 + 1 + self.rank)  # what is drawn from here on differs between processes
+
+    def _build(self, config: RunConfig) -> None:
+        spec = self.tokenizer.spec
+        projects = any(getattr(c, "project", 0) for c in config.losses.values())
+        widths = feature_widths(self.tokenizer, config.data.media(spec).shape) if projects else {}
+        self.objective = Objective(config, spec, self.device, widths)
+        self.tokenizer.to(self.device).train()
+        self.ema = Ema(config.ema, self.tokenizer) if config.ema.decay else None
+        own = self.objective.losses.parameters()
+        self.trained = [p for p in (*self.tokenizer.parameters(), *own) if p.requires_grad]
+        self.optimizer = build_optimizer(config.optimizer, self.trained)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
+        # prepare_model only wraps: without several processes it returns the module itself.
+        self.generator = self.accelerator.prepare_model(self.tokenizer)
+        losses = self.objective.by_name
+        self.adversary = Adversary(config, spec, losses, self.accelerator) if config.discriminators else None
+
+    @property
+    def losses(self) -> nn.ModuleDict:
+        """The losses by name."""
+        return self.objective.losses
+
+    @property
+    def position(self) -> int:
+        """Crops of the training data that all processes together have used up."""
+        return self.step * self.config.batch_size
+
+    def best(self) -> Tokenizer:
+        """The weights that are validated and published: the running mean, or the tokenizer itself without one."""
+        return self.ema.module if self.ema else self.tokenizer  # type: ignore[return-value]
+
+    def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
+        """What the tokenizer's `forward` takes after the media: those of the teachers' `targets` that `config.model.features` names."""
+        return [targets[name] for name in self.config.model.features]
+
+    # --- as plain data ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors and plain containers; the parts that `PER_PROCESS` names are this process's own."""
+        out: dict[str, Any] = {
+            "tokenizer": self.tokenizer.state_dict(),
+            "losses": self.objective.losses.state_dict(),
+            "balancer": self.objective.balancer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        if self.scaler.is_enabled():
+            out["scaler"] = self.scaler.state_dict()
+        if self.ema:
+            out["ema"] = self.ema.module.state_dict()
+        if self.adversary:
+            out |= self.adversary.state_dict()
+        own = {"random": random_state(), "buffers": unsaved_buffers(self.tokenizer), "broken": dict(self.broken), "rows": self.rows}
+        return out | own
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Resume from a saved state; the random state of this process is set too.
+
+        Raises:
+            ConfigError: a part is missing: the other run had no running mean, discriminators or the like.
+        """
+        self._check_parts(saved)
+        self.tokenizer.load_state_dict(saved["tokenizer"])
+        self.objective.losses.load_state_dict(saved["losses"])
+        self.objective.balancer.load_state_dict(saved.get("balancer", {}))  # younger than the first checkpoints
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
+        if self.ema:
+            self.ema.module.load_state_dict(saved["ema"])
+        if self.adversary:
+            self.adversary.load_state_dict(saved)
+        load_buffers(self.tokenizer, saved["buffers"])
+        self.step, self.rows = saved["step"], saved.get("rows", 0)
+        self.broken = dict(saved["broken"])
+        set_random_state(saved["random"])
+
+    def _check_parts(self, saved: Mapping[str, Any]) -> None:
+        needed = {"tokenizer", "losses", "optimizer", "step", "random", "buffers", "broken"}
+        needed |= {"scaler"} if self.scaler.is_enabled() else set()
+        needed |= {"ema"} if self.ema else set()
+        needed |= set(Adversary.PARTS) if self.adversary else set()
+        if missing := sorted(needed - saved.keys()):
+            raise ConfigError(f"the saved state has no {', '.join(missing)}: it is that of a run with another config.")
 
 
-def refuse_other_run(trainer: "Trainer", folder: Path, meta: dict[str, Any]) -> None:
-    """Raise ConfigError, naming what differs, when going on from `folder` would mix two runs."""
-    try:
-        old = to_mapping(parse_run(meta["config"]))  # fills in keys that are newer than the checkpoint
-    except ConfigError:
-        old = meta["config"]
-    problems = differences(old, to_mapping(trainer.config))
-    if meta["world"] != trainer.world:
-        problems.append(f"number of processes: {meta['world']} -> {trainer.world}")
-    if meta["data"] != trainer.clips.fingerprint:
-        problems.append("the files of data.train: some were added, removed or renamed")
-    if problems:
-        raise ConfigError(
-            f"{folder} belongs to a run with another config. Give another `output`, or set back:\n  "
-            + "\n  ".join(problems)
-        )
-
-
-def _shared(trainer: "Trainer") -> dict[str, Any]:
-    """Everything that is the same in all processes."""
-    out: dict[str, Any] = {
-        "tokenizer": trainer.tokenizer.state_dict(),
-        "losses": trainer.losses.state_dict(),
-        "balancer": trainer.balancer.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-    }
-    if trainer.ema:
-        out["ema"] = trainer.ema.module.state_dict()
-    if trainer.adversary:
-        out["discriminators"] = trainer.adversary.module.state_dict()
-        out["judge_optimizer"] = trainer.adversary.optimizer.state_dict()
-    return out
-
-
-def _write_config(trainer: "Trainer") -> None:
-    """Note the full config beside the results; `tokenzoo train OUT/config.yaml` repeats the run."""
-    from omegaconf import OmegaConf
-
-    path = trainer.out / "config.yaml"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(OmegaConf.to_yaml(OmegaConf.create(to_mapping(trainer.config))))
-    os.replace(part, path)
+@torch.no_grad()
+def feature_widths(tokenizer: Tokenizer, shape: tuple[int, ...]) -> dict[str, int]:
+    """Channels of what a tokenizer offers to losses, found by running it once on noise of a crop's `shape`; leaves it in eval mode."""
+    x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) * 0.1
+    out = tokenizer.eval()(x.to(tokenizer.device))
+    latents = {"z": out.z, "z_q": out.quantized.z_q}
+    return {name: value.shape[1] for name, value in (latents | dict(out.features)).items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class StopRequest:
-    """True once the process was asked to end (SIGINT or SIGTERM); a second request ends it at once."""
+    """True once a stop was requested (SIGINT or SIGTERM); a second request ends it at once."""
 
     def __init__(self) -> None:
         self.asked = False

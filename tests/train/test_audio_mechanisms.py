@@ -34,7 +34,7 @@ def trained(folder, name, dropout, seed):
     run["every"] = {"log": STEPS, "checkpoint": STEPS, "preview": 0, "validate": 0}
     trainer = Trainer(parse_run(run))
     trainer.run()
-    return trainer.tokenizer.eval(), trainer.losses["mel"]
+    return trainer.state.tokenizer.eval(), trainer.state.losses["mel"]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_dropout_of_quantizers_makes_prefixes_decode_better(speech):
     for seed in SEEDS:
         for dropout, found in errors.items():
             tokenizer, mel = trained(speech, f"{seed} with {dropout}", dropout, seed)
-            x = tokenizer.prepare(speech / "speech.wav").x[None]
+            x = tokenizer.prepare(speech / "speech.wav")[0].x[None]
             tokens = tokenizer.encode((x[0], RATE))
             decoded = [tokenizer.decode(tokens.first(codebooks=k)) for k in (1, BOOKS)]
             found.append([float(mel(LossInputs(x=x, x_hat=y, out=None))) for y in decoded])

@@ -13,6 +13,7 @@ import yaml
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
 from train_media import FSQ, RVQ, image_run, write_pictures
+from waiting import PATIENCE_SECONDS
 
 STEPS = 5
 
@@ -23,14 +24,15 @@ from tokenzoo.train.loop import Trainer
 
 for path in sys.argv[1:]:
     trainer = Trainer(load_run(path))
-    assert trainer.world == 2, trainer.world
+    state = trainer.state
+    assert state.world == 2, state.world
     trainer.run()
-    for name, value in {**trainer.tokenizer.state_dict(), **trainer.losses.state_dict()}.items():
+    for name, value in {**state.tokenizer.state_dict(), **state.losses.state_dict()}.items():
         copies = [torch.empty_like(value) for _ in range(2)]
         dist.all_gather(copies, value.contiguous())
         assert torch.equal(copies[0], copies[1]), f"{name} differs between the processes"
-    assert len(trainer.broken) == 1
-    del trainer
+    assert len(state.broken) == 1
+    del trainer, state
 dist.barrier()  # a process that leaves first takes connections away that the other still reads
 dist.destroy_process_group()
 """
@@ -53,7 +55,7 @@ def run_two(*paths):
         subprocess.Popen(command, env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE, text=True)
         for r in range(2)
     ]
-    texts = [p.communicate(timeout=1200)[1] for p in processes]
+    texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
     assert [p.returncode for p in processes] == [0, 0], "\n".join(texts)
 
 

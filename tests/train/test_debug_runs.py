@@ -8,11 +8,11 @@ import math
 
 import pytest
 from tokenzoo.codecs.serialize import load_folder
-from tokenzoo.train.files import bundled, load_run, read_mapping
+from tokenzoo.train.files import bundled_names, load_run, read_mapping
 from tokenzoo.train.loop import train
 from train_media import write_features, write_pictures, write_sounds
 
-DEBUG = [name for name in bundled() if name.endswith("-debug")]
+DEBUG = [name for name in bundled_names() if name.endswith("-debug")]
 
 
 @pytest.fixture(scope="module")

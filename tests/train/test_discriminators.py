@@ -9,7 +9,7 @@ import scipy.signal
 import torch
 from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
-from tokenzoo.train.discriminators import kinds
+from tokenzoo.train.discriminators import DISCRIMINATORS
 from tokenzoo.train.discriminators.base import DiscriminatorConfig, DiscriminatorSet
 from tokenzoo.train.discriminators.multi_period import PeriodHead
 from tokenzoo.train.discriminators.multi_resolution_stft import ComplexSpectrogram
@@ -32,7 +32,7 @@ def build(kind, spec, options):
 
 
 def test_every_kind_is_covered():
-    assert set(TINY) == set(kinds())
+    assert set(TINY) == set(DISCRIMINATORS.names())
 
 
 @pytest.mark.parametrize("channels", [1, 2])

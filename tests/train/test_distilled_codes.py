@@ -95,7 +95,7 @@ def test_titoks_second_stage_betters_pixels_and_leaves_ids_alone(stage1, vqgan, 
     x = held_out(96, SIDE)
     ids, results = stage1[1].encode(x).ids, {}
     for frozen in (["encoder", "to_latent", "quantizer"], []):
-        tokenizer = Trainer(parse_run(second_stage(stage1, vqgan, {"frozen": frozen}))).tokenizer.eval()
+        tokenizer = Trainer(parse_run(second_stage(stage1, vqgan, {"frozen": frozen}))).state.tokenizer.eval()
         assert torch.equal(tokenizer.encode(x).ids, ids)
         before = error(tokenizer.decode(tokenizer.encode(x)), x)
         trained(tokenizer, photos, tmp_path / str(len(frozen)), {"pixel": {"distance": "l2"}}, steps=100)

@@ -5,10 +5,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import torch
 import yaml
@@ -17,6 +15,7 @@ from tokenzoo.train import checkpoint
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
 from train_media import RVQ, image_run, write_pictures
+from waiting import PATIENCE_SECONDS, kill_when
 
 STEPS = 18
 
@@ -28,15 +27,9 @@ def start(path):
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def kill_when(process, condition, seconds=1200):
-    """Send SIGKILL as soon as `condition` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"ended by itself: {process.stderr.read()}"
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+def killed_when(process, condition):
+    """Send SIGKILL as soon as `condition` holds, which must come before the process ends by itself."""
+    assert kill_when(process, condition), f"ended by itself: {process.stderr.read()}"
     process.stderr.close()
 
 
@@ -61,14 +54,14 @@ def test_killed_run_equals_one_never_killed(tmp_path):
     out = tmp_path / "killed"
 
     # Once in the middle of writing a checkpoint, once between two.
-    kill_when(start(path), lambda: any(out.glob(".checkpoint-*.partial")) and checkpoint.checkpoints(out))
+    killed_when(start(path), lambda: any(out.glob(".checkpoint-*.partial")) and checkpoint.checkpoints(out))
     first = checkpoint.checkpoints(out)[-1]
     load_folder(out / "model")
-    kill_when(start(path), lambda: steps(out) > int(first.name[-8:]) + 4)
+    killed_when(start(path), lambda: steps(out) > int(first.name[-8:]) + 4)
     assert checkpoint.checkpoints(out)[-1] != first
     assert steps(out) < STEPS, "the run was over before it was killed"
     last = start(path)
-    _, text = last.communicate(timeout=1200)
+    _, text = last.communicate(timeout=PATIENCE_SECONDS)
     assert last.returncode == 0, text
     assert "going on from" in text
     assert "broken.png" in text

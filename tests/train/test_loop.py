@@ -7,13 +7,14 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.serialize import CheckpointError, load_folder
-from tokenzoo.train import checkpoint, state
+from tokenzoo.train import checkpoint
 from tokenzoo.train.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from tokenzoo.train.data.loader import Batch
 from tokenzoo.train.ema import Ema
@@ -21,7 +22,7 @@ from tokenzoo.train.files import parse_run
 from tokenzoo.train.finite import NonFiniteLoss
 from tokenzoo.train.loop import Trainer, train
 from tokenzoo.train.optim import build_optimizer, rate
-from train_media import FSQ, RVQ, audio_run, image_run, write_pictures, write_sounds
+from train_media import FSQ, RVQ, assert_equal, audio_run, image_run, write_pictures, write_sounds
 
 GAME = {
     "losses": {"pixel": {}, "quantizer": {}, "adversarial": {"weight": 0.1}, "feature_matching": {}},
@@ -129,16 +130,16 @@ def gradients(module):
 
 def test_turns_do_not_pollute_each_others_gradients(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path, **GAME))
-    judges, x = made.adversary.module, next(feed).x
-    x_hat = made.tokenizer(x).x_hat
+    judges, x = made.state.adversary.module, next(feed).x
+    x_hat = made.state.tokenizer(x).x_hat
 
-    made.adversary.backward(x, x_hat.detach(), 1.0, 0)
-    assert not gradients(made.tokenizer)
+    made.state.adversary.backward(x, x_hat.detach(), 1.0, 0)
+    assert not gradients(made.state.tokenizer)
     own = gradients(judges)
     assert len(own) == len(list(judges.parameters()))
 
-    made.adversary.judge(x_hat)[0].logits.mean().backward()  # the tokenizer's turn
-    assert gradients(made.tokenizer)
+    made.state.adversary.judge(x_hat)[0].logits.mean().backward()  # the tokenizer's turn
+    assert gradients(made.state.tokenizer)
     assert all(torch.equal(g, own[name]) for name, g in gradients(judges).items())
 
 
@@ -147,35 +148,35 @@ def test_step_uses_exactly_the_two_gradients(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path, grad_clip=0.0, **GAME))
     x = next(feed).x
     other, _ = trainer(image_run(pictures, tmp_path, grad_clip=0.0, **GAME))
-    other.tokenizer.load_state_dict(made.tokenizer.state_dict())
-    other.adversary.module.load_state_dict(made.adversary.module.state_dict())
+    other.state.tokenizer.load_state_dict(made.state.tokenizer.state_dict())
+    other.state.adversary.module.load_state_dict(made.state.adversary.module.state_dict())
     made.train_step(feed)
 
     def judge(media):
-        return other.adversary.module.members["patchgan"](media)[0]
+        return other.state.adversary.module.members["patchgan"](media)[0]
 
-    x_hat = other.tokenizer(x).x_hat
+    x_hat = other.state.tokenizer(x).x_hat
     real, fake = judge(x), judge(x_hat)
     matching = torch.stack([(a.detach() - b).abs().mean() for a, b in zip(real.features, fake.features)]).mean()
     total = (x_hat - x).abs().mean() - 0.1 * fake.logits.mean() + matching
-    expected = torch.autograd.grad(total, list(other.tokenizer.parameters()), allow_unused=True)
-    for (name, p), grad in zip(made.tokenizer.named_parameters(), expected):
+    expected = torch.autograd.grad(total, list(other.state.tokenizer.parameters()), allow_unused=True)
+    for (name, p), grad in zip(made.state.tokenizer.named_parameters(), expected):
         assert torch.allclose(p.grad, torch.zeros_like(p) if grad is None else grad, atol=1e-6), name
     real, fake = judge(x).logits, judge(x_hat.detach()).logits
     hinge = (1 - real).relu().mean() + (1 + fake).relu().mean()
-    expected = torch.autograd.grad(hinge, list(other.adversary.module.parameters()))
-    for (name, p), grad in zip(made.adversary.module.named_parameters(), expected):
+    expected = torch.autograd.grad(hinge, list(other.state.adversary.module.parameters()))
+    for (name, p), grad in zip(made.state.adversary.module.named_parameters(), expected):
         assert torch.allclose(p.grad, grad, atol=1e-6), name
 
 
 def test_discriminators_wait_for_their_start(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path, adversarial_start=2, **GAME))
-    before = {k: v.clone() for k, v in made.adversary.module.state_dict().items()}
+    before = {k: v.clone() for k, v in made.state.adversary.module.state_dict().items()}
     assert "loss/adversarial" not in made.train_step(feed)
     assert "loss/feature_matching" not in made.train_step(feed)
-    assert all(torch.equal(v, before[k]) for k, v in made.adversary.module.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in made.state.adversary.module.state_dict().items())
     assert "discriminator/adversarial" in made.train_step(feed)
-    assert any(not torch.equal(v, before[k]) for k, v in made.adversary.module.state_dict().items())
+    assert any(not torch.equal(v, before[k]) for k, v in made.state.adversary.module.state_dict().items())
 
 
 def test_accumulated_parts_equal_the_whole_batch(pictures, tmp_path):
@@ -184,7 +185,7 @@ def test_accumulated_parts_equal_the_whole_batch(pictures, tmp_path):
         made, _ = trainer(image_run(pictures, tmp_path, batch_size=8, accumulation=parts, grad_clip=0.0, **GAME))
         x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         made.train_step(iter([Batch(part, {}) for part in x.split(8 // parts)]))
-        grads.append(gradients(made.tokenizer) | gradients(made.adversary.module))
+        grads.append(gradients(made.state.tokenizer) | gradients(made.state.adversary.module))
     assert all(torch.allclose(g, grads[1][name], atol=1e-6) for name, g in grads[0].items())
 
 
@@ -199,17 +200,17 @@ def test_weight_zero_is_computed_but_has_no_effect(pictures, tmp_path):
 def test_stops_at_a_loss_that_is_not_finite(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path))
     made.train_step(feed)
-    before = {k: v.clone() for k, v in made.tokenizer.named_parameters()}
+    before = {k: v.clone() for k, v in made.state.tokenizer.named_parameters()}
     bad = next(feed).x.clone()
     bad[1, 0, 3, 3] = float("nan")
     with pytest.raises(NonFiniteLoss, match=r"step 1: pixel is not finite"):
         made.train_step(iter([Batch(bad, {})]))
-    assert all(torch.equal(v, before[k]) for k, v in made.tokenizer.named_parameters())
+    assert all(torch.equal(v, before[k]) for k, v in made.state.tokenizer.named_parameters())
 
 
 def test_stops_at_a_gradient_that_is_not_finite(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path))
-    next(made.tokenizer.parameters()).register_hook(lambda grad: grad * float("inf"))
+    next(made.state.tokenizer.parameters()).register_hook(lambda grad: grad * float("inf"))
     with pytest.raises(NonFiniteLoss, match="gradient of the tokenizer"):
         made.train_step(feed)
 
@@ -217,7 +218,7 @@ def test_stops_at_a_gradient_that_is_not_finite(pictures, tmp_path):
 def test_gradient_norm_is_limited(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path, grad_clip=1e-3))
     assert float(made.train_step(feed)["grad_norm"]) > 1e-3
-    norm = torch.stack([p.grad.norm() for p in made.tokenizer.parameters() if p.grad is not None]).norm()
+    norm = torch.stack([p.grad.norm() for p in made.state.tokenizer.parameters() if p.grad is not None]).norm()
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -270,21 +271,6 @@ def test_same_command_goes_on_where_it_stopped(pictures, tmp_path):
     assert again.model.is_dir()
 
 
-def assert_equal(a, b, path=""):
-    """Bitwise equality of nested containers of tensors."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_equal(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, (list, tuple)):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{path}/{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
-
-
 def test_metrics_of_steps_that_were_lost_are_taken_back(pictures, tmp_path):
     run = image_run(pictures, tmp_path, steps=4, every={"log": 1, "checkpoint": 2, "preview": 0, "validate": 0})
     train(parse_run(run))
@@ -315,11 +301,14 @@ def test_refuses_to_go_on_as_another_run(pictures, tmp_path):
 def test_interrupted_write_leaves_the_old_checkpoint(pictures, tmp_path, monkeypatch):
     run = image_run(pictures, tmp_path, steps=4)
 
-    def fail(trainer):
-        raise OSError("disk full")
+    real = torch.save
 
-    real = state._shared
-    monkeypatch.setattr(state, "_shared", lambda t: fail(t) if t.step == 4 else real(t))
+    def fail(value, path):
+        if path.name == "state.pt" and value["step"] == 4:
+            raise OSError("disk full")
+        real(value, path)
+
+    monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         train(parse_run(run))
     assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["checkpoint-00000002"]
@@ -366,10 +355,10 @@ def test_fine_tuning_from_every_kind_of_folder(pictures, tmp_path):
     weights = load_folder(tmp_path / "a" / "model").state_dict()
     for place in ("a", "a/model", "a/checkpoint-00000002"):
         made = Trainer(parse_run(run | {"init": str(tmp_path / place), "output": str(tmp_path / "b")}))
-        assert all(torch.equal(v, weights[k]) for k, v in made.tokenizer.state_dict().items())
+        assert all(torch.equal(v, weights[k]) for k, v in made.state.tokenizer.state_dict().items())
     saved = torch.load(tmp_path / "a" / "checkpoint-00000002" / "state.pt", weights_only=True)["discriminators"]
-    assert all(torch.equal(v, saved[k]) for k, v in made.adversary.module.state_dict().items())
-    with pytest.raises(ConfigError, match="neither a saved tokenizer"):
+    assert all(torch.equal(v, saved[k]) for k, v in made.state.adversary.module.state_dict().items())
+    with pytest.raises(ConfigError, match="neither a tokenizer that can be loaded"):
         Trainer(parse_run(run | {"init": str(tmp_path)}))
     other = with_quantizer(run, FSQ | {"levels": [8, 8]})
     with pytest.raises(CheckpointError, match="does not fit"):
@@ -384,7 +373,7 @@ def test_asked_to_end_it_writes_a_checkpoint_first(pictures, tmp_path, number):
 
     def interrupted(feed):
         values = step(feed)
-        if made.step == 3:
+        if made.state.step == 3:
             os.kill(os.getpid(), number)
         return values
 
@@ -398,8 +387,8 @@ def test_asked_to_end_it_writes_a_checkpoint_first(pictures, tmp_path, number):
 
 def test_media_that_come_back_in_another_shape_are_explained(pictures, tmp_path):
     made, feed = trainer(image_run(pictures, tmp_path))
-    forward = made.generator.forward
-    made.generator.forward = lambda x: dataclasses.replace(out := forward(x), x_hat=out.x_hat[..., 1:])
+    forward = made.state.generator.forward
+    made.state.generator.forward = lambda x: dataclasses.replace(out := forward(x), x_hat=out.x_hat[..., 1:])
     with pytest.raises(ConfigError, match=r"\[4, 3, 32, 32\] with \[4, 3, 32, 31\]"):
         made.train_step(feed)
 
@@ -416,3 +405,17 @@ def test_batch_must_divide_among_the_parts(pictures, tmp_path):
     config = parse_run(image_run(pictures, tmp_path))
     with pytest.raises(ConfigError, match="equal parts"):
         dataclasses.replace(config, accumulation=3)
+
+
+@pytest.mark.parametrize(("name", "spoil"), [("state.pt", "cut"), ("rank-0.pt", "empty"), ("rank-0.pt", "gone"), ("meta.json", "cut")])
+def test_a_damaged_checkpoint_is_named_with_the_one_before(pictures, tmp_path, name, spoil):
+    run = image_run(pictures, tmp_path, steps=4)
+    train(parse_run(run))
+    path = tmp_path / "checkpoint-00000004" / name
+    data = path.read_bytes()
+    path.unlink() if spoil == "gone" else path.write_bytes(data[: len(data) // 2] if spoil == "cut" else b"")
+    with pytest.raises(CheckpointError) as error:
+        train(parse_run(run | {"steps": 5}))
+    assert str(path) in str(error.value) and "to go on from checkpoint-00000002" in str(error.value)
+    shutil.rmtree(path.parent)
+    assert train(parse_run(run | {"steps": 5})).step == 5

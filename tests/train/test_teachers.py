@@ -3,7 +3,6 @@
     pytest tests/train/test_teachers.py
 """
 
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.serialize import save_folder
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
-from tokenzoo.train.losses.aligned_distillation import align
-from tokenzoo.train.losses.base import LossConfig, LossInputs
 from tokenzoo.train.teachers.base import TeacherConfig
 from tokenzoo.train.teachers.text_states import packed
 from torch.nn import functional as F
@@ -65,7 +62,7 @@ def test_a_tokenizer_teaches_its_ids(tmp_path):
     ids = teacher(2 * x - 1)
     assert ids.dtype == torch.int64 and torch.equal(ids, tokenizer.encode(x).ids[:, 0])
     assert len(ids.unique()) > 2 and not any(p.requires_grad for p in teacher.parameters())
-    with pytest.raises(ConfigError, match="no folder of a saved tokenizer"):
+    with pytest.raises(ConfigError, match="neither a tokenizer that can be loaded|names no weights"):
         build("tokenizer", IMAGE, model=str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="looks at pictures"):
         build("tokenizer", model=str(tmp_path))
@@ -201,68 +198,3 @@ def test_vision_model_gives_patches_and_one_vector(folders):
 
 
 # --- losses -------------------------------------------------------------------------------------------------------------
-
-
-def loss_of(ours, target, spec=AUDIO, **options):
-    out = SimpleNamespace(z=ours, quantized=SimpleNamespace(z_q=ours), features={})
-    config = {"kind": "distillation", "teacher": "t", "along": "channels", **options}
-    empty = torch.zeros(1)
-    return from_mapping(LossConfig, config).build(spec)(LossInputs(x=empty, x_hat=empty, out=out, targets={"t": target}))
-
-
-def test_one_vector_teaches_all_positions():
-    torch.manual_seed(0)
-    ours, target = torch.randn(2, 5, 7), torch.randn(2, 5, 1)
-    a, b = ours.numpy(), np.repeat(target.numpy(), 7, axis=2)
-    cosine = (a * b).sum(2) / np.linalg.norm(a, axis=2) / np.linalg.norm(b, axis=2)
-    assert float(loss_of(ours, target)) == pytest.approx(float(np.log1p(np.exp(-cosine)).mean()), rel=1e-5)
-    assert float(loss_of(ours, target, IMAGE)) == float(loss_of(ours, target))
-
-
-def test_grids_of_pictures_are_resized_in_two_directions():
-    coarse = torch.arange(4.0).view(1, 1, 2, 2)
-    fine = F.interpolate(coarse, size=(4, 4), mode="bilinear")
-    assert float(loss_of(fine.flatten(2), coarse.flatten(2), IMAGE, along="mse")) < 1e-10
-    with pytest.raises(ConfigError, match="no two square grids"):
-        loss_of(torch.randn(1, 1, 5), coarse.flatten(2), IMAGE)
-
-
-def test_alignment_finds_pieces_of_unequal_length():
-    """Three pieces of 11, 5 and 4 of 20 frames; each is most like one frame in its middle, the others are mostly noise."""
-    torch.manual_seed(0)
-    pieces = torch.randn(1, 16, 4)
-    pieces[..., 3] = 0  # no piece
-    places = torch.tensor([0] * 11 + [1] * 5 + [2] * 4)
-    ours = 0.2 * pieces[:, :, places] + 0.3 * torch.randn(1, 16, 20)
-    for piece, frame in enumerate((8, 13, 17)):
-        ours[0, :, frame] += pieces[0, :, piece]
-    assert align(ours, pieces, torch.tensor([3]), window=1.0)[0].tolist() == places.tolist()
-    even = align(ours, pieces, torch.tensor([3]), window=0.0)[0]
-    assert float((even == places).float().mean()) < 0.75
-
-
-def test_window_zero_is_the_even_division():
-    torch.manual_seed(0)
-    found = align(torch.randn(2, 4, 15), torch.randn(2, 4, 5), torch.tensor([5, 3]), window=0.0)
-    assert found[0].tolist() == [i // 3 for i in range(15)]
-    assert found[1].tolist() == [i // 5 for i in range(15)]
-    ours, pieces = torch.randn(2, 4, 15), torch.randn(2, 4, 5)
-    pieces[1, :, 3:] = 0
-    spread = torch.stack([pieces[0].repeat_interleave(3, 1), pieces[1, :, :3].repeat_interleave(5, 1)])
-    for along in ("channels", "frames", "mse"):
-        value = loss_of(ours, pieces, kind="aligned_distillation", window=0.0, along=along)
-        assert float(value) == pytest.approx(float(loss_of(ours, spread, along=along)), rel=1e-5)
-
-
-def test_more_pieces_than_frames_and_silence():
-    torch.manual_seed(0)
-    found = align(torch.randn(1, 4, 3), torch.randn(1, 4, 8), torch.tensor([8]), window=1.0)
-    assert found.shape == (1, 3) and found[0].tolist() == sorted(found[0].tolist())
-    ours = torch.randn(2, 4, 6, requires_grad=True)
-    silent = loss_of(ours, torch.zeros(2, 4, 3), kind="aligned_distillation")
-    silent.backward()
-    assert silent.item() == 0 and not ours.grad.any()
-    target = torch.zeros(2, 4, 3)
-    target[1] = torch.randn(4, 3)
-    loss_of(ours, target, kind="aligned_distillation").backward()
-    assert not ours.grad[0].any() and ours.grad[1].any()

@@ -1,12 +1,11 @@
 """What a discriminator is: a frozen config, and a module that judges a batch of media with one or more heads."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.config import Polymorphic
 from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 
@@ -15,14 +14,6 @@ from ..losses.base import Judgement
 class DiscriminatorConfig(Polymorphic):
     """Base of all discriminator settings."""
 
-    @classmethod
-    def resolve(cls, kind: str) -> type["DiscriminatorConfig"]:
-        from . import DISCRIMINATORS
-
-        if kind not in DISCRIMINATORS:
-            raise ConfigError(f"unknown discriminator kind {kind!r}.{nearest(kind, list(DISCRIMINATORS))}")
-        module, name = DISCRIMINATORS[kind].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def build(self, spec: TokenizerSpec) -> "Discriminator":
         """Return the discriminator for media as `spec` describes them."""
@@ -30,7 +21,7 @@ class DiscriminatorConfig(Polymorphic):
 
 
 class Discriminator(nn.Module):
-    """Base class."""
+    """Base class of discriminators: `forward` takes a batch and returns one `Judgement` for each head."""
 
     def forward(self, x: Tensor) -> list[Judgement]:
         """Judge media `[B, C, T]` or `[B, C, H, W]`, one judgement a head."""

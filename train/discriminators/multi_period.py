@@ -31,7 +31,7 @@ class MultiPeriodConfig(DiscriminatorConfig):
 
 
 class MultiPeriod(Discriminator):
-    """One head for each period."""
+    """Multi-period discriminator of waveforms `[B, C, T]`, one head for each period."""
 
     def __init__(self, config: MultiPeriodConfig, media_channels: int) -> None:
         super().__init__()

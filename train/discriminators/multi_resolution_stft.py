@@ -43,7 +43,7 @@ class MultiResolutionStftConfig(DiscriminatorConfig):
 
 
 class MultiResolutionStft(Discriminator):
-    """One head for each window length."""
+    """Multi-resolution STFT discriminator of waveforms `[B, C, T]`, one head for each window length."""
 
     def __init__(self, config: MultiResolutionStftConfig, media_channels: int) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ class MultiScaleConfig(DiscriminatorConfig):
 
 
 class MultiScale(Discriminator):
-    """One head for each rate."""
+    """Multi-scale discriminator of waveforms `[B, C, T]`, one head for each sample rate."""
 
     def __init__(self, config: MultiScaleConfig, media_channels: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from .multi_resolution_stft import ComplexSpectrogram
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScaleStftConfig(DiscriminatorConfig):
-    """Settings of `MultiScaleStft`: one head a window, channels of every layer, dilations in time."""
+    """Settings of `MultiScaleStftDiscriminator`: one head a window, channels of every layer, dilations in time."""
 
     kind: ClassVar[str] = "multi_scale_stft"
     windows: tuple[int, ...] = (1024, 2048, 512, 256, 128)
@@ -31,11 +31,11 @@ class MultiScaleStftConfig(DiscriminatorConfig):
     def build(self, spec: TokenizerSpec) -> Discriminator:
         if not isinstance(spec, AudioSpec):
             raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
-        return MultiScaleStft(self, spec.channels)
+        return MultiScaleStftDiscriminator(self, spec.channels)
 
 
-class MultiScaleStft(Discriminator):
-    """One head for each window length."""
+class MultiScaleStftDiscriminator(Discriminator):
+    """Multi-scale STFT discriminator of waveforms `[B, C, T]`, one head for each window length."""
 
     def __init__(self, config: MultiScaleStftConfig, media_channels: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """PatchGAN: a stack of strided convolutions that judges overlapping patches of a picture.
 
 Source: pix2pix (Isola et al. 2017, arXiv 1611.07004, section 6.1.2), as VQGAN and LlamaGen use it: 4x4
-kernels, `layers` convolutions of stride 2, one of stride 1, one to a single channel; with three layers a logit sees
+kernels, `layers` convolutions of stride 2, one of stride 1, one to a single channel; with three layers a logit's receptive field is
 70x70 pixels.
 """
 
@@ -38,7 +38,7 @@ class PatchGanConfig(DiscriminatorConfig):
 
 
 class PatchGan(Discriminator):
-    """One head; logits `[B, 1, h, w]`."""
+    """PatchGAN discriminator of pictures `[B, C, H, W]`, one head with logits `[B, 1, h, w]`."""
 
     def __init__(self, config: PatchGanConfig, media_channels: int) -> None:
         super().__init__()

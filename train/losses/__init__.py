@@ -1,8 +1,11 @@
 """Losses by name. One file an idea; a new loss is one file here and one line in this table."""
 
+from ...codecs.kinds import Kinds
+from .base import LossConfig
+
 # kind -> "module:config class"
-LOSSES: dict[str, str] = {
-    "waveform": "waveform:WaveformConfig",
+LOSSES: Kinds[type[LossConfig]] = Kinds("loss kind", __name__, {
+    "waveform": "waveform:WaveformLossConfig",
     "stft": "stft:StftConfig",
     "mel": "mel:MelConfig",
     "compressed_stft": "compressed_stft:CompressedStftConfig",
@@ -18,9 +21,5 @@ LOSSES: dict[str, str] = {
     "codes": "codes:CodesConfig",
     "halting": "halting:HaltingConfig",
     "quantizer": "quantizer:QuantizerLossConfig",
-}
-
-
-def kinds() -> tuple[str, ...]:
-    """All names that `losses: {NAME: {kind: ...}}` takes."""
-    return tuple(sorted(LOSSES))
+}, base="base:LossConfig")  # fmt: skip
+LossConfig.kinds = LOSSES

@@ -30,6 +30,8 @@ class AdversarialConfig(LossConfig):
     """
 
     kind: ClassVar[str] = "adversarial"
+    needs_discriminators: ClassVar[bool] = True
+    trains_discriminators: ClassVar[bool] = True
     game: Literal["hinge", "least_squares"] = "hinge"
     heads: Literal["sum", "mean"] = "mean"
     lecam_weight: float = 0.0

@@ -2,8 +2,8 @@
 
 Source: FuseCodec's temporally aligned supervision (arXiv 2509.11425), of which no code is public. Taken from the paper:
 each text state is matched with the speech tokens near its place by their similarity, and supervises them.
-Differs, or is this library's reading: the window lies around the place that the piece has if all take equally long; matches
-follow each other in time; a frame belongs to the piece whose match is nearest.
+Differs: where the paper leaves it open, the window is centred on the place of the piece if all pieces have the same length;
+matches are monotonic in time; a frame belongs to the piece whose match is nearest.
 
 Letters: B batch, D width, L positions, N pieces.
 """
@@ -26,7 +26,7 @@ class AlignedDistillationConfig(DistillationConfig):
     """As `distillation`, after an alignment; the teacher's columns of zeros are no pieces (`text_states`, form "pieces").
 
     Attributes:
-        window: how far from its even place a piece may lie, in mean lengths of a piece (L / N frames).
+        window: half width of the window around a piece's evenly spaced place, in mean piece lengths (L / N frames).
     """
 
     kind: ClassVar[str] = "aligned_distillation"
@@ -48,13 +48,13 @@ class AlignedDistillation(Distillation):
     config: AlignedDistillationConfig
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean distance over the items in which something is said; 0 where there is none."""
+        """Return the mean distance over the items that contain speech; 0 if no item does."""
         ours, pieces = self.pair(inputs)
         counts = (pieces.abs().sum(1) > 0).sum(1)  # [B]
-        said = counts > 0
-        if not said.any():
+        spoken = counts > 0
+        if not spoken.any():
             return ours.sum() * 0
-        ours, pieces, counts = ours[said], pieces[said], counts[said]
+        ours, pieces, counts = ours[spoken], pieces[spoken], counts[spoken]
         places = align(ours.detach(), pieces, counts, self.config.window)  # [B, L]
         target = pieces.gather(2, places[:, None].expand(-1, pieces.shape[1], -1))  # [B, D, L]
         return distance(ours, target, self.config.along)
@@ -75,7 +75,7 @@ def align(ours: Tensor, pieces: Tensor, counts: Tensor, window: float) -> Tensor
     mean_length = (length / counts)[:, None]  # [B, 1]
     before = torch.full((len(ours),), -1, device=ours.device)
     matches = []
-    for i in range(n):  # one after the other: each must lie after the one before
+    for i in range(n):  # one after the other: each must be after the one before
         away = (frames + 0.5 - (i + 0.5) * mean_length).abs()  # [B, L]
         free = (away <= (window * mean_length).clamp(min=0.5)) & (frames > before[:, None])
         best = alike[:, i].masked_fill(~free, -torch.inf).argmax(1)  # [B]

@@ -1,20 +1,19 @@
 """What a loss is: a frozen config with a weight, and a module that turns one training step into a scalar."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.config import ConfigError, Polymorphic
 from ...codecs.spec import TokenizerSpec
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one head of a discriminator says of a batch.
+    """Output of one head of a discriminator for a batch.
 
     Attributes:
         logits: any shape that begins with B; high for real media.
@@ -25,7 +24,7 @@ class Judgement:
     features: tuple[Tensor, ...] = ()
 
     def detach(self) -> "Judgement":
-        """The same without gradients."""
+        """The same output, detached from the graph."""
         return Judgement(self.logits.detach(), tuple(f.detach() for f in self.features))
 
 
@@ -75,7 +74,7 @@ def _find(inputs: LossInputs, name: str) -> list[Tensor]:
 
 
 def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Sum of scalars, the last weight standing for all that have none of their own; no weights: 1 each."""
+    """Sum of scalars, the last weight used for all further ones; no weights: 1 each."""
     if not weights:
         return torch.stack(list(terms)).sum()
     own = [weights[min(i, len(weights) - 1)] for i in range(len(terms))]
@@ -86,16 +85,11 @@ def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 class LossConfig(Polymorphic):
     """Settings common to all losses. `weight` 0 still computes and logs the loss."""
 
+    #: the loss uses discriminator logits of the output; it also gives the loss that trains the discriminators.
+    needs_discriminators: ClassVar[bool] = False
+    trains_discriminators: ClassVar[bool] = False
+
     weight: float = 1.0
-
-    @classmethod
-    def resolve(cls, kind: str) -> type["LossConfig"]:
-        from . import LOSSES
-
-        if kind not in LOSSES:
-            raise ConfigError(f"unknown loss kind {kind!r}.{nearest(kind, list(LOSSES))}")
-        module, name = LOSSES[kind].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def build(self, spec: TokenizerSpec) -> "Loss":
         """Return the loss module for media as `spec` describes them."""

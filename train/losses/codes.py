@@ -1,4 +1,4 @@
-"""Cross-entropy of predicted codes: a decoder that says which codes of another, frozen tokenizer the picture has.
+"""Cross-entropy of predicted codes: a decoder predicts the ids that another, frozen tokenizer gives the picture.
 
 Sources: TiTok's first stage ("proxy codes" of a MaskGIT-VQGAN, arXiv 2406.07550, section 3.3), One-D-Piece's (arXiv
 2501.10064); latent distillation in ALIT (arXiv 2411.02393) and KARL (arXiv 2507.07995), at every roll-out or pass.
@@ -22,8 +22,8 @@ class CodesConfig(LossConfig):
     Attributes:
         feature: name of the logits `[B, V, ...]` among the tokenizer's features. "logits.*" stands for `logits.0`,
             `logits.1`, ..., whose losses are summed.
-        teacher: name under `teachers:` of one that gives ids (`tokenizer`); None: the tokenizer knows them itself.
-        target: in that case the name of the ids `[B, L]` among its features.
+        teacher: name under `teachers:` of one that gives ids (`tokenizer`); None: the tokenizer itself gives them as a feature.
+        target: name of the ids `[B, L]` among the tokenizer's features; used without a teacher.
         weights: of the summands, in their order; the last one stands for all further ones. None: 1 each.
     """
 

@@ -23,7 +23,7 @@ class CompressedStftConfig(LossConfig):
         windows: Hann window and FFT lengths in samples.
         hop_ratio: hop as a share of the window.
         exponent: of the magnitudes.
-        alpha: share of the complex term, which sees phases.
+        alpha: share of the complex term, which depends on phases.
         floor: magnitudes are at least this (as a share of full scale times the window's sum).
     """
 

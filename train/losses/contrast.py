@@ -1,4 +1,4 @@
-"""Each picture is to resemble its own teacher vector more than those of the batch's other pictures (CLIP's loss).
+"""Contrastive loss (CLIP's): each picture is matched with its own teacher vector against those of the rest of the batch.
 
 Sources: CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3); ImageFolder and XQ-GAN (arXiv 2410.01756, section 3.3,
 2412.01762; lxa9867/ImageFolder @ 76ddfb9a65, `xqgan_model.py`): the last branch's mean code against DINOv2's vector of the picture.
@@ -18,7 +18,7 @@ from .distillation import Distillation, DistillationConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastConfig(DistillationConfig):
-    """As `distillation`, but means over positions are compared, and told apart from those of the rest of the batch.
+    """As `distillation`, but means over positions are compared, contrasted with those of the rest of the batch.
 
     Attributes:
         scale: factor on cosines before the softmax (CLIP's largest: 100).
@@ -32,7 +32,7 @@ class ContrastConfig(DistillationConfig):
 
 
 class Contrast(Distillation):
-    """See `ContrastConfig`. Differs: several processes do not see one another's pictures."""
+    """See `ContrastConfig`. Differs: negatives come from the same process only."""
 
     config: ContrastConfig
 

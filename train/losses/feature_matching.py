@@ -24,6 +24,7 @@ class FeatureMatchingConfig(LossConfig):
     """
 
     kind: ClassVar[str] = "feature_matching"
+    needs_discriminators: ClassVar[bool] = True
     relative: bool = False
     layers: Literal["sum", "mean"] = "mean"
 

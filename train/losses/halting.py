@@ -1,8 +1,9 @@
-"""Which tokens a picture needs: binary cross-entropy of halting logits.
+"""Binary cross-entropy of halting logits, which predict the tokens that a picture does not need.
 
-Source: KARL (Duggal et al. 2025, arXiv 2507.07995, section 3; ShivamDuggal4/karl @ 5c1a5693ed, `forward_executer`): a first
-pass with few tokens finds the error that these reach; a second one with more tokens is told this error, and what was added is to
-be said unneeded, everything before it needed.
+Source: KARL (Duggal et al. 2025, arXiv 2507.07995, section 3; ShivamDuggal4/karl @ 5c1a5693ed, `forward_executer`):
+
+1. A first pass with few tokens gives the reconstruction error that these reach.
+2. A second pass with more tokens is conditioned on this error. Target: 1 (unneeded) for the added tokens, 0 for all before them.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from .base import Loss, LossConfig, LossInputs, features_named, weighted_sum
 
 @dataclass(frozen=True, kw_only=True)
 class HaltingConfig(LossConfig):
-    """Mean over the tokens that are to halt plus mean over those that are not, so that neither side outnumbers the other.
+    """Mean over the tokens with target 1 plus mean over those with target 0, so that both classes weigh the same.
 
     Attributes:
         feature: logits `[B, N]` of the tokenizer's features, high where a token is not needed; "halting.*": a sum over passes.
-        target: 1 where it is not, `[B, N]`; one for each pass.
+        target: 1 where a token is not needed, else 0, `[B, N]`; one for each pass.
     """
 
     kind: ClassVar[str] = "halting"
@@ -42,7 +43,7 @@ class Halting(Loss):
         self.reads = (config.feature, config.target)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the sum over passes."""
+        """Return the loss, a scalar: the sum over passes."""
         logits, targets = (features_named(inputs, name) for name in self.reads)
         terms = []
         for y, target in zip(logits, targets, strict=True):

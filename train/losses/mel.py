@@ -1,7 +1,7 @@
 """Distance of mel spectra at several window lengths.
 
 Source: DAC (Kumar et al. 2023, arXiv 2306.06546, section 3.4): seven windows of 32 to 2048 samples with 5 to 320 mel
-bands, L1 of log10; the defaults here are theirs. Vocos and WavTokenizer: `windows: [1024], bands: [100],
+bands, L1 of log10; these are the defaults. Vocos and WavTokenizer: `windows: [1024], bands: [100],
 log_base: e, floor: 1e-7`. AudioCraft adds plain magnitudes: `magnitude_weight: 1`.
 """
 

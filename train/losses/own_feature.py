@@ -1,4 +1,4 @@
-"""Distance of one of the tokenizer's outputs from another: a decoder of features against the frozen tower in its own encoder,
+"""Distance between two of the tokenizer's outputs: decoded features against those of the frozen network in its encoder,
 a predicted velocity or noise against the true one.
 
 Sources: DualViTok (ILLUME+, arXiv 2504.01934): cosine for each position; DualCodec (arXiv 2505.13000), FocalCodec (arXiv
@@ -27,7 +27,7 @@ class OwnFeatureConfig(LossConfig):
             then one for all, or one for each.
         along: as in `DistillationConfig`.
         project: width D of the target when a linear layer is to be learned in between; 0: widths agree already.
-        weights: of the summands, in their order; the last one stands for all further ones. None: 1 each.
+        weights: of the summands, in their order; the last one is used for all further ones. None: 1 each.
     """
 
     kind: ClassVar[str] = "own_feature"

@@ -60,7 +60,7 @@ class Perceptual(Loss):
         self._network = [network.requires_grad_(False).eval()]
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean over the batch."""
+        """Return the loss, a scalar: the mean over the batch."""
         network = self._network[0].to(inputs.x.device)
         items = self.config.max_items or len(inputs.x)
         low, high = self.value_range

@@ -20,7 +20,7 @@ class QuantizerLossConfig(LossConfig):
 
 
 class QuantizerLoss(Loss):
-    """Passes on `Quantized.loss`."""
+    """Loss that the quantizer computed itself, `Quantized.loss`: commitment, entropy and others."""
 
     on_output = False
 

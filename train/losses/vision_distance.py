@@ -1,7 +1,7 @@
-"""Distance of pictures in what a frozen image classifier says of them.
+"""Distance of pictures in the logits of a frozen image classifier.
 
 Source: TiTok's second stage and TA-TiTok (arXiv 2406.07550, 2501.07730; bytedance/1d-tokenizer @ 942a96fbdd,
-`perceptual_loss.py`): squared distance of ConvNeXt-S's 1000 logits, in the place of LPIPS or beside it. The same was done with
+`perceptual_loss.py`): squared distance of ConvNeXt-S's 1000 logits, instead of LPIPS or in addition to it. The same was done with
 ResNet-50 for MaskGIT's VQGAN.
 """
 
@@ -24,7 +24,7 @@ class VisionDistanceConfig(LossConfig):
     Attributes:
         model: what `timm.create_model` takes; its head stays on.
         image_size: side in pixels that pictures are brought to (bilinear, antialiased); 0: as they are.
-        pretrained: False leaves the weights random, for a run that only checks that everything works.
+        pretrained: False leaves the weights random, for a run that only tests the set-up.
     """
 
     kind: ClassVar[str] = "vision_distance"
@@ -39,7 +39,7 @@ class VisionDistanceConfig(LossConfig):
 
 
 class VisionDistance(Loss):
-    """See `VisionDistanceConfig`. The network is frozen and no part of checkpoints."""
+    """See `VisionDistanceConfig`. The network is frozen and not part of checkpoints."""
 
     mean: Tensor
     deviation: Tensor
@@ -56,10 +56,10 @@ class VisionDistance(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean over the batch; the gradient flows to `x_hat` only."""
         with torch.no_grad():
-            said = self._say(inputs.x)
-        return (self._say(inputs.x_hat) - said).square().mean()
+            target = self._logits(inputs.x)
+        return (self._logits(inputs.x_hat) - target).square().mean()
 
-    def _say(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
         low, high = self.value_range
         x = (x - low) / (high - low)
         if self.config.image_size:

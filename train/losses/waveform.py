@@ -10,7 +10,7 @@ from .base import Loss, LossConfig, LossInputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaveformConfig(LossConfig):
+class WaveformLossConfig(LossConfig):
     """Mean of `|x - x_hat|` (l1) or of its square (l2) over all samples in -1..1."""
 
     kind: ClassVar[str] = "waveform"

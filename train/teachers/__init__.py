@@ -1,15 +1,14 @@
 """Teachers by name. One file a kind; a new teacher is one file here and one line in this table."""
 
+from ...codecs.kinds import Kinds
+from .base import TeacherConfig
+
 # kind -> "module:config class"
-TEACHERS: dict[str, str] = {
+TEACHERS: Kinds[type[TeacherConfig]] = Kinds("teacher kind", __name__, {
     "envelope": "envelope:EnvelopeConfig",
     "speech_model": "speech_model:SpeechModelConfig",
     "text_states": "text_states:TextStatesConfig",
     "tokenizer": "tokenizer:TokenizerTeacherConfig",
     "vision_model": "vision_model:VisionModelConfig",
-}
-
-
-def kinds() -> tuple[str, ...]:
-    """All names that `teachers: {NAME: {kind: ...}}` takes."""
-    return tuple(sorted(TEACHERS))
+}, base="base:TeacherConfig")  # fmt: skip
+TeacherConfig.kinds = TEACHERS

@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ...codecs.config import ConfigError, Polymorphic, nearest
+from ...codecs.config import ConfigError, Polymorphic
 from ...codecs.media import resample
 from ...codecs.spec import AudioSpec, TokenizerSpec
 
@@ -20,14 +20,6 @@ from ...codecs.spec import AudioSpec, TokenizerSpec
 class TeacherConfig(Polymorphic):
     """Settings of one teacher. `build` gives the frozen module."""
 
-    @classmethod
-    def resolve(cls, kind: str) -> type["TeacherConfig"]:
-        from . import TEACHERS
-
-        if kind not in TEACHERS:
-            raise ConfigError(f"unknown teacher kind {kind!r}.{nearest(kind, list(TEACHERS))}")
-        module, name = TEACHERS[kind].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def build(self, spec: TokenizerSpec) -> "Teacher":
         """Return the teacher for media as `spec` describes them."""
@@ -45,20 +37,20 @@ class Teacher(nn.Module):
         return self.targets(x)
 
     def targets(self, x: Tensor) -> Tensor:
-        """What a subclass writes."""
+        """Return the targets of media `x`, a batch; written by each subclass, without gradients."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stay in eval mode."""
+        """Stay in eval mode whatever `mode` is: a teacher is frozen."""
         return super().train(False)
 
 
-class Hearing(nn.Module):
-    """Batches of sound as speech models take them.
+class WaveformInput(nn.Module):
+    """Converts a batch of sound to the input of a speech model: mono, resampled, normalised, padded.
 
     Args:
-        spec: of the tokenizer, whose media come in.
-        rate_hz: what the model hears.
+        spec: of the tokenizer, whose media are the input.
+        rate_hz: sample rate that the model takes as input.
         normalize: bring each clip to mean 0 and variance 1.
         who: the teacher's kind, for messages.
     """
@@ -66,7 +58,7 @@ class Hearing(nn.Module):
     def __init__(self, spec: TokenizerSpec, rate_hz: int, *, normalize: bool, who: str) -> None:
         super().__init__()
         if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the teacher {who!r} listens to sound; this tokenizer's modality is {spec.modality!r}.")
+            raise ConfigError(f"the teacher {who!r} takes sound; this tokenizer's modality is {spec.modality!r}.")
         self.from_hz, self.rate_hz, self.normalize = spec.sample_rate_hz, rate_hz, normalize
 
     def forward(self, x: Tensor, pad: tuple[int, int] = (0, 0)) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hidden states of a self-supervised speech model: HuBERT, WavLM, wav2vec 2.0, data2vec and others that hear waveforms.
+"""Hidden states of a self-supervised speech model: HuBERT, WavLM, wav2vec 2.0, data2vec and others that take waveforms.
 
 Sources: SpeechTokenizer (arXiv 2308.16692: HuBERT-base, mean over all layers), Mimi (arXiv 2410.00037: WavLM-large),
 X-codec (arXiv 2408.17175: half a step of silence on both sides), FuseCodec (arXiv 2509.11425: mean over time).
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...codecs.config import ConfigError
 from ...codecs.layers.speech_features import FrozenModel
 from ...codecs.spec import TokenizerSpec
-from .base import Hearing, Teacher, TeacherConfig, transformers_package
+from .base import Teacher, TeacherConfig, WaveformInput, transformers_package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class SpeechModelConfig(TeacherConfig):
         pool: "mean": one vector, the mean over time; "none": a vector for each frame.
         pad: samples of silence before and after at the model's rate. (0, 80) gives a model of windows of 400 samples and
             steps of 320 a frame for each 320 samples, the same as without but for one more; X-codec: (160, 160).
-        normalize: bring each clip to mean 0 and variance 1; none: as the model's own feature extractor says.
-        rate_hz: what the model hears.
+        normalize: bring each clip to mean 0 and variance 1; none: as in the config of the model's feature extractor.
+        rate_hz: sample rate that the model takes as input.
     """
 
     kind: ClassVar[str] = "speech_model"
@@ -52,7 +52,7 @@ class SpeechModel(Teacher):
         if normalize is None:
             extractor = transformers_package(config.kind).AutoFeatureExtractor.from_pretrained(config.model)
             normalize = bool(getattr(extractor, "do_normalize", False))
-        self.hearing = Hearing(spec, config.rate_hz, normalize=normalize, who=config.kind)
+        self.waveform_input = WaveformInput(spec, config.rate_hz, normalize=normalize, who=config.kind)
         self.model = FrozenModel.pretrained(config.model)
         layers = self.model.model.config.num_hidden_layers
         if config.layer is not None and not -layers - 1 <= config.layer <= layers:
@@ -60,5 +60,5 @@ class SpeechModel(Teacher):
 
     def targets(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> `[B, D, N]`, or `[B, D, 1]`."""
-        states = self.model.layer(self.hearing(x, self.config.pad), self.config.layer)  # [B, D, N]
+        states = self.model.layer(self.waveform_input(x, self.config.pad), self.config.layer)  # [B, D, N]
         return states.mean(2, keepdim=True) if self.config.pool == "mean" else states

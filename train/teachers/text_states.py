@@ -1,8 +1,9 @@
-"""States of a text model over what is said in a crop: a transcriber hears it, the text model reads the transcript.
+"""Hidden states of a text model on the transcript of a crop, which a speech recognition model (CTC) writes.
 
 Sources: DM-Codec (arXiv 2410.15017; mubtasimahasan/DM-Codec @ 25c742a, `extract_rep.py`: wav2vec2-base-960h, then
-BERT-base, mean over layers), FuseCodec (arXiv 2509.11425). The authors store the states of crops that they cut once; here
-crops are drawn anew at every step, so the states are computed in the loop: no transcripts and no files beside the media.
+BERT-base, mean over layers), FuseCodec (arXiv 2509.11425).
+Differs: the authors cut crops once and store their states; here crops are drawn anew at every step, so the states are
+computed in the loop, without transcripts or files beside the media.
 Letters: B batch, T samples, F frames of the transcriber, N word pieces, D width of the text model.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import TokenizerSpec
-from .base import Hearing, Teacher, TeacherConfig, transformers_package
+from .base import Teacher, TeacherConfig, WaveformInput, transformers_package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class TextStatesConfig(TeacherConfig):
             after an item's last one (for `aligned_distillation`); "first": the state of the first token, which in BERT
             stands for the whole text (FuseCodec's global vector).
         pad: samples of silence before and after, at the transcriber's rate; see `speech_model`.
-        rate_hz: what the transcriber hears.
+        rate_hz: sample rate that the transcriber takes as input.
     """
 
     kind: ClassVar[str] = "text_states"
@@ -53,7 +54,7 @@ class TextStates(Teacher):
         self.config = config
         package = transformers_package(config.kind)
         extractor = package.AutoFeatureExtractor.from_pretrained(config.transcriber)
-        self.hearing = Hearing(spec, config.rate_hz, normalize=bool(extractor.do_normalize), who=config.kind)
+        self.waveform_input = WaveformInput(spec, config.rate_hz, normalize=bool(extractor.do_normalize), who=config.kind)
         self.transcriber = package.AutoModelForCTC.from_pretrained(config.transcriber).requires_grad_(False)
         self.letters = package.AutoTokenizer.from_pretrained(config.transcriber)
         self.text_model = package.AutoModel.from_pretrained(config.text_model).requires_grad_(False)
@@ -65,8 +66,8 @@ class TextStates(Teacher):
         self.eval()
 
     def transcribe(self, x: Tensor) -> tuple[list[str], int]:
-        """What is said in each of `[B, C, T]`, and the number of frames F that it was read from."""
-        logits = self.transcriber(self.hearing(x, self.config.pad)).logits  # [B, F, letters]
+        """Transcript of each item of `[B, C, T]`, and the number F of the transcriber's frames."""
+        logits = self.transcriber(self.waveform_input(x, self.config.pad)).logits  # [B, F, letters]
         return self.letters.batch_decode(logits.argmax(-1)), logits.shape[1]
 
     def targets(self, x: Tensor) -> Tensor:

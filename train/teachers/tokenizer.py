@@ -4,7 +4,6 @@ Source: TiTok's first stage (arXiv 2406.07550, section 3.3): the "proxy codes" o
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError
 from ...codecs.image.base import ImageTokenizer
-from ...codecs.serialize import load_folder
+from ...codecs.media import Prepared
 from ...codecs.spec import ImageSpec, TokenizerSpec
+from ..pretrained import load_tokenizer
 from .base import Teacher, TeacherConfig
 
 
@@ -22,8 +22,7 @@ class TokenizerTeacherConfig(TeacherConfig):
     """Ids `[B, L]` of the first codebook.
 
     Attributes:
-        model: folder of a saved tokenizer of pictures; `tokenzoo.load("org/repo").save_pretrained(FOLDER)` makes one of any
-            published checkpoint.
+        model: a tokenizer of pictures: whatever `tokenzoo.load` takes, or the output folder of a run.
     """
 
     kind: ClassVar[str] = "tokenizer"
@@ -40,12 +39,7 @@ class TokenizerTeacher(Teacher):
 
     def __init__(self, config: TokenizerTeacherConfig, value_range: tuple[float, float]) -> None:
         super().__init__()
-        folder = Path(config.model).expanduser()
-        if not (folder / "config.json").is_file():
-            raise ConfigError(
-                f"the teacher's model {config.model!r} is no folder of a saved tokenizer (config.json, model.safetensors)."
-            )
-        tokenizer = load_folder(folder)
+        tokenizer = load_tokenizer(config.model)
         if not isinstance(tokenizer, ImageTokenizer):
             raise ConfigError(f"the teacher's model {config.model!r} is of family {tokenizer.family!r}, which takes no pictures.")
         self.tokenizer, self.value_range = tokenizer.requires_grad_(False), value_range
@@ -56,4 +50,5 @@ class TokenizerTeacher(Teacher):
         (low, high), (bottom, top) = self.value_range, self.tokenizer.spec.value_range
         with torch.autocast(x.device.type, enabled=False):
             y = (x.float() - low) / (high - low) * (top - bottom) + bottom
-            return self.tokenizer.encode_batch(y)[0][:, 0]
+            items = [Prepared(one, (one.shape[-2], one.shape[-1])) for one in y]
+            return self.tokenizer.encode_prepared(items).ids[:, 0]

@@ -1,0 +1,26 @@
+"""Cross-entropy of predicted codes against plain NumPy. Run: pytest tests/train/losses/test_codes.py"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from loss_cases import IMAGE, inputs, loss, nll
+from tokenzoo.codecs.config import ConfigError
+
+
+def test_codes():
+    rng = np.random.default_rng(7)
+    logits, ids = rng.normal(size=(2, 2, 7, 6)), rng.integers(0, 7, size=(2, 6))
+    features = {"logits.0": torch.tensor(logits[0]), "logits.1": torch.tensor(logits[1]), "ids": torch.tensor(ids)}
+    module = loss("codes", IMAGE, feature="logits.*", weights=[2.0, 0.5])
+    expected = 2 * nll(logits[0], ids) + 0.5 * nll(logits[1], ids)
+    assert float(module(inputs([0], [0], out=SimpleNamespace(features=features)))) == pytest.approx(expected, rel=1e-5)
+    # a teacher's ids, and logits on a grid
+    grid = SimpleNamespace(features={"logits": torch.tensor(logits[0]).unflatten(2, (2, 3))})
+    module = loss("codes", IMAGE, teacher="t")
+    value = module(inputs([0], [0], out=grid, targets={"t": torch.tensor(ids)}))
+    assert float(value) == pytest.approx(nll(logits[0], ids), rel=1e-5)
+    for wrong in (torch.tensor(ids)[:, :5], torch.tensor(ids) + 3, torch.tensor(ids).double()):
+        with pytest.raises(ConfigError, match="Grids and vocabularies must agree"):
+            module(inputs([0], [0], out=grid, targets={"t": wrong}))

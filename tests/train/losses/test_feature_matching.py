@@ -1,0 +1,19 @@
+"""Feature matching against plain NumPy. Run: pytest tests/train/losses/test_feature_matching.py"""
+
+import numpy as np
+import pytest
+from loss_cases import inputs, judgements, loss
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_feature_matching(relative):
+    rng = np.random.default_rng(3)
+    real, fake = judgements(rng), judgements(rng)
+    gaps = []
+    for a, b in zip(real, fake):
+        a, b = a.features[0].numpy(), b.features[0].numpy()
+        gaps.append(np.abs(a - b).mean() / (np.abs(a).mean() if relative else 1))
+    value = loss("feature_matching", relative=relative)(inputs([0], [0], real=real, fake=fake))
+    assert float(value) == pytest.approx(np.mean(gaps), rel=1e-5)
+    total = loss("feature_matching", relative=relative, layers="sum")(inputs([0], [0], real=real, fake=fake))
+    assert float(total) == pytest.approx(np.sum(gaps), rel=1e-5)

@@ -1,0 +1,11 @@
+"""The distance of pixels against plain NumPy. Run: pytest tests/train/losses/test_pixel.py"""
+
+import numpy as np
+import pytest
+from loss_cases import inputs, loss, waves
+
+
+def test_mean_of_absolute_or_squared_differences():
+    x, y = waves()
+    assert float(loss("pixel")(inputs(x, y))) == pytest.approx(np.abs(x - y).mean(), rel=1e-5)
+    assert float(loss("pixel", distance="l2")(inputs(x, y))) == pytest.approx(((x - y) ** 2).mean(), rel=1e-5)

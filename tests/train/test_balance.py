@@ -1,0 +1,37 @@
+"""How gradients of several losses are balanced. Run: pytest tests/train/test_balance.py"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tokenzoo.train.balance import BalanceConfig, Balancer
+
+
+def fixed(on_output=True, adversarial=False):
+    return SimpleNamespace(on_output=on_output, adversarial=adversarial)
+
+
+def test_balanced_gradients_have_the_norms_of_the_weights():
+    names = {"a": fixed(), "b": fixed(), "latent": fixed(on_output=False)}
+    weights = {"a": 3.0, "b": 1.0, "latent": 0.5}
+    balancer = Balancer(BalanceConfig(kind="gradients", decay=0.9), names, weights)
+    x_hat = torch.randn(2, 1, 6, requires_grad=True)
+    z = torch.tensor(2.0, requires_grad=True)
+    losses = {"a": 100 * x_hat[..., :3].sum(), "b": 0.01 * x_hat[..., 3:].sum(), "latent": z**2}
+    total, _ = balancer(losses, x_hat)
+    total.backward()
+    per_item = x_hat.grad.flatten(1)
+    assert per_item[:, :3].norm(dim=1).tolist() == pytest.approx([0.75, 0.75], rel=1e-4)
+    assert per_item[:, 3:].norm(dim=1).tolist() == pytest.approx([0.25, 0.25], rel=1e-4)
+    assert float(z.grad) == pytest.approx(0.5 * 4.0)
+
+
+def test_adaptive_weight_makes_the_adversary_as_strong_as_the_rest():
+    names = {"pixel": fixed(), "adversarial": fixed(adversarial=True)}
+    balancer = Balancer(BalanceConfig(kind="adaptive"), names, {"pixel": 1.0, "adversarial": 0.5})
+    x_hat = torch.randn(2, 4, requires_grad=True)
+    total, metrics = balancer({"pixel": x_hat[:, :2].sum(), "adversarial": 100 * x_hat[:, 2:].sum()}, x_hat)
+    total.backward()
+    # Weighted adversarial gradient 50 a value against 1: the factor brings it to 1.
+    assert torch.allclose(x_hat.grad, torch.ones(2, 4), rtol=1e-4)
+    assert float(metrics["balance/adversarial"]) == pytest.approx(0.5 / 50, rel=1e-4)

@@ -1,0 +1,73 @@
+"""Objective of a run: losses by name with weights, and the frozen teachers that some of them use."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..codecs.config import ConfigError
+from ..codecs.spec import TokenizerSpec
+from .balance import Balancer
+from .config import RunConfig
+from .losses.base import Loss, LossInputs
+
+
+class Objective:
+    """All losses of a run.
+
+    Args:
+        config: the run.
+        spec: of the media that are compared.
+        device: where losses and teachers go.
+        widths: channels of the tokenizer's features "z", "z_q" and others, for losses with parameters that depend on them.
+
+    Attributes:
+        losses: name -> loss. `weights`: name -> weight, the same keys.
+        teachers: name -> frozen network.
+        balancer: makes one scalar of the losses.
+    """
+
+    def __init__(self, config: RunConfig, spec: TokenizerSpec, device: torch.device, widths: Mapping[str, int]) -> None:
+        # By name, so that the order of a YAML file changes no sum and no saved state.
+        losses = {name: c.build(spec) for name, c in sorted(config.losses.items())}
+        for loss in losses.values():
+            loss.prepare(dict(widths))
+        self.losses = nn.ModuleDict(losses).to(device)
+        self.weights = {name: c.weight for name, c in config.losses.items()}
+        self.balancer = Balancer(config.balance, losses, self.weights).to(device)
+        self.teachers = nn.ModuleDict({name: c.build(spec) for name, c in sorted(config.teachers.items())}).to(device).eval()
+
+    @property
+    def by_name(self) -> dict[str, Loss]:
+        """The losses by name, typed as `Loss`."""
+        return {name: cast(Loss, loss) for name, loss in self.losses.items()}
+
+    def targets(self, x: Tensor) -> dict[str, Tensor]:
+        """Targets of every teacher for a batch, by name."""
+        return {name: teacher(x) for name, teacher in self.teachers.items()}
+
+    def compute(self, inputs: LossInputs, *, adversarial: bool, scored: bool = False) -> dict[str, Tensor]:
+        """Return every loss that counts, unweighted, by the names of the config.
+
+        Args:
+            inputs: media and reconstructions.
+            adversarial: False leaves out the losses that need discriminators.
+            scored: leave out losses whose features are missing: some families compute them in training only.
+        """
+        counts = {n: loss for n, loss in self.by_name.items() if adversarial or not loss.adversarial}
+        return {n: loss(inputs) for n, loss in counts.items() if not scored or loss.can_score(inputs)}
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of detached losses, for reports."""
+        return torch.stack([self.weights[name] * value.detach() for name, value in losses.items()]).sum()
+
+    def check_output(self, x: Tensor, x_hat: Tensor, purpose: str = "") -> None:
+        """Raise `ConfigError` where a loss (or `purpose`) needs media as they came in and the tokenizer gives something else."""
+        readers = [purpose] if purpose else [name for name, loss in self.by_name.items() if loss.on_output]
+        if x_hat.shape != x.shape and readers:
+            raise ConfigError(
+                f"the tokenizer answers media of shape {list(x.shape)} with {list(x_hat.shape)}; {', '.join(readers)} "
+                "can only compare media of one rate and size. Check the crop against the tokenizer's stride; a stage without "
+                "pixels (TiTok's first) takes none but losses on features, and every.preview=0."
+            )

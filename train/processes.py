@@ -1,0 +1,45 @@
+"""The devices and processes that a run has, through accelerate."""
+
+import os
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor
+
+from ..codecs.config import ConfigError
+from ..codecs.devices import pick_device
+from .config import RunConfig
+
+
+def connect(config: RunConfig) -> Accelerator:
+    """Take this process's device, and meet the other processes where `accelerate launch` or `torchrun` started several.
+
+    Raises:
+        ConfigError: a device that this machine does not have, that this process cannot change to any more, or one GPU by its
+            number for several processes.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    try:
+        wanted = pick_device(config.device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if wanted.index is not None and config.device != "auto":
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(f"device is {config.device!r}, but several processes run: each takes a separate GPU. Write 'cuda'.")
+        torch.cuda.set_device(wanted.index)  # accelerate takes the current one
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=config.find_unused)
+    try:  # "no": the step casts by itself, as `config.precision` says
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no", kwargs_handlers=[ddp])
+    except ValueError as error:
+        raise ConfigError(f"this process has begun with other settings of accelerate: {error} Start another one.") from error
+    if config.device != "auto" and accelerator.device.type != wanted.type:
+        raise ConfigError(
+            f"device is {config.device!r}, but this process has already begun on {accelerator.device}. Start another one for it."
+        )
+    return accelerator
+
+
+def mean_over(accelerator: Accelerator, value: Tensor) -> Tensor:
+    """Mean of a tensor over all processes, the same on each."""
+    return accelerator.reduce(value, "mean")  # type: ignore[return-value]

@@ -1,0 +1,118 @@
+"""One optimiser step: teachers, forward, adversary, losses, balance, update; the same for every modality."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+from .adversary import Adversary
+from .finite import check_finite
+from .losses.base import Judgement, LossInputs
+from .optim import autocast, rate, set_rate, update
+from .processes import mean_over
+from .state import TrainState
+
+
+def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
+    """Take one optimiser step, in place.
+
+    Args:
+        state: the run; `state.step` is one higher afterwards.
+        batch: media of this process, float32 `[B, C, T]` at the tokenizer's rate or `[B, C, H, W]` in its value range; or a list
+            of equal parts, whose mean gradient is taken to save memory.
+
+    Returns:
+        The mean of every loss over the parts, by name, on the device: "loss/total", "loss/NAME", "discriminator/NAME", metrics of
+        quantizer and balance, "grad_norm".
+
+    Raises:
+        ValueError: no such media.
+        NonFiniteLoss: a loss or gradient is not finite; the weights are as they were.
+    """
+    parts = [batch] if isinstance(batch, Tensor) else list(batch)
+    _check_media(state, parts)
+    config = state.config
+    if not state.tokenizer.training:  # a caller may have set eval mode in between
+        state.tokenizer.train()
+    adversary = state.adversary if state.step >= config.adversarial_start else None
+    set_rate(state.optimizer, rate(config.optimizer.schedule, config.optimizer.lr, state.step, config.steps))
+    state.optimizer.zero_grad(set_to_none=True)
+    if adversary:
+        adversary.prepare_step(state.step)
+    totals: dict[str, Tensor] = {}
+    for i, part in enumerate(parts):
+        x = part.to(state.device, non_blocking=True)
+        with _gradients_stay_here(state, i < len(parts) - 1):
+            values = _backward(state, x, adversary, 1 / len(parts))
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0) + value / len(parts)
+    _average_loss_parameters(state)
+    totals["grad_norm"] = update(state.optimizer, state.scaler, state.trained, config.grad_clip, state.step, "the tokenizer")
+    if adversary:
+        totals["discriminator/grad_norm"] = adversary.step(state.step)
+    if state.ema:
+        state.ema.update(state.tokenizer, state.step)
+    state.step += 1
+    return totals
+
+
+def _check_media(state: TrainState, parts: Sequence[Tensor]) -> None:
+    """Raise ValueError for what cannot be a batch of media."""
+    if not parts:
+        raise ValueError("the batch has no parts; pass a tensor [B, C, ...], or a list of some.")
+    channels = getattr(state.tokenizer.spec, "channels", None)
+    for x in parts:
+        if not x.is_floating_point() or x.ndim < 3 or 0 in x.shape or (channels and x.shape[1] != channels):
+            raise ValueError(
+                f"a batch is float32 [B, {channels or 'C'}, ...], media as `forward` of the tokenizer takes them; "
+                f"got {x.dtype} {list(x.shape)}."
+            )
+
+
+def _backward(state: TrainState, x: Tensor, adversary: Adversary | None, share: float) -> dict[str, Tensor]:
+    """Add `share` times the gradients of one batch `[B, C, ...]`; returns detached losses.
+
+    Differs: DAC and EnCodec update the discriminators before they compute the generator's adversarial loss. Here both gradients are
+    taken at the same weights, which makes them independent of `accumulation` and saves one discriminator pass over `x`.
+    """
+    objective = state.objective
+    targets = objective.targets(x)
+    with autocast(state.config.precision, x.device):
+        out = state.generator(x, *state.features(targets))
+    x_hat = out.x_hat.float()
+    objective.check_output(x, x_hat)
+    judged: dict[str, Tensor] = {}
+    real: list[Judgement] = []
+    fake: list[Judgement] = []
+    if adversary:
+        judged, real = adversary.backward(x, x_hat.detach(), share, state.step)
+        fake = adversary.judge(x_hat)
+    inputs = LossInputs(x=x, x_hat=x_hat, out=out, real=real, fake=fake, targets=targets)
+    losses = objective.compute(inputs, adversarial=adversary is not None)
+    check_finite(losses, state.step)
+    total, balance = objective.balancer(losses, x_hat)
+    state.accelerator.backward(state.scaler.scale(total * share))
+    shown = {f"loss/{name}": value.detach() for name, value in losses.items()}
+    metrics = {f"quantizer/{name}": v.detach().float() for name, v in out.quantized.metrics.items() if v.ndim == 0}
+    return {"loss/total": objective.weighted(losses), **shown, **judged, **metrics, **balance}
+
+
+@contextmanager
+def _gradients_stay_here(state: TrainState, active: bool) -> Iterator[None]:
+    """Context manager: no gradient synchronisation between processes until the batch is complete (`no_sync`)."""
+    with ExitStack() as stack:
+        if active:
+            stack.enter_context(state.accelerator.no_sync(state.generator))
+            if state.adversary:
+                stack.enter_context(state.accelerator.no_sync(state.adversary.wrapped))
+        yield
+
+
+def _average_loss_parameters(state: TrainState) -> None:
+    """Average gradients of the parameters of losses over processes; losses are not wrapped in DDP."""
+    if state.world > 1:
+        for parameter in state.losses.parameters():
+            if parameter.requires_grad:
+                grad = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+                parameter.grad = mean_over(state.accelerator, grad)
