@@ -12,15 +12,17 @@ from typing import cast
 import torch
 
 from ..codecs.building import Part
-from ..codecs.serialize import CheckpointError, save_folder
+from ..codecs.devices import pick_device, pick_dtype
+from ..codecs.serialize import CONFIG_NAME, CheckpointError, save_folder
 from ..codecs.tokenizer import Tokenizer
+from ..codecs.wrapping import unwrap
 from . import loader, registry
 from .loader import Folder
 from .registry import Card
 
 
 class HubError(OSError):
-    """A repository, revision or file that could not be had; the message says why and what to do."""
+    """A repository, revision or file is not available; the message gives the reason and what to do."""
 
 
 class FileMissing(HubError, loader.FileMissing):
@@ -57,14 +59,14 @@ class _Remote:
             return False
 
     def names(self) -> list[str]:
-        """All files of the repository; empty where the hub cannot be asked."""
+        """All files of the repository; empty if the hub cannot be reached."""
         from huggingface_hub import HfApi
 
         if self._offline:
             return []
         try:
             return HfApi(token=self.token).list_repo_files(self.hub_id, revision=self.revision)
-        except Exception:  # whatever the client's transport raises; the list is an aid, files are asked for one by one
+        except Exception:  # whatever the client's transport raises; the list only helps; files are requested one by one
             return []
 
     def file(self, name: str) -> Path:
@@ -109,7 +111,7 @@ def load(
     part: Part | None = None,
     revision: str | None = None,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
@@ -118,14 +120,14 @@ def load(
 
     Args:
         name: a registry name (`tokenzoo.list_models()`); a hub id `org/repo`, `hub:org/repo@revision` or the address of its
-            page, in this library's layout or in one its authors published; or a folder, as `file:PATH`, as a `Path`, or
-            by its name where no registry name is spelt alike.
-        folder: with a registry name: where its card's files lie on this machine, downloaded by hand; as in the repository or
+            page, in this library's layout or in one its authors published; or a folder (also the output of a training run), as
+            `file:PATH`, as a `Path`, or by its name if no registry name is the same.
+        folder: with a registry name: where its card's files are on this machine, downloaded manually; as in the repository or
             all side by side.
         part: "encoder" or "decoder" loads only what that half needs; the other half's calls then raise.
         revision: branch, tag or commit of a hub repository.
-        device: where to; default: the CPU.
-        dtype: of the weights; default float32. ids may differ in narrower types.
+        device: where to: "cpu", "cuda", "cuda:1", "mps", or "auto", a CUDA GPU if there is one; default: the CPU.
+        dtype: of the weights: "float32", "bfloat16", "float16" or torch's; default float32. ids may differ in narrower types.
         cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
 
     Raises:
@@ -133,24 +135,30 @@ def load(
         HubError: not found, gated, offline, or unreachable.
         CheckpointError, ConfigError: files that do not fit.
     """
-    text = os.fspath(name)
+    text, place, kind = os.fspath(name), pick_device(device), pick_dtype(dtype)  # before anything is downloaded
     if part not in (None, "encoder", "decoder"):
         raise ValueError(f"part is {part!r}; allowed: 'encoder', 'decoder', or None for both.")
     if folder is not None:
         tokenizer = _from_folder_of_card(text, Path(folder).expanduser(), part)
     elif isinstance(name, os.PathLike) or text.startswith("file:"):
-        tokenizer = loader.load_files(Folder(Path(text.removeprefix("file:")).expanduser()), part)
+        tokenizer = loader.load_files(Folder(_inner(Path(text.removeprefix("file:")).expanduser())), part)
     elif text not in registry.cards() and not text.startswith("hub:") and _is_folder(text):
-        tokenizer = loader.load_files(Folder(Path(text).expanduser()), part)
+        tokenizer = loader.load_files(Folder(_inner(Path(text).expanduser())), part)
     else:
         hub_id, pinned = _hub_name(text)
         if revision and pinned and revision != pinned:
-            raise ValueError(f"two revisions are asked for: {pinned!r} in the name and revision={revision!r}.")
+            raise ValueError(f"two revisions are given: {pinned!r} in the name and revision={revision!r}.")
         remote = _Remote(hub_id, revision or pinned or None, cache_dir, local_files_only, token)
         card = _card_of_hub_id(hub_id) if text.startswith("hub:") or hub_id.count("/") == 1 else registry.card(hub_id)
         tokenizer = _load_card(card, remote, part) if card else loader.load_files(remote, part)
     tokenizer.source = text
-    return tokenizer.to(device=device, dtype=dtype)
+    return tokenizer.to(device=place, dtype=kind)
+
+
+def _inner(folder: Path) -> Path:
+    """The folder itself or, of a training run, its newest tokenizer `model`."""
+    inner = folder / "model"
+    return inner if (inner / CONFIG_NAME).is_file() and not (folder / CONFIG_NAME).is_file() else folder
 
 
 def _is_folder(text: str) -> bool:
@@ -192,7 +200,7 @@ def _warn_of_licence(card: Card) -> None:
 
 
 def _load_card(card: Card, remote: _Remote, part: Part | None) -> Tokenizer:
-    """A card's tokenizer; `remote` says how files are fetched, the card from where."""
+    """A card's tokenizer; `remote` fetches the files from the repository that the card names."""
     _warn_of_licence(card)
     if card.shipped:
         with resources.as_file(resources.files(__spec__.parent).joinpath("checkpoints", card.name)) as path:
@@ -215,7 +223,7 @@ def save_pretrained(
     """Write a tokenizer into `folder` (made if missing).
 
     Args:
-        tokenizer: any family.
+        tokenizer: any family, also wrapped by `torch.compile` or for several processes.
         folder: gets `config.json`, `model.safetensors` and a model card `README.md` (an existing card stays).
         dtype: of the weights in the file, e.g. `torch.float16`; None: as they are.
         layout: write the config and weights of another library or of the authors' code in place of this one's, so that it loads
@@ -226,6 +234,7 @@ def save_pretrained(
     """
     from .model_card import card_text
 
+    tokenizer = unwrap(tokenizer)
     if layout is not None:
         from .writing import write_layout
 

@@ -1,4 +1,4 @@
-"""The one loader: a tokenizer out of files, wherever they lie. Hub repositories, folders and cards all come here.
+"""The one loader: builds a tokenizer from files of any source: hub repositories, folders and cards.
 
 What files contain decides, never what their folder is called: this library's `family`, transformers' `model_type`,
 diffusers' `_class_name`, the names of a card's files, the authors' own settings and keys.
@@ -36,7 +36,7 @@ class Files(Protocol):
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Name of the source in messages."""
         ...
 
     def file(self, name: str) -> Path:
@@ -57,7 +57,7 @@ class FileMissing(CheckpointError):
 
 
 class Folder:
-    """Files on this machine."""
+    """Source of files in a local folder."""
 
     def __init__(self, root: Path, *, flat: bool = False) -> None:
         if not root.is_dir():
@@ -89,6 +89,12 @@ class Folder:
 
 def load_card(card: Card, files: Files, part: Part | None = None) -> Tokenizer:
     """The tokenizer of a card, from exactly its files."""
+    tokenizer = _of_card(card, files, part)
+    tokenizer.licence = card.licence_weights + (f" ({card.restricted.rstrip('.')})" if card.restricted else "")
+    return tokenizer
+
+
+def _of_card(card: Card, files: Files, part: Part | None) -> Tokenizer:
     names = card.files or (CONFIG_NAME, WEIGHTS_NAME)
     if not card.system:
         return _load_own(files, names[0], names[-1], part)
@@ -175,7 +181,7 @@ def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tok
     return from_parts(read_config(files.file(config)), files.file(weights), part=part)
 
 
-# --- files that no card was asked for -------------------------------------------------------------------------------
+# --- files without a card -----------------------------------------------------------------------------------------
 
 
 def load_files(files: Files, part: Part | None = None) -> Tokenizer:

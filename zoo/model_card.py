@@ -2,10 +2,10 @@
 
 import json
 
-from .. import __version__
 from ..codecs.config import to_mapping
-from ..codecs.spec import AudioSpec, ImageSpec, TokenizerSpec
+from ..codecs.summary import facts
 from ..codecs.tokenizer import Tokenizer
+from ..codecs.version import __version__
 
 
 def card_text(tokenizer: Tokenizer, *, name: str = "YOUR-ORG/YOUR-TOKENIZER", licence: str = "") -> str:
@@ -40,34 +40,3 @@ back = tok.decode(tokens)
 {config}
 ```
 """
-
-
-def facts(spec: TokenizerSpec) -> dict[str, str]:
-    """Facts of a spec as short texts with units."""
-    out = {"codebooks": _vocab(spec.vocab_sizes), "may be cut short": ", ".join(spec.prefix) or "nothing"}
-    if isinstance(spec, AudioSpec):
-        rate = f"{spec.sample_rate_hz} Hz, {spec.channels} channel{'s' * (spec.channels > 1)}"
-        if spec.decoded_rate_hz != spec.sample_rate_hz:
-            rate += f", decoded at {spec.decoded_rate_hz} Hz"
-        return {
-            "audio": rate,
-            "frames a second": f"{spec.frame_rate_hz:g}",
-            "tokens a second": f"{spec.tokens_per_second:g}",
-            "bitrate": f"{spec.bitrate_kbps:.3g} kbit/s",
-            "streams": f"yes, latency {spec.latency_samples} samples" if spec.streamable else "no",
-        } | out
-    if not isinstance(spec, ImageSpec):
-        return {"input": f"latents of {spec.channels} channels"} | out
-    size = spec.image_size
-    return {
-        "picture": f"{size[0]} x {size[1]}" if size else "any size",
-        "stride": f"{spec.stride} pixels" if spec.stride else "none (a sequence)",
-        "tokens of 256 x 256" if size is None else "tokens": f"{spec.tokens_per_image()}",
-        "bits a pixel": f"{spec.bits_per_pixel():.3g}",
-        "float values": f"{spec.value_range[0]:g} to {spec.value_range[1]:g}",
-    } | out
-
-
-def _vocab(sizes: tuple[int, ...]) -> str:
-    """`8 x 1024`, or the sizes one by one where they differ."""
-    return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else " + ".join(map(str, sizes))

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codecs.families import build_tokenizer
 from ..codecs.quantizers.dimension_wise import DimensionWise
 from ..codecs.tokenizer import Tokenizer
+from ..codecs.wrapping import unwrap
 from .evaluate.run import media_files
+from .progress import Bar
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,13 @@ class Fit:
 
 @torch.no_grad()
 def quantize(
-    tokenizer: Tokenizer, media: str | Path | Sequence[Any], *, levels: int = 64, sigmas: float = 3.0, limit: int = 256
+    tokenizer: Tokenizer,
+    media: str | Path | Sequence[Any],
+    *,
+    levels: int = 64,
+    sigmas: float = 3.0,
+    limit: int = 256,
+    progress: bool = False,
 ) -> tuple[Tokenizer, Fit]:
     """Fit a tokenizer's levels to media.
 
@@ -49,7 +56,8 @@ def quantize(
         media: a folder, a glob, a `.txt` list, or a sequence of what `encode` takes.
         levels: V of every channel.
         sigmas: reach of the levels to either side of a channel's mean, in standard deviations.
-        limit: take at most so many of the media (0: all).
+        limit: take at most this many media items (0: all).
+        progress: show a bar on a terminal.
 
     Returns:
         A new tokenizer with the same autoencoder, in eval mode; what its levels lose.
@@ -57,35 +65,38 @@ def quantize(
     Raises:
         ValueError: another quantizer; no media.
     """
+    tokenizer = unwrap(tokenizer)
     if not isinstance(tokenizer.quantizer, DimensionWise):
         kind = tokenizer.quantizer.config.kind
         raise ValueError(f"{tokenizer.family} has a quantizer {kind!r}; only 'dimension_wise' is fitted after training.")
-    items = list(media_files(media, tokenizer.spec.modality)) if isinstance(media, str | Path) else list(media)
+    items: list[Any] = list(media_files(media, tokenizer.spec.modality)) if isinstance(media, str | Path) else list(media)
     items = items[:limit] if limit else items
     if not items:
         raise ValueError(f"no {tokenizer.spec.modality} media in {media!r}.")
     own = replace(tokenizer.config.quantizer, levels=levels, sigmas=sigmas)  # type: ignore[attr-defined]
     config = replace(tokenizer.config, quantizer=own)  # type: ignore[attr-defined, type-var]
-    fresh = build_tokenizer(tokenizer.family, config).to(tokenizer.device, tokenizer.dtype).eval()
+    fresh = type(tokenizer)(config).to(tokenizer.device, tokenizer.dtype).eval()
     state = {k: v for k, v in tokenizer.state_dict().items() if not k.startswith("quantizer.")}
     fresh.load_state_dict(state, strict=False)
     quantizer: DimensionWise = fresh.quantizer  # type: ignore[assignment]
-    quantizer.fit(_latents(fresh, items))
-    return fresh, _measure(fresh, quantizer, items)
+    with Bar(2 * len(items), "fitting", show=progress) as bar:  # each is read twice
+        quantizer.fit(_latents(fresh, items, bar))
+        return fresh, _measure(fresh, quantizer, items, bar)
 
 
-def _latents(tokenizer: Tokenizer, items: Sequence[Any]) -> Iterator[Tensor]:
-    """Latents `[1, D, L]` of each item."""
+def _latents(tokenizer: Tokenizer, items: Sequence[Any], bar: Bar) -> Iterator[Tensor]:
+    """Latents `[1, D, L]` of each item, yielded in order."""
     for item in items:
-        x = tokenizer.prepare(item).x[None].to(tokenizer.device, tokenizer.dtype)  # type: ignore[operator]
+        bar.step()
+        x = tokenizer.prepare(item)[0].x[None].to(tokenizer.device, tokenizer.dtype)
         yield tokenizer.encode_latents(x)
 
 
-def _measure(tokenizer: Tokenizer, quantizer: DimensionWise, items: Sequence[Any]) -> Fit:
+def _measure(tokenizer: Tokenizer, quantizer: DimensionWise, items: Sequence[Any], bar: Bar) -> Fit:
     error = power = outside = 0.0
     positions = 0
     middle = (quantizer.low + quantizer.high) / 2
-    for z in _latents(tokenizer, items):
+    for z in _latents(tokenizer, items, bar):
         error += float((quantizer.decode(quantizer.encode(z)) - z).double().square().sum())
         power += float((z - middle).double().square().sum())
         outside += float(((z < quantizer.low) | (z > quantizer.high)).sum())

@@ -24,7 +24,7 @@ class Figure:
         metric: its name with unit, e.g. "PESQ-WB", "rFID", "PSNR dB".
         value: the number.
         dataset: what it was measured on.
-        source: who says so: paper, README, or the command that measured it here.
+        source: where the figure is from: paper, README, or the command that measured it here.
     """
 
     metric: str
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a card says of the tokens; the loaded tokenizer's `spec` is the full and computed version.
+    """Facts of the tokens in a card; the loaded tokenizer's `spec` is the full and computed version.
 
     Attributes:
         modality: "audio", "image" or "latent": what `encode` takes, the last features of another network.
@@ -104,14 +104,14 @@ class Card:
         family: the family that runs it.
         licence_code, licence_weights: SPDX names, or the authors' words.
         paper: arXiv id, or "" .
-        spec: facts of its tokens.
+        facts: what its tokens are.
         hub_id: `org/repo` on the hub; None: the weights are not on the hub (see `where`), or shipped.
         aliases: other hub ids of the same files: former organisations, exact copies.
         revision: commit or tag to load where the authors replaced the weights; None: the newest.
         default: of several cards of one repository, the one that its id alone means.
         shipped: True where the weights are part of this package.
         system: the foreign layout (`tokenzoo.zoo.convert`) it is published in; "": this library's own.
-        files: files of the repository that are needed, weights last; names as they lie there.
+        files: files of the repository that are needed, weights last; names as in the repository.
         prefixes: file -> text that is put before its keys, where several files of weights are read.
         sub_config: dotted path of the tokenizer's own config inside a larger model's, e.g. "vq_config".
         key_prefix: of a larger model's weights, only those under this prefix are read, without it.
@@ -121,7 +121,7 @@ class Card:
         figures: numbers with their sources.
         parity: how equality with the authors' implementation was checked.
         never_run: what of this card never ran here: "weights" (its published config and list of files were seen and are
-            acted out in tests, the published weights were not at hand), "layout" (nor were the config and the list seen:
+            simulated in tests, the published weights were not available), "layout" (nor were the config and the list available:
             they follow the authors' code), "" (nothing: the weights ship with this package).
         description: one line for lists.
     """
@@ -130,7 +130,7 @@ class Card:
     family: str
     licence_code: str
     licence_weights: str
-    spec: Facts
+    facts: Facts
     paper: str | None = ""
     hub_id: str | None = None
     aliases: tuple[str, ...] = ()
@@ -152,8 +152,8 @@ class Card:
 
     @property
     def modality(self) -> str:
-        """One of `MODALITIES`."""
-        return self.spec.modality
+        """Modality of the tokenizer, one of `MODALITIES`."""
+        return self.facts.modality
 
 
 @functools.cache
@@ -177,12 +177,43 @@ def _parse(text: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def list_models(pattern: str = "*", *, modality: str | None = None) -> list[Card]:
-    """Cards whose name matches the wildcard `pattern`, by name; `modality` "audio", "image" or "latent" narrows them."""
+def list_models(
+    pattern: str = "*",
+    *,
+    modality: str | None = None,
+    family: str | None = None,
+    licence: str | None = None,
+    streamable: bool | None = None,
+) -> list[Card]:
+    """Cards that fit all given filters, sorted by name.
+
+    Args:
+        pattern: a wildcard for names ("encodec*"), or a part of a name, family, hub id, paper's number or description.
+        modality: "audio", "image" or "latent".
+        family: exactly this family.
+        licence: a part of the weights' licence, e.g. "mit"; capitals do not matter.
+        streamable: True: only those that work on sound as it comes in; False: only the others.
+
+    Raises:
+        ValueError: a modality or family that does not exist.
+    """
+    known = sorted({c.family for c in cards().values()})
     if modality not in (None, *MODALITIES):
         raise ValueError(f"modality is {modality!r}; allowed: {', '.join(map(repr, MODALITIES))}.")
-    found = [c for n, c in sorted(cards().items()) if fnmatch.fnmatch(n, pattern)]
-    return [c for c in found if modality in (None, c.modality)]
+    if family not in (None, *known):
+        raise ValueError(f"no card is of the family {family!r}.{nearest(family, known) or ' Families: ' + ', '.join(known)}")
+    found = [cards()[pattern]] if pattern in cards() else [c for _, c in sorted(cards().items()) if _matches(c, pattern)]
+    found = [c for c in found if modality in (None, c.modality) and family in (None, c.family)]
+    found = [c for c in found if licence is None or licence.lower() in c.licence_weights.lower()]
+    return [c for c in found if streamable in (None, c.modality == "audio" and c.facts.causal)]
+
+
+def _matches(card: Card, pattern: str) -> bool:
+    pattern = pattern.lower()
+    if any(sign in pattern for sign in "*?["):
+        return fnmatch.fnmatchcase(card.name, pattern)
+    texts = (card.name, card.family, card.hub_id or "", *card.aliases, card.paper or "", card.description)
+    return any(pattern in text.lower() for text in texts)
 
 
 def card(name: str) -> Card:

@@ -1,9 +1,9 @@
-"""Weight files of PyTorch, read without running anything that stands in them.
+"""Weight files of PyTorch, read without executing any code in them.
 
 `torch.save` writes a pickle beside raw bytes; a pickle is a program that may name any function of any module. Here nothing is
-imported: classes and functions that a file names become inert stand-ins, tensors and plain containers come out. Three forms
+imported: classes and functions that a file names become inert placeholders, tensors and plain containers are returned. Three forms
 are read: zip archives (PyTorch 1.6 and newer), the stream before them, and TorchScript archives (`.jit`). Bytes of tensors are
-mapped, not copied, so that what nobody takes costs no memory.
+mapped, not copied, so that tensors that are not used take no memory.
 
     data = read_torch("model.ckpt")      # what was saved: a state dict, or a dictionary that holds some
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..codecs.serialize import CheckpointError
 
-#: Bounds on what a stranger's file may ask for. Published checkpoints stay far below each.
+#: Resource limits for untrusted files. Published checkpoints stay far below each.
 MAX_OPERATIONS = 20_000_000  # of one pickle; 16,000 tensors with their optimiser states need about 2,000,000
 MAX_PICKLE_BYTES = 1 << 28
 MAX_DEPTH = 64
@@ -66,7 +66,7 @@ def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
 
 
 def read_torch_bytes(data: bytes, name: str) -> Any:
-    """`read_torch` of a file that lies in memory."""
+    """`read_torch` of a file in memory."""
     try:
         mapped = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return _read(io.BytesIO(data), mapped, name)
@@ -128,7 +128,7 @@ def _stored(file: BinaryIO, mapped: Tensor, entry: zipfile.ZipInfo, *, limit: in
     file.seek(entry.header_offset)
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise ValueError(f"its member {entry.filename!r} does not stand where the archive says.")
+        raise ValueError(f"its member {entry.filename!r} is not at the offset that the archive gives.")
     at = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
     if at + entry.file_size > len(mapped):
         raise ValueError(f"it ends before its member {entry.filename!r}; it is cut off.")
@@ -163,7 +163,7 @@ def _read_stream(file: BinaryIO, mapped: Tensor) -> Any:
 
 
 class Inert:
-    """Stands for an object of a class or a function that a file names: takes whatever it is given, does nothing."""
+    """Placeholder for an object of a class or a function that a file names: accepts any arguments, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.state: Any = None
@@ -302,7 +302,7 @@ class _Counted:
 
 
 class _Window(io.RawIOBase):
-    """A part of a file as a file."""
+    """A byte range of a file as a read-only file object."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
@@ -330,7 +330,7 @@ class _Window(io.RawIOBase):
         return data
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# --- results ------------------------------------------------------------------------------------------------------
 
 
 def _plain(root: Any) -> Any:

@@ -46,7 +46,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(data: bytes, name: str) -> dict[str, Any]:
-    """`read_settings` of a text at hand; `name` ends in .json, .yaml or .yml."""
+    """`read_settings` of a text in memory; `name` ends in .json, .yaml or .yml."""
     try:
         if name.endswith(".json"):
             values = json.loads(data)
@@ -66,9 +66,9 @@ def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | Non
     """Return the weights of one file, or of those that an index names.
 
     Args:
-        name: as it lies in its folder.
+        name: file name in its folder.
         file: local path of a file by that name.
-        wanted: chooses and renames keys; of an index only the files that hold a wanted one are asked for.
+        wanted: chooses and renames keys; of an index only the files that hold a requested key are fetched.
 
     Returns:
         What the file holds; dictionaries of a PyTorch file are not unwrapped: layouts know which of several is meant.
@@ -154,7 +154,7 @@ def read_nemo(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _is_plain(path: Path) -> bool:
-    """True for a tar that is not compressed: its members lie in the file as they are."""
+    """True for a tar that is not compressed: its members are stored uncompressed in the file."""
     with path.open("rb") as file:
         return file.read(262)[257:262] == b"ustar"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from ..codecs.files import write_bytes, write_text
 from ..codecs.layouts.keymap import NotWritable
 from ..codecs.layouts.systems import converter, system_of_config, systems
-from ..codecs.serialize import replace_file
 from ..codecs.tokenizer import Tokenizer
 
 
@@ -32,14 +32,14 @@ def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.d
         state = layout.write({k: v.detach().cpu() for k, v in tokenizer.state_dict().items()}, tokenizer.config)
     except NotWritable as error:
         raise ValueError(f"{system!r} has no words for this {tokenizer.family}: {error}") from error
-    if system_of_config(config) != system:  # no class is named in it: the repository says whose settings these are
+    if system_of_config(config) != system:  # it names no class; the repository identifies the system
         repository, *names = layout.upstream.split()
         config = {**config, "source": {"repo": repository, "class": names[-1]}}
     state = {k: v.to(dtype).contiguous() if dtype and v.is_floating_point() else v.contiguous() for k, v in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     config_name, weights_name = layout.files
-    replace_file(folder / weights_name, _bytes(state, weights_name))
-    replace_file(folder / config_name, (json.dumps(config, indent=2) + "\n").encode())
+    write_bytes(folder / weights_name, _bytes(state, weights_name))
+    write_text(folder / config_name, json.dumps(config, indent=2) + "\n")
     return folder
 
 

@@ -155,7 +155,7 @@ def test_facts_are_those_of_the_network(card: Card) -> None:
     tok = built(card)
     if tok is None:
         pytest.skip("the text of its config was not seen")
-    spec, facts_ = tok.spec, card.spec
+    spec, facts_ = tok.spec, card.facts
     assert facts_.modality == spec.modality
     for field in dataclasses.fields(facts_):
         if field.name == "modality":

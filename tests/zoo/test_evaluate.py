@@ -50,6 +50,25 @@ def test_audio_figures():
         assert worse["PESQ-WB"] < 3
 
 
+def test_rfid_names_what_it_needs(monkeypatch):
+    from torchmetrics.image import fid
+
+    def without(feature):
+        raise ModuleNotFoundError("it is not installed")  # as torchmetrics raises it: without a name
+
+    monkeypatch.setattr(fid, "FrechetInceptionDistance", without)
+    assert not any("rFID" in n for n in ImageMetrics(tiny("convnet"), 499).notes), "too few pictures: nothing is looked for"
+    (note,) = [n for n in ImageMetrics(tiny("convnet"), 500).notes if "rFID" in n]
+    assert note == "no rFID: the package torch-fidelity is not installed; pip install torch-fidelity"
+
+    def offline(feature):
+        raise OSError("no way to the host")
+
+    monkeypatch.setattr(fid, "FrechetInceptionDistance", offline)
+    (note,) = [n for n in ImageMetrics(tiny("convnet"), 500).notes if "rFID" in n]
+    assert "could not be downloaded (OSError: no way to the host)" in note
+
+
 def test_usage_perplexity_and_entropy():
     counts = TokenCounts((4, 4))
     ids = torch.tensor([[[0, 0, 1, 1], [0, 1, 2, 3]]])

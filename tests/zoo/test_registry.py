@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tokenzoo
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.codecs.families import families
+from tokenzoo.codecs.families import FAMILIES
 from tokenzoo.codecs.spec import LatentSpec
 from tokenzoo.zoo import registry
 from tokenzoo.zoo.convert import systems
@@ -25,12 +25,12 @@ def test_lists_filter_by_wildcard_and_modality():
 
 @pytest.mark.parametrize("card", tokenzoo.list_models(), ids=lambda c: c.name)
 def test_cards_are_whole(card):
-    assert card.family in families()
+    assert card.family in FAMILIES.names()
     assert card.licence_code
     assert card.licence_weights
     assert not card.system or card.system in systems()
     assert card.shipped or card.hub_id or card.where, "where do the weights come from?"
-    spec = card.spec.spec()
+    spec = card.facts.spec()
     if spec.modality == "audio":
         assert spec.bitrate_kbps > 0
     elif spec.modality == "latent":
@@ -48,7 +48,7 @@ def test_facts_of_features():
 
 
 def test_duplicate_names_raise(monkeypatch, tmp_path):
-    entry = "- {name: x, family: convnet, licence_code: a, licence_weights: b, spec: {modality: image, vocab_sizes: [4]}}\n"
+    entry = "- {name: x, family: convnet, licence_code: a, licence_weights: b, facts: {modality: image, vocab_sizes: [4]}}\n"
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards/a.yaml").write_text(entry)
     monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)

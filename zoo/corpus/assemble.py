@@ -1,7 +1,7 @@
-"""Shards out of encoded units, in the order of the list. One process does this, alongside or after the encoding.
+"""Assembles shards from encoded units, in the order of the list, in one process, during or after the encoding.
 
-A shard takes rows until the next one would make it larger than was asked for. Its files are written whole, then its
-record; only then are the units that it used up deleted. A crash in between costs nothing but doing the shard again.
+A shard takes rows until the next one would exceed the requested size. Its files are written whole, then its
+record; only then are its units deleted. After a crash in between, only this shard is written again.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Assembler:
         self.done = self.records[-1]["stop"] if self.records else 0
         self.unit = next((u for u, (_, stop) in enumerate(ledger.units) if stop > self.done), len(ledger.units))
         self._empty()
-        for unit in range(self.unit):  # what a crash between the record and the deletion left
+        for unit in range(self.unit):  # left by a crash between record and deletion
             ledger.unit_path(unit).unlink(missing_ok=True)
 
     def _empty(self) -> None:
@@ -34,21 +34,21 @@ class Assembler:
         self.bytes, self.rows = 0, 0
 
     def advance(self) -> None:
-        """Take in all units that are encoded and next in order; write the shards that get full."""
+        """Add the next units in order that are encoded; write the shards that they fill."""
         while self.unit < len(self.ledger.units) and self.ledger.unit_path(self.unit).is_file():
             table, failed = self.ledger.load_unit(self.unit)
             self._take(table, failed)
             self.unit += 1
 
     def finish(self) -> dict[str, Any]:
-        """Write the last shard and return the manifest. All units must have been taken in."""
+        """Write the last shard and return the manifest. All units must have been added."""
         assert self.unit == len(self.ledger.units), "units are missing"
         if self.rows or self.failed or self.done < self.ledger.listing.items.num_rows:
             self._write(self.ledger.listing.items.num_rows, self.unit)
         return manifest(self.ledger, self.records)
 
     def _take(self, table: pa.Table, failed: list[Failed]) -> None:
-        """Rows and failures of one unit, those aside that an earlier shard covers."""
+        """Rows and failures of one unit, without those that an earlier shard covers."""
         index = table["index"].to_numpy()
         sizes = id_bytes(table, self.layout)
         # The indices of rows and of failures, together, run through the unit without a gap.
@@ -103,7 +103,7 @@ class Assembler:
 
 
 def _counts(table: pa.Table, layout: Any) -> Iterator[int]:
-    """Ids of each codebook."""
+    """Total number of ids of each codebook in `table`, over all items."""
     lengths = table["length"].to_numpy()
     for stride in layout.steps:
         yield int((-(-lengths // stride)).sum())

@@ -1,7 +1,7 @@
 """Documents packed into blocks of one size, by arithmetic on their lengths alone: no id is read to find a block.
 
-    split            documents one after another, cut wherever a block is full: nothing is filled, nothing lost
-    whole documents  a block takes the next documents that fit, and is filled up; longer ones are cut into blocks of their own
+    split            documents one after another, cut where a block is full: no padding, no loss
+    whole documents  a block takes the next documents that fit, and is padded; longer ones are cut into separate blocks
 
 Letters: N documents, S steps of a block.
 """
@@ -21,7 +21,7 @@ class Piece:
 
 
 class Blocks:
-    """Which pieces each block of an endless run holds, a function of the seed and the block's position.
+    """Which pieces each block of an endless sequence holds, a function of the seed and the block's position.
 
     Args:
         lengths: steps of each document, int64 `[N]`.
@@ -42,11 +42,11 @@ class Blocks:
         self.ends = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
-        """Blocks of an epoch."""
+        """Number of blocks in an epoch."""
         return self.count
 
     def pieces(self, position: int) -> list[Piece]:
-        """What the block at `position` holds; it lies in epoch `position // len(self)`."""
+        """Contents of the block at `position`, which is in epoch `position // len(self)`."""
         epoch, place = divmod(position, self.count)
         if self.whole:
             return self.bins[int(self._order(epoch, self.count)[place])]
@@ -66,7 +66,7 @@ class Blocks:
         return out
 
     def _order(self, epoch: int, count: int) -> np.ndarray:
-        """Permutation of an epoch, kept until another epoch is asked for, with the documents' ends in it."""
+        """Permutation of an epoch, cached until another epoch is requested, with the documents' ends in it."""
         if epoch != self.epoch:
             self.order, self.epoch = _permutation(count, self.seed, epoch), epoch
             if not self.whole:

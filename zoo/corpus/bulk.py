@@ -11,16 +11,19 @@ from typing import Any, Protocol
 
 import torch
 
-from ...codecs.config import ConfigError, to_mapping
+from ...codecs.config import ConfigError, from_mapping, to_mapping
 from ...codecs.serialize import save_folder
 from ...codecs.tokenizer import Tokenizer
+from ...codecs.wrapping import unwrap
+from ..progress import waiting
+from ..tables import counted
 from .assemble import Assembler
 from .files import read_json
 from .formats import PACKED, writer
 from .ledger import MANIFEST, Ledger, RequestError, attach, begin, check_same, clear, finish, only_one
 from .options import Options, Pace
-from .pipeline import Order, Pipeline, UnitDone
-from .plain import packing_of
+from .packing.base import PackingConfig
+from .pipeline import Pipeline, UnitDone, UnitOrder
 from .progress import Progress
 from .request import SAVED, absolute, head_of, load_tokenizer, source_facts
 from .sources import list_source
@@ -31,7 +34,7 @@ POLL = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """What a job came to: its folder and its manifest, see `ledger.py`."""
+    """Result of a finished job: its folder and its manifest, see `ledger.py`."""
 
     out: Path
     manifest: dict[str, Any]
@@ -43,7 +46,7 @@ class Result:
 
 
 class Engine(Protocol):
-    """Encodes units somewhere."""
+    """Protocol of what encodes units: this process, local workers, or a Ray cluster."""
 
     def run(self, units: list[int]) -> Iterator[UnitDone]:
         """Yield each unit when it is on disk."""
@@ -62,10 +65,10 @@ def tokenize(
     split: str = "train",
     config: str | None = None,
 ) -> Result:
-    """Encode all media of a source into shards in `out`. Call it again after a crash and it goes on.
+    """Encode all media of a source into shards in `out`. Call it again after a crash to resume.
 
     Under `torchrun` or `accelerate launch` all ranks call it with the same arguments and share the work; `out` is then on
-    a file system that all of them see.
+    a file system that all of them share.
 
     Args:
         tokenizer: a name that `tokenzoo.load` takes, or a tokenizer (then `options.device` and `dtype` are its own).
@@ -83,8 +86,10 @@ def tokenize(
     named = tokenizer
     if isinstance(tokenizer, str):
         name = absolute(tokenizer)
-        tokenizer = load_tokenizer(name, revision, options, _device(options, 0))
+        with waiting(f"loading {name}", show=pace.progress):
+            tokenizer = load_tokenizer(name, revision, options, _device(options, 0))
     else:
+        tokenizer = unwrap(tokenizer)
         name = tokenizer.eval().source or tokenizer.family
         own = {"device": tokenizer.device.type, "dtype": str(tokenizer.dtype).removeprefix("torch.")}
         options = Options(**{**to_mapping(options), **own})
@@ -105,7 +110,7 @@ def tokenize(
 
 
 def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest of a job that is over; RequestError where it was another job."""
+    """The manifest of a finished job; RequestError if it was another job."""
     if not (out / MANIFEST).is_file():
         return None
     manifest = read_json(out / MANIFEST)
@@ -133,7 +138,7 @@ def _run(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, rank: int, world: int
         filling: Future[None] | None = None
         for unit in engine.run(mine):
             progress.add(unit.items, unit.tokens, unit.failed)
-            if assembler and (filling is None or filling.done()):  # shards are filled while the encoding goes on
+            if assembler and (filling is None or filling.done()):  # shards are written while encoding continues
                 if filling:
                     filling.result()
                 filling = beside.submit(assembler.advance)
@@ -154,16 +159,14 @@ def _run(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, rank: int, world: int
 def _assembler(ledger: Ledger) -> Assembler:
     packing = None
     if ledger.options.format in PACKED:
-        packing = packing_of(ledger.head["packing"], ledger.layout, "").build()
+        packing = from_mapping(PackingConfig, ledger.head["packing"], "packing").build()
     about = {k: ledger.head[k] for k in ("tokenizer", "layout")}
     return Assembler(ledger, writer(ledger.options.format, ledger.layout, packing, about))
 
 
 def _save_packing(ledger: Ledger) -> None:
     if ledger.options.format in PACKED:
-        part = ledger.work / "packing.json"
-        packing_of(ledger.head["packing"], ledger.layout, "").build().save(part)
-        os.replace(part, ledger.out / "packing.json")
+        from_mapping(PackingConfig, ledger.head["packing"], "packing").build().save(ledger.out / "packing.json")
 
 
 def _engine(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, units: list[int]) -> Engine:
@@ -194,14 +197,14 @@ def _cores() -> int:
 
 
 class _Here:
-    """Encodes in this process."""
+    """Engine that encodes units in this process, without workers."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
     def run(self, units: list[int]) -> Iterator[UnitDone]:
-        """Encode units."""
-        return self.pipeline.run([Order(u) for u in units])
+        """Encode units one after the other; yield each when it is on disk."""
+        return self.pipeline.run([UnitOrder(u) for u in units])
 
 
 def _device(options: Options, worker: int) -> str:
@@ -212,7 +215,7 @@ def _device(options: Options, worker: int) -> str:
 
 
 def _await_plan(out: Path, head: dict[str, Any]) -> Ledger | None:
-    """Another rank's plan, when it is there, compared with this rank's request; None where the job is over meanwhile."""
+    """Wait for the plan of another rank and compare it with this rank's request; None if the job finished meanwhile."""
     while True:
         if (out / MANIFEST).is_file():
             return None
@@ -231,7 +234,7 @@ def _await_manifest(ledger: Ledger) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Torch's threads, put back afterwards."""
+    """Context manager: number of torch's threads, restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -241,11 +244,12 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def report(result: Result, *, most: int = 10) -> str:
-    """A few lines about a finished job."""
+    """Summary of a finished job for people, a few lines."""
     t = result.manifest["totals"]
-    lines = [f"{result.out}: {t['items']} items, {t['tokens']:,} tokens in {t['shards']} shards"]
+    parts = [counted(t["items"], "item"), counted(t["tokens"], "token")]
+    lines = [f"{result.out}: {', '.join(parts)} in {counted(t['shards'], 'shard')}"]
     if result.failures:
-        lines.append(f"{len(result.failures)} items failed; all stand in {result.out / MANIFEST}:")
+        lines.append(f"{counted(len(result.failures), 'item')} failed; all are listed in {result.out / MANIFEST}:")
         lines += [f"  {f['key']}: {f['reason']}" for f in result.failures[:most]]
         lines += ["  ..."] if len(result.failures) > most else []
     return "\n".join(lines)

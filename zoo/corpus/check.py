@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...codecs.spec import id_bits
+from ..tables import counted, facts_table
 from .dataset import TokenDataset
 from .files import sha256_of
 from .ledger import MANIFEST
@@ -31,7 +32,7 @@ def verify(folder: str | Path) -> list[str]:
         if not problems:
             count = len(open_shards(folder, {**manifest, "shards": [shard]})[0])
             if count != shard["items"]:
-                problems = [f"{next(iter(shard['files']))} holds {count} items, the manifest says {shard['items']}"]
+                problems = [f"{next(iter(shard['files']))} holds {count} items, the manifest has {shard['items']}"]
         wrong += problems
     known = {MANIFEST, "packing.json"} | {n for s in manifest["shards"] for n in s["files"]}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
@@ -48,7 +49,7 @@ def _check(folder: Path, files: dict[str, Any]) -> Iterator[str]:
         if not path.is_file():
             yield f"{name} is missing"
         elif path.stat().st_size != facts["bytes"]:
-            yield f"{name} has {path.stat().st_size} bytes, the manifest says {facts['bytes']}"
+            yield f"{name} has {path.stat().st_size} bytes, the manifest has {facts['bytes']}"
         elif sha256_of(path) != facts["sha256"]:
             yield f"{name} was altered: its checksum does not match"
 
@@ -83,7 +84,7 @@ class Stats:
     modality: str
 
     def table(self) -> str:
-        """The same for people."""
+        """The statistics as text for people."""
         unit, much = ("second", self.extent) if self.modality == "audio" else ("megapixel", self.extent / 1e6)
         whole = f"{self.extent / 3600:.2f} hours" if self.modality == "audio" else f"{self.extent / 1e6:.1f} megapixels"
         much = much or float("nan")
@@ -92,7 +93,7 @@ class Stats:
         rows = {
             "items": f"{self.items:,}" + (f" ({self.failed:,} failed)" if self.failed else ""),
             "media": f"{whole}, {self.source_bytes / 2**20:,.1f} MiB",
-            "tokens": f"{self.tokens:,} ({self.positions:,} positions x {len(self.usage)} codebooks)",
+            "tokens": f"{self.tokens:,} ({counted(len(self.usage), 'codebook')} x {counted(self.positions, 'position')})",
             f"tokens a {unit}": f"{self.tokens / much:,.1f}",
             "tokens an item": f"{self.tokens / max(1, self.items):,.1f}",
             "positions an item": "shortest {:,}, median {:,}, longest {:,}".format(*self.lengths),
@@ -101,8 +102,7 @@ class Stats:
             "unigram entropy": f"{entropy:.3f} bits a token; by codebook {', '.join(f'{e:.2f}' for e in self.entropy_bits)}",
             "ids in use": ", ".join(f"{u:.1%}" for u in self.usage),
         }
-        width = max(map(len, rows))
-        return "\n".join(f"{k:{width}}  {v}" for k, v in rows.items())
+        return facts_table(rows)
 
 
 def stats(folder: str | Path) -> Stats:
@@ -121,7 +121,8 @@ def stats(folder: str | Path) -> Stats:
         for k, stride in enumerate(layout.steps):
             np.add.at(counts[k], tokens.ids[0, k, ::stride].numpy(), 1)
         size = tokens.sizes[0].tolist()  # type: ignore[index]
-        extent += size[0] / tokens.sample_rate_hz if tokens.sample_rate_hz else float(np.prod(size))
+        rate = tokens.sample_rate_hz
+        extent += float(np.prod(size)) if rate is None else size[0] / int(rate[0])
         lengths.append(length)
     sums = [int(c.sum()) for c in counts]
     return Stats(
@@ -141,6 +142,6 @@ def stats(folder: str | Path) -> Stats:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Bits of the distribution that counts tell of."""
+    """Entropy, in bits, of the distribution given by counts."""
     p = counts[counts > 0] / max(1, counts.sum())
     return float(-(p * np.log2(p)).sum())

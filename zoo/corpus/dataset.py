@@ -1,10 +1,10 @@
-"""`TokenDataset`: shards that `tokenize` wrote, as training samples. No model is loaded, and no more than is asked for is read.
+"""`TokenDataset`: shards that `tokenize` wrote, as training samples. No model is loaded, and only what is requested is read.
 
     data = TokenDataset("tokens/", block=1024, seed=0)       # or without block: one document a sample
     for batch in data.loader(32, start=step * 32, rank=rank, world=world, num_workers=4):
         batch["input_ids"], batch["labels"], batch["document_ids"], batch["position_ids"]   # [32 / world, 1024] each
 
-Everything follows from the seed and the sample's position in an endless run: a run that stopped after `n` samples goes on
+Everything follows from the seed and the sample's position in an endless sequence: a run that stopped after `n` samples resumes
 exactly with `start=n`, in the middle of an epoch too, on any number of ranks and workers.
 
 Letters: B batch, K codebooks, S steps of a sample.
@@ -26,7 +26,7 @@ from .blocks import Blocks, Piece, _permutation
 from .manifest import open_shards, read_manifest
 from .packing.base import Packing, load_packing
 from .packing.results import IGNORE, Side
-from .plain import plain_packing
+from .plain import Choice, is_whole, packing_of
 from .records import Layout, to_tokens
 
 #: Packed documents that are kept for the next block.
@@ -41,11 +41,12 @@ class TokenDataset(Dataset):
 
     Args:
         folder: of a finished corpus.
-        packing: tokens to ids; None: that of the corpus (formats of packed sequences), else the plain one.
+        packing: tokens to ids: a name ("delay"), a mapping of a kind and its settings, a `packing.json`, or a `Packing`; None: that
+            of the corpus (formats of packed sequences), else the plain one.
         block: steps of a sample; 0: one document a sample, of its own length.
         seed: of the order, another one in every epoch; None: the order of the corpus.
-        whole_documents: blocks hold whole documents and are filled up; else documents are cut where a block is full.
-        codebooks: keep the first so many codebooks, where no packing is given.
+        whole_documents: blocks hold whole documents and are padded; else documents are cut where a block is full.
+        codebooks: keep the first `codebooks` codebooks; not with a packing that specifies its own number.
         transform: applied to each document's tokens before packing; not with `block`, which needs lengths beforehand.
         cache: folder for unpacked Parquet files; None: `.cache` in the corpus, or a temporary folder where that is
             read-only.
@@ -58,7 +59,7 @@ class TokenDataset(Dataset):
         self,
         folder: str | Path,
         *,
-        packing: Packing | None = None,
+        packing: Choice = None,
         block: int = 0,
         seed: int | None = 0,
         whole_documents: bool = False,
@@ -72,10 +73,10 @@ class TokenDataset(Dataset):
         self.shards = open_shards(self.folder, self.manifest, cache)
         self.ends = np.cumsum([len(s) for s in self.shards])
         self.stored = load_packing(self.folder / "packing.json") if "packing" in self.manifest else None
-        if packing is not None and codebooks is not None:
-            raise ValueError("give either a packing or codebooks: a packing says itself how many codebooks it takes.")
+        if is_whole(packing) and codebooks is not None:
+            raise ValueError("give either a packing or codebooks: a packing specifies how many codebooks it takes.")
         self.codebooks, self.transform = codebooks, transform
-        self.packing = packing or self._own_packing()
+        self.packing = self._packing(packing)
         if packing is not None:
             self.codebooks = len(self.packing.vocab_sizes)
         #: packed ids are taken from disk as they are
@@ -91,7 +92,7 @@ class TokenDataset(Dataset):
 
     @property
     def documents(self) -> int:
-        """Items of the corpus."""
+        """Number of items of the corpus."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def _find(self, document: int) -> tuple[Any, int]:
@@ -101,7 +102,7 @@ class TokenDataset(Dataset):
         return self.shards[shard], document - (int(self.ends[shard - 1]) if shard else 0)
 
     def tokens(self, document: int) -> Tokens:
-        """Tokens of one document, a batch of one, equal to what `encode` gave."""
+        """Tokens of one document, a batch of one, equal to the output of `encode`."""
         shard, index = self._find(document)
         row, ids = shard.row(index), shard.sequence(index)
         if ids is None:
@@ -154,13 +155,15 @@ class TokenDataset(Dataset):
         tokens = to_tokens(row, self.layout).first(codebooks=self.codebooks)
         return int(self.packing.pack(tokens).lengths[0])
 
-    def _own_packing(self) -> Packing:
-        if self.stored is not None and self.codebooks is None:
+    def _packing(self, choice: Choice) -> Packing:
+        if isinstance(choice, Packing):
+            return choice
+        if choice is None and self.stored is not None and self.codebooks is None:
             return self.stored
         k = self.codebooks or len(self.layout.vocab_sizes)
         cut = {n: getattr(self.layout, n)[:k] for n in ("vocab_sizes", "strides", "names")}
         layout = Layout(**{**self.layout.__dict__, **cut})
-        return plain_packing(layout, self.manifest["tokenizer"]["name"]).build()
+        return packing_of(choice, layout, self.manifest["tokenizer"]["name"]).build()
 
     # --- samples --------------------------------------------------------------------------------------------------
 
@@ -169,11 +172,11 @@ class TokenDataset(Dataset):
         return len(self.blocks) if self.blocks is not None else self.documents
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
-        """The sample at any position of an endless run; position p lies in epoch `p // len(self)`.
+        """The sample at any position of an endless sequence; position p is in epoch `p // len(self)`.
 
         Returns:
-            input_ids, labels: int64 `[S]` or `[K, S]`; labels are not shifted, -100 where nothing is to be learnt.
-            document_ids: int64 `[S]`, 0, 1, .. for the documents of a block, -1 on filling: attention must not cross them
+            input_ids, labels: int64 `[S]` or `[K, S]`; labels are not shifted, -100 where no loss is taken.
+            document_ids: int64 `[S]`, 0, 1, .. for the documents of a block, -1 on padding: attention must not cross them
                 (`same_document`).
             position_ids: int64 `[S]`, counted from each document's own start, also where a block begins inside of it.
             position: int64, of the sample.
@@ -221,7 +224,7 @@ class TokenDataset(Dataset):
     # --- batches --------------------------------------------------------------------------------------------------
 
     def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Stack samples; shorter ones are filled up as in blocks."""
+        """Stack samples; shorter ones are padded as in blocks."""
         longest = max(s["input_ids"].shape[-1] for s in samples)
         position = torch.stack([s["position"] for s in samples])
         rows = [{n: x for n, x in s.items() if n != "position"} for s in samples]
@@ -246,8 +249,8 @@ class TokenDataset(Dataset):
             start: samples that were used before; after n batches it is `start + n * batch_size`.
             stop: the last batch may be smaller, and a rank's part of it empty (that rank then has one batch less).
             rank, world: this process, and how many there are.
-            num_workers: processes that read ahead; they change nothing of what comes out.
-            prefetch: batches that each reads ahead.
+            num_workers: worker processes that prefetch batches; the batches do not depend on it.
+            prefetch: batches that each worker prefetches.
         """
         return DataLoader(
             self,
@@ -290,7 +293,7 @@ def same_document(document_ids: Tensor) -> Tensor:
 def random_window(height: int, width: int) -> Transform:
     """A transform that cuts a random window of `height` x `width` positions out of pictures' grids.
 
-    The tokens of a window are not quite those of the cut picture, as encoders look a little beyond it. Smaller pictures are
+    The tokens of a window are not quite those of the cut picture, as receptive fields exceed the window. Smaller pictures are
     kept as they are.
     """
 

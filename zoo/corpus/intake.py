@@ -1,38 +1,36 @@
-"""From an item of the list to what the network takes: open, check, decode, and say in one line why that failed.
+"""Reads items: open, check, decode to the network's input; on failure, the reason in one line.
 
-Everything that a file can do wrong ends as a `Failure`: it is empty, cut short, of another kind, holds NaN, is too large,
+Any bad file becomes a `Failure`: it is empty, cut short, of another kind, holds NaN, is too large,
 or cannot be read. None of it ends the job.
 """
 
 import io
 import json
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...codecs.media import MediaError, Prepared, read_audio, read_image
+from ...codecs.media import Blob, FileBlob, MediaError, MemoryBlob, Picture, Prepared, TarBlob, open_cell, read_audio, read_image
 from ...codecs.tokenizer import Tokenizer
-from ...train.data.media import Blob, MemoryBlob
-from ...train.data.sources import FileBlob, TarBlob, open_cell
 from .options import Options
+from .request import encode_options
 from .sources import Listing, open_rows
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an item has no tokens."""
+    """The reason, in one line, why an item has no tokens."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item on its way: where it stands in the list, its key, how to open it, and its metadata columns."""
+    """One item to encode: its index in the list, its key, how to open it, and its metadata columns."""
 
     index: int
     key: str
@@ -45,6 +43,7 @@ class Intake:
 
     def __init__(self, listing: Listing, tokenizer: Tokenizer, options: Options) -> None:
         self.listing, self.tokenizer, self.options = listing, tokenizer, options
+        self.encode_options = encode_options(tokenizer, options)
         self.rows: dict[str, Any] = {}
 
     def items(self, start: int, stop: int) -> list[Item]:
@@ -68,7 +67,7 @@ class Intake:
             if place not in self.rows:
                 self.rows[place] = open_rows(place, row["column"], self.listing.objects)
             return self._cell(index, key, self.rows[place][row["at"]], row["column"])
-        except Exception as error:  # a member or row that cannot be had is the item's failure, whatever was raised
+        except Exception as error:  # an unreadable member or row is a failure of its item, whatever the exception
             return Item(index, key, Failure(reason(error)), empty)
 
     def _table(self, start: int, rows: list[dict[str, Any]]) -> list[Item]:
@@ -79,12 +78,21 @@ class Intake:
             cells = read_rows(rows[0]["place"], first, last + 1)
         except Exception as error:
             return [Item(start + i, row["key"], Failure(reason(error)), empty) for i, row in enumerate(rows)]
-        return [self._cell(start + i, row["key"], cell, column) for i, (row, cell) in enumerate(zip(rows, cells, strict=True))]
+        folder = Path(rows[0]["place"]).parent
+        return [
+            self._cell(start + i, row["key"], cell, column, folder) for i, (row, cell) in enumerate(zip(rows, cells, strict=True))
+        ]
 
-    def _cell(self, index: int, key: str, row: dict[str, Any], column: str) -> Item:
+    def _cell(self, index: int, key: str, row: dict[str, Any], column: str, folder: Path | None = None) -> Item:
+        """One row; files that a table only names are read from `folder` and below, so that an untrusted table
+        cannot bring other files of this machine into a corpus. None: from anywhere."""
         metadata = {n: row.get(n) for n in self.listing.metadata.names}
         try:
             source = open_cell(row[column])
+            if isinstance(source, Path) and folder is not None:
+                source = (folder / source).resolve()
+                if not source.is_relative_to(folder.resolve()):
+                    raise MediaError(f"{key} names a file outside the table's folder, {source}; such files are not read.")
         except ValueError as error:
             return Item(index, key, Failure(reason(error)), metadata)
         blob = MemoryBlob(key, source.read()) if isinstance(source, io.IOBase) else FileBlob(str(source))
@@ -99,23 +107,16 @@ class Intake:
         return out
 
     def decode(self, item: Item) -> Prepared | Failure:
-        """Read one item into what the network takes."""
+        """Read and decode one item to the network's input."""
         if isinstance(item.blob, Failure):
             return item.blob
         try:
-            source = item.blob.open()
-            with open(source, "rb") if isinstance(source, Path) else source as file:
-                check_whole(file)
-                # Files by their path: the decoder then reads by itself, without calling back into Python.
-                media = source if isinstance(source, Path) else file
-                if self.tokenizer.spec.modality == "audio":
-                    clip = read_audio(media, name=item.key, max_seconds=self.options.max_seconds)
-                    return self.tokenizer.prepare(clip)  # type: ignore[operator]
-                low, high = self.tokenizer.spec.value_range  # type: ignore[attr-defined]
-                picture = read_image(media, name=item.key, max_pixels=self.options.max_pixels)
-                checked = Prepared(picture * (high - low) + low, tuple(picture.shape[-2:]))
-                return self.tokenizer.prepare(checked, resize=self.options.resize)  # type: ignore[operator]
-        except Exception as error:  # decoders raise whatever they like
+            if self.tokenizer.spec.modality == "audio":
+                medium = read_audio(item.blob, name=item.key, max_seconds=self.options.max_seconds)
+            else:
+                medium = Picture(read_image(item.blob, name=item.key, max_pixels=self.options.max_pixels))
+            return self.tokenizer.prepare(medium, self.encode_options)[0]
+        except Exception as error:  # decoders may raise any exception
             return Failure(reason(error))
 
 
@@ -136,35 +137,3 @@ def reason(error: BaseException) -> str:
     """One line that is the same in every run: addresses of objects are left out."""
     text = re.sub(r"<[\w.]*?(\w+) object at 0x[0-9a-f]+>|( at)? 0x[0-9a-f]+", r"\1", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def check_whole(file: BinaryIO) -> None:
-    """Raise MediaError where a file is empty, or shorter than its own header says and its decoder would not tell.
-
-    WAV and AIFF decoders give what is there of a truncated file; decoders of pictures and of compressed sound raise.
-    """
-    head = file.read(12)
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    if not size:
-        raise MediaError("empty file: 0 bytes")
-    if head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
-        _check_chunks(file, size, "<" if head[:4] == b"RIFF" else ">", b"data")
-    elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        _check_chunks(file, size, ">", b"SSND")
-    file.seek(0)
-
-
-def _check_chunks(file: BinaryIO, size: int, order: str, wanted: bytes) -> None:
-    """Walk the chunks of a RIFF or IFF file up to the samples, and check that they are all there."""
-    at = 12
-    while at + 8 <= size:
-        file.seek(at)
-        name, length = struct.unpack(f"{order}4sI", file.read(8))
-        if name == wanted:
-            # Writers to pipes leave the length open: 0 or all ones.
-            if 0 < length < 0x7FFFF000 and at + 8 + length > size:
-                raise MediaError(f"truncated: {size - at - 8} of {length} bytes of samples are there")
-            return
-        at += 8 + length + length % 2
-    raise MediaError("truncated: it ends before its samples")

@@ -1,15 +1,15 @@
-"""The ledger of a job: what is to be done, and what of it is done. Everything a restart needs is in `OUT/.work`.
+"""The ledger of a job: its plan and its progress on disk. Everything that a restart needs is in `OUT/.work`.
 
     OUT/shard-00000.parquet ..      finished shards
-    OUT/manifest.json               written last: while it is missing, the job is not over
+    OUT/manifest.json               written last: while it is missing, the job is unfinished
     OUT/.work/plan.json             the request: tokenizer, source, options (the head of the manifest)
     OUT/.work/items.arrow           the list of all items
     OUT/.work/units/000123.arrow    encoded units whose items are not yet in a shard
     OUT/.work/shards/00000.json     one record for each finished shard
 
-The list of items is cut into units of work, the same in every run. A unit is encoded by whichever process takes it, and
-its result depends on nothing else; it is there whole or not at all. Shards are filled with units in their order by one
-process (`assemble.py`). So the bytes of a job do not depend on how many processes did it, nor on where it was killed.
+The list of items is cut into units of work, the same in every run. Any worker may encode a unit;
+the result depends on the unit only and is written atomically. One process fills the shards with the units, in order
+(`assemble.py`). So the bytes of a job do not depend on the number of workers, nor on when it was killed.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ from typing import Any
 import pyarrow as pa
 
 from ...codecs.config import from_mapping
-from .files import read_json, remove_partial, replacing, write_json
+from ...codecs.files import remove_partial, replacing
+from .files import read_json, write_json
 from .options import Options
 from .records import Layout
 from .sources import ITEMS, Listing, units
@@ -35,12 +36,12 @@ FORMAT, VERSION = "tokenzoo-corpus", 1
 
 
 class RequestError(ValueError):
-    """The folder holds a job that was begun with another tokenizer, source or option."""
+    """The folder holds a job started with another tokenizer, source or option."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An item without tokens: its place in the list, its key, and why."""
+    """An item without tokens: its index in the list, its key, and the reason."""
 
     index: int
     key: str
@@ -75,15 +76,15 @@ class Ledger:
 
     @property
     def layout(self) -> Layout:
-        """What all items share."""
+        """The fields of tokens that all items share."""
         return from_mapping(Layout, self.head["layout"])
 
     def unit_path(self, unit: int) -> Path:
-        """Where an encoded unit lies."""
+        """Path of the file of an encoded unit."""
         return self.work / "units" / f"{unit:06d}.arrow"
 
     def shard_path(self, shard: int) -> Path:
-        """Where the record of a finished shard lies."""
+        """Path of the record of a finished shard."""
         return self.work / "shards" / f"{shard:05d}.json"
 
     def save_unit(self, unit: int, table: pa.Table, indices: Sequence[int], failures: Sequence[Failed]) -> None:
@@ -115,10 +116,10 @@ class Ledger:
 
 
 def begin(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
-    """Write the plan of a new job, or go on with one that was begun with the same request.
+    """Write the plan of a new job, or resume one that was started with the same request.
 
     Raises:
-        RequestError: the folder holds something else; the message says what differs.
+        RequestError: the folder holds another job or other files; the message names what differs.
     """
     plan = out / WORK / "plan.json"
     if plan.is_file():
@@ -135,7 +136,7 @@ def begin(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
         table = listing.items.replace_schema_metadata(marks)
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
-    write_json(plan, head)  # last: whoever sees the plan finds all of the job
+    write_json(plan, head)  # written last: if the plan exists, the job is complete
     return ledger
 
 
@@ -157,7 +158,7 @@ def _ledger(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
 
 def check_same(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raise RequestError where a request differs from that of the job in `out`."""
-    changes = list(differences(old, new))
+    changes = list(changed_keys(old, new))
     if changes:
         raise RequestError(
             f"{out} holds a job with another request: {'; '.join(changes[:6])}. Use the same tokenizer, source and options "
@@ -165,13 +166,13 @@ def check_same(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+def changed_keys(old: Any, new: Any, name: str = "") -> Iterator[str]:
     """What differs, as `name: old -> new`. Names of source and tokenizer do not count, only what they hold."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(k for k in new if k not in old)]:
             if (name, key) in (("source", "names"), ("tokenizer", "name"), ("tokenizer", "revision")):
                 continue
-            yield from differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+            yield from changed_keys(old.get(key), new.get(key), f"{name}.{key}" if name else key)
     elif old != new:
         yield f"{name}: {_short(old)} -> {_short(new)}"
 
@@ -211,5 +212,5 @@ def only_one(out: Path, rank: int) -> Iterator[None]:
         try:
             yield
         finally:
-            if work.is_dir() and list(work.iterdir()) == [lock]:  # nothing was begun: leave no trace
+            if work.is_dir() and list(work.iterdir()) == [lock]:  # nothing was started: remove the folder again
                 shutil.rmtree(work)

@@ -2,7 +2,7 @@
 
     tokenzoo lm lm/speech                 # or lm/photos, or a YAML file; key=value changes a setting
 
-One command does all of it: media to shards (`tokenize`, goes on where it was stopped), shards to sequences
+One command does all of it: media to shards (`tokenize`, resumable), shards to sequences
 (`TokenDataset`), sequences to a model (Llama of transformers), bits per token on held-out media beside the entropy that a
 model without context reaches, samples, and the samples decoded to WAV or PNG. `OUTPUT/report.json` holds the figures.
 
@@ -43,14 +43,14 @@ class LMConfig:
         tokenizer: name of the tokenizer.
         train, valid: sources of media; the held-out ones are never trained on.
         tokens: folder for the shards of both.
-        codebooks: the first so many are modelled; 0: all. The decoder does without the rest.
+        codebooks: number of codebooks modelled, the first ones; 0: all. The decoder works without the others.
         window: `(h, w)`: pictures are trained on random windows of their grids, and samples have this shape.
         block: steps of a training sequence; with `window` each sequence is one window instead.
         width, layers, heads: of the transformer.
         steps, batch_size, lr: of training; AdamW, linear warm-up over a tenth of the steps, cosine to a tenth of `lr`.
         valid_samples: held-out sequences that are measured.
         samples, positions: how many samples are drawn, and of how many token positions.
-        prompt: each sample goes on from the first so many positions of a held-out item; 0: from nothing.
+        prompt: each sample continues the first `prompt` positions of a held-out item; 0: unconditional.
         temperature, top_k: of sampling; temperature 0 takes the likeliest id.
         seed, threads, output: as their names say.
     """
@@ -105,7 +105,7 @@ def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def open_tokens(folder: Path, c: LMConfig) -> TokenDataset:
-    """Shards as training sequences."""
+    """Open the shards as a data set of training sequences."""
     window = random_window(c.window[0], c.window[1]) if c.window else None
     block = 0 if c.window else c.block
     return TokenDataset(folder, block=block, seed=c.seed, codebooks=c.codebooks or None, transform=window)
@@ -124,7 +124,7 @@ def build_model(size: int, c: LMConfig) -> Any:
 
 
 def losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Loss in nats of every labelled step, and its target, both `[n]`; no step sees another document."""
+    """Loss in nats of every labelled step, and its target, both `[n]`; no step attends to another document."""
     logits = model(
         input_ids=batch["input_ids"],
         attention_mask=same_document(batch["document_ids"]),
@@ -145,6 +145,7 @@ def fit(data: TokenDataset, c: LMConfig, *, say: Callable[[str], None] = lambda 
         optimizer, lambda s: min((s + 1) / warm, 0.55 + 0.45 * math.cos(math.pi * s / c.steps))
     )
     history: list[float] = []
+    every = max(1, min(50, c.steps // 20))
     start = time.monotonic()
     for step, batch in zip(range(c.steps), data.loader(c.batch_size), strict=False):
         loss = losses(model, batch)[0].mean()
@@ -154,19 +155,19 @@ def fit(data: TokenDataset, c: LMConfig, *, say: Callable[[str], None] = lambda 
         optimizer.step()
         schedule.step()
         history.append(loss.item())
-        if (step + 1) % 50 == 0:
-            bits = float(np.mean(history[-50:])) / math.log(2)
-            say(f"step {step + 1}: {bits:.3f} bits a token, {time.monotonic() - start:.0f} s")
+        if (step + 1) % every == 0 or step + 1 == c.steps:
+            bits = float(np.mean(history[-every:])) / math.log(2)
+            say(f"step {step + 1} of {c.steps}: {bits:.3f} bits a token, {time.monotonic() - start:.0f} s")
     return model.eval(), float(np.mean(history[-max(1, c.steps // 10) :]))
 
 
 @torch.no_grad()
 def measure(model: nn.Module, train: TokenDataset, valid: TokenDataset, c: LMConfig) -> dict[str, Any]:
-    """Bits a media token on held-out sequences, beside what a model without context needs for the very same tokens.
+    """Bits a media token on held-out sequences, and the unigram entropy of the same tokens.
 
     Returns:
         bits, bits_by_codebook; unigram_bits, unigram_bits_by_codebook: entropy of the held-out tokens' own frequencies in
-        each codebook, which no table of frequencies can beat; unigram_train_bits: with frequencies counted on the training
+        each codebook, a lower bound for any context-free model; unigram_train_bits: with frequencies counted on the training
         shards; valid_tokens: how many were measured.
     """
     packing, name = valid.packing, valid.packing.config.tokenizer
@@ -195,7 +196,7 @@ def measure(model: nn.Module, train: TokenDataset, valid: TokenDataset, c: LMCon
 
 
 def frequencies(data: TokenDataset, books: int) -> list[np.ndarray]:
-    """Counts of each id of each codebook, one added to each, so that none is impossible."""
+    """Counts of each id of each codebook, plus one (Laplace smoothing)."""
     out = [np.ones(v) for v in data.layout.vocab_sizes[:books]]
     for i in range(data.documents):
         ids = data.tokens(i).ids[0].numpy()
@@ -208,7 +209,7 @@ def frequencies(data: TokenDataset, books: int) -> list[np.ndarray]:
 def sample(
     model: Any, packing: Packing, positions: int, prompt: Tokens | None = None, *, temperature: float, top_k: int, seed: int
 ) -> Tokens:
-    """Tokens that the model goes on with after `prompt` (or after the begin token), up to its end token.
+    """Tokens that the model generates after `prompt` (or after the begin token), up to its end token.
 
     Args:
         packing: interleaved, or another of one id a step that takes all codebooks of a position in turn. At each step only
@@ -243,7 +244,7 @@ def write_sample(tokenizer: Tokenizer, tokens: Tokens, window: Sequence[int], pa
     """Decode tokens and write them as `path`.wav or .png; a picture that ended early is filled with its last position."""
     if tokenizer.spec.modality == "audio":
         path = path.with_suffix(".wav")
-        write_audio(path, tokenizer.decode(tokens)[0], tokenizer.spec.decoded_rate_hz)  # type: ignore[attr-defined]
+        write_audio(path, tokenizer.decode(tokens)[0], tokenizer.rate_of(tokens))  # type: ignore[attr-defined]
         return path
     height, width = window
     missing = height * width - tokens.ids.shape[2]

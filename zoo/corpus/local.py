@@ -1,7 +1,7 @@
-"""Units over processes of this machine: hand them out, start dead processes again, find items that kill them.
+"""Local engine: distributes units to worker processes of this machine, restarts workers that die, isolates items that crash them.
 
-A process that dies (out of memory, a crash in a decoder) loses nothing but its unfinished units. The unit it was at is
-done once more in careful mode, item by item; an item during which two more processes die becomes a failure.
+A worker that dies (out of memory, a crash in a decoder) loses only its unfinished units, which are retried. The unit that it
+was encoding is retried in careful mode, item by item; an item during which two more workers die becomes a failure.
 """
 
 import contextlib
@@ -15,39 +15,39 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .ledger import Ledger
-from .pipeline import Order, UnitDone
+from .pipeline import UnitDone, UnitOrder
 
-#: Units that a process has at a time: it reads the next one's media while it encodes.
-AHEAD = 2
-#: Deaths of one unit outside of any item's reading that end the job.
-PATIENCE = 8
-#: Deaths during the reading of one item, in careful mode, that make it a failure: one could be anybody's doing.
-PROOF = 2
+#: Units queued in a worker at a time: it prefetches the media of the next unit while it encodes the current one.
+QUEUED_UNITS = 2
+#: Retries of one unit whose workers died while reading no item; one more death ends the job.
+MAX_RETRIES = 8
+#: Worker deaths while reading one item in careful mode after which it is a failure; a single one may have another cause.
+ITEM_DEATHS = 2
 
 
 class WorkerError(RuntimeError):
-    """Processes die over and over, or cannot start."""
+    """Worker processes die repeatedly, or cannot start."""
 
 
 @dataclass
 class _Worker:
-    """One process: its orders in hand, and the item it is at (careful units only)."""
+    """A worker process: its queue of orders, and the item that it is reading (careful units only)."""
 
     process: subprocess.Popen[str]
     device: str | None
-    hand: list[Order] = field(default_factory=list)
+    queued: list[UnitOrder] = field(default_factory=list)
     at: int | None = None
     ready: bool = False
 
 
 class LocalEngine:
-    """Runs units of a ledger on several processes.
+    """Runs units of a ledger on several worker processes.
 
     Args:
-        ledger: the job, planned.
-        workers: how many processes.
-        readers: threads that read and decode in each.
-        devices: one is given to each process in turn; None: that of the options.
+        ledger: the job, with its units planned.
+        workers: number of worker processes.
+        readers: reader threads in each worker.
+        devices: assigned to the workers in turn; None: the device of the options.
     """
 
     def __init__(self, ledger: Ledger, workers: int, readers: int, devices: Sequence[str | None] = (None,)) -> None:
@@ -55,34 +55,34 @@ class LocalEngine:
         self.devices = [devices[i % len(devices)] for i in range(workers)]
         self.answers: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self.workers: list[_Worker] = []
-        self.deaths: dict[int, int] = {}  # by unit
-        self.suspects: dict[int, int] = {}  # deaths by item
-        self.killed_early = 0  # processes that a signal ended before they had begun
+        self.deaths: dict[int, int] = {}  # worker deaths by unit
+        self.suspects: dict[int, int] = {}  # worker deaths by item
+        self.killed_early = 0  # workers killed by a signal before they were ready
 
     def run(self, units: Sequence[int]) -> Iterator[UnitDone]:
         """Encode units; yields each when it is on disk.
 
         Raises:
-            WorkerError: processes die without an item being at fault.
+            WorkerError: workers die repeatedly, and no single item is the cause; or they cannot start.
         """
-        waiting = [Order(u) for u in units]
+        waiting = [UnitOrder(u) for u in units]
         left = len(waiting)
         try:
             for device in self.devices[: max(1, left)]:
                 self._start(device)
             while left:
                 for worker in self.workers:
-                    self._hand_out(worker, waiting)
+                    self._dispatch(worker, waiting)
                 worker, answer = self.answers.get()
                 if answer is None:
-                    waiting[:0] = self._bury(worker)
+                    waiting[:0] = self._reap(worker)
                     self._start(worker.device)
                 elif "at" in answer:
                     worker.at = answer["at"] if answer["at"] >= 0 else None
                 elif "ready" in answer:
                     worker.ready = True
                 else:
-                    worker.hand = [o for o in worker.hand if o.unit != answer["unit"]]
+                    worker.queued = [o for o in worker.queued if o.unit != answer["unit"]]
                     worker.at = None
                     left -= 1
                     yield UnitDone(**answer)
@@ -103,46 +103,46 @@ class LocalEngine:
             self.answers.put((worker, json.loads(line)))
         self.answers.put((worker, None))
 
-    def _hand_out(self, worker: _Worker, waiting: list[Order]) -> None:
-        """Fill the worker's hand; a careful unit is alone in it."""
-        while waiting and len(worker.hand) < AHEAD and not any(o.careful for o in worker.hand):
-            if waiting[0].careful and worker.hand:
+    def _dispatch(self, worker: _Worker, waiting: list[UnitOrder]) -> None:
+        """Fill the worker's queue with orders from `waiting`; a careful unit is queued alone."""
+        while waiting and len(worker.queued) < QUEUED_UNITS and not any(o.careful for o in worker.queued):
+            if waiting[0].careful and worker.queued:
                 return
             order = waiting.pop(0)
-            worker.hand.append(order)
+            worker.queued.append(order)
             text = json.dumps({"unit": order.unit, "careful": order.careful, "skip": order.skip})
             try:
                 worker.process.stdin.write(text + "\n")  # type: ignore[union-attr]
                 worker.process.stdin.flush()  # type: ignore[union-attr]
             except BrokenPipeError:
-                return  # it is dead, and its last answer will say so
+                return  # the worker is dead; `_listen` reports it
 
-    def _bury(self, worker: _Worker) -> list[Order]:
-        """Take a dead process off the list; returns its units, the one that it was at to be done with care."""
+    def _reap(self, worker: _Worker) -> list[UnitOrder]:
+        """Remove a dead worker; return its orders to retry, the first one (which it was encoding) in careful mode."""
         self.workers.remove(worker)
         code = worker.process.wait()
-        if not worker.ready:  # no unit is at fault; a signal may come from outside, an exit code is the process's own
+        if not worker.ready:  # no unit is the cause; retry after a signal (it may come from outside), not after an exit code
             self.killed_early += 1
-            if code >= 0 or self.killed_early > PATIENCE:
-                raise WorkerError(f"a worker process ended with code {code} before it could begin; its message stands above.")
-            return worker.hand
-        if not worker.hand:
+            if code >= 0 or self.killed_early > MAX_RETRIES:
+                raise WorkerError(f"a worker process ended with code {code} before it could begin; its error message is above.")
+            return worker.queued
+        if not worker.queued:
             return []
-        order, rest = worker.hand[0], worker.hand[1:]
-        if (self.ledger.unit_path(order.unit)).is_file():  # it died between the file and the answer
-            return worker.hand
+        order, rest = worker.queued[0], worker.queued[1:]
+        if (self.ledger.unit_path(order.unit)).is_file():  # it died after writing the file, before its answer
+            return worker.queued
         skip = order.skip
         if worker.at is not None and worker.at not in dict(skip):
             self.suspects[worker.at] = self.suspects.get(worker.at, 0) + 1
-            if self.suspects[worker.at] >= PROOF:
+            if self.suspects[worker.at] >= ITEM_DEATHS:
                 how = f"signal {-code}" if code < 0 else f"code {code}"
                 skip = (*skip, (worker.at, f"WorkerDied: the process that read it was ended by {how}"))
         else:
             self.deaths[order.unit] = self.deaths.get(order.unit, 0) + 1
-        if self.deaths.get(order.unit, 0) > PATIENCE:
+        if self.deaths.get(order.unit, 0) > MAX_RETRIES:
             start, stop = self.ledger.units[order.unit]
-            raise WorkerError(f"{PATIENCE} processes died on items {start} to {stop - 1}, the last with code {code}.")
-        return [Order(order.unit, True, skip), *rest]
+            raise WorkerError(f"{MAX_RETRIES} processes died on items {start} to {stop - 1}, the last with code {code}.")
+        return [UnitOrder(order.unit, True, skip), *rest]
 
     def _stop(self) -> None:
         for worker in self.workers:

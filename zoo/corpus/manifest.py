@@ -27,7 +27,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         begun = (folder / WORK / "plan.json").is_file()
         raise CorpusError(
-            f"{folder} is not finished; run the same `tokenzoo tokenize` again and it goes on."
+            f"{folder} is not finished; run the same `tokenzoo tokenize` again to resume it."
             if begun
             else f"{folder} holds no {MANIFEST}; pass a folder that `tokenzoo tokenize` wrote."
         )
@@ -43,7 +43,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def open_shards(folder: Path, manifest: dict[str, Any], cache: str | Path | None = None) -> list[Shard]:
-    """All shards of a corpus, in order; `cache` is where unpacked Parquet files may lie."""
+    """All shards of a corpus, in order; `cache` is the folder for unpacked Parquet files."""
     layout = from_mapping(Layout, manifest["layout"])
     where = Path(cache) if cache is not None else _cache(folder)
     kind = manifest["options"]["format"]

@@ -1,4 +1,4 @@
-"""Settings of a bulk tokenization: those that shape the result, kept in its manifest, and those that only say how fast."""
+"""Settings of a bulk tokenization: those that determine the result, kept in its manifest, and those that affect only speed."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,19 +10,20 @@ Format = Literal["parquet", "tar", "megatron", "flat"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the tokens on disk depend on. A job that goes on must have the same.
+    """Options that the tokens on disk depend on. A resumed job must have the same.
 
     Attributes:
         format: "parquet" (ids by codebook, and all that `decode` needs), "tar" (WebDataset), or sequences that a language
             model reads as they are: "megatron" (`.bin` and `.idx` of Megatron-LM) and "flat" (`.bin` and offsets).
-        shard_mb: a shard is closed before its ids exceed so many MiB (2^20 bytes, uncompressed).
-        shard_items: a shard holds at most so many items; 0: any number.
-        codebooks: keep only the first so many codebooks; None: all.
-        resize: "crop" or "squash" for pictures that do not fit a tokenizer of one size; None: as its spec says.
-        packing: pattern of the formats "megatron" and "flat": a kind ("interleaved"), or a whole config as
-            `packing.json` holds it; None: the plain one for the tokenizer.
+        shard_mb: a shard is closed before its ids exceed this many MiB (2^20 bytes, uncompressed).
+        shard_items: a shard holds at most this many items; 0: no limit.
+        codebooks: keep only the first `codebooks` codebooks; None: all.
+        positions: keep at most this many positions of each item; None: all.
+        encode: further options of the tokenizer's `encode`, as text by name: `{"resize": "crop"}`, `{"quality": "0.08"}`.
+        packing: pattern of the formats "megatron" and "flat": a kind ("interleaved"), a mapping of a kind and its settings,
+            or the path or contents of a `packing.json`; None: the default one of the tokenizer.
         batch: million pixels or samples that go through the network at once; 0: 0.5 on a CPU, 4 elsewhere.
-        unit_items, unit_mb: work is done, and lost by a crash, in units of so many items or MiB of media.
+        unit_items, unit_mb: size of a unit, which a crash loses as a whole: at most this many items and MiB of media.
         max_pixels, max_seconds: larger media are listed as failures: decompression bombs.
         threads: of torch in each process on a CPU; sums, and so ids, could depend on it.
         device, dtype: of the weights.
@@ -32,7 +33,8 @@ class Options:
     shard_mb: float = 256.0
     shard_items: int = 0
     codebooks: int | None = None
-    resize: Literal["crop", "squash"] | None = None
+    positions: int | None = None
+    encode: dict[str, str] = field(default_factory=dict)
     packing: str | dict[str, Any] | None = None
     batch: float = 0.0
     unit_items: int = 256
@@ -64,7 +66,7 @@ class Pace:
     """How the work is done; none of it changes a byte of the result.
 
     Attributes:
-        workers: processes that encode; 0: this one; None: one a CPU core, or one a GPU, and none for a handful of items.
+        workers: processes that encode; 0: this one; None: one a CPU core, or one a GPU, and none for a few items.
         readers: threads of each that read and decode media ahead of the network.
         engine: "local", or "ray" (Ray Data; needs the extra `ray`).
         progress: show a bar on a terminal, a line now and then elsewhere.

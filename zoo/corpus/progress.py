@@ -52,13 +52,13 @@ class Progress:
             print(self.line(), file=sys.stderr, flush=True)
 
     def rates(self) -> str:
-        """Items and tokens a second."""
+        """Rates of the job so far: items and tokens a second."""
         seconds = max(1e-9, time.monotonic() - self.start)
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self.items / seconds:.1f} items/s, {self.tokens / seconds:,.0f} tokens/s{failed}"
 
     def line(self) -> str:
-        """All of it in one line."""
+        """The progress as one line of text."""
         done = self.before + self.items
         seconds = time.monotonic() - self.start
         left = (self.total - done) * seconds / max(1, self.items)

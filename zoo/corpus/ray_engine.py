@@ -1,10 +1,10 @@
-"""Units over a Ray cluster, with Ray Data: a pool of actors, each with the tokenizer loaded once.
+"""Engine on a Ray cluster, with Ray Data: a pool of actors (workers), each of which loads the tokenizer once.
 
     tokenzoo tokenize NAME SOURCE --out DIR --engine ray --workers 8
 
-Actors write unit files into OUT, which all nodes must see under one path, and send back only numbers; the shards are
-filled by the process that started the job, as everywhere. Ray starts dead actors again and gives their units to others.
-Encoding a unit twice is harmless: the file comes out the same and replaces itself.
+Actors write unit files into OUT, which must have the same path on all nodes, and return only counts; the process that
+started the job writes the shards, as in all engines. Ray restarts dead actors and reassigns their units.
+Encoding is idempotent: a unit that is retried gives the same file, which replaces the first.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ import numpy as np
 
 from ...codecs.config import ConfigError
 from .ledger import Ledger
-from .pipeline import Order, UnitDone
+from .pipeline import UnitDone, UnitOrder
 
 
 class RayEngine:
     """Runs units of a ledger on a Ray cluster.
 
     Args:
-        ledger: the job, planned; OUT lies on storage that all nodes share.
-        workers: actors; None: one a CPU of the cluster, or one a GPU where the tokenizer runs on one.
-        readers: threads that read and decode in each.
+        ledger: the job, with its units planned; OUT is on storage that all nodes share.
+        workers: number of actors; None: one a CPU of the cluster, or one a GPU where the tokenizer runs on one.
+        readers: reader threads in each actor.
         settings: further arguments of `ray.init`, where no cluster is connected yet (`{"address": "auto"}`).
     """
 
@@ -77,5 +77,5 @@ class EncodeUnits:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Encode the units of a batch."""
-        done = list(self.pipeline.run([Order(int(u)) for u in batch["unit"]]))
+        done = list(self.pipeline.run([UnitOrder(int(u)) for u in batch["unit"]]))
         return {f.name: np.array([getattr(d, f.name) for d in done]) for f in dataclasses.fields(UnitDone)}

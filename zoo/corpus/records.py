@@ -8,7 +8,7 @@
     size             list<int64>       of the original: (H, W) pixels or (T,) samples
     sample_rate_hz   int32             of the original sound; null for pictures
     scale            list<float>       loudness factors, of tokenizers that have them
-    book_grids       list<int32>       K pairs (h, w), of tokenizers whose codebooks have grids of their own
+    book_grids       list<int32>       K pairs (h, w), of tokenizers whose codebooks have separate grids
     ...                                the source's own columns
 
 Letters: K codebooks, L token positions, V codebook size.
@@ -22,12 +22,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ...codecs.identity import TokenizerId
 from ...codecs.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What all items of a corpus share: fields of `Tokens`, see there.
+    """What all items of a corpus share: fields of `Tokens`, see there; `tokenizer` names the one that made them.
 
     `planar`: positions are a 2-D grid; `loudness`, `book_grids`: there are loudness scales, grids of each codebook.
     """
@@ -40,6 +41,7 @@ class Layout:
     planar: bool = False
     loudness: bool = False
     book_grids: bool = False
+    tokenizer: TokenizerId | None = None
 
     @staticmethod
     def of(tokens: Tokens, modality: str) -> "Layout":
@@ -53,6 +55,7 @@ class Layout:
             planar=len(tokens.grid) == 2,
             loudness=tokens.scale is not None,
             book_grids=tokens.book_grids is not None,
+            tokenizer=tokens.tokenizer,
         )
 
     @property
@@ -98,7 +101,7 @@ class Record:
 
 
 def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> pa.Table:
-    """Rows of records, in their order."""
+    """Convert records to an Arrow table, one row each, in their order."""
     whole = schema(layout, metadata)
     columns: dict[str, Any] = {"key": pa.array([r.key for r in records], pa.string())}
     for k, (v, stride) in enumerate(zip(layout.vocab_sizes, layout.steps, strict=True)):
@@ -108,7 +111,7 @@ def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> 
     columns["grid"] = pa.array([list(r.tokens.grid) for r in records], pa.list_(pa.int32()))
     columns["size"] = pa.array([r.tokens.sizes[0].tolist() for r in records], pa.list_(pa.int64()))  # type: ignore[index]
     if layout.modality == "audio":
-        columns["sample_rate_hz"] = pa.array([r.tokens.sample_rate_hz for r in records], pa.int32())
+        columns["sample_rate_hz"] = pa.array([_rate(r.tokens) for r in records], pa.int32())
     if layout.loudness:
         columns["scale"] = _lists([r.tokens.scale[0].numpy() for r in records], np.float32)  # type: ignore[index]
     if layout.book_grids:
@@ -120,7 +123,7 @@ def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> 
 
 
 def to_tokens(row: dict[str, Any], layout: Layout) -> Tokens:
-    """The tokens of one row, a batch of one, as `encode` gave them; `row` maps column names to arrays or lists."""
+    """The tokens of one row, a batch of one, equal to the output of `encode`; `row` maps column names to arrays or lists."""
     length = int(row["length"])
     ids = np.empty((1, len(layout.vocab_sizes), length), dtype=np.int64)
     for k, stride in enumerate(layout.steps):
@@ -132,13 +135,18 @@ def to_tokens(row: dict[str, Any], layout: Layout) -> Tokens:
         vocab_sizes=layout.vocab_sizes,
         grid=tuple(int(g) for g in row["grid"]),
         sizes=torch.tensor([[int(n) for n in row["size"]]]),
-        sample_rate_hz=None if rate is None else int(rate),
+        sample_rate_hz=None if rate is None else torch.tensor([int(rate)]),
         scale=None if scale is None else torch.from_numpy(np.array(scale, dtype=np.float32)[None]),
         strides=layout.strides,
         scales=layout.scales,
         names=layout.names,
         book_grids=None if grids is None else torch.tensor([int(n) for n in grids]).view(1, -1, 2),
+        tokenizer=layout.tokenizer,
     )
+
+
+def _rate(tokens: Tokens) -> int | None:
+    return None if tokens.sample_rate_hz is None else int(tokens.sample_rate_hz[0])
 
 
 def id_bytes(table: pa.Table, layout: Layout) -> np.ndarray:
@@ -151,7 +159,7 @@ def id_bytes(table: pa.Table, layout: Layout) -> np.ndarray:
 
 
 def _lists(rows: Sequence[np.ndarray], kind: Any) -> pa.Array:
-    """Arrays as one list column."""
+    """Convert arrays to one Arrow list column."""
     offsets = np.zeros(len(rows) + 1, np.int32)
     np.cumsum([len(r) for r in rows], out=offsets[1:])
     values = np.concatenate(rows) if rows else np.zeros(0, kind)

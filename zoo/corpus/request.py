@@ -1,20 +1,18 @@
 """The request: everything that the bytes of a corpus depend on, as a mapping. It heads the plan and the manifest."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ... import __version__
-from ...codecs.building import is_under
 from ...codecs.config import ConfigError, to_mapping
+from ...codecs.identity import checksum
 from ...codecs.media import Prepared
-from ...codecs.serialize import config_dict
 from ...codecs.tokenizer import Tokenizer
+from ...codecs.version import __version__
+from ..choices import chosen
 from ..hub import load
 from .formats import PACKED
 from .options import Options
@@ -27,29 +25,15 @@ SAVED = "tokenizer"
 
 
 def load_tokenizer(name: str, revision: str | None, options: Options, device: str | None = None) -> Tokenizer:
-    """Load a tokenizer's encoder as the options say."""
+    """Load a tokenizer's encoder with the dtype and device of the options."""
     return load(name, part="encoder", revision=revision, device=device or options.device, dtype=getattr(torch, options.dtype))
 
 
-def checksum(tokenizer: Tokenizer) -> str:
-    """sha256 over a tokenizer's family, config and all weights by name, in the type they have, but those of its decoder."""
-    config = config_dict(tokenizer)
-    head = {k: config[k] for k in ("family", "config")}
-    out = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for name, value in sorted(tokenizer.state_dict().items()):
-        if is_under(name, tokenizer.decoder_only):  # ids do not depend on it, and bulk jobs leave it out
-            continue
-        out.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        out.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return out.hexdigest()
-
-
 def probe(tokenizer: Tokenizer, options: Options) -> Layout:
-    """The layout of a tokenizer's tokens, by encoding a made-up item.
+    """The layout of a tokenizer's tokens, by encoding a synthetic item.
 
     Raises:
-        ConfigError: it takes neither pictures nor sound, or cannot encode with these options; better now than 10 million
-            items later.
+        ConfigError: it takes neither pictures nor sound, or cannot encode with these options; checked before the job starts.
     """
     spec = tokenizer.spec
     if spec.modality == "audio":
@@ -60,21 +44,25 @@ def probe(tokenizer: Tokenizer, options: Options) -> Layout:
     else:
         raise ConfigError(f"{tokenizer.family} is a tokenizer of {spec.modality}s; corpora are made of pictures or sound.")
     try:
-        tokens = tokenizer.encode([Prepared(x, tuple(x.shape[1:]))], **_codebooks(options))
+        tokens = tokenizer.encode_prepared([Prepared(x, tuple(x.shape[1:]))], encode_options(tokenizer, options))
     except Exception as error:
         raise ConfigError(f"{tokenizer.family} cannot encode with these options: {error}") from error
     return Layout.of(tokens.to("cpu"), spec.modality)
 
 
-def _codebooks(options: Options) -> dict[str, int]:
-    return {} if options.codebooks is None else {"num_codebooks": options.codebooks}
+def encode_options(tokenizer: Tokenizer, options: Options) -> Any:
+    """Options that the job passes to `encode`.
+
+    Raises:
+        ConfigError: an option that the tokenizer does not take.
+    """
+    asked = chosen(tokenizer, options.encode, codebooks=options.codebooks, positions=options.positions, verbs=("encode",))
+    return asked.of_encode
 
 
 def head_of(tokenizer: Tokenizer, name: str, revision: str | None, options: Options) -> dict[str, Any]:
-    """All of the request but the source."""
+    """The request without its description of the source."""
     layout = probe(tokenizer, options)
-    if options.resize and getattr(tokenizer.spec, "image_size", None) is None:
-        raise ConfigError(f"resize is {options.resize!r}, but {tokenizer.family} takes pictures of any size.")
     head: dict[str, Any] = {
         "library_version": __version__,
         "tokenizer": {
@@ -94,7 +82,7 @@ def head_of(tokenizer: Tokenizer, name: str, revision: str | None, options: Opti
 
 
 def source_facts(listing: Listing) -> dict[str, Any]:
-    """What the request says of the source."""
+    """Description of the source in the request."""
     sizes = listing.items["size"].to_numpy()
     return {
         "names": listing.names,
@@ -105,7 +93,7 @@ def source_facts(listing: Listing) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON gives it back, so that requests compare equal to those on disk."""
+    """Values as read back from JSON, so that requests compare equal to those on disk."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
@@ -114,5 +102,5 @@ def plain(value: Any) -> Any:
 
 
 def absolute(name: str) -> str:
-    """A tokenizer's name that other processes, in other folders, understand too."""
+    """A tokenizer's name with the path of `file:PATH` made absolute, so that it is valid in other working folders."""
     return f"file:{Path(name[5:]).expanduser().resolve()}" if name.startswith("file:") else name

@@ -3,26 +3,33 @@
     tokenzoo tokenize NAME photos/ "more/**/*.jpg" "shards-{000..017}.tar" table.parquet hub:org/name --out DIR
 
 The list is an Arrow table that all processes of a job read. What cannot even be listed (a broken tar file, a folder
-without permission) stands in it as an item of kind "error", so that nothing is lost.
+without permission) is listed as an item of kind "error", so that nothing is lost.
 """
 
-import glob
 import hashlib
 import json
 import os
 import tarfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...codecs.config import ConfigError
-from ...train.data.audio import Audio
-from ...train.data.config import HubDataset
-from ...train.data.images import Images
-from ...train.data.sources import expand_braces, load_hub
+from ...codecs.media import (
+    ENDINGS,
+    HubDataset,
+    Seen,
+    datasets_package,
+    expand_braces,
+    load_hub,
+    matches,
+    open_regular,
+    shown,
+    undecoded,
+    walk,
+)
 
 #: kind: file, tar, table (Parquet), dataset (rows of `datasets`), error. place: the file that holds the item, or how a
 #: data set is opened. at: offset in a tar file, number of a row; for errors 0. changed: mtime of the file in ns.
@@ -31,7 +38,6 @@ ITEMS = pa.schema(
     [("key", pa.string()), ("kind", pa.string()), ("place", pa.string()), ("at", pa.int64()), ("size", pa.int64())]
     + [("changed", pa.int64()), ("column", pa.string()), ("beside", pa.string())]
 )
-SUFFIXES = {"image": Images.suffixes, "audio": Audio.suffixes}
 #: Endings of members of a WebDataset sample that are carried over as text; all others are bytes.
 _TEXT = ("txt", "json", "cls", "id", "text", "caption", "transcript", "lab", "csv", "xml", "url", "lang", "speaker")
 
@@ -42,7 +48,7 @@ class Listing:
 
     Attributes:
         items: table of schema `ITEMS`.
-        metadata: name and type of each column of the source that goes into the shards, its own columns aside.
+        metadata: name and type of each column of the source that goes into the shards, without the library's own columns.
         names: the source, as it was given.
         objects: data sets that were passed in as objects, by their place; only this process has them.
     """
@@ -80,7 +86,7 @@ def list_source(
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
     lister = _Lister(modality, column, alone=len(listed) == 1)
     for entry in listed:
-        before = len(lister.rows)
+        before, lister.repeated = len(lister.rows), False
         if isinstance(entry, (str, os.PathLike)):
             text = os.fspath(entry)
             if text.startswith("hub:"):
@@ -93,8 +99,8 @@ def list_source(
             lister.dataset_object(entry)
         else:
             raise ConfigError(f"a source is a path, a data set or a list of these; got {type(entry).__name__}.")
-        if len(lister.rows) == before:
-            raise ConfigError(f"{entry!r} holds no {modality}: no file that ends in {', '.join(SUFFIXES[modality])}.")
+        if len(lister.rows) == before and not lister.repeated:
+            raise ConfigError(f"{entry!r} holds no {modality}: no file that ends in {', '.join(ENDINGS[modality])}.")
     return lister.done([_name(e) for e in listed])
 
 
@@ -109,7 +115,9 @@ class _Lister:
 
     def __init__(self, modality: str, column: str | None, *, alone: bool) -> None:
         self.modality, self.column, self.alone = modality, column, alone
-        self.suffixes = SUFFIXES[modality]
+        self.suffixes = ENDINGS[modality]
+        self.real = Seen()
+        self.repeated = False  # something was met that came before
         self.rows: list[tuple[Any, ...]] = []
         self.seen: set[tuple[str, int]] = set()
         self.fields: dict[str, pa.DataType] = {}
@@ -117,21 +125,24 @@ class _Lister:
 
     def add(self, key: str, kind: str, place: str, at: int, size: int, changed: int, column: str = "", beside: str = "") -> None:
         """One item; one that came before (overlapping globs) is left out."""
+        if kind != "error" and not _is_text(key + place):  # the list holds Unicode only
+            return self.error(key, "MediaError: its name is no UTF-8, and a corpus names its items in UTF-8; rename it")
+        self.repeated |= (place, at) in self.seen
         if (place, at) not in self.seen:
             self.seen.add((place, at))
             self.rows.append((key, kind, place, at, size, changed, column, beside))
 
     def error(self, key: str, reason: str) -> None:
-        """Something that cannot be listed."""
-        self.add(key, "error", reason, len(self.rows), -1, 0)
+        """Add a source that cannot be listed, as an item of kind "error"."""
+        self.add(shown(key), "error", shown(reason), len(self.rows), -1, 0)
 
     def path(self, text: str) -> None:
-        """A folder, a file or a pattern."""
+        """Add the files of a folder or pattern, or a single file."""
         if os.path.isdir(text):
             return self.folder(text)
         if os.path.exists(text):
             return self.file(text, os.path.basename(text) if self.alone else text)
-        found = [p for t in expand_braces(text) for p in (sorted(glob.glob(t, recursive=True)) or [t])]
+        found = [p for t in expand_braces(text) for p in (matches(t) or [t])]
         for path in found:
             if os.path.isdir(path):
                 continue
@@ -142,19 +153,26 @@ class _Lister:
     def folder(self, root: str) -> None:
         """Files below `root` in sorted order; names that begin with a dot are left out."""
         if os.path.isfile(os.path.join(root, "state.json")) and os.path.isfile(os.path.join(root, "dataset_info.json")):
-            return self.rows_of(_datasets().load_from_disk(root), f"disk:{os.path.abspath(root)}", os.path.basename(root))
+            return self.rows_of(datasets_package().load_from_disk(root), f"disk:{os.path.abspath(root)}", os.path.basename(root))
         broken: list[OSError] = []
-        for folder, folders, files in os.walk(root, followlinks=True, onerror=broken.append):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for name in sorted(files):
-                path = os.path.join(folder, name)
-                if not name.startswith(".") and name.lower().endswith((*self.suffixes, ".tar", ".parquet")):
-                    self.file(path, os.path.relpath(path, root) if self.alone else path, listed=False)
+        endings = (*self.suffixes, ".tar", ".parquet")
+        found = list(walk(root, endings, seen=self.real, on_error=broken.append))
+        self.repeated |= not found and any(walk(root, endings))
+        for path in found:
+            self.file(path, os.path.relpath(path, root) if self.alone else path, listed=False, fresh=True)
         for error in broken:
             self.error(str(error.filename), f"{type(error).__name__}: {error.strerror}")
 
-    def file(self, path: str, key: str, *, listed: bool = True) -> None:
-        """One file; `listed`: a `.txt` file is a list of others."""
+    def file(self, path: str, key: str, *, listed: bool = True, fresh: bool = False) -> None:
+        """One file, unless it or a link to it came before.
+
+        Args:
+            listed: a `.txt` file is a list of others.
+            fresh: it did not come before.
+        """
+        if not fresh and not self.real.first(path):
+            self.repeated = True
+            return
         low = path.lower()
         try:
             if low.endswith(".tar"):
@@ -162,12 +180,15 @@ class _Lister:
             elif low.endswith(".parquet"):
                 self.parquet(path, key)
             elif low.endswith(".txt") and listed:
-                lines = Path(path).read_text(encoding="utf-8").splitlines()
+                with open_regular(path) as file:
+                    lines = file.read().decode("utf-8", "surrogateescape").splitlines()
                 for line in (t.strip() for t in lines if t.strip()):
                     self.file(os.path.join(os.path.dirname(path), line), line, listed=False)
             else:
                 self.add(key, "file", os.path.abspath(path), 0, *_stat(path))
-        except (tarfile.TarError, pa.ArrowInvalid, OSError) as error:
+        except ConfigError:
+            raise
+        except Exception as error:  # readers of broken files may raise anything: it is a failure of one item
             self.error(key, f"{type(error).__name__}: {error}")
 
     def tar(self, path: str, key: str) -> None:
@@ -175,7 +196,7 @@ class _Lister:
         _, changed = _stat(path)
         members: list[tarfile.TarInfo] = []
         try:
-            with tarfile.open(path, "r:") as tar:
+            with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 members.extend(m for m in tar if m.isfile())
         except tarfile.TarError as error:  # what came before the break is still good
             if not members:
@@ -188,6 +209,7 @@ class _Lister:
             if not m.name.lower().endswith(self.suffixes):
                 continue
             others = [o for o in samples[_sample(m.name)] if o is not m and not o.name.lower().endswith(self.suffixes)]
+            others = [o for o in others if _is_text(o.name)]
             beside = [[o.name[len(_sample(o.name)) + 1 :], o.offset_data, o.size] for o in others]
             for ending, _, _ in beside:
                 self._field(ending, pa.string() if ending.split(".")[-1] in _TEXT else pa.binary())
@@ -197,7 +219,7 @@ class _Lister:
     def parquet(self, path: str, key: str) -> None:
         """Rows of a Parquet file."""
         size, changed = _stat(path)
-        with pq.ParquetFile(path) as file:
+        with open_regular(path) as source, pq.ParquetFile(source) as file:
             schema, count = file.schema_arrow, file.metadata.num_rows
         column = self._media_column(schema, path)
         for name in schema.names:
@@ -232,7 +254,7 @@ class _Lister:
             self.add(f"{label}[{i}]", "dataset", place, i, 0, stamp, column)
 
     def _media_column(self, schema: pa.Schema, label: str) -> str:
-        """The column asked for, or the only one that can hold media."""
+        """The requested column, or the only one that can hold media."""
         if self.column:
             if self.column not in schema.names:
                 raise ConfigError(f"{label} has no column {self.column!r}; it has {', '.join(schema.names)}.")
@@ -267,6 +289,15 @@ def _sample(name: str) -> str:
     return f"{folder}/{file.split('.', 1)[0]}" if folder else file.split(".", 1)[0]
 
 
+def _is_text(name: str) -> bool:
+    """Whether UTF-8 can hold a name: those of old file systems may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _stat(path: str) -> tuple[int, int]:
     """Size and time of change; -1 and 0 of what is not there (it fails when it is read, and is listed then)."""
     try:
@@ -276,30 +307,19 @@ def _stat(path: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError("this source needs the package 'datasets': pip install 'tokenzoo[data]'.") from error
-    return datasets
-
-
 def open_rows(place: str, column: str, objects: dict[str, Any]) -> Any:
     """Open the data set that `Listing.items` calls `place`, its media column undecoded."""
     if place in objects:
         rows = objects[place]
     elif place.startswith("disk:"):
-        rows = _datasets().load_from_disk(place[5:])
+        rows = datasets_package().load_from_disk(place[5:])
     elif place.startswith("hub:"):
         facts = json.loads(place[4:])
         files = tuple(facts.pop("files"))
         return load_hub(HubDataset(column=column, data_files=files, **facts), keep_columns=True)
     else:
         raise ConfigError(f"{place} is a data set of another process.")
-    for undecoded in (_datasets().Image(decode=False), _datasets().Audio(decode=False)):
-        if isinstance(rows.features[column], type(undecoded)):
-            rows = rows.cast_column(column, undecoded)
-    return rows
+    return undecoded(rows, column)
 
 
 def units(items: pa.Table, most_items: int, most_bytes: float) -> list[tuple[int, int]]:

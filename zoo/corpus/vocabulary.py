@@ -12,7 +12,7 @@ The id space, from 0 up; every range begins where the one before it ends, so no 
     text | reserved after "text" | specials | reserved after "specials" | media[0]: book 0, book 1, .. | reserved
     after media[0] | media[1]: .. | filling up to a multiple of `multiple_of`
 
-Reserved ranges are declared, never implied: rows that a text model already has but does not use, or room for later.
+Reserved ranges are declared, never implied: rows that a text model has but does not use, or rows kept for later.
 Letters: B batch, K codebooks, L token positions, V codebook size.
 """
 
@@ -58,7 +58,7 @@ class Books:
 
     def __post_init__(self) -> None:
         if not self.name or ":" in self.name or any(c.isspace() for c in self.name):
-            raise ConfigError(f"name is {self.name!r}; it must be a word without ':' (it stands in token strings).")
+            raise ConfigError(f"name is {self.name!r}; it must be a word without ':' (it is part of token strings).")
         if not self.vocab_sizes or min(self.vocab_sizes) < 1:
             raise ConfigError(f"vocab_sizes of {self.name!r} is {self.vocab_sizes}; give one positive number a codebook.")
 
@@ -91,7 +91,7 @@ class IdRange:
 
     @property
     def stop(self) -> int:
-        """One past the last id."""
+        """End of the id range, exclusive: the last id plus 1."""
         return self.start + self.size
 
     @property

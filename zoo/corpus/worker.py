@@ -1,8 +1,8 @@
-"""One process that encodes units: `python -m tokenzoo.zoo.corpus.worker OUT`, driven over its standard streams.
+"""A worker process that encodes units: `python -m tokenzoo.zoo.corpus.worker OUT`, controlled over stdin and stdout.
 
-Orders come in as lines of JSON, `{"unit": 3, "careful": false, "skip": []}`; `{"unit": 3, "items": .., ..}` goes out when a
-unit is on disk, `{"at": 17}` before an item of a careful unit. The process ends with its input, and at once with the
-process that started it.
+Both carry one JSON object a line. In: orders, `{"unit": 3, "careful": false, "skip": []}`. Out: `{"ready": true}` once the
+tokenizer is loaded, `{"unit": 3, "items": .., ..}` when a unit is on disk, `{"at": 17}` before and `{"at": -1}` after an item
+of a careful unit. The worker exits when its input ends or its parent process is gone.
 """
 
 import argparse
@@ -17,17 +17,18 @@ from typing import IO, Any
 
 import torch
 
+from ...codecs.identity import checksum
 from ...codecs.tokenizer import Tokenizer
 from .ledger import Ledger, attach
-from .pipeline import Order, Pipeline
-from .request import SAVED, checksum, load_tokenizer
+from .pipeline import Pipeline, UnitOrder
+from .request import SAVED, load_tokenizer
 
 
 def tokenizer_of(ledger: Ledger, device: str | None = None) -> Tokenizer:
-    """Load the tokenizer of a job, and check that it is the same still.
+    """Load the tokenizer of a job and check that its weights have not changed since the job was started.
 
     Raises:
-        ValueError: its weights are others than those that the job was begun with.
+        ValueError: the checksum of its weights is not the one in the ledger.
     """
     facts, saved = ledger.head["tokenizer"], ledger.work / SAVED
     name = f"file:{saved}" if saved.is_dir() else facts["name"]
@@ -38,7 +39,7 @@ def tokenizer_of(ledger: Ledger, device: str | None = None) -> Tokenizer:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Encode units until the input ends."""
+    """Entry point of the worker: encode the units ordered on stdin until it ends; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--device")
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever prints goes to the error stream and cannot garble the answers
+    os.dup2(2, 1)  # other prints go to stderr, so that they cannot corrupt the answers
     ledger = attach(given.out)
     torch.set_num_threads(ledger.options.threads)
     pipeline = Pipeline(ledger, tokenizer_of(ledger, given.device), given.readers, at=lambda i: say(answers, {"at": i}))
@@ -63,15 +64,15 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def orders(lines: IO[str]) -> Iterator[Order]:
-    """Read orders as they come."""
+def orders(lines: IO[str]) -> Iterator[UnitOrder]:
+    """Parse orders, one JSON object a line, as the lines arrive."""
     for line in iter(lines.readline, ""):
         value = json.loads(line)
-        yield Order(value["unit"], value["careful"], tuple((i, why) for i, why in value["skip"]))
+        yield UnitOrder(value["unit"], value["careful"], tuple((i, why) for i, why in value["skip"]))
 
 
 def say(stream: IO[str], value: dict[str, Any]) -> None:
-    """Write one line."""
+    """Write `value` to `stream` as one line of JSON."""
     stream.write(json.dumps(value) + "\n")
     stream.flush()
 

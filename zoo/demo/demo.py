@@ -6,16 +6,16 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ...codecs.media import as_image, read_audio
+from ...codecs.media import as_pictures, read_audio
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from .. import registry
 from ..hub import load
 from ..media_out import write_audio, write_image
+from ..progress import Bar
+from ..tables import table
 from .draw import overview
 
 MEDIA = {"image": "chelsea.png", "audio": "speech.flac"}
@@ -38,21 +38,24 @@ class Row:
 def run(out: Path) -> None:
     """Run every shipped tokenizer over the shipped medium of its modality."""
     out.mkdir(parents=True, exist_ok=True)
-    console, rows, panels = Console(width=140), [], []
-    for card in [c for c in registry.list_models() if c.shipped]:
-        tokenizer = load(card.name)
-        with resources.as_file(resources.files(__spec__.parent).joinpath("media", MEDIA[card.modality])) as source:
-            work = _image if card.modality == "image" else _audio
-            row, panel = work(card.name, tokenizer, source, out)
-        rows.append(row)
-        panels.append(panel)
+    rows, panels = [], []
+    cards = [c for c in registry.list_models() if c.shipped]
+    with Bar(len(cards), "encoding and decoding") as bar:
+        for card in cards:
+            tokenizer = load(card.name)
+            with resources.as_file(resources.files(__spec__.parent).joinpath("media", MEDIA[card.modality])) as source:
+                work = _image if card.modality == "image" else _audio
+                row, panel = work(card.name, tokenizer, source, out)
+            rows.append(row)
+            panels.append(panel)
+            bar.step()
     overview(panels).save(out / "overview.png")
-    console.print(_table(rows))
-    console.print(f"written to {out}/: token files, reconstructions, and overview.png (left: original, right: decoded)")
+    print(_table(rows))
+    print(f"written to {out}/: token files, reconstructions, and overview.png (left: original, right: decoded)")
 
 
 def _image(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
-    x = as_image(source, tokenizer.spec.value_range)  # type: ignore[attr-defined]  # [3, H, W]
+    (x,) = as_pictures(source, tokenizer.spec.value_range)  # type: ignore[attr-defined]  # [3, H, W]
     tokens, y, seconds = _round_trip(name, tokenizer, x, out)
     a, b = tokenizer.to_uint8(x), tokenizer.to_uint8(y[0])  # type: ignore[operator]
     write_image(out / f"{name}.png", b)
@@ -91,11 +94,11 @@ def _row(name: str, what: str, tokens: Tokens, out: Path, raw: int, quality: str
     return Row(name, what, shape, sum(tokens.bits()), size, raw, quality, seconds)
 
 
-def _table(rows: list[Row]) -> Table:
-    table = Table("tokenizer", "medium", "tokens K x L", "bits", "file", "raw", "ratio", "quality", "seconds")
-    table.columns[0].no_wrap = True
+def _table(rows: list[Row]) -> str:
+    header = ("tokenizer", "medium", "tokens K x L", "bits", "token file", "raw", "ratio", "quality", "seconds")
+    cells = []
     for r in rows:
         ratio = f"{r.raw_bytes / r.file_bytes:.0f} : 1"
-        cells = (r.name, r.what, r.tokens, str(r.bits), f"{r.file_bytes} B", f"{r.raw_bytes} B", ratio, r.quality)
-        table.add_row(*cells, f"{r.seconds:.2f}")
-    return table
+        sizes = (f"{r.bits:,}", f"{r.file_bytes:,} B", f"{r.raw_bytes:,} B", ratio)
+        cells.append((r.name, r.what, r.tokens, *sizes, r.quality, f"{r.seconds:.2f}"))
+    return table(header, cells, right={3, 4, 5, 6, 8})

@@ -1,10 +1,10 @@
-"""`tokenzoo eval NAME DATA`: how well a tokenizer reconstructs media, what its tokens cost, how it uses its codebooks.
+"""`tokenzoo eval MODEL FILES`: how well a tokenizer reconstructs media, what its tokens cost, how it uses its codebooks.
 
     from tokenzoo.zoo.evaluate import evaluate, print_report
     report = evaluate(tokenzoo.load("NAME"), "folder")      # report.metrics: name -> mean over items
 """
 
-from .report import Report, print_report
+from .report import Report, print_report, report_text
 from .run import evaluate
 
-__all__ = ["Report", "evaluate", "print_report"]
+__all__ = ["Report", "evaluate", "print_report", "report_text"]

@@ -3,7 +3,10 @@
 PESQ (ITU-T P.862.2) and STOI (Taal et al. 2011) come from the packages `pesq` and `pystoi`, SI-SDR from torchmetrics.
 """
 
+import importlib
+import math
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from torch import Tensor
 from ...codecs.media import Waveform, read_audio, resample, to_channels
 from ...codecs.tokenizer import Tokenizer
 
+#: Window of the mel distance, in samples.
+MEL_WINDOW = 1024
 #: Windows of the STFT distance, as in DAC's evaluation (arXiv 2306.06546, section 4.3).
 STFT_WINDOWS = (2048, 512)
 
@@ -24,17 +29,19 @@ class AudioMetrics:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.spec: Any = tokenizer.spec
         rate = self.spec.decoded_rate_hz
-        self.mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=1024, hop_length=256, n_mels=80, power=1.0)
-        self.notes = ["mel distance: L1 of natural logs, 80 bands, window 1024, hop 256, floor 1e-5"]
-        self._pesq, self._stoi = self._find("pesq"), self._find("pystoi")
+        self.mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=MEL_WINDOW, hop_length=256, n_mels=80, power=1.0)
+        self.notes = [f"mel distance: L1 of natural logs, 80 bands, window {MEL_WINDOW}, hop 256, floor 1e-5"]
+        self.left_out: Counter[tuple[str, str]] = Counter()
+        self._si_sdr = self._find("torchmetrics.functional.audio", "SI-SDR dB")
+        self._pesq, self._stoi = self._find("pesq", "PESQ-WB"), self._find("pystoi", "STOI")
 
-    def _find(self, package: str) -> Any:
+    def _find(self, module: str, metric: str) -> Any:
         try:
-            module = __import__(package)
+            return importlib.import_module(module)
         except ImportError:
-            self.notes.append(f"{package} is not installed: pip install 'tokenzoo[eval]'")
+            package = module.split(".")[0]
+            self.notes.append(f"no {metric}: the package {package} is not installed; pip install 'tokenzoo[eval]'")
             return None
-        return module
 
     def read(self, path: Path) -> Waveform:
         """One file at the codec's rate and channels."""
@@ -42,41 +49,69 @@ class AudioMetrics:
         return Waveform(to_channels(resample(clip.samples, clip.sample_rate_hz, rate), self.spec.channels), rate)
 
     def add(self, original: Waveform, decoded: Tensor) -> dict[str, float]:
-        """Figures of one clip; `decoded` is `[C, T]`."""
-        from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio as si_sdr
-
+        """Figures of one clip; `decoded` is `[C, T]`. A figure that it is too short for is left out and counted."""
         rate = self.spec.decoded_rate_hz
         x = resample(original.samples, original.sample_rate_hz, rate)
         y = decoded.cpu()[..., : x.shape[-1]]
         x = x[..., : y.shape[-1]]
-        out = {"mel distance": self._mel(x, y), "STFT distance": _stft(x, y), "SI-SDR dB": float(si_sdr(y, x).mean())}
-        return out | self._speech(resample(x, rate, 16000).mean(0), resample(y, rate, 16000).mean(0))
+        a, b = resample(x, rate, 16000).mean(0), resample(y, rate, 16000).mean(0)  # [T] at 16 kHz
+        found = {
+            "mel distance": self._mel(x, y),
+            "STFT distance": _stft(x, y),
+            "SI-SDR dB": self._scale_invariant(x, y),
+            "PESQ-WB": self._perceived(a, b),
+            "STOI": self._intelligible(a, b),
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
     def totals(self) -> dict[str, float]:
-        """Nothing is measured on the whole set."""
+        """Metrics over the whole set by name: none for sound."""
         return {}
 
-    def _mel(self, x: Tensor, y: Tensor) -> float:
+    def _mel(self, x: Tensor, y: Tensor) -> float | None:
+        if x.shape[-1] <= MEL_WINDOW // 2:  # the first window is centred on the first sample, its half mirrored
+            return self._without("mel distance", "too short")
         a, b = (self.mel(v).clamp(min=1e-5).log() for v in (x, y))
         return float((a - b).abs().mean())
 
-    def _speech(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """PESQ-WB and STOI of 16 kHz mono `[T]`; a clip that PESQ cannot judge (no speech found) is left out and noted."""
-        out = {}
-        if self._pesq is not None:
+    def _scale_invariant(self, x: Tensor, y: Tensor) -> float | None:
+        if self._si_sdr is None:
+            return None
+        value = float(self._si_sdr.scale_invariant_signal_distortion_ratio(y, x).mean())
+        return value if math.isfinite(value) else self._without("SI-SDR dB", "silent")
+
+    def _perceived(self, x: Tensor, y: Tensor) -> float | None:
+        """PESQ-WB of 16 kHz mono `[T]`."""
+        if self._pesq is None:
+            return None
+        try:
+            return float(self._pesq.pesq(16000, x.numpy(), y.numpy(), "wb"))
+        except (self._pesq.PesqError, ValueError, ZeroDivisionError) as error:
+            # "buffer needs to be at least 1/4 of a second", "no utterances detected"
+            short = x.shape[-1] < 16000 // 4
+            return self._without("PESQ-WB", "too short" if short else f"unfit ({_words(error)})")
+
+    def _intelligible(self, x: Tensor, y: Tensor) -> float | None:
+        """STOI of 16 kHz mono `[T]`."""
+        if self._stoi is None:
+            return None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             try:
-                out["PESQ-WB"] = float(self._pesq.pesq(16000, x.numpy(), y.numpy(), "wb"))
-            except self._pesq.PesqError as error:
-                self.notes.append(f"PESQ left a clip out: {error}")
-        if self._stoi is not None:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
                 value = float(self._stoi.stoi(x.numpy(), y.numpy(), 16000))
-            if any("Not enough" in str(w.message) for w in caught):
-                self.notes.append("STOI left a clip out: too short")
-            else:
-                out["STOI"] = value
-        return out
+            except (ValueError, IndexError, ZeroDivisionError):  # fewer samples than one of its frames
+                return self._without("STOI", "too short")
+        if any("Not enough" in str(w.message) for w in caught) or not math.isfinite(value):
+            return self._without("STOI", "too short, or silent for too long,")
+        return value
+
+    def _without(self, metric: str, why: str) -> None:
+        self.left_out[(metric, why)] += 1
+
+
+def _words(error: Exception) -> str:
+    text = error.args[0] if error.args else ""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) or type(error).__name__
 
 
 def _stft(x: Tensor, y: Tensor) -> float:

@@ -1,6 +1,7 @@
 """Figures of reconstructed pictures: PSNR, SSIM, a perceptual distance, rFID where its network can be had."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -8,9 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ...codecs.media import as_image
+from ...codecs.media import as_pictures
 from ...codecs.tokenizer import Tokenizer
 
+#: Side of SSIM's window, in pixels (Wang et al. 2004); a picture must hold it once.
+SSIM_WINDOW = 11
 #: Fewer pictures than this give no meaningful rFID.
 MIN_FID_ITEMS = 500
 
@@ -18,17 +21,28 @@ MIN_FID_ITEMS = 500
 class ImageMetrics:
     """Measures on 8-bit values scaled to 0..1, as files would hold them."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, items: int = 0) -> None:
+        """`items`: how many pictures will come at most; too few of them need no network for rFID."""
         self.spec: Any = tokenizer.spec
         self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
         self.tokenizer = tokenizer
         self.notes: list[str] = []
+        self.left_out: Counter[tuple[str, str]] = Counter()
+        self._ssim = self._find_ssim()
         self.perceptual_name, self.perceptual = self._find_perceptual()
-        self.fid = self._find_fid()
+        self.fid = self._find_fid() if items >= MIN_FID_ITEMS else None
         self.items = 0
 
+    def _find_ssim(self) -> Any:
+        try:
+            from torchmetrics.functional.image import structural_similarity_index_measure
+        except ImportError:
+            self.notes.append("no SSIM: the package torchmetrics is not installed; pip install 'tokenzoo[eval]'")
+            return None
+        return structural_similarity_index_measure
+
     def _find_perceptual(self) -> tuple[str, Any]:
-        """The official LPIPS if its network is at hand, else LPIPS-HED, else nothing."""
+        """The official LPIPS if its network is available, else LPIPS-HED, else None."""
         checkpoints = Path(torch.hub.get_dir()) / "checkpoints"
         if any(checkpoints.glob("vgg16-*.pth")):
             from torchmetrics.functional.image import learned_perceptual_image_patch_similarity as lpips
@@ -50,26 +64,33 @@ class ImageMetrics:
             from torchmetrics.image.fid import FrechetInceptionDistance
 
             return FrechetInceptionDistance(feature=2048)
+        except ModuleNotFoundError as error:
+            wanted = (error.name or "torch-fidelity").split(".")[0]  # torchmetrics raises without a name where its own check fails
+            self.notes.append(f"no rFID: the package {wanted} is not installed; pip install {wanted}")
         except Exception as error:  # the network's weights are downloaded at construction: any failure means there are none
-            self.notes.append(f"no rFID: its Inception network cannot be had ({type(error).__name__})")
-            return None
+            reason = f"{type(error).__name__}: {error}"
+            self.notes.append(f"no rFID: the weights of its Inception network could not be downloaded ({reason})")
+        return None
 
     def read(self, path: Path) -> Tensor:
         """One picture, uint8 `[3, H, W]`, brought to the tokenizer's size where it has one."""
-        x = as_image(path, self.spec.value_range)
+        (x,) = as_pictures(path, self.spec.value_range)
         if self.spec.image_size is not None:
-            x = self.tokenizer._fit_in(x, self.spec.resize)  # type: ignore[attr-defined]
+            x = self.tokenizer.fit_in(x, self.spec.resize)  # type: ignore[attr-defined, operator]
         return self.to_uint8(x)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
-        """Figures of one picture, uint8 `[3, H, W]`, and its reconstruction in the tokenizer's value range."""
-        from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+        """Figures of one picture, uint8 `[3, H, W]`, and its reconstruction in the tokenizer's value range.
 
+        A figure that the picture is too small for is left out and counted.
+        """
         a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
+        side = min(x.shape[-2:])
         out = {"PSNR dB": float(-10 * torch.log10((x - y).square().mean().clamp(min=1e-10)))}
-        out["SSIM"] = float(cast(Tensor, ssim(y, x, data_range=1.0)))
-        if self.perceptual is not None and min(x.shape[-2:]) >= 64:
+        if self._ssim is not None and self._large_enough(side, SSIM_WINDOW, "SSIM"):
+            out["SSIM"] = float(cast(Tensor, self._ssim(y, x, data_range=1.0)))
+        if self.perceptual is not None and self._large_enough(side, 64, self.perceptual_name):
             out[self.perceptual_name] = float(self.perceptual(y, x))
         if self.fid is not None:
             self.fid.update(a, real=True)
@@ -77,11 +98,15 @@ class ImageMetrics:
         self.items += 1
         return out
 
+    def _large_enough(self, side: int, least: int, metric: str) -> bool:
+        if side < least:
+            self.left_out[(metric, "too small")] += 1
+        return side >= least
+
     def totals(self) -> dict[str, float]:
         """rFID of the set, if it is large enough."""
-        if self.fid is None:
-            return {}
         if self.items < MIN_FID_ITEMS:
             self.notes.append(f"no rFID: {self.items} pictures, at least {MIN_FID_ITEMS} are needed")
-            return {}
-        return {"rFID": float(self.fid.compute())}
+        elif self.fid is not None:
+            return {"rFID": float(self.fid.compute())}
+        return {}

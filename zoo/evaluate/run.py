@@ -1,35 +1,37 @@
 """One pass over the media: encode, decode, measure each item, count the ids."""
 
-import glob
 import importlib.metadata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ...codecs.media.endings import ENDINGS
+from ...codecs.options import DecodeOptions, EncodeOptions
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
+from ...codecs.wrapping import unwrap
+from ..finding import find, other_kind
+from ..progress import Bar
 from .report import Report
-
-_SUFFIXES = {
-    "audio": {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".m4a"},
-    "image": {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"},
-}
 
 
 class Metrics(Protocol):
     """What a modality brings: reads an item, measures a pair, sums up."""
 
     notes: list[str]
+    #: (metric, why) -> items that it could not be measured on.
+    left_out: Counter[tuple[str, str]]
 
     def read(self, path: Path) -> Any:
         """The original in the tokenizer's own rate and range, as `encode` takes it."""
         ...
 
     def add(self, original: Any, decoded: Tensor) -> dict[str, float]:
-        """Figures of one item."""
+        """Figures of one item; those that it is too small for are counted in `left_out`."""
         ...
 
     def totals(self) -> dict[str, float]:
@@ -52,7 +54,7 @@ class TokenCounts:
             count += torch.bincount(tokens.ids[0, k, : own[k]].cpu(), minlength=len(count))
 
     def summary(self) -> dict[str, float | list[float]]:
-        """Share of codes used, perplexity and entropy for each codebook, and the number of tokens that tell of it."""
+        """Share of codes used, perplexity and entropy for each codebook, and the number of tokens counted."""
         out: dict[str, list[float]] = {"usage": [], "perplexity": [], "entropy bits": []}
         for count in self.counts:
             p = count.double() / count.sum().clamp(min=1)
@@ -60,83 +62,108 @@ class TokenCounts:
             out["usage"].append(float((count > 0).double().mean()))
             out["perplexity"].append(float(torch.tensor(entropy).exp()))
             out["entropy bits"].append(entropy / float(torch.log(torch.tensor(2.0))))
-        return {"tokens counted": float(self.counts[0].sum()), **out}
+        return {"tokens counted": float(self.counts[0].sum()) if self.counts else 0.0, **out}
 
 
 @torch.no_grad()
-def evaluate(tokenizer: Tokenizer, data: str | Path, *, num_codebooks: int | None = None, limit: int = 0) -> Report:
+def evaluate(
+    tokenizer: Tokenizer,
+    data: str | Path | Sequence[str | Path],
+    *,
+    num_codebooks: int | None = None,
+    limit: int = 0,
+    encode_options: EncodeOptions | None = None,
+    decode_options: DecodeOptions | None = None,
+    progress: bool = False,
+) -> Report:
     """Measure `tokenizer` on the media files that `data` names.
 
+    A file that cannot be read, encoded or decoded is listed in the report, and the others are measured.
+
     Args:
-        data: a folder (searched recursively), a glob, or a `.txt` file with a path a line, relative to it.
-        num_codebooks: decode only that many codebooks.
+        tokenizer: any of sound or pictures.
+        data: a file, a folder with all below it, a wildcard, or a `.txt` file with a path a line, relative to it; or several.
+        num_codebooks: encode only that many codebooks.
         limit: use at most this many files, in order of name (0: all).
+        encode_options, decode_options: for `encode` and `decode`.
+        progress: show a bar on a terminal.
 
     Raises:
         FileNotFoundError: no media files there.
+        ValueError: the tokenizer takes neither sound nor pictures.
     """
-    files = list(media_files(data, tokenizer.spec.modality))
+    tokenizer = unwrap(tokenizer)
+    files = media_files(data, tokenizer.spec.modality)
+    named = str(data) if isinstance(data, str | Path) else ", ".join(map(str, data))
     files = files[:limit] if limit else files
-    if not files:
-        raise FileNotFoundError(f"no {tokenizer.spec.modality} files in {data}.")
-    metrics, failed = _metrics(tokenizer), {}
-    sums: dict[str, float] = {}
-    seen: dict[str, int] = {}
-    counts = TokenCounts(tokenizer.spec.vocab_sizes[:num_codebooks])
-    extent, items = 0.0, 0
-    for path in files:
-        try:
-            original = metrics.read(path)
-            tokens = tokenizer.encode(original)
-        except (ValueError, OSError) as error:
-            failed[str(path)] = str(error)
-            continue
-        tokens = tokens.first(codebooks=num_codebooks) if num_codebooks else tokens
-        for name, value in metrics.add(original, tokenizer.decode(tokens)[0]).items():
-            sums[name] = sums.get(name, 0.0) + value
-            seen[name] = seen.get(name, 0) + 1
-        counts.add(tokens)
-        extent += _extent(tokens)
-        items += 1
+    if not any(path.exists() for path in files):
+        raise FileNotFoundError(f"no {tokenizer.spec.modality} files in {named}.")
+    metrics, failed = _metrics(tokenizer, len(files)), {}
+    values: dict[str, list[float]] = {}
+    counts: TokenCounts | None = None
+    extra = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
+    name, extent, items = tokenizer.source or tokenizer.family, 0.0, 0
+    with Bar(len(files), "measuring", show=progress) as bar:
+        for path in files:
+            try:
+                if wrong := other_kind(path, tokenizer.spec.modality, name):
+                    raise ValueError(wrong)
+                original = metrics.read(path)
+                tokens = tokenizer.encode(original, encode_options, **extra)[0]
+                found = metrics.add(original, tokenizer.decode(tokens, decode_options)[0])
+            except Exception as error:  # decoders may raise any exception; no file ends the run
+                known = isinstance(error, (ValueError, OSError)) and str(error)
+                failed[str(path)] = str(error) if known else f"{type(error).__name__}: {error}"
+            else:
+                for figure, value in found.items():
+                    values.setdefault(figure, []).append(value)
+                counts = counts or TokenCounts(tokens.vocab_sizes)
+                counts.add(tokens)
+                extent += _extent(tokens)
+                items += 1
+            bar.step()
+    counts = counts or TokenCounts(())
     unit = "kbit/s" if tokenizer.spec.modality == "audio" else "bits a pixel"
     rate = counts.bits / extent / (1000 if unit == "kbit/s" else 1) if extent else float("nan")
+    totals = metrics.totals()
     return Report(
-        model=tokenizer.source or tokenizer.family,
-        data=str(data),
+        model=name,
+        data=named,
         items=items,
-        metrics={n: s / seen[n] for n, s in sums.items()} | metrics.totals(),
+        metrics={n: sum(v) / len(v) for n, v in values.items()} | totals,
+        measured={n: len(v) for n, v in values.items()} | dict.fromkeys(totals, items),
+        left_out=[(name, why, number) for (name, why), number in metrics.left_out.items()],
         tokens={unit: rate, **counts.summary()},
+        vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,
         notes=metrics.notes,
         versions={p: _version(p) for p in ("tokenzoo", "torch", "torchmetrics", "pesq", "pystoi")},
     )
 
 
-def media_files(data: str | Path, modality: str) -> Iterator[Path]:
-    """Files of `modality` that a folder, a glob or a list file names, in order of name."""
-    root = Path(data)
-    if root.suffix == ".txt" and root.is_file():
-        yield from (root.parent / line for line in root.read_text().splitlines() if line.strip())
-        return
-    paths = root.rglob("*") if root.is_dir() else (Path(p) for p in glob.glob(str(data), recursive=True))
-    yield from sorted(p for p in paths if p.suffix.lower() in _SUFFIXES[modality] and p.is_file())
+def media_files(data: str | Path | Sequence[str | Path], modality: str) -> list[Path]:
+    """Files of `modality` that are named, one after the other; see `finding.find` for what names them."""
+    places = [data] if isinstance(data, str | Path) else list(data)
+    return [found.path for found in find(places, ENDINGS.get(modality, ()))]
 
 
-def _metrics(tokenizer: Tokenizer) -> Metrics:
+def _metrics(tokenizer: Tokenizer, items: int) -> Metrics:
     if tokenizer.spec.modality == "audio":
         from .audio import AudioMetrics
 
         return AudioMetrics(tokenizer)
+    if tokenizer.spec.modality != "image":
+        raise ValueError(f"{tokenizer.family} takes features of another network; only sound and pictures are measured.")
     from .images import ImageMetrics
 
-    return ImageMetrics(tokenizer)
+    return ImageMetrics(tokenizer, items)
 
 
 def _extent(tokens: Tokens) -> float:
     """Seconds or pixels of one item's original."""
     assert tokens.sizes is not None
     if tokens.sample_rate_hz:
-        return float(tokens.sizes[0, 0]) / tokens.sample_rate_hz
+        return float(tokens.sizes[0, 0]) / float(tokens.sample_rate_hz)
     return float(tokens.sizes[0].prod())
 
 

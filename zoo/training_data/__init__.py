@@ -4,7 +4,7 @@
     from tokenzoo.zoo.training_data import build
     build("photos", Path("data"), cache=Path("cache"))
 
-The same from a shell: `python -m tokenzoo.zoo.training_data photos data --cache cache`.
+The same from a shell: `tokenzoo data build photos -o data --cache cache`.
 
 The order of files, the splits and the contents are the same on every machine that has the pinned packages.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 NAMES = ("photos", "speech")
 
 
-def build(name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
+def build(
+    name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
+) -> Path:
     """Build the corpus `name` into `out/<name>` and return that folder; an older build there is replaced.
 
     Args:
@@ -26,6 +28,7 @@ def build(name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool 
         workers: processes that decode.
         offline: use only what the cache holds.
         strict: refuse packages of another version than the pinned ones.
+        progress: show bars on a terminal.
 
     Raises:
         ValueError: unknown name.
@@ -37,4 +40,21 @@ def build(name: str, out: Path, *, cache: Path, workers: int = 2, offline: bool 
         from .speech import build_speech as make
     else:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(NAMES)}")
-    return make(Path(out), cache=Path(cache), workers=workers, offline=offline, strict=strict)
+    return make(Path(out), cache=Path(cache), workers=workers, offline=offline, strict=strict, progress=progress)
+
+
+def report(folder: Path) -> str:
+    """What a built corpus holds, a line a split."""
+    from ..tables import counted
+    from .manifest import MANIFEST, read_rows
+
+    splits: dict[str, list[dict[str, str]]] = {}
+    for row in read_rows(folder / MANIFEST):
+        splits.setdefault(row["split"], []).append(row)
+    lines = [str(folder)]
+    for split, rows in sorted(splits.items()):
+        hours = sum(float(row.get("seconds") or 0) for row in rows) / 3600
+        speakers = len({row["speaker"] for row in rows if "speaker" in row})
+        detail = f", {hours:.2f} hours, {counted(speakers, 'speaker')}" if speakers else ""
+        lines.append(f"  {split}: {counted(len(rows), 'file')}{detail}")
+    return "\n".join(lines)

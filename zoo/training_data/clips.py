@@ -1,4 +1,4 @@
-"""What happens to one recording on its way into a corpus: decode, resample, trim, level, write.
+"""Preprocessing of one recording for a corpus: decode, resample, trim, level, write.
 
 Letters: T samples. Waveforms are float32 [T], mono, full scale 1.0. Silence is found by energy alone (20 ms frames):
 the sources are quiet studio recordings, so a trained voice detector adds little and takes twenty times as long.
@@ -20,7 +20,7 @@ _FADE_SECONDS = 0.005
 
 
 class ClipError(ValueError):
-    """A recording could not be decoded."""
+    """A recording could not be decoded; the message names the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def resample(samples: Waveform, rate_hz: int, target_hz: int) -> Waveform:
 def active_frames(samples: Waveform, rate_hz: int) -> NDArray[np.bool_]:
     """Which 10 ms steps hold sound: True where a 20 ms frame is loud against the clip's own loud parts.
 
-    The threshold lies 38 dB under the 95th percentile of the frame levels, or 8 dB over the noise floor (5th
+    The threshold is 38 dB under the 95th percentile of the frame levels, or 8 dB over the noise floor (5th
     percentile) where that is higher, but never nearer than 15 dB to the loud parts.
     """
     frame, step = round(_FRAME_SECONDS * rate_hz), round(_STEP_SECONDS * rate_hz)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from ...codecs.files import replacing_folder
 
 MANIFEST = "manifest.tsv"
 
@@ -53,10 +54,5 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise FileExistsError(f"{folder} exists and holds no {MANIFEST}: name another folder, or empty this one")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
+    with replacing_folder(folder) as side:
+        yield side

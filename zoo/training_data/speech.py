@@ -1,7 +1,7 @@
 """The speech corpus: recorded human voices out of Debian packages, 16 kHz mono, split by speaker.
 
 Telephone prompts, one read-aloud voice, two acted games, and words and picture captions by volunteers in some
-25 languages. The test voices are heard in no other split. `test_seen` holds sentences that training does not have,
+25 languages. The test voices are in no other split. `test_seen` holds sentences that training does not have,
 by a voice that it has, with their text (`transcripts.tsv`).
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..progress import Bar
 from .clips import ClipError, ClipRules, clean, decode, write_flac
 from .manifest import MANIFEST, safe_name, whole_folder, write_rows
 from .packages import sha256_of, unpack
@@ -110,16 +111,25 @@ def list_recordings(package: str, folder: Path) -> Iterator[Recording]:
             yield Recording(speaker=speaker, package=package, path=path, file=file)
 
 
-def build_speech(out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True) -> Path:
+def build_speech(
+    out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
+) -> Path:
     """Build `out/speech/{train,valid,test,test_seen}/<speaker>/<id>.flac` with its manifest; returns the folder."""
-    folders = {name: unpack(name, cache, offline=offline, strict=strict) for name in PACKAGES}
+    folders: dict[str, Path] = {}
+    with Bar(len(PACKAGES), "packages", show=progress) as bar:
+        for name in PACKAGES:
+            folders[name] = unpack(name, cache, offline=offline, strict=strict)
+            bar.step()
     recordings = [recording for name, folder in folders.items() for recording in list_recordings(name, folder)]
     kept = {r.path for r in [r for r in recordings if r.speaker == SEEN_SPEAKER][-SEEN_SENTENCES:]}
     jobs = [(r, split_of(r.speaker, last_sentence=r.path in kept)) for r in recordings]
     with whole_folder(out / "speech") as part:
-        with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool:
-            results = list(pool.map(partial(_convert, part, ClipRules()), jobs, chunksize=32))
-        rows = _without_copies([row for row in results if row is not None], part)
+        found: list[dict[str, str]] = []
+        with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool, Bar(len(jobs), "clips", show=progress) as bar:
+            for row in pool.map(partial(_convert, part, ClipRules()), jobs, chunksize=32):
+                found += [row] if row is not None else []
+                bar.step()
+        rows = _without_copies(found, part)
         write_rows(part / MANIFEST, COLUMNS, rows)
         _write_transcripts(part / "transcripts.tsv", folders[SEEN_SPEAKER], rows)
         write_test_list(part, rows, TEST_SPEAKERS)
@@ -127,7 +137,7 @@ def build_speech(out: Path, *, cache: Path, workers: int = 2, offline: bool = Fa
 
 
 def _use_one_thread() -> None:
-    """Each worker process resamples on one core."""
+    """Initialise a worker process: one thread for torch."""
     import torch
 
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ def test_verify_finds_every_kind_of_damage(folder):
     second = folder / "shard-00001.parquet"
     whole = second.read_bytes()
     second.write_bytes(whole[:-1])
-    assert verify(folder) == [f"shard-00001.parquet has {len(whole) - 1} bytes, the manifest says {len(whole)}"]
+    assert verify(folder) == [f"shard-00001.parquet has {len(whole) - 1} bytes, the manifest has {len(whole)}"]
     second.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
     assert verify(folder) == ["shard-00001.parquet was altered: its checksum does not match"]
     second.unlink()
@@ -33,7 +33,7 @@ def test_verify_counts_items(folder):
     manifest["totals"]["items"] = 10
     (folder / "manifest.json").write_text(json.dumps(manifest))
     wrong = verify(folder)
-    assert wrong[0] == "shard-00000.parquet holds 3 items, the manifest says 4"
+    assert wrong[0] == "shard-00000.parquet holds 3 items, the manifest has 4"
     assert "10 items and 0 failures do not make the 9 of the source" in wrong[1]
 
 

@@ -1,6 +1,7 @@
 """`TokenDataset`: order, blocks, boundaries, resume, ranks and workers. Run: pytest tests/zoo/corpus/test_dataset.py"""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from corpus_cases import lively, make, pictures, sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo.corpus import TokenDataset
 from tokenzoo.zoo.corpus.blocks import Blocks
 from tokenzoo.zoo.corpus.dataset import random_window, same_document
@@ -19,6 +21,7 @@ from tokenzoo.zoo.corpus.manifest import CorpusError
 from tokenzoo.zoo.corpus.packing import DelayConfig
 from tokenzoo.zoo.corpus.plain import plain_packing
 from tokenzoo.zoo.corpus.records import Layout
+from waiting import PATIENCE_SECONDS
 
 quick = settings(max_examples=60, deadline=None)
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12).map(lambda x: np.array(x))
@@ -75,6 +78,50 @@ def test_codebooks_are_cut_and_other_packings_take_their_place(folder):
     assert delay.unpack(docs[4]["input_ids"]).tokens.ids.equal(plain.tokens(4).ids)
     batch = next(iter(docs.loader(3)))
     assert batch["input_ids"].shape[:2] == (3, 3) and (batch["labels"][batch["input_ids"] == delay.pad_id] == -100).all()
+
+
+def test_packings_by_name_as_on_the_command_line(folder, tmp_path):
+    plain = TokenDataset(folder, seed=None)
+    config = plain.packing.config
+    delay = DelayConfig(tokenizer=config.tokenizer, vocabulary=config.vocabulary)
+    delay.build().save(tmp_path / "packing.json")
+    whole = json.loads((tmp_path / "packing.json").read_text())
+    file = tmp_path / "packing.json"
+    for choice in ("delay", {"kind": "delay"}, delay, delay.build(), file, str(file), whole, whole["packing"]):
+        data = TokenDataset(folder, seed=None, packing=choice)
+        assert data.packing.config == delay
+        assert delay.build().unpack(data[4]["input_ids"]).tokens.ids.equal(plain.tokens(4).ids)
+    moshi = TokenDataset(folder, seed=None, packing={"kind": "delay", "delays": [0, 1, 1]})
+    assert moshi.packing.config.delays == (0, 1, 1)
+    first = TokenDataset(folder, seed=None, packing="interleaved", codebooks=2)
+    assert first.packing.unpack(first[1]["input_ids"]).tokens.ids.equal(plain.tokens(1).ids[:, :2])
+    with pytest.raises(ValueError, match="specifies how many codebooks"):
+        TokenDataset(folder, packing=delay, codebooks=2)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("dela", "Did you mean 'delay'"),
+        ({"kind": "dela"}, "Did you mean 'delay'"),
+        ({"kind": "delay", "shift": 1}, "shift"),
+        ({"kind": 5}, "5"),
+        (5, "allowed: a name"),
+        (["delay"], "allowed: a name"),
+        ({"packing": "delay"}, "expected a mapping"),
+    ],
+)
+def test_what_names_no_packing(one, choice, message):
+    with pytest.raises(ConfigError, match=message):
+        TokenDataset(one, packing=choice)
+
+
+def test_documents_say_who_made_them(folder):
+    tokenizer = lively("spectral")
+    data = TokenDataset(folder, seed=None)
+    tokens = data.tokens(2)
+    assert tokens.tokenizer == tokenizer.identity and tokens.sample_rate_hz.tolist() == [16000]
+    assert data.packing.unpack(data.packing.pack(tokens)).tokens == tokens
 
 
 def test_a_packing_with_fewer_codebooks_than_the_corpus(folder):
@@ -223,7 +270,7 @@ def test_no_tokenizer_is_loaded(one):
         "print([m for m in sys.modules if m.startswith('tokenzoo.codecs.audio') or m.startswith('tokenzoo.zoo.hub')])"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200, env=env)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS, env=env)
     assert out.stdout.strip() == "[]"
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 from tokenzoo.zoo.corpus.hf import tokenizer_extension
 from tokenzoo.zoo.corpus.vocabulary import Books, Reserved, Vocabulary
+from waiting import PATIENCE_SECONDS
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -87,5 +88,5 @@ def test_another_vocabulary_is_refused():
 
 def test_transformers_is_imported_only_by_the_call():
     code = "import sys, tokenzoo.zoo.corpus.hf; print('transformers' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
     assert out.stdout.strip() == "False"

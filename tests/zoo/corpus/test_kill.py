@@ -12,17 +12,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import pytest
-import tokenzoo.zoo.corpus.files as files
 from corpus_cases import bad_sounds, contents, lively, make, saved, sounds
 from tokenzoo.zoo.corpus import Options, Pace, TokenDataset, bulk, verify
 from tokenzoo.zoo.corpus.ledger import Ledger, attach, begin
 from tokenzoo.zoo.corpus.local import LocalEngine, WorkerError
 from tokenzoo.zoo.corpus.request import head_of, source_facts
 from tokenzoo.zoo.corpus.sources import list_source
+from waiting import PATIENCE_SECONDS, kill_when
 
 SETTINGS = {"unit_items": 6, "shard_items": 6}
 
@@ -71,7 +70,7 @@ class Steps:
         def stepped(*arguments, **options):
             number = self.count
             self.count += 1
-            if number == self.at and not self.after:
+            if number > self.at or (number == self.at and not self.after):  # a process that is gone clears nothing away either
                 raise Crash
             result = step(*arguments, **options)
             if number == self.at:
@@ -149,7 +148,7 @@ def test_a_full_disk_stops_the_job_and_loses_nothing(whole, source, tmp_path, mo
             inner(handle)
 
         with monkeypatch.context() as m:
-            m.setattr(files.os, "fsync", full)
+            m.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="No space left"):
                 make(tokenizer, source, out, format=format, **SETTINGS)
         assert not list(out.rglob("*.partial")), "a half-written file takes up the space that is missing"
@@ -175,27 +174,16 @@ def test_the_system_refuses_to_write(source, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\nsys.dont_write_bytecode = True\ncli.main()"
     )
     arguments = command(model, source, tmp_path / "out", "--workers", "0")[3:]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
+    patient = {"env": ENVIRONMENT, "capture_output": True, "timeout": PATIENCE_SECONDS}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], text=True, **patient)
     assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     make(model, source, tmp_path / "whole", **SETTINGS)
-    subprocess.run(command(model, source, tmp_path / "out", "--workers", "0"), env=ENVIRONMENT, capture_output=True, timeout=1200)
+    subprocess.run(command(model, source, tmp_path / "out", "--workers", "0"), **patient)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
-
-
-def kill_when(process: subprocess.Popen, condition, seconds: float = 1200) -> bool:
-    """SIGKILL as soon as `condition` holds; False where the process was over before."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None:
-            return False
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL
 
 
 def test_kill_9_of_the_command_and_its_workers(tmp_path):
@@ -215,7 +203,7 @@ def test_kill_9_of_the_command_and_its_workers(tmp_path):
         process = subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         killed += kill_when(process, point)
     assert killed >= 2, "the job was over before it could be killed"
-    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     assert contents(out) == contents(tmp_path / "whole")
     once(out, source)
@@ -322,7 +310,7 @@ def test_ranks_share_a_ledger(tmp_path):
     ranks[1].communicate()
     ranks[1] = rank(1)
     for process in ranks:
-        text = process.communicate(timeout=1200)
+        text = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, text
     assert contents(out) == contents(tmp_path / "whole")
     assert json.loads((out / "manifest.json").read_text())["totals"]["items"] == 40

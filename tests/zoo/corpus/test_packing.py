@@ -34,7 +34,7 @@ def content(packing: P.Packing, tokens: Tokens) -> list[int]:
 
 
 def test_every_kind_has_a_case():
-    assert {config_of(c).kind for c in CASES} == set(P.kinds())
+    assert {config_of(c).kind for c in CASES} == set(P.PATTERNS.names())
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -75,6 +76,51 @@ def test_units_hold_so_many_items_or_bytes_and_rows_of_one_table(tmp_path):
     items = pa.table({"size": [5, 5, 5, 30, 1, 1, 1, 1], "kind": ["file"] * 5 + ["table"] * 3, "place": list("abcdepqq")})
     assert units(items, 3, 12) == [(0, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 8)]
     assert units(items.slice(0, 0), 3, 12) == []
+
+
+def test_links_multiply_nothing(tmp_path):
+    root = sounds(tmp_path / "in", 3)
+    before = keys(root, "audio")
+    (root / "self").symlink_to(".")
+    (root / "sub0" / "back").symlink_to(root)
+    (root / "also0").symlink_to(root / "sub0")
+    (root / "sub1" / "zz.wav").symlink_to(root / "sub0" / "s00.wav")
+    assert [k.replace("also0", "sub0") for k in keys(root, "audio")] == before
+    assert len(keys([root, root / "also0", root / "sub0/s00.wav"], "audio")) == 3, "entries of which nothing is new are no error"
+    assert len(keys([root / "sub1/zz.wav", root / "sub0/s00.wav", f"{root}/**/*.wav"], "audio")) == 3
+    (tmp_path / "list.txt").write_text("in/sub0/s00.wav\nin/sub1/zz.wav\n")
+    assert keys(tmp_path / "list.txt", "audio") == ["in/sub0/s00.wav"]
+
+
+def test_names_that_utf_8_cannot_hold_are_failures_of_their_own(tmp_path):
+    root = sounds(tmp_path / "in", 2)
+    try:
+        (root / os.fsdecode(b"bad\xff.wav")).write_bytes((root / "sub0/s00.wav").read_bytes())
+        (root / os.fsdecode(b"folder\xfe")).mkdir()
+        (root / os.fsdecode(b"folder\xfe/x.wav")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system has Unicode names only")
+    good = flac(np.zeros(400), 16000)
+    write_tar(root / "t.tar", {os.fsdecode(b"in\xfd.wav"): b"x", os.fsdecode(b"ok.\xfc"): b"side", "ok.wav": good})
+    result = make(lively("spectral"), root, tmp_path / "out")
+    failed = {f["key"]: f["reason"] for f in result.failures}
+    assert set(failed) == {"bad\\udcff.wav", "folder\\udcfe/x.wav", "t.tar/in\\udcfd.wav"}
+    assert all("is no UTF-8" in reason for reason in failed.values())
+    assert result.manifest["totals"]["items"] == 3
+
+
+def test_lines_of_a_list_that_are_no_names_are_failures(tmp_path):
+    root = sounds(tmp_path / "in", 2)
+    (root / "list.txt").write_bytes(b"sub0/s00.wav\na\0b.wav\n\xff.wav\nsub1/s01.wav\n")
+    result = make(lively("spectral"), root / "list.txt", tmp_path / "out")
+    assert len(result.failures) == 2 and result.manifest["totals"]["items"] == 2
+    assert any("null byte" in f["reason"] for f in result.failures)
+
+
+def test_a_list_that_is_a_fifo_is_a_failure(tmp_path):
+    os.mkfifo(tmp_path / "list.txt")
+    items = list_source([tmp_path / "list.txt", sounds(tmp_path / "in", 1)], "audio").items
+    assert items["kind"].to_pylist() == ["error", "file"] and "is a FIFO" in items["place"][0].as_py()
 
 
 # --- WebDataset -------------------------------------------------------------------------------------------------------
@@ -168,6 +214,23 @@ def test_parquet_columns_are_named_where_there_are_several_and_bad_rows_are_list
     result = make(tokenizer, tmp_path / "t.parquet", tmp_path / "out", where={"column": "a"})
     assert [f["key"] for f in result.failures] == ["t.parquet[1]", "t.parquet[2]"]
     assert TokenDataset(tmp_path / "out").metadata(0) == {"key": "t.parquet[0]", "n": 1}
+
+
+def test_a_table_brings_no_file_from_outside_its_folder(tmp_path):
+    """Whoever made it could name any file of this machine."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png())
+    folder = pictures(tmp_path / "in", 2)
+    (folder / "link.png").symlink_to(secret)
+    paths = [str(secret), "../secret.png", "link.png", "p00.png", str(folder / "p01.png")]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": p} for p in paths], kind)}), folder / "t.parquet")
+    tokenizer = lively("convnet")
+    result = make(tokenizer, folder / "t.parquet", tmp_path / "out")
+    assert [f["key"] for f in result.failures] == ["t.parquet[0]", "t.parquet[1]", "t.parquet[2]"]
+    assert all("outside the table's folder" in f["reason"] for f in result.failures)
+    data = TokenDataset(tmp_path / "out", seed=None)
+    assert [data.tokens(i).equal(tokenizer.encode(folder / f"p0{i}.png")) for i in range(2)] == [True, True]
 
 
 def test_a_broken_parquet_file_in_a_folder_is_a_failure(tmp_path):

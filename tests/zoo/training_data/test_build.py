@@ -145,7 +145,7 @@ def built(name: str) -> Path:
     """The folder of a built corpus, or a skipped test that says what is missing."""
     root = os.environ.get("TOKENZOO_CORPORA")
     if not root or not (Path(root) / name / MANIFEST).is_file():
-        pytest.skip(f"corpus {name} is not built: `python -m tokenzoo.zoo.training_data {name} OUT`, then TOKENZOO_CORPORA=OUT")
+        pytest.skip(f"corpus {name} is not built: `tokenzoo data build {name} -o OUT`, then TOKENZOO_CORPORA=OUT")
     return Path(root) / name
 
 

@@ -6,34 +6,38 @@
     flat       packed sequences, `.bin` and `.index.npy`          anything that maps a file of uint16 or uint32
 
 The last two hold what a language model reads, in the id space of `packing.json`; a small Parquet file beside each shard
-keeps what ids do not say, so that tokens come back exactly from them too.
+keeps the side information, so that tokens are restored exactly from them too.
 """
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from ....codecs.kinds import Kinds
 from ..packing.base import Packing
 from ..records import Layout
 
-_MODULES = {"parquet": "parquet", "tar": "tar", "megatron": "megatron", "flat": "flat"}
+# format -> module with `writer` and `open_shard`
+FORMATS: Kinds[ModuleType] = Kinds(
+    "format of shards", __name__, {"parquet": "parquet", "tar": "tar", "megatron": "megatron", "flat": "flat"}
+)
 #: Formats of packed sequences.
 PACKED = ("megatron", "flat")
 
 
 class Writer(Protocol):
-    """Writes shards of one format."""
+    """Protocol of a writer of shards of one format."""
 
     def write(self, folder: Path, name: str, table: pa.Table) -> list[Path]:
-        """Write one shard, each file whole or not at all.
+        """Write one shard, each file atomically.
 
         Args:
-            folder: where to.
-            name: what the files' names begin with.
+            folder: to write to.
+            name: prefix of the file names.
             table: rows of `records.py`.
 
         Returns:
@@ -43,7 +47,7 @@ class Writer(Protocol):
 
 
 class Shard(Protocol):
-    """Random access to one shard."""
+    """Protocol of random access to the items of one shard."""
 
     def __len__(self) -> int: ...
 
@@ -61,10 +65,10 @@ class Shard(Protocol):
 
 
 def writer(kind: str, layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Writer:
-    """The writer of a format; `about` is what a shard says of itself, where the format has room for it."""
-    return importlib.import_module(f".{_MODULES[kind]}", __name__).writer(layout, packing, about)
+    """The writer of a format; `about` is metadata of the shard, stored if the format has a place for it."""
+    return FORMATS.resolve(kind).writer(layout, packing, about)
 
 
 def open_shard(kind: str, folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> Shard:
-    """Open one shard; `files` is its entry in the manifest, `cache` where unpacked Parquet files may lie."""
-    return importlib.import_module(f".{_MODULES[kind]}", __name__).open_shard(folder, files, layout, cache)
+    """Open one shard; `files` is its entry in the manifest, `cache` the folder for unpacked Parquet files."""
+    return FORMATS.resolve(kind).open_shard(folder, files, layout, cache)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..files import replacing
+from ....codecs.files import replacing
 from ..packing.base import Packing
 from ..records import Layout
 from .sequences import SequenceShard, check_flat, packed_rows, write_side

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..files import replacing
+from ....codecs.files import replacing
 from ..packing.base import Packing
 from ..records import Layout, own_fields
 
@@ -17,7 +17,7 @@ _ROW_GROUP = 4096
 
 
 class ParquetWriter:
-    """Zstandard, ids without a dictionary; the file's own metadata say which tokenizer it is of."""
+    """Zstandard, ids without a dictionary; the file's metadata names its tokenizer."""
 
     def __init__(self, layout: Layout, about: dict[str, Any]) -> None:
         self.own = {f.name for f in own_fields(layout)}
@@ -60,7 +60,7 @@ class Rows:
         return out | {n: c[index].as_py() for n, c in self.others.items()}
 
     def column(self, name: str) -> Sequence[Any]:
-        """A whole column."""
+        """All values of one column."""
         if name in self.others:
             return self.others[name].to_pylist()
         offsets, values = self.lists[name]
@@ -85,7 +85,7 @@ class ParquetShard:
         return self.rows.column(name)
 
     def sequence(self, index: int) -> np.ndarray | None:
-        """Parquet holds no packed sequences."""
+        """Returns None: Parquet shards hold no packed sequences."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the formats of packed sequences share: packing the rows of a shard, and the Parquet file of all but the ids."""
+"""Common parts of the formats of packed sequences: packing a shard's rows, and the Parquet file of the other columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def check_flat(packing: Packing | None, kind: str) -> Packing:
 
 
 def packed_rows(table: pa.Table, layout: Layout, packing: Packing, kind: Any) -> list[np.ndarray]:
-    """The sequence of each row."""
+    """Pack each row of a table; returns the ids `[S]` of each sequence, of type `kind`."""
     rows = Rows(table)
     out = []
     for i in range(table.num_rows):
@@ -39,7 +39,7 @@ def packed_rows(table: pa.Table, layout: Layout, packing: Packing, kind: Any) ->
 
 
 def write_side(folder: Path, name: str, table: pa.Table, layout: Layout) -> Path:
-    """Write the columns without ids."""
+    """Write all columns but the ids to the Parquet file beside the shard."""
     path = folder / f"{name}{SIDE}"
     table = table.drop_columns([f"ids_{k}" for k in range(len(layout.vocab_sizes))])
     write_parquet(path, table, plain={"key"})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..files import replacing
+from ....codecs.files import replacing
 from ..packing.base import Packing
 from ..records import Layout, id_type, own_fields
 

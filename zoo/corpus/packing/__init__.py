@@ -35,6 +35,8 @@ The rules that hold for all of them:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .patterns import PATTERNS
+
 if TYPE_CHECKING:
     from .base import Packed as Packed
     from .base import Packing as Packing
@@ -54,30 +56,12 @@ if TYPE_CHECKING:
     from .prefix import PrefixConfig as PrefixConfig
     from .raster import RasterConfig as RasterConfig
 
-# kind -> "module:config class"
-PATTERNS: dict[str, str] = {
-    "raster": "raster:RasterConfig",
-    "interleaved": "interleaved:InterleavedConfig",
-    "delay": "delay:DelayConfig",
-    "parallel": "parallel:ParallelConfig",
-    "coarse_first": "coarse_first:CoarseFirstConfig",
-    "multi_rate": "multi_rate:MultiRateConfig",
-    "multi_scale": "multi_scale:MultiScaleConfig",
-    "prefix": "prefix:PrefixConfig",
-    "bits": "bits:BitsConfig",
-    "per_dimension": "per_dimension:PerDimensionConfig",
-}
 _BASE = ("Packed", "Packing", "PackingConfig", "Problem", "Side", "Unpacked", "load_packing")
 
 # public name -> module
-_LAZY = {name: "base" for name in _BASE} | {p.split(":")[1]: p.split(":")[0] for p in PATTERNS.values()}
+_LAZY = {name: "base" for name in _BASE} | {p.split(":")[1]: p.split(":")[0] for p in PATTERNS.targets().values()}
 
-__all__ = ["PATTERNS", "kinds", *_LAZY]
-
-
-def kinds() -> tuple[str, ...]:
-    """All kinds of packing, sorted."""
-    return tuple(sorted(PATTERNS))
+__all__ = ["PATTERNS", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

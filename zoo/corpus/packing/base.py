@@ -1,13 +1,12 @@
 """`Packing`: what every pattern is, and `packing.json`.
 
-A pattern writes two functions, `_write` (one item to its steps) and `_read` (steps to one item, whatever they hold).
+A pattern writes two functions, `_write` (one item to its steps) and `_read` (any steps, also broken ones, to one item).
 Batches, padding, labels, side information and files are here. `flat.py` and `streams.py` write these two for patterns
 of one and of K ids a step.
 
 Letters: B batch, K codebooks, L token positions, S steps of a sequence.
 """
 
-import importlib
 import json
 import os
 from collections.abc import Sequence
@@ -18,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....codecs.config import ConfigError, Polymorphic, from_mapping, nearest, to_mapping
+from ....codecs.config import ConfigError, Polymorphic, from_mapping, to_mapping
+from ....codecs.files import write_text
 from ....codecs.tokens import Tokens
 from ..vocabulary import Vocabulary
+from .patterns import PATTERNS
 from .results import IGNORE, Packed, Problem, Read, Side, Unpacked
 
 __all__ = ["Packed", "Packing", "PackingConfig", "Problem", "Read", "Side", "Unpacked", "load_packing"]
@@ -40,20 +41,13 @@ class PackingConfig(Polymorphic):
         learn_begin: count the begin token in the loss.
     """
 
+    kinds = PATTERNS
+
     tokenizer: str
     vocabulary: Vocabulary
     names: tuple[str, ...] = ()
     end: bool = True
     learn_begin: bool = False
-
-    @classmethod
-    def resolve(cls, kind: str) -> type["PackingConfig"]:
-        from . import PATTERNS
-
-        if kind not in PATTERNS:
-            raise ConfigError(f"unknown packing kind {kind!r}.{nearest(kind, list(PATTERNS))}")
-        module, name = PATTERNS[kind].split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
 
     def build(self) -> "Packing":
         """Return the packing. Raises ConfigError where the settings do not fit the vocabulary."""
@@ -131,7 +125,7 @@ class Packing:
             `Packed` with `input_ids` `[B, S]` or `[B, K, S]`.
 
         Raises:
-            ValueError: tokens of another tokenizer or layout than the config says, or an id outside its codebook.
+            ValueError: tokens of another tokenizer or layout than the config's, or an id outside its codebook.
         """
         self._check(tokens)
         side = Side.of(tokens)
@@ -229,16 +223,14 @@ class Packing:
             strides=self.strides,
             scales=self.scales,
             names=self.config.names,
+            tokenizer=None if side is None else side.tokenizer,
         )
 
     # --- files ------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `packing.json`: the config, and the id space spelled out for readers that do not have this library."""
-        path = Path(path)
-        part = path.with_name(path.name + f".{os.getpid()}.part")
-        part.write_text(json.dumps(self._document(), indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, json.dumps(self._document(), indent=2) + "\n")
 
     def _document(self) -> dict[str, Any]:
         ranges = [{"what": r.label, "first": r.start, "size": r.size} for r in self.vocabulary.ranges()]

@@ -74,7 +74,7 @@ class BitsPacking(FlatPacking):
             for i, w in enumerate(widths):
                 low = sum(widths[i + 1 :])
                 part = rest >> low
-                # The top part keeps whatever lies above it, so that an id outside its codebook is still refused.
+                # The top part keeps all higher bits, so that an id outside its codebook is still refused.
                 parts.append(part if i == 0 else part & ((1 << w) - 1))
         return torch.stack(parts, dim=1)
 

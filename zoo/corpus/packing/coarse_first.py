@@ -1,9 +1,9 @@
-"""`coarse_first`: groups of codebooks one after another, each over the whole medium; inside a group frame by frame.
+"""`coarse_first`: groups of codebooks one after another, each over the whole item; inside a group frame by frame.
 
     groups (1, 2)   codebook   0 0 0   1 2 1 2 1 2
                     position   0 1 2   0 0 1 1 2 2
 
-AudioLM (arXiv:2209.03143): semantic, then coarse, then fine tokens, each stage seeing the ones before whole.
+AudioLM (arXiv:2209.03143): semantic, then coarse, then fine tokens, each stage conditioned on all of the previous ones.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class CoarseFirstPacking(FlatPacking):
         return torch.cat([b for b, _ in parts]), torch.cat([p for _, p in parts])
 
     def layouts(self, own: Tensor, book: Tensor, ids: Tensor) -> Sequence[Layout]:
-        # Where the first group stops says how long the medium is, also when the rest was cut off; a broken id in the
+        # The end of the first group gives the length of the item, also when the rest was cut off; a broken id in the
         # first group can make that wrong, then the number of ids is the better witness.
         later = (book >= self.groups[0]).nonzero()[:, 0]
         run = int(later[0]) if len(later) else len(ids)

@@ -1,4 +1,4 @@
-"""Patterns of one id a step: a schedule says which codebook and position stands at each step; its inverse follows.
+"""Patterns of one id a step: a schedule gives the codebook and position of each step; its inverse follows from it.
 
 Letters: K codebooks, n positions of an item, N steps between begin and end token.
 """

@@ -17,7 +17,7 @@ from .flat import FlatPacking, Layout, frames
 
 @dataclass(frozen=True, kw_only=True)
 class InterleavedConfig(PackingConfig):
-    """No settings of its own."""
+    """Settings of `interleaved`: only those that all packings share."""
 
     kind: ClassVar[str] = "interleaved"
 
@@ -26,7 +26,7 @@ class InterleavedConfig(PackingConfig):
 
 
 class InterleavedPacking(FlatPacking):
-    """Codebooks of a frame in turn."""
+    """Packs the codebooks of each frame as consecutive steps."""
 
     def schedule(self, layout: Layout) -> tuple[Tensor, Tensor]:
         return frames(range(len(self.books.vocab_sizes)), layout.positions)

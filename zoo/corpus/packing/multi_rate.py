@@ -1,11 +1,11 @@
-"""`multi_rate`: codebooks of different rates, frame by frame; a frame is as long as all strides together repeat.
+"""`multi_rate`: codebooks of different rates, frame by frame; a frame spans the least common multiple of the strides.
 
     strides (4, 2, 1), order "depth"   codebook   0 1 2 2 1 2 2      (7 ids for 4 positions, as SNAC's users flatten it)
                                        position   0 0 0 1 2 2 3
                        order "level"   codebook   0 1 1 2 2 2 2
                                        position   0 0 2 0 1 2 3
 
-SNAC (arXiv:2410.14411). `Tokens` repeats a slow codebook's id over its stride; here it stands once.
+SNAC (arXiv:2410.14411). `Tokens` repeats a slow codebook's id over its stride; here it occurs once.
 """
 
 import math
@@ -24,7 +24,7 @@ from .flat import FlatPacking, Layout
 
 @dataclass(frozen=True, kw_only=True)
 class MultiRateConfig(PackingConfig):
-    """`strides`: positions that share one id of each codebook, as in `Tokens.strides`. `order`: see the drawing."""
+    """`strides`: positions that share one id of each codebook, as in `Tokens.strides`. `order`: see the diagram above."""
 
     kind: ClassVar[str] = "multi_rate"
     strides: tuple[int, ...]
@@ -35,7 +35,7 @@ class MultiRateConfig(PackingConfig):
 
 
 class MultiRatePacking(FlatPacking):
-    """Whole frames, each id once."""
+    """Packs codebooks of several frame rates frame by frame, each id once."""
 
     config: MultiRateConfig
 

@@ -3,7 +3,7 @@
     scales ((1, 1), (2, 2))   position   0   1 2 3 4
                               scale      0   1 1 1 1
 
-VAR (arXiv:2404.02905) predicts a scale at a time: `scale_of_steps` says which steps those are, for its
+VAR (arXiv:2404.02905) predicts a scale at a time: `scale_of_steps` gives the scale of each step, for its
 block-wise mask. An item may hold the first scales only; they decode to a coarser picture.
 """
 
@@ -33,7 +33,7 @@ class MultiScaleConfig(PackingConfig):
 
 
 class MultiScalePacking(FlatPacking):
-    """Scales from coarse to fine."""
+    """Packs the scales of multi-scale tokens one after the other, from coarse to fine."""
 
     def __init__(self, config: MultiScaleConfig) -> None:
         super().__init__(config)

@@ -13,7 +13,7 @@ from .streams import StreamPacking
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelConfig(PackingConfig):
-    """No settings of its own."""
+    """Settings of `parallel`: only those that all packings share."""
 
     kind: ClassVar[str] = "parallel"
 
@@ -22,7 +22,7 @@ class ParallelConfig(PackingConfig):
 
 
 class ParallelPacking(StreamPacking):
-    """Rows side by side."""
+    """Packs all codebooks of a frame into one step, one row (stream) for each codebook."""
 
     def __init__(self, config: ParallelConfig) -> None:
         super().__init__(config, (0,) * len(config.vocabulary.books(config.tokenizer).vocab_sizes))

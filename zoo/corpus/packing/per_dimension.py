@@ -29,7 +29,7 @@ class PerDimensionConfig(PackingConfig):
 
 
 class PerDimensionPacking(FlatPacking):
-    """Dimensions of a position in turn."""
+    """Packs the dimensions of each position as consecutive steps."""
 
     def __init__(self, config: PerDimensionConfig) -> None:
         super().__init__(config)

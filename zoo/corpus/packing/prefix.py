@@ -1,7 +1,7 @@
 """`prefix`: 1-D sequences that may be cut short: the more positions, the finer the picture.
 
 FlexTok (arXiv:2502.13967), One-D-Piece (arXiv:2501.10064); TiTok (arXiv:2406.07550) with its one length. Items of a
-batch have lengths of their own; the end token says where a model chose to stop. `cut` shortens a batch for training.
+batch have different lengths; the end token marks where a model chose to stop. `cut` shortens a batch for training.
 """
 
 from collections.abc import Sequence

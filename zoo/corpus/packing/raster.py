@@ -3,7 +3,7 @@
     grid (2, 3)                     p0 p1 p2 p3 p4 p5
     grid (2, 3) with row_ends       p0 p1 p2 end_row p3 p4 p5 end_row
 
-With `row_ends` the sequence itself says how wide and how high the picture is, so that pictures of any size unpack from
+With `row_ends` the sequence itself encodes the width and height of the picture, so that pictures of any size unpack from
 a model's ids alone (as the end-of-line token of Emu3, arXiv:2409.18869).
 """
 

@@ -1,10 +1,11 @@
-"""What `pack` and `unpack` give. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
+"""Results of `pack` and `unpack`. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ....codecs.identity import TokenizerId
 from ....codecs.tokens import Tokens
 
 #: Label of steps that do not count, as in `torch.nn.functional.cross_entropy`.
@@ -13,19 +14,20 @@ IGNORE = -100
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """What `decode` needs and ids do not say: fields of `Tokens`, see there; `positions` is L of the padded batch."""
+    """Side information that `decode` needs beside ids: fields of `Tokens`, see there; `positions` is L of the padded batch."""
 
     positions: int
     lengths: Tensor
     grid: tuple[int, ...]
     grids: Tensor | None = None
     sizes: Tensor | None = None
-    sample_rate_hz: int | None = None
+    sample_rate_hz: Tensor | None = None
     scale: Tensor | None = None
+    tokenizer: TokenizerId | None = None
 
     @staticmethod
     def of(tokens: Tokens) -> "Side":
-        """The side information of a batch."""
+        """Take the side information from a batch of tokens."""
         return Side(
             positions=tokens.ids.shape[2],
             lengths=tokens.lengths,  # type: ignore[arg-type]
@@ -34,6 +36,7 @@ class Side:
             sizes=tokens.sizes,
             sample_rate_hz=tokens.sample_rate_hz,
             scale=tokens.scale,
+            tokenizer=tokens.tokenizer,
         )
 
     def grid_of(self, item: int) -> tuple[int, int] | None:
@@ -49,11 +52,11 @@ class Packed:
     """A batch for a language model.
 
     Attributes:
-        input_ids: int64 `[B, S]`, or `[B, K, S]` of patterns with K streams; filled with `pad` past `lengths`.
+        input_ids: int64 `[B, S]`, or `[B, K, S]` of patterns with K streams; padded with `pad` past `lengths`.
         labels: same shape, not shifted: `input_ids` where `loss_mask` holds, -100 elsewhere.
         loss_mask: bool, same shape: steps whose id the model must learn to emit.
         lengths: int64 `[B]`, steps of each item, begin and end tokens included.
-        side: what the ids do not say; `unpack(packed)` uses it.
+        side: what `decode` needs beside ids; `unpack(packed)` uses it.
     """
 
     input_ids: Tensor
@@ -75,7 +78,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Problem:
-    """One id out of place in what `unpack` got.
+    """One invalid id in the input of `unpack`.
 
     Attributes:
         item: which sequence of the batch.
@@ -94,7 +97,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """Tokens out of sequences.
+    """Result of `unpack`: tokens and the problems found.
 
     Attributes:
         tokens: the longest valid prefix of each item.

@@ -1,4 +1,4 @@
-"""Patterns of K ids a step: codebook k in a row of its own, `delays[k]` steps late.
+"""Patterns of K ids a step: codebook k in row k, `delays[k]` steps late.
 
     delays (0, 1, 2), n = 3        step   0      1      2      3      4      5      6
                                 row 0   begin    p0     p1     p2    end   empty  empty
@@ -18,7 +18,7 @@ from ....codecs.config import ConfigError
 from .base import Packing, PackingConfig
 from .results import IGNORE, Problem, Read
 
-#: Special tokens that stand in streams, in the order of their local ids; see `to_heads`.
+#: Special tokens that occur in streams, in the order of their local ids; see `to_heads`.
 STREAM_SPECIALS = ("begin", "end", "pad", "empty")
 
 
@@ -78,7 +78,7 @@ class StreamPacking(Packing):
         return Read(out, None, tuple(problems), ended)
 
     def _length(self, content: Tensor) -> tuple[int, bool]:
-        """Positions that the sequence claims, by a vote of its rows, and whether no row stops (it was cut off)."""
+        """Positions that the sequence claims, by a vote of its rows, and whether no row stops (truncated)."""
         stops = []
         for row, delay in zip(content, self.delays, strict=True):
             tail = row[delay:]
@@ -129,7 +129,7 @@ class StreamPacking(Packing):
         return out
 
     def from_heads(self, ids: Tensor) -> Tensor:
-        """Inverse of `to_heads` for ids `[B, K, S]` that K heads gave, each in `0..head_sizes[k]-1`."""
+        """Inverse of `to_heads` for ids `[B, K, S]` sampled from K heads, each in `0..head_sizes[k]-1`."""
         offsets, special = self._tables(ids.device)
         sizes = torch.tensor(self.vocab_sizes, device=ids.device)[:, None]
         index = (ids - sizes).clamp(0, len(STREAM_SPECIALS) - 1)

@@ -1,0 +1,35 @@
+"""The command `tokenzoo`. Each command imports what it needs when it runs, so that `--help` and `list` are fast."""
+
+import io
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .app import app
+from .errors import debugging, explain, show_warning
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        arguments: words after `tokenzoo`; None: those of the process.
+
+    Raises:
+        SystemExit: always; 0, or 1 after an error, 2 after a command that is spelt wrong.
+    """
+    words = [w for w in (sys.argv[1:] if arguments is None else arguments) if w != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # arrows, and names of files, on terminals of another encoding
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app(args=words, prog_name="tokenzoo")
+    except Exception as error:
+        if debugging():
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,94 @@
+"""What verbs have in common, in one spelling: the model first, then the files, then the same flags everywhere."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..codecs.devices import DEVICES, DTYPES
+
+
+def _names(incomplete: str) -> list[str]:
+    """Registry names for the shell's completion."""
+    from ..zoo.registry import cards
+
+    return [name for name in sorted(cards()) if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A name of `tokenzoo list`, a hub id org/repo, a folder, or the output of a training run.",
+        autocompletion=_names,
+        show_default=False,
+    ),
+]
+
+
+def _first(value: str | None) -> None:
+    if value is not None:
+        raise typer.BadParameter(f"the model comes first and needs no flag: MODEL FILES, here: {value} FILES")
+
+
+#: Flags that named the model in old versions, with what to write now.
+Moved = Annotated[str | None, typer.Option("--model", "-m", hidden=True, is_eager=True, callback=_first)]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES",
+        help="Files, folders (with all that is below them), patterns such as 'pics/*.png', .txt lists with a path a line.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made if missing.")]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help=f"{', '.join(DEVICES)}. auto: a CUDA GPU if there is one.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="DTYPE", help=f"{', '.join(DTYPES)}. In narrow types some ids are others.")
+]
+Codebooks = Annotated[
+    int | None, typer.Option("--codebooks", metavar="N", min=1, help="Only the first N codebooks, where the model allows it.")
+]
+Positions = Annotated[
+    int | None,
+    typer.Option("--positions", metavar="N", min=1, help="At most N token positions an item, where the model allows it."),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("-O", "--option", metavar="KEY=VALUE", help="An option of the model; `tokenzoo info MODEL` lists them. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Use at most N files (0: all).")]
+
+
+def load_model(name: str, *, device: str, dtype: str = "float32", part: Any = None) -> Any:
+    """The tokenizer called `name`, as verbs take it.
+
+    Raises:
+        ValueError: a file where the model should be, a device or type that is not there; and what `tokenzoo.load` raises.
+    """
+    path = Path(name)
+    if path.is_file() or (any(sign in name for sign in "*?") and not path.exists()):
+        raise ValueError(f"the model comes first, then the files; {name!r} is no model. For example: tokenzoo encode MODEL {name}")
+    from ..zoo.hub import load
+    from ..zoo.progress import waiting
+
+    with waiting(f"loading {name}"):
+        return load(name, device=device, dtype=dtype, part=part)
+
+
+def pairs_of(pairs: list[str] | None) -> dict[str, str]:
+    """`-O key=value` as a mapping.
+
+    Raises:
+        ValueError: no `=`, or a key that was given twice.
+    """
+    out: dict[str, str] = {}
+    for pair in pairs or []:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise ValueError(f"-O takes key=value, got {pair!r}.")
+        if key in out:
+            raise ValueError(f"-O {key} is given twice: {out[key]!r} and {value!r}.")
+        out[key] = value
+    return out

@@ -1,0 +1,113 @@
+"""Commands on many media at once: tokenize, corpus, data, lm."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Codebooks, Device, Dtype, Json, Model, Out, Pairs, Positions, pairs_of
+
+Tokens = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `tokenzoo tokenize` wrote.", show_default=False)]
+Source = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE", help="Folders, patterns, .tar (WebDataset), .parquet, .txt lists, hub:org/name.", show_default=False
+    ),
+]
+
+
+def tokenize(
+    model: Model,
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the corpus; made if missing; a job in it is resumed.")],
+    format: Annotated[str, typer.Option(help="parquet, tar, megatron or flat.")] = "parquet",
+    shard_mb: Annotated[float, typer.Option(help="MiB of ids in a shard.")] = 256.0,
+    shard_items: Annotated[int, typer.Option(help="Items in a shard at most (0: any).")] = 0,
+    codebooks: Codebooks = None,
+    positions: Positions = None,
+    option: Pairs = None,
+    packing: Annotated[str | None, typer.Option(help="megatron, flat: a pattern, or a packing.json.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (0: this one; default: one a core or GPU).")] = None,
+    readers: Annotated[int, typer.Option(help="Threads of each that read and decode.")] = 2,
+    engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: by device).")] = 0.0,
+    unit_items: Annotated[int, typer.Option(help="Items in a unit of work: what a crash loses at most.")] = 256,
+    max_pixels: Annotated[int, typer.Option(help="Larger pictures are listed as failures.")] = 100_000_000,
+    max_seconds: Annotated[float, typer.Option(help="Longer sounds are listed as failures.")] = 14400.0,
+    column: Annotated[str | None, typer.Option(help="Column of tables with the media.")] = None,
+    split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
+    config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
+) -> None:
+    """Turn a source of media into shards of tokens; the same command resumes a job that was stopped."""
+    from ..codecs.config import from_mapping
+    from ..codecs.devices import dtype_name, pick_device
+    from ..zoo.corpus.bulk import report
+    from ..zoo.corpus.bulk import tokenize as run
+    from ..zoo.corpus.files import read_json
+    from ..zoo.corpus.options import Options, Pace
+
+    options = {"format": format, "shard_mb": shard_mb, "shard_items": shard_items, "codebooks": codebooks}
+    document = read_json(Path(packing)) if packing is not None and packing.endswith(".json") else packing
+    options |= {"packing": document, "encode": pairs_of(option)}
+    options |= {"positions": positions, "device": str(pick_device(device)), "dtype": dtype_name(dtype), "batch": batch}
+    options |= {"unit_items": unit_items, "max_pixels": max_pixels, "max_seconds": max_seconds}
+    pace = {"workers": workers, "readers": readers, "engine": engine}
+    where = {"column": column, "split": split, "config": config, "revision": revision}
+    result = run(model, source, out, options=from_mapping(Options, options), pace=from_mapping(Pace, pace), **where)  # type: ignore[arg-type]
+    print(report(result), file=sys.stderr if result.failures else sys.stdout)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def verify_corpus(folder: Tokens, as_json: Json = False) -> None:
+    """Check every shard of a folder of tokens against its manifest."""
+    from ..zoo.corpus.check import verify
+
+    wrong = verify(folder)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "whole": not wrong, "problems": wrong}, indent=1))
+    else:
+        for line in wrong:
+            print(line, file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+    if not as_json:
+        print(f"{folder}: all files match the manifest")
+
+
+def corpus_stats(folder: Tokens, as_json: Json = False) -> None:
+    """Print what the tokens of a folder cost and hold: rates, bits, entropy, use of codebooks."""
+    from ..zoo.corpus.check import stats
+
+    found = stats(folder)
+    print(json.dumps(asdict(found), indent=1) if as_json else found.table())
+
+
+def build_data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="photos or speech.", show_default=False)],
+    out: Out = Path("data"),
+    cache: Annotated[Path, typer.Option(help="Keeps downloaded packages between runs.")] = Path("data/cache"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what the cache holds.")] = False,
+    any_version: Annotated[bool, typer.Option("--any-version", help="Accept other versions of packages than the pinned ones.")] = False,
+) -> None:
+    """Build one of the project's training corpora from the software packages that hold its media."""
+    from ..zoo.training_data import build, report
+
+    print(report(build(name, out, cache=cache, workers=workers, offline=offline, strict=not any_version, progress=True)))
+
+
+def lm(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a bundled one: lm/speech, lm/photos.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. steps=1000.")] = None,
+) -> None:
+    """Train a small language model on tokens, measure it, sample from it and decode the samples (needs transformers)."""
+    from ..zoo.corpus.lm import main as run
+
+    run(config, overrides or [])

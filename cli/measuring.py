@@ -1,0 +1,33 @@
+"""Commands that measure a tokenizer: `eval`."""
+
+import json
+
+import typer
+
+from .arguments import Codebooks, Device, Dtype, Files, Json, Limit, Model, Pairs, Positions, load_model, pairs_of
+
+
+def evaluate(
+    model: Model,
+    files: Files,
+    codebooks: Codebooks = None,
+    positions: Positions = None,
+    option: Pairs = None,
+    limit: Limit = 0,
+    as_json: Json = False,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Measure reconstruction, bits and codebook use on media files."""
+    from ..zoo.choices import chosen
+    from ..zoo.evaluate import evaluate as run
+    from ..zoo.evaluate import report_text
+
+    tokenizer = load_model(model, device=device, dtype=dtype)
+    choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions)
+    report = run(
+        tokenizer, files, limit=limit, encode_options=choice.of_encode, decode_options=choice.of_decode, progress=True
+    )
+    print(json.dumps(report.as_json(), indent=1) if as_json else report_text(report))
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,150 @@
+"""Verbs that use a tokenizer: encode, decode, reconstruct, demo."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..zoo.finding import Found, find, other_kind
+from .arguments import Codebooks, Device, Dtype, Files, Model, Moved, Out, Pairs, Positions, load_model, pairs_of
+from .files import each, name_outputs
+
+
+def encode(
+    model: Model,
+    files: Files,
+    out: Out = Path("tokens"),
+    codebooks: Codebooks = None,
+    positions: Positions = None,
+    option: Pairs = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    moved: Moved = None,
+) -> None:
+    """Encode media files into token files (NAME.tok)."""
+    from ..zoo.choices import chosen
+
+    tokenizer = load_model(model, device=device, dtype=dtype, part="encoder")
+    choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions, verbs=("encode",))
+
+    def one(path: Path, target: Path) -> str:
+        tokens = choice.encode(tokenizer, path)
+        tokens.save(target)
+        return f"{shape(tokens)} -> {target}"
+
+    def name(found: Sequence[Found]) -> list[Path]:
+        return name_outputs(found, out, ".tok", whole=True)
+
+    def refuse(path: Path) -> str | None:
+        return other_kind(path, tokenizer.spec.modality, model)
+
+    each(media_of(tokenizer, files), name, one, what="encoding", refuse=refuse)
+
+
+def decode(
+    model: Model,
+    files: Files,
+    out: Out = Path("decoded"),
+    codebooks: Codebooks = None,
+    positions: Positions = None,
+    option: Pairs = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    moved: Moved = None,
+) -> None:
+    """Decode token files into media files (.wav, .png)."""
+    from ..codecs.tokens import Tokens
+    from ..zoo.choices import chosen
+
+    tokenizer = load_model(model, device=device, dtype=dtype, part="decoder")
+    ending = ending_of(tokenizer)
+    choice = chosen(tokenizer, pairs_of(option), verbs=("decode",))
+
+    def one(path: Path, target: Path) -> str:
+        tokens = Tokens.load(path)
+        if len(tokens) != 1:
+            raise ValueError(f"it holds {len(tokens)} items; files of one are decoded. In Python, tokens[i].save(...) splits it.")
+        tokens = tokens.first(codebooks=codebooks, positions=positions)
+        write_media(tokenizer, choice.decode(tokenizer, tokens), tokens, target, original=choice.of_decode.original)
+        return f"{shape(tokens)} -> {target}"
+
+    def name(found: Sequence[Found]) -> list[Path]:
+        return name_outputs(found, out, ending, drop=".tok")
+
+    each(find(files, {".tok"}), name, one, what="decoding", refuse=lambda path: _no_tokens(path, model))
+
+
+def reconstruct(
+    model: Model,
+    files: Files,
+    out: Out = Path("reconstructed"),
+    codebooks: Codebooks = None,
+    positions: Positions = None,
+    option: Pairs = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    moved: Moved = None,
+) -> None:
+    """Encode and decode media files, to judge by ear and eye what the tokens keep."""
+    from ..zoo.choices import chosen
+
+    tokenizer = load_model(model, device=device, dtype=dtype)
+    ending = ending_of(tokenizer)
+    choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions)
+
+    def one(path: Path, target: Path) -> str:
+        tokens = choice.encode(tokenizer, path)
+        write_media(tokenizer, choice.decode(tokenizer, tokens), tokens, target, original=choice.of_decode.original)
+        return f"{shape(tokens)} -> {target}"
+
+    def name(found: Sequence[Found]) -> list[Path]:
+        return name_outputs(found, out, ending)
+
+    def refuse(path: Path) -> str | None:
+        return other_kind(path, tokenizer.spec.modality, model)
+
+    each(media_of(tokenizer, files), name, one, what="reconstructing", refuse=refuse)
+
+
+def demo(out: Out = Path("demo_out")) -> None:
+    """Encode and decode the shipped photograph and recording with the shipped tokenizers; no network is needed."""
+    from ..zoo.demo import run
+
+    run(out)
+
+
+def _no_tokens(path: Path, model: str) -> str | None:
+    from ..codecs.media.endings import ENDINGS
+
+    media = path.suffix.lower() in (*ENDINGS["audio"], *ENDINGS["image"])
+    return f"this is no token file; to get one: tokenzoo encode {model} {path}" if media else None
+
+
+def shape(tokens: Any) -> str:
+    """Size of tokens as text, codebooks first as in all commands, then positions and bits."""
+    from ..zoo.tables import counted
+
+    return f"{counted(tokens.num_codebooks, 'codebook')} x {counted(int(tokens.lengths[0]), 'position')}, {sum(tokens.bits()):,} bits"
+
+
+def media_of(tokenizer: Any, files: list[str]) -> list[Found]:
+    """The files that were named; of folders, those of the tokenizer's modality."""
+    from ..codecs.media.endings import ENDINGS
+
+    return find(files, ENDINGS.get(tokenizer.spec.modality, ()))
+
+
+def ending_of(tokenizer: Any) -> str:
+    """File name ending of what `decode` writes: .wav or .png; ValueError for latents."""
+    if tokenizer.spec.modality == "latent":
+        raise ValueError(f"{tokenizer.family} gives features back, neither sound nor a picture; decode them in Python.")
+    return ".wav" if tokenizer.spec.modality == "audio" else ".png"
+
+
+def write_media(tokenizer: Any, media: Any, tokens: Any, target: Path, *, original: bool = True) -> None:
+    """Write one decoded item as .wav or .png; `original` is the option that it was decoded with."""
+    from ..zoo.media_out import write_audio, write_image
+
+    if tokenizer.spec.modality == "audio":
+        write_audio(target, media[0], tokenizer.rate_of(tokens, original=original))
+    else:
+        write_image(target, tokenizer.to_uint8(media[0]))

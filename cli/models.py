@@ -1,0 +1,58 @@
+"""Verbs about models: list, info, push."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Json, Model
+
+
+def list_models(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="A part of a name, family, hub id or description, or a wildcard: 'encodec*'.")
+    ] = "*",
+    modality: Annotated[str | None, typer.Option(metavar="KIND", help="audio, image or latent (features of a network).")] = None,
+    family: Annotated[str | None, typer.Option(metavar="FAMILY", help="Only this family, e.g. dac.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", "--license", metavar="TEXT", help="Part of the weights' licence.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="RATE", help="A sample rate, 24khz, or a bitrate: '<1.5kbps', '>6kbps'.")] = None,
+    streamable: Annotated[bool, typer.Option("--streamable", "--causal", help="Only sound that streams.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the models of the registry, a line each."""
+    from ..codecs.config import nearest
+    from ..zoo import listing, registry
+
+    wanted = registry.list_models(text, modality=modality, family=family, licence=licence, streamable=streamable or None)
+    if rate is not None:
+        wanted = [c for c in wanted if listing.parse_rate(rate)(c)]
+    if as_json:
+        print(json.dumps([listing.as_json(c) for c in wanted], indent=1))
+    elif wanted:
+        print(listing.tables(wanted))
+    if not wanted:
+        hint = nearest(text.strip("*"), list(registry.cards())) if not registry.list_models(text) else ""
+        print(f"no model of the registry fits.{hint}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def info(model: Model, as_json: Json = False) -> None:
+    """Show what is known of a model: facts, licence, options, figures with their sources, how parity was checked."""
+    from ..zoo.about import about
+
+    found = about(model)
+    print(json.dumps(found.as_json(), indent=1) if as_json else found.text())
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that save_pretrained or a training run wrote.")],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO", help="org/repo on the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to.")] = None,
+) -> None:
+    """Publish a tokenizer on the hub."""
+    from ..zoo.hub import load, push_to_hub
+
+    print(push_to_hub(load(folder), repo_id, private=private, revision=revision))

@@ -1,0 +1,52 @@
+"""Verbs that make tokenizers: train, quantize."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Device, Dtype, Files, Limit, Model, load_model
+from .errors import debugging
+
+
+def train(
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="CONFIG", help="A YAML file, or a bundled run by name; none: list them.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. data.train=DIR steps=1000.")
+    ] = None,
+) -> None:
+    """Train a tokenizer; the same command resumes a run that was stopped."""
+    from ..train.__main__ import main as run
+
+    raise typer.Exit(run([*([config] if config else []), *(overrides or [])], debug=debugging()))
+
+
+def quantize(
+    model: Model,
+    files: Files,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new tokenizer.")],
+    levels: Annotated[int, typer.Option(min=2, help="Levels of every channel.")] = 64,
+    sigmas: Annotated[float, typer.Option(help="Reach of the levels, in standard deviations.")] = 3.0,
+    limit: Limit = 256,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+) -> None:
+    """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
+    from ..codecs.image.kl_tokens.layouts.diffusers_kl import NotFitted
+    from ..zoo.evaluate.run import media_files
+    from ..zoo.hub import save_pretrained
+    from ..zoo.quantize import quantize as run
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotFitted)  # it is about to be
+        unfitted = load_model(model, device=device, dtype=dtype)
+    tokenizer, fit = run(unfitted, media_files(files, unfitted.spec.modality), levels=levels, sigmas=sigmas, limit=limit, progress=True)
+    save_pretrained(tokenizer, out)
+    print(
+        f"{fit.items} media, {fit.positions:,} positions: error of latents {fit.latent_snr_db:.1f} dB below them, "
+        f"{100 * fit.outside:.2f} % outside the levels' reach\ntokenzoo.load('file:{out}')"
+    )

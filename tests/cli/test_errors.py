@@ -1,0 +1,75 @@
+"""Errors are one or two lines; the traceback comes when it is asked for. Run: pytest tests/cli/test_errors.py"""
+
+import warnings
+
+import pytest
+from cli_runs import run
+from tokenzoo.cli.errors import explain
+from tokenzoo.zoo import hub
+
+
+@pytest.mark.parametrize(
+    "error, text",
+    [
+        (ValueError("so and so"), "so and so"),
+        (KeyError("no model is called 'x'."), "no model is called 'x'."),
+        (RuntimeError("mat1 and mat2\nand more"), "RuntimeError: mat1 and mat2\n--debug shows where it happened."),
+        (MemoryError("8 GiB"), "out of memory. Take smaller media, or another --device. (8 GiB)"),
+        (ModuleNotFoundError("no", name="av.error"), "this needs the package av: pip install 'tokenzoo[media]'"),
+        (ModuleNotFoundError("no", name="foo"), "this needs the package foo: pip install foo"),
+        (AssertionError(), "AssertionError: \n--debug shows where it happened."),
+    ],
+)
+def test_what_is_said(error, text):
+    assert explain(error) == text
+
+
+def test_anything_that_is_raised_ends_in_a_line(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a torch error\n  with a page of its own")
+
+    monkeypatch.setattr(hub, "load", broken)
+    ran = run("encode", "photo-f16-rvq7", "x.png")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "error: RuntimeError: a torch error\n--debug shows where it happened.\n"
+    monkeypatch.setenv("TOKENZOO_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="a page of its own"):
+        run("encode", "photo-f16-rvq7", "x.png")
+
+
+def test_debug_may_stand_anywhere(monkeypatch):
+    words = ["tokenzoo", "info", "nope", "--debug"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(KeyError):
+        run(*words[1:])
+
+
+def test_debug_shows_why_one_file_failed(monkeypatch, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    monkeypatch.setenv("TOKENZOO_DEBUG", "1")
+    ran = run("encode", "photo-f16-rvq7", tmp_path / "x.png", "-o", tmp_path / "out")
+    assert ran.code == 1 and "Traceback" in ran.err and "1 of 1 file failed" in ran.err
+
+
+def test_warnings_are_one_line_and_those_for_developers_are_not_shown(monkeypatch):
+    def warn(*args, **kwargs):
+        warnings.warn("the licence forbids this", UserWarning, stacklevel=1)
+        warnings.warn("an argument of another package will change", FutureWarning, stacklevel=1)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(hub, "load", warn)
+    assert run("encode", "photo-f16-rvq7", "x.png").err == "warning: the licence forbids this\nerror: enough\n"
+
+
+def test_a_run_that_cannot_start_says_so_in_a_line():
+    ran = run("train", "no/such/config")
+    assert ran.code == 2 and ran.err.startswith("error: ") and ran.err.count("\n") == 1
+    ran = run("train", "vqgn")
+    assert ran.code == 2 and "Did you mean" in ran.err and "image/vqgan-debug" in ran.err
+
+
+def test_train_without_a_run_lists_them():
+    ran = run("train")
+    assert ran.code == 2 and not ran.err
+    names = [line.split()[0] for line in ran.out.splitlines() if line.startswith(("  audio/", "  image/"))]
+    assert len(names) > 100 and "audio/encodec-24khz" in names

@@ -1,0 +1,130 @@
+"""Facts of one model: of a card, without loading anything, or of a tokenizer in a folder or repository.
+
+    print(about("encodec-24khz").text())
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import listing, registry
+from .registry import Card, Figure
+from .tables import facts_table
+
+#: What a card's `never_run` means.
+NEVER_RUN = {
+    "": "nothing: its weights ship with this package and run in its tests",
+    "weights": "the published weights; its published config and list of files are acted out in tests, with random weights",
+    "layout": "the published files: their list or their config was not seen; the layout follows the authors' code",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """One model.
+
+    Attributes:
+        name: as it was requested.
+        description: one line, or "".
+        rows: facts as short texts.
+        options: "encode" and "decode" -> option -> `OptionHelp`.
+        figures: published and measured numbers.
+        document: facts for programs.
+    """
+
+    name: str
+    description: str = ""
+    rows: dict[str, str]
+    options: dict[str, list[Any]]
+    figures: tuple[Figure, ...] = ()
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The facts as a text for people."""
+        from ..codecs.summary import option_lines
+
+        lines = [f"{self.name}  {self.description}".rstrip(), facts_table(self.rows, indent="  ")]
+        for verb, options in self.options.items():
+            lines += [f"  options of {verb} (-O name=value)", *(f"    {line}" for line in option_lines(options))]
+        lines += ["  figures"] if self.figures else []
+        lines += [f"    {f.metric} {f.value:g}  {f.dataset}  ({f.source})" for f in self.figures]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The facts as a mapping for JSON."""
+        options = {verb: {o.name: o._asdict() for o in some} for verb, some in self.options.items()}
+        return {**self.document, "options": options, "figures": [asdict(f) for f in self.figures]}
+
+
+def about(name: str) -> About:
+    """Facts of a registry name or a hub id that has a card, from the card; of anything else that loads, by loading it.
+
+    Raises:
+        KeyError: a name that does not exist; the nearest are named.
+        ValueError, OSError: as `tokenzoo.load`.
+    """
+    cards = registry.cards()
+    if name in cards:
+        return _of_card(cards[name])
+    known = [] if Path(name).expanduser().is_dir() else registry.card_of_hub_id(name.removeprefix("hub:"))
+    if len(known) == 1:
+        return _of_card(known[0])
+    if len(known) > 1:
+        raise ValueError(f"{name} holds several tokenizers: {', '.join(c.name for c in known)}. Ask for one of them by name.")
+    return _of_loaded(name)
+
+
+def _of_card(card: Card) -> About:
+    from ..codecs.families import FAMILIES
+    from ..codecs.summary import facts, options_of
+
+    if card.shipped:
+        loaded = _of_loaded(card.name)
+        rows, options = dict(loaded.rows), loaded.options
+    else:
+        rows = {"family": card.family + (f" (layout {card.system})" if card.system else ""), **facts(card.facts.spec())}
+        rows.pop("may be cut short")  # in the loaded tokenizer's spec; not in cards
+        rows["licence of the weights"] = card.licence_weights
+        options = options_of(FAMILIES.resolve(card.family))
+    rows |= {
+        "licence of the code": card.licence_code,
+        "restricted": card.restricted or "no",
+        "weights": "shipped with this package" if card.shipped else card.hub_id or card.where,
+        "files": ", ".join(card.files),
+        "paper": f"arXiv {card.paper}" if card.paper else "",
+        "parity": card.parity,
+        "never run here": NEVER_RUN[card.never_run],
+    }
+    rows = {key: value for key, value in rows.items() if value}
+    return About(
+        name=card.name,
+        description=card.description,
+        rows=rows,
+        options=options,
+        figures=card.figures,
+        document=listing.as_json(card),
+    )
+
+
+def _of_loaded(name: str) -> About:
+    import dataclasses
+
+    from ..codecs.summary import count_parameters, options_of, rows_of
+    from .hub import load
+
+    tokenizer = load(name)
+    spec = tokenizer.spec
+    rows = rows_of(tokenizer)
+    document: dict[str, Any] = {"name": name, "modality": spec.modality, "family": tokenizer.family}
+    document |= {"layout": tokenizer.layout or "tokenzoo", "parameters": count_parameters(tokenizer)}
+    document |= {"licence_weights": tokenizer.licence or None}
+    document |= json.loads(json.dumps(dataclasses.asdict(spec)))
+    folder = Path(name.removeprefix("file:")).expanduser()
+    if folder.is_dir() and name not in registry.cards():
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        document["files"] = {p.relative_to(folder).as_posix(): p.stat().st_size for p in files}
+        shown = [f"{n} ({size / 1e6:.1f} MB)" for n, size in document["files"].items()]
+        rows["files"] = ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+    return About(name=os.fspath(name), rows=rows, options=options_of(tokenizer), document=document)
