@@ -1,9 +1,10 @@
-# make test | make test-slow | make demo | make lint     (each creates .venv and installs on first use)
+# make test | make test-quick | make test-slow | make demo | make lint     (each creates .venv and installs on first use)
+# test-quick: under a minute on two cores; what it runs stands in tests/quick.py
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install test test-slow demo lint wheel clean
+.PHONY: install test test-quick test-slow demo lint wheel clean
 
 install: $(VENV)/.installed-test
 
@@ -20,6 +21,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
+test-quick: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -n 2
+
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
 
@@ -28,6 +32,7 @@ demo: $(VENV)/.installed
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/python tests/lint_words.py
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 wheel: $(VENV)/.installed-test

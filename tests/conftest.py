@@ -5,6 +5,8 @@ import socket
 import tempfile
 
 import pytest
+import quick
+from own_parts import house_parts as house_parts
 
 
 def _free_port() -> int:
@@ -19,6 +21,29 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ.pop("HF_TOKEN", None)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="only what tests/quick.py names: under a minute")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Files that `--quick` leaves out are not even imported."""
+    leave_out = config.getoption("--quick") and collection_path.suffix == ".py" and quick.names_in(collection_path) is None
+    return True if leave_out else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--quick"):
+        return
+    wanted = [item for item in items if is_quick(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
+
+
+def is_quick(item):
+    names = quick.names_in(item.path)
+    return names is not None and not item.get_closest_marker("slow") and (not names or any(n in item.name for n in names))
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import copy
 
 import torch
 from tokenzoo.codecs.config import from_mapping, to_mapping
-from tokenzoo.codecs.quantizers import Quantizer, build, config_class
+from tokenzoo.codecs.quantizers import QUANTIZERS, Quantizer, build
 from torch import Tensor
 
 
@@ -63,7 +63,7 @@ def _check_same_ids(q: Quantizer, z: Tensor, ids: Tensor, grid: tuple[int, ...] 
 
 def _check_state(q: Quantizer, ids: Tensor, grid: tuple[int, ...] | None) -> None:
     config = q.config
-    again = from_mapping(config_class(config.kind), to_mapping(config)).build()
+    again = from_mapping(QUANTIZERS.resolve(config.kind), to_mapping(config)).build()
     again.load_state_dict(q.state_dict(), strict=True)
     assert torch.equal(q.decode(ids, grid=grid), again.eval().decode(ids, grid=grid)), "state does not survive"
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import tokenzoo
+from waiting import PATIENCE_SECONDS
 
 ROOT = Path(tokenzoo.__file__).resolve().parent
-OUTSIDE = {"tests", "benchmarks", "build", "dist", "data", "runs", "demo_out"}
+OUTSIDE = {"tests", "benchmarks", "docs", "build", "dist", "data", "runs", "demo_out"}
 
 
 def python(code: str) -> str:
     """Run `code` in a fresh interpreter and return what it prints."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1200).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
 
 
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="not a checkout")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tokenzoo
+from waiting import PATIENCE_SECONDS
 
 ROOT = Path(tokenzoo.__file__).resolve().parent
 
@@ -24,7 +25,7 @@ def wheel(tmp_path_factory) -> Path:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(source)]
-    subprocess.run(command, check=True, capture_output=True, timeout=1200)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     return next(out.glob("*.whl"))
 
 
@@ -52,7 +53,12 @@ def test_demo_runs_from_the_wheel(wheel, tmp_path):
         "from tokenzoo.zoo.demo import run; run('out')"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "site")], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1200
+        [sys.executable, "-c", code, str(tmp_path / "site")],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert result.returncode == 0, result.stderr
     made = {p.name for p in (tmp_path / "out").iterdir()}

@@ -1,10 +1,11 @@
-"""Small made-up pictures, sounds and run files for the tests of `tokenzoo.train`."""
+"""Small made-up pictures, sounds and run files for the tests of `tokenzoo.train`, and a comparison of what runs saved."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from PIL import Image
 
 RATE = 8000
@@ -92,3 +93,17 @@ def audio_run(train: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "losses": {"waveform": {}, "mel": {"windows": [128, 512], "bands": [16, 40]}, "quantizer": {}},
     }
     return image_run(train, output, **(own | changes))
+
+
+def assert_equal(a: Any, b: Any, path: str = "") -> None:
+    """Bitwise equality of nested containers of tensors."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b)):
+            assert_equal(x, y, f"{path}/{i}")
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, path
