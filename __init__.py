@@ -11,10 +11,12 @@ Nothing heavy is imported until it is used: `import tokenzoo` does not import to
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .codecs.hooks import HOOKS
+from .codecs.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .codecs.families import build_tokenizer as build_tokenizer
+    from .codecs.kinds import register as register
     from .codecs.quantizers import build as build_quantizer  # noqa: F401
     from .codecs.spec import AudioSpec as AudioSpec
     from .codecs.spec import ImageSpec as ImageSpec
@@ -43,9 +45,19 @@ _LAZY: dict[str, tuple[str, str]] = {
     "ImageSpec": (".codecs.spec", "ImageSpec"),
     "build_tokenizer": (".codecs.families", "build_tokenizer"),
     "build_quantizer": (".codecs.quantizers", "build"),
+    "register": (".codecs.kinds", "register"),
 }
 
 __all__ = ["__version__", *_LAZY]
+
+
+def _later(name: str) -> Any:
+    """The public function `name`, imported when it is called."""
+    return lambda *args, **kwargs: __getattr__(name)(*args, **kwargs)
+
+
+# methods of `Tokenizer` call them, and `codecs` imports nothing of `zoo`
+HOOKS.update({name: _later(name) for name in ("load", "save_pretrained", "push_to_hub")})
 
 
 def __getattr__(name: str) -> Any:

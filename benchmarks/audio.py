@@ -10,7 +10,7 @@ there are two, both run at batch 1, and the better one, of both calls together, 
 
 Times: wall time, median, the calls taking turns in one process: the peers, ours, and ours after `tokenizer.compile()`. OpenMP's
 threads are bound to a core each (OMP_PROC_BIND): otherwise Linux kept both on one now and then, and two took as long as one.
-Memory: each side in a process of its own, the peak of the resident set in each call, less what was there before
+Memory: each side in a separate process, the peak of the resident set in each call, less what was there before
 the model was built. Clips are 10 s of noise under a slow envelope; weights and codebooks are random, the weights scaled and shifted
 so that activations go both ways, as those of trained networks do (`audio_peers.evened_out`).
 GFLOP/s: operations of convolutions, linear layers and LSTMs over our time.
@@ -134,7 +134,7 @@ def bare_matmul() -> float:
 
 
 def measure_memory(name: str, batch: int, side: str) -> dict[str, float]:
-    """Peak megabytes of one side in encode, and then in decode; run this in a process of its own."""
+    """Peak megabytes of one side in encode, and then in decode; run this in a separate process."""
     codec = CODECS[name]
     short = make(codec, side)  # what a process loads once: modules, kernels, the matmul library's buffers, the compiler
     short.decode(short.encode(waveform(codec, 1, 0.5)))
@@ -214,7 +214,7 @@ def page(head: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
 
 
 def measure(name: str, batch: int, packages: list[str], common: list[str]) -> dict[str, Any]:
-    """Times and memory of one case, in processes of their own."""
+    """Times and memory of one case, in separate processes."""
     result: dict[str, Any] = {"case": name, "batch": batch, "peers": packages}
     times = in_process(__file__, "--times", name, str(batch), *packages, *common)
     result |= times if isinstance(times, dict) else {"problem": times}

@@ -45,7 +45,7 @@ class Codec:
 
     Attributes:
         sample_rate_hz: of the waveform.
-        num_codebooks: that are asked for; None: all.
+        num_codebooks: number requested; None: all.
         noisy: the peers' decoders always draw noise, so ours does too.
     """
 
@@ -160,7 +160,7 @@ def _snac_ids(codes: Sequence[Tensor]) -> Tensor:
 
 
 def codecs() -> list[Codec]:
-    """All comparisons."""
+    """The list of all comparisons with peers."""
     encodec_hf = Peer(
         *("transformers", "encodec-hf", _hf_encodec, _hf_config),
         encode=lambda m, x: m.encode(x, bandwidth=6.0),

@@ -3,7 +3,7 @@
     python benchmarks/classical.py images --corpus data/photos --cache cache
     python benchmarks/classical.py speech --corpus data/speech
 
-The corpora come from `python -m tokenzoo.zoo.training_data`, the weights of LPIPS-HED from
+The corpora come from `tokenzoo data build`, the weights of LPIPS-HED from
 `python -m tokenzoo.zoo.evaluate.perceptual`. A table is printed and results are written to `benchmarks/results/`.
 """
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the photo or speech corpus")
     parser.add_argument("--cache", type=Path, help="folder with the weights of LPIPS-HED (images)")
     parser.add_argument("--crops", default="test256", help="folder of crops inside the photo corpus")
-    parser.add_argument("--limit", type=int, help="measure only so many images or clips")
+    parser.add_argument("--limit", type=int, help="measure at most this many images or clips")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of LPIPS-HED's layers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file; benchmarks/results/classical_<what>.json when left out")

@@ -1,7 +1,7 @@
 """JPEG, WebP and AVIF at the bits per pixel of an image tokenizer, measured on fixed 256x256 test crops.
 
 A tokenizer spends the same bits on every picture, so each picture gets its own quality: the one whose whole file,
-headers included, is nearest to the target. Where even the lowest quality is far above it (JPEG), `share_over` says so.
+headers included, is nearest to the target. Where even the lowest quality is far above it (JPEG), `share_over` gives the share.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def flat_file_bytes(codec: Codec) -> int:
-    """Size of a file that says nothing (about its headers): a grey 256x256 picture at the lowest quality."""
+    """Size of a file with almost no content (about the headers): a grey 256x256 picture at the lowest quality."""
     return len(codec.encode(Image.new("RGB", (256, 256), (128, 128, 128)), codec.lowest))
 
 

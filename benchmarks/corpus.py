@@ -6,7 +6,7 @@
 "Model alone": the same batches, decoded, resampled and stacked beforehand in memory, through the network and the quantizer,
 in one process, nothing else. "End to end": `tokenize` of the folder into a fresh one, from listing the files to the
 manifest: reading, decoding, batching, the network, Parquet shards, checksums; one process, its readers as threads. Both
-take turns. The readers need a core beside the model's; processor time says what they cost where there is none.
+take turns. The readers need a core beside the model's; without a free core, processor time shows their cost.
 "One by one" is a loop of `tokenizer.encode(path)`, once.
 """
 

@@ -159,7 +159,7 @@ class Case:
         peer: makes it, from paths of checkouts.
         system, config: what our converter reads.
         value_range: of pixels.
-        unit: codes are looked up by angle; `JanusVQVAE` does so only where their length is 1.
+        unit: codes are looked up by cosine similarity; `JanusVQVAE` does so only where their length is 1.
     """
 
     peer: Callable[[dict[str, str]], Peer]
@@ -214,9 +214,9 @@ def make_ours(name: str, path: str) -> Any:
 
 def pictures(name: str, batch: int) -> Tensor:
     """Crops of the demo photograph, `[B, 3, 256, 256]`."""
-    from tokenzoo.codecs.media import as_image
+    from tokenzoo.codecs.media import as_pictures
 
-    x = as_image(files("tokenzoo.zoo.demo") / "media" / "chelsea.png", CASES[name].value_range)  # 300 x 451
+    (x,) = as_pictures(files("tokenzoo.zoo.demo") / "media" / "chelsea.png", CASES[name].value_range)  # 300 x 451
     lefts = torch.linspace(0, x.shape[2] - 256, batch).long().tolist()
     return torch.stack([x[:, 20:276, left : left + 256] for left in lefts])
 
@@ -225,7 +225,7 @@ def pictures(name: str, batch: int) -> Tensor:
 
 
 def calls_of(side: str, name: str, weights: str, paths: dict[str, str], x: Tensor) -> dict[str, Callable[[], Any]]:
-    """Encode and decode of one side; what encode gives is what decode takes."""
+    """Encode and decode of one side; the output of encode is the input of decode."""
     if side == "peer":
         peer = make_peer(name, paths)
         with torch.no_grad():
@@ -255,7 +255,7 @@ def measure_times(name: str, batch: int, weights: str, paths: dict[str, str], se
 
 
 def measure_memory(name: str, batch: int, side: str, call: str, weights: str, paths: dict[str, str]) -> float:
-    """Peak megabytes of building one side and calling it twice; run this in a process of its own."""
+    """Peak megabytes of building one side and calling it twice; run this in a separate process."""
     x = pictures(name, batch)
     _load_code(side, name, weights, paths)
     gc.collect()
@@ -355,7 +355,7 @@ def main() -> None:
 
 
 def measure(name: str, batch: int, weights: str, common: list[str]) -> dict[str, Any]:
-    """Times and memory of one case, in processes of their own."""
+    """Times and memory of one case, in separate processes."""
     result: dict[str, Any] = {"case": name, "batch": batch}
     times = in_process(__file__, "--times", name, str(batch), weights, *common)
     result |= times if isinstance(times, dict) else {"problem": times}

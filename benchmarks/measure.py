@@ -2,7 +2,7 @@
 
 times = take_turns({"ours": call, "peer": other}, seconds=20)     # {"ours_ms": ..., "ours_cpu_ms": ..., "rounds": ...}
 before = reset_peak(); call(); megabytes = (peak() - before) / 2**20
-in_process(__file__, "--memory", "case")                           # a process of its own; what it prints as JSON
+in_process(__file__, "--memory", "case")                           # a separate process; returns the JSON that it prints
 write("audio", head, results, page)                                # benchmarks/results/audio.{json,md}
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table says so
+MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table notes it
 
 
 # --- times --------------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def peak() -> int:
 
 
 def in_process(script: str, *arguments: str) -> Any:
-    """Run `script` with `arguments` in a process of its own; the JSON it prints last, or what went wrong as a string.
+    """Run `script` with `arguments` in a separate process; the JSON it prints last, or what went wrong as a string.
 
     OpenMP's threads are bound to a core each there: Linux sometimes keeps all on one, and two take as long as one.
     """
@@ -113,7 +113,7 @@ def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, A
     model = next((x.split(":")[1].strip() for x in _cpu_lines() if x.startswith("model name")), platform.processor())
     return {
         "date": datetime.date.today().isoformat(),
-        # folders by name: where they lie is nobody's business
+        # folders by name: paths of this machine stay out of results
         "command": " ".join(["python", f"benchmarks/{Path(script).name}", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]),
         "device": f"CPU, {model}, {os.cpu_count()} cores",
         "threads": threads,

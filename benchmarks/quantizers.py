@@ -4,7 +4,7 @@
     python benchmarks/quantizers.py --only vq-8192x32  one case, printed only
 
 Times: wall time and processor time of all threads, ours and the peer's calls taking turns in one process, median. Memory:
-each call in a process of its own, the peak of the resident set from before the quantizer is built until two calls are
+each call in a separate process, the peak of the resident set from before the quantizer is built until two calls are
 done, less what was there before.
 `encode` is ids from latents without gradients (the peer has no call for it: its forward in eval mode); `step` is forward
 and backward in training mode, moving averages and losses included. Weights and latents are shared.
@@ -57,7 +57,7 @@ def _table_case(name: str, size: int, dim: int, vectors: int = 16384) -> Case:
 
 
 def cases() -> list[Case]:
-    """All comparisons."""
+    """The list of all comparisons with peers."""
     common = {"dim": 128, "codebook_size": 1024}
     ours_rvq = common | {"num_codebooks": 8, "kmeans_init": False, "replace_below": 0.0, "commitment_weight": 1.0}
     peer_rvq = common | {"num_quantizers": 8, "decay": 0.99, "rotation_trick": False}
@@ -212,7 +212,7 @@ def bare_matmul(case: Case, rows: int, columns: int) -> Callable[[], None]:
 
 
 def measure_memory(case: Case, side: str, call: str) -> float:
-    """Peak megabytes of building one side and calling it twice; run this in a process of its own."""
+    """Peak megabytes of building one side and calling it twice; run this in a separate process."""
     limit_memory()
     warm = _table_case("warm", 4, 2)  # loads code, thread pools and the matmul library's own buffers
     small = make(side, warm)
