@@ -173,6 +173,7 @@ class ImageSpec(TokenizerSpec):
         image_size: tuple[int, int] | None = None,
         num_positions: int = 0,
         strides: tuple[int, ...] = (),
+        scales: tuple[tuple[int, int], ...] = (),
         value_range: tuple[float, float] = (-1.0, 1.0),
         resize: Literal["native", "crop", "squash"] = "native",
         prefix: Prefix | None = None,
@@ -180,10 +181,13 @@ class ImageSpec(TokenizerSpec):
         decodes: bool = True,
         semantic_dim: int = 0,
     ) -> Self:
-        """Facts of a tokenizer around `quantizer`, which gives vocabularies, scales and, unless given, what may be cut short."""
+        """Facts of a tokenizer around `quantizer`, which gives vocabularies and, unless given, what may be cut short.
+
+        `scales` are `quantizer.scale_grids` where pictures have one size; for others the schedule is stretched with the grid.
+        """
         return cls(
             vocab_sizes=quantizer.codebook_sizes,
-            scales=quantizer.scale_grids,
+            scales=scales,
             prefix=_prefix(quantizer) if prefix is None else prefix,
             stride=stride,
             image_size=image_size,

@@ -158,9 +158,7 @@ def _check_free_grid(tokenizer: "Tokenizer", grid: tuple[int, ...]) -> None:
 def scales_of(tokenizer: "Tokenizer", grid: tuple[int, ...] | None = None) -> tuple[tuple[int, int], ...]:
     """`(h, w)` of each scale of a multi-scale tokenizer, in families of any size those of `grid` (h, w); else nothing."""
     scales, schedule = getattr(tokenizer.spec, "scales", ()), getattr(tokenizer.quantizer, "schedule", None)
-    if not scales or schedule is None or grid is None or len(grid) != 2:
-        return scales
-    return schedule(grid)
+    return scales if schedule is None or grid is None or len(grid) != 2 else schedule(grid)
 
 
 def book_grids(tokenizer: "Tokenizer", grid: tuple[int, ...], codebooks: int) -> list[list[int]] | None:

@@ -32,9 +32,10 @@ def test_levels_at_lower_rates():
 
 @pytest.mark.parametrize("kind, settings", [("multiscale_vq", {"dim": 4, "codebook_size": 8}), ("multiscale_bsq", {"bits": 4})])
 def test_scales(kind, settings):
-    spec = ImageSpec.of(build(kind, scales=[[1, 1], [2, 2], [3, 3]], **settings), stride=8, image_size=(24, 24))
+    q = build(kind, scales=[[1, 1], [2, 2], [3, 3]], **settings)
+    spec = ImageSpec.of(q, stride=8, image_size=(24, 24), scales=q.scale_grids)
     assert spec.scales == ((1, 1), (2, 2), (3, 3)) and spec.positions() == 14
-    assert ImageSpec.of(build("residual_vq", **RVQ), stride=8).scales == ()
+    assert ImageSpec.of(q, stride=8).scales == () == build("residual_vq", **RVQ).scale_grids
 
 
 def test_what_else_is_passed_on():

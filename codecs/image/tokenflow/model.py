@@ -134,6 +134,7 @@ class TokenFlow(ImageTokenizer):
             prefix=("positions",),
             stride=c.encoder.stride,
             image_size=(c.image_size, c.image_size),
+            scales=self.quantizer.scale_grids,
             resize="crop",
             semantic_dim=c.feature_dim,
         )

@@ -57,6 +57,7 @@ class MultiScaleVQGAN(VQGAN):
             decodes=self.config.decoder is not None,
             stride=stride,
             image_size=(height * stride, width * stride),
+            scales=self.quantizer.scale_grids,
             value_range=self.config.value_range,
             resize=self.config.resize,
         )

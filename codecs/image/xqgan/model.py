@@ -213,6 +213,7 @@ class XQGAN(ImageTokenizer):
             stride=0,
             image_size=(c.image_size, c.image_size),
             num_positions=sum(h * w for h, w in scales) or c.grid_size**2,
+            scales=scales,
             resize="crop",
         )
 
