@@ -137,7 +137,7 @@ class _Samples:
     def read(self) -> bytes:
         """Current values of the sampled numbers, as bytes."""
         return b"".join(
-            torch.cat([view if index is None else view[index] for view, index in views]).to(wide).cpu().numpy().tobytes()
+            torch.cat([view if index is None else view[index] for view, index in views]).cpu().to(wide).numpy().tobytes()
             for (wide, _), views in self.parts.items()
         )
 

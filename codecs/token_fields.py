@@ -157,8 +157,10 @@ def check_grid(grid: tuple[int, ...], scales: tuple[tuple[int, int], ...], posit
         raise TokenError(f"grid {grid} has {math.prod(grid)} places, but there are {positions} positions; the two must be equal.")
 
 
-def check_items(lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None) -> None:
+def check_items(lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None, strides: tuple[int, ...]) -> None:
     """Each item's own grid has as many places as the item has positions; grids of its codebooks have no more."""
+    if book_grids is not None and strides:
+        raise TokenError("strides and book_grids contradict each other: both say how many ids each codebook has. Leave one out.")
     if grids is not None and bool((grids[:, 0] * grids[:, 1] != lengths).any()):
         raise TokenError(f"grids {grids.tolist()} do not have as many places as the items have positions, {lengths.tolist()}.")
     if book_grids is not None:

@@ -94,7 +94,7 @@ class Tokens:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         f.check_grid(self.grid, self.scales, length)
-        f.check_items(self.lengths, self.grids, self.book_grids)
+        f.check_items(self.lengths, self.grids, self.book_grids, self.strides)
         object.__setattr__(self, "ids", f.own_ids(ids, self.lengths, self.book_grids))
         f.check_ids(self.ids, self.vocab_sizes, self.lengths, self.strides)
 

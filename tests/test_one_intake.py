@@ -25,6 +25,7 @@ from tokenzoo.zoo.corpus import TokenDataset
 from tokenzoo.zoo.evaluate import evaluate
 from tokenzoo.zoo.evaluate.audio import AudioMetrics
 from tokenzoo.zoo.evaluate.images import ImageMetrics
+from waiting import PATIENCE_SECONDS
 
 RATE = 16000
 
@@ -215,7 +216,7 @@ def test_files_that_are_no_files_are_listed_by_all_and_hold_up_none(tmp_path):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(120)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "waits for somebody to write into a FIFO"
     assert found["bulk"] == (bad | {"pipe.tar", "pipe.parquet"}, 1)
     assert found["eval"] == (bad, 1)

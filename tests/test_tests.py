@@ -107,6 +107,20 @@ def is_about_a_name(node: ast.expr) -> bool:
     return any(isinstance(c, ast.Constant) and isinstance(c.value, str) for c in texts)
 
 
+def test_nothing_depends_on_the_speed_of_the_machine():
+    """No test measures time, and what waits does so for `waiting.PATIENCE_SECONDS`."""
+    hurried = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            waits = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("join", "wait")
+            limits = [k.value for k in node.keywords if k.arg == "timeout"] if isinstance(node, ast.Call) else []
+            limits += node.args if waits else []  # type: ignore[union-attr]
+            measures = isinstance(node, ast.Attribute) and node.attr in ("perf_counter", "process_time")
+            if measures or any(isinstance(v, ast.Constant) and isinstance(v.value, (int, float)) for v in limits):
+                hurried.append(place(path, node))
+    assert not hurried, hurried
+
+
 # --- tests mirror the folders ---------------------------------------------------------------------------------------
 
 

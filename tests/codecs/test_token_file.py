@@ -2,7 +2,6 @@
 
 import json
 import struct
-import time
 import tracemalloc
 import zlib
 
@@ -206,6 +205,14 @@ def test_keys_that_are_missing(key):
         from_bytes(build(text, FOUR))
 
 
+def test_two_ways_to_say_how_many_ids_a_codebook_has():
+    data = to_bytes(pictures())
+    header = header_of(data)
+    assert from_bytes(build(header, data[-header["bytes"] :])) == pictures()
+    with pytest.raises(TokenFileError, match="contradict each other"):
+        from_bytes(build(header | {"strides": [2, 1]}, data[-header["bytes"] :]))
+
+
 def test_ids_above_the_vocabulary_bits_to_spare_and_more_ids_than_are_described():
     with pytest.raises(TokenFileError, match="outside its vocabulary 0..9"):
         from_bytes(build(GOOD, b"\xff\xff"))
@@ -239,12 +246,11 @@ def test_deep_values_end_in_a_clean_error():
 def test_a_short_file_cannot_ask_for_gigabytes(shape):
     data = build({"shape": shape, "vocab_sizes": [2], "grid": [shape[2]], "lengths": [0]})
     tracemalloc.start()
-    began = time.perf_counter()
     with pytest.raises(TokenFileError, match="cannot hold"):
         from_bytes(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2**20 and time.perf_counter() - began < 1
+    assert peak < 2**20
 
 
 def test_dense_files_are_read_though_their_ids_take_much_more():

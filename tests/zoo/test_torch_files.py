@@ -9,7 +9,6 @@ import io
 import pickle
 import resource
 import struct
-import time
 import zipfile
 from pathlib import Path
 
@@ -208,7 +207,7 @@ def _zip(folder: Path) -> Path:
 def test_harmful_files_end_in_one_clear_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = HARMFUL[name](tmp_path)
     monkeypatch.chdir(tmp_path)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name in ("code", "a place in memory"):  # harmless here
         assert read_torch(path) == {}
     else:
@@ -216,7 +215,6 @@ def test_harmful_files_end_in_one_clear_error(name: str, tmp_path: Path, monkeyp
             read_torch(path)
         assert "x.pt" in str(caught.value) and "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
     assert not (tmp_path / FLAG).exists()
-    assert time.process_time() - start < 120  # seconds of work; a machine ten times slower passes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 

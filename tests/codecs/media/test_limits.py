@@ -11,6 +11,7 @@ import pytest
 import torch
 from media_cases import chirp, claimed_png, image_file, picture, sound, wav_header
 from tokenzoo.codecs.media import MediaError, as_pictures, as_waveforms, read_audio, read_image, resample
+from waiting import PATIENCE_SECONDS
 
 
 def test_pixels(monkeypatch):
@@ -81,7 +82,7 @@ for name in "0123":
         else:
             raise SystemExit("accepted")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert not done.returncode, done.stdout + done.stderr
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from media_cases import SOUNDS, chirp, sound, wav_header
 from tokenzoo.codecs.media import MediaError, probe_audio, read_audio
+from waiting import PATIENCE_SECONDS
 
 PCM = (chirp(0.5)[:, 0] * 32767).astype("<i2").tobytes()
 
@@ -195,7 +196,7 @@ def test_fifos_devices_and_sockets_are_refused_without_being_opened(tmp_path):
 
             thread = threading.Thread(target=read, daemon=True)
             thread.start()
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive(), f"{name} was opened, and nobody writes to it"
             assert f"{name} is {kind}; only regular files are read" in said[0]
 
