@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import corpora, measuring, media, models, training
+from .errors import ended
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -35,12 +36,12 @@ _VERBS = {
 }
 for _panel, _verbs in _VERBS.items():
     for _name, _verb in _verbs.items():
-        app.command(_name, rich_help_panel=_panel)(_verb)
+        app.command(_name, rich_help_panel=_panel)(ended(_verb))
 app.add_typer(corpus, name="corpus", rich_help_panel=_MANY)
 app.add_typer(data, name="data", rich_help_panel=_MAKE)
-corpus.command("verify")(corpora.verify_corpus)
-corpus.command("stats")(corpora.corpus_stats)
-data.command("build")(corpora.build_data)
+corpus.command("verify")(ended(corpora.verify_corpus))
+corpus.command("stats")(ended(corpora.corpus_stats))
+data.command("build")(ended(corpora.build_data))
 
 
 def _version(value: bool) -> None:

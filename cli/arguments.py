@@ -46,6 +46,12 @@ Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help=f"{', '.
 Dtype = Annotated[
     str, typer.Option("--dtype", metavar="DTYPE", help=f"{', '.join(DTYPES)}. In narrow types some ids are others.")
 ]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", metavar="DIR", help="Where the files of MODEL, a name of `tokenzoo list`, are: as downloaded, nothing is fetched."
+    ),
+]
 Codebooks = Annotated[
     int | None, typer.Option("--codebooks", metavar="N", min=1, help="Only the first N codebooks, where the model allows it.")
 ]
@@ -61,7 +67,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Use at most N files (0: all).")]
 
 
-def load_model(name: str, *, device: str, dtype: str = "float32", part: Any = None) -> Any:
+def load_model(name: str, *, device: str, dtype: str = "float32", folder: Path | None = None, part: Any = None) -> Any:
     """The tokenizer called `name`, as verbs take it.
 
     Raises:
@@ -70,11 +76,15 @@ def load_model(name: str, *, device: str, dtype: str = "float32", part: Any = No
     path = Path(name)
     if path.is_file() or (any(sign in name for sign in "*?") and not path.exists()):
         raise ValueError(f"the model comes first, then the files; {name!r} is no model. For example: tokenzoo encode MODEL {name}")
+    if not name.strip():
+        raise ValueError("the model's name is empty; `tokenzoo list` shows names.")
+    if folder is not None and (path.exists() or name.startswith("file:")):
+        raise ValueError(f"--folder holds the files of a name of `tokenzoo list`; {name!r} is a folder itself: leave --folder out.")
     from ..zoo.hub import load
     from ..zoo.progress import waiting
 
     with waiting(f"loading {name}"):
-        return load(name, device=device, dtype=dtype, part=part)
+        return load(name, folder=folder, device=device, dtype=dtype, part=part)
 
 
 def pairs_of(pairs: list[str] | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Codebooks, Device, Dtype, Json, Model, Out, Pairs, Positions, pairs_of
+from .arguments import Codebooks, Device, Dtype, Folder, Json, Model, Out, Pairs, Positions, load_model, pairs_of
 
 Tokens = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `tokenzoo tokenize` wrote.", show_default=False)]
 Source = Annotated[
@@ -35,10 +35,12 @@ def tokenize(
     engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
     device: Device = "auto",
     dtype: Dtype = "float32",
+    folder: Folder = None,
     batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: by device).")] = 0.0,
     unit_items: Annotated[int, typer.Option(help="Items in a unit of work: what a crash loses at most.")] = 256,
     max_pixels: Annotated[int, typer.Option(help="Larger pictures are listed as failures.")] = 100_000_000,
     max_seconds: Annotated[float, typer.Option(help="Longer sounds are listed as failures.")] = 14400.0,
+    allow_paths: Annotated[bool, typer.Option("--allow-paths", help="Read files that tables name instead of holding media.")] = False,
     column: Annotated[str | None, typer.Option(help="Column of tables with the media.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
     config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
@@ -56,10 +58,11 @@ def tokenize(
     document = read_json(Path(packing)) if packing is not None and packing.endswith(".json") else packing
     options |= {"packing": document, "encode": pairs_of(option)}
     options |= {"positions": positions, "device": str(pick_device(device)), "dtype": dtype_name(dtype), "batch": batch}
-    options |= {"unit_items": unit_items, "max_pixels": max_pixels, "max_seconds": max_seconds}
+    options |= {"unit_items": unit_items, "max_pixels": max_pixels, "max_seconds": max_seconds, "allow_paths": allow_paths}
     pace = {"workers": workers, "readers": readers, "engine": engine}
     where = {"column": column, "split": split, "config": config, "revision": revision}
-    result = run(model, source, out, options=from_mapping(Options, options), pace=from_mapping(Pace, pace), **where)  # type: ignore[arg-type]
+    tokenizer = load_model(model, device=device, dtype=dtype, folder=folder) if folder else model
+    result = run(tokenizer, source, out, options=from_mapping(Options, options), pace=from_mapping(Pace, pace), **where)  # type: ignore[arg-type]
     print(report(result), file=sys.stderr if result.failures else sys.stdout)
     if result.failures:
         raise typer.Exit(1)

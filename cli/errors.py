@@ -1,9 +1,14 @@
 """Errors as people read them: one or two lines on the error stream, the traceback only if requested."""
 
+import contextlib
+import functools
 import os
 import sys
 import traceback
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import typer
 
 #: Package that an optional import misses -> how it is installed.
 _EXTRAS = {
@@ -32,6 +37,8 @@ def message(error: BaseException) -> str:
         wanted = f"'tokenzoo[{_EXTRAS[package]}]'" if package in _EXTRAS else package
         return f"this needs the package {package}: pip install {wanted}"
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    if isinstance(error, OSError) and error.strerror and text.startswith("[Errno"):
+        return error.strerror + (f": {error.filename}" if error.filename is not None else "")
     if isinstance(error, (ValueError, KeyError, OSError)) and text:
         return text
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
@@ -43,6 +50,39 @@ def explain(error: BaseException) -> str:
     """`message`, and how to see more of an error that no one foresaw."""
     known = isinstance(error, (ValueError, KeyError, OSError, ModuleNotFoundError, MemoryError))
     return message(error) + ("" if known else "\n--debug shows where it happened.")
+
+
+def ended(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb` with a line for the ends that the command line library would keep silent about: Ctrl-C (exit code 130, as shells have
+    it), a reader of the output that has gone, a file that ends too early.
+    """
+
+    @functools.wraps(verb)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            verb(*args, **options)
+            sys.stdout.flush()  # here a lost reader is still noticed
+        except KeyboardInterrupt as error:
+            show_trace(error)
+            print("stopped by Ctrl-C.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except BrokenPipeError as error:
+            show_trace(error)
+            _leave_output()
+            print("error: the reader of the output has gone (broken pipe); what follows was not done.", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except EOFError as error:
+            raise ValueError(f"a file or stream ended too early ({_first_line(str(error)) or 'EOFError'}).") from error
+
+    return run
+
+
+def _leave_output() -> None:
+    """Nothing is written to the lost reader any more, also not when Python ends."""
+    with contextlib.suppress(OSError, ValueError):  # standard output that is no file of the system
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def show_warning(

@@ -1,5 +1,7 @@
 """What a verb does with files: name the results so that no two meet, and do one after the other to the end."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +13,16 @@ from ..zoo.progress import Bar
 from ..zoo.tables import counted
 from .errors import message, show_trace
 
+#: Errors of the disk that is written to: the next file would meet them too.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
 
 def name_outputs(found: Sequence[Found], out: Path, ending: str, *, drop: str = "", whole: bool = False) -> list[Path]:
     """A path below `out` for every file, no two the same, also on case-insensitive file systems.
 
     Folders that were named keep their inner folders. Where two results would have one name, both take more of where they came
-    from: `cat.jpg` and `cat.png` become `cat.jpg.wav` and `cat.png.wav`; equal names get their folders in front.
+    from: `cat.jpg` and `cat.png` become `cat.jpg.wav` and `cat.png.wav`; equal names get their folders in front; what still
+    reads alike, such as `Cat.png` beside `cat.png`, is numbered. The order of the files and the current folder play no part.
 
     Args:
         found: what `find` gave.
@@ -25,37 +31,64 @@ def name_outputs(found: Sequence[Found], out: Path, ending: str, *, drop: str = 
         drop: an ending to take off the names first.
         whole: keep the ending of the file's name before `ending` in any case.
     """
-    more = [int(whole)] * len(found)
+    names = [_Name(f, ending, drop, int(whole)) for f in found]
     while True:
-        paths = [out / _longer(f, n, ending, drop, i) for i, (f, n) in enumerate(zip(found, more, strict=True))]
-        places: dict[str, list[int]] = {}
-        for i, path in enumerate(paths):
-            places.setdefault(str(path).casefold(), []).append(i)
-        twice = [i for group in places.values() if len(group) > 1 for i in group]
-        if not twice:
-            return paths
-        for i in twice:
-            more[i] += 1
+        paths = [n.path() for n in names]
+        places: dict[str, list[_Name]] = {}
+        for name, path in zip(names, paths, strict=True):
+            places.setdefault(str(path).casefold(), []).append(name)
+        folders = {str(folder).casefold() for path in paths for folder in path.parents}
+        clashes = {place: group for place, group in places.items() if len(group) > 1 or place in folders}
+        if not clashes:
+            return [out / path for path in paths]
+        for place, group in clashes.items():
+            _part(group, place in folders)
 
 
-def _longer(found: Found, more: int, ending: str, drop: str, number: int) -> Path:
-    """The name of a result with `more` parts of its origin: 0: the name without its ending, if that is one of media (`take.1` has
-    none); 1: the whole name; then a folder more each time.
+class _Name:
+    """The name of one result, which takes as much of its origin as it needs.
+
+    `more` is 0: the name without its ending, if that is one of media (`take.1` has none); 1: the whole name; then a folder more
+    each time. `number` is added where that does not help.
     """
-    from ..codecs.media.endings import ENDINGS
 
-    inside = found.inside.with_name(found.inside.name.removesuffix(drop)) if drop else found.inside
-    if more == 0:
-        has_ending = any(inside.suffix.lower() in endings for endings in ENDINGS.values())
-        return inside.with_name((inside.stem if has_ending else inside.name) + ending)
-    folders = found.path.absolute().parent.parts[1:]
-    before = folders[max(0, len(folders) - more + 1) :] if more > 1 else ()
-    mark = f"-{number}" if more - 1 > len(folders) else ""  # folders `a_b/c` and `a/b_c` read the same
-    return inside.with_name("_".join([*before, inside.name]) + mark + ending)
+    def __init__(self, found: Found, ending: str, drop: str, more: int) -> None:
+        self.inside = found.inside.with_name(found.inside.name.removesuffix(drop)) if drop else found.inside
+        self.origin = os.path.abspath(found.path)
+        self.folders = Path(self.origin).parts[1 : -len(found.inside.parts)]
+        self.ending, self.more, self.number = ending, more, 0
+
+    @property
+    def most(self) -> int:
+        return 1 + len(self.folders)
+
+    def path(self) -> Path:
+        """Where the result goes, below the folder of results."""
+        from ..codecs.media.endings import ENDINGS
+
+        known = any(self.inside.suffix.lower() in endings for endings in ENDINGS.values())
+        stem, suffix = (self.inside.stem, self.inside.suffix) if known else (self.inside.name, "")
+        before = self.folders[max(0, self.most - self.more) :] if self.more > 1 else ()
+        mark = f"-{self.number + 1}" if self.number else ""
+        return self.inside.with_name("_".join([*before, stem]) + mark + (suffix if self.more else "") + self.ending)
+
+
+def _part(group: list[_Name], is_folder: bool) -> None:
+    """Let names that clash differ more; `is_folder`: a folder of another result has that name."""
+    same_file = len({n.origin.casefold() for n in group}) == 1 and len(group) > 1
+    beside = len({os.path.dirname(n.origin).casefold() for n in group}) == 1 and all(n.more for n in group)
+    able = [n for n in group if n.more < n.most]
+    if same_file or beside or not able:
+        for rank, name in enumerate(sorted(group, key=lambda n: n.origin)):
+            name.number += rank + is_folder
+    else:
+        for name in able:
+            name.more += 1
 
 
 def each(
     found: Sequence[Found],
+    out: Path,
     name: Callable[[Sequence[Found]], list[Path]],
     one: Callable[[Path, Path], str],
     *,
@@ -66,6 +99,7 @@ def each(
 
     Args:
         found: what is read.
+        out: the folder to write to; made if missing.
         name: gives each of some files the path of its result, see `name_outputs`.
         one: does the work.
         what: the word before the bar, e.g. "encoding".
@@ -73,26 +107,44 @@ def each(
 
     Raises:
         typer.Exit: 1, where a file failed.
+        NotADirectoryError: `out` is a file.
+        OSError: `out` cannot be made.
     """
     failed = {f.path: why for f in found if (why := _missing(f.path) or refuse(f.path))}
     rest = [f for f in found if f.path not in failed]
     inputs = {f.path.resolve() for f in found}
+    if rest:
+        _make(out)
     with Bar(len(rest), what) as bar:
-        for f, target in zip(rest, name(rest), strict=True):
+        for number, (f, target) in enumerate(zip(rest, name(rest), strict=True), 1):
             try:
                 if target.resolve() in inputs:
                     raise ValueError(f"its result {target} would overwrite a file that is read; choose another folder with --out.")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                print(f"{f.path}: {one(f.path, target)}", flush=True)
+                said = one(f.path, target)
             except Exception as error:  # any error of one file; the others are still processed
                 show_trace(error)
                 failed[f.path] = message(error)
+                if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                    failed |= {later.path: "not reached." for later in rest[number:]}
+                    break
+            else:
+                print(f"{f.path}: {said}", flush=True)
             bar.step()
     if failed:
         print(f"{len(failed)} of {counted(len(found), 'file')} failed:", file=sys.stderr)
         for f in (f for f in found if f.path in failed):
             print(f"  {f.path}: {failed[f.path].replace(f'cannot read {f.path}:', 'cannot read:')}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _make(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out is {out}, which is a file; name a folder.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"the folder {out} cannot be made: {message(error)}.") from error
 
 
 def _missing(path: Path) -> str | None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..zoo.finding import Found, find, other_kind
-from .arguments import Codebooks, Device, Dtype, Files, Model, Moved, Out, Pairs, Positions, load_model, pairs_of
+from ..zoo.finding import Found, Results, find, other_kind
+from .arguments import Codebooks, Device, Dtype, Files, Folder, Model, Moved, Out, Pairs, Positions, load_model, pairs_of
 from .files import each, name_outputs
 
 
@@ -18,12 +18,13 @@ def encode(
     option: Pairs = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    folder: Folder = None,
     moved: Moved = None,
 ) -> None:
     """Encode media files into token files (NAME.tok)."""
     from ..zoo.choices import chosen
 
-    tokenizer = load_model(model, device=device, dtype=dtype, part="encoder")
+    tokenizer = load_model(model, device=device, dtype=dtype, folder=folder, part="encoder")
     choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions, verbs=("encode",))
 
     def one(path: Path, target: Path) -> str:
@@ -37,7 +38,7 @@ def encode(
     def refuse(path: Path) -> str | None:
         return other_kind(path, tokenizer.spec.modality, model)
 
-    each(media_of(tokenizer, files), name, one, what="encoding", refuse=refuse)
+    each(media_of(tokenizer, files, Results(out, ".tok")), out, name, one, what="encoding", refuse=refuse)
 
 
 def decode(
@@ -49,13 +50,14 @@ def decode(
     option: Pairs = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    folder: Folder = None,
     moved: Moved = None,
 ) -> None:
     """Decode token files into media files (.wav, .png)."""
     from ..codecs.tokens import Tokens
     from ..zoo.choices import chosen
 
-    tokenizer = load_model(model, device=device, dtype=dtype, part="decoder")
+    tokenizer = load_model(model, device=device, dtype=dtype, folder=folder, part="decoder")
     ending = ending_of(tokenizer)
     choice = chosen(tokenizer, pairs_of(option), verbs=("decode",))
 
@@ -70,7 +72,8 @@ def decode(
     def name(found: Sequence[Found]) -> list[Path]:
         return name_outputs(found, out, ending, drop=".tok")
 
-    each(find(files, {".tok"}), name, one, what="decoding", refuse=lambda path: _no_tokens(path, model))
+    found = find(files, {".tok"}, results=Results(out, ending))
+    each(found, out, name, one, what="decoding", refuse=lambda path: _no_tokens(path, model))
 
 
 def reconstruct(
@@ -82,12 +85,13 @@ def reconstruct(
     option: Pairs = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    folder: Folder = None,
     moved: Moved = None,
 ) -> None:
     """Encode and decode media files, to judge by ear and eye what the tokens keep."""
     from ..zoo.choices import chosen
 
-    tokenizer = load_model(model, device=device, dtype=dtype)
+    tokenizer = load_model(model, device=device, dtype=dtype, folder=folder)
     ending = ending_of(tokenizer)
     choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions)
 
@@ -102,7 +106,7 @@ def reconstruct(
     def refuse(path: Path) -> str | None:
         return other_kind(path, tokenizer.spec.modality, model)
 
-    each(media_of(tokenizer, files), name, one, what="reconstructing", refuse=refuse)
+    each(media_of(tokenizer, files, Results(out, ending)), out, name, one, what="reconstructing", refuse=refuse)
 
 
 def demo(out: Out = Path("demo_out")) -> None:
@@ -126,11 +130,11 @@ def shape(tokens: Any) -> str:
     return f"{counted(tokens.num_codebooks, 'codebook')} x {counted(int(tokens.lengths[0]), 'position')}, {sum(tokens.bits()):,} bits"
 
 
-def media_of(tokenizer: Any, files: list[str]) -> list[Found]:
-    """The files that were named; of folders, those of the tokenizer's modality."""
+def media_of(tokenizer: Any, files: list[str], results: Results) -> list[Found]:
+    """The files that were named; of folders, those of the tokenizer's modality that are no results of the same command."""
     from ..codecs.media.endings import ENDINGS
 
-    return find(files, ENDINGS.get(tokenizer.spec.modality, ()))
+    return find(files, ENDINGS.get(tokenizer.spec.modality, ()), results=results)
 
 
 def ending_of(tokenizer: Any) -> str:

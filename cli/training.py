@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Device, Dtype, Files, Limit, Model, load_model
+from .arguments import Device, Dtype, Files, Folder, Limit, Model, load_model
 from .errors import debugging
 
 
@@ -34,6 +34,7 @@ def quantize(
     limit: Limit = 256,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    folder: Folder = None,
 ) -> None:
     """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
     from ..codecs.image.kl_tokens.layouts.diffusers_kl import NotFitted
@@ -43,7 +44,7 @@ def quantize(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotFitted)  # it is about to be
-        unfitted = load_model(model, device=device, dtype=dtype)
+        unfitted = load_model(model, device=device, dtype=dtype, folder=folder)
     tokenizer, fit = run(unfitted, media_files(files, unfitted.spec.modality), levels=levels, sigmas=sigmas, limit=limit, progress=True)
     save_pretrained(tokenizer, out)
     print(

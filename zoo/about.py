@@ -5,7 +5,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,18 @@ class About:
         for verb, options in self.options.items():
             lines += [f"  options of {verb} (-O name=value)", *(f"    {line}" for line in option_lines(options))]
         lines += ["  figures"] if self.figures else []
-        lines += [f"    {f.metric} {f.value:g}  {f.dataset}  ({f.source})" for f in self.figures]
+        lines += [f"    {f.metric} {f.value:g}{_direction(f.metric)}  {f.dataset}  ({f.source})" for f in self.figures]
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """The facts as a mapping for JSON."""
         options = {verb: {o.name: o._asdict() for o in some} for verb, some in self.options.items()}
-        return {**self.document, "options": options, "figures": [asdict(f) for f in self.figures]}
+        return {**self.document, "options": options, "figures": listing.figures(self.figures)}
+
+
+def _direction(metric: str) -> str:
+    better = listing.better(metric)
+    return f" ({better} is better)" if better else ""
 
 
 def about(name: str) -> About:

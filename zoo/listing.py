@@ -6,11 +6,23 @@ from dataclasses import asdict
 from typing import Any
 
 from ..codecs.spec import AudioSpec, ImageSpec
-from .registry import Card
+from .registry import Card, Figure
 from .tables import table
 
 #: Side of the picture that tokens are counted for where any size is taken.
 SIDE = 256
+
+#: First words of figures in cards -> which values are better.
+_WORDS = {
+    "higher": "PSNR SSIM SI-SDR PESQ PESQ-WB PESQ-NB STOI UTMOS Squim-MOS speaker zero-shot retrieval codebook",
+    "lower": "rFID LPIPS LPIPS-HED mel STFT WER dWER CER GPE",
+}
+_BETTER = {word: way for way, words in _WORDS.items() for word in words.split()}
+
+
+def better(metric: str) -> str:
+    """Either "higher" or "lower": which values of a card's figure are better, judged by the first word of its name; "": unknown."""
+    return _BETTER.get(metric.split()[0], "") if metric.strip() else ""
 
 
 def parse_rate(text: str) -> Callable[[Card], bool]:
@@ -54,7 +66,12 @@ def as_json(card: Card) -> dict[str, Any]:
     plain = ("licence_code", "licence_weights", "restricted", "shipped", "hub_id", "aliases", "revision", "files", "where")
     out |= {k: list(v) if isinstance(v := getattr(card, k), tuple) else v for k in plain}
     out |= {"layout": card.system or "tokenzoo", "paper": card.paper or None, "parity": card.parity, "never_run": card.never_run}
-    return out | {"figures": [asdict(f) for f in card.figures]}
+    return out | {"figures": figures(card.figures)}
+
+
+def figures(some: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Figures for JSON, each with its direction."""
+    return [asdict(f) | {"better": better(f.metric)} for f in some]
 
 
 def tables(cards: Sequence[Card]) -> str:

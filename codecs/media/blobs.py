@@ -69,8 +69,9 @@ class TarBlob:
     def open(self) -> BinaryIO:
         """Return the member's bytes as a file."""
         with open_regular(self.tar) as file:
+            there = file.seek(0, io.SEEK_END) - self.offset
             file.seek(self.offset)
-            data = file.read(self.size)
+            data = file.read(max(0, min(self.size, there)))  # a header may claim any size
         if len(data) != self.size:
             raise MediaError(f"{shown(self.name)} is cut short: {len(data)} of {self.size} bytes.")
         return io.BytesIO(data)
@@ -90,14 +91,15 @@ class MemoryBlob:
 
 @dataclass(frozen=True, slots=True)
 class CellBlob:
-    """A cell of a table, see `open_cell`."""
+    """A cell of a table; `allow_paths`: see `open_cell`."""
 
     name: str
     cell: Any
+    allow_paths: bool = False
 
     def open(self) -> Path | BinaryIO:
         """Return the cell's bytes as a file, or its path."""
-        return open_cell(self.cell)
+        return open_cell(self.cell, allow_paths=self.allow_paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,17 @@ def at_hand(blob: Blob) -> Blob:
     return FileBlob(str(source)) if isinstance(source, Path) else MemoryBlob(blob.name, source.read())
 
 
-def open_cell(cell: Any) -> Path | BinaryIO:
-    """Open what `datasets` keeps in an undecoded Image or Audio column, or plain bytes or a path."""
+def open_cell(cell: Any, *, allow_paths: bool = False, folder: str | os.PathLike[str] = "") -> Path | BinaryIO:
+    """Open what `datasets` keeps in an undecoded Image or Audio column, or plain bytes or a path.
+
+    Args:
+        cell: of a table.
+        allow_paths: open files that cells name. Whoever made the table could name any file of this machine.
+        folder: paths that do not begin with a slash are below it.
+
+    Raises:
+        MediaError: neither bytes nor a path; a path, and they are not allowed.
+    """
     if isinstance(cell, Mapping) and cell.get("bytes") is not None:
         cell = cell["bytes"]
     elif isinstance(cell, Mapping) and cell.get("path"):
@@ -127,7 +138,12 @@ def open_cell(cell: Any) -> Path | BinaryIO:
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return io.BytesIO(cell)
     if isinstance(cell, (str, os.PathLike)):
-        return Path(cell)
+        if not allow_paths:
+            raise MediaError(
+                f"the table holds no media here but the path {shown(cell)!r}. Files that tables name are read only on request: "
+                "if you trust who made it, use --allow-paths, or allow_paths=True."
+            )
+        return Path(folder, cell)
     raise MediaError(f"a cell of type {type(cell).__name__} holds neither bytes nor a path.")
 
 

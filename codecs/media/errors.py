@@ -1,6 +1,7 @@
 """What is raised for media that cannot be used: one class, always with the item's name in the message."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,12 @@ class MediaError(ValueError):
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A name as text that every terminal, log and table can hold: what is no Unicode (bytes of old file systems) is escaped."""
-    return os.fspath(name).encode("utf-8", "backslashreplace").decode()
+    """A name as text that every terminal, log and table can hold in one line.
+
+    Control characters, and what is no Unicode (bytes of old file systems), are escaped.
+    """
+    text = os.fspath(name).encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], text)
 
 
 @contextmanager
@@ -24,10 +29,10 @@ def decoding(name: str) -> Iterator[None]:
     except MemoryError as error:
         raise MediaError(f"cannot read {name}: it needs more memory than there is.") from error
     except Exception as error:
-        raise MediaError(f"cannot read {name}: {_reason(error)}") from error
+        raise MediaError(f"cannot read {name}: {reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """One line that is the same in every run: no numbers of open files, no addresses of objects."""
     text = getattr(error, "error_string", "") or str(error)  # soundfile: without the prefix that names the file object
     if getattr(error, "strerror", None):

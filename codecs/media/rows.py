@@ -19,6 +19,7 @@ class HubDataset:
         data_files: as there, for builders that take files or URLs.
         streaming: read in order without downloading the whole; the order is then shuffled within
             `shuffle_buffer` items and by shard only.
+        allow_paths: read files of this machine that rows name instead of holding media; see `blobs.open_cell`.
     """
 
     hub: str
@@ -29,16 +30,18 @@ class HubDataset:
     data_files: tuple[str, ...] = ()
     streaming: bool = False
     shuffle_buffer: int = 1000
+    allow_paths: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RowBlob:
-    """A row of a data set that is read at random; its column holds `{"bytes", "path"}`."""
+    """A row of a data set that is read at random; its column holds `{"bytes", "path"}`; `allow_paths`: see `blobs.open_cell`."""
 
     label: str
     rows: Any
     index: int
     column: str
+    allow_paths: bool = False
 
     @property
     def name(self) -> str:
@@ -47,7 +50,7 @@ class RowBlob:
 
     def open(self) -> Path | BinaryIO:
         """Return the row's bytes, or the path of its file."""
-        return open_cell(self.rows[self.index][self.column])
+        return open_cell(self.rows[self.index][self.column], allow_paths=self.allow_paths)
 
 
 def datasets_package() -> Any:

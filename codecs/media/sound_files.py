@@ -20,7 +20,7 @@ from . import mpeg, ogg
 from .av_files import open_av
 from .blobs import Medium, Source, opened
 from .decoder import Decoder, part_of
-from .errors import MediaError, decoding
+from .errors import MediaError, decoding, reason
 from .items import Waveform
 from .limits import check_channel_count, check_rate, check_samples
 from .waveforms import checked_samples
@@ -80,7 +80,7 @@ def _probe(medium: Medium) -> tuple[int, int]:
     _check_header(decoder, medium.name)
     if decoder.frames is not None:
         return decoder.frames, decoder.rate_hz
-    return sum(len(block) for block in decoder.blocks(0, None)), decoder.rate_hz
+    return sum(len(block) for block in _decoded(decoder.blocks(0, None), medium.name)), decoder.rate_hz
 
 
 def _check_header(decoder: Decoder, name: str) -> None:
@@ -97,7 +97,7 @@ def _collect(decoder: Decoder, start: int, stop: int | None, name: str, max_seco
     """Decode `[C, T]`, and check that all is there."""
     at, parts = 0, []
     out = None if stop is None else torch.empty(decoder.channels, max(0, stop - start))
-    for block in decoder.blocks(start, stop):
+    for block in _decoded(decoder.blocks(start, stop), name):
         piece = torch.from_numpy(block.T)
         _check_seconds(start + at + len(block), decoder, name, max_seconds)
         check_samples((at + len(block)) * decoder.channels, name)
@@ -111,6 +111,16 @@ def _collect(decoder: Decoder, start: int, stop: int | None, name: str, max_seco
     if decoder.frames is not None and at < out.shape[1]:
         raise MediaError(f"{name} is truncated: {start + at} of {decoder.frames} samples are there.")
     return out[:, :at]
+
+
+def _decoded(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    """The same blocks. Where a decoder gives up behind the header, the file is cut short or damaged: both sound the same to it."""
+    try:
+        yield from blocks
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:
+        raise MediaError(f"{name} is truncated or damaged: {reason(error)}") from error
 
 
 # --- decoders -----------------------------------------------------------------------------------------------------------
@@ -250,6 +260,6 @@ def _ends_well(medium: Medium, decoder: Decoder) -> bool:
 
     def look() -> bool:
         last = decoder.frames or 0
-        return last < 1 or sum(len(b) for b in decoder.blocks(last - 1, last)) == 1
+        return last < 1 or sum(len(b) for b in _decoded(decoder.blocks(last - 1, last), medium.name)) == 1
 
     return _remembered(medium, "end", look)

@@ -20,7 +20,8 @@ from .limits import check_channel_count, check_rate, check_samples
 #: Float audio may overshoot full scale a little (resampling, lossy decoders); far beyond it is integer-scaled data.
 MAX_PEAK = 4.0
 _ALLOWED = (
-    "a path, bytes, an open file, (waveform, sample_rate), a waveform [T] or [C, T], a row of `datasets`, or a list of these"
+    "a path, bytes, an open file, (waveform, sample_rate), a waveform [T] or [C, T] (an array or plain numbers), a row of `datasets`, "
+    "or a list of these"
 )
 
 
@@ -34,6 +35,8 @@ def as_waveforms(media: Any, *, default_rate_hz: int, channels: int | None = Non
               uint8 PCM, in any array;
             - a bare waveform at `default_rate_hz`: `[T]`; `[C, T]` with one channel or with `channels`;
             - a batch `[B, C, T]` of such;
+            - plain numbers, as JSON has them: `[0.1, 0.2]` is a bare `[T]`, a list of such lists is several clips of any lengths, and
+              with a rate `([0.1, 0.2], 16000)` or `([[...], [...]], 16000)`, `[T]` or `[C, T]`;
             - a cell of `datasets`: `{"array", "sampling_rate"}`, `{"bytes", "path"}`, `{"path"}`, or a decoder of torchcodec;
             - a `Waveform`.
         default_rate_hz: sample rate of bare waveforms.
@@ -43,7 +46,7 @@ def as_waveforms(media: Any, *, default_rate_hz: int, channels: int | None = Non
     Raises:
         FileNotFoundError, MediaError: what came, what is allowed, what to do.
     """
-    many = isinstance(media, (list, tuple)) and not _is_pair(media)
+    many = isinstance(media, (list, tuple)) and not _is_pair(media) and not _is_plain(media)
     if is_array(media) and getattr(media, "ndim", 0) == 3:
         media, many = list(media), True
     if not many:
@@ -62,6 +65,8 @@ def as_waveform(media: Any, *, default_rate_hz: int, channels: int | None = None
 
     if isinstance(media, Mapping):
         media, name = _row(media, name)
+    if _is_plain(media):
+        media = _numbers(media, name)
     if hasattr(media, "get_all_samples"):  # torchcodec
         with decoding(name):
             media = media.get_all_samples()
@@ -88,7 +93,8 @@ def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
     if row.get("array") is not None:
         if row.get("sampling_rate") is None:
             raise MediaError(f'{name}: {{"array": ...}} without "sampling_rate"; pass both.')
-        return (np.asarray(row["array"]), row["sampling_rate"]), name
+        array = row["array"]
+        return (_numbers(array, name) if isinstance(array, (list, tuple)) else np.asarray(array), row["sampling_rate"]), name
     if row.get("bytes") is not None:
         return row["bytes"], str(row.get("path") or name)
     if row.get("path"):
@@ -108,8 +114,25 @@ def _is_pair(media: Any) -> bool:
     if _is_number(second):
         return not _is_number(first)
     if _is_number(first):
-        return is_array(second)  # (rate, waveform)
+        return is_array(second) or isinstance(second, (list, tuple))  # (rate, waveform)
     return isinstance(media, tuple) and is_array(first) and (is_path(second) or second is None)
+
+
+def _is_plain(media: Any) -> bool:
+    """Samples as plain numbers. Only the first is looked at: `_numbers` names others."""
+    return isinstance(media, (list, tuple)) and len(media) > 0 and _is_number(media[0]) and not _is_pair(media)
+
+
+def _numbers(samples: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:
+    """Plain numbers, `[T]` or `[C, T]`, as an array; what JSON calls a float is one, whole numbers are PCM of unknown width."""
+    try:
+        array = np.array(samples)
+    except (TypeError, ValueError, OverflowError) as error:  # rows of different lengths, objects that are no numbers
+        allowed = "numbers [T], or [C, T] with channels of one length, are allowed"
+        raise MediaError(f"{name}: a list that is no waveform: {allowed}.") from error
+    if array.dtype.kind not in "fiu":
+        raise MediaError(f"{name}: a list that holds other things than numbers; a waveform is a list of floats in -1..1.")
+    return array
 
 
 def _is_number(x: Any) -> bool:
@@ -118,6 +141,8 @@ def _is_number(x: Any) -> bool:
 
 def _pair(media: Any, name: str) -> Waveform:
     samples, rate = media
+    if isinstance(samples, (list, tuple)) and samples:
+        samples = _numbers(samples, name)
     if _is_number(samples):
         raise MediaError(f"{name}: got (sample_rate, waveform), as some libraries have it; pass (waveform, sample_rate).")
     if not is_array(samples):

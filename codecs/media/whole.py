@@ -1,6 +1,6 @@
 """Is all of a sound file there? Decoders of uncompressed sound give what is left of a truncated file without a word.
 
-`whole` walks the chunks of RIFF and RF64 WAV, Wave64, AIFF, CAF and MP4, and reads the lengths in the headers of AU and NIST.
+`whole` walks the chunks of RIFF and RF64 WAV, Wave64, AIFF, CAF, MP4 and Matroska, and reads the lengths in the headers of AU and NIST.
 MPEG audio and Ogg are checked by `mpeg.py` and `ogg.py`; for FLAC and the rest the decoder itself reports how much is missing.
 
 Writers to pipes cannot go back to fill the length in. What they leave, 0 or a number near 2^31 or 2^32, means "to the end".
@@ -16,6 +16,8 @@ from .errors import MediaError
 #: Lengths near one of these are no lengths: sox (AIFF, WAV), arecord, ffmpeg.
 _OPEN_ENDED = (0x7F000000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _NEAR = 256
+#: Elements at the top of a Matroska or WebM file (RFC 8794, 9559).
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 #: Wave64 names chunks by GUIDs; its own GUIDs begin with four letters.
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
@@ -57,6 +59,8 @@ def whole(file: BinaryIO, name: str) -> BinaryIO:
         _nist(file, size, name)
     elif head[4:8] == b"ftyp":
         _mp4(file, size, name)
+    elif head[:4] == _EBML:
+        _matroska(file, size, name)
     out.seek(0)
     return out
 
@@ -152,3 +156,20 @@ def _mp4(file: BinaryIO, size: int, name: str) -> None:
         at += length
     if b"moov" not in kinds:
         raise MediaError(f"{name} is truncated: its index, the box 'moov', is missing.")
+
+
+def _matroska(file: BinaryIO, size: int, name: str) -> None:
+    """The header and behind it the segment, which holds everything, state their lengths, but for segments from a pipe."""
+    at = 0
+    for kind in (_EBML, _SEGMENT):
+        file.seek(at)
+        head = file.read(12)
+        width = 9 - head[4].bit_length() if len(head) > 4 and head[4] else 0  # bytes of the length, its own first bits included
+        if head[:4] != kind or not width:
+            return
+        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
+        at += 4 + width
+        if length < (1 << 7 * width) - 1:  # all ones: to the end
+            if at + length > size:
+                raise MediaError(f"{name} is truncated: {size - at} of {length} bytes are there.")
+            at += length

@@ -66,7 +66,7 @@ def test_flags_are_spelt_alike_and_have_one_default(verb):
     assert ("-O" in spelt) == ("option" in found)
     assert "out" not in found or {"--out", "-o"} <= spelt
     if "model" in found and verb not in ("info", "push"):
-        assert {"--device", "--dtype"} <= spelt, "whatever runs a model says on what, and in which type"
+        assert {"--device", "--dtype", "--folder"} <= spelt, "whatever runs a model says on what, and in which type"
 
 
 def test_what_is_meant_alike_is_called_alike():
@@ -74,10 +74,10 @@ def test_what_is_meant_alike_is_called_alike():
     uses: dict[str, set[tuple[str, object]]] = {}
     for verb in VERBS:
         for name, p in parameters(verb).items():
-            for shared in ("Model", "Files", "Device", "Dtype", "Codebooks", "Positions", "Pairs", "Json", "Moved"):
+            for shared in ("Model", "Files", "Device", "Dtype", "Folder", "Codebooks", "Positions", "Pairs", "Json", "Moved"):
                 if p.annotation is getattr(arguments, shared):
                     uses.setdefault(shared, set()).add((name, p.default))
-    assert {shared: len(found) for shared, found in uses.items()} == dict.fromkeys(uses, 1) and len(uses) == 9
+    assert {shared: len(found) for shared, found in uses.items()} == dict.fromkeys(uses, 1) and len(uses) == 10
 
 
 def test_what_programs_read_has_json():

@@ -1,9 +1,14 @@
 """Errors are one or two lines; the traceback comes when it is asked for. Run: pytest tests/cli/test_errors.py"""
 
+import contextlib
+import errno
+import io
 import warnings
 
 import pytest
-from cli_runs import run
+from cli_runs import run, saved
+from PIL import Image
+from tokenzoo import cli
 from tokenzoo.cli.errors import explain
 from tokenzoo.zoo import hub
 
@@ -73,3 +78,56 @@ def test_train_without_a_run_lists_them():
     assert ran.code == 2 and not ran.err
     names = [line.split()[0] for line in ran.out.splitlines() if line.startswith(("  audio/", "  image/"))]
     assert len(names) > 100 and "audio/encodec-24khz" in names
+
+
+LOST = "error: the reader of the output has gone (broken pipe); what follows was not done.\n"
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C.\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, LOST),
+        (EOFError("Ran out of input"), 1, "error: a file or stream ended too early (Ran out of input).\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.tok"), 1, "error: No space left on device: x.tok\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "error: Permission denied: x\n"),
+        (RecursionError("maximum depth"), 1, "error: RecursionError: maximum depth\n--debug shows where it happened.\n"),
+    ],
+)
+def test_each_end_has_its_line(monkeypatch, error, code, said):
+    def broken(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(hub, "load", broken)
+    ran = run("encode", "photo-f16-rvq7", "x.png")
+    assert (ran.code, ran.out, ran.err) == (code, "", said)
+
+
+def test_a_lost_reader_ends_a_verb_that_works_on_files(monkeypatch, tmp_path):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    for name in "ab":
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{name}.png")
+    model = saved("convnet", tmp_path / "model")
+    err = io.StringIO()
+    with contextlib.redirect_stdout(Closed()), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        cli.main(["encode", model, str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", str(tmp_path / "tok")])
+    assert end.value.code == 1 and err.getvalue() == LOST
+    assert not (tmp_path / "tok/b.png.tok").exists()
+
+
+def test_a_full_disk_stops_at_once_and_leaves_nothing_half_written(monkeypatch, tmp_path):
+    for name in "abc":
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{name}.png")
+    model = saved("convnet", tmp_path / "model")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tokenzoo.codecs.files.os.fsync", full)
+    ran = run("encode", model, tmp_path / "?.png", "-o", tmp_path / "tok")
+    assert ran.code == 1 and not ran.out and "3 of 3 files failed" in ran.err
+    assert ran.err.count("No space left") == 1 and ran.err.count("not reached") == 2
+    assert list((tmp_path / "tok").iterdir()) == []

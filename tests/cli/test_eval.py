@@ -36,7 +36,7 @@ def test_small_pictures_and_short_clips_are_counted_not_fatal(models, tmp_path):
     found = json.loads(ran.out)
     assert found["items"] == found["metrics"]["PSNR dB"]["items"] == 4
     assert found["metrics"]["SSIM"]["items"] == 2
-    assert {"metric": "SSIM", "why": "too small", "items": 2} in found["left_out"]
+    assert ("SSIM", "too small", 2) in [(o["metric"], o["why"], o["items"]) for o in found["left_out"]]
     assert "note: 2 of 4 items too small for SSIM" in run("eval", models["convnet"], tmp_path / "p").out
 
     ran = run("eval", models["spectral"], sounds(tmp_path / "s", 1, 100, 512, 600, 20000), "--json")
@@ -44,7 +44,7 @@ def test_small_pictures_and_short_clips_are_counted_not_fatal(models, tmp_path):
     found = json.loads(ran.out)
     assert found["items"] == 5 and not found["failed"]
     assert found["metrics"]["mel distance"]["items"] == 2, "its window is centred on the first sample"
-    assert {"metric": "mel distance", "why": "too short", "items": 3} in found["left_out"]
+    assert ("mel distance", "too short", 3) in [(o["metric"], o["why"], o["items"]) for o in found["left_out"]]
 
 
 def test_silence_is_measured_as_far_as_it_can_be(models, tmp_path):

@@ -88,7 +88,7 @@ def test_folders_that_read_alike_when_joined_get_numbers(tmp_path):
 
     found = [Found(Path(name), Path("x.png")) for name in ("/a_b/c/x.png", "/a/b_c/x.png", "/z/c/x.png", "/z/b_c/x.png")]
     paths = name_outputs(found, tmp_path, ".tok", whole=True)
-    assert [p.name for p in paths] == ["a_b_c_x.png-0.tok", "a_b_c_x.png-1.tok", "z_c_x.png.tok", "z_b_c_x.png.tok"]
+    assert [p.name for p in paths] == ["a_b_c_x-2.png.tok", "a_b_c_x.png.tok", "z_c_x.png.tok", "z_b_c_x.png.tok"]
     assert name_outputs(found[:1], tmp_path, ".tok", whole=True) == [tmp_path / "x.png.tok"]
 
 

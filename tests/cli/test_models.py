@@ -115,3 +115,41 @@ def test_features():
     ran = run("list", "levo*", "--modality", "latent")
     assert ran.code == 0 and "2048" in ran.out
     assert "latents of 1024 channels" in run("info", "levo-mix").out
+
+
+def test_figures_say_which_values_are_better():
+    from tokenzoo.zoo import listing, registry
+    from tokenzoo.zoo.evaluate.report import DIRECTIONS
+
+    metrics = {f.metric for card in registry.cards().values() for f in card.figures}
+    assert not [m for m in metrics if listing.better(m) not in ("higher", "lower")]
+    measured = {m: way for m, (_, way) in DIRECTIONS.items() if m in metrics}
+    assert measured and {m: listing.better(m) for m in measured} == measured
+    assert "PSNR dB 27.98 (higher is better)" in run("info", "photo-f16-rvq7").out
+    figures = json.loads(run("info", "photo-f16-rvq7", "--json").out)["figures"]
+    assert [f["better"] for f in figures] == ["higher", "lower"]
+
+
+@pytest.mark.parametrize("verb", ["encode", "reconstruct", "eval", "tokenize"])
+def test_files_of_a_card_that_were_downloaded_by_hand(monkeypatch, tmp_path, verb):
+    """The card is used with the folder's files, and nothing is fetched."""
+    from PIL import Image
+    from tokenzoo.zoo import hub
+
+    monkeypatch.setattr(hub._Remote, "file", lambda remote, name: pytest.fail("nothing is fetched"))
+    Image.new("RGB", (32, 32)).save(tmp_path / "p.png")
+    shipped = hub.load("photo-f16-rvq7")
+    hub.save_pretrained(shipped, tmp_path / "by hand")
+    out = [] if verb == "eval" else ["-o", tmp_path / "out"]
+    words = [verb, "photo-f16-rvq7", tmp_path / "p.png", *out, *(["--workers", 0] if verb == "tokenize" else [])]
+    ran = run(*words, "--folder", tmp_path / "by hand")
+    assert ran.code == 0, ran.err
+    ran = run(*words, "--folder", tmp_path)
+    assert ran.code == 1 and "holds no file" in ran.err and ran.err.count("\n") == 1
+    ran = run(verb, tmp_path / "by hand", *words[2:], "--folder", tmp_path)
+    assert ran.code == 1 and "leave --folder out" in ran.err
+
+
+def test_an_empty_name_is_no_model(tmp_path):
+    ran = run("encode", " ", tmp_path)
+    assert (ran.code, ran.err) == (1, "error: the model's name is empty; `tokenzoo list` shows names.\n")

@@ -3,6 +3,7 @@
     pytest tests/train/test_data.py
 """
 
+import dataclasses
 import io
 import os
 import tarfile
@@ -103,6 +104,21 @@ def test_broken_files_are_skipped_and_listed(tmp_path, cache):
     found |= clips.broken
     assert {name.rpartition("/")[2] for name in found} == {"broken.png", "cut.png"}
     assert all("cannot read" in reason for reason in found.values())
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_names_that_are_no_unicode_are_read_and_can_be_printed(tmp_path, cache):
+    write_pictures(tmp_path, 3)
+    try:
+        os.rename(os.fsencode(tmp_path / sorted(os.listdir(tmp_path))[0]), os.fsencode(tmp_path) + b"/\xff.png")
+        (tmp_path / "\udcfe.png").write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this file system holds Unicode names only")
+    clips, _ = pictures(tmp_path, cache=cache)
+    for position in range(20):
+        clips[position]
+    assert len(clips.fingerprint) == 16 and set(clips.broken) == {f"{tmp_path}/\\udcfe.png"}
+    assert f"{tmp_path}/\\udcff.png" in clips.names and "".join([*clips.names, *clips.broken.values()]).encode()
 
 
 def test_what_replaces_a_broken_file_does_not_depend_on_what_was_seen_before(tmp_path):
@@ -211,7 +227,7 @@ def hub_cache(tmp_path, monkeypatch):
 
 def test_hub_data_set_read_at_random(tmp_path, hub_cache):
     config = ImageDataConfig(crop=16)
-    entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),))
+    entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),), allow_paths=True)
     clips = Clips(entry, config.media(IMAGE), config, seed=0)
     assert clips.names[0] == "parquet[0]"
     folder, _ = pictures(tmp_path / "src")
@@ -222,7 +238,9 @@ def test_hub_data_set_read_at_random(tmp_path, hub_cache):
 
 def test_hub_data_set_streamed_and_resumed(tmp_path, hub_cache):
     config = ImageDataConfig(crop=16)
-    entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),), streaming=True, shuffle_buffer=3)
+    entry = HubDataset(
+        hub="parquet", column="photo", data_files=(parquet(tmp_path),), streaming=True, shuffle_buffer=3, allow_paths=True
+    )
 
     def feed(rows, rank=0, world=1):
         clips = open_clips(entry, config.media(IMAGE), config, seed=3)
@@ -234,6 +252,10 @@ def test_hub_data_set_streamed_and_resumed(tmp_path, hub_cache):
     assert all(torch.equal(next(later).x, b.x) for b in seen[3:])
     parts = [next(feed(0, rank=r, world=2)).x for r in range(2)]
     assert not torch.equal(*parts)
+    entry = dataclasses.replace(entry, allow_paths=False)
+    with pytest.raises(RuntimeError, match="100 rows in a row .*name are read only on request") as error:
+        next(feed(0))
+    assert len(str(error.value)) < 1000, "one of them stands for all"
     with pytest.raises(ConfigError, match="cannot be mixed"):
         open_clips((entry, str(tmp_path)), config.media(IMAGE), config, seed=0)
 

@@ -1,6 +1,7 @@
 """The figures of `tokenzoo eval` against plain NumPy and against what must come out. Run: pytest tests/zoo/test_evaluate.py"""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tokenzoo.codecs.media import Waveform
 from tokenzoo.zoo.evaluate import evaluate
 from tokenzoo.zoo.evaluate.audio import AudioMetrics
 from tokenzoo.zoo.evaluate.images import ImageMetrics
+from tokenzoo.zoo.evaluate.report import report_text
 from tokenzoo.zoo.evaluate.run import TokenCounts, media_files
 
 
@@ -87,6 +89,48 @@ def test_rates_come_from_the_original_size(tmp_path):
     assert image.tokens["bits a pixel"] == pytest.approx(5 * 8 * 3 * 4 / 600)  # stride 4: 5 x 8 positions, 3 x 4 bits
     sound = evaluate(tiny("spectral"), tmp_path, num_codebooks=2)
     assert sound.tokens["kbit/s"] == pytest.approx(800 * 2 * 4 / 1000)
+
+
+def fails(*arguments, **options):
+    raise RuntimeError("a window larger\nthan the item")
+
+
+@pytest.mark.parametrize("label", ["convnet", "spectral"])
+def test_whatever_a_metric_raises_costs_neither_the_item_nor_other_figures(label, tmp_path, monkeypatch):
+    for i in range(2):
+        if label == "convnet":
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, (32, 48, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+        else:
+            soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(size=8000) * 0.1, 16000)
+    name, others = ("SSIM", {"PSNR dB"}) if label == "convnet" else ("mel distance", {"STFT distance", "SI-SDR dB"})
+    if label == "convnet":
+        monkeypatch.setattr(ImageMetrics, "_find_ssim", lambda self: fails)
+    else:
+        monkeypatch.setattr(AudioMetrics, "_mel", fails)
+    report = evaluate(tiny(label), tmp_path)
+    assert not report.failed and report.items == 2 and others <= set(report.metrics) and name not in report.metrics
+    ((metric, why, files),) = [found for found in report.left_out if found[0] == name]
+    assert why == "unfit (RuntimeError: a window larger than the item)"
+    assert files == [str(path) for path in sorted(tmp_path.iterdir())]
+    assert f"2 of 2 items {why} for {metric}: {files[0]}, {files[1]}" in report_text(report)
+    assert {"metric": metric, "why": why, "items": 2, "files": files} in report.as_json()["left_out"]
+
+
+def test_a_network_of_rfid_that_fails_costs_only_rfid(monkeypatch):
+    for method in ("update", "compute"):
+        metrics = ImageMetrics(tiny("convnet"))
+        metrics.fid, metrics.items = SimpleNamespace(**{"update": lambda *a, **o: None, "compute": fails} | {method: fails}), 499
+        x = torch.rand(3, 32, 32) * 2 - 1
+        assert "PSNR dB" in metrics.add(metrics.to_uint8(x), x)
+        assert metrics.totals() == {} and any("no rFID" in n and "a window larger" in n for n in metrics.notes)
+
+
+def test_lines_of_a_list_that_are_no_names_are_failures(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 16000)
+    (tmp_path / "list.txt").write_bytes(b"a.wav\nb\0c.wav\n\xff.wav\n")
+    report = evaluate(tiny("spectral"), tmp_path / "list.txt")
+    assert report.items == 1 and list(report.failed) == [f"{tmp_path}/b\\x00c.wav", f"{tmp_path}/\\udcff.wav"]
+    report_text(report).encode()
 
 
 def test_files_by_folder_glob_and_list(tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...codecs.config import ConfigError
 from ...codecs.latent import LatentSpec
 from ...codecs.media import Blob, MediaError, opened, shown
+from ...codecs.media.errors import decoding
 from ...codecs.spec import TokenizerSpec
 from .config import DataConfig
 from .media import Item, Preview
@@ -57,7 +58,7 @@ class Features:
     def decode(self, blob: Blob) -> np.ndarray:
         """Return float32 `[C, N]`."""
         name = shown(blob.name)
-        with opened(blob) as medium:
+        with opened(blob) as medium, decoding(name):
             x = np.load(medium.file, allow_pickle=False)
         x = x[0] if x.ndim == 3 and len(x) == 1 else x
         x = x.T if self.config.time_first and x.ndim == 2 else x

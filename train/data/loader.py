@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...codecs.config import ConfigError
+from ...codecs.media import shown
 from .config import DataConfig, Entries
 from .media import Item, Media
 from .order import BatchPositions, VisitOrder, fingerprint
@@ -55,7 +56,7 @@ class Clips(Dataset):
         self.media, self.train = media, train
         self.broken: dict[str, str] = {}
         blobs = collect(entries, media.suffixes)
-        self.names = [b.name for b in blobs]
+        self.names = [shown(b.name) for b in blobs]  # they go into reports, previews and a checksum
         self.items: list[Item] = list(blobs)
         listed = len(blobs)
         if config.cache == "memory":
@@ -80,9 +81,9 @@ class Clips(Dataset):
             # met the broken file before. The first takes the item whose turn it is, later ones a random other.
             rng = self.order.rng(position, attempt)
             first = self.order.item(position if attempt == 0 else int(rng.integers(len(self.order))))
-            current = [first]
+            current, calls = [first], itertools.count()
 
-            def draw(first: int = first, current: list[int] = current, calls: Iterator[int] = itertools.count()) -> Item:
+            def draw(first: int = first, current: list[int] = current, calls: Iterator[int] = calls, rng: Any = rng) -> Item:
                 current[0] = first if next(calls) == 0 else int(rng.integers(len(self.items)))
                 if self.names[current[0]] in self.broken:
                     raise ValueError(self.broken[self.names[current[0]]])

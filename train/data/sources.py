@@ -88,4 +88,4 @@ def _hub_rows(entry: HubDataset) -> list[Blob]:
     if entry.streaming:
         raise ConfigError(f"the data set {entry.hub!r} is streamed; it cannot be mixed with other entries.")
     rows = load_hub(entry)
-    return [RowBlob(entry.hub, rows, i, entry.column) for i in range(len(rows))]
+    return [RowBlob(entry.hub, rows, i, entry.column, entry.allow_paths) for i in range(len(rows))]

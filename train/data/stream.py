@@ -67,7 +67,8 @@ class StreamClips(IterableDataset):
                 yield x, found, used
                 break
             else:
-                raise RuntimeError(f"{PATIENCE} rows in a row could not be used; the last: {found}")
+                name, reason = next(reversed(found.items()))
+                raise RuntimeError(f"{PATIENCE} rows in a row could not be used; the last: {name}: {reason}")
 
     def _blobs(self) -> Iterator[CellBlob]:
         for epoch in itertools.count():
@@ -76,7 +77,8 @@ class StreamClips(IterableDataset):
             for number, row in enumerate(self.rows):
                 count += 1
                 if number % self.world == self.rank:
-                    yield CellBlob(f"{self.entry.hub}[{self.entry.split}:{epoch}:{number}]", row[self.entry.column])
+                    name = f"{self.entry.hub}[{self.entry.split}:{epoch}:{number}]"
+                    yield CellBlob(name, row[self.entry.column], self.entry.allow_paths)
             if not count:
                 raise RuntimeError(f"the data set {self.entry.hub!r} gave no rows.")
 

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...codecs.media import Blob, FileBlob, MediaError, MemoryBlob, Picture, Prepared, TarBlob, open_cell, read_audio, read_image
+from ...codecs.media import Blob, FileBlob, MemoryBlob, Picture, Prepared, TarBlob, open_cell, open_regular, read_audio, read_image
 from ...codecs.tokenizer import Tokenizer
 from .options import Options
 from .request import encode_options
-from .sources import Listing, open_rows
+from .sources import Listing, may_name_files, open_rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Intake:
                 return Item(index, key, blob, empty | self._beside(place, row["beside"]))
             if place not in self.rows:
                 self.rows[place] = open_rows(place, row["column"], self.listing.objects)
-            return self._cell(index, key, self.rows[place][row["at"]], row["column"])
+            may = may_name_files(place, self.listing.objects)
+            return self._cell(index, key, self.rows[place][row["at"]], row["column"], allow_paths=may)
         except Exception as error:  # an unreadable member or row is a failure of its item, whatever the exception
             return Item(index, key, Failure(reason(error)), empty)
 
@@ -83,17 +84,14 @@ class Intake:
             self._cell(start + i, row["key"], cell, column, folder) for i, (row, cell) in enumerate(zip(rows, cells, strict=True))
         ]
 
-    def _cell(self, index: int, key: str, row: dict[str, Any], column: str, folder: Path | None = None) -> Item:
-        """One row; files that a table only names are read from `folder` and below, so that an untrusted table
-        cannot bring other files of this machine into a corpus. None: from anywhere."""
+    def _cell(
+        self, index: int, key: str, row: dict[str, Any], column: str, folder: str | Path = "", allow_paths: bool = False
+    ) -> Item:
+        """One row. What files it may name: see `Options.allow_paths`; `folder`: of a table on disk."""
         metadata = {n: row.get(n) for n in self.listing.metadata.names}
         try:
-            source = open_cell(row[column])
-            if isinstance(source, Path) and folder is not None:
-                source = (folder / source).resolve()
-                if not source.is_relative_to(folder.resolve()):
-                    raise MediaError(f"{key} names a file outside the table's folder, {source}; such files are not read.")
-        except ValueError as error:
+            source = open_cell(row[column], allow_paths=allow_paths or self.options.allow_paths, folder=folder)
+        except Exception as error:  # broken values of a table may raise anything
             return Item(index, key, Failure(reason(error)), metadata)
         blob = MemoryBlob(key, source.read()) if isinstance(source, io.IOBase) else FileBlob(str(source))
         return Item(index, key, blob, metadata)
@@ -122,7 +120,7 @@ class Intake:
 
 def read_rows(path: str, start: int, stop: int) -> list[dict[str, Any]]:
     """Rows `start .. stop - 1` of a Parquet file."""
-    with pq.ParquetFile(path) as file:
+    with open_regular(path) as source, pq.ParquetFile(source) as file:
         tables, at = [], 0
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows

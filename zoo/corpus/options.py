@@ -25,6 +25,8 @@ class Options:
         batch: million pixels or samples that go through the network at once; 0: 0.5 on a CPU, 4 elsewhere.
         unit_items, unit_mb: size of a unit, which a crash loses as a whole: at most this many items and MiB of media.
         max_pixels, max_seconds: larger media are listed as failures: decompression bombs.
+        allow_paths: read files that cells of tables name instead of holding media, relative to the table's folder. Off: whoever
+            made a table could bring any file of this machine into the corpus. Rows of open data sets, passed as objects, may always.
         threads: of torch in each process on a CPU; sums, and so ids, could depend on it.
         device, dtype: of the weights.
     """
@@ -41,6 +43,7 @@ class Options:
     unit_mb: float = 64.0
     max_pixels: int = 100_000_000
     max_seconds: float = 14400.0
+    allow_paths: bool = False
     threads: int = 1
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -192,7 +192,7 @@ class _Lister:
             self.error(key, f"{type(error).__name__}: {error}")
 
     def tar(self, path: str, key: str) -> None:
-        """Members with media, and beside each the other members of its sample (same name up to the first dot)."""
+        """Members with media, and beside each the other members of its sample, see `_beside`."""
         _, changed = _stat(path)
         members: list[tarfile.TarInfo] = []
         try:
@@ -202,15 +202,9 @@ class _Lister:
             if not members:
                 raise
             self.error(key, f"{type(error).__name__}: {error}; {len(members)} members before it are used")
-        samples: dict[str, list[tarfile.TarInfo]] = {}
-        for m in members:
-            samples.setdefault(_sample(m.name), []).append(m)
-        for m in members:
-            if not m.name.lower().endswith(self.suffixes):
-                continue
-            others = [o for o in samples[_sample(m.name)] if o is not m and not o.name.lower().endswith(self.suffixes)]
-            others = [o for o in others if _is_text(o.name)]
-            beside = [[o.name[len(_sample(o.name)) + 1 :], o.offset_data, o.size] for o in others]
+        media = [m for m in members if m.name.lower().endswith(self.suffixes)]
+        found = _beside([m.name for m in media], [m for m in members if not m.name.lower().endswith(self.suffixes)])
+        for m, beside in zip(media, found, strict=True):
             for ending, _, _ in beside:
                 self._field(ending, pa.string() if ending.split(".")[-1] in _TEXT else pa.binary())
             text = json.dumps(beside) if beside else ""
@@ -232,9 +226,9 @@ class _Lister:
         """Rows of a hub data set."""
         if entry.streaming:
             raise ConfigError(f"{entry.hub!r}: streamed data sets have no fixed order; leave streaming off.")
-        place = {"hub": entry.hub, "config": entry.config, "split": entry.split, "revision": entry.revision}
-        rows = load_hub(entry, keep_columns=True)
-        self.rows_of(rows, "hub:" + json.dumps(place | {"files": list(entry.data_files)}), entry.hub)
+        place: dict[str, Any] = {"hub": entry.hub, "config": entry.config, "split": entry.split, "revision": entry.revision}
+        place |= {"files": list(entry.data_files)} | ({"allow_paths": True} if entry.allow_paths else {})
+        self.rows_of(load_hub(entry, keep_columns=True), "hub:" + json.dumps(place), entry.hub)
 
     def dataset_object(self, rows: Any) -> None:
         """Rows of an open data set."""
@@ -283,10 +277,37 @@ def _holds_media(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
+def _beside(media: list[str], others: list[tarfile.TarInfo]) -> list[list[list[Any]]]:
+    """Which other members of a tar file belong to each medium: `[ending, offset, size]`.
+
+    A member belongs to the medium whose name without its ending is the longest that it begins with: `a 2.0.txt` to `a 2.0.png`, and
+    never to `a 2.1.png`. One that fits none, such as `a.json` beside `a.left.png` and `a.right.png`, belongs to all media with that
+    name up to the first dot, as in a WebDataset; but not if it has dots of its own where there are several.
+    """
+    stems: dict[str, list[int]] = {}
+    samples: dict[str, list[int]] = {}
+    for i, name in enumerate(media):
+        stems.setdefault(os.path.splitext(name)[0], []).append(i)
+        samples.setdefault(_sample(name), []).append(i)
+    out: list[list[list[Any]]] = [[] for _ in media]
+    for o in others:
+        if not _is_text(o.name):
+            continue
+        sample = _sample(o.name)
+        dots = [i for i in range(len(sample), len(o.name)) if o.name[i] == "."]
+        stem = next((o.name[:i] for i in reversed(dots) if o.name[:i] in stems), None)
+        owners = stems[stem] if stem is not None else samples.get(sample, ())
+        if stem is None and len(owners) > 1 and len(dots) > 1:
+            continue
+        for i in owners:
+            out[i].append([o.name[len(stem or sample) + 1 :], o.offset_data, o.size])
+    return out
+
+
 def _sample(name: str) -> str:
     """Name of the WebDataset sample that a member belongs to: all up to the first dot of its last part."""
-    folder, _, file = name.rpartition("/")
-    return f"{folder}/{file.split('.', 1)[0]}" if folder else file.split(".", 1)[0]
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.split(".", 1)[0]
 
 
 def _is_text(name: str) -> bool:
@@ -305,6 +326,11 @@ def _stat(path: str) -> tuple[int, int]:
     except OSError:
         return -1, 0
     return found.st_size, found.st_mtime_ns
+
+
+def may_name_files(place: str, objects: dict[str, Any]) -> bool:
+    """Whether rows of the data set that `Listing.items` calls `place` may name files: if its user opened it, or asked for that."""
+    return place in objects or (place.startswith("hub:") and bool(json.loads(place[4:]).get("allow_paths")))
 
 
 def open_rows(place: str, column: str, objects: dict[str, Any]) -> Any:

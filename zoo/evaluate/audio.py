@@ -6,7 +6,6 @@ PESQ (ITU-T P.862.2) and STOI (Taal et al. 2011) come from the packages `pesq` a
 import importlib
 import math
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...codecs.media import Waveform, read_audio, resample, to_channels
 from ...codecs.tokenizer import Tokenizer
+from .figures import Figures
 
 #: Window of the mel distance, in samples.
 MEL_WINDOW = 1024
@@ -23,15 +23,15 @@ MEL_WINDOW = 1024
 STFT_WINDOWS = (2048, 512)
 
 
-class AudioMetrics:
+class AudioMetrics(Figures):
     """Measures at the codec's own rate; PESQ-WB and STOI at 16 kHz."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
         self.spec: Any = tokenizer.spec
         rate = self.spec.decoded_rate_hz
         self.mel = torchaudio.transforms.MelSpectrogram(rate, n_fft=MEL_WINDOW, hop_length=256, n_mels=80, power=1.0)
         self.notes = [f"mel distance: L1 of natural logs, 80 bands, window {MEL_WINDOW}, hop 256, floor 1e-5"]
-        self.left_out: Counter[tuple[str, str]] = Counter()
         self._si_sdr = self._find("torchmetrics.functional.audio", "SI-SDR dB")
         self._pesq, self._stoi = self._find("pesq", "PESQ-WB"), self._find("pystoi", "STOI")
 
@@ -55,14 +55,13 @@ class AudioMetrics:
         y = decoded.cpu()[..., : x.shape[-1]]
         x = x[..., : y.shape[-1]]
         a, b = resample(x, rate, 16000).mean(0), resample(y, rate, 16000).mean(0)  # [T] at 16 kHz
-        found = {
-            "mel distance": self._mel(x, y),
-            "STFT distance": _stft(x, y),
-            "SI-SDR dB": self._scale_invariant(x, y),
-            "PESQ-WB": self._perceived(a, b),
-            "STOI": self._intelligible(a, b),
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        return self.measured({
+            "mel distance": lambda: self._mel(x, y),
+            "STFT distance": lambda: _stft(x, y),
+            "SI-SDR dB": lambda: self._scale_invariant(x, y),
+            "PESQ-WB": lambda: self._perceived(a, b),
+            "STOI": lambda: self._intelligible(a, b),
+        })  # fmt: skip
 
     def totals(self) -> dict[str, float]:
         """Metrics over the whole set by name: none for sound."""
@@ -70,7 +69,7 @@ class AudioMetrics:
 
     def _mel(self, x: Tensor, y: Tensor) -> float | None:
         if x.shape[-1] <= MEL_WINDOW // 2:  # the first window is centred on the first sample, its half mirrored
-            return self._without("mel distance", "too short")
+            return self.without("mel distance", "too short")
         a, b = (self.mel(v).clamp(min=1e-5).log() for v in (x, y))
         return float((a - b).abs().mean())
 
@@ -78,7 +77,7 @@ class AudioMetrics:
         if self._si_sdr is None:
             return None
         value = float(self._si_sdr.scale_invariant_signal_distortion_ratio(y, x).mean())
-        return value if math.isfinite(value) else self._without("SI-SDR dB", "silent")
+        return value if math.isfinite(value) else self.without("SI-SDR dB", "silent")
 
     def _perceived(self, x: Tensor, y: Tensor) -> float | None:
         """PESQ-WB of 16 kHz mono `[T]`."""
@@ -89,7 +88,7 @@ class AudioMetrics:
         except (self._pesq.PesqError, ValueError, ZeroDivisionError) as error:
             # "buffer needs to be at least 1/4 of a second", "no utterances detected"
             short = x.shape[-1] < 16000 // 4
-            return self._without("PESQ-WB", "too short" if short else f"unfit ({_words(error)})")
+            return self.without("PESQ-WB", "too short" if short else f"unfit ({_words(error)})")
 
     def _intelligible(self, x: Tensor, y: Tensor) -> float | None:
         """STOI of 16 kHz mono `[T]`."""
@@ -100,13 +99,10 @@ class AudioMetrics:
             try:
                 value = float(self._stoi.stoi(x.numpy(), y.numpy(), 16000))
             except (ValueError, IndexError, ZeroDivisionError):  # fewer samples than one of its frames
-                return self._without("STOI", "too short")
+                return self.without("STOI", "too short")
         if any("Not enough" in str(w.message) for w in caught) or not math.isfinite(value):
-            return self._without("STOI", "too short, or silent for too long,")
+            return self.without("STOI", "too short, or silent for too long,")
         return value
-
-    def _without(self, metric: str, why: str) -> None:
-        self.left_out[(metric, why)] += 1
 
 
 def _words(error: Exception) -> str:

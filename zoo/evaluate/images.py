@@ -1,7 +1,6 @@
 """Figures of reconstructed pictures: PSNR, SSIM, a perceptual distance, rFID where its network can be had."""
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ...codecs.media import as_pictures
 from ...codecs.tokenizer import Tokenizer
+from .figures import Figures
 
 #: Side of SSIM's window, in pixels (Wang et al. 2004); a picture must hold it once.
 SSIM_WINDOW = 11
@@ -18,16 +18,16 @@ SSIM_WINDOW = 11
 MIN_FID_ITEMS = 500
 
 
-class ImageMetrics:
+class ImageMetrics(Figures):
     """Measures on 8-bit values scaled to 0..1, as files would hold them."""
 
     def __init__(self, tokenizer: Tokenizer, items: int = 0) -> None:
         """`items`: how many pictures will come at most; too few of them need no network for rFID."""
+        super().__init__()
         self.spec: Any = tokenizer.spec
         self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
         self.tokenizer = tokenizer
         self.notes: list[str] = []
-        self.left_out: Counter[tuple[str, str]] = Counter()
         self._ssim = self._find_ssim()
         self.perceptual_name, self.perceptual = self._find_perceptual()
         self.fid = self._find_fid() if items >= MIN_FID_ITEMS else None
@@ -87,26 +87,41 @@ class ImageMetrics:
         a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
         side = min(x.shape[-2:])
-        out = {"PSNR dB": float(-10 * torch.log10((x - y).square().mean().clamp(min=1e-10)))}
-        if self._ssim is not None and self._large_enough(side, SSIM_WINDOW, "SSIM"):
-            out["SSIM"] = float(cast(Tensor, self._ssim(y, x, data_range=1.0)))
-        if self.perceptual is not None and self._large_enough(side, 64, self.perceptual_name):
-            out[self.perceptual_name] = float(self.perceptual(y, x))
-        if self.fid is not None:
-            self.fid.update(a, real=True)
-            self.fid.update(b, real=False)
+        metrics: dict[str, Callable[[], float | None]] = {
+            "PSNR dB": lambda: float(-10 * torch.log10((x - y).square().mean().clamp(min=1e-10)))
+        }
+        if self._ssim is not None:
+            metrics["SSIM"] = lambda: self._of_large(side, SSIM_WINDOW, "SSIM", lambda: self._ssim(y, x, data_range=1.0))
+        if self.perceptual is not None:
+            name = self.perceptual_name
+            metrics[name] = lambda: self._of_large(side, 64, name, lambda: self.perceptual(y, x))
+        out = self.measured(metrics)
+        self._count_for_fid(a, b)
         self.items += 1
         return out
 
-    def _large_enough(self, side: int, least: int, metric: str) -> bool:
-        if side < least:
-            self.left_out[(metric, "too small")] += 1
-        return side >= least
+    def _of_large(self, side: int, least: int, metric: str, measure: Callable[[], Any]) -> float | None:
+        """A figure of a picture whose shorter side is at least `least` pixels."""
+        return float(measure()) if side >= least else self.without(metric, "too small")
+
+    def _count_for_fid(self, a: Tensor, b: Tensor) -> None:
+        """Put an original and its reconstruction into the two sets. Where one cannot be, the sets no longer match."""
+        if self.fid is None:
+            return
+        try:
+            self.fid.update(a, real=True)
+            self.fid.update(b, real=False)
+        except Exception as error:  # a network of another package
+            self.fid = None
+            self.notes.append(f"no rFID: a picture could not be counted ({type(error).__name__}: {error})")
 
     def totals(self) -> dict[str, float]:
         """rFID of the set, if it is large enough."""
         if self.items < MIN_FID_ITEMS:
             self.notes.append(f"no rFID: {self.items} pictures, at least {MIN_FID_ITEMS} are needed")
         elif self.fid is not None:
-            return {"rFID": float(self.fid.compute())}
+            try:
+                return {"rFID": float(self.fid.compute())}
+            except Exception as error:  # of the whole set: the figures of the items stay
+                self.notes.append(f"no rFID: {type(error).__name__}: {error}")
         return {}

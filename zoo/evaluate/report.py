@@ -36,7 +36,7 @@ class Report:
         items: number of media.
         metrics: name with unit -> mean over items (rFID: over the set).
         measured: name -> items that its mean is of.
-        left_out: (name, why, items): what could not be measured on some items.
+        left_out: (name, why, files): what could not be measured on some items.
         tokens: bits a pixel or kbit/s, tokens that were counted, and per codebook usage, perplexity and entropy in bits.
         vocab_sizes: V of each codebook.
         failed: file -> why it could not be used.
@@ -50,7 +50,7 @@ class Report:
     metrics: dict[str, float]
     tokens: dict[str, float | list[float]]
     measured: dict[str, int] = field(default_factory=dict)
-    left_out: list[tuple[str, str, int]] = field(default_factory=list)
+    left_out: list[tuple[str, str, list[str]]] = field(default_factory=list)
     vocab_sizes: tuple[int, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Report:
             "rate": rates,
             "tokens_counted": self.counted,
             "codebooks": books,
-            "left_out": [{"metric": n, "why": why, "items": number} for n, why, number in self.left_out],
+            "left_out": [{"metric": n, "why": why, "items": len(files), "files": files} for n, why, files in self.left_out],
             "failed": self.failed,
             "notes": self.notes,
             "versions": self.versions,
@@ -101,7 +101,8 @@ def report_text(report: Report) -> str:
         parts.append(table(["figure", "mean", "better", "items"], rows, right={1, 3}))
         parts.append(_books(report))
     notes = [f"note: {n}" for n in report.notes]
-    notes += [f"note: {number} of {counted(report.items, 'item')} {why} for {name}" for name, why, number in report.left_out]
+    total = counted(report.items, "item")
+    notes += [f"note: {len(files)} of {total} {why} for {name}: {_some(files)}" for name, why, files in report.left_out]
     few = sorted({v for v in report.vocab_sizes if not report.enough(v)})
     if few and report.items:
         need = f"{ENOUGH} x V = {ENOUGH * few[-1]:,}"
@@ -123,6 +124,11 @@ def _books(report: Report) -> str:
         few = "" if report.enough(size) else " (needs more tokens)"
         rows.append([str(k), str(size), *(f"{v[k]:.4g}{few if n == 'usage' else ''}" for n, v in lists.items())])
     return table(["codebook", "V", *lists], rows, right={0, 1})
+
+
+def _some(files: list[str]) -> str:
+    """The first names of a list; JSON has all."""
+    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
 def _arrow(name: str) -> str:

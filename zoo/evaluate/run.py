@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...codecs.media.endings import ENDINGS
+from ...codecs.media.errors import shown
 from ...codecs.options import DecodeOptions, EncodeOptions
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
@@ -100,6 +101,7 @@ def evaluate(
         raise FileNotFoundError(f"no {tokenizer.spec.modality} files in {named}.")
     metrics, failed = _metrics(tokenizer, len(files)), {}
     values: dict[str, list[float]] = {}
+    left_out: dict[tuple[str, str], list[str]] = {}
     counts: TokenCounts | None = None
     extra = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
     name, extent, items = tokenizer.source or tokenizer.family, 0.0, 0
@@ -109,16 +111,19 @@ def evaluate(
                 if wrong := other_kind(path, tokenizer.spec.modality, name):
                     raise ValueError(wrong)
                 original = metrics.read(path)
+                before = metrics.left_out.copy()
                 tokens = tokenizer.encode(original, encode_options, **extra)[0]
                 found = metrics.add(original, tokenizer.decode(tokens, decode_options)[0])
             except Exception as error:  # decoders may raise any exception; no file ends the run
                 known = isinstance(error, (ValueError, OSError)) and str(error)
-                failed[str(path)] = str(error) if known else f"{type(error).__name__}: {error}"
+                failed[shown(path)] = str(error) if known else f"{type(error).__name__}: {error}"
             else:
                 for figure, value in found.items():
                     values.setdefault(figure, []).append(value)
                 counts = counts or TokenCounts(tokens.vocab_sizes)
                 counts.add(tokens)
+                for missing in metrics.left_out - before:
+                    left_out.setdefault(missing, []).append(shown(path))
                 extent += _extent(tokens)
                 items += 1
             bar.step()
@@ -132,7 +137,7 @@ def evaluate(
         items=items,
         metrics={n: sum(v) / len(v) for n, v in values.items()} | totals,
         measured={n: len(v) for n, v in values.items()} | dict.fromkeys(totals, items),
-        left_out=[(name, why, number) for (name, why), number in metrics.left_out.items()],
+        left_out=[(metric, why, files) for (metric, why), files in left_out.items()],
         tokens={unit: rate, **counts.summary()},
         vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,

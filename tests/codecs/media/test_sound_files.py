@@ -101,7 +101,7 @@ def test_truncated_files_are_refused_wherever_they_are_cut(kind):
     last = {"alac": 3, "gsm wav": 2}.get(kind, 1)  # what these end in is no sound
     for cut in (size - last, size - 100, *(size * k // 10 for k in range(1, 10))):
         for part in ({}, {"start": 100, "frames": 50}):
-            with pytest.raises(MediaError, match="x is truncated|cannot read x"):
+            with pytest.raises(MediaError, match="x is truncated"):
                 read_audio(data[:cut], name="x", **part)
 
 
@@ -115,12 +115,12 @@ def test_ogg_without_its_last_pages_is_truncated(kind):
                 read_audio(data, name="x", **part)
 
 
-@pytest.mark.parametrize(("format", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("mp2", "mp2")])
+@pytest.mark.parametrize(("format", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("mp2", "mp2"), ("adts", "aac")])
 def test_truncated_files_of_pyav_are_refused(format, codec):
     data = av_file(format, codec)
-    for k in range(2, 9):
-        with pytest.raises(MediaError, match="truncated|cannot read"):
-            read_audio(data[: len(data) * k // 10 + 3])
+    for cut in (*(len(data) * k // 10 + 3 for k in range(1, 10)), len(data) - 20, len(data) - 1):
+        with pytest.raises(MediaError, match="x is truncated"):
+            read_audio(data[:cut], name="x")
 
 
 @pytest.mark.parametrize(

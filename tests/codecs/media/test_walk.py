@@ -116,7 +116,9 @@ def test_cells(tmp_path):
     for cell in (b"abc", bytearray(b"abc"), {"bytes": b"abc", "path": "gone"}):
         assert open_cell(cell).read() == b"abc"
     for cell in (str(tmp_path / "x"), tmp_path / "x", {"bytes": None, "path": str(tmp_path / "x")}):
-        assert open_cell(cell) == tmp_path / "x"
+        assert open_cell(cell, allow_paths=True) == tmp_path / "x"
+        with pytest.raises(MediaError, match="--allow-paths, or allow_paths=True"):
+            open_cell(cell)
     for cell in (None, 3, {}, {"bytes": None, "path": None}):
         with pytest.raises(MediaError, match="holds neither bytes nor a path"):
             open_cell(cell)

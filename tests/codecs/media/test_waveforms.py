@@ -125,6 +125,20 @@ def test_what_says_that_it_has_channels_is_mixed_or_repeated_later():
         one((torch.zeros(3, 10), 8000), channels=2)
 
 
+def test_plain_numbers_as_json_has_them():
+    x, y = [0.5, 0, -0.25], [0.125, 0.5]
+    (clip,) = as_waveforms(x, default_rate_hz=8000, channels=1)
+    assert torch.equal(clip.samples, torch.tensor([x])) and clip.sample_rate_hz == 8000
+    for form in ((x, 16000), [x, 16000], {"array": x, "sampling_rate": 16000}):
+        (clip,) = as_waveforms(form, default_rate_hz=8000, channels=1)
+        assert torch.equal(clip.samples, torch.tensor([x])) and clip.sample_rate_hz == 16000
+    several = as_waveforms([x, y, (y, 16000)], default_rate_hz=8000, channels=1)
+    assert [c.samples[0].tolist() for c in several] == [x, y, y] and [c.sample_rate_hz for c in several] == [8000, 8000, 16000]
+    assert len(as_waveforms([y, y], default_rate_hz=8000, channels=2)) == 2, "lists of one length are clips too, never channels"
+    (stereo,) = as_waveforms(([y, y], 8000), default_rate_hz=8000, channels=2)
+    assert stereo.samples.tolist() == [y, y]
+
+
 def test_batches_and_lists_of_bare_clips():
     batch = torch.rand(3, 2, 50) * 0.1
     assert [torch.equal(c.samples, x) for c, x in zip(as_waveforms(batch, default_rate_hz=8000, channels=2), batch)] == [True] * 3
@@ -170,7 +184,12 @@ def test_channels():
         ({"audio": {"path": "x"}, "text": "a"}, r'dictionary with \'audio\', \'text\'.*row\["audio"\]'),
         ({}, "dictionary with nothing"),
         ([], "empty list"),
-        ([0.1, 0.2, 0.3], "clip 0: got float"),
+        ([0.1, None], "other things than numbers"),
+        ([0.1, [0.2]], "waveform"),
+        (([[0.1], [0.2, 0.3]], 8000), "channels of one length"),
+        ([1, 2, 3], "ambiguous"),
+        ([[0.1, 0.2], [0.1, "a"]], "clip 1: a list that holds other things"),
+        ((8000, [0.1, 0.2]), r"got \(sample_rate, waveform\)"),
         ([TONE, None], "clip 1: got NoneType"),
         ([[TONE, TONE], TONE], "clip 0: got list"),
         (3, "got int"),

@@ -1,5 +1,6 @@
 """What a source may be, and what of it is carried along. Run: pytest tests/zoo/corpus/test_sources.py"""
 
+import contextlib
 import io
 import json
 import os
@@ -12,6 +13,9 @@ import pytest
 from corpus_cases import HERE, contents, flac, lively, make, pictures, saved, sounds
 from PIL import Image
 from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.media import HubDataset, MediaError
+from tokenzoo.train.data.images import ImageDataConfig, Images
+from tokenzoo.train.data.sources import collect
 from tokenzoo.zoo.corpus import Pace, TokenDataset
 from tokenzoo.zoo.corpus.sources import list_source, units
 
@@ -216,21 +220,69 @@ def test_parquet_columns_are_named_where_there_are_several_and_bad_rows_are_list
     assert TokenDataset(tmp_path / "out").metadata(0) == {"key": "t.parquet[0]", "n": 1}
 
 
-def test_a_table_brings_no_file_from_outside_its_folder(tmp_path):
+def test_a_table_brings_in_files_that_it_names_only_on_request(tmp_path):
     """Whoever made it could name any file of this machine."""
     secret = tmp_path / "secret.png"
     secret.write_bytes(png())
     folder = pictures(tmp_path / "in", 2)
-    (folder / "link.png").symlink_to(secret)
-    paths = [str(secret), "../secret.png", "link.png", "p00.png", str(folder / "p01.png")]
+    paths = [str(secret), "../secret.png", "p00.png", str(folder / "p01.png"), "none.png", "a\0b.png"]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": p} for p in paths], kind)}), folder / "t.parquet")
     tokenizer = lively("convnet")
-    result = make(tokenizer, folder / "t.parquet", tmp_path / "out")
-    assert [f["key"] for f in result.failures] == ["t.parquet[0]", "t.parquet[1]", "t.parquet[2]"]
-    assert all("outside the table's folder" in f["reason"] for f in result.failures)
+    result = make(tokenizer, folder / "t.parquet", tmp_path / "no")
+    assert [f["key"] for f in result.failures] == [f"t.parquet[{i}]" for i in range(6)]
+    assert all("--allow-paths" in f["reason"] for f in result.failures) and result.manifest["totals"]["items"] == 0
+    result = make(tokenizer, folder / "t.parquet", tmp_path / "out", allow_paths=True)
+    assert [f["key"] for f in result.failures] == ["t.parquet[4]", "t.parquet[5]"]
     data = TokenDataset(tmp_path / "out", seed=None)
-    assert [data.tokens(i).equal(tokenizer.encode(folder / f"p0{i}.png")) for i in range(2)] == [True, True]
+    files = [secret, secret, folder / "p00.png", folder / "p01.png"]
+    assert [data.tokens(i).equal(tokenizer.encode(file)) for i, file in enumerate(files)] == [True] * 4
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_rows_of_strangers_bring_in_files_only_on_request(train, tmp_path, monkeypatch):
+    """A data set of the hub, in a bulk job and in training; one that is passed as an object was opened by its user."""
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "secret.png").write_bytes(png(32, 32))
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "secret.png")] * 2}).cast_column("image", datasets.Image())
+    monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: rows)
+    for allowed in (False, True):
+        entry = HubDataset(hub="org/pictures", column="image", allow_paths=allowed)
+        if train:
+            clips = Images(ImageDataConfig(crop=8), 3, (0.0, 1.0))
+            (blob, _) = collect(entry, (".png",))
+            with contextlib.nullcontext() if allowed else pytest.raises(MediaError, match="allow_paths=True"):
+                assert clips.decode(blob).shape == (32, 32, 3)
+            continue
+        result = make(lively("convnet"), entry, tmp_path / f"out-{allowed}")
+        assert len(result.failures) == (0 if allowed else 2)
+    if not train:
+        assert not make(lively("convnet"), rows, tmp_path / "object").failures
+
+
+def test_dots_in_the_names_of_members_never_mix_samples(tmp_path):
+    names = ["set/track 2.0 (a)", "set/track 2.1 (b)", "set/plain", "v1.00000", "v1.00001"]
+    members = {}
+    for name in names:
+        members |= {f"{name}.png": png(), f"{name}.txt": name.encode(), f"{name}.seg.cls": b"seg " + name.encode()}
+    members |= {"x.left.png": png(), "x.right.png": png(), "x.json": b"both", "x.middle.txt": b"of a picture that there is not"}
+    members |= {"set/track 2.2 (c).txt": b"of no picture"}
+    write_tar(tmp_path / "t.tar", members)
+    listed = list_source(tmp_path / "t.tar", "image")
+    assert listed.metadata.names == ["json", "seg.cls", "txt"]
+    make(lively("convnet"), tmp_path / "t.tar", tmp_path / "out")
+    data = TokenDataset(tmp_path / "out", seed=None)
+    facts = [data.metadata(i) for i in range(data.documents)]
+    assert [f["txt"] for f in facts] == [*names, None, None] and [f["json"] for f in facts] == [None] * 5 + ["both"] * 2
+    assert [f["seg.cls"] for f in facts[:5]] == [f"seg {n}" for n in names]
+
+
+def test_the_list_of_a_tar_grows_with_its_members_only(tmp_path):
+    beside = []
+    for count in (50, 100):
+        members = {f"v1.{i:05d}{ending}": b"x" for i in range(count) for ending in (".png", ".txt")}
+        beside.append(list_source(write_tar(tmp_path / "t.tar", members), "image").items["beside"].nbytes)
+    assert beside[1] < 2.2 * beside[0]
 
 
 def test_a_broken_parquet_file_in_a_folder_is_a_failure(tmp_path):
