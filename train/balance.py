@@ -53,20 +53,28 @@ class Balancer(nn.Module):
             # Running mean and its share of a full one (Adam's correction), for each loss.
             self.register_buffer("norms", torch.zeros(len(self.on_output)))
             self.register_buffer("filled", torch.zeros(len(self.on_output)))
+        self._seen: dict[str, list[Tensor]] = {}  # gradient norms of the parts of the step, by loss
 
-    def forward(self, losses: Mapping[str, Tensor], x_hat: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, losses: Mapping[str, Tensor], x_hat: Tensor, share: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scalar to differentiate, and metrics of the balance.
+
+        Running norms move in `end_step`. Where a step has several parts ("gradients"), the factors of each are taken from the
+        parts up to it; those of "adaptive" from the part alone.
 
         Args:
             losses: unweighted, those that count at this step.
             x_hat: `[B, ...]`, part of the graph of every loss with `on_output`.
+            share: of this part in the step's batch; the caller multiplies the scalar by it.
         """
         if self.config.kind == "none":
             return sum(self.weights[name] * value for name, value in losses.items()), {}  # type: ignore[return-value]
         names = [n for n in self.on_output if n in losses and self.weights[n] > 0]
         gradients = {n: torch.autograd.grad(losses[n], x_hat, retain_graph=True, allow_unused=True)[0] for n in names}
         gradients = {n: torch.zeros_like(x_hat) if g is None else g for n, g in gradients.items()}
-        factors = self._by_norm(gradients) if self.config.kind == "gradients" else self._adaptive(gradients)
+        if self.config.kind == "gradients":  # norms of the gradients that the whole batch would have
+            factors = self._by_norm({n: share * g for n, g in gradients.items()})
+        else:
+            factors = self._adaptive(gradients)
         pull = torch.stack([factors[n] * gradients[n] for n in names]).sum(0) if names else torch.zeros_like(x_hat)
         # A surrogate: its gradient at x_hat is `pull`; the graphs of the losses need not be walked a second time.
         total = (x_hat * pull.detach()).sum()
@@ -79,11 +87,24 @@ class Balancer(nn.Module):
         now = _mean_over_processes(torch.stack([_batch_norm(g) for g in gradients.values()]))
         out = {}
         for value, name in zip(now, gradients, strict=True):
-            i, d = self.on_output.index(name), self.config.decay
-            self.norms[i] = d * self.norms[i] + (1 - d) * value
-            self.filled[i] = d * self.filled[i] + (1 - d)
-            out[name] = self.weights[name] / total / (self.norms[i] / self.filled[i]).clamp(min=1e-12)
+            self._seen.setdefault(name, []).append(value)
+            norm, filled = self._after(name)
+            out[name] = self.weights[name] / total / (norm / filled).clamp(min=1e-12)
         return out
+
+    def _after(self, name: str) -> tuple[Tensor, Tensor]:
+        """Running norm of a loss and its share of a full mean, with what was seen of the step."""
+        i, d = self.on_output.index(name), self.config.decay
+        value = torch.stack(self._seen[name]).mean()
+        return d * self.norms[i] + (1 - d) * value, d * self.filled[i] + (1 - d)
+
+    @torch.no_grad()
+    def end_step(self, *, moved: bool = True) -> None:
+        """Move the running norms by the parts of the step, or forget these."""
+        for name in self._seen if moved else ():
+            i = self.on_output.index(name)
+            self.norms[i], self.filled[i] = self._after(name)
+        self._seen = {}
 
     @torch.no_grad()
     def _adaptive(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:

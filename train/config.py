@@ -152,7 +152,8 @@ class RunConfig:
         adversarial_start: first step at which discriminators are trained and their losses count.
         steps: optimiser steps of the whole run.
         batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
-        accumulation: parts that a batch is cut into to save memory; the gradient is the same.
+        accumulation: parts that a batch is cut into to save memory. The step is the same: gradients, codebooks, running means. What
+            one forward takes from its own items alone stays a part's: BatchNorm of a discriminator, "adaptive" loss weights.
         grad_clip: largest norm of the tokenizer's gradient; 0: no limit.
         discriminator_grad_clip: the same for all discriminators together.
         precision: what networks compute in: "float32", "bfloat16", or "float16" with loss scaling, for GPUs without bfloat16

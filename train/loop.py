@@ -5,6 +5,8 @@ the tokenizer, which a `TrainState` holds as objects.
     trainer.run()                     # resumes from the newest checkpoint in the output folder, if there is one
 """
 
+import contextlib
+import errno
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from ..codecs.config import ConfigError
+from ..codecs.locks import only_one
 from ..codecs.tokenizer import Tokenizer
 from . import checkpoint, resume
 from .config import RunConfig
@@ -27,6 +30,10 @@ from .randomness import randomness_kept
 from .state import TrainState
 from .step import train_step
 from .stop import StopRequest
+from .table_start import check_parts
+
+#: The disk is full, over its quota, at the limit of a file's size, broken, or became read-only.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Trainer:
                 f"batch_size {config.batch_size} cannot be divided into accumulation {config.accumulation} "
                 f"x {self.state.world} processes."
             )
+        if config.accumulation > 1:
+            check_parts(self.state.tokenizer)
         self.media = self.config.data.media(self.state.tokenizer.spec)
         self.stop = StopRequest()
 
@@ -65,8 +74,19 @@ class Trainer:
         """Train to `config.steps`, from the newest checkpoint in the output folder or from the start.
 
         Raises:
+            InUse: another process trains in that folder.
+            OSError: the disk is full or fails; the message names the last checkpoint.
             KeyboardInterrupt: a second stop request; the log names the last checkpoint.
         """
+        try:
+            with only_one(self.out, ".lock") if self.state.rank == 0 else contextlib.nullcontext():
+                return self._run()
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            raise OSError(f"the run ended at step {self.state.step}: {error.strerror}. {self._what_is_saved()}") from error
+
+    def _run(self) -> Result:
         config, state = self.config, self.state
         log, say = None, _to_stderr if state.rank == 0 else _quiet
         before = torch.are_deterministic_algorithms_enabled()
@@ -86,6 +106,8 @@ class Trainer:
                     tensorboard=config.tensorboard,
                     active=state.rank == 0,
                 )
+            if resumed and resumed.damaged:
+                log.say(f"warning: {resumed.damaged}")
             if resumed:
                 log.say(f"going on from {resumed.folder}")
             with self.stop.listen():

@@ -6,16 +6,21 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor
 
+from ..codecs.quantizers.parts.codebook import one_step
 from .adversary import Adversary
 from .finite import check_finite
 from .losses.base import Judgement, LossInputs
 from .optim import autocast, rate, set_rate, update
 from .processes import mean_over
 from .state import TrainState
+from .table_start import start_tables
 
 
 def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
     """Take one optimiser step, in place.
+
+    All that moves by itself moves once: codebooks, their start and the replacement of dead codes, the balancer's norms and the losses'
+    running means see the whole batch, however many parts it has.
 
     Args:
         state: the run; `state.step` is one higher afterwards.
@@ -40,17 +45,19 @@ def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str,
     state.optimizer.zero_grad(set_to_none=True)
     if adversary:
         adversary.prepare_step(state.step)
+    start_tables(state, parts)
     totals: dict[str, Tensor] = {}
-    for i, part in enumerate(parts):
-        x = part.to(state.device, non_blocking=True)
-        with _gradients_stay_here(state, i < len(parts) - 1):
-            values = _backward(state, x, adversary, 1 / len(parts))
-        for name, value in values.items():
-            totals[name] = totals.get(name, 0) + value / len(parts)
-    _average_loss_parameters(state)
-    totals["grad_norm"] = update(state.optimizer, state.scaler, state.trained, config.grad_clip, state.step, "the tokenizer")
-    if adversary:
-        totals["discriminator/grad_norm"] = adversary.step(state.step)
+    with one_step(len(parts)), _running_numbers(state):
+        for i, part in enumerate(parts):
+            x = part.to(state.device, non_blocking=True)
+            with _gradients_stay_here(state, i < len(parts) - 1):
+                values = _backward(state, x, adversary, 1 / len(parts))
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0) + value / len(parts)
+        _average_loss_parameters(state)
+        totals["grad_norm"] = update(state.optimizer, state.scaler, state.trained, config.grad_clip, state.step, "the tokenizer")
+        if adversary:
+            totals["discriminator/grad_norm"] = adversary.step(state.step)
     if state.ema:
         state.ema.update(state.tokenizer, state.step)
     state.step += 1
@@ -91,11 +98,25 @@ def _backward(state: TrainState, x: Tensor, adversary: Adversary | None, share: 
     inputs = LossInputs(x=x, x_hat=x_hat, out=out, real=real, fake=fake, targets=targets)
     losses = objective.compute(inputs, adversarial=adversary is not None)
     check_finite(losses, state.step)
-    total, balance = objective.balancer(losses, x_hat)
+    total, balance = objective.balancer(losses, x_hat, share)
     state.accelerator.backward(state.scaler.scale(total * share))
     shown = {f"loss/{name}": value.detach() for name, value in losses.items()}
     metrics = {f"quantizer/{name}": v.detach().float() for name, v in out.quantized.metrics.items() if v.ndim == 0}
     return {"loss/total": objective.weighted(losses), **shown, **judged, **metrics, **balance}
+
+
+@contextmanager
+def _running_numbers(state: TrainState) -> Iterator[None]:
+    """Context manager of a step: running numbers of balancer and losses move at its end; if it raises, they stay as they were."""
+    modules = [state.objective.balancer, *state.objective.by_name.values()]
+    try:
+        yield
+    except BaseException:
+        for module in modules:
+            module.end_step(moved=False)
+        raise
+    for module in modules:
+        module.end_step()
 
 
 @contextmanager

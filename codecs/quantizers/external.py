@@ -8,6 +8,7 @@ ids of near-ties may depend on the batch, and its code does not pass `torch.comp
 Letters: B batch, D latent width, L positions, K codebooks, G groups.
 """
 
+import copy
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
@@ -47,6 +49,8 @@ class ExternalConfig(QuantizerConfig):
         for option in ("dim", "accept_image_fmap", "channel_first", "channel_last"):
             if option in self.options:
                 raise ConfigError(f"leave {option!r} out of options: latents are [B, D, L], and dim is a separate field.")
+        if self.options.get("return_indices") is False:
+            raise ConfigError("options.return_indices is False, but a tokenizer needs the indices; leave it out.")
 
     def quantizer_class(self) -> type[Quantizer]:
         return External
@@ -62,6 +66,40 @@ class External(Quantizer):
         super().__init__(config, _sizes(module))
         self.module = module
         self.groups = len(module.rvqs) if hasattr(module, "rvqs") else 0  # type: ignore[arg-type]
+        self._check_inverse()
+
+    @property
+    def moves_in_forward(self) -> bool:
+        """True where the module moves tables in its own forward in train mode, hence several times in a step of several forwards."""
+        tables = [m for m in self.module.modules() if hasattr(m, "cluster_size")]
+        return any(getattr(m, "ema_update", True) or getattr(m, "threshold_ema_dead_code", 0) for m in tables)
+
+    def _check_inverse(self) -> None:
+        """Raise ConfigError where the module's vectors of its ids are not its output, on random latents, after two training steps.
+
+        Its own inverse is not to be relied on: with `affine_param` it leaves a map out.
+        """
+        if any(t.is_meta for t in (*self.module.parameters(), *self.module.buffers())):
+            return
+        probe = copy.deepcopy(self.module)
+        own, self.module = self.module, probe
+        like = next((t for t in (*probe.parameters(), *probe.buffers()) if t.is_floating_point()), torch.zeros(()))
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast(like.device.type, enabled=False):
+                z = torch.randn(2, 64, self.dim, device=like.device, dtype=like.dtype) * 3 + 1
+                if not (torch.distributed.is_available() and torch.distributed.is_initialized()):  # it would wait for others
+                    for _ in range(2):
+                        probe.train()(z)
+                expected, indices, *_ = probe.eval()(z)
+                got = self._decode(self._from_indices(indices), None).transpose(1, 2)
+        finally:
+            self.module = own
+        if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+            raise ConfigError(
+                f"{type(own).__name__} with {dict(self.config.options)} decodes its ids to other vectors than it gave when it found "
+                "them, so a decoder would be trained on one set and used with another. Leave out the option that does so "
+                "(affine_param)."
+            )
 
     @classmethod
     def wrap(cls, module: nn.Module, *, dim: int) -> "External":

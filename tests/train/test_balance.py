@@ -35,3 +35,30 @@ def test_adaptive_weight_makes_the_adversary_as_strong_as_the_rest():
     # Weighted adversarial gradient 50 a value against 1: the factor brings it to 1.
     assert torch.allclose(x_hat.grad, torch.ones(2, 4), rtol=1e-4)
     assert float(metrics["balance/adversarial"]) == pytest.approx(0.5 / 50, rel=1e-4)
+
+
+def test_norms_move_once_a_step_by_all_its_parts():
+    names = {"a": fixed(), "b": fixed()}
+    whole, parts, given_up = (Balancer(BalanceConfig(kind="gradients", decay=0.9), names, {"a": 3.0, "b": 1.0}) for _ in range(3))
+    x = torch.randn(8, 1, 6)
+
+    def losses(x_hat):
+        return {"a": x_hat.square().mean(), "b": x_hat.abs().sqrt().mean()}
+
+    for step in range(3):
+        x_hat = (x + step).requires_grad_()
+        whole(losses(x_hat), x_hat)[0].backward()
+        whole.end_step()
+        gradients = []
+        for part in (x + step).chunk(4):
+            part = part.clone().requires_grad_()
+            total, _ = parts(losses(part), part, 1 / 4)
+            (total / 4).backward()
+            gradients.append(part.grad)
+        parts.end_step()
+        given_up(losses(x_hat), x_hat)
+        given_up.end_step(moved=False)
+        assert torch.allclose(parts.norms, whole.norms, rtol=1e-5) and torch.allclose(parts.filled, whole.filled)
+        # the last part has seen the whole step: its factors are those of the batch in one
+        assert torch.allclose(gradients[-1], x_hat.grad[-2:], rtol=1e-4)
+    assert not given_up.norms.any() and not given_up.filled.any()

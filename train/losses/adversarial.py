@@ -26,7 +26,7 @@ class AdversarialConfig(LossConfig):
         game: which of the two.
         heads: "sum" over heads (DAC, HiFi-GAN) or "mean" (EnCodec; the same for one head).
         lecam_weight: pulls r towards the running mean of f and f towards that of r; 0: off. TiTok: 0.001.
-        lecam_decay: of the running means.
+        lecam_decay: of the running means, which move after each step (as 1d-tokenizer's) and begin at 0.
     """
 
     kind: ClassVar[str] = "adversarial"
@@ -53,6 +53,7 @@ class Adversarial(Loss):
         self.config = config
         self.register_buffer("mean_real", torch.zeros(()))
         self.register_buffer("mean_fake", torch.zeros(()))
+        self._seen: list[Tensor] = []  # means of real and fake logits, [2], of each part of the step
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return what the tokenizer minimises."""
@@ -76,16 +77,23 @@ class Adversarial(Loss):
         return total / len(terms) if self.config.heads == "mean" else total
 
     def _lecam(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """`E|max(0, r - mean_f)|^2 + E|max(0, mean_r - f)|^2`, means over all heads (eq. 3)."""
+        """`E|max(0, r - mean_f)|^2 + E|max(0, mean_r - f)|^2`, means over all heads (eq. 3), running means of the steps before."""
         mean_r = torch.stack([r.mean() for r, _ in pairs]).mean()
         mean_f = torch.stack([f.mean() for _, f in pairs]).mean()
-        with torch.no_grad():
-            now = torch.stack([mean_r, mean_f])
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(now)
-                now /= torch.distributed.get_world_size()
-            self.mean_real.lerp_(now[0], 1 - self.config.lecam_decay)
-            self.mean_fake.lerp_(now[1], 1 - self.config.lecam_decay)
-            old_real, old_fake = self.mean_real.clone(), self.mean_fake.clone()
+        self._seen.append(torch.stack([mean_r, mean_f]).detach())
+        old_real, old_fake = self.mean_real.clone(), self.mean_fake.clone()
         terms = [(r - old_fake).relu().square().mean() + (old_real - f).relu().square().mean() for r, f in pairs]
         return torch.stack(terms).mean()
+
+    @torch.no_grad()
+    def end_step(self, *, moved: bool = True) -> None:
+        """Move LeCam's running means by the means of the step's logits, over all its parts and processes."""
+        seen, self._seen = self._seen, []
+        if not moved or not seen:
+            return
+        now = torch.stack(seen).mean(0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(now)
+            now /= torch.distributed.get_world_size()
+        self.mean_real.lerp_(now[0], 1 - self.config.lecam_decay)
+        self.mean_fake.lerp_(now[1], 1 - self.config.lecam_decay)

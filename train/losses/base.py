@@ -115,6 +115,13 @@ class Loss(nn.Module):
     def prepare(self, widths: dict[str, int]) -> None:
         """Make parameters that depend on the tokenizer; `widths`: channels of its features "z", "z_q" and others."""
 
+    def end_step(self, *, moved: bool = True) -> None:
+        """Called once after each step: running numbers move here, by what the forwards of all its parts saw.
+
+        Args:
+            moved: False: the step was given up; forget what its forwards saw.
+        """
+
     def judge_loss(self, real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor | None:
         """Return what discriminators minimise, for the loss that trains them; None for all others."""
         return None

@@ -3,8 +3,10 @@
 Letters: N rows (items x positions), V codebook size, d width of the table.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -86,7 +88,7 @@ class Codebook(nn.Module):
     parameter and `counts` serves only to find dead codes.
 
     Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels
-    changes once a step, after all of them have used it.
+    changes once a step, after all of them have used it. A step of several forwards is `one_step`.
     """
 
     embed: Tensor
@@ -143,8 +145,12 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def prepare(self, rows: Tensor) -> None:
-        """Before the first lookups: collect valid rows `[N, d]`, and initialise by k-means once there are enough batches."""
-        if self.is_ready():
+        """Before the first lookups: collect valid rows `[N, d]`, and initialise by k-means once there are enough batches.
+
+        In one of several parts of a step it does nothing: `start_tables` has seen the whole step before.
+        """
+        step = _step.get()
+        if self.is_ready() or (step is not None and step.parts > 1):
             return
         self._samples.append(self.returned(rows.detach()))
         if len(self._samples) < self.config.kmeans_batches:
@@ -157,9 +163,16 @@ class Codebook(nn.Module):
         self.ready.fill_(True)
         self._started = True
 
-    def take_observed(self) -> tuple[list[Tensor], Tensor]:
-        """Rows and ids observed since the last call, and forget them."""
-        rows, ids = self._rows, self._ids
+    def take_observed(self, parts: int = 1) -> tuple[list[Tensor], Tensor]:
+        """Rows and ids observed since the last call, and forget them.
+
+        Args:
+            parts: forwards that observed them. Where each did so several times (a table for all scales), they are put in the order of
+                one forward of the whole batch, so that dead codes are replaced by the same rows.
+        """
+        each = len(self._rows) // parts
+        order = [part * each + i for i in range(each) for part in range(parts)] if each * parts == len(self._rows) else None
+        rows, ids = ([x[i] for i in order] if order else x for x in (self._rows, self._ids))
         self._rows, self._ids = [], []
         if not rows:
             none = self.counts.new_zeros(0, self.dim, dtype=torch.float32)
@@ -205,14 +218,69 @@ class Codebook(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+@dataclass
+class _Step:
+    """Tables that were used inside `one_step`, by identity, in the order of their first use."""
+
+    parts: int
+    used: dict[int, Codebook] = field(default_factory=dict)
+
+
+_step: ContextVar[_Step | None] = ContextVar("step", default=None)
+
+
+@contextmanager
+def one_step(parts: int = 1) -> Iterator[None]:
+    """Context manager: all forwards inside are one step of training. Tables move once, at its end, by the rows of all of them.
+
+    Without it every forward in train mode is a step. If the block raises, no table moves.
+
+    Args:
+        parts: number of forwards that the step's batch is cut into. With more than one, a table that waits for its k-means start
+            does not collect: call `start_tables` on the whole batch before.
+    """
+    step = _Step(parts)
+    token = _step.set(step)
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        _step.reset(token)
+        books = list(step.used.values())
+        if done:
+            apply_updates(books, parts=parts)
+        else:
+            for book in books:
+                book.take_observed()
+
+
+@contextmanager
+def no_step() -> Iterator[None]:
+    """Context manager: forwards in train mode inside start tables by k-means where these wait for it, and move none."""
+    step = _Step(1)
+    token = _step.set(step)
+    try:
+        yield
+    finally:
+        _step.reset(token)
+        for book in step.used.values():
+            book.take_observed()
+
+
 @torch.no_grad()
-def apply_updates(codebooks: Sequence[Codebook]) -> None:
+def apply_updates(codebooks: Sequence[Codebook], *, parts: int = 1) -> None:
     """Bring the rows observed since the last call into the tables: one all-reduce for all of them, then replacement.
 
-    Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data.
+    Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data. Inside
+    `one_step` it waits for the end of the step.
     """
+    step = _step.get()
+    if step is not None:
+        step.used |= {id(c): c for c in codebooks}
+        return
     live = [c for c in codebooks if c.is_ready()]
-    seen = [c.take_observed() for c in live]
+    seen = [c.take_observed(parts) for c in live]
     if not live or not (dist_on() or any(len(ids) for _, ids in seen)):
         return
     stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, seen, strict=True)]

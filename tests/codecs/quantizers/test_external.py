@@ -84,3 +84,17 @@ def test_errors():
         External.wrap(peers.SimVQ(dim=4, codebook_size=8, channel_first=True), dim=4)
     with pytest.raises(ConfigError, match="Linear cannot be adapted"):
         External.wrap(torch.nn.Linear(2, 2), dim=2)
+
+
+def test_what_decodes_to_other_vectors_is_refused():
+    """With `affine_param` the package's own inverse leaves a map out that training has moved."""
+    with pytest.raises(ConfigError, match="decodes its ids to other vectors"):
+        build("external", dim=16, name="VectorQuantize", options={"codebook_size": 32, "affine_param": True})
+    with pytest.raises(ConfigError, match="return_indices"):
+        build("external", dim=2, name="FSQ", options={"levels": [5, 4], "return_indices": False})
+    state = torch.get_rng_state()
+    build("external", dim=16, name="ResidualVQ", options={"codebook_size": 32, "num_quantizers": 2, "kmeans_init": True})
+    tried = torch.get_rng_state()
+    torch.set_rng_state(state)
+    module = peers.ResidualVQ(dim=16, codebook_size=32, num_quantizers=2, kmeans_init=True)
+    assert torch.equal(torch.get_rng_state(), tried) and not any(b.initted for b in module.modules() if hasattr(b, "initted"))

@@ -29,7 +29,15 @@ def test_lecam_pulls_towards_the_other_sides_mean():
     r, f = real[0].logits.numpy(), fake[0].logits.numpy()
     plain = float(loss("adversarial").judge_loss(real, fake))
     module = loss("adversarial", lecam_weight=0.5, lecam_decay=0.9)
+
+    def term(mean_r, mean_f):
+        return (np.maximum(0, r - mean_f) ** 2).mean() + (np.maximum(0, mean_r - f) ** 2).mean()
+
+    for _ in range(2):  # two parts of a step: the means stay as they were before it
+        assert float(module.judge_loss(real, fake)) == pytest.approx(plain + 0.5 * term(0, 0), rel=1e-5)
+    module.end_step()
     mean_r, mean_f = 0.1 * r.mean(), 0.1 * f.mean()
-    term = (np.maximum(0, r - mean_f) ** 2).mean() + (np.maximum(0, mean_r - f) ** 2).mean()
-    assert float(module.judge_loss(real, fake)) == pytest.approx(plain + 0.5 * term, rel=1e-5)
+    assert [float(module.mean_real), float(module.mean_fake)] == pytest.approx([mean_r, mean_f], rel=1e-5)
+    assert float(module.judge_loss(real, fake)) == pytest.approx(plain + 0.5 * term(mean_r, mean_f), rel=1e-5)
+    module.end_step(moved=False)
     assert float(module.mean_real) == pytest.approx(mean_r, rel=1e-5)

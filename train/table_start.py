@@ -1,0 +1,97 @@
+"""Codebooks in steps of several parts: their k-means start from the whole batch, and which cannot take part.
+
+A quantizer in a forward sees one part only. Before the step each part goes through the tokenizer as far as its first quantizer that
+waits for its k-means start; their latents together are the batch that the start is made from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..codecs.config import ConfigError
+from ..codecs.quantizers.base import Quantizer
+from ..codecs.quantizers.external import External
+from ..codecs.quantizers.parts.codebook import Codebook, no_step
+from .optim import autocast
+from .randomness import randomness_kept
+from .state import TrainState
+
+
+def check_parts(tokenizer: nn.Module) -> None:
+    """Raise ConfigError for a tokenizer whose quantizer would take several steps within one."""
+    for module in tokenizer.modules():
+        if isinstance(module, External) and module.moves_in_forward and not module.frozen:
+            raise ConfigError(
+                f"accumulation above 1: {module.config.name} of vector-quantize-pytorch moves its table in every part, so the parts "
+                "would not be one step. Set accumulation: 1, or take one of this library's kinds (vq, residual_vq, grouped_vq)."
+            )
+
+
+def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
+    """Give every quantizer that waits for its k-means start the latents of all `parts` of a step, each `[B, C, ...]`.
+
+    Nothing else changes: no statistics, no random state. With `kmeans_batches` above 1 several steps have to do so.
+    """
+    if len(parts) > 1:
+        check_parts(state.tokenizer)
+    done: list[Quantizer] = []
+    while len(parts) > 1 and (waiting := [q for q in _waiting(state.tokenizer) if q not in done]):
+        calls = [call for part in parts if (call := _first_call(state, part, waiting)) is not None]
+        if len(calls) < len(parts):
+            return  # these quantizers take no part in the forward
+        quantizer, first = calls[0].quantizer, calls[0]
+        masks = [c.mask for c in calls if c.mask is not None]
+        z = torch.cat([c.z for c in calls])
+        with no_step(), torch.no_grad(), torch.autocast(z.device.type, enabled=False), randomness_kept():
+            quantizer._quantize(z.float(), first.grid, torch.cat(masks) if masks else None)
+        done.append(quantizer)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a quantizer's `forward` was called with."""
+
+    quantizer: Quantizer
+    z: Tensor
+    grid: tuple[int, ...] | None
+    mask: Tensor | None
+
+
+class _Reached(Exception):
+    """Ends a forward at the quantizer."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__()
+        self.call = call
+
+
+def _waiting(module: nn.Module) -> list[Quantizer]:
+    """Outermost quantizers with a table that has not started."""
+    if isinstance(module, Quantizer):
+        books = [b for b in module.modules() if isinstance(b, Codebook)]
+        return [module] if not module.frozen and not all(b.is_ready() for b in books) else []
+    return [q for child in module.children() for q in _waiting(child)]
+
+
+def _first_call(state: TrainState, part: Tensor, waiting: Sequence[Quantizer]) -> _Call | None:
+    """The first call of one of `waiting` in the tokenizer's forward of `part`; None: there is none."""
+
+    def stop(quantizer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        assert isinstance(quantizer, Quantizer)
+        z = named["z"] if "z" in named else args[0]
+        raise _Reached(_Call(quantizer, z.detach(), named.get("grid"), named.get("mask")))
+
+    hooks = [q.register_forward_pre_hook(stop, with_kwargs=True) for q in waiting]
+    x = part.to(state.device, non_blocking=True)
+    try:
+        with randomness_kept(), autocast(state.config.precision, x.device):
+            state.tokenizer(x, *state.features(state.objective.targets(x)))
+    except _Reached as reached:
+        return reached.call
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return None
