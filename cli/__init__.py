@@ -1,6 +1,7 @@
 """The command `tokenzoo`. Each command imports what it needs when it runs, so that `--help` and `list` are fast."""
 
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # arrows, and names of files, on terminals of another encoding
+    if debugging():  # what jobs log of each failed item, with its traceback
+        logging.basicConfig()
+        logging.getLogger(__name__.partition(".")[0]).setLevel(logging.DEBUG)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning

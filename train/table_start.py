@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..codecs.config import ConfigError
 from ..codecs.quantizers.base import Quantizer
 from ..codecs.quantizers.external import External
-from ..codecs.quantizers.parts.codebook import Codebook, no_step
+from ..codecs.quantizers.parts.codebook import Codebook, only_start
 from .optim import autocast
 from .randomness import randomness_kept
 from .state import TrainState
@@ -45,7 +45,7 @@ def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
         quantizer, first = calls[0].quantizer, calls[0]
         masks = [c.mask for c in calls if c.mask is not None]
         z = torch.cat([c.z for c in calls])
-        with no_step(), torch.no_grad(), torch.autocast(z.device.type, enabled=False), randomness_kept():
+        with only_start(len(parts)), torch.no_grad(), torch.autocast(z.device.type, enabled=False), randomness_kept():
             quantizer._quantize(z.float(), first.grid, torch.cat(masks) if masks else None)
         done.append(quantizer)
 

@@ -1,6 +1,8 @@
 """eval: figures with their directions, what could not be measured, JSON. Run: pytest tests/cli/test_eval.py"""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -65,6 +67,11 @@ def test_a_file_that_fails_is_listed_and_the_others_are_measured(models, tmp_pat
     assert found["items"] == 2 and list(found["failed"]) == [str(tmp_path / "broken.png")]
     ran = run("eval", models["convnet"], tmp_path)
     assert ran.code == 1 and f"failed: {tmp_path / 'broken.png'}: " in ran.out
+    assert "Traceback" not in ran.err
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenzoo", "eval", models["convnet"], tmp_path, "--debug"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count("Traceback") >= 1 and "MediaError" in done.stderr
 
 
 def test_several_places_and_the_wrong_kind(models, tmp_path):

@@ -1,6 +1,7 @@
 """One pass over the media: encode, decode, measure each item, count the ids."""
 
 import importlib.metadata
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from ...codecs.wrapping import unwrap
 from ..finding import find, other_kind
 from ..progress import Bar
 from .report import Report
+
+_LOG = logging.getLogger(__name__)
 
 
 class Metrics(Protocol):
@@ -116,6 +119,7 @@ def evaluate(
                 found = metrics.add(original, tokenizer.decode(tokens, decode_options)[0])
             except Exception as error:  # decoders may raise any exception; no file ends the run
                 known = isinstance(error, (ValueError, OSError)) and str(error)
+                _LOG.debug("%s", shown(path), exc_info=error)
                 failed[shown(path)] = str(error) if known else f"{type(error).__name__}: {error}"
             else:
                 for figure, value in found.items():

@@ -112,7 +112,7 @@ class Codebook(nn.Module):
         # Mirrors of `ready` and `steps`, so that the GPU is not synchronised at every step.
         self._started = False
         self._step: int | None = None
-        self._samples: list[Tensor] = []  # rows kept for the k-means start
+        self._samples: list[list[Tensor]] = []  # rows kept for the k-means start: a list of parts for each batch
         self._rows: list[Tensor] = []  # rows and ids observed since the last `apply_updates`
         self._ids: list[Tensor] = []
 
@@ -147,19 +147,21 @@ class Codebook(nn.Module):
     def prepare(self, rows: Tensor) -> None:
         """Before the first lookups: collect valid rows `[N, d]`, and initialise by k-means once there are enough batches.
 
-        In one of several parts of a step it does nothing: `start_tables` has seen the whole step before.
+        In one of several parts of a step it does nothing: the start is made from all of them before (`only_start`).
         """
         step = _step.get()
-        if self.is_ready() or (step is not None and step.parts > 1):
+        if self.is_ready() or (step is not None and step.parts > 1 and not step.only_start):
             return
-        self._samples.append(self.returned(rows.detach()))
+        parts = step.parts if step is not None and len(rows) % step.parts == 0 else 1
+        self._samples.append(list(self.returned(rows.detach()).chunk(parts)))
         if len(self._samples) < self.config.kmeans_batches:
             return
-        samples, self._samples = self._samples, []
+        batches, self._samples = self._samples, []
+        samples = [part for batch in batches for part in batch]
         centres, counts = kmeans(
             samples, self.size, iterations=self.config.kmeans_iterations, space=self.space, seed=self.size
         )
-        self._set(torch.arange(self.size, device=centres.device), centres, counts / len(samples))
+        self._set(torch.arange(self.size, device=centres.device), centres, counts / len(batches))
         self.ready.fill_(True)
         self._started = True
 
@@ -223,6 +225,7 @@ class _Step:
     """Tables that were used inside `one_step`, by identity, in the order of their first use."""
 
     parts: int
+    only_start: bool = False
     used: dict[int, Codebook] = field(default_factory=dict)
 
 
@@ -237,7 +240,7 @@ def one_step(parts: int = 1) -> Iterator[None]:
 
     Args:
         parts: number of forwards that the step's batch is cut into. With more than one, a table that waits for its k-means start
-            does not collect: call `start_tables` on the whole batch before.
+            does not collect: let `only_start` see the whole batch before.
     """
     step = _Step(parts)
     token = _step.set(step)
@@ -256,9 +259,14 @@ def one_step(parts: int = 1) -> Iterator[None]:
 
 
 @contextmanager
-def no_step() -> Iterator[None]:
-    """Context manager: forwards in train mode inside start tables by k-means where these wait for it, and move none."""
-    step = _Step(1)
+def only_start(parts: int) -> Iterator[None]:
+    """Context manager: forwards in train mode inside start tables by k-means where these wait for it, and move none.
+
+    Args:
+        parts: equal parts that a batch inside is made of, one after the other along B. Among several processes the start is then that
+            of one process with these parts.
+    """
+    step = _Step(parts, only_start=True)
     token = _step.set(step)
     try:
         yield
