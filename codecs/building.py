@@ -24,7 +24,14 @@ Part = Literal["encoder", "decoder"]
 
 
 def build_around(
-    family: str, config: Any, weights: Callable[[Tokenizer], Mapping[str, Tensor]], name: str, *, count: int, part: Part | None = None
+    family: str,
+    config: Any,
+    weights: Callable[[Tokenizer], Mapping[str, Tensor]],
+    name: str,
+    *,
+    count: int,
+    numbers: int,
+    part: Part | None = None,
 ) -> Tokenizer:
     """Build a tokenizer and fill in its weights, strictly.
 
@@ -34,6 +41,7 @@ def build_around(
         weights: called with the tokenizer before its values are filled in; returns its state dict.
         name: name of the checkpoint, for messages.
         count: number of tensors in the checkpoint; a config that describes many more is refused before they are made.
+        numbers: number of weights in all of them; likewise.
         part: keep only what encoding ("encoder") or decoding ("decoder") needs; the other call then raises.
 
     Returns:
@@ -51,7 +59,8 @@ def build_around(
         plan = plan_of(family, config, name, count=count)
         state = weights(plan)
         check_shapes(plan, state, name)
-    with _bounded(4 * count + 1000, name, numbers=MAX_UNPLANNED if state is None else None), _NoStart(), torch.device("cpu"):
+    most = 4 * numbers + UNPLANNED if state is None else None
+    with _bounded(4 * count + 1000, name, numbers=most), _NoStart(), torch.device("cpu"):
         tokenizer = _built(family, config, name)
     if state is None:
         state = weights(tokenizer)
@@ -103,8 +112,8 @@ def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: 
 #: Up to this number the product of two settings takes little memory; and names of settings that are never multiplied.
 _PLAIN = 1 << 14
 _ALONE = re.compile(r".*(codebook_size|rate_hz|samples|bins|seed|every|steps|iterations)")
-#: Most weights of a network that is built before its shapes are compared; they take no memory until they are filled in.
-MAX_UNPLANNED = 1 << 35
+#: A network that is built before its shapes are compared may have four times the checkpoint's weights and this many more.
+UNPLANNED = 1 << 24
 
 
 def _is_plain(config: Any, key: str = "") -> bool:

@@ -6,6 +6,8 @@ came, what is allowed and the nearest name. Nothing is ever ignored.
 
 import dataclasses
 import difflib
+import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +20,43 @@ class ConfigError(ValueError):
     """A configuration that cannot be used: unknown key, missing key, or a value of the wrong type."""
 
 
+#: Lists and mappings inside each other that a config may have; those of published checkpoints have 12 at most.
+MAX_DEPTH = 64
+
+
+def parse_json(data: str | bytes) -> Any:
+    """The values of an untrusted JSON text.
+
+    Raises:
+        ConfigError: no JSON, NaN or an infinite number, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        values = json.loads(data, parse_constant=_no_constant)
+        check_depth(values)
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
+    except ValueError as error:  # no JSON, no text, a number of thousands of digits
+        raise ConfigError(f"it is not valid JSON: {error!s:.200}.") from error
+    return values
+
+
+def check_depth(values: Any) -> None:
+    """Raise ConfigError where lists and mappings are nested deeper than `MAX_DEPTH`, which recursive checks could not follow."""
+    level = [values]
+    for _ in range(MAX_DEPTH):
+        inner = [v.values() if isinstance(v, Mapping) else v for v in level if isinstance(v, (Mapping, list, tuple))]
+        level = [v for values in inner for v in values]
+        if not level:
+            return
+    raise ConfigError(f"it is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _no_constant(name: str) -> Any:
+    raise ConfigError(f"it holds the number {name}; numbers of configs are finite.")
+
+
 class Polymorphic:
     """Base of dataclasses that exist in several kinds; `kind` in the mapping chooses the subclass, by name from the table `kinds`."""
 
@@ -27,7 +66,7 @@ class Polymorphic:
 
 def nearest(name: str, allowed: Sequence[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest allowed name, and the list of all of them when it is short."""
-    close = difflib.get_close_matches(name, list(allowed), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name[:120], list(allowed), n=3, cutoff=0.5)  # its time grows with the square of the length
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return hint + (f" Allowed: {', '.join(sorted(allowed))}." if len(allowed) <= 40 else "")
 
@@ -46,7 +85,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
         ConfigError: unknown or missing keys, wrong types, unknown kinds.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path or cls.__name__}: expected a mapping of {cls.__name__} fields, got {values!r}.")
+        raise ConfigError(f"{path or cls.__name__}: expected a mapping of {cls.__name__} fields, got {values!r:.200}.")
     values = dict(values)
     if issubclass(cls, Polymorphic):
         cls = _narrowed(cls, values.pop("kind", cls.kind or None), path, own)
@@ -111,17 +150,17 @@ def _convert(hint: Any, value: Any, path: str, own: bool) -> Any:
         return _convert_union(args, value, path, own)
     if origin is Literal:
         if value not in args:
-            raise ConfigError(f"{path} is {value!r}; allowed: {', '.join(repr(a) for a in args)}.")
+            raise ConfigError(f"{path} is {value!r:.200}; allowed: {', '.join(repr(a) for a in args)}.")
         return value
     if origin is Callable:  # in options of `encode` and `decode` alone
         if not callable(value):
-            raise ConfigError(f"{path} must be a function, got {value!r}.")
+            raise ConfigError(f"{path} must be a function, got {value!r:.200}.")
         return value
     if origin is tuple:
         return _convert_tuple(args, value, path, own)
     if origin is dict or origin is Mapping or origin is typing.get_origin(Mapping[str, Any]):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{path} must be a mapping, got {value!r}.")
+            raise ConfigError(f"{path} must be a mapping, got {value!r:.200}.")
         return {str(k): _convert(args[1], v, _join(path, k), own) for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else from_mapping(hint, value, path, own=own)  # type: ignore[arg-type]
@@ -144,20 +183,30 @@ def _convert_union(args: tuple[Any, ...], value: Any, path: str, own: bool) -> A
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, path: str, own: bool) -> tuple:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigError(f"{path} must be a list, got {value!r}.")
+        raise ConfigError(f"{path} must be a list, got {value!r:.200}.")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
-        raise ConfigError(f"{path} must have {len(args)} entries, got {len(value)}: {value!r}.")
+        raise ConfigError(f"{path} must have {len(args)} entries, got {len(value)}: {value!r:.200}.")
     return tuple(_convert(a, v, f"{path}[{i}]", own) for i, (a, v) in enumerate(zip(args, value, strict=True)))
+
+
+def _finite(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise ConfigError(f"{path} is {value}; numbers of configs are finite.")
+    return value
 
 
 def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        if isinstance(value, int) and value.bit_length() > 1000:
+            raise ConfigError(f"{path} is a number of {value.bit_length()} bits; no float holds it.")
+        return _finite(float(value), path)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
         try:
-            return float(value)
+            return _finite(float(value), path)
+        except ConfigError:
+            raise
         except ValueError:
             pass
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
@@ -167,4 +216,4 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if isinstance(hint, type) and hint not in (int, float, bool, str) and isinstance(value, hint):
         return value
     name = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"{path} must be {name}, got {value!r} ({type(value).__name__}).")
+    raise ConfigError(f"{path} must be {name}, got {value!r:.200} ({type(value).__name__}).")

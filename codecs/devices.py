@@ -33,8 +33,8 @@ def pick_device(name: torch.device | str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name or "cpu")
-    except RuntimeError:
-        raise ValueError(f"device is {name!r}; allowed: {', '.join(DEVICES)}. {_here()}") from None
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"device is {name!r:.60}; allowed: {', '.join(DEVICES)}. {_here()}") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} was requested. {_here()} Take 'auto' or 'cpu'.")
     if device.type == "mps" and not torch.backends.mps.is_available():

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .config import ConfigError
 from .media import MediaError, Prepared
+from .media.arrays import as_tensor
 from .quantizers.base import QuantizerConfig
 from .quantizers.fsq import FSQConfig
 from .spec import LatentSpec
@@ -52,7 +53,7 @@ def as_tensors(media: Any, item_axes: int, *, takes: str, advice: str) -> list[T
         raise refused(f"a pair of {_kind(media[0])} and the number {media[1]}, as of sound and its rate")
     if not isinstance(media, (list, tuple, Tensor, np.ndarray)):
         raise refused(_kind(media))
-    items = list(media) if isinstance(media, (list, tuple)) else _axes(torch.as_tensor(media), item_axes)
+    items = list(media) if isinstance(media, (list, tuple)) else _axes(as_tensor(media, "the batch"), item_axes)
     if len(items) == 0:
         raise refused("nothing; pass at least one item")
     out = []
@@ -60,8 +61,10 @@ def as_tensors(media: Any, item_axes: int, *, takes: str, advice: str) -> list[T
         try:
             if not isinstance(x, (Tensor, np.ndarray, list)):
                 raise TypeError
-            out.append(torch.as_tensor(x))
-        except (TypeError, ValueError):
+            out.append(torch.as_tensor(x) if isinstance(x, list) else as_tensor(x, f"item {i}"))
+        except MediaError:
+            raise
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise refused(f"{_kind(x)} as item {i}") from None
     return out
 
@@ -74,7 +77,7 @@ def _axes(x: Tensor, item_axes: int) -> list[Tensor]:
 def _kind(x: Any) -> str:
     """What an object is, in a message."""
     if isinstance(x, (str, os.PathLike)):
-        return f"the path {os.fspath(x)!r}"
+        return f"the path {os.fspath(x)!r:.300}"
     if isinstance(x, (Tensor, np.ndarray)):
         return f"{x.dtype} {list(x.shape)}"
     if hasattr(x, "getbands") and hasattr(x, "size"):

@@ -130,10 +130,17 @@ class NoiseDecodeOptions(DecodeOptions):
         check_at_least("seed", self.seed, 0)
 
 
-def check_at_least(name: str, value: float | None, least: float) -> None:
-    """Raise ConfigError where `value` is there and is not a number from `least` on."""
-    if value is not None and not value >= least:
-        raise ConfigError(f"{name} is {value}; allowed: {least:g} or more.")
+#: The largest number that an option may be: seeds are int64.
+MAX_NUMBER = (1 << 63) - 1
+#: Most steps of a decoder that starts from noise; schedules of published ones have 1,000.
+MAX_STEPS = 10_000
+
+
+def check_at_least(name: str, value: float | None, least: float, most: float = MAX_NUMBER) -> None:
+    """Raise ConfigError where `value` is there and is not a number in `least..most`."""
+    if value is not None and not least <= value <= most:
+        allowed = f"{least:g} or more" if most == MAX_NUMBER and not value > most else f"{least:g} to {most}"
+        raise ConfigError(f"{name} is {value!r:.40}; allowed: {allowed}.")
 
 
 # --- which options there are --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .building import build_around
-from .config import ConfigError, to_mapping
+from .config import ConfigError, parse_json, to_mapping
 from .families import FAMILIES
 from .files import write_bytes, write_text
 from .tokenizer import Tokenizer
@@ -22,6 +22,7 @@ from .wrapping import unwrap
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = 1
+MAX_CONFIG_BYTES = 16 << 20
 
 
 def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -76,14 +77,18 @@ def load_folder(folder: str | os.PathLike[str], *, part: Any = None) -> Tokenize
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read and check a `config.json` of this project's layout."""
+    if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} has {size} bytes; a config has {MAX_CONFIG_BYTES} at most.")
     try:
-        data = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
+        data = parse_json(path.read_bytes())
+    except ConfigError as error:
+        raise CheckpointError(f"{path} is no valid config: {error} Download or copy it again.") from error
     if not isinstance(data, dict) or "family" not in data or "config" not in data:
         raise CheckpointError(f"{path} is no tokenzoo config: the keys 'family' and 'config' are missing.")
-    if data.get("format", FORMAT) > FORMAT:
-        raise CheckpointError(f"{path} has format {data['format']}; this library reads {FORMAT}. Update tokenzoo.")
+    if type(data.get("format", FORMAT)) is not int or data.get("format", FORMAT) > FORMAT:
+        raise CheckpointError(f"{path} has format {data['format']!r:.40}; this library reads {FORMAT}. Update tokenzoo.")
+    if not isinstance(data["config"], dict):
+        raise CheckpointError(f"{path}: 'config' is a {type(data['config']).__name__}; it must be a mapping of settings.")
     return data
 
 
@@ -99,6 +104,9 @@ def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Toke
     except SafetensorError as error:
         raise CheckpointError(f"{weights} is broken ({error}); download or copy it again.") from error
     try:
-        return build_around(data["family"], data["config"], lambda _: state, str(weights), count=len(state), part=part)
+        numbers = sum(v.numel() for v in state.values())
+        return build_around(
+            data["family"], data["config"], lambda _: state, str(weights), count=len(state), numbers=numbers, part=part
+        )
     except ConfigError as error:
         raise ConfigError(f"{weights.parent / CONFIG_NAME}: {error}") from error

@@ -34,6 +34,8 @@ def id_tensor(ids: Any) -> Tensor:
     """int64 `[B, K, L]`."""
     if not isinstance(ids, Tensor):
         raise TokenError(f"ids must be a tensor [B, K, L]; got {type(ids).__name__}. tokenizer.tokens(ids) takes arrays and lists.")
+    if not _has_values(ids):
+        raise TokenError("ids must be a dense tensor with values; got one that is sparse, quantized or on the device meta.")
     if ids.ndim != 3 or not _is_integer(ids) or ids.shape[1] == 0:
         raise TokenError(f"ids must be integers [B, K, L] with K of 1 or more; got {ids.dtype} {list(ids.shape)}.")
     return ids.long()
@@ -132,9 +134,16 @@ def maker(value: Any) -> TokenizerId | None:
 def tensor(name: str, value: Any, what: str) -> Tensor:
     """`value` as a tensor; `what` describes the allowed values in the error message."""
     try:
-        return torch.as_tensor(value)
+        found = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise TokenError(f"{name} must be {what}; got {type(value).__name__} {value!r:.60} ({error}).") from None
+        raise TokenError(f"{name} must be {what}; got {type(value).__name__} {value!r:.60} ({error!s:.200}).") from None
+    if not _has_values(found):
+        raise TokenError(f"{name} must be {what}; got a tensor that is sparse, quantized or without values.")
+    return found
+
+
+def _has_values(t: Tensor) -> bool:
+    return t.layout == torch.strided and not t.is_meta and not t.is_quantized
 
 
 def _is_integer(t: Tensor) -> bool:

@@ -31,7 +31,7 @@ VERSION = 1
 _HEAD = struct.Struct("<8sHII")
 #: Memory that ids may take: this many bytes, or this many times the file's size. Real files need at most 64 times their size,
 #: or more only if a batch is very ragged.
-_MEMORY, _TIMES = 1 << 26, 1000
+_MEMORY, _TIMES = 1 << 23, 1000
 
 #: Fields that every header has, and those that one may have: of lists of numbers, and others. "sample_rate_hz" is one number
 #: where all items have the same.

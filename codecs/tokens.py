@@ -142,10 +142,17 @@ class Tokens:
         return self.ids.shape[1]
 
     def __getitem__(self, index: int | slice) -> "Tokens":
-        """One item, as a batch of one cut to its own length and grid, or a slice of items."""
+        """One item, as a batch of one cut to its own length and grid, or a slice of items, in their order.
+
+        Raises:
+            IndexError: there is no such item. TokenError: the index is no whole number.
+        """
         if isinstance(index, slice):
-            return self._with(**{n: v[index] for n, v in self._tensors().items()})
-        index = operator.index(index)
+            start, stop, step = (None if n is None else _whole("index", n) for n in (index.start, index.stop, index.step))
+            if step is not None and step < 1:
+                raise TokenError(f"the step of a slice of tokens is {step}; allowed: 1 or more.")
+            return self._with(**{n: v[start:stop:step] for n, v in self._tensors().items()})
+        index = _whole("index", index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of {len(self)} tokens")
         index = index % len(self)
@@ -171,17 +178,17 @@ class Tokens:
             _check_range("codebooks", codebooks, self.num_codebooks)
             out = out._books(list(range(codebooks)))
         if positions is not None:
-            _check_range("positions", positions, self.ids.shape[2])
-            if self.strides and positions % max(self.strides):
-                raise TokenError(f"positions is {positions}; it must be a multiple of the stride {max(self.strides)}.")
+            _check_range("positions", positions, out.ids.shape[2])
+            if out.strides and positions % max(out.strides):
+                raise TokenError(f"positions is {positions}; it must be a multiple of the stride {max(out.strides)}.")
             if out.book_grids is not None:
                 raise TokenError("codebooks with grids of their own have no common positions; cut tokens.track(NAME) instead.")
-            whole = positions == self.ids.shape[2]
+            whole = positions == out.ids.shape[2]
             out = out._with(
                 ids=out.ids[:, :, :positions],
-                grid=self.grid if whole else (positions,),
-                grids=self.grids if whole else None,
-                lengths=self.lengths.clamp(max=positions),
+                grid=out.grid if whole else (positions,),
+                grids=out.grids if whole else None,
+                lengths=out.lengths.clamp(max=positions),
             )
         return out
 
@@ -189,7 +196,7 @@ class Tokens:
         """Keep only the codebooks called `name`, e.g. `tokens.track("semantic")`."""
         keep = [k for k, n in enumerate(self.names) if n == name]
         if not keep:
-            raise TokenError(f"no codebook is called {name!r}; names: {sorted(set(self.names)) or 'none'}.")
+            raise TokenError(f"no codebook is called {name!r:.120}; names: {sorted(set(self.names)) or 'none'}.")
         return self._books(keep)
 
     def _books(self, keep: list[int]) -> "Tokens":
@@ -245,8 +252,8 @@ class Tokens:
             TokenError: empty list; batches of two tokenizers; batches that differ in vocabulary, strides, scales or names, or of
                 which some have sizes, rates, loudness or grids of their own and others none.
         """
-        if not items:
-            raise TokenError("Tokens.cat needs at least one item.")
+        if not isinstance(items, Sequence) or not items or not all(isinstance(t, Tokens) for t in items):
+            raise TokenError(f"Tokens.cat takes a list of at least one Tokens; got {type(items).__name__} {items!r:.60}.")
         items = [t.to(items[0].ids.device) for t in items]
         head = items[0]
         for t in items[1:]:
@@ -320,7 +327,16 @@ def _cat_padded(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.nn.functional.pad(r, (0, width - r.shape[1])) for r in rows])
 
 
-def _check_range(name: str, value: int, limit: int) -> None:
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or not 1 <= value <= limit:
+def _check_range(name: str, value: Any, limit: int) -> None:
+    if not 1 <= _whole(name, value) <= limit:
         raise TokenError(f"{name} is {value!r:.40}; allowed: 1 to {limit}.")
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, of Python, NumPy or PyTorch; True and False are none."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TokenError(f"{name} is {value!r:.40} ({type(value).__name__}); it must be a whole number.") from None

@@ -17,6 +17,7 @@ def _free_port() -> int:
 
 os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{_free_port()}"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="tokenzoo-hf-")
+os.environ["TOKENZOO_CACHE"] = tempfile.mkdtemp(prefix="tokenzoo-cache-")
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("HF_HUB_OFFLINE", None)

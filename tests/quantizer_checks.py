@@ -7,6 +7,33 @@ from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.quantizers import QUANTIZERS, Quantizer, build
 from torch import Tensor
 
+#: Small settings of each kind for latents of width 8; `external` wraps a class of vector-quantize-pytorch.
+SETTINGS: dict[str, dict] = {
+    "vq": {"codebook_size": 16},
+    "simvq": {"codebook_size": 16},
+    "ibq": {"codebook_size": 16},
+    "residual_vq": {"num_codebooks": 2, "codebook_size": 16},
+    "grouped_vq": {},
+    "product_vq": {},
+    "multiscale_vq": {},
+    "multiscale_bsq": {},
+    "paired_vq": {"codebook_size": 16, "semantic_dim": 4},
+    "dual": {},
+    "lfq": {},
+    "bsq": {},
+    "sign": {},
+    "bernoulli": {},
+    "memcodes": {"codebooks": 2, "codebook_size": 16},
+    "fsq": {"levels": [5, 4, 3]},
+    "residual_fsq": {},
+    "grouped_fsq": {},
+    "dimension_wise": {},
+    "scalar": {},
+    "kmeans": {"codebook_size": 16},
+    "sparsemax": {},
+    "external": {"name": "VectorQuantize", "options": {"codebook_size": 16}},
+}
+
 
 def latents(batch: int, dim: int, length: int, *, seed: int = 0, scale: float = 1.0) -> Tensor:
     """Seeded normal latents `[B, D, L]`."""

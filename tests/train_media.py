@@ -1,5 +1,6 @@
 """Small made-up pictures, sounds and run files for the tests of `tokenzoo.train`, and a comparison of what runs saved."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,12 @@ def assert_equal(a: Any, b: Any, path: str = "") -> None:
             assert_equal(x, y, f"{path}/{i}")
     else:
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b, path
+
+
+def as_format_1(checkpoint: Path) -> dict[str, Any]:
+    """Turn a checkpoint into one of format 1, without checksums; returns its `meta.json`."""
+    meta: dict[str, Any] = json.loads((checkpoint / "meta.json").read_text())
+    del meta["files"], meta["sha256"]
+    meta["format"] = 1
+    (checkpoint / "meta.json").write_text(json.dumps(meta))
+    return meta

@@ -1,7 +1,7 @@
 """Checkpoint folders that are whole or not there: written beside, flushed, then renamed.
 
     OUT/checkpoint-00001000/
-        meta.json       step, run config, data fingerprint
+        meta.json       step, run config, data fingerprint; checksums of the files beside it and of itself
         state.pt        what is the same in all processes (tensors and plain containers: `weights_only` loads it)
         rank-0.pt       state of each process (rank)
     OUT/model/          the tokenizer alone, always loadable
@@ -9,10 +9,14 @@
 `state.py` defines what a state consists of; `resume.py` writes it and finds it again.
 """
 
+import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
+import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,23 @@ import torch
 from ..codecs.files import PARTIAL, sync
 from ..codecs.serialize import CheckpointError
 
+
+class Damaged(CheckpointError):
+    """A file of a checkpoint is missing, or not as it was written."""
+
+
+META = "meta.json"
+FORMAT = 2
 _NAME = re.compile(r"checkpoint-(\d{8,})")
-FORMAT = 1
+#: Key of checksums; that of `meta.json` is made with zeros in its place.
+_SEAL, _ZEROS = "sha256", "0" * 64
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """Return the complete checkpoints of a run, oldest first."""
+    """Return the checkpoints of a run, oldest first; whether one was damaged since, `read_meta` finds out."""
     if not out.is_dir():
         return []
-    found = [p for p in out.iterdir() if _NAME.fullmatch(p.name) and (p / "meta.json").is_file()]
+    found = [p for p in out.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
     return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name)[1]))  # type: ignore[index]
 
 
@@ -75,37 +87,114 @@ def prune(out: Path, keep: int) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """Return `meta.json`.
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write `meta.json` with the checksums of all files in `folder`, and one of itself; the last file that is written."""
+    files = {p.name: {"bytes": p.stat().st_size, _SEAL: _sha256(p)} for p in sorted(folder.iterdir())}
+    text = json.dumps({"format": FORMAT, **meta, "files": files, _SEAL: _ZEROS}, indent=1)
+    head, _, tail = text.rpartition(_ZEROS)
+    (folder / META).write_bytes((head + hashlib.sha256(text.encode()).hexdigest() + tail).encode())
+
+
+def read_meta(folder: Path, *, files: Collection[str] = ()) -> dict[str, Any]:
+    """Return `meta.json` of a checkpoint once its files are found to be as they were written.
+
+    One of format 1 has no checksums: its files are loaded in place of that, and a warning says so.
+
+    Args:
+        folder: of the checkpoint.
+        files: look at these only; empty: at all.
 
     Raises:
-        CheckpointError: damaged, or written by a newer version of this file.
+        Damaged: the message names the file.
+        CheckpointError: written by a newer version of this file.
     """
-    path = folder / "meta.json"
+    path = folder / META
     try:
-        meta = json.loads(path.read_text())
-        version = meta.get("format")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(_damaged(path, error)) from error
-    if version != FORMAT:
+        data = path.read_bytes()
+        meta = json.loads(data)
+        version, seal = meta.get("format"), meta.get(_SEAL)
+        if version == 1 and seal is None and "files" not in meta:
+            names = ["state.pt", *(f"rank-{i}.pt" for i in range(meta["world"]))]
+        elif not isinstance(seal, str) or not _sealed(data, seal):
+            raise ValueError("its checksum does not match")
+        else:
+            names = []
+        facts = meta.get("files", {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if version not in (1, FORMAT):
         raise CheckpointError(f"{folder} has checkpoint format {version}; this version reads {FORMAT}.")
+    if names:
+        warnings.warn(f"{folder} has no checksums (newer versions write them): damage that still loads goes unnoticed.", stacklevel=2)
+    for name in files or names or facts:
+        if names:
+            read_tensors(folder / name)
+        else:
+            _compare(folder / name, facts[name])
     return meta
+
+
+def _sealed(data: bytes, seal: str) -> bool:
+    head, found, tail = data.rpartition(seal.encode())
+    return bool(found) and hashlib.sha256(head + _ZEROS.encode() + tail).hexdigest() == seal
+
+
+def _compare(path: Path, facts: Mapping[str, Any]) -> None:
+    """Raise `Damaged` where the file is not as it was written."""
+    try:
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            raise ValueError(f"{size} bytes instead of {facts['bytes']}")
+        if _sha256(path) != facts[_SEAL]:
+            raise ValueError("its checksum does not match")
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint, so that the run can write one of its step again; returns the new path."""
+    numbers = itertools.count(2)
+    aside = folder.with_name(f"{folder.name}.damaged")
+    while aside.exists():
+        aside = folder.with_name(f"{folder.name}.damaged-{next(numbers)}")
+    os.rename(folder, aside)
+    sync(folder.parent)
+    return aside
+
+
+def write_tensors(value: Any, path: Path) -> None:
+    """Write one of the `.pt` files.
+
+    Raises:
+        OSError: the disk is full or cannot be written; torch alone makes a RuntimeError of that.
+    """
+    with path.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause and not isinstance(cause, OSError):
+                cause = cause.__context__
+            raise (cause or error) from None
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
     """Return what one of the `.pt` files holds, on the CPU.
 
     Raises:
-        CheckpointError: missing, cut short or otherwise damaged.
+        Damaged: missing, cut short or the like; an altered number is not noticed here.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch may raise any exception
-        raise CheckpointError(_damaged(path, error)) from error
+        raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> str:
-    older = [p for p in checkpoints(path.parent.parent) if p.name < path.parent.name]
-    advice = f"Remove the folder {path.parent} to go on from {older[-1].name}." if older else "No older checkpoint is beside it."
-    reason = (str(error).splitlines() or [""])[0][:200]
-    return f"{path} is missing or damaged ({type(error).__name__}: {reason}). {advice}"
+def _damaged(path: Path, error: Exception) -> Damaged:
+    reason = "there is no such file" if isinstance(error, FileNotFoundError) else (str(error).splitlines() or [""])[0][:200]
+    return Damaged(f"{path} is missing or damaged: {reason or type(error).__name__}.")

@@ -149,14 +149,20 @@ def find(source: str | Path) -> Path:
     Raises:
         ConfigError: neither; bundled names like it are named.
     """
+    if not isinstance(source, (str, Path)):
+        raise ConfigError(f"a run file is named by its path or bundled name, got {source!r:.60} ({type(source).__name__}).")
     path = Path(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError:  # longer than names of files may be
+        pass
     if inside := _bundled_file(path.as_posix()):
         return inside
     like = names_like(path.as_posix().removeprefix("configs/").removesuffix(".yaml"))
     hint = f"Did you mean {', '.join(like)}? " if like else ""
-    raise ConfigError(f"no run file {str(source)!r}, neither a path nor a bundled name. {hint}`tokenzoo train` lists all bundled ones.")
+    name = f"{str(source)!r:.300}"
+    raise ConfigError(f"no run file {name}, neither a path nor a bundled name. {hint}`tokenzoo train` lists all bundled ones.")
 
 
 def _bundled_file(name: str) -> Path | None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..codecs.files import write_text
+
 
 class RunLog:
     """Metrics and progress of one run; silent where `active` is False (all processes but the first).
@@ -138,7 +140,7 @@ def _drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue  # the last line of a killed run may be cut short
-    path.write_text("".join(kept))
+    write_text(path, "".join(kept))  # whole or not at all: on a full disk the lines must not go
 
 
 def _clock(seconds: float) -> str:

@@ -25,6 +25,7 @@ from .data import open_batches, open_clips
 from .data.loader import Batch
 from .evaluate import Validation
 from .log import RunLog
+from .losses.lengths import check_crop
 from .processes import mean_over
 from .randomness import randomness_kept
 from .state import TrainState
@@ -68,6 +69,8 @@ class Trainer:
         if config.accumulation > 1:
             check_parts(self.state.tokenizer)
         self.media = self.config.data.media(self.state.tokenizer.spec)
+        check_crop("losses", config.losses, self.media.shape)
+        check_crop("discriminators", config.discriminators, self.media.shape)
         self.stop = StopRequest()
 
     def run(self) -> Result:

@@ -69,7 +69,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def _from_checkpoint(name: str, folder: Path) -> Pretrained:
-    model = read_meta(folder)["config"]["model"]
+    model = read_meta(folder, files=("state.pt",))["config"]["model"]
     saved = read_tensors(folder / "state.pt")
     config = whole_config(model["family"], model["config"])
     return Pretrained(name, model["family"], config, saved.get("ema") or saved["tokenizer"], saved.get("discriminators"))

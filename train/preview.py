@@ -1,5 +1,6 @@
 """Originals beside reconstructions, as files for people: sheets of pictures, wav files with spectrograms."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ class AudioPreview:
         shown: dict[str, Any] = {}
         for i in range(x.shape[0]):
             for label, wave in zip(ROWS, (x[i], x_hat[i].clamp(-1, 1)), strict=True):
-                soundfile.write(folder / f"{i:02d}-{label}.wav", wave.T.numpy(), self.rate, subtype="PCM_16")
+                sound = io.BytesIO()  # not the file itself: there a full disk is an error that does not say so
+                soundfile.write(sound, wave.T.numpy(), self.rate, subtype="PCM_16", format="WAV")
+                (folder / f"{i:02d}-{label}.wav").write_bytes(sound.getvalue())
                 shown[f"{i:02d}-{label}"] = ("audio", wave.mean(dim=0).numpy(), self.rate)
         picture = sheet(
             [[spectrogram_picture(wave) for wave in batch] for batch in (x, x_hat)],

@@ -1,16 +1,16 @@
 """Writing the state of a run to its folder, finding it again, and refusing it if the run's config or data changed."""
 
-import json
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate.utils import broadcast_object_list
 
 from ..codecs.config import ConfigError, to_mapping
 from ..codecs.files import remove_partial, write_text
-from ..codecs.serialize import save_folder
+from ..codecs.serialize import CheckpointError, save_folder
 from . import checkpoint
 from .config import RunConfig, differences
 from .files import parse_run
@@ -20,10 +20,11 @@ from .state import PER_PROCESS, TrainState
 
 @dataclass(frozen=True)
 class Resumed:
-    """The checkpoint that a run resumes from, and the seconds trained until then."""
+    """The checkpoint that a run resumes from, the seconds trained until then, and a message about newer ones that are damaged."""
 
     folder: Path
     seconds: float
+    damaged: str = ""
 
 
 def prepare_folder(state: TrainState, out: Path) -> None:
@@ -37,6 +38,8 @@ def prepare_folder(state: TrainState, out: Path) -> None:
 def save(state: TrainState, out: Path, *, data: str, seconds: float) -> Path:
     """Write a checkpoint and the loadable folder, unless this step has them; every process calls this.
 
+    What goes wrong leaves the checkpoints before as they were, and nothing half written.
+
     Args:
         state: the run.
         out: its folder.
@@ -45,32 +48,44 @@ def save(state: TrainState, out: Path, *, data: str, seconds: float) -> Path:
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
     """
     final = out / checkpoint.folder_name(state.step)
-    partial = checkpoint.partial_name(final)
+    try:
+        _write(state, final, data, seconds)
+    except BaseException:
+        if state.rank == 0:
+            for path in (final, out / "model"):
+                shutil.rmtree(checkpoint.partial_name(path), ignore_errors=True)
+        raise
+    return final
+
+
+def _write(state: TrainState, final: Path, data: str, seconds: float) -> None:
+    out, partial = final.parent, checkpoint.partial_name(final)
     if state.rank == 0 and not final.exists():
         partial.mkdir()
     state.accelerator.wait_for_everyone()
     saved = state.state_dict() if partial.is_dir() else {}
     if saved:
-        torch.save({name: saved.pop(name) for name in PER_PROCESS}, partial / f"rank-{state.rank}.pt")
+        checkpoint.write_tensors({name: saved.pop(name) for name in PER_PROCESS}, partial / f"rank-{state.rank}.pt")
     state.accelerator.wait_for_everyone()
     if state.rank == 0 and saved:
-        torch.save(saved, partial / "state.pt")
+        checkpoint.write_tensors(saved, partial / "state.pt")
         meta = {
-            "format": checkpoint.FORMAT,
             "step": state.step,
             "seconds": seconds,
             "world": state.world,
             "data": data,
             "config": to_mapping(state.config),
         }
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+        checkpoint.write_meta(partial, meta)
         publish_model(state, out)  # first, so that where there is a checkpoint there is a model, whenever it is killed
         checkpoint.publish(partial, final)
         checkpoint.prune(out, state.config.every.keep)
     state.accelerator.wait_for_everyone()
-    return final
 
 
 def publish_model(state: TrainState, out: Path) -> None:
@@ -83,14 +98,18 @@ def publish_model(state: TrainState, out: Path) -> None:
 
 
 def resume(state: TrainState, out: Path, *, data: str) -> Resumed | None:
-    """Load the newest checkpoint of the output folder into the state; None if there is none. Writes the config into the folder.
+    """Load the newest whole checkpoint of the output folder into the state; None if there is none. Writes the config into the folder.
+
+    Newer ones that are damaged are renamed, so that this run can write their steps again.
 
     Raises:
         ConfigError: the run's config or data are not those of the checkpoint.
-        CheckpointError: the checkpoint is damaged.
+        CheckpointError: there are checkpoints, but all are damaged; the message names the files.
     """
-    found = checkpoint.checkpoints(out)
-    resumed = _load(state, found[-1], data) if found else None
+    folder, meta, damaged = _newest_whole(state, out)
+    resumed = _load(state, folder, meta, data) if folder else None
+    if resumed and damaged:
+        resumed = dataclasses.replace(resumed, damaged=_set_aside(damaged) if state.rank == 0 else "")
     if state.rank == 0:
         _write_config(state.config, out)
         if resumed and not (out / "model").is_dir():
@@ -98,8 +117,42 @@ def resume(state: TrainState, out: Path, *, data: str) -> Resumed | None:
     return resumed
 
 
-def _load(state: TrainState, folder: Path, data: str) -> Resumed:
-    meta = checkpoint.read_meta(folder)
+_Found = tuple[Path | None, dict[str, Any], dict[Path, str]]
+
+
+def _newest_whole(state: TrainState, out: Path) -> _Found:
+    """The checkpoint to resume from, its meta, and newer ones with what is wrong with each; the first process looks for all."""
+    outcome: list[Any] = [None, None]
+    if state.rank == 0:
+        try:
+            outcome[0] = _look_for_whole(out)
+        except CheckpointError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1]:
+        raise CheckpointError(outcome[1])
+    return outcome[0]
+
+
+def _look_for_whole(out: Path) -> _Found:
+    damaged: dict[Path, str] = {}
+    for folder in reversed(checkpoint.checkpoints(out)):
+        try:
+            return folder, checkpoint.read_meta(folder), damaged
+        except checkpoint.Damaged as error:
+            damaged[folder] = str(error)
+    if damaged:
+        raise CheckpointError(
+            f"no checkpoint in {out} is whole. {' '.join(damaged.values())} Copy one back, or give another `output` to begin anew."
+        )
+    return None, {}, {}
+
+
+def _set_aside(damaged: dict[Path, str]) -> str:
+    return " ".join(f"{reason} The checkpoint is now {checkpoint.set_aside(path).name}." for path, reason in damaged.items())
+
+
+def _load(state: TrainState, folder: Path, meta: dict[str, Any], data: str) -> Resumed:
     refuse_other_run(state, folder, meta, data)
     shared = checkpoint.read_tensors(folder / "state.pt")
     own = checkpoint.read_tensors(folder / f"rank-{state.rank}.pt")

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -83,6 +83,8 @@ class _Remote:
                 local_files_only=self.local_files_only,
                 token=self.token,
             )
+        except e.HFValidationError as error:
+            raise HubError(f"{self.hub_id!r:.120} is no name of a repository of the hub; write org/repo.") from error
         except e.GatedRepoError as error:
             raise HubError(f"{self.hub_id} is gated: ask for access on its page, then pass token= or log in.") from error
         except e.RepositoryNotFoundError as error:
@@ -135,7 +137,9 @@ def load(
         HubError: not found, gated, offline, or unreachable.
         CheckpointError, ConfigError: files that do not fit.
     """
-    text, place, kind = os.fspath(name), pick_device(device), pick_dtype(dtype)  # before anything is downloaded
+    place, kind = pick_device(device), pick_dtype(dtype)  # before anything is downloaded
+    text, folder = _text("name", name), None if folder is None else _text("folder", folder)
+    revision = None if revision is None else _text("revision", revision)
     if part not in (None, "encoder", "decoder"):
         raise ValueError(f"part is {part!r}; allowed: 'encoder', 'decoder', or None for both.")
     if folder is not None:
@@ -153,6 +157,14 @@ def load(
         tokenizer = _load_card(card, remote, part) if card else loader.load_files(remote, part)
     tokenizer.source = text
     return tokenizer.to(device=place, dtype=kind)
+
+
+def _text(what: str, value: Any) -> str:
+    """A name or a path as text. Raises ValueError for anything else."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError(f"{what} is {value!r:.60} ({type(value).__name__}); it must be text or a path.")
+    return text
 
 
 def _inner(folder: Path) -> Path:
@@ -174,7 +186,7 @@ def _hub_name(text: str) -> tuple[str, str | None]:
         return m[1].removesuffix(".git"), m[2]
     hub_id, _, pinned = text.removeprefix("hub:").partition("@")
     if not text.startswith("hub:") and "/" in hub_id and hub_id.count("/") != 1:
-        raise CheckpointError(f"{text!r} is neither a folder on this machine nor a hub id org/repo.")
+        raise CheckpointError(f"{text!r:.300} is neither a folder on this machine nor a hub id org/repo.")
     return hub_id, pinned or None
 
 

@@ -4,6 +4,7 @@ What files contain decides, never what their folder is called: this library's `f
 diffusers' `_class_name`, the names of a card's files, the authors' own settings and keys.
 """
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from .weight_files import (
     WEIGHT_ENDINGS,
     WEIGHT_NAMES,
     Wanted,
+    count_numbers,
     count_tensors,
     is_config,
     only_tensors,
@@ -60,8 +62,8 @@ class Folder:
     """Source of files in a local folder."""
 
     def __init__(self, root: Path, *, flat: bool = False) -> None:
-        if not root.is_dir():
-            raise CheckpointError(f"{root} is not a folder.")
+        if not os.path.isdir(root):  # False also for what can be no path, such as a name of 5,000 letters
+            raise CheckpointError(f"{str(root)!r:.300} is not a folder.")
         self.root, self.label, self.flat = root, str(root), flat
 
     def file(self, name: str) -> Path:
@@ -69,9 +71,9 @@ class Folder:
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts:
             raise CheckpointError(f"{name!r} is no file inside {self.root}.")
         for path in (self.root.joinpath(*parts), *([self.root / parts[-1]] if self.flat else [])):
-            if path.is_file():
+            if os.path.isfile(path):  # False also for a name longer than files may have
                 return path
-        raise FileMissing(f"{self.root} holds no file {name!r}. It holds: {', '.join(self.names()[:8]) or 'nothing'}.")
+        raise FileMissing(f"{self.root} holds no file {name!r:.300}. It holds: {', '.join(self.names()[:8]) or 'nothing'}.")
 
     def has(self, name: str) -> bool:
         try:
@@ -146,8 +148,10 @@ def build(
     """
     from ..codecs.layouts.layout import start_codebooks
 
-    family, own, ours, count = _read_as(system, config, state)
-    tokenizer = build_around(family, own, lambda plan: start_codebooks(plan, ours), name, count=count, part=part)
+    family, own, ours = _read_as(system, config, state)
+    tokenizer = build_around(
+        family, own, lambda plan: start_codebooks(plan, ours), name, count=count_tensors(state), numbers=count_numbers(state), part=part
+    )
     tokenizer.layout = system
     return tokenizer
 
@@ -160,19 +164,19 @@ def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name:
     """
     from ..codecs.layouts.layout import start_codebooks
 
-    family, own, ours, count = _read_as(system, config, state)
-    plan = plan_of(family, own, name, count=count)
+    family, own, ours = _read_as(system, config, state)
+    plan = plan_of(family, own, name, count=count_tensors(state))
     check_shapes(plan, start_codebooks(plan, ours), name)
     return own
 
 
-def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any], int]:
-    """Family, our config and our weights of a foreign checkpoint, and the number of its tensors; no network is made."""
+def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+    """Family, our config and our weights of a foreign checkpoint; no network is made."""
     from ..codecs.layouts.systems import converter
 
     layout = converter(system)
     own = layout.own_config(config)
-    return layout.family_for(own), own, layout.read(only_tensors(state), own), count_tensors(state)
+    return layout.family_for(own), own, layout.read(only_tensors(state), own)
 
 
 def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tokenizer:

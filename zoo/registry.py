@@ -220,7 +220,7 @@ def card(name: str) -> Card:
     """The card called `name`, or KeyError naming the nearest ones."""
     known = cards()
     if name not in known:
-        raise KeyError(f"no model is called {name!r}.{nearest(name, list(known))}")
+        raise KeyError(f"no model is called {name!r:.120}.{nearest(name, list(known))}")
     return known[name]
 
 

@@ -1,6 +1,5 @@
 """Files of a checkpoint by name: configs, weights of every form, archives; nothing in them leads outside their folder."""
 
-import json
 import math
 import struct
 import tarfile
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codecs.serialize import CheckpointError
+from ..codecs.config import check_depth, parse_json
+from ..codecs.serialize import MAX_CONFIG_BYTES, CheckpointError
 from .torch_files import read_torch, read_torch_bytes
 
 #: Names under which libraries and authors keep a tokenizer's weights, in the order in which they are tried.
@@ -23,7 +23,6 @@ WEIGHT_NAMES = (
 #: Endings of files of weights, whatever their name.
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".jit", ".nemo")
 CONFIG_ENDINGS = (".json", ".yaml", ".yml")
-MAX_CONFIG_BYTES = 16 << 20
 
 #: The keys of a file -> those that are wanted, each with its new name.
 Wanted = Callable[[list[str]], Mapping[str, str]]
@@ -49,13 +48,14 @@ def parse_settings(data: bytes, name: str) -> dict[str, Any]:
     """`read_settings` of a text in memory; `name` ends in .json, .yaml or .yml."""
     try:
         if name.endswith(".json"):
-            values = json.loads(data)
+            values = parse_json(data)
         else:
             from omegaconf import OmegaConf
 
             values = OmegaConf.to_container(OmegaConf.create(data.decode()), resolve=False)
+            check_depth(values)
     except Exception as error:  # each library has errors of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise CheckpointError(f"{name} is no valid config ({reason}); download or copy it again.") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{name} holds no settings by name, but {type(values).__name__}.")
@@ -119,7 +119,7 @@ def _read_index(name: str, file: Callable[[str], Path], wanted: Wanted | None) -
     out: dict[str, Any] = {}
     for shard in sorted({places[k] for k in chosen}):
         if PurePosixPath(shard).name != shard or shard in ("", ".", ".."):
-            raise CheckpointError(f"{name} places weights in {shard!r}; only files beside the index are read.")
+            raise CheckpointError(f"{name} places weights in {shard!r:.300}; only files beside the index are read.")
         mine = {old: new for old, new in chosen.items() if places[old] == shard}
         inner = shard if folder == "." else f"{folder}/{shard}"
         out |= read_weights(inner, file, wanted=lambda keys, mine=mine: {k: mine[k] for k in keys if k in mine})
@@ -173,6 +173,11 @@ def only_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
 def count_tensors(state: Mapping[str, Any]) -> int:
     """Number of tensors in a state dict, nested ones included."""
     return sum(count_tensors(v) if isinstance(v, Mapping) else isinstance(v, Tensor) for v in state.values())
+
+
+def count_numbers(state: Mapping[str, Any]) -> int:
+    """Number of weights in all tensors of a state dict, nested ones included."""
+    return sum(count_numbers(v) if isinstance(v, Mapping) else v.numel() if isinstance(v, Tensor) else 0 for v in state.values())
 
 
 def size_in_bytes(state: Mapping[str, Any]) -> int:

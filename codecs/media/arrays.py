@@ -24,6 +24,8 @@ def as_tensor(media: Any, name: str) -> Tensor:
     if isinstance(media, Tensor):
         if media.is_complex() or media.dtype == torch.bool:
             raise MediaError(f"{name}: an array of {media.dtype} is not media; integers or floats are allowed.")
+        if media.layout != torch.strided or media.is_meta or media.is_quantized:
+            raise MediaError(f"{name}: a tensor that is sparse, quantized or without values is not media; pass a dense one.")
         return media.detach()
     array = np.asarray(media)
     if array.dtype.kind not in "fiu":
@@ -37,7 +39,7 @@ def as_tensor(media: Any, name: str) -> Tensor:
 def kind_of(media: Any) -> str:
     """What an object is, for messages."""
     if is_path(media):
-        return f"the path {shown(media)!r}"
+        return f"the path {shown(media)!r:.300}"
     if isinstance(media, (Tensor, np.ndarray)):
         return f"{str(media.dtype).removeprefix('torch.')} {list(media.shape)}"
     if hasattr(media, "getbands"):

@@ -161,7 +161,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         if isinstance(error, MediaError):
             raise
-        raise MediaError(f"cannot open {shown(path)}: {getattr(error, 'strerror', None) or error}.") from error
+        raise MediaError(f"cannot open {shown(path):.500}: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def check_regular(mode: int, path: str | os.PathLike[str]) -> None:

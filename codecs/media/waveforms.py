@@ -154,7 +154,7 @@ def _rate(rate: Any, name: str) -> int:
     if is_array(rate) and getattr(rate, "ndim", 1) == 0:
         rate = rate.item()
     if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or rate <= 0:
-        raise MediaError(f"{name}: the sample rate must be a positive whole number of Hz, got {rate!r}.")
+        raise MediaError(f"{name}: the sample rate must be a positive whole number of Hz, got {rate!r:.60}.")
     return int(rate)
 
 

@@ -3,34 +3,9 @@
 import pytest
 import tokenzoo
 import torch
+from quantizer_checks import SETTINGS
 from tokenzoo.codecs.quantizers import QUANTIZERS
 
-#: Small settings of each kind for latents of width 8; `external` wraps a class of vector-quantize-pytorch.
-SETTINGS: dict[str, dict] = {
-    "vq": {"codebook_size": 16},
-    "simvq": {"codebook_size": 16},
-    "ibq": {"codebook_size": 16},
-    "residual_vq": {"num_codebooks": 2, "codebook_size": 16},
-    "grouped_vq": {},
-    "product_vq": {},
-    "multiscale_vq": {},
-    "multiscale_bsq": {},
-    "paired_vq": {"codebook_size": 16, "semantic_dim": 4},
-    "dual": {},
-    "lfq": {},
-    "bsq": {},
-    "sign": {},
-    "bernoulli": {},
-    "memcodes": {"codebooks": 2, "codebook_size": 16},
-    "fsq": {"levels": [5, 4, 3]},
-    "residual_fsq": {},
-    "grouped_fsq": {},
-    "dimension_wise": {},
-    "scalar": {},
-    "kmeans": {"codebook_size": 16},
-    "sparsemax": {},
-    "external": {"name": "VectorQuantize", "options": {"codebook_size": 16}},
-}
 FAMILIES = {
     "spectral": {"width": 8, "encoder_blocks": 1, "decoder_blocks": 1, "hop_samples": 8, "window_samples": 16},
     "waveform": {"width": 4, "strides": [2, 4], "dilations": [1]},

@@ -320,5 +320,15 @@ def test_multi_scale_items_keep_their_grids_in_a_batch():
 
 @pytest.mark.parametrize("index", [1.0, "0", None, [0]])
 def test_only_numbers_and_slices_choose_items(index):
-    with pytest.raises(TypeError):
+    with pytest.raises(TokenError, match="must be a whole number"):
         make()[index]
+
+
+def test_fewer_codebooks_of_own_grids_have_fewer_positions():
+    """Positions are counted after the codebooks are cut."""
+    ids = torch.ones(2, 2, 9).long()
+    tokens = Tokens(ids, (4, 4), grid=(3, 3), book_grids=torch.tensor([[[2, 2], [3, 3]], [[1, 1], [3, 3]]]))
+    both = tokens.first(codebooks=1, positions=3)
+    assert both == tokens.first(codebooks=1).first(positions=3) and both.lengths.tolist() == [3, 1]
+    with pytest.raises(TokenError, match="allowed: 1 to 4"):
+        tokens.first(codebooks=1, positions=8)

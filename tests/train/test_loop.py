@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import signal
 
 import pytest
@@ -22,7 +21,7 @@ from tokenzoo.train.files import parse_run
 from tokenzoo.train.finite import NonFiniteLoss
 from tokenzoo.train.loop import Trainer, train
 from tokenzoo.train.optim import build_optimizer, rate
-from train_media import FSQ, RVQ, assert_equal, audio_run, image_run, write_pictures, write_sounds
+from train_media import FSQ, RVQ, as_format_1, assert_equal, audio_run, image_run, write_pictures, write_sounds
 
 GAME = {
     "losses": {"pixel": {}, "quantizer": {}, "adversarial": {"weight": 0.1}, "feature_matching": {}},
@@ -303,10 +302,10 @@ def test_interrupted_write_leaves_the_old_checkpoint(pictures, tmp_path, monkeyp
 
     real = torch.save
 
-    def fail(value, path):
-        if path.name == "state.pt" and value["step"] == 4:
+    def fail(value, file):
+        if file.name.endswith("state.pt") and value["step"] == 4:
             raise OSError("disk full")
-        real(value, path)
+        real(value, file)
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="disk full"):
@@ -340,13 +339,13 @@ def test_only_the_newest_checkpoints_stay(pictures, tmp_path):
 def test_older_checkpoints_without_newer_keys_are_resumed(pictures, tmp_path):
     run = image_run(pictures, tmp_path, steps=2)
     train(parse_run(run))
-    path = tmp_path / "checkpoint-00000002" / "meta.json"
-    meta = json.loads(path.read_text())
+    meta = as_format_1(tmp_path / "checkpoint-00000002")
     for key in ("balance", "teachers", "deterministic"):
         del meta["config"][key]
     del meta["seconds"]
-    path.write_text(json.dumps(meta))
-    assert train(parse_run(run | {"steps": 3})).step == 3
+    (tmp_path / "checkpoint-00000002" / "meta.json").write_text(json.dumps(meta))
+    with pytest.warns(UserWarning, match="checkpoint-00000002 has no checksums"):
+        assert train(parse_run(run | {"steps": 3})).step == 3
 
 
 def test_fine_tuning_from_every_kind_of_folder(pictures, tmp_path):
@@ -405,17 +404,3 @@ def test_batch_must_divide_among_the_parts(pictures, tmp_path):
     config = parse_run(image_run(pictures, tmp_path))
     with pytest.raises(ConfigError, match="equal parts"):
         dataclasses.replace(config, accumulation=3)
-
-
-@pytest.mark.parametrize(("name", "spoil"), [("state.pt", "cut"), ("rank-0.pt", "empty"), ("rank-0.pt", "gone"), ("meta.json", "cut")])
-def test_a_damaged_checkpoint_is_named_with_the_one_before(pictures, tmp_path, name, spoil):
-    run = image_run(pictures, tmp_path, steps=4)
-    train(parse_run(run))
-    path = tmp_path / "checkpoint-00000004" / name
-    data = path.read_bytes()
-    path.unlink() if spoil == "gone" else path.write_bytes(data[: len(data) // 2] if spoil == "cut" else b"")
-    with pytest.raises(CheckpointError) as error:
-        train(parse_run(run | {"steps": 5}))
-    assert str(path) in str(error.value) and "to go on from checkpoint-00000002" in str(error.value)
-    shutil.rmtree(path.parent)
-    assert train(parse_run(run | {"steps": 5})).step == 5

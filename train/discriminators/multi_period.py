@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from ...codecs.config import ConfigError
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..losses.base import Judgement
+from ..losses.lengths import check_length, half_window
 from .base import Discriminator, DiscriminatorConfig
 
 
@@ -23,6 +24,11 @@ class MultiPeriodConfig(DiscriminatorConfig):
     kind: ClassVar[str] = "multi_period"
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+
+    @property
+    def least_samples(self) -> int:
+        """Length of the shortest clip that all periods take: the end is reflected by less than its length."""
+        return half_window(max(self.periods))
 
     def build(self, spec: TokenizerSpec) -> Discriminator:
         if not isinstance(spec, AudioSpec):
@@ -35,10 +41,12 @@ class MultiPeriod(Discriminator):
 
     def __init__(self, config: MultiPeriodConfig, media_channels: int) -> None:
         super().__init__()
+        self.config = config
         self.heads = nn.ModuleList(PeriodHead(p, config.channels, media_channels) for p in config.periods)
 
     def forward(self, x: Tensor) -> list[Judgement]:
-        """Judge waveforms `[B, C, T]`."""
+        """Judge waveforms `[B, C, T]`; ValueError unless T is more than half of each period."""
+        check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
         return [head(x) for head in self.heads]
 
 

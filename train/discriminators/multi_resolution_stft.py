@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from ...codecs.config import ConfigError
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..losses.base import Judgement
+from ..losses.lengths import check_length, half_window
 from .base import Discriminator, DiscriminatorConfig
 
 
@@ -36,6 +37,11 @@ class MultiResolutionStftConfig(DiscriminatorConfig):
     bands: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75)
     channels: int = 32
 
+    @property
+    def least_samples(self) -> int:
+        """Length of the shortest clip that all windows take."""
+        return half_window(max(self.windows))
+
     def build(self, spec: TokenizerSpec) -> Discriminator:
         if not isinstance(spec, AudioSpec):
             raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
@@ -47,10 +53,12 @@ class MultiResolutionStft(Discriminator):
 
     def __init__(self, config: MultiResolutionStftConfig, media_channels: int) -> None:
         super().__init__()
+        self.config = config
         self.heads = nn.ModuleList(BandedHead(config, w, media_channels) for w in config.windows)
 
     def forward(self, x: Tensor) -> list[Judgement]:
-        """Judge waveforms `[B, C, T]`, T more than half of each window."""
+        """Judge waveforms `[B, C, T]`; ValueError unless T is more than half of each window, as edges are reflected by half of it."""
+        check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
         return [head(x) for head in self.heads]
 
 

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from ...codecs.config import ConfigError
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..losses.base import Judgement
+from ..losses.lengths import check_length
 from .base import Discriminator, DiscriminatorConfig
 
 # (channels as a multiple of the first layer's, kernel, stride, groups)
@@ -46,7 +47,8 @@ class MultiScale(Discriminator):
         self.heads = nn.ModuleList(ScaleHead(config, media_channels) for _ in range(config.halvings + 1))
 
     def forward(self, x: Tensor) -> list[Judgement]:
-        """Judge waveforms `[B, C, T]`."""
+        """Judge waveforms `[B, C, T]`, of any length but 0."""
+        check_length("the discriminator 'multi_scale'", x.shape[-1], 1)
         out = []
         for i, head in enumerate(self.heads):
             x = F.avg_pool1d(x, 4, 2, padding=2) if i else x

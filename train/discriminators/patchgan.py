@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...codecs.config import ConfigError
 from ...codecs.spec import ImageSpec, TokenizerSpec
 from ..losses.base import Judgement
+from ..losses.lengths import check_length
 from .base import Discriminator, DiscriminatorConfig
 
 
@@ -31,6 +32,11 @@ class PatchGanConfig(DiscriminatorConfig):
     layers: int = 3
     norm: Literal["batch", "group", "none"] = "batch"
 
+    @property
+    def least_samples(self) -> int:
+        """Height and width of the smallest picture."""
+        return 3 * 2**self.layers  # the last two layers take 3 pixels of the map that is left
+
     def build(self, spec: TokenizerSpec) -> Discriminator:
         if not isinstance(spec, ImageSpec):
             raise ConfigError(f"the discriminator 'patchgan' judges pictures, not media of modality {spec.modality!r}.")
@@ -42,6 +48,7 @@ class PatchGan(Discriminator):
 
     def __init__(self, config: PatchGanConfig, media_channels: int) -> None:
         super().__init__()
+        self.least_samples = config.least_samples
         widths = [config.channels * min(2**i, 8) for i in range(config.layers + 1)]
         first = nn.Conv2d(media_channels, widths[0], 4, stride=2, padding=1)
         blocks = [nn.Sequential(first, nn.LeakyReLU(0.2))]
@@ -54,7 +61,8 @@ class PatchGan(Discriminator):
         self.apply(_small_random)
 
     def forward(self, x: Tensor) -> list[Judgement]:
-        """Judge pictures `[B, C, H, W]`, H and W at least `2 ** layers * 4`."""
+        """Judge pictures `[B, C, H, W]`; ValueError unless H and W are at least `3 * 2 ** layers`."""
+        check_length("the discriminator 'patchgan'", min(x.shape[2:]), self.least_samples, "pixels")
         features = []
         for block in self.blocks:
             x = block(x)

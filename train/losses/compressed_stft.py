@@ -13,6 +13,7 @@ from torch import Tensor
 from ...codecs.config import ConfigError
 from ...codecs.spec import TokenizerSpec
 from .base import Loss, LossConfig, LossInputs
+from .lengths import check_length, fits, half_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class CompressedStftConfig(LossConfig):
     """Sum over windows of `(1 - alpha) * |m - m_hat|^2 + alpha * |s - s_hat|^2`, s = m * direction, m = |S|^exponent.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples.
+        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
+            its edges are reflected by half a window; if none is left, that is an error.
         hop_ratio: hop as a share of the window.
         exponent: of the magnitudes.
         alpha: share of the complex term, which depends on phases.
@@ -35,8 +37,15 @@ class CompressedStftConfig(LossConfig):
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
+        if not self.windows or min(self.windows) < 2:
+            raise ConfigError(f"windows are {self.windows}; give one or more of at least 2 samples.")
         if not 0 <= self.alpha <= 1 or not 0 < self.exponent <= 1:
             raise ConfigError(f"alpha is {self.alpha} and exponent {self.exponent}; both lie in 0..1.")
+
+    @property
+    def least_samples(self) -> int:
+        """Length of the shortest clip that the shortest window takes."""
+        return half_window(min(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return CompressedStft(self)
@@ -54,7 +63,10 @@ class CompressedStft(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the sum over windows, each a mean over the batch."""
         c, total = self.config, inputs.x.new_zeros(())
+        check_length(f"the loss {c.kind!r}", inputs.x.shape[-1], c.least_samples)
         for n in c.windows:
+            if not fits(n, inputs.x.shape[-1]):
+                continue
             s, m = self._compress(inputs.x, n)
             s_hat, m_hat = self._compress(inputs.x_hat, n)
             complex_term = torch.view_as_real(s - s_hat).square().sum(-1).mean()

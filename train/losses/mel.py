@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...codecs.config import ConfigError
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from .base import Loss, LossConfig, LossInputs
+from .lengths import check_length, fits, half_window
 from .stft import Spectrogram, log_magnitude
 
 
@@ -22,7 +23,8 @@ class MelConfig(LossConfig):
     """Sum over windows of `log_weight * d(log M, log M_hat) + magnitude_weight * d(M, M_hat)`.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples; clips shorter than a window skip it.
+        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
+            its edges are reflected by half a window; if none is left, that is an error.
         bands: mel bands for each window.
         hop_ratio: hop as a share of the window.
         power: exponent of the magnitude before the filters (1 magnitude, 2 power).
@@ -52,6 +54,11 @@ class MelConfig(LossConfig):
     def __post_init__(self) -> None:
         if len(self.windows) != len(self.bands) or not self.windows:
             raise ConfigError(f"mel needs as many bands as windows; got {len(self.bands)} and {len(self.windows)}.")
+
+    @property
+    def least_samples(self) -> int:
+        """Length of the shortest clip that the shortest window takes."""
+        return half_window(min(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Loss:
         if not isinstance(spec, AudioSpec):
@@ -100,9 +107,10 @@ class MultiScaleMel(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the sum over windows, each a mean over the batch."""
         c = self.config
+        check_length(f"the loss {c.kind!r}", inputs.x.shape[-1], c.least_samples)
         total = inputs.x.new_zeros(())
         for length, spectrum in zip(c.windows, self.spectra, strict=True):
-            if inputs.x.shape[-1] <= length // 2:
+            if not fits(length, inputs.x.shape[-1]):
                 continue
             m, m_hat = spectrum(inputs.x), spectrum(inputs.x_hat)  # [B, C, bands, frames]
             if c.log_weight:

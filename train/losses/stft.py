@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...codecs.config import ConfigError
 from ...codecs.spec import TokenizerSpec
 from .base import Loss, LossConfig, LossInputs
+from .lengths import check_length, fits, half_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class StftConfig(LossConfig):
     """Sum over windows of the weighted terms.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples; clips shorter than a window skip it.
+        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
+            its edges are reflected by half a window; if none is left, that is an error.
         hop_ratio: hop as a share of the window.
         magnitude_weight: of the L1 distance of magnitudes.
         log_weight: of the L1 distance of log magnitudes.
@@ -41,6 +43,11 @@ class StftConfig(LossConfig):
     def __post_init__(self) -> None:
         if not self.windows or min(self.windows) < 2 or not 0 < self.hop_ratio <= 1:
             raise ConfigError(f"windows are {self.windows} and hop_ratio is {self.hop_ratio}; need >= 2 and 0..1.")
+
+    @property
+    def least_samples(self) -> int:
+        """Length of the shortest clip that the shortest window takes."""
+        return half_window(min(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return MultiScaleStft(self)
@@ -82,9 +89,10 @@ class MultiScaleStft(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the sum over windows, each a mean over the batch."""
         c = self.config
+        check_length(f"the loss {c.kind!r}", inputs.x.shape[-1], c.least_samples)
         total = inputs.x.new_zeros(())
         for length, spectrum in zip(c.windows, self.spectra, strict=True):
-            if inputs.x.shape[-1] <= length // 2:  # reflected edges need that many samples
+            if not fits(length, inputs.x.shape[-1]):
                 continue
             m, m_hat = spectrum(inputs.x), spectrum(inputs.x_hat)  # [B, C, F, N]
             if c.magnitude_weight:

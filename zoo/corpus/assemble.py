@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .files import sha256_of, write_json
+from .files import CorpusError, sha256_of, write_sealed
 from .formats import Writer
 from .ledger import FORMAT, VERSION, Failed, Ledger
 from .records import id_bytes, schema
@@ -35,17 +35,18 @@ class Assembler:
 
     def advance(self) -> None:
         """Add the next units in order that are encoded; write the shards that they fill."""
-        while self.unit < len(self.ledger.units) and self.ledger.unit_path(self.unit).is_file():
+        while self.unit < len(self.ledger.units) and (path := self.ledger.unit_path(self.unit)).exists():
+            if not path.is_file():
+                raise CorpusError(f"{path} is no file; delete it and run the same command again.")
             table, failed = self.ledger.load_unit(self.unit)
             self._take(table, failed)
             self.unit += 1
 
-    def finish(self) -> dict[str, Any]:
-        """Write the last shard and return the manifest. All units must have been added."""
+    def finish(self) -> None:
+        """Write the last shard. All units must have been added."""
         assert self.unit == len(self.ledger.units), "units are missing"
         if self.rows or self.failed or self.done < self.ledger.listing.items.num_rows:
             self._write(self.ledger.listing.items.num_rows, self.unit)
-        return manifest(self.ledger, self.records)
 
     def _take(self, table: pa.Table, failed: list[Failed]) -> None:
         """Rows and failures of one unit, without those that an earlier shard covers."""
@@ -93,7 +94,7 @@ class Assembler:
             "stop": stop,
             "failed": [[f.index, f.key, f.reason] for f in self.failed],
         }
-        write_json(self.ledger.shard_path(number), record)
+        write_sealed(self.ledger.shard_path(number), record)
         self.records.append(record)
         first = next((u for u, (_, end) in enumerate(self.ledger.units) if end > self.done), unit)
         for u in range(first, unit):
@@ -110,9 +111,13 @@ def _counts(table: pa.Table, layout: Any) -> Iterator[int]:
 
 
 def manifest(ledger: Ledger, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The whole of `manifest.json`. It holds no times and no machine: the same job gives the same bytes."""
+    """The whole of `manifest.json`, once `packing.json` is written. It holds no times: the same job gives the same bytes."""
     shards = [{k: v for k, v in r.items() if k != "failed"} for r in records if r["files"]]
     failures = [{"index": i, "key": key, "reason": why} for r in records for i, key, why in r["failed"]]
     totals = {"items": sum(s["items"] for s in shards), "tokens": sum(s["tokens"] for s in shards)}
     totals |= {"failed": len(failures), "shards": len(shards)}
-    return {"format": FORMAT, "version": VERSION, **ledger.head, "totals": totals, "shards": shards, "failures": failures}
+    out = {"format": FORMAT, "version": VERSION, **ledger.head, "totals": totals, "shards": shards, "failures": failures}
+    packing = ledger.out / "packing.json"
+    if "packing" in ledger.head:
+        out["packing_file"] = {"bytes": packing.stat().st_size, "sha256": sha256_of(packing)}
+    return out

@@ -12,15 +12,16 @@ from typing import Any, Protocol
 import torch
 
 from ...codecs.config import ConfigError, from_mapping, to_mapping
+from ...codecs.locks import only_one
 from ...codecs.serialize import save_folder
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.wrapping import unwrap
 from ..progress import waiting
 from ..tables import counted
-from .assemble import Assembler
-from .files import read_json
+from .assemble import Assembler, manifest
 from .formats import PACKED, writer
-from .ledger import MANIFEST, Ledger, RequestError, attach, begin, check_same, clear, finish, only_one
+from .ledger import MANIFEST, WORK, Ledger, RequestError, attach, begin, check_same, clear, finish
+from .manifest import read_manifest
 from .options import Options, Pace
 from .packing.base import PackingConfig
 from .pipeline import Pipeline, UnitDone, UnitOrder
@@ -80,6 +81,7 @@ def tokenize(
 
     Raises:
         RequestError: the folder holds a job with another tokenizer, source or option, or other files.
+        InUse: another process works on it.
         ConfigError: a source that does not exist, or options that do not fit the tokenizer.
     """
     out, rank, world = Path(out), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -93,27 +95,27 @@ def tokenize(
         name = tokenizer.eval().source or tokenizer.family
         own = {"device": tokenizer.device.type, "dtype": str(tokenizer.dtype).removeprefix("torch.")}
         options = Options(**{**to_mapping(options), **own})
-    with only_one(out, rank), _threads(options.threads):
+    with only_one(out, f"{WORK}/.lock-{rank}"), _threads(options.threads):
         head = head_of(tokenizer, name, revision, options)
         if rank == 0:
             listing = list_source(source, tokenizer.spec.modality, column=column, split=split, config=config)
             head["source"] = source_facts(listing)
-        manifest = _finished(out, head)
-        if manifest is not None and rank == 0:
+        known = _finished(out, head)
+        if known is not None and rank == 0:
             clear(out)
         ledger = None
-        if manifest is None:
+        if known is None:
             ledger = begin(out, head, listing) if rank == 0 else _await_plan(out, head)
         if ledger is not None:
-            manifest = _run(ledger, tokenizer, pace, rank, world, save=not isinstance(named, str))
-    return Result(out, manifest or read_json(out / MANIFEST))
+            known = _run(ledger, tokenizer, pace, rank, world, save=not isinstance(named, str))
+    return Result(out, known or read_manifest(out))
 
 
 def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a finished job; RequestError if it was another job."""
     if not (out / MANIFEST).is_file():
         return None
-    manifest = read_json(out / MANIFEST)
+    manifest = read_manifest(out)
     check_same(out, {k: manifest.get(k) for k in head}, head)
     return manifest
 
@@ -150,10 +152,11 @@ def _run(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, rank: int, world: int
         while assembler.unit < len(ledger.units):  # units of other ranks
             time.sleep(POLL)
             assembler.advance()
-    manifest = assembler.finish()
+    assembler.finish()
     _save_packing(ledger)
-    finish(ledger, manifest)
-    return manifest
+    whole = manifest(ledger, assembler.records)
+    finish(ledger, whole)
+    return whole
 
 
 def _assembler(ledger: Ledger) -> Assembler:
@@ -229,7 +232,7 @@ def _await_plan(out: Path, head: dict[str, Any]) -> Ledger | None:
 def _await_manifest(ledger: Ledger) -> dict[str, Any]:
     while not (ledger.out / MANIFEST).is_file():
         time.sleep(POLL)
-    return read_json(ledger.out / MANIFEST)
+    return read_manifest(ledger.out)
 
 
 @contextlib.contextmanager

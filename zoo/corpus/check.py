@@ -1,5 +1,6 @@
 """`verify` a folder of shards against its manifest, and its `stats`: what the tokens cost and hold."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,16 @@ import numpy as np
 from ...codecs.spec import id_bits
 from ..tables import counted, facts_table
 from .dataset import TokenDataset
-from .files import sha256_of
+from .files import CorpusError, map_arrow, read_unsealed
+from .formats.parquet import cached, unpacked
 from .ledger import MANIFEST
-from .manifest import open_shards, read_manifest
+from .manifest import PACKING, check_file, default_cache, open_shards, read_manifest
 
 
-def verify(folder: str | Path) -> list[str]:
+def verify(folder: str | Path, *, cache: str | Path | None = None) -> list[str]:
     """Check every file against the manifest: there, of its size and checksum, with its number of items; and nothing else.
+
+    The manifest itself, `packing.json` and unpacked Parquet files in `cache` (None: the user's) are checked too.
 
     Returns:
         one line for each thing that is wrong; empty: all is well.
@@ -25,16 +29,20 @@ def verify(folder: str | Path) -> list[str]:
         CorpusError: no finished corpus.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    wrong = []
+    manifest = read_manifest(folder, altered=True)
+    wrong = [] if read_unsealed(folder / MANIFEST)[1] else [f"{MANIFEST} was altered: its checksum does not match"]
+    packing = {PACKING: manifest["packing_file"]} if manifest.get("packing_file") else {}
+    wrong += _check(folder, packing)
+    cache = default_cache() if cache is None else Path(cache)
     for shard in manifest["shards"]:
-        problems = list(_check(folder, shard["files"]))
+        problems = list(_check(folder, shard["files"])) + list(_check_cache(folder, shard["files"], cache))
         if not problems:
-            count = len(open_shards(folder, {**manifest, "shards": [shard]})[0])
-            if count != shard["items"]:
-                problems = [f"{next(iter(shard['files']))} holds {count} items, the manifest has {shard['items']}"]
+            try:
+                open_shards(folder, {**manifest, "shards": [shard]}, cache)
+            except CorpusError as error:
+                problems = [str(error).removeprefix(f"{folder}: ").rstrip(".")]
         wrong += problems
-    known = {MANIFEST, "packing.json"} | {n for s in manifest["shards"] for n in s["files"]}
+    known = {MANIFEST} | packing.keys() | {n for s in manifest["shards"] for n in s["files"]}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
     wrong += [f"{name} is not in the manifest" for name in extra]
     totals, items = manifest["totals"], manifest["source"]["items"]
@@ -45,13 +53,21 @@ def verify(folder: str | Path) -> list[str]:
 
 def _check(folder: Path, files: dict[str, Any]) -> Iterator[str]:
     for name, facts in files.items():
-        path = folder / name
-        if not path.is_file():
-            yield f"{name} is missing"
-        elif path.stat().st_size != facts["bytes"]:
-            yield f"{name} has {path.stat().st_size} bytes, the manifest has {facts['bytes']}"
-        elif sha256_of(path) != facts["sha256"]:
-            yield f"{name} was altered: its checksum does not match"
+        if problem := check_file(folder, name, facts):
+            yield problem
+
+
+def _check_cache(folder: Path, files: dict[str, Any], cache: Path) -> Iterator[str]:
+    """What is wrong with the Arrow files that were made from these Parquet files, bytes and contents."""
+    for name, facts in files.items():
+        path = cached(facts["sha256"], cache)
+        if not name.endswith(".parquet") or not path.exists() or check_file(folder, name, facts):
+            continue
+        try:
+            if not map_arrow(path).equals(unpacked(folder / name)):
+                yield f"{path} holds other rows than {name}; delete it"
+        except CorpusError as error:
+            yield f"{error} It was made from {name}; delete it"
 
 
 @dataclass(frozen=True)
@@ -113,26 +129,27 @@ def stats(folder: str | Path) -> Stats:
     """
     data = TokenDataset(folder, seed=None)
     m, layout = data.manifest, data.layout
-    counts = [np.zeros(v, np.int64) for v in layout.vocab_sizes]
+    counts: list[Counter[int]] = [Counter() for _ in layout.vocab_sizes]  # of ids that occur: a vocabulary may be any size
     lengths, extent = [], 0.0
     for i in range(data.documents):
         tokens = data.tokens(i)
         length = tokens.ids.shape[2]
         for k, stride in enumerate(layout.steps):
-            np.add.at(counts[k], tokens.ids[0, k, ::stride].numpy(), 1)
+            ids, number = np.unique(tokens.ids[0, k, ::stride].numpy(), return_counts=True)
+            counts[k].update(dict(zip(ids.tolist(), number.tolist(), strict=True)))
         size = tokens.sizes[0].tolist()  # type: ignore[index]
         rate = tokens.sample_rate_hz
         extent += float(np.prod(size)) if rate is None else size[0] / int(rate[0])
         lengths.append(length)
-    sums = [int(c.sum()) for c in counts]
+    sums = [c.total() for c in counts]
     return Stats(
         items=data.documents,
         failed=m["totals"]["failed"],
         positions=sum(lengths),
         tokens=sum(sums),
         bits=sum(n * id_bits(v) for n, v in zip(sums, layout.vocab_sizes, strict=True)),
-        entropy_bits=tuple(entropy(c) for c in counts),
-        usage=tuple(float((c > 0).mean()) for c in counts),
+        entropy_bits=tuple(entropy(np.array(sorted(c.values()), np.int64)) for c in counts),
+        usage=tuple(len(c) / v for c, v in zip(counts, layout.vocab_sizes, strict=True)),
         extent=extent,
         disk_bytes=sum(f["bytes"] for s in m["shards"] for f in s["files"].values()),
         source_bytes=m["source"]["bytes"],

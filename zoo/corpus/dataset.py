@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ...codecs.config import from_mapping
 from ...codecs.tokens import Tokens
 from .blocks import Blocks, Piece, _permutation
-from .manifest import open_shards, read_manifest
+from .manifest import PACKING, CorpusError, check_file, open_shards, read_manifest
 from .packing.base import Packing, load_packing
 from .packing.results import IGNORE, Side
 from .plain import Choice, is_whole, packing_of
@@ -48,11 +48,13 @@ class TokenDataset(Dataset):
         whole_documents: blocks hold whole documents and are padded; else documents are cut where a block is full.
         codebooks: keep the first `codebooks` codebooks; not with a packing that specifies its own number.
         transform: applied to each document's tokens before packing; not with `block`, which needs lengths beforehand.
-        cache: folder for unpacked Parquet files; None: `.cache` in the corpus, or a temporary folder where that is
-            read-only.
+        cache: folder for unpacked Parquet files; None: the user's own, `$TOKENZOO_CACHE` or `~/.cache/tokenzoo`.
+        check: read every file once when it is opened, and compare its checksum. False opens large corpora at once, if they are
+            known to be whole; sizes, indexes and the unpacked Parquet files are still checked.
 
     Raises:
-        ValueError: no finished corpus, or settings that exclude each other.
+        CorpusError: no finished corpus, one of another version, or one that was altered.
+        ValueError: settings that exclude each other.
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class TokenDataset(Dataset):
         codebooks: int | None = None,
         transform: Transform | None = None,
         cache: str | Path | None = None,
+        check: bool = True,
     ) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self.layout = from_mapping(Layout, self.manifest["layout"])
-        self.shards = open_shards(self.folder, self.manifest, cache)
+        self.shards = open_shards(self.folder, self.manifest, cache, check=check)
         self.ends = np.cumsum([len(s) for s in self.shards])
-        self.stored = load_packing(self.folder / "packing.json") if "packing" in self.manifest else None
+        self.stored = self._stored()
         if is_whole(packing) and codebooks is not None:
             raise ValueError("give either a packing or codebooks: a packing specifies how many codebooks it takes.")
         self.codebooks, self.transform = codebooks, transform
@@ -87,6 +90,15 @@ class TokenDataset(Dataset):
         self.kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
         self.blocks = Blocks(self.steps(), block, seed, whole=whole_documents) if block else None
         self.order, self.epoch = np.arange(self.documents), -1
+
+    def _stored(self) -> Packing | None:
+        """The packing of the shards; its file is small and always checked."""
+        facts = self.manifest.get("packing_file")
+        if facts is None:
+            return None
+        if wrong := check_file(self.folder, PACKING, facts):
+            raise CorpusError(f"{self.folder}: {wrong}. Without it the ids have no meaning; copy it again from its source.")
+        return load_packing(self.folder / PACKING)
 
     # --- documents ------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,6 @@ the result depends on the unit only and is written atomically. One process fills
 (`assemble.py`). So the bytes of a job do not depend on the number of workers, nor on when it was killed.
 """
 
-import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,15 +22,16 @@ from typing import Any
 import pyarrow as pa
 
 from ...codecs.config import from_mapping
-from ...codecs.files import remove_partial, replacing
-from .files import read_json, write_json
+from ...codecs.files import remove_partial
+from .files import CorpusError, map_arrow, read_sealed, write_arrow, write_sealed
 from .options import Options
+from .plan import Plan, ShardRecord, of_plan
 from .records import Layout
 from .sources import ITEMS, Listing, units
 
 MANIFEST = "manifest.json"
 WORK = ".work"
-FORMAT, VERSION = "tokenzoo-corpus", 1
+FORMAT, VERSION = "tokenzoo-corpus", 2
 
 
 class RequestError(ValueError):
@@ -92,13 +91,18 @@ class Ledger:
         failed = [[f.index, f.key, f.reason] for f in failures]
         table = table.append_column("index", pa.array(indices, pa.int64()))
         table = table.replace_schema_metadata({b"failed": json.dumps(failed).encode("utf-8", "surrogateescape")})
-        with replacing(self.unit_path(unit)) as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        write_arrow(self.unit_path(unit), table.combine_chunks())
 
     def load_unit(self, unit: int) -> tuple[pa.Table, list[Failed]]:
-        """What `save_unit` kept; the table has the column `index`."""
-        with pa.OSFile(str(self.unit_path(unit))) as file:
-            table = pa.ipc.open_file(file).read_all()
+        """What `save_unit` kept; the table has the column `index`.
+
+        Raises:
+            CorpusError: the file was altered.
+        """
+        try:
+            table = map_arrow(self.unit_path(unit))
+        except CorpusError as error:
+            raise CorpusError(f"{error} Delete it and run the same command again.") from error
         failed = json.loads(table.schema.metadata[b"failed"].decode("utf-8", "surrogateescape"))
         return table.replace_schema_metadata(None), [Failed(*f) for f in failed]
 
@@ -111,7 +115,12 @@ class Ledger:
         """Records of the finished shards, in order."""
         out: list[dict[str, Any]] = []
         while self.shard_path(len(out)).is_file():
-            out.append(read_json(self.shard_path(len(out))))
+            path = self.shard_path(len(out))
+            record = read_work(path)
+            facts = of_plan(ShardRecord, record, path)
+            if facts.start != (out[-1]["stop"] if out else 0) or facts.stop > self.listing.items.num_rows:
+                raise CorpusError(f"{path} does not follow the record before it. {_AFRESH}")
+            out.append(record)
         return out
 
 
@@ -123,32 +132,52 @@ def begin(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
     """
     plan = out / WORK / "plan.json"
     if plan.is_file():
-        check_same(out, read_json(plan), head)
-        head = read_json(plan)
+        old = read_plan(out)
+        check_same(out, old, head)
+        head = old
     elif out.is_dir() and any(p.name not in (WORK,) and not p.name.startswith(".") for p in out.iterdir()):
         raise RequestError(f"{out} holds other files; pass an empty or new folder.")
     for folder in (out, out / WORK, out / WORK / "units", out / WORK / "shards"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
     ledger = _ledger(out, head, listing)
-    with replacing(out / WORK / "items.arrow") as file:
-        marks = {b"metadata": listing.metadata.serialize().to_pybytes(), b"names": json.dumps(listing.names).encode()}
-        table = listing.items.replace_schema_metadata(marks)
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-    write_json(plan, head)  # written last: if the plan exists, the job is complete
+    marks = {b"metadata": listing.metadata.serialize().to_pybytes(), b"names": json.dumps(listing.names).encode()}
+    write_arrow(out / WORK / "items.arrow", listing.items.replace_schema_metadata(marks).combine_chunks())
+    write_sealed(plan, head)  # written last: if the plan exists, the job is complete
     return ledger
 
 
 def attach(out: Path) -> Ledger:
     """The job that another process planned."""
-    head = read_json(out / WORK / "plan.json")
-    with pa.memory_map(str(out / WORK / "items.arrow")) as file:
-        table = pa.ipc.open_file(file).read_all()
+    head = read_plan(out)
+    table = map_arrow(out / WORK / "items.arrow")
     marks = table.schema.metadata
     metadata = pa.ipc.read_schema(pa.py_buffer(marks[b"metadata"]))
     listing = Listing(table.cast(ITEMS), metadata, json.loads(marks[b"names"]))
     return _ledger(out, head, listing)
+
+
+_AFRESH = "Delete the whole output folder to begin again."
+
+
+def read_work(path: Path) -> dict[str, Any]:
+    """A JSON file of the work folder; CorpusError with advice where it was altered."""
+    try:
+        return read_sealed(path)
+    except CorpusError as error:
+        raise CorpusError(f"{error} If there is no other copy: {_AFRESH[0].lower()}{_AFRESH[1:]}") from error
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """The request of a job that was begun.
+
+    Raises:
+        CorpusError: altered, or written by another version.
+    """
+    path = out / WORK / "plan.json"
+    head = read_work(path)
+    of_plan(Plan, head, path)
+    return head
 
 
 def _ledger(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
@@ -184,7 +213,7 @@ def _short(value: Any) -> str:
 
 def finish(ledger: Ledger, manifest: dict[str, Any]) -> None:
     """Write the manifest, which ends the job, and clear the work folder."""
-    write_json(ledger.out / MANIFEST, manifest)
+    write_sealed(ledger.out / MANIFEST, manifest)
     clear(ledger.out)
 
 
@@ -192,25 +221,3 @@ def clear(out: Path) -> None:
     """Remove what a finished job no longer needs."""
     remove_partial(out)
     shutil.rmtree(out / WORK, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def only_one(out: Path, rank: int) -> Iterator[None]:
-    """Hold the folder against a second job; the system lets go of it when a process dies, however it does.
-
-    Raises:
-        RequestError: another process works on it.
-    """
-    work = out / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    lock = work / f".lock-{rank}"
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RequestError(f"another process works on {out}; wait for it, or stop it first.") from error
-        try:
-            yield
-        finally:
-            if work.is_dir() and list(work.iterdir()) == [lock]:  # nothing was started: remove the folder again
-                shutil.rmtree(work)

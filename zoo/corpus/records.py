@@ -22,8 +22,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ...codecs.config import ConfigError
 from ...codecs.identity import TokenizerId
 from ...codecs.tokens import Tokens
+
+#: What a layout may state; ids are stored in 32 bits at most, and nothing is allocated by a number that a file made up.
+MAX_CODEBOOKS, MAX_VOCAB, MAX_STRIDE, MAX_SIDE = 1024, 2**32, 4096, 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,19 @@ class Layout:
     loudness: bool = False
     book_grids: bool = False
     tokenizer: TokenizerId | None = None
+
+    def __post_init__(self) -> None:
+        k = len(self.vocab_sizes)
+        if self.modality not in ("image", "audio") or not 1 <= k <= MAX_CODEBOOKS:
+            raise ConfigError(f"a layout of {k} codebooks of {self.modality!r:.40}; allowed: 1 to {MAX_CODEBOOKS} of image or audio.")
+        if not all(1 <= v <= MAX_VOCAB for v in self.vocab_sizes):
+            raise ConfigError(f"vocab_sizes {str(self.vocab_sizes)[:80]}: each is 1 to 2^32.")
+        if self.strides and (len(self.strides) != k or min(self.strides) != 1 or max(self.strides) > MAX_STRIDE):
+            raise ConfigError(f"strides {str(self.strides)[:80]}: one for each of {k} codebooks, 1 to {MAX_STRIDE}, the smallest 1.")
+        if self.names and len(self.names) != k:
+            raise ConfigError(f"{len(self.names)} names of {k} codebooks.")
+        if not all(1 <= n <= MAX_SIDE for scale in self.scales for n in scale):
+            raise ConfigError(f"scales {str(self.scales)[:80]}: sides are 1 to {MAX_SIDE}.")
 
     @staticmethod
     def of(tokens: Tokens, modality: str) -> "Layout":

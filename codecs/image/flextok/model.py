@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...coding import Batch
 from ...layers.draws import same_draws
 from ...layers.vit import init_linear
-from ...options import NoiseDecodeOptions, OrderedEncodeOptions, check_at_least
+from ...options import MAX_STEPS, NoiseDecodeOptions, OrderedEncodeOptions, check_at_least
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
@@ -205,7 +205,7 @@ class FlexTokDecodeOptions(NoiseDecodeOptions):
     """Options of `FlexTok.decode`; `noise` is the start of the flow, `[B, C, h, w]` of the VAE's latents.
 
     Attributes:
-        steps: Euler steps, 1 or more; the authors show 20.
+        steps: Euler steps, 1 to 10,000; the authors show 20.
         guidance: weight of the tokens, also as a function of the time in 0..1; 1: no guidance. The authors show 7.5 with
             `normalized_guidance`.
         normalized_guidance: APG (arXiv 2410.02416) in place of classifier-free guidance.
@@ -217,7 +217,7 @@ class FlexTokDecodeOptions(NoiseDecodeOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("steps", self.steps, 1)
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
         if not callable(self.guidance):
             check_at_least("guidance", self.guidance, 0)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...coding import Batch
 from ...layers.draws import same_draws
-from ...options import DecodeOptions, check_at_least
+from ...options import MAX_STEPS, DecodeOptions, check_at_least
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer, pad_to_stride
@@ -70,7 +70,7 @@ class FourMDiVAEDecodeOptions(DecodeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least("seed", self.seed, 0)
-        check_at_least("steps", self.steps, 1)
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
 
 
 class FourMDiffusion(FourMEncoder):

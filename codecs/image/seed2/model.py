@@ -27,7 +27,7 @@ from ...config import ConfigError
 from ...layers.draws import same_draws
 from ...layers.qformer import QFormer, QFormerConfig
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
-from ...options import NoiseDecodeOptions, check_at_least
+from ...options import MAX_STEPS, NoiseDecodeOptions, check_at_least
 from ...quantizers.base import Quantizer
 from ...spec import ImageSpec
 from ...tokenizer import NotDecodable, Reconstruction
@@ -69,7 +69,7 @@ class Seed2DecodeOptions(NoiseDecodeOptions):
     """Options of `Seed2.decode`; `noise` is the start of the diffusion; `seed` also determines the noise on the embedding.
 
     Attributes:
-        steps: diffusion steps, 1 or more; None: the decoder's default. The authors use 20.
+        steps: diffusion steps, 1 to 10,000; None: the decoder's default. The authors use 20.
         guidance: classifier-free guidance scale, 1: no guidance; None: the decoder's default. The authors use 10.
     """
 
@@ -78,7 +78,7 @@ class Seed2DecodeOptions(NoiseDecodeOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least("steps", self.steps, 1)
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
         check_at_least("guidance", self.guidance, 0)
 
 

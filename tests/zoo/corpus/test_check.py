@@ -32,7 +32,8 @@ def test_verify_counts_items(folder):
     manifest["shards"][0]["items"] = 4
     manifest["totals"]["items"] = 10
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    wrong = verify(folder)
+    altered, *wrong = verify(folder)
+    assert altered == "manifest.json was altered: its checksum does not match"
     assert wrong[0] == "shard-00000.parquet holds 3 items, the manifest has 4"
     assert "10 items and 0 failures do not make the 9 of the source" in wrong[1]
 

@@ -342,9 +342,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(media, tmp_path):
 
 
 def test_two_jobs_cannot_share_a_folder(media, tmp_path):
-    from tokenzoo.zoo.corpus.ledger import only_one
+    from tokenzoo.codecs.locks import InUse, only_one
 
-    with only_one(tmp_path / "out", 0), pytest.raises(RequestError, match="another process"):
+    with only_one(tmp_path / "out", ".work/.lock-0"), pytest.raises(InUse, match="another process"):
         make(lively("convnet"), media["image"], tmp_path / "out")
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from ....codecs.files import replacing
+from ..files import CorpusError
 from ..packing.base import Packing
 from ..records import Layout
-from .sequences import SequenceShard, check_flat, packed_rows, write_side
+from .parquet import one_each
+from .sequences import SIDE, SequenceShard, check_flat, map_ids, packed_rows, write_side
 
 
 class FlatWriter:
@@ -42,8 +44,26 @@ def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Fl
 
 def open_shard(folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> SequenceShard:
     """See `formats.open_shard`."""
-    path = folder / next(n for n in files if n.endswith(".bin"))
-    offsets = np.load(folder / next(n for n in files if n.endswith(".index.npy")), mmap_mode="r")
-    width = path.stat().st_size // max(1, int(offsets[-1]))
-    ids = np.memmap(path, "<u4" if width == 4 else "<u2", "r")
-    return SequenceShard(ids, offsets, folder, files, cache)
+    index, data, side = one_each(folder, files, ".index.npy", ".bin", SIDE)
+    offsets = read_index(folder / index)
+    size, count = (folder / data).stat().st_size, int(offsets[-1])
+    if size not in (2 * count, 4 * count):
+        raise CorpusError(f"{folder / data} has {size} bytes; {count} ids, as its index says, take {2 * count} or {4 * count}.")
+    ids = map_ids(folder / data, "<u4" if size == 4 * count else "<u2")
+    return SequenceShard(ids, offsets, folder, side, files[side]["sha256"], layout, cache)
+
+
+def read_index(path: Path) -> np.ndarray:
+    """Offsets in ids, int64 `[n + 1]`, of an `.index.npy` file.
+
+    Raises:
+        CorpusError: no array of int64 that rises from 0.
+    """
+    try:
+        offsets = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy's reader of headers raises whatever its parsers do
+        raise CorpusError(f"{path} is no index that can be read ({(str(error).splitlines() or ['?'])[0][:200]}).") from error
+    wrong = not isinstance(offsets, np.ndarray) or offsets.dtype != np.int64 or offsets.ndim != 1 or len(offsets) < 1
+    if wrong or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise CorpusError(f"{path} is no list of offsets that rise from 0.")
+    return offsets

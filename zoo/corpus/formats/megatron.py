@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from ....codecs.files import replacing
+from ..files import CorpusError
 from ..packing.base import Packing
 from ..records import Layout
-from .sequences import SequenceShard, check_flat, packed_rows, write_side
+from .parquet import one_each
+from .sequences import SIDE, SequenceShard, check_flat, map_ids, packed_rows, write_side
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEAD = struct.Struct("<9sQBQQ")
@@ -47,15 +49,24 @@ def read_index(path: Path) -> tuple[str, np.ndarray]:
     """NumPy type and offsets in ids, int64 `[n + 1]`, of an `.idx` file.
 
     Raises:
-        ValueError: not such a file, or of a type that is not written here.
+        CorpusError: not such a file, of a type that is not written here, or tables that contradict each other.
     """
     data = path.read_bytes()
-    magic, version, code, count, _ = _HEAD.unpack_from(data)
+    head = _HEAD.unpack_from(data) if len(data) >= _HEAD.size else (b"", 0, 0, 0, 0)
+    magic, version, code, count, bounds = head
     kinds = {c: k for k, c in _CODES.items()}
     if magic != _MAGIC or version != 1 or code not in kinds:
-        raise ValueError(f"{path} is no Megatron index of version 1 with uint16 or int32 ids.")
+        raise CorpusError(f"{path} is no Megatron index of version 1 with uint16 or int32 ids.")
+    if bounds != count + 1 or len(data) != _HEAD.size + 4 * count + 8 * count + 8 * bounds:
+        raise CorpusError(f"{path} states {count} sequences, which its {len(data)} bytes do not hold.")
     lengths = np.frombuffer(data, "<i4", count, _HEAD.size)
-    return kinds[code], np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    starts = np.frombuffer(data, "<i8", count, _HEAD.size + 4 * count)
+    documents = np.frombuffer(data, "<i8", bounds, _HEAD.size + 12 * count)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    width = np.dtype(kinds[code]).itemsize
+    if (lengths < 0).any() or (starts != offsets[:-1] * width).any() or (documents != np.arange(bounds)).any():
+        raise CorpusError(f"{path}: lengths, offsets and documents contradict each other.")
+    return kinds[code], offsets
 
 
 def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> MegatronWriter:
@@ -65,6 +76,6 @@ def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Me
 
 def open_shard(folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> SequenceShard:
     """See `formats.open_shard`."""
-    kind, offsets = read_index(folder / next(n for n in files if n.endswith(".idx")))
-    ids = np.memmap(folder / next(n for n in files if n.endswith(".bin")), kind, "r")
-    return SequenceShard(ids, offsets, folder, files, cache)
+    index, ids, side = one_each(folder, files, ".idx", ".bin", SIDE)
+    kind, offsets = read_index(folder / index)
+    return SequenceShard(map_ids(folder / ids, kind), offsets, folder, side, files[side]["sha256"], layout, cache)

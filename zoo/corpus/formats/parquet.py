@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ....codecs.files import replacing
+from ..files import CorpusError, map_arrow, sha256_of, write_arrow
 from ..packing.base import Packing
 from ..records import Layout, own_fields
 
@@ -89,20 +91,82 @@ class ParquetShard:
         return None
 
 
+def cached(checksum: str, cache: Path) -> Path:
+    """The Arrow file in `cache` of a Parquet file with this sha256, which must have been checked to be one."""
+    return cache / f"{checksum}.arrow"
+
+
+def unpacked(path: Path) -> pa.Table:
+    """A Parquet file as an Arrow table of one chunk.
+
+    Raises:
+        CorpusError: no such file.
+    """
+    try:
+        return pq.read_table(path, memory_map=True).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise CorpusError(f"{path} is no Parquet file that can be read ({(str(error).splitlines() or ['?'])[0][:200]}).") from error
+
+
 def mapped(path: Path, checksum: str, cache: Path) -> pa.Table:
     """A Parquet file as a memory-mapped Arrow table of one chunk; the Arrow file is made on first use.
 
+    The Arrow file is checked whenever it is opened; one that was altered is made again.
+
     Args:
-        checksum: of the Parquet file; it names the file in the cache, so that a changed shard is unpacked anew.
-        cache: folder, made if missing.
+        checksum: sha256 of the Parquet file; it names the file in the cache, so that a changed shard is unpacked anew.
+        cache: folder, made if missing, for this user only.
+
+    Raises:
+        CorpusError: the Parquet file has another checksum, or is none; or the cache cannot be written.
     """
-    target = cache / f"{checksum[:32]}.arrow"
-    if not target.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        table = pq.read_table(path, memory_map=True).combine_chunks()
-        with replacing(target) as file, pa.ipc.new_file(file, table.schema) as out:
-            out.write_table(table, max_chunksize=max(1, table.num_rows))
-    return pa.ipc.open_file(pa.memory_map(str(target))).read_all()
+    target = cached(checksum, cache)
+    try:
+        return map_arrow(target)
+    except CorpusError:
+        pass  # not made yet, or altered
+    if sha256_of(path) != checksum:
+        raise CorpusError(f"{path} was altered: its checksum does not match. Copy it again from its source.")
+    table = unpacked(path)
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_arrow(target, table)
+    except OSError as error:
+        raise CorpusError(
+            f"Parquet shards are unpacked into {cache}, which cannot be written ({error}). Name another folder with "
+            "TokenDataset(cache=...) or TOKENZOO_CACHE."
+        ) from error
+    return map_arrow(target)
+
+
+def check_columns(table: pa.Table, layout: Layout, path: Path, *, ids: bool) -> None:
+    """Raise CorpusError unless a table has the columns of `records.py` with their types, and as many ids as its lengths say.
+
+    Args:
+        ids: the columns of ids are there too.
+    """
+    for field in own_fields(layout):
+        if field.name.startswith("ids_") and not ids:
+            continue
+        at = table.schema.get_all_field_indices(field.name)
+        if len(at) != 1 or table.schema.field(at[0]).type != field.type:
+            raise CorpusError(f"{path} has no column {field.name!r} of type {field.type}; it is no shard of this corpus.")
+        if table[field.name].null_count and field.name != "sample_rate_hz":
+            raise CorpusError(f"{path}: the column {field.name!r} has rows without a value.")
+    lengths = table["length"].to_numpy().astype(np.int64)
+    if (lengths < 0).any():
+        raise CorpusError(f"{path}: a length is below 0.")
+    for k, stride in enumerate(layout.steps if ids else ()):
+        if not np.array_equal(pc.call_function("list_value_length", [table[f"ids_{k}"]]).to_numpy(), -(-lengths // stride)):
+            raise CorpusError(f"{path}: the ids of codebook {k} are not as many as the lengths say.")
+
+
+def one_each(folder: Path, files: dict[str, Any], *endings: str) -> list[str]:
+    """The names of a shard's files, one for each ending; CorpusError where these are not exactly its files."""
+    names = [next((n for n in files if n.endswith(e)), "") for e in endings]
+    if set(names) != set(files) or len(files) != len(endings):
+        raise CorpusError(f"{folder}: a shard of the files {', '.join(files)[:200]}; it needs one {', one '.join(endings)}.")
+    return names
 
 
 def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> ParquetWriter:
@@ -112,5 +176,7 @@ def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Pa
 
 def open_shard(folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> ParquetShard:
     """See `formats.open_shard`."""
-    name = next(iter(files))
-    return ParquetShard(Rows(mapped(folder / name, files[name]["sha256"], cache)))
+    (name,) = one_each(folder, files, ".parquet")
+    table = mapped(folder / name, files[name]["sha256"], cache)
+    check_columns(table, layout, folder / name, ids=True)
+    return ParquetShard(Rows(table))

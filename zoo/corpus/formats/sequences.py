@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from ....codecs.config import ConfigError
+from ..files import CorpusError
 from ..packing.base import Packing
 from ..records import Layout, to_tokens
-from .parquet import Rows, mapped, write_parquet
+from .parquet import Rows, check_columns, mapped, write_parquet
 
 #: Ending of the file with all columns but the ids.
 SIDE = ".side.parquet"
@@ -38,6 +39,18 @@ def packed_rows(table: pa.Table, layout: Layout, packing: Packing, kind: Any) ->
     return out
 
 
+def map_ids(path: Path, kind: str) -> np.ndarray:
+    """All ids of a `.bin` file, mapped.
+
+    Raises:
+        CorpusError: no whole number of ids.
+    """
+    size = path.stat().st_size
+    if size % np.dtype(kind).itemsize:
+        raise CorpusError(f"{path} has {size} bytes, which is no whole number of ids of {np.dtype(kind).itemsize} bytes.")
+    return np.memmap(path, kind, "r") if size else np.zeros(0, kind)
+
+
 def write_side(folder: Path, name: str, table: pa.Table, layout: Layout) -> Path:
     """Write all columns but the ids to the Parquet file beside the shard."""
     path = folder / f"{name}{SIDE}"
@@ -54,10 +67,18 @@ class SequenceShard:
         offsets: int64 `[n + 1]`, where each begins in `ids`.
     """
 
-    def __init__(self, ids: np.ndarray, offsets: np.ndarray, folder: Path, files: dict[str, Any], cache: Path) -> None:
-        side = next(n for n in files if n.endswith(SIDE))
+    def __init__(
+        self, ids: np.ndarray, offsets: np.ndarray, folder: Path, side: str, checksum: str, layout: Layout, cache: Path
+    ) -> None:
+        table = mapped(folder / side, checksum, cache)
+        check_columns(table, layout, folder / side, ids=False)
+        steps = np.diff(offsets)
+        if offsets.dtype != np.int64 or len(steps) != table.num_rows or offsets[0] != 0 or offsets[-1] != len(ids):
+            raise CorpusError(f"{folder}: the index beside {side} does not fit its {table.num_rows} rows and {len(ids)} ids.")
+        if (steps < np.maximum(1, table["length"].to_numpy())).any():  # every position has an id of its own, and begins are ids
+            raise CorpusError(f"{folder}: a sequence beside {side} is shorter than its length says.")
         self.ids, self.offsets = ids, offsets
-        self.rows = Rows(mapped(folder / side, files[side]["sha256"], cache))
+        self.rows = Rows(table)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

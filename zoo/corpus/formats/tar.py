@@ -4,19 +4,25 @@
     for sample in webdataset.WebDataset("tokens/shard-{00000..00017}.tar").decode(): sample["ids.npy"], sample["json"]
 """
 
+import dataclasses
 import io
 import json
+import math
 import tarfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ....codecs.config import from_mapping
 from ....codecs.files import replacing
+from ..files import CorpusError
 from ..packing.base import Packing
 from ..records import Layout, id_type, own_fields
+from .parquet import one_each
 
 #: Side information in `.json`, besides the source's own columns, which stand under "metadata".
 _OWN = ("key", "length", "grid", "size", "sample_rate_hz", "scale", "book_grids")
@@ -58,13 +64,37 @@ def _matrix(row: dict[str, Any], layout: Layout) -> np.ndarray:
     return np.stack(books)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """The types of a sample's `.json`, see `records.py`."""
+
+    key: str
+    length: int
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
+    sample_rate_hz: int | None = None
+    scale: tuple[float, ...] | None = None
+    book_grids: tuple[int, ...] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
 class TarShard:
     """See `Shard`; members are read at their offsets."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path, self.layout = path, layout
         self.samples: list[dict[str, tuple[int, int]]] = []
-        with tarfile.open(path, "r:") as tar:
+        try:
+            self._list()
+        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+            raise CorpusError(f"{path} is no tar that can be read ({(str(error).splitlines() or ['?'])[0][:200]}).") from error
+        self.data = np.memmap(path, np.uint8, "r")
+        for members in self.samples:
+            if not {"ids.npy", "json"} <= members.keys():
+                raise CorpusError(f"{path} holds a sample without .ids.npy or .json; it is no shard of this corpus.")
+
+    def _list(self) -> None:
+        with tarfile.open(self.path, "r:") as tar:
             last = ""
             for member in tar:
                 sample, _, ending = member.name.partition(".")
@@ -72,7 +102,6 @@ class TarShard:
                     self.samples.append({})
                     last = sample
                 self.samples[-1][ending] = (member.offset_data, member.size)
-        self.data = np.memmap(path, np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -82,13 +111,32 @@ class TarShard:
         return self.data[offset : offset + size].tobytes()
 
     def _facts(self, index: int) -> dict[str, Any]:
-        facts = json.loads(self._bytes(index, "json").decode("utf-8", "surrogateescape"))
-        return facts | facts.pop("metadata")
+        try:
+            facts = json.loads(self._bytes(index, "json").decode("utf-8", "surrogateescape"))
+            own = dataclasses.asdict(from_mapping(_Facts, facts))
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise CorpusError(f"{self.path}, sample {index}: {(str(error).splitlines() or ['?'])[0][:300]}") from error
+        metadata = own.pop("metadata")
+        return {n: v for n, v in own.items() if v is not None} | metadata
+
+    def _ids(self, index: int, length: int) -> np.ndarray:
+        data = self._bytes(index, "ids.npy")
+        want = (len(self.layout.vocab_sizes), length)
+        try:
+            file = io.BytesIO(data)
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            whole = len(data) == file.tell() + math.prod(shape) * kind.itemsize
+            if whole and shape == want and kind == id_type(max(self.layout.vocab_sizes)):
+                return np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+            raise CorpusError(f"{self.path}, sample {index}: {(str(error).splitlines() or ['?'])[0][:200]}") from error
+        raise CorpusError(f"{self.path}, sample {index}: its ids are not {want[0]} x {want[1]} as its .json says.")
 
     def row(self, index: int) -> dict[str, Any]:
         """All columns of one item."""
         out = self._facts(index)
-        ids = np.load(io.BytesIO(self._bytes(index, "ids.npy")))
+        ids = self._ids(index, out["length"])
         out |= {f"ids_{k}": ids[k, ::s] for k, s in enumerate(self.layout.steps)}
         return out | {n: self._bytes(index, n) for n in self.samples[index] if n not in ("ids.npy", "json")}
 
@@ -108,4 +156,5 @@ def writer(layout: Layout, packing: Packing | None, about: dict[str, Any]) -> Ta
 
 def open_shard(folder: Path, files: dict[str, Any], layout: Layout, cache: Path) -> TarShard:
     """See `formats.open_shard`."""
-    return TarShard(folder / next(iter(files)), layout)
+    (name,) = one_each(folder, files, ".tar")
+    return TarShard(folder / name, layout)
