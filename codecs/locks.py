@@ -48,12 +48,14 @@ def only_one(folder: str | os.PathLike[str], name: str) -> Iterator[None]:
         yield
     finally:
         with _guard:
-            path.unlink(missing_ok=True)  # before the lock goes: whoever waits for this file notices, see `_lock`
-            if path.parent != folder:
-                with contextlib.suppress(OSError):  # not empty, or gone with what it held
-                    path.parent.rmdir()
-            _held.pop(key, None)
-            os.close(handle)
+            try:
+                path.unlink(missing_ok=True)  # before the lock goes: whoever waits for this file notices, see `_lock`
+                if path.parent != folder:
+                    with contextlib.suppress(OSError):  # not empty, or gone with what it held
+                        path.parent.rmdir()
+            finally:
+                _held.pop(key, None)
+                os.close(handle)
 
 
 def _lock(path: Path) -> int | None:

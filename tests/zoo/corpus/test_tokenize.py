@@ -14,6 +14,7 @@ from PIL import Image
 from tokenzoo import cli
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo.corpus import Options, Pace, RequestError, TokenDataset, bulk, verify
+from tokenzoo.zoo.corpus.files import read_sealed
 from tokenzoo.zoo.corpus.packing import load_packing
 from typer.testing import CliRunner
 
@@ -182,7 +183,7 @@ def test_shards_have_the_chosen_size(media, tmp_path):
 def test_manifest_says_what_was_done(media, tmp_path):
     name = saved("spectral-rms", tmp_path / "model")
     result = make(name, media["audio"], tmp_path / "out")
-    m = json.loads((tmp_path / "out/manifest.json").read_text())
+    m = read_sealed(tmp_path / "out/manifest.json")
     assert m == result.manifest
     assert m["tokenizer"]["name"] == name and len(m["tokenizer"]["sha256"]) == 64 and m["tokenizer"]["dtype"] == "float32"
     assert m["tokenizer"]["spec"]["sample_rate_hz"] == 16000 and m["library_version"]
