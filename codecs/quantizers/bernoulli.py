@@ -105,4 +105,4 @@ class Bernoulli(Quantizer):
     def _lookup(self, bits: Tensor) -> Tensor:
         """Float bits `[B, b, L]` to `[B, D, L]`."""
         bits = 2 * bits - 1 if self.config.signed else bits
-        return from_rows(steady_linear(to_rows(bits), self.table.t(), None), bits.shape[0])
+        return from_rows(steady_linear(to_rows(bits), self.table.t(), None), bits)

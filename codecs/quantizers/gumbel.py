@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
-from .parts.rows import from_rows, steady_linear, to_rows
+from .parts.rows import from_rows, row_mean, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Gumbel(Quantizer):
 
     def logits(self, z: Tensor) -> Tensor:
         """Scores `[B, V, L]` of latents `[B, D, L]`, rounded alike whatever else is in the batch."""
-        return from_rows(steady_linear(to_rows(z.float()), self.scores.weight, self.scores.bias), z.shape[0])
+        return from_rows(steady_linear(to_rows(z.float()), self.scores.weight, self.scores.bias), z)
 
     @torch.no_grad()
     def draw(self, z: Tensor, *, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class Gumbel(Quantizer):
         z_soft = torch.einsum("bvl,vd->bdl", soft, self.embed)
         probabilities = F.softmax(logits, dim=1)
         kl = (probabilities * (F.log_softmax(logits, dim=1) + math.log(logits.shape[1]))).sum(1)  # [B, L]
-        kl = kl.mean() if mask is None else (kl * mask).sum() / mask.sum().clamp(min=1)
+        kl = row_mean(kl.flatten(), None if mask is None else mask.flatten())
         z_q = straight_through(z_soft, self._decode(ids, grid).detach())
         return Quantized(z_q, ids, self.config.kl_weight * kl, {"kl": kl.detach()})
 

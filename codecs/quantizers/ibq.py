@@ -93,13 +93,13 @@ class IBQ(Quantizer):
             loss = loss + c.entropy_weight * entropy
             metrics |= {"position_entropy": position.detach(), "code_entropy": batch.detach(), "entropy":
             entropy.detach()}
-        return Quantized(from_rows(z_q, len(z)), ids.view(len(z), 1, -1), loss, metrics)
+        return Quantized(from_rows(z_q, z), ids.view(len(z), 1, z.shape[-1]), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self.search_rows(to_rows(z)).view(len(z), 1, -1)
+        return self.search_rows(to_rows(z)).view(len(z), 1, z.shape[-1])
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        return from_rows(F.embedding(ids.flatten(), self.embed.float()), len(ids))
+        return from_rows(F.embedding(ids.flatten(), self.embed.float()), ids)
 
 
 def index_backprop(rows: Tensor, table: Tensor, ids: Tensor) -> Tensor:

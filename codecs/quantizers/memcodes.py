@@ -85,7 +85,7 @@ class Memcodes(Quantizer):
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         parts = z.chunk(self.num_codebooks, dim=1)
         ids = [largest_dot(to_rows(part), keys) for part, keys in zip(parts, self.keys(), strict=True)]
-        return torch.stack([i.view(len(z), -1) for i in ids], dim=1)
+        return torch.stack([i.view(len(z), z.shape[-1]) for i in ids], dim=1)
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         parts = [values[at] for values, at in zip(self.values(), ids.unbind(1), strict=True)]  # K x [B, L, d]

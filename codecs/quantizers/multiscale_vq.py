@@ -115,7 +115,7 @@ class MultiScaleVQ(Quantizer):
         last = index == len(self.config.scales) - 1
         small = residual if last else F.interpolate(residual, size=scale, mode="area")
         rows = to_rows(small.flatten(2))
-        return rows, self.codebook.search(rows).view(len(residual), -1)
+        return rows, self.codebook.search(rows).view(len(residual), small.shape[-2] * small.shape[-1])
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         c, scales = self.config, self.schedule(grid)
@@ -172,7 +172,7 @@ class MultiScaleVQ(Quantizer):
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of `[B, D, H, W]`, over the positions that `weights [B, 1, H, W]` marks."""
+    """Mean of `[B, D, H, W]`, over the positions that `weights [B, 1, H, W]` marks; 0 when there are none."""
     if weights is None:
-        return values.mean()
+        return values.mean() if values.numel() else values.sum()
     return (values * weights).sum() / (weights.sum() * values.shape[1]).clamp(min=1)

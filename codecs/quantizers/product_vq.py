@@ -131,9 +131,9 @@ class ProductVQ(RowQuantizer):
             ids = ids // size
         return out[::-1]
 
-    def _split_ids(self, ids: Tensor, batch: int) -> Tensor:
+    def _split_ids(self, ids: Tensor, z: Tensor) -> Tensor:
         parts = [ids] if self.config.combine else self._separate(ids)
-        return torch.stack([super(ProductVQ, self)._split_ids(at, batch)[:, 0] for at in parts], dim=1)
+        return torch.stack([super(ProductVQ, self)._split_ids(at, z)[:, 0] for at in parts], dim=1)
 
     def _join_ids(self, ids: Tensor) -> Tensor:
         return ids.reshape(-1) if self.config.combine else self._combine([at.reshape(-1) for at in ids.unbind(1)])

@@ -196,7 +196,7 @@ class ResidualVQ(ResidualStack):
         total: Tensor | None = None
         for level, at, s in zip(self._row_levels(), ids, self._steps(), strict=False):
             some = at[:, ::s]  # [B, L / s]
-            z_q = repeat(level.decode_rows(some.flatten()).view(*some.shape, -1), s)
+            z_q = repeat(level.decode_rows(some.flatten()).unflatten(0, some.shape), s)
             total = z_q if total is None else total + z_q
         assert total is not None
         return self._up(total)
@@ -216,7 +216,7 @@ class ResidualVQ(ResidualStack):
 
 
 def _steady(z: Tensor, proj: nn.Linear) -> Tensor:
-    return steady_linear(z.flatten(0, 1), proj.weight, proj.bias).view(*z.shape[:2], -1)
+    return steady_linear(z.flatten(0, 1), proj.weight, proj.bias).unflatten(0, z.shape[:2])
 
 
 def _level_config(config: ResidualVQConfig, width: int, level: int) -> VQConfig | ProductVQConfig:

@@ -76,7 +76,7 @@ class Sparsemax(Quantizer):
             z_q = mixed if self.training and not self.config.hard else _MixtureGradient.apply(mixed, chosen)
         else:
             z_q = chosen
-        return Quantized(from_rows(z_q, z.shape[0]), ids.view(z.shape[0], 1, -1), zero_loss(z))
+        return Quantized(from_rows(z_q, z), ids.view(len(z), 1, z.shape[-1]), zero_loss(z))
 
     def _mix_rows(self, rows: Tensor) -> Tensor:
         return self.mix(self.scores(rows))
@@ -89,7 +89,7 @@ class Sparsemax(Quantizer):
         return max(1, CHUNK_SCORES // self.config.codebook_size)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self._search(to_rows(z)).view(z.shape[0], 1, -1)
+        return self._search(to_rows(z)).view(len(z), 1, z.shape[-1])
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         return self.table[ids[:, 0]].transpose(1, 2)

@@ -42,7 +42,16 @@ class FeatureMatching(Loss):
         self.config = config
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the distance; only the reconstruction's side has a gradient."""
+        """Return the distance; only the reconstruction's side has a gradient.
+
+        Raises:
+            ValueError: a head that gives no features.
+        """
+        if without := [i for i, head in enumerate(inputs.fake) if not head.features]:
+            raise ValueError(
+                f"feature_matching compares the features of all heads, but of {len(inputs.fake)} heads number {without} (from 0) "
+                "gives none. Its discriminator must return them with the logits: Judgement(logits, features); else take the loss out."
+            )
         terms = []
         for real, fake in zip(inputs.real, inputs.fake, strict=True):
             for r, f in zip(real.features, fake.features, strict=True):

@@ -150,7 +150,7 @@ class Codebook(nn.Module):
         In one of several parts of a step it does nothing: the start is made from all of them before (`only_start`).
         """
         step = _step.get()
-        if self.is_ready() or (step is not None and step.parts > 1 and not step.only_start):
+        if self.is_ready() or (not len(rows) and not dist_on()) or (step is not None and step.parts > 1 and not step.only_start):
             return
         parts = step.parts if step is not None and len(rows) % step.parts == 0 else 1
         self._samples.append(list(self.returned(rows.detach()).chunk(parts)))

@@ -57,7 +57,7 @@ class FactorisedResidual:
         if len(self.down):
             both = self.down @ wide(maps.up)  # [rest, d]
             change = torch.addmm(self.down @ wide(maps.up_bias), wide(level.narrow_vectors(ids)), both.t())  # [N, rest]
-            self.inputs = self.inputs - repeat(change.view(*rows.shape[:2], -1), stride)
+            self.inputs = self.inputs - repeat(change.unflatten(0, rows.shape[:2]), stride)
         return repeat(ids.view(rows.shape[:2]), stride)
 
 
@@ -100,7 +100,7 @@ def factorised_decode(ids: Tensor, levels: Sequence[VQ | ProductVQ], strides: Se
     vectors = []
     for at, level, s in zip(ids, levels, strides, strict=False):
         some = at[:, ::s]
-        vectors.append(repeat(level.narrow_vectors(some.flatten()).view(*some.shape, -1), s))
+        vectors.append(repeat(level.narrow_vectors(some.flatten()).unflatten(0, some.shape), s))
     return _map_up(vectors, levels[: len(ids)], None)
 
 
@@ -114,7 +114,7 @@ def _map_up(vectors: list[Tensor], levels: Sequence[VQ | ProductVQ], kept: Tenso
     ones = present.t().unsqueeze(1).expand(*shape, -1)  # [B, L, K]: biases are columns that dropped levels leave out
     rows = torch.cat([*vectors, ones], dim=-1).flatten(0, 1)
     weight = torch.cat([*(m.up for m in maps), torch.stack([m.up_bias for m in maps], dim=1)], dim=1)
-    return steady_linear(rows, weight, None).view(*shape, -1)
+    return steady_linear(rows, weight, None).unflatten(0, shape)
 
 
 def pool(rows: Tensor, stride: int) -> Tensor:

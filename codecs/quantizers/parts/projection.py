@@ -10,7 +10,7 @@ class ChannelLinear(nn.Linear):
     """`nn.Linear` over axis 1, `[B, D, L] -> [B, n, L]`; an item's result does not depend on the rest of the batch."""
 
     def forward(self, z: Tensor) -> Tensor:
-        return from_rows(steady_linear(to_rows(z), self.weight, self.bias), z.shape[0])
+        return from_rows(steady_linear(to_rows(z), self.weight, self.bias), z)
 
 
 def projections(dim: int, width: int, project: bool | None) -> tuple[nn.Module, nn.Module]:

@@ -88,17 +88,17 @@ class RowQuantizer(Quantizer):
         commitment, codebook = row_mean(terms.commitment, keep), row_mean(terms.codebook, keep)
         loss = self.config.commitment_weight * commitment + self.config.codebook_weight * codebook  # type: ignore[attr-defined]
         metrics = {"commitment": commitment.detach()}
-        return Quantized(from_rows(terms.z_q, z.shape[0]), self._split_ids(ids, z.shape[0]), loss, metrics)
+        return Quantized(from_rows(terms.z_q, z), self._split_ids(ids, z), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
-        return self._split_ids(self.search_rows(to_rows(z)), z.shape[0])
+        return self._split_ids(self.search_rows(to_rows(z)), z)
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        return from_rows(self.decode_rows(self._join_ids(ids)), ids.shape[0])
+        return from_rows(self.decode_rows(self._join_ids(ids)), ids)
 
-    def _split_ids(self, ids: Tensor, batch: int) -> Tensor:
-        """`[N] -> [B, K, L]`."""
-        return ids.view(batch, 1, ids.shape[0] // batch if batch else 0)
+    def _split_ids(self, ids: Tensor, z: Tensor) -> Tensor:
+        """`[N] -> [B, K, L]`, those of latents `z [B, D, L]`."""
+        return ids.view(len(z), 1, z.shape[-1])
 
     def _join_ids(self, ids: Tensor) -> Tensor:
         """`[B, K, L] -> [N]`."""
@@ -113,10 +113,9 @@ def to_rows(z: Tensor) -> Tensor:
     return z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous()
 
 
-def from_rows(rows: Tensor, batch: int) -> Tensor:
-    """`[B L, D] -> [B, D, L]`."""
-    length = rows.shape[0] // batch if batch else 0
-    return rows.view(batch, length, rows.shape[1]).transpose(1, 2)
+def from_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """`[B L, D] -> [B, D, L]`, with B and L of `like [B, ..., L]`, which of no rows could not be known."""
+    return rows.view(len(like), like.shape[-1], rows.shape[1]).transpose(1, 2)
 
 
 def select(rows: Tensor, keep: Tensor | None) -> Tensor:
