@@ -152,8 +152,8 @@ class Codebook(nn.Module):
         step = _step.get()
         if self.is_ready() or (not len(rows) and not dist_on()) or (step is not None and step.parts > 1 and not step.only_start):
             return
-        parts = step.parts if step is not None and len(rows) % step.parts == 0 else 1
-        self._samples.append(list(self.returned(rows.detach()).chunk(parts)))
+        parts = 1 if step is None else step.parts  # as many segments in every process, also where masks leave uneven ones
+        self._samples.append(list(self.returned(rows.detach()).tensor_split(parts)))
         if len(self._samples) < self.config.kmeans_batches:
             return
         batches, self._samples = self._samples, []
