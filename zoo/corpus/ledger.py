@@ -131,7 +131,7 @@ def begin(out: Path, head: dict[str, Any], listing: Listing) -> Ledger:
         RequestError: the folder holds another job or other files; the message names what differs.
     """
     plan = out / WORK / "plan.json"
-    if plan.is_file():
+    if plan.exists():
         old = read_plan(out)
         check_same(out, old, head)
         head = old
