@@ -31,7 +31,7 @@ def parse_json(data: str | bytes) -> Any:
         ConfigError: no JSON, NaN or an infinite number, or nested deeper than `MAX_DEPTH`.
     """
     try:
-        values = json.loads(data, parse_constant=_no_constant)
+        values = json.loads(data, parse_constant=_no_constant, parse_float=_json_float)
         check_depth(values)
     except ConfigError:
         raise
@@ -51,6 +51,10 @@ def check_depth(values: Any) -> None:
         if not level:
             return
     raise ConfigError(f"it is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _json_float(text: str) -> float:
+    return value if math.isfinite(value := float(text)) else _no_constant(text[:40])
 
 
 def _no_constant(name: str) -> Any:

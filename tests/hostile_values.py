@@ -84,6 +84,13 @@ def end(call: Callable[..., Any], *arguments: Any, also: tuple[type[Exception], 
     return "refused"
 
 
+def results(count: Counter, call: Callable[[], Any], **options: Any) -> list[Any]:
+    """Try `call()` as `end` does and count how it ended; what it returned, as a list of one, or none if it was refused."""
+    made: list[Any] = []
+    count[end(lambda: made.append(call()), **options)] += 1
+    return made
+
+
 def shown(capsys: pytest.CaptureFixture, what: str, count: Counter) -> None:
     """Print the counts and check that the fuzzer reached the code: some inputs are refused."""
     with capsys.disabled():

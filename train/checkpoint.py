@@ -9,7 +9,6 @@
 `state.py` defines what a state consists of; `resume.py` writes it and finds it again.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from ..codecs.files import PARTIAL, sync
+from ..codecs.sealing import BLANK, is_whole, sealed, sha256_of
 from ..codecs.serialize import CheckpointError
 
 
@@ -33,8 +33,8 @@ class Damaged(CheckpointError):
 META = "meta.json"
 FORMAT = 2
 _NAME = re.compile(r"checkpoint-(\d{8,})")
-#: Key of checksums; that of `meta.json` is made with zeros in its place.
-_SEAL, _ZEROS = "sha256", "0" * 64
+#: Key of checksums.
+_SEAL = "sha256"
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -89,10 +89,9 @@ def prune(out: Path, keep: int) -> None:
 
 def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
     """Write `meta.json` with the checksums of all files in `folder`, and one of itself; the last file that is written."""
-    files = {p.name: {"bytes": p.stat().st_size, _SEAL: _sha256(p)} for p in sorted(folder.iterdir())}
-    text = json.dumps({"format": FORMAT, **meta, "files": files, _SEAL: _ZEROS}, indent=1)
-    head, _, tail = text.rpartition(_ZEROS)
-    (folder / META).write_bytes((head + hashlib.sha256(text.encode()).hexdigest() + tail).encode())
+    files = {p.name: {"bytes": p.stat().st_size, _SEAL: sha256_of(p)} for p in sorted(folder.iterdir())}
+    text = json.dumps({"format": FORMAT, **meta, "files": files, _SEAL: BLANK}, indent=1)
+    (folder / META).write_bytes(sealed(text.encode()))
 
 
 def read_meta(folder: Path, *, files: Collection[str] = ()) -> dict[str, Any]:
@@ -115,7 +114,7 @@ def read_meta(folder: Path, *, files: Collection[str] = ()) -> dict[str, Any]:
         version, seal = meta.get("format"), meta.get(_SEAL)
         if version == 1 and seal is None and "files" not in meta:
             names = ["state.pt", *(f"rank-{i}.pt" for i in range(meta["world"]))]
-        elif not isinstance(seal, str) or not _sealed(data, seal):
+        elif not is_whole(data, seal):
             raise ValueError("its checksum does not match")
         else:
             names = []
@@ -134,26 +133,16 @@ def read_meta(folder: Path, *, files: Collection[str] = ()) -> dict[str, Any]:
     return meta
 
 
-def _sealed(data: bytes, seal: str) -> bool:
-    head, found, tail = data.rpartition(seal.encode())
-    return bool(found) and hashlib.sha256(head + _ZEROS.encode() + tail).hexdigest() == seal
-
-
 def _compare(path: Path, facts: Mapping[str, Any]) -> None:
     """Raise `Damaged` where the file is not as it was written."""
     try:
         size = path.stat().st_size
         if size != facts["bytes"]:
             raise ValueError(f"{size} bytes instead of {facts['bytes']}")
-        if _sha256(path) != facts[_SEAL]:
+        if sha256_of(path) != facts[_SEAL]:
             raise ValueError("its checksum does not match")
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def set_aside(folder: Path) -> Path:

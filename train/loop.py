@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..codecs.config import ConfigError
 from ..codecs.locks import only_one
+from ..codecs.quantizers.external import External
 from ..codecs.tokenizer import Tokenizer
 from . import checkpoint, resume
 from .config import RunConfig
@@ -31,7 +32,6 @@ from .randomness import randomness_kept
 from .state import TrainState
 from .step import train_step
 from .stop import StopRequest
-from .table_start import check_parts
 
 #: The disk is full, over its quota, at the limit of a file's size, broken, or became read-only.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -66,8 +66,9 @@ class Trainer:
                 f"batch_size {config.batch_size} cannot be divided into accumulation {config.accumulation} "
                 f"x {self.state.world} processes."
             )
-        if config.accumulation > 1:
-            check_parts(self.state.tokenizer)
+        for part in self.state.tokenizer.modules():
+            if isinstance(part, External):
+                part.check_parts(config.accumulation)
         self.media = self.config.data.media(self.state.tokenizer.spec)
         check_crop("losses", config.losses, self.media.shape)
         check_crop("discriminators", config.discriminators, self.media.shape)

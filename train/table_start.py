@@ -1,4 +1,4 @@
-"""Codebooks in steps of several parts: their k-means start from the whole batch, and which cannot take part.
+"""The k-means start of codebooks from a step's whole batch, where `accumulation` takes it through the network in parts.
 
 A quantizer in a forward sees one part only. Before the step each part goes through the tokenizer as far as its first quantizer that
 waits for its k-means start; their latents together are the batch that the start is made from.
@@ -11,23 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..codecs.config import ConfigError
 from ..codecs.quantizers.base import Quantizer
-from ..codecs.quantizers.external import External
 from ..codecs.quantizers.parts.codebook import Codebook, only_start
 from .optim import autocast
 from .randomness import randomness_kept
 from .state import TrainState
-
-
-def check_parts(tokenizer: nn.Module) -> None:
-    """Raise ConfigError for a tokenizer whose quantizer would take several steps within one."""
-    for module in tokenizer.modules():
-        if isinstance(module, External) and module.moves_in_forward and not module.frozen:
-            raise ConfigError(
-                f"accumulation above 1: {module.config.name} of vector-quantize-pytorch moves its table in every part, so the parts "
-                "would not be one step. Set accumulation: 1, or take one of this library's kinds (vq, residual_vq, grouped_vq)."
-            )
 
 
 def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
@@ -35,8 +23,6 @@ def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
 
     Nothing else changes: no statistics, no random state. With `kmeans_batches` above 1 several steps have to do so.
     """
-    if len(parts) > 1:
-        check_parts(state.tokenizer)
     done: list[Quantizer] = []
     while len(parts) > 1 and (waiting := [q for q in _waiting(state.tokenizer) if q not in done]):
         calls = [call for part in parts if (call := _first_call(state, part, waiting)) is not None]

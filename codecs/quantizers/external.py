@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
+from .parts.codebook import parts_of_step
 
 _NAMES = (
     "VectorQuantize", "ResidualVQ", "GroupedResidualVQ", "SimVQ", "ResidualSimVQ",
@@ -68,11 +69,16 @@ class External(Quantizer):
         self.groups = len(module.rvqs) if hasattr(module, "rvqs") else 0  # type: ignore[arg-type]
         self._check_inverse()
 
-    @property
-    def moves_in_forward(self) -> bool:
-        """True where the module moves tables in its own forward in train mode, hence several times in a step of several forwards."""
+    def check_parts(self, parts: int) -> None:
+        """Raise ConfigError where the module moves tables in its own forward, hence several times in a step of several `parts`."""
+        if parts == 1 or self.frozen:
+            return
         tables = [m for m in self.module.modules() if hasattr(m, "cluster_size")]
-        return any(getattr(m, "ema_update", True) or getattr(m, "threshold_ema_dead_code", 0) for m in tables)
+        if any(getattr(m, "ema_update", True) or getattr(m, "threshold_ema_dead_code", 0) for m in tables):
+            raise ConfigError(
+                f"accumulation above 1: {self.config.name} of vector-quantize-pytorch moves its table in every part, so the parts "
+                "would not be one step. Set accumulation: 1, or take one of this library's kinds (vq, residual_vq, grouped_vq)."
+            )
 
     def _check_inverse(self) -> None:
         """Raise ConfigError where the module's vectors of its ids are not its output, on random latents, after two training steps.
@@ -117,6 +123,8 @@ class External(Quantizer):
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         learns = self.training and not self.frozen
+        if learns:
+            self.check_parts(parts_of_step())
         options = {"mask": mask} if mask is not None and _takes(self.module, "mask") else {}
         with _mode(self.module, training=learns):
             z_q, indices, *rest = self.module(z.transpose(1, 2).contiguous(), **options)

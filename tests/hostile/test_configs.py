@@ -15,11 +15,10 @@ import tokenzoo
 import torch
 import yaml
 from contract_cases import build
-from hostile_values import SHARES, WRONG, changed, end, seeds, shown
+from hostile_values import SHARES, WRONG, changed, end, results, seeds, shown
 from own_process import linux_only, run_script
 from safetensors.torch import save_file
 from tokenzoo.codecs.serialize import load_folder, save_folder
-from tokenzoo.codecs.tokenizer import Tokenizer
 from tokenzoo.train.files import bundled_names, load_run, read_mapping
 from tokenzoo.zoo.loader import Folder
 from tokenzoo.zoo.torch_files import read_torch
@@ -68,8 +67,7 @@ def test_configs_of_tokenizers(label, share, capsys, tmp_path):
             else {**whole, "config": (larger if rng.random() < 0.5 else changed)(whole["config"], rng)}
         )
         path.write_text(json.dumps(odd), encoding="utf-8")
-        made: list[Tokenizer] = []
-        count[end(lambda made=made: made.append(load_folder(tmp_path)))] += 1
+        made = results(count, lambda: load_folder(tmp_path))
         assert all({k: v.shape for k, v in m.state_dict().items()} == want for m in made), odd
     shown(capsys, f"config.json of {label}", count)
 
@@ -242,8 +240,7 @@ def test_indexes(share, capsys, tmp_path):
     for rng in seeds("index", 150 * share):
         odd = {"metadata": {"total_size": 12}, "weight_map": {"x": "w.safetensors", "y": rng.choice(PLACES)}}
         index.write_text(json.dumps(changed(odd, rng, wrong=PLACES) if rng.random() < 0.7 else odd))
-        made: list[dict] = []
-        count[end(lambda made=made: made.append(read_weights(index.name, Folder(inside).file)))] += 1
+        made = results(count, lambda: read_weights(index.name, Folder(inside).file))
         assert all(float(v.sum()) == len(v) for state in made for v in state.values()), "read outside the folder"
     shown(capsys, "indexes", count)
 
@@ -317,8 +314,7 @@ def test_settings(share, capsys, tmp_path, monkeypatch):
             data[rng.randrange(len(data))] = rng.choice(b"\x00\xff{}[]:&*!|>-?%@`'\"#,\t\n 0e")
         path = tmp_path / rng.choice(("c.yaml", "c.json"))
         path.write_bytes(data)
-        made: list[dict] = []
-        count[end(lambda made=made, path=path: made.append(read_settings(path)))] += 1
+        made = results(count, lambda path=path: read_settings(path))
         assert all("of the environment" not in repr(m) for m in made)
     shown(capsys, "settings", count)
 

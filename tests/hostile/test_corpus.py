@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from corpus_cases import contents, lively, make, sounds
 from tokenzoo.codecs.config import from_mapping
+from tokenzoo.codecs.sealing import sha256_of
 from tokenzoo.zoo.corpus import TokenDataset, bulk, stats, verify
-from tokenzoo.zoo.corpus.files import CorpusError, map_arrow, read_sealed, sha256_of, write_sealed
+from tokenzoo.zoo.corpus.files import CorpusError, map_arrow, read_sealed, write_sealed
 from tokenzoo.zoo.corpus.formats.flat import read_index as read_flat
 from tokenzoo.zoo.corpus.formats.megatron import read_index as read_megatron
 from tokenzoo.zoo.corpus.packing.base import PackingConfig, load_packing
@@ -265,7 +266,7 @@ def test_a_damaged_work_folder(name, tmp_path, monkeypatch):
     for damage in ("flip", "cut", "empty", "folder"):
         out = tmp_path / damage
         with monkeypatch.context() as m:
-            m.setattr(bulk.Pipeline, "_save", stopping_after(4, bulk.Pipeline._save))
+            m.setattr(bulk.Ledger, "save_unit", stopping_after(4, bulk.Ledger.save_unit))
             with pytest.raises(Stopped):
                 make(tokenizer, source, out, **settings)
         path = sorted((out / ".work").glob(name))[-1]

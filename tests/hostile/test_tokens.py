@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from contract_cases import build, item, media, size_of
-from hostile_values import SHARES, WRONG, changed, end, seeds, shown
+from hostile_values import SHARES, WRONG, changed, end, results, seeds, shown
 from own_process import linux_only, run_script
 from tokenzoo.codecs.token_file import from_bytes, to_bytes
 from tokenzoo.codecs.tokens import TokenizerId, Tokens
@@ -86,9 +86,8 @@ def test_headers_of_token_files(share, capsys):
         if isinstance(header, dict) and rng.random() < 0.3:
             payload = rng.randbytes(len(payload))
             header["crc"] = zlib.crc32(payload)
-        data, made = with_header(header, payload), []
-        count[end(lambda data=data, made=made: made.append(from_bytes(data)))] += 1
-        for tokens in made:
+        data = with_header(header, payload)
+        for tokens in results(count, lambda data=data: from_bytes(data)):
             assert from_bytes(to_bytes(tokens)) == tokens
     shown(capsys, "headers of token files", count)
 
@@ -211,10 +210,8 @@ def test_fields_of_tokens(share, capsys, tmp_path):
     """Odd fields are refused, or are tokens that `save`, `first`, `track`, `cat`, an index and `repr` take."""
     all_samples, count = samples(), Counter()
     for rng in seeds(3, 500 * share):
-        made: list[Tokens] = []
         fields = odd(rng.choice(all_samples), rng)
-        count[end(lambda made=made, fields=fields: made.append(Tokens(**fields)))] += 1
-        for tokens in made:
+        for tokens in results(count, lambda fields=fields: Tokens(**fields)):
             use(tokens, rng, tmp_path, count)
     shown(capsys, "fields of tokens", count)
 
@@ -234,9 +231,7 @@ def use(tokens: Tokens, rng: random.Random, folder: Any, count: Counter) -> None
         lambda: tokens.made_by(rng.choice((None, ID, *WRONG))),
         lambda: tokens.bits(),
     ):
-        made: list[Any] = []
-        count[end(lambda call=call, made=made: made.append(call()), also=(IndexError,))] += 1
-        for cut in made:
+        for cut in results(count, call, also=(IndexError,)):
             if isinstance(cut, Tokens):
                 Tokens(**{f.name: getattr(cut, f.name) for f in dataclasses.fields(cut)})  # still consistent
                 assert all(len(one) == 1 for one in cut)
@@ -271,8 +266,7 @@ def test_decode(label, share, capsys):
                 (own.ids, own.ids.tolist(), own.ids[0].numpy(), own, *WRONG, own.ids.float(), own.ids[..., :3], own.ids + 999)
             )
         options = {} if rng.random() < 0.8 else {rng.choice(("original", "size", "seed", "steps", "x")): rng.choice(WRONG)}
-        made: list[Any] = []
-        count[end(lambda made=made, tokens=tokens, options=options: made.append(tokenizer.decode(tokens, **options)))] += 1
+        made = results(count, lambda tokens=tokens, options=options: tokenizer.decode(tokens, **options))
         assert all(finite(out) for out in made), (tokens, options)
     shown(capsys, f"decode of {label}", count)
 
@@ -310,7 +304,6 @@ def test_encode(label, share, capsys):
     for rng in seeds(f"encode {label}", 40 * share):
         given = odd_media(x, rng) if rng.random() < 0.7 else media(x, tokenizer)
         options = {} if rng.random() < 0.6 else {rng.choice(names): rng.choice(WRONG)}
-        made: list[Any] = []
-        count[end(lambda made=made, given=given, options=options: made.append(tokenizer.encode(given, **options)))] += 1
+        made = results(count, lambda given=given, options=options: tokenizer.encode(given, **options))
         assert all(isinstance(t, Tokens) and len(t) for t in made)
     shown(capsys, f"encode of {label}", count)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .files import CorpusError, sha256_of, write_sealed
+from ...codecs.sealing import sha256_of
+from .files import CorpusError, write_sealed
 from .formats import Writer
 from .ledger import FORMAT, VERSION, Failed, Ledger
 from .records import id_bytes, schema

@@ -6,19 +6,18 @@ A single altered byte of such a file is found when it is read. Values are as the
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ...codecs.config import ConfigError, parse_json
 from ...codecs.files import replacing, write_bytes
+from ...codecs.sealing import BLANK, is_whole, sealed
 
-#: Last key of a sealed file: sha256 of the whole file with zeros in its place.
-_SEAL, _ZEROS = "checksum", "0" * 64
-_SEALED = re.compile(rb'(,\n "checksum": ")([0-9a-f]{64})("\n\}\n)\Z')
+#: Last key of a sealed file.
+_SEAL = "checksum"
 
 
 class CorpusError(ValueError):
@@ -41,8 +40,7 @@ def read_json(path: Path) -> Any:
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """`write_json` with a checksum of the file as its last key."""
-    data = _dumped({**value, _SEAL: _ZEROS})
-    write_bytes(path, _SEALED.sub(rb"\g<1>" + hashlib.sha256(data).hexdigest().encode() + rb"\g<3>", data))
+    write_bytes(path, sealed(_dumped({**value, _SEAL: BLANK})))
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -59,16 +57,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def read_unsealed(path: Path) -> tuple[dict[str, Any], bool]:
     """A sealed file, without its checksum, and whether that matches."""
+    if path.is_dir():
+        raise CorpusError(f"{path} is a folder, not the file that was written here.")
     data = path.read_bytes()
     value = _parsed(path, data)
     if not isinstance(value, dict):
         raise CorpusError(f"{path} holds no mapping, but {type(value).__name__}. Copy it again from its source.")
-    value.pop(_SEAL, None)
-    seal = _SEALED.search(data)
-    if seal is None:
-        return value, False
-    plain = data[: seal.start(2)] + _ZEROS.encode() + data[seal.end(2) :]
-    return value, hashlib.sha256(plain).hexdigest().encode() == seal.group(2)
+    return value, is_whole(data, value.pop(_SEAL, None))
 
 
 def _dumped(value: Any) -> bytes:
@@ -77,24 +72,9 @@ def _dumped(value: Any) -> bytes:
 
 def _parsed(path: Path, data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8", "surrogateescape"), parse_constant=_finite, parse_float=_finite)
-    except RecursionError as error:
-        raise CorpusError(f"{path} is not JSON that can be read: it is nested too deeply.") from error
-    except ValueError as error:
-        raise CorpusError(f"{path} is not JSON: {str(error)[:200]}") from error
-
-
-def _finite(text: str) -> float:
-    """A number of a JSON file; NaN and infinity are in no file of ours."""
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {text[:20]} is not finite")
-    return value
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return parse_json(data.decode("utf-8", "surrogateescape"))
+    except ConfigError as error:
+        raise CorpusError(f"{path} is not JSON that can be read: {error}") from error
 
 
 def write_arrow(path: Path, table: pa.Table) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...codecs.config import ConfigError, from_mapping
-from .files import CorpusError, read_unsealed, sha256_of
+from ...codecs.sealing import sha256_of
+from .files import CorpusError, read_unsealed
 from .formats import Shard, open_shard
 from .ledger import FORMAT, MANIFEST, VERSION, WORK
 from .plan import FileFacts, Plan, ShardFacts, of_plan

@@ -10,7 +10,6 @@ here, and unpacks it into a cache folder; nothing is installed and no root right
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...codecs.files import replacing_folder
+from ...codecs.sealing import sha256_of
 
 
 class PackageError(OSError):
@@ -73,15 +73,6 @@ PACKAGES: dict[str, Package] = {package.name: package for package in (
     _deb("tuxpaint-stamps-default", "2022.06.04-1", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"),
 )}
 # fmt: on
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def unpack(name: str, cache: Path, *, offline: bool = False, strict: bool = True) -> Path:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ...codecs.sealing import sha256_of
 from ..progress import Bar
 from .clips import ClipError, ClipRules, clean, decode, write_flac
 from .manifest import MANIFEST, safe_name, whole_folder, write_rows
-from .packages import sha256_of, unpack
+from .packages import unpack
 from .speech_list import write_test_list
 
 TEST_SPEAKERS = (

@@ -152,8 +152,8 @@ class Codebook(nn.Module):
         step = _step.get()
         if self.is_ready() or (not len(rows) and not dist_on()) or (step is not None and step.parts > 1 and not step.only_start):
             return
-        parts = 1 if step is None else step.parts  # as many segments in every process, also where masks leave uneven ones
-        self._samples.append(list(self.returned(rows.detach()).tensor_split(parts)))
+        # as many segments in every process, also where masks leave uneven ones
+        self._samples.append(list(self.returned(rows.detach()).tensor_split(parts_of_step())))
         if len(self._samples) < self.config.kmeans_batches:
             return
         batches, self._samples = self._samples, []
@@ -256,6 +256,12 @@ def one_step(parts: int = 1) -> Iterator[None]:
         else:
             for book in books:
                 book.take_observed()
+
+
+def parts_of_step() -> int:
+    """Number of forwards that the step in progress is cut into; 1 outside of `one_step`."""
+    step = _step.get()
+    return 1 if step is None else step.parts
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ....codecs.files import replacing
-from ..files import CorpusError, map_arrow, sha256_of, write_arrow
+from ....codecs.sealing import sha256_of
+from ..files import CorpusError, map_arrow, write_arrow
 from ..packing.base import Packing
 from ..records import Layout, own_fields
 

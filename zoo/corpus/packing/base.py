@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....codecs.config import ConfigError, Polymorphic, from_mapping, to_mapping
+from ....codecs.config import ConfigError, Polymorphic, from_mapping, parse_json, to_mapping
 from ....codecs.files import write_text
 from ....codecs.tokens import Tokens
 from ..vocabulary import Vocabulary
@@ -250,9 +250,9 @@ def load_packing(path: str | os.PathLike[str]) -> Packing:
         ConfigError: no packing file, a newer version, unknown keys, or tables that contradict the config.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = parse_json(Path(path).read_bytes())
     except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+        raise ConfigError(f"{path} is not JSON that can be read: {error}") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise ConfigError(f"{path} is not a packing file: it has no 'format': {_FORMAT!r}.")
     if document.get("version") != _VERSION:
