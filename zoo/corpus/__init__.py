@@ -2,7 +2,10 @@
 
     bulk.py         `tokenize`: a source of media to shards of tokens, resumable; README.md has the whole picture
     check.py        `verify` and `stats` of a folder of shards
-    dataset.py      `TokenDataset`: shards as a PyTorch data set, without the model
+    dataset.py      `TokenDataset`: shards as a PyTorch data set, without the model; parts for training and testing
+    blend.py        `Blend`: several of them, each as often as its weight says
+    samples.py      batches of either, from a loader that can be stopped and continued
+    attention.py    which steps of a batch may attend to each other
     vocabulary.py   one id space for text, special tokens and the codebooks of several tokenizers
     packing/        tokens to sequences and back exactly, one file a pattern
     hf.py           the media tokens in a text tokenizer of transformers
@@ -15,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .blend import Blend as Blend
     from .bulk import Result as Result
     from .bulk import tokenize as tokenize
     from .check import stats as stats
@@ -32,6 +36,7 @@ _LAZY = {
     "Pace": "options",
     "RequestError": "ledger",
     "TokenDataset": "dataset",
+    "Blend": "blend",
     "verify": "check",
     "stats": "check",
 }

@@ -1,26 +1,28 @@
 """`TokenDataset`: shards that `tokenize` wrote, as training samples. No model is loaded, and only what is requested is read.
 
     data = TokenDataset("tokens/", block=1024, seed=0)       # or without block: one document a sample
-    for batch in data.loader(32, start=step * 32, rank=rank, world=world, num_workers=4):
+    loader = data.loader(32, rank=rank, world=world, num_workers=4)
+    for batch in loader:
         batch["input_ids"], batch["labels"], batch["document_ids"], batch["position_ids"]   # [32 / world, 1024] each
 
 Everything follows from the seed and the sample's position in an endless sequence: a run that stopped after `n` samples resumes
-exactly with `start=n`, in the middle of an epoch too, on any number of ranks and workers.
+exactly with `start=n` or `loader.load_state_dict`, in the middle of an epoch too, on any number of ranks and workers.
 
 Letters: B batch, K codebooks, S steps of a sample.
 """
 
+import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ...codecs.config import from_mapping
+from ...codecs.config import from_mapping, to_mapping
 from ...codecs.tokens import Tokens
 from .blocks import Blocks, Piece, _permutation
 from .manifest import PACKING, CorpusError, check_file, open_shards, read_manifest
@@ -28,6 +30,8 @@ from .packing.base import Packing, load_packing
 from .packing.results import IGNORE, Side
 from .plain import Choice, is_whole, packing_of
 from .records import Layout, to_tokens
+from .samples import Samples
+from .splits import documents_of
 
 #: Packed documents that are kept for the next block.
 _KEEP = 16
@@ -36,7 +40,7 @@ _KEEP = 16
 Transform = Callable[[Tokens, np.random.Generator], Tokens]
 
 
-class TokenDataset(Dataset):
+class TokenDataset(Samples):
     """Samples by position.
 
     Args:
@@ -48,13 +52,16 @@ class TokenDataset(Dataset):
         whole_documents: blocks hold whole documents and are padded; else documents are cut where a block is full.
         codebooks: keep the first `codebooks` codebooks; not with a packing that specifies its own number.
         transform: applied to each document's tokens before packing; not with `block`, which needs lengths beforehand.
+        split: take only one part of the documents: "train", "valid" or "test", or a name in `splits`; None: take all.
+        splits: each part's share of the documents, in sum at most 1; None: 0.98, 0.01 and 0.01. See `splits.py`.
+        split_by: column whose equal values stay in one part, such as "speaker"; "key": each document by itself.
         cache: folder for unpacked Parquet files; None: the user's own, `$TOKENZOO_CACHE` or `~/.cache/tokenzoo`.
         check: read every file once when it is opened, and compare its checksum. False opens large corpora at once, if they are
             known to be whole; sizes, indexes and the unpacked Parquet files are still checked.
 
     Raises:
         CorpusError: no finished corpus, one of another version, or one that was altered.
-        ValueError: settings that exclude each other.
+        ValueError: settings that exclude each other, an unknown part or column, or a part without documents.
     """
 
     def __init__(
@@ -67,6 +74,9 @@ class TokenDataset(Dataset):
         whole_documents: bool = False,
         codebooks: int | None = None,
         transform: Transform | None = None,
+        split: str | None = None,
+        splits: Mapping[str, float] | None = None,
+        split_by: str = "key",
         cache: str | Path | None = None,
         check: bool = True,
     ) -> None:
@@ -75,6 +85,8 @@ class TokenDataset(Dataset):
         self.layout = from_mapping(Layout, self.manifest["layout"])
         self.shards = open_shards(self.folder, self.manifest, cache, check=check)
         self.ends = np.cumsum([len(s) for s in self.shards])
+        #: number in the corpus of each document of the part; None: all
+        self.chosen = None if split is None else self._part(split, splits, split_by)
         self.stored = self._stored()
         if is_whole(packing) and codebooks is not None:
             raise ValueError("give either a packing or codebooks: a packing specifies how many codebooks it takes.")
@@ -90,6 +102,30 @@ class TokenDataset(Dataset):
         self.kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
         self.blocks = Blocks(self.steps(), block, seed, whole=whole_documents) if block else None
         self.order, self.epoch = np.arange(self.documents), -1
+        self._settings = {"split": split, "splits": None if splits is None else dict(splits), "split_by": split_by}
+        self._settings |= {"block": block, "whole_documents": whole_documents, "seed": seed, "codebooks": self.codebooks}
+
+    def settings(self) -> dict[str, Any]:
+        """See `Samples`; `transform` is not part of it."""
+        return {
+            "corpus": _digest({k: v for k, v in self.manifest.items() if k != "library_version"}),
+            "packing": _digest(to_mapping(self.packing.config)),
+            **self._settings,
+        }
+
+    def _part(self, split: str, splits: Mapping[str, float] | None, column: str) -> np.ndarray:
+        keys: list[object] = []
+        for shard in self.shards:
+            try:
+                keys += shard.column(column)
+            except KeyError:
+                keys.append(None)
+        if None in keys:
+            raise ValueError(f"{self.folder}: not every document has a {column!r} to split by; 'key' always is there.")
+        chosen = documents_of(split, keys, splits)
+        if not len(chosen):
+            raise ValueError(f"{self.folder}: part {split!r} holds none of the {len(keys)} documents; give it a larger share.")
+        return chosen
 
     def _stored(self) -> Packing | None:
         """The packing of the shards; its file is small and always checked."""
@@ -104,12 +140,15 @@ class TokenDataset(Dataset):
 
     @property
     def documents(self) -> int:
-        """Number of items of the corpus."""
+        """Number of items of the corpus, or of the part of it."""
+        if self.chosen is not None:
+            return len(self.chosen)
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def _find(self, document: int) -> tuple[Any, int]:
         if not 0 <= document < self.documents:
             raise IndexError(f"document {document} of {self.documents}")
+        document = document if self.chosen is None else int(self.chosen[document])
         shard = int(np.searchsorted(self.ends, document, side="right"))
         return self.shards[shard], document - (int(self.ends[shard - 1]) if shard else 0)
 
@@ -150,16 +189,15 @@ class TokenDataset(Dataset):
     def steps(self) -> np.ndarray:
         """Steps of each document once packed, int64 `[documents]`, from lengths and grids alone."""
         known: dict[tuple[int, tuple[int, ...]], int] = {}
-        out = np.zeros(self.documents, np.int64)
-        at = 0
+        out: list[int] = []
         for shard in self.shards:
             for length, grid in zip(shard.column("length"), shard.column("grid"), strict=True):
                 key = (int(length), tuple(int(g) for g in grid))
                 if key not in known:
                     known[key] = self._steps_of(*key)
-                out[at] = known[key]
-                at += 1
-        return out
+                out.append(known[key])
+        steps = np.array(out, np.int64)
+        return steps if self.chosen is None else steps[self.chosen]
 
     def _steps_of(self, length: int, grid: tuple[int, ...]) -> int:
         row = {"length": length, "grid": grid, "size": (1,)}
@@ -224,82 +262,9 @@ class TokenDataset(Dataset):
         documents = torch.arange(len(pieces)).repeat_interleave(torch.tensor(lengths))
         positions = torch.cat([torch.arange(start, start + n) for (_, _, start), n in zip(pieces, lengths, strict=True)])
         sample = {"input_ids": ids, "labels": labels, "document_ids": documents, "position_ids": positions}
-        sample = self._filled(sample, self.block - sum(lengths)) if self.block else sample
+        sample = self.filled(sample, self.block - sum(lengths)) if self.block else sample
         return sample | {"position": torch.tensor(position)}
 
-    def _filled(self, sample: dict[str, Tensor], missing: int) -> dict[str, Tensor]:
-        fill = {"input_ids": self.packing.pad_id, "labels": IGNORE, "document_ids": -1, "position_ids": 0}
-        if missing <= 0:
-            return sample
-        return {n: torch.nn.functional.pad(x, (0, missing), value=fill[n]) for n, x in sample.items()}
-
-    # --- batches --------------------------------------------------------------------------------------------------
-
-    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Stack samples; shorter ones are padded as in blocks."""
-        longest = max(s["input_ids"].shape[-1] for s in samples)
-        position = torch.stack([s["position"] for s in samples])
-        rows = [{n: x for n, x in s.items() if n != "position"} for s in samples]
-        rows = [self._filled(r, longest - r["input_ids"].shape[-1]) for r in rows]
-        return {n: torch.stack([r[n] for r in rows]) for n in rows[0]} | {"position": position}
-
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        rank: int = 0,
-        world: int = 1,
-        num_workers: int = 0,
-        prefetch: int = 2,
-    ) -> DataLoader:
-        """Batches from position `start` on: endless, or up to `stop` (`len(self)`: one epoch).
-
-        Args:
-            batch_size: samples over all ranks; each rank gets `batch_size / world` of every batch.
-            start: samples that were used before; after n batches it is `start + n * batch_size`.
-            stop: the last batch may be smaller, and a rank's part of it empty (that rank then has one batch less).
-            rank, world: this process, and how many there are.
-            num_workers: worker processes that prefetch batches; the batches do not depend on it.
-            prefetch: batches that each worker prefetches.
-        """
-        return DataLoader(
-            self,
-            batch_sampler=Positions(start, stop, batch_size, rank=rank, world=world),
-            collate_fn=self.collate,
-            num_workers=num_workers,
-            prefetch_factor=prefetch if num_workers else None,
-            generator=torch.Generator(),  # its own: the global one belongs to the run
-        )
-
-
-class Positions(Sampler[list[int]]):
-    """Positions of one rank's part of each batch."""
-
-    def __init__(self, start: int, stop: int | None, size: int, *, rank: int, world: int) -> None:
-        if size % world or not 0 <= rank < world:
-            raise ValueError(f"a batch of {size} cannot be shared out to rank {rank} of {world}; take a multiple of {world}.")
-        self.start, self.stop, self.size, self.rank, self.part = start, stop, size, rank, size // world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        first = self.start
-        while self.stop is None or first < self.stop:
-            own = range(first + self.rank * self.part, first + (self.rank + 1) * self.part)
-            kept = [p for p in own if self.stop is None or p < self.stop]
-            if kept:
-                yield kept
-            first += self.size
-
-
-def same_document(document_ids: Tensor) -> Tensor:
-    """Attention mask `[B, 1, S, S]`, True where step q may see step k: the same document, and not later.
-
-    As `attn_mask` of `scaled_dot_product_attention`, or a 4-D `attention_mask` of transformers.
-    """
-    same = document_ids[:, :, None] == document_ids[:, None, :]
-    steps = torch.arange(document_ids.shape[-1], device=document_ids.device)
-    return (same & (steps[:, None] >= steps))[:, None]
 
 
 def random_window(height: int, width: int) -> Transform:
@@ -318,3 +283,8 @@ def random_window(height: int, width: int) -> Transform:
         return Tokens(ids=ids, vocab_sizes=tokens.vocab_sizes, grid=(height, width), names=tokens.names)
 
     return cut
+
+
+def _digest(value: Any) -> str:
+    """A short checksum of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -28,11 +28,15 @@ from ...codecs.tokens import Tokens
 from ...train.files import read_mapping
 from ..hub import load
 from ..media_out import write_audio, write_image
+from .attention import same_document
 from .bulk import tokenize
 from .check import entropy
-from .dataset import TokenDataset, random_window, same_document
+from .dataset import TokenDataset, random_window
 from .files import write_json
 from .packing.base import Packing
+
+#: What is held out where no other media are given for that.
+SHARES = {"train": 0.95, "valid": 0.05}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,8 @@ class LMConfig:
 
     Attributes:
         tokenizer: name of the tokenizer.
-        train, valid: sources of media; the held-out ones are never trained on.
+        train, valid: sources of media; the held-out ones are never trained on. Without `valid` a twentieth of `train` is held
+            out, chosen by the items' keys (`splits.py`).
         tokens: folder for the shards of both.
         codebooks: number of codebooks modelled, the first ones; 0: all. The decoder works without the others.
         window: `(h, w)`: pictures are trained on random windows of their grids, and samples have this shape.
@@ -57,9 +62,9 @@ class LMConfig:
 
     tokenizer: str
     train: str
-    valid: str
     tokens: str
     output: str
+    valid: str = ""
     codebooks: int = 0
     window: tuple[int, ...] = ()
     block: int = 512
@@ -85,9 +90,10 @@ def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
     torch.set_num_threads(c.threads)
     out = Path(c.output)
     out.mkdir(parents=True, exist_ok=True)
-    for part in ("train", "valid"):
+    parts = ("train", "valid") if c.valid else ("train",)
+    for part in parts:
         tokenize(c.tokenizer, getattr(c, part), Path(c.tokens) / part)
-    train, valid = (open_tokens(Path(c.tokens) / part, c) for part in ("train", "valid"))
+    train, valid = (open_tokens(Path(c.tokens) / part, c) for part in parts) if c.valid else split_tokens(Path(c.tokens) / "train", c)
     model, loss = fit(train, c, say=lambda text: print(text, flush=True))
     model.save_pretrained(out / "model")
     train.packing.save(out / "packing.json")
@@ -104,11 +110,22 @@ def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
     return report
 
 
-def open_tokens(folder: Path, c: LMConfig) -> TokenDataset:
-    """Open the shards as a data set of training sequences."""
-    window = random_window(c.window[0], c.window[1]) if c.window else None
-    block = 0 if c.window else c.block
-    return TokenDataset(folder, block=block, seed=c.seed, codebooks=c.codebooks or None, transform=window)
+def open_tokens(folder: Path, c: LMConfig, split: str | None = None) -> TokenDataset:
+    """Open the shards, or one part of them, as a data set of training sequences."""
+    return TokenDataset(
+        folder,
+        block=0 if c.window else c.block,
+        seed=c.seed,
+        codebooks=c.codebooks or None,
+        transform=random_window(c.window[0], c.window[1]) if c.window else None,
+        split=split,
+        splits=SHARES,
+    )
+
+
+def split_tokens(folder: Path, c: LMConfig) -> tuple[TokenDataset, TokenDataset]:
+    """Training and held-out sequences of one folder of shards."""
+    return open_tokens(folder, c, "train"), open_tokens(folder, c, "valid")
 
 
 def build_model(size: int, c: LMConfig) -> Any:
@@ -138,7 +155,7 @@ def losses(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 def fit(data: TokenDataset, c: LMConfig, *, say: Callable[[str], None] = lambda text: None) -> tuple[Any, float]:
     """Train; returns the model and the mean loss of the last tenth of the steps, in nats a token."""
-    model = build_model(data.packing.vocabulary.size, c).train()
+    model = build_model(data.vocab_size, c).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=c.lr, betas=(0.9, 0.95), weight_decay=0.05)
     warm = max(1, c.steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(

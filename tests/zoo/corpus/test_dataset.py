@@ -14,13 +14,16 @@ from corpus_cases import lively, make, pictures, sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.zoo.corpus import TokenDataset
+from tokenzoo.zoo.corpus import Blend, TokenDataset
+from tokenzoo.zoo.corpus.attention import same_document, sequence_lengths
+from tokenzoo.zoo.corpus.blend import ROUND
 from tokenzoo.zoo.corpus.blocks import Blocks
-from tokenzoo.zoo.corpus.dataset import random_window, same_document
+from tokenzoo.zoo.corpus.dataset import random_window
 from tokenzoo.zoo.corpus.manifest import CorpusError, default_cache
 from tokenzoo.zoo.corpus.packing import DelayConfig
 from tokenzoo.zoo.corpus.plain import plain_packing
 from tokenzoo.zoo.corpus.records import Layout
+from tokenzoo.zoo.corpus.splits import documents_of
 from waiting import PATIENCE_SECONDS
 
 quick = settings(max_examples=60, deadline=None)
@@ -184,6 +187,20 @@ def test_attention_stays_inside_a_document_and_behind_the_step():
     assert mask == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
 
 
+@quick
+@given(rows=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3), padded=st.booleans())
+def test_lengths_of_sequences_allow_what_the_mask_allows(rows, padded):
+    steps = max(map(sum, rows)) + int(padded)
+    numbers = [np.repeat(np.arange(len(r)), r) for r in rows]
+    ids = torch.tensor(np.stack([np.pad(n, (0, steps - len(n)), constant_values=-1) for n in numbers]))
+    cu, longest = sequence_lengths(ids)
+    assert cu.dtype == torch.int32 and cu[0] == 0 and cu[-1] == ids.numel() and longest == int(cu.diff().max())
+    allowed = torch.zeros(ids.numel(), ids.numel(), dtype=torch.bool)
+    for a, b in itertools.pairwise(cu.tolist()):
+        allowed[a:b, a:b] = torch.ones(b - a, b - a).tril().bool()
+    assert torch.equal(allowed, torch.block_diag(*same_document(ids)[:, 0]).bool())
+
+
 def test_the_same_in_every_format(one, folder):
     a, b = TokenDataset(one, block=40, seed=7), TokenDataset(folder, block=40, seed=7)
     assert len(a) == len(b)
@@ -222,6 +239,176 @@ def test_ranks_share_every_batch_and_an_epoch_is_seen_once(one, workers):
         for batch in data.loader(4, stop=n, rank=r, world=2, num_workers=workers):
             seen.update(batch["position"].tolist())
     assert seen == Counter(range(n))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_where_its_state_says(one, workers):
+    def fresh(**options):
+        return TokenDataset(one, block=24, seed=2).loader(4, num_workers=workers, **options)
+
+    whole = list(itertools.islice(fresh(), 7))
+    first = fresh()
+    for taken, _ in enumerate(first, 1):
+        if taken == 3:
+            break
+    state = json.loads(json.dumps(first.state_dict()))
+    assert state["position"] == 12, "what workers have prefetched is not counted"
+    second = fresh()
+    second.load_state_dict(state)
+    for a, b in zip(whole[3:], itertools.islice(second, 4), strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    assert second.state_dict()["position"] == 28
+    ranks = [fresh(rank=r, world=2) for r in (0, 1)]  # on another number of ranks
+    for r in ranks:
+        r.load_state_dict(state)
+    parts = [next(iter(r))["input_ids"] for r in ranks]
+    assert torch.equal(torch.cat(parts), whole[3]["input_ids"])
+
+
+def test_a_loader_begins_again_after_an_epoch(one):
+    data = TokenDataset(one, block=24, seed=2)
+    loader = data.loader(4, stop=len(data))
+    epochs = [[b["position"].tolist() for b in loader] for _ in range(2)]
+    assert epochs[0] == epochs[1] and list(itertools.chain(*epochs[0])) == list(range(len(data))) and len(loader) == len(epochs[0])
+    next(iter(loader))
+    state = loader.state_dict()
+    loader.load_state_dict(state)
+    assert [b["position"].tolist() for b in loader] == epochs[0][1:]
+    for rank in range(4):
+        part = data.loader(4, stop=len(data), rank=rank, world=4)
+        assert len(part) == len(list(part))
+    with pytest.raises(TypeError, match="endless"):
+        len(data.loader(4))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"), [({"seed": 3}, "seed: 2 there, 3 here"), ({"block": 25}, "block"), ({"packing": "delay"}, "packing")]
+)
+def test_a_state_of_other_data_is_refused(one, other, named):
+    settings = {"block": 24, "seed": 2}
+    state = TokenDataset(one, **settings).loader(2).state_dict()
+    with pytest.raises(ValueError, match=named):
+        TokenDataset(one, **settings | other).loader(2).load_state_dict(state)
+    for broken in ({}, {"position": -1, "data": {}}, {"position": True, "data": {}}, {"position": "3", "data": {}}):
+        with pytest.raises(ValueError, match="no state of a loader"):
+            TokenDataset(one, **settings).loader(2).load_state_dict(broken)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_parts_share_no_document_and_hold_all(folder):
+    shares = {"train": 0.5, "valid": 0.25, "test": 0.25}
+    whole = TokenDataset(folder, seed=None)
+    keys = {whole.metadata(i)["key"]: i for i in range(len(whole))}
+    seen: list[str] = []
+    for name in shares:
+        part = TokenDataset(folder, seed=None, split=name, splits=shares)
+        assert len(part) == part.documents == len(part.steps()) > 0
+        for i in range(len(part)):
+            key = part.metadata(i)["key"]
+            assert part.tokens(i) == whole.tokens(keys[key]) and part.steps()[i] == whole.steps()[keys[key]]
+            assert torch.equal(part[i]["input_ids"], whole[keys[key]]["input_ids"])
+            seen.append(key)
+        blocks = TokenDataset(folder, split=name, splits=shares, block=24)
+        assert sum(int((blocks[p]["document_ids"] >= 0).sum()) for p in range(len(blocks))) == part.steps().sum()
+    assert sorted(seen) == sorted(keys)
+
+
+@quick
+@given(keys=st.lists(st.text(), min_size=1, max_size=30, unique=True), more=st.lists(st.text(), max_size=10))
+def test_a_document_stays_in_its_part(keys, more):
+    shares = {"a": 0.3, "b": 0.3, "c": 0.4}
+    parts = {n: {keys[i] for i in documents_of(n, keys, shares)} for n in shares}
+    assert sorted(k for p in parts.values() for k in p) == sorted(keys)
+    grown = [*more, *keys]
+    assert all(parts[n] <= {grown[i] for i in documents_of(n, grown, shares)} for n in shares)
+
+
+def test_parts_have_their_shares():
+    keys = [f"clip-{i}.wav" for i in range(20000)]
+    counts = {n: len(documents_of(n, keys)) / len(keys) for n in ("train", "valid", "test")}
+    assert abs(counts["train"] - 0.98) < 0.004 and abs(counts["valid"] - 0.01) < 0.003 and abs(counts["test"] - 0.01) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "dev"}, "no part 'dev'; these are: train, valid, test"),
+        ({"split": "a", "splits": {"a": 0.7, "b": 0.6}}, "at most 1"),
+        ({"split": "a", "splits": {"a": float("nan")}}, "at most 1"),
+        ({"split": "a", "splits": {"a": 1e-9, "b": 0.9}}, "holds none of the 11"),
+        ({"split": "train", "split_by": "speaker"}, "'speaker'"),
+    ],
+)
+def test_parts_that_cannot_be(folder, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TokenDataset(folder, **wrong)
+
+
+# --- blends -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    root = tmp_path_factory.mktemp("corpora")
+    for name, count, seed in (("a", 5, 1), ("b", 9, 2)):
+        make(lively("spectral"), sounds(root / "in" / name, count, seed=seed), root / name)
+    return [TokenDataset(root / name, block=24, seed=4) for name in ("a", "b")]
+
+
+@quick
+@given(weights=st.lists(st.floats(0.01, 5), min_size=2, max_size=2), seed=st.integers(0, 9), start=st.integers(0, 3 * ROUND))
+def test_a_blend_takes_every_sample_in_turn_and_keeps_its_shares(two, weights, seed, start):
+    data = Blend(two, weights, seed=seed)
+    before = data.used(start)
+    assert sum(before) == start
+    for position in range(start, start + 50):
+        source, own = data.place(position)
+        assert own == before[source], "the next one of its data set: none is left out and none comes twice"
+        before[source] += 1
+    assert data.used(start + 50) == before
+    for at in range(1, 4):
+        assert all(abs(n / (at * ROUND) - w / sum(weights)) < 1 / ROUND for n, w in zip(data.used(at * ROUND), weights, strict=True))
+
+
+def test_samples_of_a_blend_are_those_of_its_corpora(two):
+    data = Blend(two, [3, 1])
+    assert len(data) == len(two[0]) + len(two[1]) and data.vocab_size == two[0].vocab_size
+    whole = list(itertools.islice(data.loader(4), 5))
+    for batch in whole:
+        for source, position, ids in zip(batch["source"], batch["position"], batch["input_ids"], strict=True):
+            assert data.place(int(position))[0] == source
+            assert torch.equal(two[source][data.place(int(position))[1]]["input_ids"], ids)
+    loader = data.loader(4, num_workers=2)
+    loader.load_state_dict(data.loader(4, start=8).state_dict())
+    for a, b in zip(whole[2:], itertools.islice(loader, 3), strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    with pytest.raises(ValueError, match="other data"):
+        Blend(two, [1, 1]).loader(4).load_state_dict(loader.state_dict())
+    assert Blend(two).quotas == pytest.approx([ROUND * len(d) / len(data) for d in two], abs=1)
+
+
+def test_documents_of_different_lengths_blend(two):
+    parts = [TokenDataset(d.folder, seed=0) for d in two]
+    batch = next(iter(Blend(parts, [1, 2]).loader(6)))
+    steps = (batch["document_ids"] >= 0).sum(1).tolist()
+    assert len(set(steps)) > 1 and batch["input_ids"].shape == (6, max(steps)) and batch["source"].shape == (6,)
+
+
+def test_blends_that_cannot_be(two, tmp_path):
+    for weights in ([1], [1, -1], [1, 0], [1, float("nan")], [1, float("inf")], [1, 1e-6]):
+        with pytest.raises(ValueError, match="weights"):
+            Blend(two, weights)
+    with pytest.raises(ValueError, match="at least one"):
+        Blend([])
+    first = TokenDataset(two[0].folder, block=24, codebooks=1)
+    with pytest.raises(ValueError, match="different id spaces"):
+        Blend([two[0], first])
+    with pytest.raises(ValueError, match="different shapes"):
+        Blend([two[0], TokenDataset(two[1].folder, packing="delay", block=24)])
+    with pytest.raises(IndexError, match="-1"):
+        Blend(two).place(-1)
 
 
 def test_batches_that_cannot_be_shared_are_refused(one):

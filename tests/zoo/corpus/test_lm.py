@@ -87,6 +87,20 @@ def test_a_whole_run(label, tmp_path):
             assert Image.open(tmp_path / f"out/sample-{i}.png").size == (16, 12)
 
 
+def test_without_held_out_media_a_part_of_the_corpus_is_held_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(lm, "SHARES", {"train": 0.5, "valid": 0.5})
+    folder = sounds(tmp_path / "in", 8)
+    run = SMALL | {"tokenizer": saved("spectral", tmp_path / "model"), "train": str(folder), "valid": "", "codebooks": 1}
+    run |= {"tokens": str(tmp_path / "tokens"), "output": str(tmp_path / "out"), "steps": 2, "samples": 0, "block": 32, "width": 16}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    report = lm.main(str(tmp_path / "run.yaml"), [])
+    config = lm.LMConfig(**run)
+    train, valid = lm.split_tokens(tmp_path / "tokens" / "train", config)
+    keys = [{d.metadata(i)["key"] for i in range(d.documents)} for d in (train, valid)]
+    assert all(keys) and not keys[0] & keys[1] and len(keys[0] | keys[1]) == 8
+    assert 0 < report["valid_tokens"] <= sum(valid.steps())
+
+
 def test_bits_are_those_of_the_model_and_unigram_those_of_the_counts(tmp_path):
     """A model that says the same for every id has log2 V bits, and uniform ids an entropy of nearly that."""
     make(tokenzoo.load(saved("spectral", tmp_path / "model")), sounds(tmp_path / "in", 6), tmp_path / "out")

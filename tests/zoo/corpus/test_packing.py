@@ -52,6 +52,37 @@ def test_unpack_inverts_pack(case, seed, items, end, learn_begin):
 
 @pytest.mark.parametrize("case", CASES)
 @quick
+@given(seed=seeds, items=st.integers(1, 4), missing=st.integers(0, 3))
+def test_logits_come_back_to_the_tokens_that_they_predict(case, seed, items, missing):
+    config = config_of(case)
+    tokens = batch(case, config, seed, items)
+    packing = config.build()
+    packed = packing.pack(tokens)
+    # logits that predict every next id without doubt, and say at which step they stood
+    sure = torch.nn.functional.one_hot(packed.input_ids, packing.vocabulary.size).float()[..., 1:, :]
+    sure = sure[..., : sure.shape[-2] - missing, :]
+    logits, mask = packing.at_positions(sure, packed.side)
+    want = packing.vocabulary.to_ids("x", packing._split(tokens.ids))  # [B, K, L]
+    assert logits.shape == (items, packing.vocabulary.size, *want.shape[1:])
+    assert torch.equal(logits.argmax(1)[mask], want[mask]) and not logits.sum(1)[~mask].any()
+    inside = torch.arange(want.shape[-1]) < tokens.lengths[:, None]
+    assert not mask[~inside[:, None].expand_as(mask)].any()
+    if not missing:
+        assert torch.equal(mask, inside[:, None].expand_as(mask))
+
+
+def test_logits_of_a_delay_pattern():
+    packing = simple(P.DelayConfig, (4, 4))
+    tokens = Tokens(ids=torch.tensor([[[0, 1, 2], [3, 2, 1]]]), vocab_sizes=(4, 4))
+    steps = torch.arange(6.0).expand(1, 2, 6)[..., None]  # begin, 0, 1, 2, end; begin, empty, 3, 2, 1, end
+    logits, mask = packing.at_positions(steps, packing.pack(tokens).side)
+    assert logits[0, 0].tolist() == [[0, 1, 2], [1, 2, 3]] and mask.all()
+    with pytest.raises(ValueError, match=r"expected \['B', 2, 'S', 'V'\]"):
+        packing.at_positions(steps[:, 0], packing.pack(tokens).side)
+
+
+@pytest.mark.parametrize("case", CASES)
+@quick
 @given(seed=seeds, items=st.integers(1, 4))
 def test_ids_alone_give_ids_lengths_and_grids_back(case, seed, items):
     config = config_of(case)

@@ -101,6 +101,18 @@ class Packing:
         """Inverse of `_write` for any ids `[S]` or `[K, S]`; problems carry `item`."""
         raise NotImplementedError
 
+    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+        """The step that holds each id of an item, int64 `[K, positions]`; step 0 is the begin token.
+
+        Args:
+            positions: of the item.
+            grid: `(h, w)` with `h * w == positions`, or None.
+
+        Returns:
+            A step for each codebook of the vocabulary (`bits`: the parts of an id); ids that share a step share its number.
+        """
+        raise NotImplementedError
+
     def decodable(self, positions: int) -> int:
         """The largest number of positions up to `positions` that stand for media on their own."""
         return positions
@@ -145,6 +157,35 @@ class Packing:
             lengths=torch.tensor([i.shape[-1] for i, _ in items], dtype=torch.int64, device=ids.device),
             side=side,
         )
+
+    def at_positions(self, logits: Tensor, side: Side) -> tuple[Tensor, Tensor]:
+        """Logits of a model by the token that they predict: `cross_entropy(logits, tokens.ids, reduction="none")[mask]`.
+
+        Args:
+            logits: `[B, S, V]`, of patterns with K streams `[B, K, S, V]`; those at step s predict the id at step s + 1, as
+                transformers' models do. Any other values of steps may stand in their place.
+            side: of the packed items, `packed.side` or `Side.of(tokens)`.
+
+        Returns:
+            (logits `[B, V, K, L]`, mask bool `[B, K, L]`). The mask is False, and the logits 0, past the end of an item and where
+            `logits` holds too few steps. `bits`: K counts the parts of ids.
+
+        Raises:
+            ValueError: another rank, or another number of items or streams.
+        """
+        books = len(self.books.vocab_sizes)
+        want = ["B", books, "S", "V"] if self._streams else ["B", "S", "V"]
+        if logits.ndim != len(want) or len(logits) != len(side.lengths) or (self._streams and logits.shape[1] != books):
+            raise ValueError(f"{list(logits.shape)} are no logits of {len(side.lengths)} items; expected {want} with B of them.")
+        out = logits.new_zeros(len(logits), logits.shape[-1], books, side.positions)
+        mask = torch.zeros(len(logits), books, side.positions, dtype=torch.bool, device=logits.device)
+        for b, n in enumerate(side.lengths.tolist()):
+            step = self.steps_of(n, side.grid_of(b)).to(logits.device) - 1  # [K, n]
+            mask[b, :, :n] = step < logits.shape[-2]
+            book, position = mask[b].nonzero(as_tuple=True)
+            at = step[book, position]
+            out[b, :, book, position] = (logits[b, book, at] if self._streams else logits[b, at]).mT
+        return out, mask
 
     def _check(self, tokens: Tokens) -> None:
         """Raise ValueError unless these are tokens that the config describes."""

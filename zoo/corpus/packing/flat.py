@@ -55,6 +55,13 @@ class FlatPacking(Packing):
         counts[0] = self.config.learn_begin
         return row, counts
 
+    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+        book, position = self.schedule(Layout(positions, grid))
+        held = book != END_ROW
+        steps = torch.zeros(len(self.books.vocab_sizes), positions, dtype=torch.int64)
+        steps[book[held], position[held]] = held.nonzero()[:, 0] + 1
+        return self._spread(steps)
+
     def _read(self, ids: Tensor, item: int) -> Read:
         start, stop = self._window(ids)
         content = ids[start:stop]

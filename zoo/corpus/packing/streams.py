@@ -51,6 +51,9 @@ class StreamPacking(Packing):
         learn = torch.full_like(first, self.config.learn_begin, dtype=torch.bool)
         return torch.cat([first, content], dim=1), torch.cat([learn, inside | closing], dim=1)
 
+    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+        return torch.arange(positions) + torch.tensor(self.delays)[:, None] + 1
+
     def _read(self, ids: Tensor, item: int) -> Read:
         begin = (ids[0] == self.begin_id).nonzero()
         start = int(begin[0]) + 1 if len(begin) else 0
