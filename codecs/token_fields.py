@@ -31,7 +31,7 @@ class TokenError(ValueError):
 
 
 def id_tensor(ids: Any) -> Tensor:
-    """int64 `[B, K, L]`."""
+    """Check `ids` and return them as int64 `[B, K, L]`."""
     if not isinstance(ids, Tensor):
         raise TokenError(f"ids must be a tensor [B, K, L]; got {type(ids).__name__}. tokenizer.tokens(ids) takes arrays and lists.")
     if not _has_values(ids):
@@ -42,7 +42,7 @@ def id_tensor(ids: Any) -> Tensor:
 
 
 def whole_numbers(name: str, values: Any, *, low: int, high: int, count: int | None = None) -> tuple[int, ...]:
-    """A tuple of integers in `low..high`; with `count` this many of them, or none."""
+    """`values` as a tuple of integers in `low..high`; with `count` this number of them, or none."""
     if isinstance(values, Tensor):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
@@ -62,7 +62,7 @@ def whole_numbers(name: str, values: Any, *, low: int, high: int, count: int | N
 
 
 def vocabularies(values: Any, count: int) -> tuple[int, ...]:
-    """V of each of `count` codebooks."""
+    """Check the vocabulary sizes V of `count` codebooks and return them as a tuple."""
     sizes = whole_numbers("vocab_sizes", values, low=1, high=MAX_VOCAB)
     if len(sizes) != count:
         raise TokenError(f"vocab_sizes has {len(sizes)} entries for K={count} codebooks.")
@@ -70,7 +70,7 @@ def vocabularies(values: Any, count: int) -> tuple[int, ...]:
 
 
 def scale_grids(values: Any) -> tuple[tuple[int, int], ...]:
-    """`(h, w)` of each scale, coarse to fine; or nothing."""
+    """Check the grids `(h, w)` of the scales, coarse to fine, and return them as a tuple; it may be empty."""
     if isinstance(values, Tensor):
         values = values.tolist()
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
@@ -82,7 +82,7 @@ def scale_grids(values: Any) -> tuple[tuple[int, int], ...]:
 
 
 def rows(name: str, values: Any, axes: str, ids: Tensor, *, low: int, high: int) -> Tensor:
-    """int64 with `axes` ("[B, K, 2]"; "n": any number from 1) on the device of `ids`, values in `low..high`."""
+    """`values` as int64 on the device of `ids`, of the shape `axes` ("[B, K, 2]"; "n": any number from 1), in `low..high`."""
     found = tensor(name, values, "whole numbers")
     known = {"B": ids.shape[0], "K": ids.shape[1]}
     shape = [known.get(axis) if not axis.isdigit() else int(axis) for axis in axes.strip("[]").split(", ")]
@@ -96,7 +96,7 @@ def rows(name: str, values: Any, axes: str, ids: Tensor, *, low: int, high: int)
 
 
 def rates(value: Any, ids: Tensor) -> Tensor:
-    """int64 `[B]` of one rate for all items, or of one each."""
+    """Sampling rates in Hz as int64 `[B]`, from one number for all items or one for each."""
     if isinstance(value, (bool, float)):
         raise TokenError(f"sample_rate_hz is {value!r}; it must be a whole number of Hz, or one for each item.")
     found = tensor("sample_rate_hz", value, "whole numbers of Hz")
@@ -105,7 +105,7 @@ def rates(value: Any, ids: Tensor) -> Tensor:
 
 
 def factors(value: Any, ids: Tensor) -> Tensor:
-    """float32 `[B, S]`, finite."""
+    """Check loudness factors and return them as float32 `[B, S]`, all finite."""
     found = tensor("scale", value, "numbers")
     if found.ndim != 2 or len(found) != len(ids) or found.shape[1] == 0 or found.is_complex() or found.dtype == torch.bool:
         raise TokenError(f"scale must be numbers [B={len(ids)}, S]; got {found.dtype} {list(found.shape)}.")
@@ -116,7 +116,7 @@ def factors(value: Any, ids: Tensor) -> Tensor:
 
 
 def texts(name: str, values: Any, count: int) -> tuple[str, ...]:
-    """A name for each of `count` codebooks, or none."""
+    """Check the names of `count` codebooks, one for each or none at all, and return them as a tuple."""
     if isinstance(values, str) or not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
         raise TokenError(f"{name} must be a tuple of names; got {values!r:.80}.")
     if values and len(values) != count:
@@ -125,7 +125,7 @@ def texts(name: str, values: Any, count: int) -> tuple[str, ...]:
 
 
 def maker(value: Any) -> TokenizerId | None:
-    """An identity, or None."""
+    """Check that `value` is a `TokenizerId` or None, and return it."""
     if value is not None and not isinstance(value, TokenizerId):
         raise TokenError(f"tokenizer must be a TokenizerId or None; got {type(value).__name__}. Take tokenizer.identity.")
     return value
@@ -154,7 +154,7 @@ def _is_integer(t: Tensor) -> bool:
 
 
 def check_grid(grid: tuple[int, ...], scales: tuple[tuple[int, int], ...], positions: int) -> None:
-    """The shape that L unrolls from has L places; L of a multi-scale layout is that of its scales or less."""
+    """Raise TokenError unless the grid has L places, or L is at most the places of all `scales` of a multi-scale layout."""
     if scales:
         total = sum(math.prod(s) for s in scales)
         if positions > total or grid not in ((positions,), scales[-1]):
@@ -166,10 +166,19 @@ def check_grid(grid: tuple[int, ...], scales: tuple[tuple[int, int], ...], posit
         raise TokenError(f"grid {grid} has {math.prod(grid)} places, but there are {positions} positions; the two must be equal.")
 
 
-def check_items(lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None, strides: tuple[int, ...]) -> None:
-    """Each item's own grid has as many places as the item has positions; grids of its codebooks have no more."""
+def check_items(
+    lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None, strides: tuple[int, ...], sizes: Tensor | None
+) -> None:
+    """Check fields of items against their lengths.
+
+    Raises:
+        TokenError: an item's grid, or the largest grid of its codebooks, has not as many places as the item has positions; or an
+            item with positions has a size of 0.
+    """
+    if sizes is not None and bool(((sizes == 0).any(dim=1) & (lengths > 0)).any()):
+        raise TokenError(f"sizes lie in {int(sizes.min())}..{int(sizes.max())}; allowed: 1 to {MAX_EXTENT}.")
     if book_grids is not None and strides:
-        raise TokenError("strides and book_grids contradict each other: both say how many ids each codebook has. Leave one out.")
+        raise TokenError("strides and book_grids contradict each other: both define how many ids each codebook has. Leave one out.")
     if grids is not None and bool((grids[:, 0] * grids[:, 1] != lengths).any()):
         raise TokenError(f"grids {grids.tolist()} do not have as many places as the items have positions, {lengths.tolist()}.")
     if book_grids is not None:
@@ -182,7 +191,7 @@ def check_items(lengths: Tensor, grids: Tensor | None, book_grids: Tensor | None
 
 
 def own_ids(ids: Tensor, lengths: Tensor, book_grids: Tensor | None) -> Tensor:
-    """`ids` with 0 at or past an item's length, and past a codebook's own grid: token files do not store these positions."""
+    """`ids` with 0 at positions beyond an item's length or a codebook's own grid, which token files do not store."""
     own = lengths[:, None] if book_grids is None else book_grids[..., 0] * book_grids[..., 1]  # [B, 1 or K]
     if ids.numel() == 0 or int(own.min()) == ids.shape[2]:
         return ids
@@ -190,7 +199,7 @@ def own_ids(ids: Tensor, lengths: Tensor, book_grids: Tensor | None) -> Tensor:
 
 
 def check_ids(ids: Tensor, vocab_sizes: tuple[int, ...], lengths: Tensor, strides: tuple[int, ...]) -> None:
-    """Ids lie in their vocabularies, and one fills its stride."""
+    """Raise TokenError unless ids lie in `0..V-1` of their codebooks, and are equal within each stride."""
     if ids.numel() == 0:
         return
     ranges = torch.stack([ids.amin(dim=(0, 2)), ids.amax(dim=(0, 2))], dim=1).tolist()

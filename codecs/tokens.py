@@ -25,20 +25,20 @@ __all__ = ["TokenError", "TokenizerId", "Tokens"]
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A batch of token sequences, possibly ragged, with what `decode` needs to give back what came in.
+    """A batch of token sequences, possibly ragged, with all that `decode` needs to restore the original sizes and rates.
 
-    All fields are checked where they enter, those of a file as those of a caller; tensors go to the device of `ids`. Two
-    batches are equal where all fields are; as tensors can change, they have no hash.
+    All fields are checked when the object is made, by a caller or from a file; tensors go to the device of `ids`. Two batches are
+    equal if all their fields are; they have no hash, because tensors can change.
 
     Attributes:
         ids: int64 `[B, K, L]`; positions at or past an item's length are set to 0.
         vocab_sizes: V of each codebook, K numbers; ids of codebook k lie in `0..V[k]-1`.
-        grid: the shape that L unrolls from, row by row: `(h, w)` for a picture, `(t, h, w)` for a clip of pictures, `(L,)` for
+        grid: the shape that is flattened into L, row by row: `(h, w)` for a picture, `(t, h, w)` for a clip of pictures, `(L,)` for
             sequences and for ragged batches of pictures, whose own shapes are in `grids`. Default: `(L,)`.
         lengths: int64 `[B]`, valid positions of each item. Default: L.
-        grids: int64 `[B, 2]`, each picture's own `(h, w)`, where they differ; item i unrolls `ids[i, :, :h*w]`.
-        sizes: int64 `[B, n]`, size of the output of `decode`: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels, both
-            the original's but of a picture that was cropped, where it is that of the part kept.
+        grids: int64 `[B, 2]`, each picture's own `(h, w)`, where they differ; `ids[i, :, :h*w]` is the flattened grid of item i.
+        sizes: int64 `[B, n]`, size of the output of `decode`: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels. It is the
+            size of the original, or of the part that was kept of a cropped picture; 0 only for items without positions.
         sample_rate_hz: int64 `[B]`, rate of each item's original audio (not of the codec); one number applies to all items. None
             for pictures.
         scale: float32 `[B, S]`, loudness factors by segment that `decode` multiplies in again, or None.
@@ -46,9 +46,9 @@ class Tokens:
             them; empty when all are 1.
         scales: multi-scale layout (VAR): L is the concatenation of these `(h, w)` grids, coarse to fine, or a part of it from the
             start; else empty.
-        names: one name for each codebook where they mean different things (`semantic`, `acoustic`, `vocal`); else empty.
-        book_grids: int64 `[B, K, 2]`, where codebooks have grids of their own (DualViTok): codebook k of item i unrolls
-            `ids[i, k, :h*w]`, the positions behind hold 0; `grid` is that of the codebook with the most. Else None.
+        names: one name for each codebook where they represent different things (`semantic`, `acoustic`, `vocal`); else empty.
+        book_grids: int64 `[B, K, 2]`, where codebooks have separate grids (DualViTok): `ids[i, k, :h*w]` is the flattened grid of
+            codebook k of item i, later positions are 0; `grid` is that of the codebook with the most positions. Else None.
         tokenizer: identity of the tokenizer that made them (`tokenizer.identity`); None: unknown.
 
     Raises:
@@ -82,7 +82,7 @@ class Tokens:
             if self.lengths is None
             else f.rows("lengths", self.lengths, "[B]", ids, low=0, high=length),
             "grids": None if self.grids is None else f.rows("grids", self.grids, "[B, 2]", ids, low=0, high=f.MAX_SIDE),
-            "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=1, high=limit),
+            "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=0, high=limit),
             "sample_rate_hz": None if rate is None else f.rates(rate, ids),
             "scale": None if scale is None else f.factors(scale, ids),
             "strides": f.whole_numbers("strides", self.strides, low=1, high=limit, count=k),
@@ -94,12 +94,12 @@ class Tokens:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         f.check_grid(self.grid, self.scales, length)
-        f.check_items(self.lengths, self.grids, self.book_grids, self.strides)
+        f.check_items(self.lengths, self.grids, self.book_grids, self.strides, self.sizes)
         object.__setattr__(self, "ids", f.own_ids(ids, self.lengths, self.book_grids))
         f.check_ids(self.ids, self.vocab_sizes, self.lengths, self.strides)
 
     def _with(self, **changes: Any) -> "Tokens":
-        """A copy with other fields, which fit without being checked again."""
+        """A copy with some fields changed, which are not checked again."""
         out = object.__new__(Tokens)
         for field in dataclasses.fields(self):
             object.__setattr__(out, field.name, changes.get(field.name, getattr(self, field.name)))
@@ -113,7 +113,7 @@ class Tokens:
         return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        """True where every field is the same, on whatever device."""
+        """True where all fields are equal; the devices may differ."""
         if not isinstance(other, Tokens):
             return NotImplemented
         for f in dataclasses.fields(self):
@@ -126,7 +126,7 @@ class Tokens:
         return True
 
     def equal(self, other: "Tokens") -> bool:
-        """`self == other`."""
+        """Same as `self == other`: True where all fields are equal."""
         return self == other
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ class Tokens:
     def first(self, *, codebooks: int | None = None, positions: int | None = None) -> "Tokens":
         """Keep the first `codebooks` codebooks and / or the first `positions` positions of every item.
 
-        Whether the shorter tokens decode is the tokenizer's matter (`spec.prefix`).
+        Whether the shorter tokens can be decoded depends on the tokenizer (`spec.prefix`).
 
         Raises:
             TokenError: a number below 1 or above what there is, or positions that split a multi-rate frame.
@@ -182,7 +182,7 @@ class Tokens:
             if out.strides and positions % max(out.strides):
                 raise TokenError(f"positions is {positions}; it must be a multiple of the stride {max(out.strides)}.")
             if out.book_grids is not None:
-                raise TokenError("codebooks with grids of their own have no common positions; cut tokens.track(NAME) instead.")
+                raise TokenError("codebooks with separate grids have no common positions; cut tokens.track(NAME) instead.")
             whole = positions == out.ids.shape[2]
             out = out._with(
                 ids=out.ids[:, :, :positions],
@@ -193,14 +193,14 @@ class Tokens:
         return out
 
     def track(self, name: str) -> "Tokens":
-        """Keep only the codebooks called `name`, e.g. `tokens.track("semantic")`."""
+        """Keep only the codebooks called `name`, e.g. `tokens.track("semantic")`; raises TokenError if there are none."""
         keep = [k for k, n in enumerate(self.names) if n == name]
         if not keep:
             raise TokenError(f"no codebook is called {name!r:.120}; names: {sorted(set(self.names)) or 'none'}.")
         return self._books(keep)
 
     def _books(self, keep: list[int]) -> "Tokens":
-        """Only the codebooks `keep`; of those with grids of their own, as many positions as these take."""
+        """Keep only the codebooks `keep`; of codebooks with separate grids only the positions of the largest one kept."""
         cut = {n: tuple(getattr(self, n)[k] for k in keep) for n in ("vocab_sizes", "strides", "names") if getattr(self, n)}
         out = self._with(ids=self.ids[:, keep], book_grids=None, **cut)
         if self.book_grids is None:
@@ -218,12 +218,12 @@ class Tokens:
         )
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors that are there, by field."""
+        """All tensor fields that are not None, by name."""
         fields = ("ids", "lengths", "grids", "sizes", "sample_rate_hz", "scale", "book_grids")
         return {n: v for n in fields if (v := getattr(self, n)) is not None}
 
     def made_by(self, tokenizer: TokenizerId | None) -> "Tokens":
-        """The same tokens with this maker."""
+        """The same tokens with `tokenizer` as the identity of the tokenizer that made them."""
         return self._with(tokenizer=token_fields.maker(tokenizer))
 
     def to(self, device: torch.device | str) -> "Tokens":
@@ -231,7 +231,7 @@ class Tokens:
         return self._with(**{n: v.to(device) for n, v in self._tensors().items()})
 
     def counts(self) -> list[list[int]]:
-        """Ids that each item really has of each codebook, `[B][K]`: its positions, one for every stride, or its own grid."""
+        """Number of ids of each item and codebook, `[B][K]`: without padding, and one for every stride."""
         if self.book_grids is not None:
             return self.book_grids.prod(-1).tolist()
         strides = self.strides or (1,) * self.num_codebooks
@@ -250,7 +250,7 @@ class Tokens:
 
         Raises:
             TokenError: empty list; batches of two tokenizers; batches that differ in vocabulary, strides, scales or names, or of
-                which some have sizes, rates, loudness or grids of their own and others none.
+                which some have sizes, rates, loudness factors or `book_grids` and others none.
         """
         if not isinstance(items, Sequence) or not items or not all(isinstance(t, Tokens) for t in items):
             raise TokenError(f"Tokens.cat takes a list of at least one Tokens; got {type(items).__name__} {items!r:.60}.")
@@ -271,7 +271,7 @@ class Tokens:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokens to `path` in the format of `token_file.py`; an existing file is replaced whole or not at all."""
+        """Write the tokens to `path` in the format of `token_file.py`, atomically; an existing file is replaced."""
         from .token_file import to_bytes
 
         write_bytes(path, to_bytes(self))
@@ -282,14 +282,14 @@ class Tokens:
 
         Raises:
             TokenFileError: not a token file, a newer version, truncated or altered, as the message states.
-            OSError: it is not there, or cannot be read.
+            OSError: the file does not exist or cannot be read.
         """
         from .token_file import read
 
         return read(Path(path))
 
 
-#: Fields of an item that are simply put one below the other.
+#: Fields `[B, ...]` that `cat` concatenates along B without padding.
 _EACH = ("sizes", "sample_rate_hz", "book_grids")
 
 
@@ -311,7 +311,7 @@ def _joined_grids(items: Sequence[Tokens], longest: int) -> tuple[tuple[int, ...
     head = items[0]
     if all(t.grid == head.grid and t.grids is None for t in items):
         return head.grid, None
-    if head.scales:  # the finest scale's, once all scales are there
+    if head.scales:  # the longest batch decides: its grid is that of the finest scale if it has all scales
         return next(t.grid for t in items if t.ids.shape[2] == longest), None
     if all(len(t.grid) == 1 and t.grids is None for t in items):
         return (longest,), None
@@ -333,7 +333,7 @@ def _check_range(name: str, value: Any, limit: int) -> None:
 
 
 def _whole(name: str, value: Any) -> int:
-    """A whole number, of Python, NumPy or PyTorch; True and False are none."""
+    """`value` as an int, if it is a whole number of Python, NumPy or PyTorch and not a bool; else raises TokenError."""
     try:
         if isinstance(value, bool):
             raise TypeError

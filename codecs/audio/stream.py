@@ -4,26 +4,29 @@ Letters: B batch, C channels, T samples, K codebooks, L frames, D latent width.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..coding import Batch
+from ..coding import Batch, one_batch
 from ..layers.causal import State
 from ..media import Prepared
 from ..options import EncodeOptions
 from ..pieces import Span, plan
 from ..tokens import Tokens
 from .base import AudioTokenizer, pad_to_hop
+from .lanes import Lane, Lanes, Rows, rows_of
 
 
 class AudioStream:
     """The state of one stream, for encoding, decoding, or both; make it with `tokenizer.stream()`.
 
     All ids that `push` and `flush` of the encoding side return, joined, equal `tokenizer.encode` of the whole; all
-    samples that `decode` returns, joined, equal `tokenizer.decode` of all tokens before the final cut to length.
+    samples that `decode` returns, joined, equal `tokenizer.decode` of all tokens before the final cut to length. A batch of rows
+    streams together; each row may pause, end and begin anew on its own (`active`, `reset`), as the clients of a server do.
     """
 
     def __init__(
@@ -44,8 +47,8 @@ class AudioStream:
         num_codebooks: as in `tokenizer.encode`.
         pad_rest: pad the last frame with zeros before `encode`; otherwise `encode` gets the remaining samples.
         holds_back: layers delay some frames until `state.ending` is set (padding by reflection).
-        group_frames: frames that the layers take together, looking ahead within; only the last piece may be shorter.
-        state_class: kind of dictionary that holds what the layers remember.
+        group_frames: frames that are processed as one group, inside which layers may look ahead; only the last group may be shorter.
+        state_class: class of the dictionary that holds the layers' states.
         """
         if not tokenizer.spec.streamable:
             raise ValueError(
@@ -57,63 +60,124 @@ class AudioStream:
         self._options = EncodeOptions(num_codebooks=num_codebooks)
         self._pad_rest, self._holds_back = pad_rest, holds_back
         self._piece_frames = group_frames
-        self._encode_state = state_class()
-        self._decode_state = state_class()
-        self._rest: Tensor | None = None  # samples that do not fill a piece yet
-        self._rest_ids: Tensor | None = None  # ids likewise
-        self._samples = self._given = 0  # pushed so far, and covered by the frames given so far
+        self._encoders, self._decoders = Lanes(state_class), Lanes(state_class)
 
     @torch.no_grad()
-    def push(self, samples: Tensor) -> Tokens | None:
-        """Add samples `[B, C, T]` (also `[C, T]` or `[T]`) at `spec.sample_rate_hz`; return the new frames, if any."""
+    def push(self, samples: Tensor, *, active: Rows | None = None) -> Tokens | None:
+        """Add samples and return the frames now complete, or None.
+
+        Args:
+            samples: `[B, C, T]` (also `[C, T]` or `[T]`) at `spec.sample_rate_hz`; B is the same in all calls.
+            active: bool `[B]`: rows that get their samples; the others pause, and theirs are left out. None: all.
+
+        Returns:
+            Tokens of B rows; where rows have paused, or began later, `lengths` tells them apart and may be 0.
+
+        Raises:
+            ValueError: samples of another shape, or another number of rows than before.
+        """
         x = samples[(None,) * (3 - samples.ndim)] if samples.ndim < 3 else samples
         if x.ndim != 3 or x.shape[1] != self.tokenizer.spec.channels:
             raise ValueError(f"push takes [B, {self.tokenizer.spec.channels}, T], got {list(samples.shape)}.")
-        self._samples += x.shape[-1]
         x = x.to(self.tokenizer.device, self.tokenizer.dtype)
-        x = x if self._rest is None else torch.cat([self._rest, x], dim=-1)
-        whole = x.shape[-1] - x.shape[-1] % (self.tokenizer.spec.hop_samples * self._piece_frames)
-        self._rest = x[..., whole:]
-        return self._frames(x[..., :whole]) if whole else None
+        self._encoders.open(len(x), "push")
+        chosen = rows_of(active, len(x))
+        made = []
+        for lane in self._encoders.split(chosen):
+            if chosen[lane.rows[0]]:
+                lane.pending += x.shape[-1]
+                part = lane.take(x[lane.rows], self.tokenizer.spec.hop_samples * self._piece_frames)
+                made.append((lane.rows, self._frames(part, lane) if part.shape[-1] else None))
+        self._encoders.merge()
+        return self._tokens(made)
 
     @torch.no_grad()
-    def flush(self) -> Tokens | None:
-        """End the encoding side: return the delayed frames and the last frame, padded as in `encode`."""
-        rest, self._rest = self._rest, None
-        if rest is None or (rest.shape[-1] == 0 and not self._holds_back):
-            return None
-        self._encode_state.ending = True
-        return self._frames(pad_to_hop(rest, self.tokenizer.spec.hop_samples) if self._pad_rest else rest)
+    def flush(self, *, active: Rows | None = None) -> Tokens | None:
+        """End the encoding side: return the delayed frames and the last frame, padded as in `encode`.
 
-    def _frames(self, x: Tensor) -> Tokens | None:
+        Args:
+            active: bool `[B]`: rows that end; the others go on. None: all. `reset` begins anew in a row that has ended.
+        """
+        spec, made = self.tokenizer.spec, []
+        chosen = rows_of(active, self._encoders.count)
+        for lane in self._encoders.split(chosen):
+            rest = lane.rest
+            if not chosen[lane.rows[0]] or rest is None or (rest.shape[-1] == 0 and not self._holds_back):
+                continue
+            lane.rest, lane.state.ending = None, True
+            made.append((lane.rows, self._frames(pad_to_hop(rest, spec.hop_samples) if self._pad_rest else rest, lane)))
+        return self._tokens(made)
+
+    def _frames(self, x: Tensor, lane: Lane) -> Tokens | None:
         spec = self.tokenizer.spec
-        z = self._encode(x, self._encode_state)
+        z = self._encode(x, lane.state)
         if z.shape[-1] == 0:
             return None
-        samples = min(z.shape[-1] * spec.hop_samples, self._samples - self._given)
-        self._given += samples
+        samples = min(z.shape[-1] * spec.hop_samples, lane.pending)
+        lane.pending -= samples
         batch = Batch(options=self._options, items=range(len(z)), total=len(z), samples=samples)
         made = [Prepared(part, (samples,), spec.sample_rate_hz) for part in x]
         return self.tokenizer.tokens_of_batch(self.tokenizer.ids_of(z, batch), made, batch).made_by(self._maker)
 
-    @torch.no_grad()
-    def decode(self, tokens: Tokens, *, last: bool = False) -> Tensor:
-        """Samples, float32 `[B, C, L * hop]`, of the next frames.
+    def _tokens(self, made: Sequence[tuple[list[int], Tokens | None]]) -> Tokens | None:
+        """The frames of several lanes as one batch, in the order of the rows."""
+        some = [(rows, tokens) for rows, tokens in made if tokens is not None]
+        if not some:
+            return None
+        count = self._encoders.count
+        if some[0][0] == list(range(count)):
+            return some[0][1]
+        head = some[0][1]
+        none = replace(head[0], ids=head.ids[:1, :, :0], lengths=None, grid=(0,), sizes=head.sizes[:1] * 0)  # type: ignore[index]
+        of_row = {row: tokens[i] for rows, tokens in some for i, row in enumerate(rows)}
+        return Tokens.cat([of_row.get(row, none) for row in range(count)])
 
-        At the start a codec with delay returns fewer samples, and one that processes several frames together waits for them;
-        `last` marks the end of the stream. It is only needed for a stream too short to have started, or for an incomplete
-        last piece.
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, *, last: bool = False) -> Tensor | list[Tensor]:
+        """Decode the next frames of the stream to samples.
+
+        At the start a codec with delay returns fewer samples, and one that processes frames in groups waits for a full group.
+        `last` marks the end of the stream; it is only needed for a stream shorter than the delay, or for an incomplete last
+        group.
+
+        Args:
+            tokens: of B rows, the same number in all calls; a row of length 0 pauses.
+            last: these are the last tokens of every row that has some.
+
+        Returns:
+            float32 `[B, C, L * hop]`, or a list of `[C, T]` where rows give different numbers of samples.
         """
-        tokens = self.tokenizer.check_tokens(tokens)
-        ids = tokens.ids.to(self.tokenizer.device)
-        ids = ids if self._rest_ids is None else torch.cat([self._rest_ids, ids], dim=-1)
-        whole = ids.shape[-1] if last else ids.shape[-1] - ids.shape[-1] % self._piece_frames
-        ids, self._rest_ids = ids[..., :whole], ids[..., whole:]
-        if whole == 0:
-            return torch.zeros(len(ids), self.tokenizer.spec.channels, 0, device=ids.device, dtype=torch.float32)
-        self._decode_state.ending = last
-        z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
-        return self._decode(z_q, self._decode_state).float()
+        count = len(tokens)
+        self._decoders.open(count, "decode")
+        lengths = tokens.lengths.tolist()  # type: ignore[union-attr]
+        out: list[Tensor] = [torch.zeros(self.tokenizer.spec.channels, 0, device=self.tokenizer.device)] * count
+        whole = None
+        for lane in self._decoders.split(lengths):
+            length = lengths[lane.rows[0]]
+            if length == 0:
+                continue
+            own = tokens if len(lane.rows) == count else Tokens.cat([tokens[row] for row in lane.rows])
+            ids = self.tokenizer.check_tokens(own).ids[..., :length].to(self.tokenizer.device)
+            ids = lane.take(ids, 1 if last else self._piece_frames)
+            if ids.shape[-1] == 0:
+                continue
+            lane.state.ending = last
+            z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
+            whole = self._decode(z_q, lane.state).float()
+            for row, y in zip(lane.rows, whole, strict=True):
+                out[row] = y
+        self._decoders.merge()
+        return whole if whole is not None and len(whole) == count else one_batch(out)
+
+    def reset(self, rows: Rows | None = None) -> None:
+        """Begin anew, encoding and decoding, in some rows, as if nothing had come for them.
+
+        Args:
+            rows: bool `[B]`; None: all.
+        """
+        for side in (self._encoders, self._decoders):
+            if side.lanes:
+                side.reset(rows_of(rows, side.count))
 
 
 # For type checkers the mix-in derives from the audio base class; at run time it does not.
@@ -131,7 +195,7 @@ class Streamable(_Base):
     pad_rest = True
     #: True where layers wait for samples after the start of a stream (padding by reflection).
     holds_back = False
-    #: Frames that the layers take together; see `AudioStream`.
+    #: Frames that are processed as one group; see `AudioStream`.
     group_frames = 1
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
@@ -139,7 +203,7 @@ class Streamable(_Base):
         raise NotImplementedError
 
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
-        """Waveform of latents `[B, D, L]`, continuing where `state` ends."""
+        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`, continuing where `state` ends."""
         raise NotImplementedError
 
     def encode_latents(self, x: Tensor) -> Tensor:
@@ -151,7 +215,7 @@ class Streamable(_Base):
         return self.decode_piece(z_q)
 
     def stream(self, *, num_codebooks: int | None = None, state_class: type[State] = State) -> AudioStream:
-        """A stream whose pieces, put together, equal the whole; only where `spec.causal`.
+        """Start a stream; its outputs, joined, equal those for the whole clip. Only where `spec.causal`.
 
         Args:
             num_codebooks: as in `encode`.
@@ -169,7 +233,7 @@ class Streamable(_Base):
         )
 
     def fill(self, x: Tensor) -> Tensor:
-        """A clip `[B, C, T]` with its last frame filled up, where `encode_piece` does not do that."""
+        """Pad the last frame of clips `[B, C, T]` with zeros, unless `encode_piece` pads it itself."""
         return pad_to_hop(x, self.spec.hop_samples) if self.pad_rest else x
 
     def _plan(self, frames: int) -> list[Span]:
@@ -184,7 +248,7 @@ class Streamable(_Base):
 
 
 def _with_state(piece: Callable[[Tensor, State], Tensor], count: int) -> Callable[[Tensor], Tensor]:
-    """`piece` for `count` parts in order, through one state."""
+    """A function that applies `piece` to `count` parts in order, with one state carried from part to part."""
     state, numbers = State(), itertools.count(1)
 
     def run(part: Tensor) -> Tensor:

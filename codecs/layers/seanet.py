@@ -2,11 +2,11 @@
 
 Tagliasacchi et al. 2020, arXiv 2009.02095; SoundStream, arXiv 2107.03312; EnCodec, arXiv 2210.13438, section 3.1.
 
-Any T goes in and ceil(T / hop) frames come out: the fixed padding of a strided layer lies on the left (causal) or is
-shared by both sides with the larger half on the left, and the right is filled up so that the last window is full.
+The encoder takes any number T of samples and returns ceil(T / hop) frames: the fixed padding of a strided layer is on the left
+(causal), or on both sides with the larger half on the left; the right is padded further until the last window is full.
 
-Streaming (causal): padding by reflection mirrors the first samples *after* the start, so a layer gives nothing until
-they are there; from then on it looks no further ahead. `needs(n)` says how many inputs the first n outputs wait for.
+Streaming (causal): padding by reflection needs the first samples *after* the start, so a layer has no output until it has got
+them; from then on it has no look-ahead. `needs(n)` is the number of inputs that a stream needs for its first n outputs.
 
 Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dilation, s stride.
 """
@@ -23,12 +23,12 @@ from ..kernels.conv1d import Edge
 from ..kernels.elu import ELU
 from ..kernels.residual1d import Residual1d
 from ..kernels.snake import Snake
-from ..kernels.stream import Layer
+from ..kernels.stream import Layer, layers_first, rows_first
 from ..kernels.time_tiles import in_turn
 from ..precision import LSTM
 from .causal import Conv1d, ConvTranspose1d, State, Streaming
 
-#: Our names of what `SEANetConfig.padding` says.
+#: Values of `SEANetConfig.padding`, which are the authors' -> values of `Conv1d`'s `edge`.
 EDGES: dict[str, Edge] = {"reflect": "reflect", "constant": "zeros", "replicate": "replicate"}
 
 
@@ -37,28 +37,29 @@ class SEANetConfig:
     """Settings of `SEANetEncoder` and `SEANetDecoder`.
 
     Attributes:
-        channels: of the waveform.
+        channels: number of channels of the waveform.
         latent_dim: D.
-        width: channels at the waveform's own rate; each level has twice those of the one before.
-        strides: down-sampling of each level, from the waveform to the frames; the decoder runs them backwards.
-        residual_layers: residual units of each level.
-        kernel_size: of the first convolution of either side.
-        last_kernel_size: of its last one.
-        residual_kernel_size: of the dilated convolution of a residual unit.
-        dilation_base: the j-th unit of a level has dilation `dilation_base ** j`.
-        compress: a unit's inner width is its outer one divided by this.
-        identity_skip: a unit adds its input as it is; otherwise through a convolution of 1.
-        lstm_layers: at frame rate, with its input added; 0 leaves it out.
-        lstm_bidirectional: both directions side by side, twice as wide (SpeechTokenizer's encoder). Not causal.
-        causal: no layer looks ahead but for the start of padding by reflection.
-        padding: what stands beyond the ends: mirrored samples, zeros or the last sample.
+        width: number of channels at the rate of the waveform; each level doubles it.
+        strides: down-sampling of each level, from the waveform to the frames; the decoder has the same in reverse order.
+        residual_layers: number of residual units of each level.
+        kernel_size: kernel of the first convolution of encoder and decoder.
+        last_kernel_size: kernel of their last convolution.
+        residual_kernel_size: kernel of the dilated convolution of a residual unit.
+        dilation_base: the j-th unit of a level (from 0) has dilation `dilation_base ** j`.
+        compress: the inner width of a residual unit is its outer width divided by this.
+        identity_skip: whether a residual unit adds its input unchanged; False: after a convolution of kernel 1.
+        lstm_layers: number of layers of the LSTM at frame rate, whose input is added to its output; 0: no LSTM.
+        lstm_bidirectional: concatenate both directions, twice the width (SpeechTokenizer's encoder). Not causal.
+        causal: no layer has look-ahead, except at the start for padding by reflection.
+        padding: padding beyond the ends: "reflect", "constant" (zeros) or "replicate" (the first and last sample).
         norm: "group" normalises every convolution's output over channels and time (not causal). Weight norm is
             folded into the weights and therefore "none".
-        unnormed_outer: with "group", this many outer blocks on the waveform's side go without.
-        activation: between convolutions.
-        slope: of "elu" (its alpha) and "leaky_relu" (negative side).
-        final_activation: after the decoder's last convolution.
-        trim_right: share of a causal transposed convolution's surplus that is cut on the right; 1: no look-ahead.
+        unnormed_outer: with "group", the number of blocks next to the waveform that are not normalised.
+        activation: activation between convolutions.
+        slope: alpha of "elu", or the negative slope of "leaky_relu".
+        final_activation: activation after the decoder's last convolution.
+        trim_right: share of the k - s additional steps of a causal transposed convolution that is cut off on the right, in 0..1;
+            1: no look-ahead.
     """
 
     channels: int = 1
@@ -85,24 +86,24 @@ class SEANetConfig:
 
     def __post_init__(self) -> None:
         if self.causal and self.norm == "group":
-            raise ValueError('norm = "group" averages over all of time; set causal = false or norm = "none".')
+            raise ValueError('norm = "group" averages over the whole signal; set causal = false or norm = "none".')
         if self.causal and self.lstm_bidirectional:
-            raise ValueError("lstm_bidirectional reads the future; set causal = false.")
+            raise ValueError("lstm_bidirectional depends on later frames; set causal = false.")
         if not self.strides or min(self.strides) < 1:
             raise ValueError(f"strides is {self.strides}; give at least one positive number.")
         if not 0 <= self.unnormed_outer <= len(self.strides) + 2:
             raise ValueError(f"unnormed_outer is {self.unnormed_outer}; there are {len(self.strides) + 2} blocks.")
         if not 0 <= self.trim_right <= 1 or (self.trim_right < 1 and not self.causal):
-            raise ValueError(f"trim_right is {self.trim_right}; a share of 1 goes with causal = true only.")
+            raise ValueError(f"trim_right is {self.trim_right}; allowed: 0 to 1, and below 1 only with causal = true.")
 
     @property
     def hop_samples(self) -> int:
-        """Samples a frame."""
+        """Number of samples for each frame, the product of the strides."""
         return math.prod(self.strides)
 
     @property
     def streamable(self) -> bool:
-        """True where nothing but the start looks ahead."""
+        """True where only the start has look-ahead, so that encoder and decoder can stream."""
         return self.causal and self.trim_right == 1
 
     def normed(self, block: int) -> bool:
@@ -111,7 +112,7 @@ class SEANetConfig:
 
 
 def make_activation(config: SEANetConfig, channels: int) -> nn.Module:
-    """The activation between convolutions, for `[B, channels, T]`."""
+    """A new module of the activation between convolutions, for `[B, channels, T]`."""
     return {
         "elu": lambda: ELU(alpha=config.slope),
         "leaky_relu": lambda: nn.LeakyReLU(negative_slope=config.slope),
@@ -124,7 +125,7 @@ def make_activation(config: SEANetConfig, channels: int) -> nn.Module:
 
 
 class SEANetConv1d(Conv1d):
-    """Convolution `[B, C, T]` to `[B, C', ceil(T / s)]`, padded as the module's docstring says, then normalised."""
+    """Convolution `[B, C, T]` to `[B, C', ceil(T / s)]`, padded as described at the top of the file, then normalised."""
 
     def __init__(
         self,
@@ -148,12 +149,12 @@ class SEANetConv1d(Conv1d):
 
     def _piece(self, x: Tensor, state: State) -> Tensor:
         if self.norm is not None:
-            raise ValueError('norm = "group" averages over all of time: such layers do not stream.')
+            raise ValueError('norm = "group" averages over the whole signal: such layers do not stream.')
         return super()._piece(x, state)
 
 
 class SEANetConvTranspose1d(ConvTranspose1d):
-    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`: convolve, normalise, cut the surplus k - s."""
+    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`: convolve, normalise, cut off the k - s additional steps."""
 
     def __init__(
         self,
@@ -176,20 +177,20 @@ class SEANetConvTranspose1d(ConvTranspose1d):
 
 
 class SEANetLSTM(Streaming):
-    """LSTM over the steps of `[B, C, T]`, its input added (twice side by side when bidirectional: `[B, 2C, T]`)."""
+    """LSTM over the steps of `[B, C, T]`, plus its input; bidirectional: `[B, 2C, T]`, the input added to each direction."""
 
     def __init__(self, width: int, layers: int, *, bidirectional: bool = False) -> None:
         super().__init__()
         self.lstm = LSTM(width, width, layers, bidirectional=bidirectional)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the LSTM; with `state` it continues where the last piece ended."""
+        """Apply the LSTM to `[B, C, T]`; with `state`, to the next piece of a stream."""
         if x.shape[-1] == 0:
             return x
         x = x.permute(2, 0, 1)  # [T, B, C]
-        y, last = self.lstm(x, None if state is None else state.get(self))
+        y, last = self.lstm(x, None if state is None else layers_first(state.get(self)))
         if state is not None:
-            state[self] = last
+            state[self] = rows_first(last)
         skip = torch.cat([x, x], dim=-1) if self.lstm.bidirectional else x
         return (y + skip).permute(1, 2, 0)  # [B, C or 2C, T]
 
@@ -207,11 +208,11 @@ class SEANetUnit(Residual1d):
         self.skip = None if config.identity_skip else SEANetConv1d(channels, channels, 1, config, normed=normed)
 
     def branch(self) -> list[Layer]:
-        """What is added to the input."""
+        """Layers of the residual branch, whose output is added to the input."""
         return [self.act_in, self.conv_in, self.act_out, self.conv_out]
 
     def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
+        """Number of inputs that a stream needs for its first `outputs` outputs."""
         return self.conv_in.needs(self.conv_out.needs(outputs))
 
 
@@ -228,13 +229,13 @@ class SEANetDown(Streaming):
         self.conv = SEANetConv1d(width, 2 * width, 2 * stride, config, stride=stride, normed=normed)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level to `[B, C, T]`; with `state`, to the next piece of a stream."""
         for unit in self.units:
             x = unit(x, state)
         return self.conv(self.act(x), state)
 
     def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
+        """Number of inputs that a stream needs for its first `outputs` outputs."""
         return _chain_needs([*self.units, self.conv], outputs)
 
 
@@ -251,19 +252,19 @@ class SEANetUp(Streaming):
         )
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level to `[B, 2C, T]`; with `state`, to the next piece of a stream."""
         x = self.conv(self.act(x), state)
         for unit in self.units:
             x = unit(x, state)
         return x
 
     def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
+        """Number of inputs that a stream needs for its first `outputs` outputs."""
         return _chain_needs([self.conv, *self.units], outputs)
 
 
 class SEANetEncoder(Streaming):
-    """`[B, C, T]` to `[B, D, ceil(T / hop)]`, any T."""
+    """Encoder from waveforms `[B, C, T]`, any T, to latents `[B, D, ceil(T / hop)]`."""
 
     def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
@@ -277,18 +278,18 @@ class SEANetEncoder(Streaming):
         self.head = SEANetConv1d(top, c.latent_dim, c.last_kernel_size, c, normed=c.normed(len(c.strides) + 1))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Encode."""
+        """Encode waveforms `[B, C, T]` to latents `[B, D, ceil(T / hop)]`; with `state`, the next piece of a stream."""
         x = in_turn([self.stem, *self.levels], x, state)
         x = x if self.lstm is None else self.lstm(x, state)
         return self.head(self.act(x), state)
 
     def needs(self, frames: int) -> int:
-        """Samples that the first `frames` frames of a stream wait for."""
+        """Number of samples that a stream needs for its first `frames` frames."""
         return _chain_needs([self.stem, *self.levels, self.head], frames)
 
 
 class SEANetDecoder(Streaming):
-    """`[B, D, L]` to `[B, C, L * hop]`; `lstm_bidirectional` is the encoder's alone."""
+    """Decoder from latents `[B, D, L]` to waveforms `[B, C, L * hop]`; `lstm_bidirectional` does not apply to it."""
 
     def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
@@ -302,18 +303,18 @@ class SEANetDecoder(Streaming):
         self.final = {"none": nn.Identity, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[c.final_activation]()
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decode."""
+        """Decode latents `[B, D, L]` to waveforms `[B, C, L * hop]`; with `state`, the next piece of a stream."""
         x = self.stem(z, state)
         x = x if self.lstm is None else self.lstm(x, state)
         return in_turn([*self.levels, self.act, self.head, self.final], x, state)
 
     def needs(self, samples: int) -> int:
-        """Frames that the first `samples` samples of a stream wait for."""
+        """Number of frames that a stream needs for its first `samples` samples."""
         return _chain_needs([self.stem, *self.levels, self.head], samples)
 
 
 def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:
-    """Samples beyond the first that must be pushed, in whole frames, before the first decoded sample comes out."""
+    """Latency of a stream in samples: look-ahead beyond the first sample, in whole frames, of the first decoded sample."""
     waits = encoder.needs(decoder.needs(1))
     return -(-waits // hop) * hop - 1
 

@@ -1,4 +1,4 @@
-"""A transformer over frames; causal with a sliding window it streams exactly, in memory linear in the length.
+"""A transformer over frames; if causal it streams exactly, with a sliding window in memory linear in the length.
 
 Pre-norm blocks with rotary positions (Su et al. 2021, arXiv 2104.09864) and LayerScale (Touvron et al. 2021, arXiv
 2103.17239), as in Moshi's Mimi (arXiv 2410.00037), MOSS-Audio-Tokenizer and Qwen3-TTS.
@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels.stream import layers_first, rows_first
 from ..precision import LSTM
 from .causal import State, Streaming
 
-#: Queries that look at the keys at once: bounds the memory of long inputs.
+#: Number of queries for which attention is computed at once: bounds the memory of long inputs.
 QUERY_BLOCK = 512
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
@@ -29,11 +30,11 @@ _ACTIVATIONS = {
 
 
 class RingState(State):
-    """A stream's state whose attention keeps `context` keys in all, the new ones included, before it looks.
+    """State of a stream that keeps only the last `context` keys, the new ones included, before it computes attention.
 
-    The authors of Mimi and of MOSS-Audio-Tokenizer stream through ring buffers that overwrite the oldest keys first, so
-    that with several new positions at once the earlier ones see fewer old keys than offline. With an ordinary
-    `State` a stream equals the whole; with this one it equals theirs.
+    Differs: Mimi's and MOSS-Audio-Tokenizer's code always streams like this, through ring buffers that overwrite the oldest keys
+    first; with several new positions at once, the earlier ones then attend to fewer old keys than offline. Here a stream with an
+    ordinary `State` equals the whole signal; with this state it equals the authors' stream.
     """
 
 
@@ -43,24 +44,24 @@ class Transformer1dConfig:
 
     Attributes:
         width: D.
-        layers: blocks.
-        heads: query heads.
-        kv_heads: key and value heads, which groups of query heads share; 0: as many as `heads`.
+        layers: number of blocks.
+        heads: number of query heads.
+        kv_heads: number of key and value heads, each shared by a group of query heads; 0: the same as `heads`.
         head_dim: d; 0: `width / heads`.
-        feed_forward: hidden width of the two-layer network.
-        gated: three matrices, `down(act(gate(x)) * up(x))`, instead of two.
-        activation: of that network.
-        context: positions that a position sees, itself included; None: all earlier ones.
-        causal: False: every position sees all others, and nothing streams; `context` is then None.
-        norm: LayerNorm, or RMSNorm (no mean, no bias).
-        norm_eps: added to the variance.
-        layer_scale: start value of the learned factor of every branch; None: no factors.
-        rope_period: longest period of the rotary angles; None: no rotary positions.
-        sin_period: longest period of sinusoids added to the input; None: none are added.
-        bias: whether the attention's linear maps have one.
-        out_bias: whether its last one has; None: as `bias`.
-        recurrent: an LSTM as wide as the input stands before queries, keys and values (H-Codec).
-        final_norm: one more norm at the end.
+        feed_forward: hidden width of the feed-forward network.
+        gated: gated feed-forward network, `down(act(gate(x)) * up(x))`, instead of `down(act(up(x)))`.
+        activation: activation of the feed-forward network.
+        context: number of positions that a position attends to, itself included; None: all earlier ones.
+        causal: False: every position attends to all others, and nothing streams; `context` must then be None.
+        norm: "layer": LayerNorm; "rms": RMSNorm (no mean, no bias).
+        norm_eps: epsilon added to the variance.
+        layer_scale: initial value of the LayerScale of every branch; None: no LayerScale.
+        rope_period: base b of the rotary frequencies b^(-2i/d), in radians a position; None: no rotary positions.
+        sin_period: the same base for sinusoidal position embeddings that are added to the input; None: none are added.
+        bias: whether the linear maps of the attention have a bias.
+        out_bias: whether its output map has a bias; None: as `bias`.
+        recurrent: an LSTM of width D before the map to queries, keys and values (H-Codec).
+        final_norm: one more norm after the last block.
     """
 
     width: int = 512
@@ -89,7 +90,7 @@ class Transformer1dConfig:
         if self.heads % (self.kv_heads or self.heads):
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads}).")
         if self.context is not None and self.context < 1:
-            raise ValueError(f"context is {self.context}; a position sees at least itself.")
+            raise ValueError(f"context is {self.context}; it must be at least 1, the position itself.")
         if not self.causal and self.context is not None:
             raise ValueError("context belongs to causal transformers; set it to null.")
 
@@ -102,18 +103,21 @@ class LayerScale(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), start))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply."""
+        """Multiply `[..., D]` by the factors `[D]`."""
         return x * self.scale
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + d/2) of `[B, H, L, d]` by the angles of `[L, d/2]`."""
+    """Rotate the pairs of channels (i, i + d/2) of `[B, H, L, d]` by the angles with the cosines and sines `[L, d/2]`."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, context: int | None) -> Tensor:
-    """Causal attention of queries `[B, H, L, d]`, the last L of the S positions of keys and values `[B, H, S, d]`."""
+    """Causal attention `[B, H, L, d]` of queries `[B, H, L, d]` to keys and values `[B, H, S, d]`.
+
+    The queries are those of the last L of S positions; `context` as in `Transformer1dConfig`.
+    """
     length, keys = q.shape[2], k.shape[2]
     out = []
     for start in range(0, length, QUERY_BLOCK):
@@ -128,7 +132,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, context: int | None) -> Tensor:
 
 
 class Attention1d(nn.Module):
-    """Sliding-window self-attention; rows of `qkv` hold all query heads, then all keys, then all values."""
+    """Self-attention, `[B, L, D]`, causal with a sliding window; rows of `qkv`: all query heads, then keys, then values."""
 
     def __init__(self, config: Transformer1dConfig) -> None:
         super().__init__()
@@ -142,12 +146,12 @@ class Attention1d(nn.Module):
         self.lstm = LSTM(c.width, c.width, batch_first=True) if c.recurrent else None
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
-        """`[B, L, D]` to the same; `angles` are the cosines and sines `[L, d/2]` of these positions."""
+        """Attention over `[B, L, D]`, same shape; `angles`: cosines and sines `[L, d/2]` of these positions."""
         batch, length = x.shape[:2]
         if self.lstm is not None:
-            x, last = self.lstm(x, None if state is None else state.get(self.lstm))
+            x, last = self.lstm(x, None if state is None else layers_first(state.get(self.lstm)))
             if state is not None:
-                state[self.lstm] = last
+                state[self.lstm] = rows_first(last)
         sizes = [self.heads, self.kv_heads, self.kv_heads]
         heads = self.qkv(x).view(batch, length, -1, self.head_dim).transpose(1, 2)  # [B, H + 2 Hkv, L, d]
         q, k, v = heads.split(sizes, dim=1)
@@ -164,19 +168,17 @@ class Attention1d(nn.Module):
     def _remember(self, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, Tensor]:
         if self in state:
             k, v = (torch.cat(pair, dim=2) for pair in zip(state[self], (k, v), strict=True))
-        if self.context is None:
-            state[self] = torch.stack([k, v])
-        elif isinstance(state, RingState):
+        keep = 0  # positions that no later one attends to
+        if isinstance(state, RingState) and self.context is not None:
             k, v = k[:, :, -self.context :], v[:, :, -self.context :]
-            state[self] = torch.stack([k, v])
-        else:
-            keep = max(0, k.shape[2] - self.context + 1)  # what the next position still sees
-            state[self] = torch.stack([k[:, :, keep:], v[:, :, keep:]])
+        elif self.context is not None:
+            keep = max(0, k.shape[2] - self.context + 1)
+        state[self] = (k[:, :, keep:].clone(), v[:, :, keep:].clone())
         return k, v
 
 
 class FeedForward(nn.Module):
-    """`down(act(up(x)))`, or with a gate `down(act(gate(x)) * up(x))`, where `up` holds the rows of both."""
+    """`down(act(up(x)))`, or gated `down(act(gate(x)) * up(x))`, where the weight `up` has the rows of the gate first; `[..., D]`."""
 
     def __init__(self, config: Transformer1dConfig) -> None:
         super().__init__()
@@ -185,7 +187,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.feed_forward, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to `[..., D]`."""
+        """Apply the network to `[..., D]`; the shape stays."""
         y = self.up(x)
         if not self.gated:
             return self.down(self.activation(y))
@@ -199,7 +201,7 @@ def _norm(config: Transformer1dConfig) -> nn.Module:
 
 
 class TransformerBlock1d(nn.Module):
-    """Attention and feed-forward network, each normed before, scaled after, and added."""
+    """Attention and feed-forward network, each pre-norm, with LayerScale and a residual connection; `[B, L, D]`."""
 
     def __init__(self, config: Transformer1dConfig) -> None:
         super().__init__()
@@ -212,7 +214,7 @@ class TransformerBlock1d(nn.Module):
         self.scale_feed_forward = nn.Identity() if start is None else LayerScale(config.width, start)
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
-        """`[B, L, D]` to the same."""
+        """Apply the block to `[B, L, D]`; `angles` as in `Attention1d`; with `state`, to the next piece of a stream."""
         x = x + self.scale_attention(self.attention(self.norm_attention(x), angles, state))
         return x + self.scale_feed_forward(self.feed_forward(self.norm_feed_forward(x)))
 
@@ -221,9 +223,10 @@ class Transformer1d(Streaming):
     """A stack of blocks over `[B, C, L]`, with linear maps to and from its width where C differs.
 
     Args:
-        config: the stack.
-        in_channels, out_channels: C before and after; None: the width.
-        proj_bias: whether the linear maps have a bias.
+        config: settings of the stack.
+        in_channels, out_channels: C of the input and of the output; None: the width.
+        proj_bias: whether the linear maps to and from the width have a bias.
+        always_project: have these maps even where C is the width.
     """
 
     def __init__(
@@ -247,7 +250,7 @@ class Transformer1d(Streaming):
             self.out_proj = nn.Linear(config.width, out_channels, bias=proj_bias)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the stack; with `state` the piece `x` continues where the last one ended."""
+        """Apply the stack to `[B, C, L]`; with `state`, to the next piece of a stream (ValueError if not causal)."""
         c, length = self.config, x.shape[2]
         start = 0
         if state is not None:
@@ -276,7 +279,7 @@ class Transformer1d(Streaming):
 
 
 def _sinusoids(start: int, length: int, width: int, period: float, like: Tensor) -> Tensor:
-    """Cosines, then sines, `[L, D]`, of the positions from `start` on."""
+    """Sinusoidal embeddings `[L, D]`, cosines first, of `length` positions from `start` on."""
     half = width // 2
     at = torch.arange(start, start + length, device=like.device, dtype=like.dtype)[:, None]
     steps = torch.arange(half, device=like.device, dtype=like.dtype)
@@ -287,11 +290,11 @@ def _sinusoids(start: int, length: int, width: int, period: float, like: Tensor)
 def interleaved_to_halves(qkv: Tensor, *, heads: int, kv_heads: int = 0) -> Tensor:
     """Reorder query and key rows of a fused weight from rotary pairs (2i, 2i+1) to pairs (i, i + d/2).
 
-    The scores do not change: both sides are reordered alike.
+    The attention scores do not change, since queries and keys are reordered in the same way.
     """
     kv_heads = kv_heads or heads
     dim = qkv.shape[0] // (heads + 2 * kv_heads)
     rows = qkv.unflatten(0, (heads + 2 * kv_heads, dim)).clone()
-    turned = rows[: heads + kv_heads]
-    rows[: heads + kv_heads] = torch.cat([turned[:, 0::2], turned[:, 1::2]], dim=1)
+    rotary = rows[: heads + kv_heads]
+    rows[: heads + kv_heads] = torch.cat([rotary[:, 0::2], rotary[:, 1::2]], dim=1)
     return rows.flatten(0, 1)

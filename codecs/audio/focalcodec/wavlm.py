@@ -21,17 +21,17 @@ class WavLMConfig:
     """Settings of `WavLM`.
 
     Attributes:
-        conv_widths, conv_kernels, conv_strides: of the convolutions that make frames.
-        layers: transformer blocks.
-        width: D.
-        feed_forward: hidden width of their two-layer networks.
-        heads: H.
-        buckets: distances with a separate attention bias, half of them for each direction.
-        max_distance: from here on all distances share the last bucket.
-        position_kernel, position_groups: of the convolution that adds positions.
-        causal: see the module's docstring.
-        window: frames that a position attends to when causal, its chunk included.
-        chunk_frames: c, when causal.
+        conv_widths, conv_kernels, conv_strides: channels, kernel sizes and strides of the convolutions from samples to frames.
+        layers: number of transformer blocks.
+        width: D, channels of the transformer.
+        feed_forward: hidden width of its MLPs.
+        heads: H, number of attention heads.
+        buckets: number of distances with a separate attention bias, half of them for each direction.
+        max_distance: in frames; all larger distances share the last bucket.
+        position_kernel, position_groups: kernel size and groups of the convolution that computes position embeddings.
+        causal: causal in chunks, see the module's docstring.
+        window: number of frames that a position attends to if causal, its chunk included.
+        chunk_frames: c, frames of a chunk if causal.
     """
 
     conv_widths: tuple[int, ...] = (512,) * 7
@@ -55,7 +55,7 @@ class WavLMConfig:
         return math.prod(self.conv_strides)
 
     def num_frames(self, samples: int) -> int:
-        """Frames of `samples` samples."""
+        """Number of frames of a clip of `samples` samples."""
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             samples = -(-samples // stride) if self.causal else (max(samples, kernel) - kernel) // stride + 1
         return samples
@@ -80,7 +80,7 @@ class EarlyConv1d(nn.Conv1d):
 
 
 class FrameConv(Streaming):
-    """Strided convolution without bias, LayerNorm over channels, GELU."""
+    """Strided convolution without bias, LayerNorm over channels, GELU: `[B, C, T]` to `[B, C', T / s]`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, *, causal: bool) -> None:
         super().__init__()
@@ -110,19 +110,19 @@ class RelativeAttention(nn.Module):
         self.gate_scale = nn.Parameter(torch.ones(1, config.heads, 1, 1))
 
     def forward(self, x: Tensor, bias: Tensor, mask: Tensor | None, state: State | None = None) -> Tensor:
-        """`[B, L, D]` to the same.
+        """Apply the attention to `[B, L, D]`; the shape stays.
 
         Args:
-            x: the last L of the S positions that count.
-            bias: `[H, L, S]`.
+            x: the last L of the S positions that are attended to.
+            bias: `[H, L, S]`, added to the attention scores.
             mask: `[L, S]`, True where a query may attend; None: no mask.
-            state: holds keys and values of the S - L positions before.
+            state: holds keys and values of the S - L positions before `x`.
         """
         q, k, v = self.qkv(x).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2).chunk(3, dim=1)  # [B, H, L, d] each
         if state is not None:
             if self in state:
                 k, v = (torch.cat(pair, dim=2) for pair in zip(state[self], (k, v), strict=True))
-            state[self] = torch.stack([k[:, :, -self.keep :], v[:, :, -self.keep :]])
+            state[self] = (k[:, :, -self.keep :].clone(), v[:, :, -self.keep :].clone())
         gates = self.gate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2))  # [B, H, L, 8]
         a, b = gates.unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)
         bias = (a * (b * self.gate_scale - 1.0) + 2.0) * bias  # [B, H, L, S]
@@ -133,7 +133,7 @@ class RelativeAttention(nn.Module):
 
 
 class WavLMBlock(nn.Module):
-    """Attention and a two-layer network, each normed before and added."""
+    """Attention, then an MLP, each after a LayerNorm and added to its input; `[B, L, D]`."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
@@ -144,13 +144,13 @@ class WavLMBlock(nn.Module):
         self.down = nn.Linear(config.feed_forward, config.width)
 
     def forward(self, x: Tensor, bias: Tensor, mask: Tensor | None, state: State | None = None) -> Tensor:
-        """`[B, L, D]` to the same."""
+        """Apply the block to `[B, L, D]`; `bias`, `mask` and `state` as in `RelativeAttention`."""
         x = x + self.attention(self.norm_attention(x), bias, mask, state)
         return x + self.down(F.gelu(self.up(self.norm_feed_forward(x))))
 
 
 class WavLM(Streaming):
-    """`[B, 1, T]` to `[B, D, L]`. A causal stream comes in pieces of whole chunks, but for the last one."""
+    """Waveforms `[B, 1, T]` to features `[B, D, L]`. A causal stream is passed in pieces of whole chunks, except for the last one."""
 
     def __init__(self, config: WavLMConfig) -> None:
         super().__init__()
@@ -174,9 +174,9 @@ class WavLM(Streaming):
         self.blocks = nn.ModuleList(WavLMBlock(c) for _ in range(c.layers))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Features; with `state` (causal only) the piece `x` continues where the last one ended."""
+        """Features `[B, D, L]` of `[B, 1, T]`; with `state` (causal only) the piece `x` continues where the last one ended."""
         if state is not None and not self.config.causal:
-            raise ValueError("only causal layers stream.")
+            raise ValueError("this WavLM is not causal and cannot stream; use a config with causal = true, or encode whole clips.")
         for conv in self.convs:
             x = conv(x, state)
         x = self.proj(self.norm(x.transpose(1, 2)))  # [B, L, D]
