@@ -16,16 +16,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
-        arguments: words after `tokenzoo`; None: those of the process.
+        arguments: those after `tokenzoo`; None: `sys.argv[1:]`.
 
     Raises:
-        SystemExit: always; 0, or 1 after an error, 2 after a command that is spelt wrong.
+        SystemExit: always, with code 0, or 1 after an error, 2 after a usage error, 130 after Ctrl-C.
     """
     words = [w for w in (sys.argv[1:] if arguments is None else arguments) if w != "--debug"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # arrows, and names of files, on terminals of another encoding
-    if debugging():  # what jobs log of each failed item, with its traceback
+            stream.reconfigure(errors="replace")  # arrows and file names that the terminal's encoding lacks
+    if debugging():  # show the traceback of each failed item, which jobs log
         logging.basicConfig()
         logging.getLogger(__name__.partition(".")[0]).setLevel(logging.DEBUG)
     try:

@@ -1,4 +1,4 @@
-"""The command, its groups and its verbs, in the order in which `--help` shows them."""
+"""The command `tokenzoo` and its subcommands, in the order in which `--help` shows them."""
 
 from typing import Annotated
 
@@ -17,8 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
-corpus = typer.Typer(help="Check and count folders of tokens.", no_args_is_help=True, context_settings=_HELP)
-data = typer.Typer(help="Make the training data of the project's own models.", no_args_is_help=True, context_settings=_HELP)
+corpus = typer.Typer(help="Check a token corpus, or print statistics of it.", no_args_is_help=True, context_settings=_HELP)
+data = typer.Typer(help="Build the training data of the shipped models.", no_args_is_help=True, context_settings=_HELP)
 
 _USE, _MANY, _MAKE = "Use a tokenizer", "Many media at once", "Make and publish a tokenizer"
 _VERBS = {
@@ -59,4 +59,4 @@ def root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Nothing is done before a verb: the version is printed by its callback, `--debug` is read where errors are caught."""
+    """Options of `tokenzoo` itself. Nothing runs here: `--version` has a callback, and `cli/errors.py` looks for `--debug`."""

@@ -1,4 +1,4 @@
-"""What verbs have in common, in one spelling: the model first, then the files, then the same flags everywhere."""
+"""Arguments and flags that subcommands share: the model first, then the files, and the same flags everywhere."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,25 +31,25 @@ def _first(value: str | None) -> None:
         raise typer.BadParameter(f"the model comes first and needs no flag: MODEL FILES, here: {value} FILES")
 
 
-#: Flags that named the model in old versions, with what to write now.
+#: The flag for the model in old versions; its error states what to write instead.
 Moved = Annotated[str | None, typer.Option("--model", "-m", hidden=True, is_eager=True, callback=_first)]
 Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES",
-        help="Files, folders (with all that is below them), patterns such as 'pics/*.png', .txt lists with a path a line.",
+        help="Files, folders (with all that is below them), patterns such as 'pics/*.png', .txt lists with one path in each line.",
         show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made if missing.")]
 Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help=f"{', '.join(DEVICES)}. auto: a CUDA GPU if there is one.")]
 Dtype = Annotated[
-    str, typer.Option("--dtype", metavar="DTYPE", help=f"{', '.join(DTYPES)}. In narrow types some ids are others.")
+    str, typer.Option("--dtype", metavar="DTYPE", help=f"{', '.join(DTYPES)}. In lower precision some ids differ.")
 ]
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--folder", metavar="DIR", help="Where the files of MODEL, a name of `tokenzoo list`, are: as downloaded, nothing is fetched."
+        "--folder", metavar="DIR", help="Folder with the downloaded files of MODEL, a name of `tokenzoo list`; nothing is fetched."
     ),
 ]
 Codebooks = Annotated[
@@ -68,10 +68,11 @@ Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Use at 
 
 
 def load_model(name: str, *, device: str, dtype: str = "float32", folder: Path | None = None, part: Any = None) -> Any:
-    """The tokenizer called `name`, as verbs take it.
+    """Load the tokenizer that a subcommand is given as MODEL; `device`, `dtype`, `folder` and `part` as in `tokenzoo.load`.
 
     Raises:
-        ValueError: a file where the model should be, a device or type that is not there; and what `tokenzoo.load` raises.
+        ValueError: a file in the place of the model, an empty name, a folder beside `--folder`.
+        Exception: as `tokenzoo.load`.
     """
     path = Path(name)
     if path.is_file() or (any(sign in name for sign in "*?") and not path.exists()):
@@ -88,10 +89,10 @@ def load_model(name: str, *, device: str, dtype: str = "float32", folder: Path |
 
 
 def pairs_of(pairs: list[str] | None) -> dict[str, str]:
-    """`-O key=value` as a mapping.
+    """The values of `-O key=value` as a mapping.
 
     Raises:
-        ValueError: no `=`, or a key that was given twice.
+        ValueError: a value without `=`, or a key that is given twice.
     """
     out: dict[str, str] = {}
     for pair in pairs or []:

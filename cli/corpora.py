@@ -1,4 +1,4 @@
-"""Commands on many media at once: tokenize, corpus, data, lm."""
+"""Subcommands for many media at once: tokenize, corpus, data, lm."""
 
 import json
 import sys
@@ -24,24 +24,24 @@ def tokenize(
     source: Source,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the corpus; made if missing; a job in it is resumed.")],
     format: Annotated[str, typer.Option(help="parquet, tar, megatron or flat.")] = "parquet",
-    shard_mb: Annotated[float, typer.Option(help="MiB of ids in a shard.")] = 256.0,
-    shard_items: Annotated[int, typer.Option(help="Items in a shard at most (0: any).")] = 0,
+    shard_mb: Annotated[float, typer.Option(help="Size of a shard, in MiB of ids.")] = 256.0,
+    shard_items: Annotated[int, typer.Option(help="Most items in a shard (0: no limit).")] = 0,
     codebooks: Codebooks = None,
     positions: Positions = None,
     option: Pairs = None,
     packing: Annotated[str | None, typer.Option(help="megatron, flat: a pattern, or a packing.json.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes (0: this one; default: one a core or GPU).")] = None,
-    readers: Annotated[int, typer.Option(help="Threads of each that read and decode.")] = 2,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (0: only this one; default: one for each core or GPU).")] = None,
+    readers: Annotated[int, typer.Option(help="Threads of each worker that read and decode media.")] = 2,
     engine: Annotated[str, typer.Option(help="local, or ray.")] = "local",
     device: Device = "auto",
     dtype: Dtype = "float32",
     folder: Folder = None,
-    batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: by device).")] = 0.0,
-    unit_items: Annotated[int, typer.Option(help="Items in a unit of work: what a crash loses at most.")] = 256,
+    batch: Annotated[float, typer.Option(help="Million pixels or samples in a batch (0: chosen by device).")] = 0.0,
+    unit_items: Annotated[int, typer.Option(help="Items in a unit of work, the most that a worker loses in a crash.")] = 256,
     max_pixels: Annotated[int, typer.Option(help="Larger pictures are listed as failures.")] = 100_000_000,
     max_seconds: Annotated[float, typer.Option(help="Longer sounds are listed as failures.")] = 14400.0,
-    allow_paths: Annotated[bool, typer.Option("--allow-paths", help="Read files that tables name instead of holding media.")] = False,
-    column: Annotated[str | None, typer.Option(help="Column of tables with the media.")] = None,
+    allow_paths: Annotated[bool, typer.Option("--allow-paths", help="Read media files that tables name by path.")] = False,
+    column: Annotated[str | None, typer.Option(help="Column of a table that holds the media.")] = None,
     split: Annotated[str, typer.Option(help="Split of a hub data set.")] = "train",
     config: Annotated[str | None, typer.Option(help="Configuration of a hub data set.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of the model on the hub.")] = None,
@@ -69,7 +69,7 @@ def tokenize(
 
 
 def verify_corpus(folder: Tokens, as_json: Json = False) -> None:
-    """Check every shard of a folder of tokens against its manifest."""
+    """Check every file of a token corpus against its manifest."""
     from ..zoo.corpus.check import verify
 
     wrong = verify(folder)
@@ -85,7 +85,7 @@ def verify_corpus(folder: Tokens, as_json: Json = False) -> None:
 
 
 def corpus_stats(folder: Tokens, as_json: Json = False) -> None:
-    """Print what the tokens of a folder cost and hold: rates, bits, entropy, use of codebooks."""
+    """Print statistics of a token corpus: rates, bits, entropy, codebook use."""
     from ..zoo.corpus.check import stats
 
     found = stats(folder)
@@ -95,8 +95,8 @@ def corpus_stats(folder: Tokens, as_json: Json = False) -> None:
 def build_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="photos or speech.", show_default=False)],
     out: Out = Path("data"),
-    cache: Annotated[Path, typer.Option(help="Keeps downloaded packages between runs.")] = Path("data/cache"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 2,
+    cache: Annotated[Path, typer.Option(help="Folder that keeps downloaded packages between runs.")] = Path("data/cache"),
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes that decode.")] = 2,
     offline: Annotated[bool, typer.Option("--offline", help="Use only what the cache holds.")] = False,
     any_version: Annotated[bool, typer.Option("--any-version", help="Accept other versions of packages than the pinned ones.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Errors as people read them: one or two lines on the error stream, the traceback only if requested."""
+"""Error messages of the command: one or two lines on stderr, the traceback only if requested."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import typer
 
-#: Package that an optional import misses -> how it is installed.
+#: Optional package -> the extra of tokenzoo that installs it.
 _EXTRAS = {
     "transformers": "transformers",
     "torchmetrics": "eval",
@@ -31,7 +31,7 @@ def debugging() -> bool:
 
 
 def message(error: BaseException) -> str:
-    """What went wrong, in one or two lines."""
+    """Text of an error for the user, in one or two lines."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.split(".")[0]
         wanted = f"'tokenzoo[{_EXTRAS[package]}]'" if package in _EXTRAS else package
@@ -47,21 +47,21 @@ def message(error: BaseException) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """`message`, and how to see more of an error that no one foresaw."""
+    """`message`; for unexpected kinds of errors also how to see the traceback."""
     known = isinstance(error, (ValueError, KeyError, OSError, ModuleNotFoundError, MemoryError))
     return message(error) + ("" if known else "\n--debug shows where it happened.")
 
 
 def ended(verb: Callable[..., None]) -> Callable[..., None]:
-    """`verb` with a line for the ends that the command line library would keep silent about: Ctrl-C (exit code 130, as shells have
-    it), a reader of the output that has gone, a file that ends too early.
+    """Wrap a subcommand, so that it prints a line where typer would end silently: at Ctrl-C (exit code 130, as in shells), a closed
+    output pipe, a file that ends too early.
     """
 
     @functools.wraps(verb)
     def run(*args: Any, **options: Any) -> None:
         try:
             verb(*args, **options)
-            sys.stdout.flush()  # here a lost reader is still noticed
+            sys.stdout.flush()  # a closed pipe raises here, where it is handled
         except KeyboardInterrupt as error:
             show_trace(error)
             print("stopped by Ctrl-C.", file=sys.stderr)
@@ -78,8 +78,8 @@ def ended(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _leave_output() -> None:
-    """Nothing is written to the lost reader any more, also not when Python ends."""
-    with contextlib.suppress(OSError, ValueError):  # standard output that is no file of the system
+    """Redirect standard output to the null device, so that Python's flush at exit does not fail on the closed pipe."""
+    with contextlib.suppress(OSError, ValueError):  # standard output without a file descriptor
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
@@ -88,7 +88,7 @@ def _leave_output() -> None:
 def show_warning(
     text: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
-    """A warning in one line; those that are about other packages' code are for developers."""
+    """Print a warning in one line; deprecations, which concern developers, only with `--debug`."""
     if debugging() or not issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
         print(f"warning: {text}", file=file or sys.stderr)
 

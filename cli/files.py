@@ -1,4 +1,4 @@
-"""What a verb does with files: name the results so that no two meet, and do one after the other to the end."""
+"""Runs a subcommand on many files: gives each result its own name, and goes on to the next file after an error."""
 
 import errno
 import os
@@ -13,23 +13,24 @@ from ..zoo.progress import Bar
 from ..zoo.tables import counted
 from .errors import message, show_trace
 
-#: Errors of the disk that is written to: the next file would meet them too.
+#: Errors of the output disk, which the next file would raise too.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def name_outputs(found: Sequence[Found], out: Path, ending: str, *, drop: str = "", whole: bool = False) -> list[Path]:
-    """A path below `out` for every file, no two the same, also on case-insensitive file systems.
+    """Return a path below `out` for the result of each file, no two the same, also on case-insensitive file systems.
 
-    Folders that were named keep their inner folders. Where two results would have one name, both take more of where they came
-    from: `cat.jpg` and `cat.png` become `cat.jpg.wav` and `cat.png.wav`; equal names get their folders in front; what still
-    reads alike, such as `Cat.png` beside `cat.png`, is numbered. The order of the files and the current folder play no part.
+    Files of a given folder keep their sub-folders. Where two results would have the same name, both take more of their origin:
+    `cat.jpg` and `cat.png` become `cat.jpg.wav` and `cat.png.wav`; equal names get their folders in front; names that differ in case
+    alone, such as `Cat.png` and `cat.png`, are numbered. The result depends neither on the order of the files nor on the current
+    folder.
 
     Args:
-        found: what `find` gave.
+        found: the files, as `find` returns them.
         out: the folder to write to.
         ending: of the results, with the dot.
-        drop: an ending to take off the names first.
-        whole: keep the ending of the file's name before `ending` in any case.
+        drop: an ending to remove from the files' names first.
+        whole: always keep the file's own ending before `ending`.
     """
     names = [_Name(f, ending, drop, int(whole)) for f in found]
     while True:
@@ -46,10 +47,10 @@ def name_outputs(found: Sequence[Found], out: Path, ending: str, *, drop: str = 
 
 
 class _Name:
-    """The name of one result, which takes as much of its origin as it needs.
+    """The name of one result, which takes as much of its origin as makes it unique.
 
-    `more` is 0: the name without its ending, if that is one of media (`take.1` has none); 1: the whole name; then a folder more
-    each time. `number` is added where that does not help.
+    `more` is 0: the file's name without its ending, if that is one of media (`take.1` has none); 1: the whole name; above: one more
+    of its folders each. `number` is added if that is not enough.
     """
 
     def __init__(self, found: Found, ending: str, drop: str, more: int) -> None:
@@ -74,7 +75,7 @@ class _Name:
 
 
 def _part(group: list[_Name], is_folder: bool) -> None:
-    """Let names that clash differ more; `is_folder`: a folder of another result has that name."""
+    """Lengthen or number names that clash; `is_folder`: they are also the name of a folder of another result."""
     same_file = len({n.origin.casefold() for n in group}) == 1 and len(group) > 1
     beside = len({os.path.dirname(n.origin).casefold() for n in group}) == 1 and all(n.more for n in group)
     able = [n for n in group if n.more < n.most]
@@ -95,18 +96,18 @@ def each(
     what: str,
     refuse: Callable[[Path], str | None],
 ) -> None:
-    """Run `one(path, target)` for every file and print what it returns; what fails is listed at the end.
+    """Run `one(path, target)` for every file and print what it returns; failed files are listed at the end.
 
     Args:
-        found: what is read.
+        found: the files to read.
         out: the folder to write to; made if missing.
-        name: gives each of some files the path of its result, see `name_outputs`.
-        one: does the work.
-        what: the word before the bar, e.g. "encoding".
-        refuse: returns why this verb does not take a file, judged by its name; None: it may.
+        name: returns the path of each file's result, see `name_outputs`.
+        one: makes the file `target` of the file `path`, and returns a line about it.
+        what: the word before the progress bar, e.g. "encoding".
+        refuse: returns why the subcommand cannot take a file, judged by its name; None if it may.
 
     Raises:
-        typer.Exit: 1, where a file failed.
+        typer.Exit: 1, if a file failed.
         NotADirectoryError: `out` is a file.
         OSError: `out` cannot be made.
     """
@@ -121,7 +122,7 @@ def each(
                 if target.resolve() in inputs:
                     raise ValueError(f"its result {target} would overwrite a file that is read; choose another folder with --out.")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                said = one(f.path, target)
+                line = one(f.path, target)
             except Exception as error:  # any error of one file; the others are still processed
                 show_trace(error)
                 failed[f.path] = message(error)
@@ -129,7 +130,7 @@ def each(
                     failed |= {later.path: "not reached." for later in rest[number:]}
                     break
             else:
-                print(f"{f.path}: {said}", flush=True)
+                print(f"{f.path}: {line}", flush=True)
             bar.step()
     if failed:
         print(f"{len(failed)} of {counted(len(found), 'file')} failed:", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Commands that measure a tokenizer: `eval`."""
+"""The subcommand `eval`, which measures a tokenizer."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Verbs that use a tokenizer: encode, decode, reconstruct, demo."""
+"""Subcommands that use a tokenizer: encode, decode, reconstruct, demo."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +88,7 @@ def reconstruct(
     folder: Folder = None,
     moved: Moved = None,
 ) -> None:
-    """Encode and decode media files, to judge by ear and eye what the tokens keep."""
+    """Encode and decode media files, to compare originals and reconstructions by ear and eye."""
     from ..zoo.choices import chosen
 
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder)
@@ -124,28 +124,36 @@ def _no_tokens(path: Path, model: str) -> str | None:
 
 
 def shape(tokens: Any) -> str:
-    """Size of tokens as text, codebooks first as in all commands, then positions and bits."""
+    """Size of one item's tokens as text: codebooks x positions, and bits."""
     from ..zoo.tables import counted
 
     return f"{counted(tokens.num_codebooks, 'codebook')} x {counted(int(tokens.lengths[0]), 'position')}, {sum(tokens.bits()):,} bits"
 
 
 def media_of(tokenizer: Any, files: list[str], results: Results) -> list[Found]:
-    """The files that were named; of folders, those of the tokenizer's modality that are no results of the same command."""
+    """The given files; of given folders, the files of the tokenizer's modality, without the results of the same command."""
     from ..codecs.media.endings import ENDINGS
 
     return find(files, ENDINGS.get(tokenizer.spec.modality, ()), results=results)
 
 
 def ending_of(tokenizer: Any) -> str:
-    """File name ending of what `decode` writes: .wav or .png; ValueError for latents."""
+    """File name ending of decoded media: .wav or .png; ValueError for tokenizers that decode to features."""
     if tokenizer.spec.modality == "latent":
         raise ValueError(f"{tokenizer.family} gives features back, neither sound nor a picture; decode them in Python.")
     return ".wav" if tokenizer.spec.modality == "audio" else ".png"
 
 
 def write_media(tokenizer: Any, media: Any, tokens: Any, target: Path, *, original: bool = True) -> None:
-    """Write one decoded item as .wav or .png; `original` is the option that it was decoded with."""
+    """Write one decoded item as .wav or .png.
+
+    Args:
+        tokenizer: the one that decoded it.
+        media: what `decode` returned.
+        tokens: those of the item, which know its sample rate.
+        target: the file.
+        original: the decode option of this name: whether sound has its original sample rate.
+    """
     from ..zoo.media_out import write_audio, write_image
 
     if tokenizer.spec.modality == "audio":

@@ -1,4 +1,4 @@
-"""Verbs about models: list, info, push."""
+"""Subcommands about models: list, info, push."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ def list_models(
     streamable: Annotated[bool, typer.Option("--streamable", "--causal", help="Only sound that streams.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the models of the registry, a line each."""
+    """Show the models of the registry, one in each line."""
     from ..codecs.config import nearest
     from ..zoo import listing, registry
 
@@ -39,7 +39,7 @@ def list_models(
 
 
 def info(model: Model, as_json: Json = False) -> None:
-    """Show what is known of a model: facts, licence, options, figures with their sources, how parity was checked."""
+    """Show what is known of a model: facts, licence, options, metrics with their sources, how parity was checked."""
     from ..zoo.about import about
 
     found = about(model)

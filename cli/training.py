@@ -1,4 +1,4 @@
-"""Verbs that make tokenizers: train, quantize."""
+"""Subcommands that make tokenizers: train, quantize."""
 
 import warnings
 from pathlib import Path
@@ -29,25 +29,25 @@ def quantize(
     model: Model,
     files: Files,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new tokenizer.")],
-    levels: Annotated[int, typer.Option(min=2, help="Levels of every channel.")] = 64,
-    sigmas: Annotated[float, typer.Option(help="Reach of the levels, in standard deviations.")] = 3.0,
+    levels: Annotated[int, typer.Option(min=2, help="Number of levels of each latent channel.")] = 64,
+    sigmas: Annotated[float, typer.Option(help="Range of the levels around the mean, in standard deviations to each side.")] = 3.0,
     limit: Limit = 256,
     device: Device = "auto",
     dtype: Dtype = "float32",
     folder: Folder = None,
 ) -> None:
-    """Make tokens of a continuous autoencoder without training: every channel of its latents in levels of its own."""
+    """Make a tokenizer of a continuous autoencoder without training: each channel of its latents is rounded to levels."""
     from ..codecs.image.kl_tokens.layouts.diffusers_kl import NotFitted
     from ..zoo.evaluate.run import media_files
     from ..zoo.hub import save_pretrained
     from ..zoo.quantize import quantize as run
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotFitted)  # it is about to be
+        warnings.simplefilter("ignore", NotFitted)  # the levels are fitted below
         unfitted = load_model(model, device=device, dtype=dtype, folder=folder)
     tokenizer, fit = run(unfitted, media_files(files, unfitted.spec.modality), levels=levels, sigmas=sigmas, limit=limit, progress=True)
     save_pretrained(tokenizer, out)
     print(
         f"{fit.items} media, {fit.positions:,} positions: error of latents {fit.latent_snr_db:.1f} dB below them, "
-        f"{100 * fit.outside:.2f} % outside the levels' reach\ntokenzoo.load('file:{out}')"
+        f"{100 * fit.outside:.2f} % outside the levels' range\ntokenzoo.load('file:{out}')"
     )

@@ -1,1 +1,1 @@
-"""What a tokenizer is made of: the contract, quantizers, layers, families. Knows nothing of hubs or training loops."""
+"""Tokenizers and their parts: the common interface, quantizers, layers, families. Does not depend on hubs or training loops."""

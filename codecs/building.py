@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .config import ConfigError, to_mapping
+from .config import SettingsError, to_mapping
 from .families import build_tokenizer
 from .identity import fingerprint_of_state, set_fingerprint
 from .tokenizer import Tokenizer
@@ -40,9 +40,9 @@ def build_around(
         config: the family's config, or a mapping of fields.
         weights: called with the tokenizer before its values are filled in; returns its state dict.
         name: name of the checkpoint, for messages.
-        count: number of tensors in the checkpoint; a config that describes many more is refused before they are made.
-        numbers: number of weights in all of them; likewise.
-        part: keep only what encoding ("encoder") or decoding ("decoder") needs; the other call then raises.
+        count: number of tensors in the checkpoint; a config that describes far more modules or tensors is refused.
+        numbers: number of values in all these tensors; a config that describes far more is refused before they are allocated.
+        part: keep only what encoding ("encoder") or decoding ("decoder") needs; the other call then raises; None: keep both.
 
     Returns:
         The tokenizer on the CPU, float32, in eval mode.
@@ -55,7 +55,7 @@ def build_around(
     values = config if isinstance(config, Mapping) else to_mapping(config)
     _check_numbers(values, 4 * count + 1000, name)
     state: Mapping[str, Tensor] | None = None
-    if not _is_plain(values):  # first without memory; the symbolic shapes behind it take a second to import
+    if not _is_plain(values):  # first on "meta", without memory; plain configs skip it: its import alone takes a second
         plan = plan_of(family, config, name, count=count)
         state = weights(plan)
         check_shapes(plan, state, name)
@@ -70,7 +70,7 @@ def build_around(
         keep_part(tokenizer, part)
     with torch.no_grad():
         for key, value in tokenizer.state_dict().items():
-            if value.numel() == state[key].numel():  # not of the half that was left out
+            if value.numel() == state[key].numel():  # tensors of the removed half are empty
                 value.copy_(state[key])
     if part:
         set_fingerprint(tokenizer, whole)
@@ -78,7 +78,7 @@ def build_around(
 
 
 def plan_of(family: str, config: Any, name: str, *, count: int) -> Tokenizer:
-    """The tokenizer on the device "meta": shapes without values. Arguments and errors as in `build_around`."""
+    """Build the tokenizer on the device "meta": shapes without values. Arguments and errors are those of `build_around`."""
     _check_numbers(config if isinstance(config, Mapping) else to_mapping(config), 4 * count + 1000, name)
     with _bounded(4 * count + 1000, name), torch.device("meta"):
         return _built(family, config, name)
@@ -96,7 +96,7 @@ _LARGEST = (
 
 
 def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: str = "config") -> None:
-    """Reject numbers in an untrusted config that no real network has, before any module is built that often."""
+    """Reject numbers in an untrusted config that no real network has, before modules of that size or number are built."""
     if isinstance(value, Mapping):
         for inner, v in value.items():
             _check_numbers(v, most, name, f"{path}.{inner}", str(inner))
@@ -109,8 +109,9 @@ def _check_numbers(value: Any, most: int, name: str, path: str = "config", key: 
             raise CheckpointError(f"{name}: {path} holds {value}, which no network with these weights can have.")
 
 
-#: Up to this number the product of two settings takes little memory; and names of settings that are never multiplied.
+#: A tensor of the shape `_PLAIN` x `_PLAIN` (1 GB) is small enough to allocate before shapes are compared.
 _PLAIN = 1 << 14
+#: Settings that are no axis of a large weight together with another setting, by the end of their names: up to 1 << 20 is plain.
 _ALONE = re.compile(r".*(codebook_size|rate_hz|samples|bins|seed|every|steps|iterations)")
 #: A network that is built before its shapes are compared may have four times the checkpoint's weights and this many more.
 UNPLANNED = 1 << 24
@@ -128,18 +129,15 @@ def _is_plain(config: Any, key: str = "") -> bool:
 def _built(family: str, config: Any, name: str) -> Tokenizer:
     try:
         return build_tokenizer(family, config)
-    except (ConfigError, CheckpointError):
-        raise
-    except (ValueError, RuntimeError, TypeError, OverflowError, MemoryError, ArithmeticError, AssertionError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise CheckpointError(f"{name}: its config describes a network that cannot be built ({reason}).") from error
+    except SettingsError as error:
+        raise CheckpointError(f"{name}: {error}") from error
 
 
 # --- halves ---------------------------------------------------------------------------------------------------------
 
 
 def keep_part(tokenizer: Tokenizer, part: Part) -> None:
-    """Take the weights out of `tokenizer` that only the other half needs, in place; that half's calls then raise."""
+    """Free the weights of `tokenizer` that only the other half needs, in place; calls of that half then raise ValueError."""
     lost = tokenizer.decoder_only if part == "encoder" else tokenizer.encoder_only
     for name, tensor in [*tokenizer.named_parameters(), *tokenizer.named_buffers()]:
         if is_under(name, lost) and tensor.ndim:
@@ -164,7 +162,7 @@ class _NoStart(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _STARTS:
             return args[0] if args else (kwargs or {})["tensor"]
-        if func in (Tensor.normal_, Tensor.uniform_):  # inside longer recipes, some of which draw until all numbers fit
+        if func in (Tensor.normal_, Tensor.uniform_):  # called by other initialisers, some of which redraw until values are in range
             return args[0].zero_()
         return func(*args, **(kwargs or {}))
 

@@ -4,8 +4,8 @@
     Tokens -> ids --media_of--> media of one shape -> each cut or scaled to its original's size
 
 All other steps are implemented once, here: checking options, grouping items of equal shape, stacking them, device and number type,
-one `Tokens` a batch, and the way back. A family overrides the four hooks named above, or, in them, what only concerns sizes
-(`grid_of`, `fit_out`, and what the base class of its modality names).
+one `Tokens` a batch, and the way back. A family overrides the four hooks named above, or only the methods about sizes that they
+call (`grid_of`, `fit_out`, and those that the base class of its modality lists).
 
 Letters: B batch, D latent width, K codebooks, L positions, S loudness segments.
 """
@@ -28,16 +28,16 @@ from .tokens import Tokens
 
 @dataclass(frozen=True)
 class Batch:
-    """Items of one shape on their way through the network, as the hooks get them.
+    """Items of one shape that go through the network together: the second argument of the hooks.
 
     Attributes:
         options: options of the call, an object of the family's `encode_options` or `decode_options`.
-        items: which of the call's items these are, by number.
-        total: items of the whole call.
-        grid: shape that L unrolls from; None: a plain sequence.
+        items: index of each of these items among the items of the call.
+        total: number of items of the whole call.
+        grid: shape that was flattened into L, such as `(h, w)`; None: a plain sequence.
         sizes: decode: the original size of each item; empty if the tokens do not state it.
         scale: decode: loudness factors `[B, S]`, or None.
-        samples: encode of audio: samples that these latents were computed from.
+        samples: encode of audio: number of input samples that these latents were computed from.
         notes: values that one hook passes to a later one of the same batch.
     """
 
@@ -86,10 +86,10 @@ class NoMeaning(ValueError):
 
 
 class Coding(nn.Module):
-    """Encode and decode; see the module's docstring for the hooks."""
+    """Base class with the shared `encode`, `decode` and `semantic`; the hooks are described at the top of the file."""
 
     family: str
-    #: What `encode` and `decode` take by name; a tokenizer whose config takes fewer sets them anew before its `spec`.
+    #: Options of `encode` and `decode`; a tokenizer whose config allows fewer replaces them before it sets its `spec`.
     encode_options: type[EncodeOptions] = EncodeOptions
     decode_options: type[DecodeOptions] = DecodeOptions
     #: Positions of an item are a multiple of this.
@@ -101,16 +101,16 @@ class Coding(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the weights."""
+        """Device of the tokenizer's weights, to which `encode` and `decode` move their inputs."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating type of the weights."""
+        """Floating-point dtype of the tokenizer's weights, in which its network computes."""
         return next(self.parameters()).dtype
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "spec":  # a family states its facts; which options it takes is known here
+        if name == "spec":  # families write their spec without the names of the options, which are filled in here
             value = value.with_options(option_names(self.encode_options), option_names(self.decode_options))
         super().__setattr__(name, value)
 
@@ -135,11 +135,17 @@ class Coding(nn.Module):
         return self.encode_prepared(self.prepare(media, chosen), chosen)
 
     def prepare(self, media: Any, options: EncodeOptions | None = None, /, **named: Any) -> list[Prepared]:
-        """Media read, checked and brought to the form that the network takes, for another thread or process than the model's.
+        """Read and check media and convert them to network inputs; may run in another thread or process than the model.
 
         Args:
-            media: as in `encode`. What is prepared already passes untouched.
+            media: as in `encode`. Items that are `Prepared` already are returned unchanged.
             options, named: as in `encode`; those about sizes and value ranges are used here.
+
+        Returns:
+            One `Prepared` for each item.
+
+        Raises:
+            ValueError: wrong media (`MediaError`) or options (`ConfigError`).
         """
         chosen = make_options(self, "encode", options, named)
         if isinstance(media, Prepared):
@@ -150,15 +156,18 @@ class Coding(nn.Module):
 
     @torch.no_grad()
     def encode_prepared(self, items: Sequence[Prepared], options: EncodeOptions | None = None, /, **named: Any) -> Tokens:
-        """Tokens of the output of `prepare`, equal to those of `encode`.
+        """Encode the output of `prepare`; the tokens equal those of `encode`.
 
         Args:
             items: in any order, of any shapes; also parts of several calls of `prepare`.
             options, named: as in `encode`.
+
+        Raises:
+            ValueError: no items, items that `prepare` did not return, or wrong options (`ConfigError`).
         """
         chosen = make_options(self, "encode", options, named)
         if not items or not all(isinstance(item, Prepared) for item in items):
-            raise ValueError("encode_prepared takes a list of at least one item that `prepare` gave; `encode` takes media.")
+            raise ValueError("encode_prepared takes a list of at least one item that `prepare` returned; `encode` takes media.")
         self._check_codebooks(chosen.num_codebooks)
         parts: list[Tokens | None] = [None] * len(items)
         for group in equal_ones([self.encode_key(item, i, chosen) for i, item in enumerate(items)]):
@@ -190,7 +199,7 @@ class Coding(nn.Module):
         return tuple(item.x.shape)
 
     def encode_batch(self, x: Tensor, batch: Batch) -> Coded:
-        """Both middle hooks of one batch `[B, ...]`, one after the other; audio goes piece by piece."""
+        """Ids of one batch `[B, ...]`: `latents_of`, then `ids_of`; audio calls them for one piece after another."""
         return self.ids_of(self.latents_of(x, batch), batch)
 
     def tokens_of_batch(self, coded: Coded, items: Sequence[Prepared], batch: Batch) -> Tokens:
@@ -222,25 +231,25 @@ class Coding(nn.Module):
         raise NotImplementedError
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """Second hook: latents `[B, D, L]` of a batch (of audio and large pictures, of one piece of it)."""
+        """Second hook: latents `[B, D, L]` of a batch, or of one piece of it for audio and large pictures."""
         return self.encode_latents(x)
 
     def ids_of(self, z: Tensor, batch: Batch) -> Coded:
-        """Third hook: ids of latents."""
+        """Third hook: ids `[B, K, L]` of latents `[B, D, L]`."""
         return Coded(self.quantizer.encode(z, grid=batch.grid, num_codebooks=batch.options.num_codebooks))
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
-        """Fourth hook: media `[B, ...]` of ids `[B, K', L]`, in the size that the network gives."""
+        """Fourth hook: media `[B, ...]` of ids `[B, K', L]`, in the network's output size."""
         return self.decode_latents(self.vectors_of(ids, batch.grid), batch.grid)
 
     # --- what the hooks call ----------------------------------------------------------------------------------------------
 
     def encode_latents(self, x: Tensor) -> Tensor:
-        """Return latents `[B, D, L]` of a batch of one size, with gradients."""
+        """Return latents `[B, D, L]` of a batch `[B, ...]` of items of one size, with gradients."""
         raise NotImplementedError
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Return media from quantized latents `[B, D, L]`, with gradients."""
+        """Return media `[B, ...]` from quantized latents `[B, D, L]`, with gradients."""
         raise NotImplementedError
 
     def vectors_of(self, ids: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
@@ -248,7 +257,7 @@ class Coding(nn.Module):
         return self.quantizer.decode(ids, grid=grid).to(self.dtype)
 
     def grid_of(self, x: Tensor) -> tuple[int, ...] | None:
-        """The shape that L unrolls from for a batch `x`; None: a plain sequence."""
+        """The shape that is flattened into L for a batch `x`, such as `(h, w)`; None: a plain sequence."""
         return None
 
     # --- decode -----------------------------------------------------------------------------------------------------------
@@ -280,22 +289,22 @@ class Coding(nn.Module):
                 outs[i] = self.fit_out(x[row], items[row], chosen)
         return one_batch(outs)
 
-    # --- meaning ----------------------------------------------------------------------------------------------------------
+    # --- semantic features ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def semantic(self, tokens: Tokens | Ids, *, pooled: bool = False) -> Tensor | list[Tensor]:
-        """Semantic features of ids: those of a frozen model, or code vectors, that the ids represent.
+        """Semantic features of ids: the features of a frozen model that they approximate, or their code vectors.
 
         Args:
             tokens: as in `decode`; also of tokenizers that only encode.
-            pooled: one vector an item instead of one a position, in families that have one.
+            pooled: return one vector for each item instead of one for each position, in families that have it.
 
         Returns:
-            float32 `[B, D, L]`, D = `spec.semantic_dim` and L the positions of the codebooks that carry the meaning, or a list of
-            `[D, L]` where these differ; with `pooled` `[B, E]`.
+            float32 `[B, D, L]`, D = `spec.semantic_dim` and L the positions of the semantic codebooks, or a list of `[D, L]` where
+            L differs; with `pooled` `[B, E]`, E the width of the pooled vector.
 
         Raises:
-            NoMeaning: the family has no such features.
+            NoMeaning: the family has no such features, or no pooled vector.
         """
         if not self.spec.semantic_dim:
             raise NoMeaning(f"this {self.family} tokenizer has no semantic features (spec.semantic_dim is 0); `decode` the ids.")
@@ -342,11 +351,11 @@ class Coding(nn.Module):
         return item.grid, item.ids.shape
 
     def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
-        """One decoded item in its original's size, or as the network gave it where `options.original` is False."""
+        """One decoded item in its original's size, or in the network's output size where `options.original` is False."""
         raise NotImplementedError
 
     def book_grids_of(self, grid: tuple[int, ...]) -> Sequence[tuple[int, int]] | None:
-        """`(h, w)` of each codebook over a picture's `grid`, if codebooks have separate grids; else None."""
+        """`(h, w)` of each codebook for a picture whose finest grid is `grid`, if codebooks have separate grids; else None."""
         return None
 
     @property
@@ -355,11 +364,11 @@ class Coding(nn.Module):
         raise NotImplementedError
 
     def check_tokens(self, tokens: Tokens | Ids) -> Tokens:
-        """Tokens checked for `decode`; raises if this tokenizer cannot decode them."""
+        """Return the tokens that `decode` takes; raise ValueError if this tokenizer cannot decode them."""
         raise NotImplementedError
 
     def check_ids(self, tokens: Tokens | Ids) -> Tokens:
-        """As `check_tokens`, also for a tokenizer that only encodes."""
+        """As `check_tokens`, but also allowed for a tokenizer without a decoder."""
         raise NotImplementedError
 
 

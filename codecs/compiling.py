@@ -1,4 +1,4 @@
-"""A compiled tokenizer stays itself: copied and pickled, it is compiled again around its own weights.
+"""Copies and pickles of a compiled tokenizer: the methods of each copy are compiled again, around its own weights.
 
     copy.deepcopy(tokenizer.compile())
 """
@@ -15,13 +15,13 @@ _OPTIONS = "_compile_options"
 
 
 def compile_methods(tokenizer: nn.Module, options: dict[str, Any]) -> None:
-    """Put compiled forms of `COMPILED` into `tokenizer`, in place; compiled ones are compiled anew with the new options.
+    """Compile the methods `COMPILED` of `tokenizer`, in place; methods that were compiled before get the new options.
 
     Methods that the instance already replaces (a half that `load(part=...)` left out) are left unchanged.
 
     Args:
-        tokenizer: any that has them.
-        options: for `torch.compile`.
+        tokenizer: any module with these methods.
+        options: keyword arguments of `torch.compile`.
     """
     _drop_compiled(tokenizer.__dict__)
     for name in COMPILED:
@@ -41,7 +41,7 @@ class _Compiled:
 
 
 def state_of(tokenizer: nn.Module) -> dict[str, Any]:
-    """What copies and pickles take: all attributes but the compiled methods, which are bound to the original's weights."""
+    """Attributes that copies and pickles keep: all but the compiled methods, which are bound to the original's weights."""
     state = dict(tokenizer.__dict__)
     _drop_compiled(state)
     return state

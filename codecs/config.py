@@ -10,8 +10,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, Union
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -61,8 +62,37 @@ def _no_constant(name: str) -> Any:
     raise ConfigError(f"it holds the number {name}; numbers of configs are finite.")
 
 
+class SettingsError(ConfigError):
+    """Settings of the right types from which nothing can be built."""
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn errors of a constructor, such as PyTorch's for a layer with -1 channels, into `SettingsError`.
+
+    Args:
+        what: description of what is built, for the message.
+
+    Raises:
+        SettingsError: the code inside raised an error that is not this library's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] == __name__.split(".")[0]:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise SettingsError(f"{what} cannot be built with these settings ({reason}).") from error
+
+
+#: Marks fields that take numbers below 0; all others do not.
+SIGNED = "may be below 0"
+Signed = Annotated[float, SIGNED]
+SignedInt = Annotated[int, SIGNED]
+
+
 class Polymorphic:
-    """Base of dataclasses that exist in several kinds; `kind` in the mapping chooses the subclass, by name from the table `kinds`."""
+    """Base of dataclasses with several kinds: `kind` in the mapping names the subclass, which is looked up in the table `kinds`."""
 
     kind: ClassVar[str] = ""
     kinds: ClassVar[Any]  # a `Kinds`, whose module needs this one
@@ -86,14 +116,14 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
             that come with weights or data.
 
     Raises:
-        ConfigError: unknown or missing keys, wrong types, unknown kinds.
+        ConfigError: unknown or missing keys, wrong types, unknown kinds; numbers below 0 in fields that are not `Signed`.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or cls.__name__}: expected a mapping of {cls.__name__} fields, got {values!r:.200}.")
     values = dict(values)
     if issubclass(cls, Polymorphic):
         cls = _narrowed(cls, values.pop("kind", cls.kind or None), path, own)
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -101,7 +131,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
         raise ConfigError(f"{cls.__name__} needs the key {_join(path, missing[0])!r} ({hints[missing[0]]}).")
-    return cls(**{k: _convert(hints[k], v, _join(path, k), own) for k, v in values.items()})
+    converted = {k: _convert(hints[k], v, _join(path, k), own) for k, v in values.items()}
+    with building(path or cls.__name__):
+        return cls(**converted)
 
 
 def _narrowed(cls: type[T], kind: Any, path: str, own: bool) -> type[T]:
@@ -150,13 +182,15 @@ def _convert(hint: Any, value: Any, path: str, own: bool) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        return _convert_scalar(args[0], value, path, signed=SIGNED in args)
     if origin in (Union, types.UnionType):
         return _convert_union(args, value, path, own)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{path} is {value!r:.200}; allowed: {', '.join(repr(a) for a in args)}.")
         return value
-    if origin is Callable:  # in options of `encode` and `decode` alone
+    if origin is Callable:  # only options of `encode` and `decode` have this type
         if not callable(value):
             raise ConfigError(f"{path} must be a function, got {value!r:.200}.")
         return value
@@ -201,10 +235,17 @@ def _finite(value: float, path: str) -> float:
     return value
 
 
-def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
+def _convert_scalar(hint: Any, value: Any, path: str, *, signed: bool = False) -> Any:
+    number = _typed(hint, value, path)
+    if hint in (int, float) and number < 0 and not signed:
+        raise ConfigError(f"{path} is {str(number)[:40]}; it must not be below 0.")
+    return number
+
+
+def _typed(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         if isinstance(value, int) and value.bit_length() > 1000:
-            raise ConfigError(f"{path} is a number of {value.bit_length()} bits; no float holds it.")
+            raise ConfigError(f"{path} is a number of {value.bit_length()} bits; it is too large for a float.")
         return _finite(float(value), path)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
         try:

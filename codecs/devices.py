@@ -1,4 +1,4 @@
-"""Devices and number types by the words that commands, run files and `load` take. Torch is imported when it is needed."""
+"""Devices and dtypes by name, as commands, run files and `load` take them. Torch is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-#: Words for a device; `cuda:1` names one of several GPUs.
+#: Names of devices; `cuda:1` is one of several GPUs.
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
-#: Words for a number type.
+#: Names of dtypes.
 DTYPES = ("float32", "bfloat16", "float16")
-#: Short words that are understood as well.
+#: Short names that are allowed as well.
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def pick_device(name: torch.device | str | None) -> torch.device:
-    """The device that `name` means.
+    """The device called `name`.
 
     Args:
-        name: "auto": the CUDA GPU where there is one, else the CPU (Apple's "mps" is taken by name only: no test of this
+        name: "auto": the CUDA GPU where there is one, else the CPU (Apple's "mps" is used only if it is named: no test of this
             project runs on it); "cpu", "cuda", "cuda:1", "mps"; a `torch.device`; None: the CPU.
 
     Raises:
-        ValueError: another word, or a device that this machine does not have.
+        ValueError: another name, or a device that this machine does not have.
     """
     import torch
 
@@ -53,10 +53,10 @@ def _here() -> str:
 
 
 def dtype_name(name: str) -> str:
-    """The word of `DTYPES` that `name` means: one of them, or its short form "fp32", "bf16", "fp16".
+    """The full name, one of `DTYPES`, of a dtype given by that name or by its short form "fp32", "bf16", "fp16".
 
     Raises:
-        ValueError: another word.
+        ValueError: another name.
     """
     word = _SHORT.get(name, name) if isinstance(name, str) else name
     if word not in DTYPES:
@@ -65,10 +65,10 @@ def dtype_name(name: str) -> str:
 
 
 def pick_dtype(name: torch.dtype | str | None) -> torch.dtype | None:
-    """The floating type that `name` means: a `torch.dtype`, or a word that `dtype_name` takes; None stays None.
+    """The floating-point dtype that `name` stands for: a `torch.dtype`, or a name that `dtype_name` takes; None stays None.
 
     Raises:
-        ValueError: another word, or a type that is not one of floats.
+        ValueError: another name, or a dtype that is not floating-point.
     """
     import torch
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .config import from_mapping
+from .config import SettingsError, building, from_mapping
 from .kinds import Kinds
 from .precision import float32_by_default
 from .tokenizer import Tokenizer
@@ -73,13 +73,18 @@ def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own:
     Args:
         family: a name from `FAMILIES.names()`.
         config: the family's config dataclass, or a mapping of its fields (checked strictly); None takes the defaults.
-        own: family and config are the user's own words, so they may name code of the user's (see `kinds.py`).
+        own: the user wrote family and config, so they may name code of the user's own to import (see `kinds.py`).
 
     Raises:
-        ConfigError: unknown family; unknown or missing keys, wrong types.
+        ConfigError: unknown family; unknown or missing keys, wrong types; settings that fit no network.
     """
     cls = FAMILIES.resolve(family, own=own)
     if not isinstance(config, cls.config_class):
         config = from_mapping(cls.config_class, {} if config is None else config, path="config", own=own)
-    with float32_by_default():
-        return cls(config)  # type: ignore[call-arg]
+    what = f"a tokenizer of family {family!r}"
+    with float32_by_default(), building(what):
+        tokenizer = cls(config)  # type: ignore[call-arg]
+    for name, weight in tokenizer.named_parameters():
+        if weight.numel() == 0:
+            raise SettingsError(f"{what} cannot be built with these settings ({name} would have the shape {list(weight.shape)}).")
+    return tokenizer

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, flushed to the disk, then renamed.
+"""Atomic writes of files and folders: written under a temporary name beside their place, flushed to the disk, then renamed.
 
     with replacing(path) as file:            # a binary file; `path` changes only when the block ends without an error
         file.write(data)
@@ -6,8 +6,8 @@
     with replacing_folder(folder) as side:   # the same for a folder with all that is written into it
         ...
 
-What goes wrong on the way (an error in the block, a full disk, Ctrl-C) removes the file beside, and `path` keeps what it held.
-Only a process that is killed leaves one behind, under a hidden name that ends in `PARTIAL`; `remove_partial` clears those away.
+After any error on the way (in the block, a full disk, Ctrl-C) the temporary file is removed, and `path` keeps its old content.
+Only a process that is killed leaves one behind, under a hidden name that ends in `PARTIAL`; `remove_partial` deletes those.
 """
 
 import itertools
@@ -20,18 +20,18 @@ from typing import BinaryIO
 
 __all__ = ["PARTIAL", "partial_beside", "remove_partial", "replacing", "replacing_folder", "sync", "write_bytes", "write_text"]
 
-#: Ending of files and folders that are being written; what is left of them after a crash counts for nothing.
+#: Ending of files and folders that are being written; those that a crash leaves behind are ignored.
 PARTIAL = ".partial"
-#: Two threads of one process that write the same file get names of their own.
+#: Numbers in the temporary names, so that two threads of one process which write the same file use different ones.
 _numbers = itertools.count()
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A new file to write to, which takes the place of `path` when the block ends, and is on the disk then.
+    """Open a new binary file that replaces `path` when the block ends without an error; it is flushed to the disk before.
 
     Args:
-        path: in a folder that exists. A link is itself replaced: the file that it leads to stays as it is.
+        path: in a folder that exists. If it is a symbolic link, the link is replaced; the file that it points to stays as it is.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -57,13 +57,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` as the whole of `path`, or leave `path` as it is; raises what `replacing` raises."""
+    """Replace the content of `path` by `data`, or leave `path` as it is; raises what `replacing` raises."""
     with replacing(path) as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` in UTF-8 as the whole of `path`, or leave `path` as it is; raises what `replacing` raises."""
+    """Replace the content of `path` by `text` in UTF-8, or leave `path` as it is; raises what `replacing` raises."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -75,7 +75,7 @@ def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     that is killed between the two leaves the old folder under its hidden name.
 
     Args:
-        folder: the folder that holds it is made if missing.
+        folder: its parent folder is made if missing.
 
     Raises:
         FileExistsError: `folder` is a file.
@@ -101,7 +101,7 @@ def replacing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _swap(part: Path, folder: Path) -> None:
-    """Put `part` where `folder` is or will be."""
+    """Rename `part` to `folder`; an old `folder` is renamed first and deleted last."""
     if not folder.exists():
         os.rename(part, folder)
         return
@@ -117,12 +117,12 @@ def _swap(part: Path, folder: Path) -> None:
 
 def partial_beside(path: Path) -> Path:
     """A name in the folder of `path` that nothing else uses: hidden, and ending in `PARTIAL`."""
-    # the name is cut: with the rest it must stay below the 255 bytes that file systems allow
+    # the name is cut short: file systems allow 255 bytes in all
     return path.with_name(f".{path.name[:48]}.{os.getpid()}-{next(_numbers)}{PARTIAL}")
 
 
 def remove_partial(folder: Path) -> None:
-    """Delete what processes that were killed left half written in `folder`."""
+    """Delete the half-written files and folders that killed processes left in `folder`."""
     for path in folder.glob(f".*{PARTIAL}"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -131,7 +131,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Put a file, or the names in a folder, on the disk (fsync)."""
+    """Flush a file's content, or a folder's list of names, to the disk (fsync)."""
     if os.name != "posix":  # elsewhere a folder cannot be opened, and files are flushed where they are written
         return
     handle = os.open(path, os.O_RDONLY)

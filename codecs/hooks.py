@@ -1,5 +1,5 @@
-"""Functions of the floors above that methods of `Tokenizer` call by name. The package root fills the table in, and imports them
-only when they are called: nothing below here knows of a hub.
+"""Functions of higher layers (such as the hub) that methods of `Tokenizer` call by name. The package root fills the table in, and
+imports them only when they are called, so that `codecs` does not depend on those layers.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who made tokens: a tokenizer's name, and a fingerprint of all that its ids depend on.
+"""Which tokenizer made tokens: its name, and a fingerprint of all that its ids depend on.
 
     identity_of(tokenizer)     # TokenizerId(name="encodec-24khz", family="encodec", modality="audio", fingerprint="5c1e...")
 
@@ -36,9 +36,9 @@ __all__ = [
 
 #: Numbers of each tensor that a fingerprint reads: this many to twice as many, all of a smaller tensor.
 _NUMBERS = 64
-#: Letters of a fingerprint: 128 bits.
+#: Hexadecimal digits of a fingerprint: 128 bits.
 _LETTERS = 32
-#: Attribute with (fingerprint of the current weights, fingerprint of the original ones) after a cast or a cut.
+#: Attribute with (fingerprint of the current weights, fingerprint of the original ones) after a cast or `keep_part`.
 _STANDS_FOR = "_fingerprint_stands_for"
 
 
@@ -121,13 +121,13 @@ class _Samples:
     """Views of the numbers of a tokenizer's weights that a fingerprint reads.
 
     Args:
-        addresses: of all weights; other ones mean that the views are of tensors no longer in use.
-        weights: by name.
+        addresses: memory addresses of all weights; once these differ, the views belong to tensors no longer in use.
+        weights: tensors that ids depend on, by name.
     """
 
     def __init__(self, addresses: list[int], weights: Mapping[str, Tensor]) -> None:
         self.addresses = addresses
-        #: Views by a type that is wide enough for them, and by device: what can be joined.
+        #: Views grouped by device and by the type (int64 or float64) that they are converted to; each group is concatenated.
         self.parts: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor | None]]] = {}
         for t in weights.values():
             wide = torch.int64 if not (t.is_floating_point() or t.is_complex()) else torch.float64
@@ -143,13 +143,13 @@ class _Samples:
 
 
 def _sample(t: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(view `[n]`, which of its numbers to take) of some numbers of a tensor; None: all."""
+    """(view `[n]`, indices into it) of the numbers of a tensor that are read; indices None: the whole view."""
     t = torch.view_as_real(t) if t.is_complex() else t.detach()
     step = max(1, t.numel() // _NUMBERS)
     step -= step > 2 and step % 2 == 0  # odd, so that not all lie in one column
     if t.is_contiguous():
         return t.view(-1)[::step], None
-    # laid out in another order in memory: the same places, by their addresses
+    # not contiguous: the same elements, by their offsets in memory
     places = torch.arange(0, t.numel(), step, device=t.device)
     offsets, sizes = torch.zeros_like(places), list(t.shape)
     for size, stride in zip(reversed(sizes), reversed(t.stride()), strict=True):
@@ -188,14 +188,14 @@ def _addresses(tokenizer: "Tokenizer") -> list[int]:
 
 
 def _readable(t: Tensor) -> bool:
-    """Whether the values of `t` can be read: it has data, not sharded over processes."""
+    """Whether the values of `t` can be read: it has data, and is neither sharded over processes nor quantized or sparse."""
     return not t.is_meta and not hasattr(t, "full_tensor") and not t.is_quantized and t.layout == torch.strided
 
 
 def _digest(tokenizer: "Tokenizer", weights: Mapping[str, Tensor], data: bytes) -> str:
     shapes = {n: list(t.shape) for n, t in weights.items()}
     settings = _changed(tokenizer.config)
-    if isinstance(settings, dict):  # another decoder is no other maker
+    if isinstance(settings, dict):  # ids do not depend on settings of the decoder
         others = (*tokenizer.decoder_only, *tokenizer.beside)
         settings = {n: v for n, v in settings.items() if n not in others and not n.startswith("decoder")}
     head = {"family": tokenizer.family, "config": settings, "weights": shapes}
@@ -205,7 +205,7 @@ def _digest(tokenizer: "Tokenizer", weights: Mapping[str, Tensor], data: bytes) 
 
 
 def _changed(config: Any) -> Any:
-    """Settings that differ from their defaults: a setting that a later version adds does not change old fingerprints."""
+    """Settings that differ from their defaults; so a setting that a later version adds does not change old fingerprints."""
     if isinstance(config, Mapping):
         return {str(k): _changed(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
@@ -225,7 +225,7 @@ def _changed(config: Any) -> Any:
 
 
 def _makers(tokenizer: "Tokenizer", names: Mapping[str, Any]) -> list[str]:
-    """Names of the weights that ids depend on, sorted: all but the decoder's, which bulk jobs leave out."""
+    """Names of the weights that ids depend on, sorted: all but the decoder's, which bulk jobs do not load."""
     return sorted(n for n in names if not is_under(n, (*tokenizer.decoder_only, *tokenizer.beside)))
 
 

@@ -3,27 +3,28 @@
     LOSSES = Kinds("loss kind", __name__, {"mel": "mel:MelConfig"}, base="base:LossConfig")
     LOSSES.names(); LOSSES.resolve("mel")        # imports `mel.py` only now
 
-A table leads from a name to "module:class" or to a "module", relative to its package. A name that it lacks is a `ConfigError` with
-the nearest ones.
+A table maps a name to "module:class" or to a "module", relative to its package. An unknown name is a `ConfigError` that lists the
+nearest ones.
 
 Your own parts are used like those of the library, under their import name:
 
     losses:
       loudness: {kind: "my_package.losses:LoudnessConfig", weight: 2}
 
-- The name leads to the frozen dataclass of the part's settings (a `LossConfig`, `QuantizerConfig`, ...), or to the part itself
-  where that has its settings' class as the attribute `config_class`. A family's name leads to the `Tokenizer`, which always has it.
+- The name is that of the frozen dataclass of the part's settings (a `LossConfig`, `QuantizerConfig`, ...), or of the part itself
+  where that has the class of its settings as the attribute `config_class`. A family's name is that of the `Tokenizer`, which always
+  has this attribute.
 - It is imported where `own=True` marks the config as the user's: a run file, `quantizers.build`,
   `build_tokenizer(..., own=True)`, the options of `tokenize`.
 - It is never imported for a config that comes with weights or data (hub, folders, corpora, checkpoints of a run): whoever wrote
-  that could run any code here. Such a config may only name parts that this process knows already: named by the user's own run
-  file, or registered:
+  that could run any code here. Such a config may only name parts that are registered in this process: the library's own, those
+  that the user's own run file names, or those registered by hand:
 
       import tokenzoo
       from my_package.losses import LoudnessConfig
       tokenzoo.register(LoudnessConfig)                        # also as a decorator of the class
       tokenzoo.register("my_package.losses:LoudnessConfig")    # the same, imported by name
-      tokenzoo.register(Loudness2Config, name="my_package.losses:LoudnessConfig")    # what was moved or renamed
+      tokenzoo.register(Loudness2Config, name="my_package.losses:LoudnessConfig")    # a class that was moved or renamed
 
   A registered class is saved under its import name, which becomes its `kind` (a tokenizer's `family`).
 """
@@ -36,7 +37,7 @@ from .config import ConfigError, nearest
 __all__ = ["Kinds", "register"]
 
 T = TypeVar("T")
-#: All tables that take parts of the user's own, for `register` to find the right one.
+#: All tables that accept parts of the user's own; `register` looks for the right one in them.
 _TABLES: list["Kinds[Any]"] = []
 #: Longer names are cut in messages, and no similar names are suggested for them.
 _LONGEST = 120
@@ -46,11 +47,11 @@ class Kinds(Generic[T]):
     """A table of parts by name.
 
     Args:
-        what: what a name names, for messages: "loss kind".
+        what: what the names stand for, for messages: "loss kind".
         package: the package that the table's modules are in.
         table: name -> "module:class", or "module" where the part is a module.
-        base: "module:class" that every part of the user's own derives from; "": there are none.
-        label: the class attribute that holds a part's own name.
+        base: "module:class" that every part of the user's own derives from; "": the table accepts none.
+        label: the class attribute that holds a part's name.
     """
 
     def __init__(self, what: str, package: str, table: dict[str, str], *, base: str = "", label: str = "kind") -> None:
@@ -62,7 +63,7 @@ class Kinds(Generic[T]):
             _TABLES.append(self)
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted; those of registered parts are among them."""
+        """All names, those of registered parts included, sorted."""
         return tuple(sorted([*self._table, *self._own]))
 
     def __contains__(self, name: object) -> bool:
@@ -80,8 +81,8 @@ class Kinds(Generic[T]):
             own: the name comes from a config that the user wrote, so code that it names may be imported.
 
         Raises:
-            ConfigError: no text; no such name; a part that cannot be imported or is of another class; code named by a config that
-                is not the user's.
+            ConfigError: `kind` is not a string, or an unknown name; the part cannot be imported or is of another class; a config
+                that the user did not write names code to import.
         """
         if not isinstance(kind, str):
             raise ConfigError(f"the {self.what} must be a name, got {kind!r:.{_LONGEST}} ({type(kind).__name__}).{self._hint('')}")
@@ -94,7 +95,7 @@ class Kinds(Generic[T]):
         if not own:
             raise ConfigError(
                 f"the {self.what} {kind[:_LONGEST]!r} names code to import. That is done for configs of your own (a run file, a call), "
-                "never for one that comes with weights or data. If you know this code and trust it, make it known first: "
+                "never for one that comes with weights or data. If you know this code and trust it, register it first: "
                 f"tokenzoo.register({kind[:_LONGEST]!r})."
             )
         return self.register(_import(kind), name=kind)  # type: ignore[return-value]
@@ -108,13 +109,13 @@ class Kinds(Generic[T]):
         return next(name for name, known in self._own.items() if known is part)
 
     def register(self, part: Any, *, name: str | None = None) -> type:
-        """Make a part of the user's own known under `name`, by default the one that imports it.
+        """Register a part of the user's own under `name`, by default its import name "module:class".
 
         Returns:
-            The class of its settings; a family's `Tokenizer`.
+            The class of its settings; for a family, the `Tokenizer` class.
 
         Raises:
-            ConfigError: a class of another base, without settings, or one that no name leads to.
+            ConfigError: a class of another base, without settings, or one that cannot be imported by name.
         """
         cls = self._checked(part, name or _path(part))
         if _path(cls) in self._names:  # one of the library's parts under its long name
@@ -136,7 +137,7 @@ class Kinds(Generic[T]):
         return isinstance(part, type) and any(_path(c) == f"{self.package}.{self._base}" for c in part.__mro__)
 
     def _checked(self, part: Any, name: str) -> type:
-        """The class that a table entry for `part` would lead to."""
+        """The class that `resolve` returns for `part`: its settings, or the tokenizer of a family. ConfigError if it does not fit."""
         found = part if self._is_kind(part) else getattr(part, "config_class", None)
         base = self._base.rpartition(":")[2]
         if not self._is_kind(found):
@@ -156,20 +157,20 @@ class Kinds(Generic[T]):
 
 
 def register(part: Any, *, name: str | None = None) -> Any:
-    """Make a loss, quantizer, discriminator, teacher, family, packing or kind of data of your own known to this process, so that
-    configs which come with weights or data may name it too.
+    """Register your own loss, quantizer, discriminator, teacher, family, packing or kind of data in this process, so that configs
+    which come with weights or data may name it too.
 
     Args:
-        part: its class, or the name that imports it, "package.module:Class"; see the top of `codecs/kinds.py` for what it is.
-        name: what configs call it, of the same form; None: the name that imports it.
+        part: its class, or its import name "package.module:Class"; the top of `codecs/kinds.py` says which class that is.
+        name: its name in configs, of the same form; None: its import name.
 
     Returns:
         `part`, so that this works as a class decorator.
 
     Raises:
-        ConfigError: it cannot be imported, or is of no class that configs name.
+        ConfigError: it cannot be imported, or derives from none of the base classes of such parts.
     """
-    importlib.import_module(f"{__package__}.families")  # the other tables come with the base class of their parts
+    importlib.import_module(f"{__package__}.families")  # importing the base class of a part has created the other tables
     found = _import(part) if isinstance(part, str) else part
     table = next((t for t in _TABLES if t.takes(found)), None)
     if table is None:
@@ -186,7 +187,7 @@ def _found(target: str) -> Any:
 
 
 def _import(name: str) -> Any:
-    """What the import name "package.module:Name" leads to."""
+    """Import the object called "package.module:Name"; ConfigError if that fails."""
     if not _is_path(name):
         raise ConfigError(f"{name[:_LONGEST]!r} is no import name; write 'package.module:Name'.")
     module, _, inner = name.partition(":")

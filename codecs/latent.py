@@ -1,14 +1,14 @@
-"""Tokenizers of given latents: they have no encoder or decoder of media, only the mapping between features and ids.
+"""Tokenizers of latents that are passed in: without an encoder or decoder of media, only the mapping between features and ids.
 
 For quantizers that are published without their network, or whose network runs elsewhere (a language model's vision tower).
-`Latent` is the plain form: latents in, ids, latents out.
+`Latent` is the plain form: it encodes latents to ids, and decodes ids to latents.
 
     tok = tokenzoo.build_tokenizer("latent", {"dim": 6, "quantizer": {"kind": "fsq", "levels": [8, 5, 5, 5, 3, 3]}})
     tokens = tok.encode(z)          # z [D, N], [B, D, N], [B, D, h, w], or a list of these
     z_q = tok.decode(tokens)        # the same shape
-    tok.alternatives["2x15625"]     # a second quantizer for the same latents, itself such a tokenizer
+    tok.alternatives["2x15625"]     # a second quantizer for the same latents, also a `Latent`
 
-A family with learned maps around its quantizer (a projection of features, a head that gives them back) derives from
+A family with learned maps around its quantizer (a projection of features, a head that reconstructs them) derives from
 `LatentTokenizer`: it sets `config`, `spec` and `quantizer` and writes `encode_latents` and `decode_latents`. All else is here.
 
 Letters: B batch, C width of the features, D latent width, N positions of an item, h w grid, K codebooks, L = N or h w.
@@ -34,16 +34,16 @@ from .tokens import Tokens
 
 
 def as_tensors(media: Any, item_axes: int, *, takes: str, advice: str) -> list[Tensor]:
-    """Items as tensors: one of `item_axes` axes, a batch with an axis more, or a list of items.
+    """Items as tensors, from one item with `item_axes` axes, a batch with one more axis, or a list of items.
 
     Args:
-        media: tensors, arrays, nested lists of numbers; a list or tuple is one of items.
-        item_axes: axes of an item that comes alone.
+        media: tensors, arrays, nested lists of numbers; a list or tuple is a list of items.
+        item_axes: number of axes of a single item.
         takes: what is allowed, for messages.
         advice: what to do, for messages.
 
     Raises:
-        MediaError: a path, a picture, a waveform with its rate, or anything else that is no array; or nothing at all.
+        MediaError: a path, a picture, a waveform with its rate, or anything else that is no array; or no items.
     """
 
     def refused(got: str) -> MediaError:
@@ -70,12 +70,12 @@ def as_tensors(media: Any, item_axes: int, *, takes: str, advice: str) -> list[T
 
 
 def _axes(x: Tensor, item_axes: int) -> list[Tensor]:
-    """Items of a batch, or the one item; a number is one without axes."""
+    """Items of a batch, or the single item; a tensor without axes counts as a single item."""
     return [x] if x.ndim == item_axes or x.ndim == 0 else list(x)
 
 
 def _kind(x: Any) -> str:
-    """What an object is, in a message."""
+    """Description of an object for an error message, with its shape or path."""
     if isinstance(x, (str, os.PathLike)):
         return f"the path {os.fspath(x)!r:.300}"
     if isinstance(x, (Tensor, np.ndarray)):
@@ -86,36 +86,36 @@ def _kind(x: Any) -> str:
 
 
 class LatentTokenizer(Tokenizer):
-    """Base of the families over features: intake and grids.
+    """Base of the families over features: checks of the input, and grids.
 
-    Here `encode_latents` and `decode_latents` are the identity, up to unrolling a grid. A family may override the hooks of
-    `coding.py`, and of what goes in and comes out `items_of`, `fit_in`, `kept_size`, `grid_of` and `fit_out`.
+    Here `encode_latents` and `decode_latents` are the identity, up to flattening a grid. A family may override the hooks of
+    `coding.py`, and the methods that check and resize items: `items_of`, `fit_in`, `kept_size`, `grid_of` and `fit_out`.
     """
 
     spec: LatentSpec
     #: how to compute the features; used in the error message for other input.
-    features_advice: ClassVar[str] = "Run the network that makes the features, and pass what it gives."
+    features_advice: ClassVar[str] = "Run the network that computes the features, and pass its output."
 
     def prepare_media(self, media: Any, options: Any) -> list[Prepared]:
-        """Features as items.
+        """First hook: features as items for the network.
 
         Args:
             media: float `[C, N]`, a batch `[B, C, N]` or of grids `[B, C, h, w]`, or a list of `[C, N]` or `[C, h, w]`
                 of any sizes.
-            options: play no part.
+            options: not used.
 
         Raises:
-            MediaError: no features (a path, a picture, a waveform with its rate), wrong rank or width, NaN, integers, nothing at
-                all; the message states the fix.
+            MediaError: no features (a path, a picture, a waveform with its rate), wrong rank or width, NaN, integers, no items;
+                the message states the fix.
         """
         return [Prepared(self.fit_in(x), self.kept_size(x)) for x in self.items_of(media)]
 
     def fit_in(self, x: Tensor) -> Tensor:
-        """One item brought to a size that the network takes: here it takes any."""
+        """One item, resized or padded to a size that the network takes; here unchanged, since any size is taken."""
         return x
 
     def kept_size(self, x: Tensor) -> tuple[int, ...]:
-        """Of an item, what `decode` cuts its result to, here rows and columns; (): nothing to cut."""
+        """The size of an item that `decode` cuts its result to, such as `(h, w)`; here `()`: nothing is cut."""
         return ()
 
     def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
@@ -126,11 +126,11 @@ class LatentTokenizer(Tokenizer):
         return x[..., :height, :width]
 
     def layout_of(self, codebooks: int, grid: tuple[int, ...] | None) -> dict[str, Any]:
-        """The scales of a multi-scale quantizer."""
+        """Fields of `Tokens`: the grids of the scales of a multi-scale quantizer."""
         return {"scales": self.spec.scales}
 
     def items_of(self, media: Any) -> list[Tensor]:
-        """Features `[C, N]` or `[C, h, w]` of what was passed, checked."""
+        """Check `media` and return its items, features `[C, N]` or `[C, h, w]`; raises MediaError."""
         width, many = self.spec.channels, isinstance(media, (list, tuple))
         takes = f"{self.family} takes float features [C={width}, N] or grids [C={width}, h, w], or batches or lists of them"
         xs = as_tensors(media, 2, takes=takes, advice=self.features_advice)
@@ -143,7 +143,7 @@ class LatentTokenizer(Tokenizer):
         return xs
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        """Features `[B, D, L]` of ids `[B, K', L]`: what `decode` gives, before it is cut and unrolled."""
+        """Features `[B, D, L]` of ids `[B, K', L]`: the output of `decode_latents`, neither cut nor on its grid."""
         return self.decode_latents(self.vectors_of(ids, grid)).flatten(2)
 
     def grid_of(self, x: Tensor) -> tuple[int, int] | None:
@@ -155,11 +155,11 @@ class LatentTokenizer(Tokenizer):
         return x.flatten(2)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """What is made of quantized latents `[B, D, L]`: here they themselves, on their grid."""
+        """Features `[B, C, N]` or `[B, C, h, w]` of quantized latents `[B, D, L]`: here the latents themselves, on their grid."""
         return z_q if grid is None or len(grid) != 2 else z_q.unflatten(-1, grid)
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Quantize a batch `[B, C, N]` or `[B, C, h, w]` with gradients."""
+        """Encode, quantize and decode a batch `[B, C, N]` or `[B, C, h, w]`, with gradients."""
         grid = self.grid_of(x)
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=grid)
@@ -183,9 +183,9 @@ class LatentConfig:
 
     Attributes:
         dim: D, width of the latents.
-        quantizer: any kind.
-        alternatives: further quantizers by name, for systems that publish several for one network; each has the width it
-            says, or `dim`.
+        quantizer: settings of a quantizer of any kind.
+        alternatives: further quantizers by name, for systems that publish several for one network; the width of each is its own
+            `dim` if it has one, else this `dim`.
     """
 
     dim: int = 4
@@ -213,7 +213,7 @@ class Latent(LatentTokenizer):
             self.quantizer,
             channels=config.dim,
         )
-        #: Each a `Latent` of its own.
+        #: A separate `Latent` for each.
         self.alternatives = nn.ModuleDict(
             {name: Latent(LatentConfig(dim=q.dim or config.dim, quantizer=q)) for name, q in config.alternatives.items()}
         )

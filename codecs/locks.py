@@ -1,9 +1,9 @@
-"""One process at a time in a folder that results are written to.
+"""A lock of a folder: only one process at a time writes results to it.
 
     with only_one(folder, ".lock"):          # InUse if another process, or another run of this one, holds it
         ...
 
-The system lets go of the lock when a process ends, however it does, so a killed one blocks nothing.
+The system releases the lock when a process ends, also when it is killed.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _guard = threading.Lock()
-#: Locks that a process holds -> its number: the system's locks are between processes only. A process forked off holds none.
+#: Path of each lock held in this process -> process id: the system's locks work between processes only, and a forked child holds none.
 _held: dict[str, int] = {}
 
 
@@ -23,15 +23,15 @@ class InUse(ValueError):
 
 @contextlib.contextmanager
 def only_one(folder: str | os.PathLike[str], name: str) -> Iterator[None]:
-    """Hold `folder` until the block ends; outside POSIX systems only against this process itself.
+    """Lock `folder` until the block ends; on other systems than POSIX this excludes only other callers in this process.
 
     Args:
         folder: made if missing.
-        name: of the lock file in `folder`, by which those that exclude each other agree. It goes when the block ends, and a folder
-            of its own with it if nothing else is left in there.
+        name: path of the lock file below `folder`; callers with the same name exclude each other. The file is deleted when the
+            block ends, and so is the subfolder that it is in, if there is one and nothing else is left in it.
 
     Raises:
-        InUse: it is held.
+        InUse: the folder is locked already.
     """
     folder = Path(folder)
     path = folder / name
@@ -49,9 +49,9 @@ def only_one(folder: str | os.PathLike[str], name: str) -> Iterator[None]:
     finally:
         with _guard:
             try:
-                path.unlink(missing_ok=True)  # before the lock goes: whoever waits for this file notices, see `_lock`
+                path.unlink(missing_ok=True)  # before the lock is released: a process that opened it notices, see `_lock`
                 if path.parent != folder:
-                    with contextlib.suppress(OSError):  # not empty, or gone with what it held
+                    with contextlib.suppress(OSError):  # not empty, or deleted already
                         path.parent.rmdir()
             finally:
                 _held.pop(key, None)
@@ -59,7 +59,7 @@ def only_one(folder: str | os.PathLike[str], name: str) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int | None:
-    """Open and lock the file; None: another process has it."""
+    """Open and lock the file; returns its handle, or None if another process holds the lock."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -67,14 +67,14 @@ def _lock(path: Path) -> int | None:
             if os.name == "posix":
                 import fcntl
 
-                # of the process, not of the open file: workers that are forked off and outlive it must not keep it
+                # `lockf` locks belong to the process, not to the open file: forked workers that outlive it do not keep the lock
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         except (BlockingIOError, PermissionError):  # systems differ in the error for a lock that is held
             os.close(handle)
             return None
-        except FileNotFoundError:  # who had it has just deleted it
+        except FileNotFoundError:  # the process that held it has just deleted it
             pass
         except BaseException:
             os.close(handle)

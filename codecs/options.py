@@ -1,4 +1,4 @@
-"""Options of `encode` and `decode`: one frozen dataclass a family and direction.
+"""Options of `encode` and `decode`: one frozen dataclass for each family and direction.
 
     tok.encode(x, quality=0.08)                                  # Python: keywords
     options = parse_options(tok, "encode", {"quality": "0.08"})  # command line, evaluation, bulk jobs: text, then
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 import numpy as np
 from torch import Tensor
 
-from .config import ConfigError, from_mapping, nearest
+from .config import ConfigError, Signed, from_mapping, nearest
 
 if TYPE_CHECKING:
     from .coding import Coding
@@ -34,10 +34,10 @@ Resize = Literal["native", "crop", "squash"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all options."""
+    """Base class of the options of `encode` and of `decode`."""
 
     def __post_init__(self) -> None:
-        """Check what does not depend on the model."""
+        """Check everything that does not depend on the model; raises ConfigError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class ImageEncodeOptions(EncodeOptions):
 
     Attributes:
         resize: what happens to a picture that is not of `spec.image_size`: "crop" (scale the short side, cut out the centre)
-            or "squash" (scale both sides); "native": it is refused. None: `spec.resize`. Families of any size take it as it is.
+            or "squash" (scale both sides); "native": it is refused. None: `spec.resize`. Families that take any size never resize.
         value_range: lowest and highest value of the float pixels that are passed, e.g. 0,1 or 0,255; None: `spec.value_range`.
     """
 
     resize: Resize | None = None
-    value_range: tuple[float, float] | None = None
+    value_range: tuple[Signed, Signed] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +76,7 @@ class ImageEncodeOptions(EncodeOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedEncodeOptions(ImageEncodeOptions):
-    """Options of `encode` of the image families whose first positions decode alone.
+    """Options of `encode` of the image families whose first N positions can be decoded without the others.
 
     Attributes:
         positions: keep this many positions of each picture, from the first on, where `spec.prefix` holds "positions"; None: all.
@@ -91,11 +91,11 @@ class OrderedEncodeOptions(ImageEncodeOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureEncodeOptions(EncodeOptions):
-    """Options of `encode` of the audio families that read a frozen speech model beside the waveform.
+    """Options of `encode` of the audio families that take features of a frozen speech model besides the waveform.
 
     Attributes:
-        features: output of that model, `[B, C, N]` or one `[C, N]` a clip, at the rate that the family says. Clips are then taken
-            as they come. None: the family runs the model itself.
+        features: output of that model, `[B, C, N]` or one `[C, N]` a clip, at the rate that the family states. Clips are then not
+            resampled or padded for that model. None: the family runs the model itself.
     """
 
     features: Tensor | tuple[Tensor, ...] | None = None
@@ -106,7 +106,7 @@ class DecodeOptions(Options):
     """Options of `decode` that every family takes.
 
     Attributes:
-        original: give back the original's size, or its number of samples at its rate; false: what the network gives.
+        original: return the original's size, or its number of samples at its rate; false: the network's output size and rate.
     """
 
     original: bool = True
@@ -119,7 +119,7 @@ class NoiseDecodeOptions(DecodeOptions):
     Attributes:
         noise: the noise itself, one entry an item, of the family's noise shape; None: drawn from `seed`, the same for every
             item of one size.
-        seed: of the noise, 0 or more.
+        seed: seed of the noise, 0 or more.
     """
 
     noise: Tensor | None = None
@@ -137,7 +137,7 @@ MAX_STEPS = 10_000
 
 
 def check_at_least(name: str, value: float | None, least: float, most: float = MAX_NUMBER) -> None:
-    """Raise ConfigError where `value` is there and is not a number in `least..most`."""
+    """Raise ConfigError where `value` is not None and not a number in `least..most`."""
     if value is not None and not least <= value <= most:
         allowed = f"{least:g} or more" if most == MAX_NUMBER and not value > most else f"{least:g} to {most}"
         raise ConfigError(f"{name} is {value!r:.40}; allowed: {allowed}.")
@@ -147,7 +147,7 @@ def check_at_least(name: str, value: float | None, least: float, most: float = M
 
 
 class OptionHelp(NamedTuple):
-    """One option, for a person."""
+    """One option as text: its name, type, default and what it does."""
 
     name: str
     type: str
@@ -156,7 +156,7 @@ class OptionHelp(NamedTuple):
 
 
 def options_class(tokenizer: "Coding | type[Coding]", direction: Direction) -> type[Options]:
-    """The dataclass of the options that `tokenizer` takes; a tokenizer may take fewer than its class."""
+    """The dataclass of the options that `tokenizer` takes; an instance may take fewer options than its class."""
     if direction not in ("encode", "decode"):
         raise ValueError(f"direction is {direction!r}; allowed: 'encode', 'decode'.")
     return tokenizer.encode_options if direction == "encode" else tokenizer.decode_options
@@ -168,7 +168,7 @@ def option_names(cls: type[Options]) -> tuple[str, ...]:
 
 
 def describe_options(tokenizer: "Coding | type[Coding]", direction: Direction) -> list[OptionHelp]:
-    """Name, type, default and meaning of each option of `tokenizer.encode` or `tokenizer.decode`, in words."""
+    """Name, type, default and meaning of each option of `tokenizer.encode` or `tokenizer.decode`, as text."""
     cls = options_class(tokenizer, direction)
     hints, meaning = typing.get_type_hints(cls), _attributes(cls)
     return [OptionHelp(f.name, _type_text(hints[f.name]), _plain(f.default), meaning[f.name]) for f in dataclasses.fields(cls)]
@@ -191,7 +191,7 @@ def _attributes(cls: type) -> dict[str, str]:
 
 
 def _type_text(hint: Any) -> str:
-    """A type in words that a person can type by."""
+    """A type as text for a user, such as "int or none"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(_type_text(a) for a in args)
@@ -206,7 +206,7 @@ def _type_text(hint: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A default as one would type it."""
+    """A default value as it is typed on a command line, such as "256,256"."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
@@ -221,10 +221,10 @@ def make_options(
     """The checked options of one call.
 
     Args:
-        tokenizer: whose they are.
+        tokenizer: the tokenizer, or a family's class, that takes the options.
         direction: "encode" or "decode".
         given: options made before, by this function or `parse_options`; None: the defaults.
-        named: values by name, which go before those of `given`.
+        named: values by name, which override those of `given`.
 
     Raises:
         ConfigError: an option that the tokenizer does not take, a wrong type or range; the message lists what is allowed.
@@ -249,13 +249,13 @@ def make_options(
 
 
 def parse_options(tokenizer: "Coding | type[Coding]", direction: Direction, texts: Mapping[str, str]) -> Any:
-    """Options from text, as a command line or a file of text gives it.
+    """Options from text, for command lines and text files.
 
     Args:
         tokenizer: a tokenizer, or a family's class; a tokenizer may take fewer options than its class.
         direction: "encode" or "decode".
-        texts: text by name: numbers; "true" and "false"; "none" where that is allowed; words; several numbers with commas between
-            them ("256,256").
+        texts: option name -> text: numbers; "true" and "false"; "none" where that is allowed; words; several numbers with commas
+            between them ("256,256").
 
     Returns:
         The object that `encode` (or `decode`) takes as its second argument.
@@ -274,7 +274,7 @@ _WORDS = {"true": True, "false": False}
 
 
 def _value(hint: Any, text: str, name: str) -> Any:
-    """The value of type `hint` that `text` means."""
+    """`text` converted to the type `hint`; ConfigError if it is no value of that type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return _any_of(args, text, name)
@@ -300,7 +300,7 @@ def _value(hint: Any, text: str, name: str) -> Any:
 
 
 def _any_of(args: tuple[Any, ...], text: str, name: str) -> Any:
-    """The value of the first of several types that takes `text`; None is tried first."""
+    """`text` converted to the first of several types that fits; None is tried first."""
     readable = [a for a in args if a in (bool, int, float, str, type(None)) or typing.get_origin(a) in (tuple, Literal)]
     texts = [a for a in readable if a is not type(None) and not (typing.get_origin(a) is tuple and typing.get_args(a)[0] is Tensor)]
     if not texts:

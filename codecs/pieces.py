@@ -1,13 +1,13 @@
 """Long media in pieces: which parts of an axis go through the network one after the other, and what is kept of each.
 
-Every position depends on `context` positions on either side. So a piece goes through with that much beside it, and only its own
-positions are kept; all pieces together then equal the whole:
+Every position depends on `context` positions on either side. So a piece is computed together with that many neighbours, and only
+its own positions are kept; the concatenated pieces then equal the result of the whole:
 
     axis     |--------------------------------------|
     piece            left   start   stop   right
-                      |......|=======|......|            `left..right` goes through, `start..stop` is kept
+                      |......|=======|......|            `left..right` is computed, `start..stop` is kept
 
-The axis is time, or one of the two of a picture. Where a network hands its state on from piece to piece, `context` is 0.
+The axis is time, or the height or width of a picture. Where a network passes its state on from piece to piece, `context` is 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class Span(NamedTuple):
     right: int
 
     def kept(self, x: Tensor, rate: int = 1, *, axis: int = -1) -> Tensor:
-        """The piece's own part of `x`, which has `rate` entries a position from `left` on; a piece without context as it is."""
+        """The entries of `start..stop` in `x`, which has `rate` entries a position from `left` on; all of `x` without context."""
         if (self.left, self.right) == (self.start, self.stop):
             return x
         begin, end = (min((at - self.left) * rate, x.shape[axis]) for at in (self.start, self.stop))
@@ -41,12 +41,12 @@ def spans(count: int, size: int, context: int) -> list[Span]:
 
 
 def plan(count: int, size: int | None, context: int | None, *, multiple: int = 1) -> list[Span]:
-    """The pieces of an axis of `count` positions, or the one that is the whole axis where cutting is not worth while.
+    """The pieces of an axis of `count` positions; the whole axis as one piece where cutting is not possible or saves nothing.
 
     Args:
         count: positions of the axis.
         size: positions of a piece; None: never cut.
-        context: what a position depends on, on either side; None: on everything, so that nothing may be cut.
+        context: positions on either side that a position depends on; None: it depends on all, so the axis is not cut.
         multiple: pieces begin at multiples of this (`size` is rounded down to one, but not to 0).
     """
     if size is not None and context is not None:
@@ -57,13 +57,13 @@ def plan(count: int, size: int | None, context: int | None, *, multiple: int = 1
 
 
 def along(pieces: list[Span], cut: Callable[[int, int], Part], run: Callable[[Part], Tensor], rate: int = 1) -> Iterator[Tensor]:
-    """What `run` gives of each piece along the last axis; joined it is the whole.
+    """Yield the kept output of `run` for each piece along the last axis; concatenated, these are the output of the whole.
 
     Args:
         pieces: from `plan`.
-        cut: the input of `left..right`.
+        cut: returns the input of `left..right`.
         run: the network.
-        rate: entries that it gives a position.
+        rate: output entries for each position.
     """
     for piece in pieces:
         yield piece.kept(run(cut(piece.left, piece.right)), rate)
@@ -72,13 +72,13 @@ def along(pieces: list[Span], cut: Callable[[int, int], Part], run: Callable[[Pa
 def over(
     rows: list[Span], columns: list[Span], cut: Callable[[Span, Span], Part], run: Callable[[Part, Span, Span], Tensor], rate: int = 1
 ) -> Tensor:
-    """What `run` gives of each tile of a picture, put together along the last two axes.
+    """The output of `run` for each tile of a picture, put together along the last two axes.
 
     Args:
-        rows, columns: from `plan`.
-        cut: the input of a tile, `left..right` of both.
-        run: the network; it gets the tile's spans too.
-        rate: entries that it gives a position, along each axis.
+        rows, columns: pieces of the two axes, from `plan`.
+        cut: returns the input of a tile, `left..right` of its row and of its column.
+        run: the network; its arguments are that input, the row and the column.
+        rate: output entries for each position, along each axis.
     """
     lines = []
     for row in rows:

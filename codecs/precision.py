@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class KeepsDtype(nn.Module):
-    """Mix-in whose tables and constants move between devices but are never cast: they keep full precision.
+    """Mix-in whose tensors move between devices but are never cast to another dtype, for tables and constants.
 
-    A subclass that names some of its own buffers in `exact` keeps only these; otherwise it keeps all that it and its parts hold.
+    With buffers named in `exact`, only these keep their dtype; otherwise all tensors of the module and its submodules do.
     """
 
     exact: ClassVar[tuple[str, ...]] = ()
@@ -30,15 +30,15 @@ class KeepsDtype(nn.Module):
 
 
 def _moved(tensor: Tensor, after: Tensor) -> Tensor:
-    """`tensor` where `after` is, in its own type."""
+    """`tensor` on the device of `after`, with its dtype unchanged."""
     return after if after.dtype == tensor.dtype else tensor.to(after.device)
 
 
 class LSTM(nn.LSTM):
-    """PyTorch's, which on many CPUs fails under autocast: there it runs in the type of its weights."""
+    """`nn.LSTM` that runs in the dtype of its weights under CPU autocast, where PyTorch's own fails on many CPUs."""
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """As `nn.LSTM`."""
+        """Same arguments and outputs as those of `nn.LSTM.forward`."""
         if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(input, hx)
         dtype = next(self.parameters()).dtype
@@ -47,12 +47,12 @@ class LSTM(nn.LSTM):
 
 
 def widened(x: Tensor) -> Tensor:
-    """`x` in float32, or in float64 where it has that: for sums, quotients and transforms that half precision cannot hold."""
+    """`x` in float32, or unchanged if it is float64: for sums, quotients and transforms that need more than half precision."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def unit_norm(x: Tensor, dim: int = -1) -> Tensor:
-    """`x` scaled to length 1 along `dim`, in its own type: a row of zeros stays zeros in float16 too, which has no 1e-12."""
+    """`x` scaled to length 1 along `dim`, computed in float32, in the dtype of `x`; zeros stay zeros (in float16 eps 1e-12 is 0)."""
     return nn.functional.normalize(widened(x), dim=dim).to(x.dtype)
 
 
@@ -64,7 +64,7 @@ class _Count:
 
 @contextlib.contextmanager
 def float32_by_default() -> Iterator[None]:
-    """While inside, new tensors are float32, whatever the default dtype is; for code that names no dtype.
+    """Inside the block, new tensors are float32, whatever the default dtype is; for code that names no dtype.
 
     The default belongs to the whole process: the first thread that enters sets it, the last one that leaves restores it.
     """

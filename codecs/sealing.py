@@ -1,6 +1,6 @@
-"""Checksums of files, and text files that hold one of their own bytes, so that a single altered byte is noticed.
+"""Checksums of files, and text files that contain a checksum of their own bytes, so that a single altered byte is noticed.
 
-    data = sealed(text_with(BLANK))          # BLANK stands where the checksum comes
+    data = sealed(text_with(BLANK))          # BLANK is replaced by the checksum
     is_whole(data, checksum_found_in_it)
 """
 
@@ -8,7 +8,7 @@ import hashlib
 import os
 from typing import Any
 
-#: What stands in place of the checksum while it is computed.
+#: Placeholder for the checksum while it is computed.
 BLANK = "0" * 64
 
 
@@ -19,7 +19,7 @@ def sealed(data: bytes) -> bytes:
 
 
 def is_whole(data: bytes, seal: Any) -> bool:
-    """Whether `data`, in which `seal` was found, is what `sealed` made; False for a `seal` that is no checksum."""
+    """Whether the checksum `seal`, read from `data`, is that of `data`; False if `seal` is not a checksum at all."""
     if not isinstance(seal, str) or len(seal) != len(BLANK) or not seal.isascii():
         return False
     head, found, tail = data.rpartition(seal.encode())
@@ -27,6 +27,6 @@ def is_whole(data: bytes, seal: Any) -> bool:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Checksum of a file's bytes, in hexadecimal digits; the file is read in pieces."""
+    """sha256 of a file's bytes, 64 hexadecimal digits; the file is read in chunks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A tokenizer as a folder: `config.json` (family, config, spec, library version) and `model.safetensors`, strict both ways."""
+"""Save and load a tokenizer as a folder of `config.json` (family, config, spec, library version) and `model.safetensors`, strictly."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ MAX_CONFIG_BYTES = 16 << 20
 
 
 def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What `config.json` holds."""
+    """The content of `config.json`: library and format version, family, config and spec."""
     return {
         "library_name": "tokenzoo",
         "library_version": __version__,
@@ -40,7 +40,7 @@ def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
 def save_folder(tokenizer: Tokenizer, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> Path:
     """Write `tokenizer` into `folder` (made if missing); `dtype`, e.g. `torch.float16`, halves the file.
 
-    Each file is written whole or not at all. Of a wrapped tokenizer (`torch.compile`, `DataParallel`) the inner one is written.
+    Each file is written atomically. Of a wrapped tokenizer (`torch.compile`, `DataParallel`) the inner one is written.
 
     Raises:
         ValueError: half a tokenizer, no tokenizer, or one whose weights are spread over processes; nothing is written.
@@ -76,7 +76,7 @@ def load_folder(folder: str | os.PathLike[str], *, part: Any = None) -> Tokenize
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read and check a `config.json` of this project's layout."""
+    """Read and check a `config.json` that `save_folder` wrote; raises CheckpointError."""
     if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
         raise CheckpointError(f"{path} has {size} bytes; a config has {MAX_CONFIG_BYTES} at most.")
     try:
@@ -93,7 +93,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Tokenizer:
-    """Build the tokenizer of a read `config.json` and fill in `weights`, strictly; `part` as in `build_around`."""
+    """Build the tokenizer that `data` (from `read_config`) describes and load the file `weights`, strictly.
+
+    Args:
+        data: from `read_config`.
+        weights: a safetensors file.
+        part: as in `build_around`.
+
+    Raises:
+        CheckpointError: the file is missing or broken, or weights are missing, left over or of another shape.
+        ConfigError: unknown family or config key.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

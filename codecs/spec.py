@@ -1,4 +1,4 @@
-"""What a tokenizer's tokens are: rates, vocabularies, sizes. Every derived number is computed, none is typed in."""
+"""Facts about a tokenizer's tokens: rates, vocabularies, sizes. Every derived number is computed from the others."""
 
 import dataclasses
 import itertools
@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from .config import ConfigError
+
 if TYPE_CHECKING:
     from .quantizers.base import Quantizer
 
-#: What may be cut short before `decode`.
+#: Axes of tokens that may be cut to their first entries before `decode`.
 Prefix = tuple[Literal["codebooks", "positions"], ...]
 
 
@@ -20,16 +22,19 @@ def id_bits(vocab_size: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """Facts common to both modalities.
+    """Facts common to all modalities: audio, images, latents.
 
     Attributes:
         vocab_sizes: V of each codebook, K numbers.
         channels: channels of the media: 1 or 2 for audio, 3 for colour pictures.
-        prefix: what may be cut short before `decode`: "codebooks", "positions", both or nothing.
-        names: a name for each codebook where they mean different things, else empty.
+        prefix: "codebooks", "positions", or both: `decode` takes the first N of them as well as all; empty: only all.
+        names: a name for each codebook where they represent different things, else empty.
         decodes: False where no decoder is published: `decode` raises `NotDecodable`.
-        semantic_dim: D of the features that `semantic(tokens)` gives; 0 if the ids have no semantic features.
-        encode_options, decode_options: names of what `encode` and `decode` take; the tokenizer fills them in.
+        semantic_dim: D of the features that `semantic(tokens)` returns; 0 if the ids have no semantic features.
+        encode_options, decode_options: names of the options of `encode` and `decode`; the tokenizer fills them in.
+
+    Raises:
+        ConfigError: no codebook, or a size or rate below 1.
     """
 
     vocab_sizes: tuple[int, ...]
@@ -42,6 +47,18 @@ class TokenizerSpec:
     decode_options: tuple[str, ...] = ()
     modality: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        self._check_positive("channels", self.channels)
+        for k, size in enumerate(self.vocab_sizes):
+            self._check_positive(f"the vocabulary of codebook {k}", size)
+        if not self.vocab_sizes:
+            raise ConfigError("a tokenizer needs at least one codebook.")
+
+    @staticmethod
+    def _check_positive(name: str, value: int) -> None:
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1.")
+
     @property
     def num_codebooks(self) -> int:
         """K, integers at each token position."""
@@ -49,11 +66,11 @@ class TokenizerSpec:
 
     @property
     def bits_per_position(self) -> int:
-        """Bits that one position of all codebooks takes."""
+        """Bits of one position, over all codebooks."""
         return sum(id_bits(v) for v in self.vocab_sizes)
 
     def with_options(self, encode: tuple[str, ...], decode: tuple[str, ...]) -> Self:
-        """The same facts with the names of the options."""
+        """A copy with the names of the options of `encode` and of `decode`."""
         return dataclasses.replace(self, encode_options=encode, decode_options=decode)
 
 
@@ -63,11 +80,11 @@ class AudioSpec(TokenizerSpec):
 
     Attributes:
         sample_rate_hz: sampling rate of the network's input waveforms.
-        output_rate_hz: rate of the waveforms that it gives, where it differs (0: the same).
+        output_rate_hz: sampling rate of its output waveforms; 0: the same.
         hop_samples: input samples from one token position to the next.
         strides: for each codebook, positions that share one id (multi-rate codecs); empty when all are 1.
-        causal: True where a sample never depends on later ones but for `latency_samples`; such codecs stream.
-        latency_samples: samples of look-ahead that the first output sample waits for, in a stream.
+        causal: True where an output sample depends on no input more than `latency_samples` later; such codecs stream.
+        latency_samples: look-ahead in input samples, after which a stream outputs its first sample.
         value_range: allowed sample values.
     """
 
@@ -80,6 +97,11 @@ class AudioSpec(TokenizerSpec):
     latency_samples: int = 0
     value_range: tuple[float, float] = (-1.0, 1.0)
     modality: ClassVar[str] = "audio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_positive("sample_rate_hz", self.sample_rate_hz)
+        self._check_positive("hop_samples", self.hop_samples)
 
     @classmethod
     def of(
@@ -96,7 +118,7 @@ class AudioSpec(TokenizerSpec):
         names: tuple[str, ...] = (),
         semantic_dim: int = 0,
     ) -> Self:
-        """Facts of a tokenizer around `quantizer`, which gives vocabularies, strides and, unless given, what may be cut short."""
+        """Spec of a tokenizer around `quantizer`: vocabularies, strides and (where it is None) `prefix` are the quantizer's."""
         return cls(
             vocab_sizes=quantizer.codebook_sizes,
             strides=quantizer.strides,
@@ -113,27 +135,27 @@ class AudioSpec(TokenizerSpec):
 
     @property
     def streamable(self) -> bool:
-        """True where `tokenizer.stream()` works."""
+        """True for causal codecs, for which `tokenizer.stream()` is available."""
         return self.causal
 
     @property
     def decoded_rate_hz(self) -> int:
-        """Rate of the waveforms that the decoder gives."""
+        """Sampling rate of the decoder's output waveforms."""
         return self.output_rate_hz or self.sample_rate_hz
 
     @property
     def frame_rate_hz(self) -> float:
-        """Token positions a second."""
+        """Number of token positions a second, `sample_rate_hz / hop_samples`."""
         return self.sample_rate_hz / self.hop_samples
 
     @property
     def tokens_per_second(self) -> float:
-        """Integers a second, over all codebooks."""
+        """Number of ids a second, over all codebooks; a codebook with stride s has one for every s positions."""
         return sum(self.frame_rate_hz / s for s in self.strides or (1,) * self.num_codebooks)
 
     @property
     def bitrate_kbps(self) -> float:
-        """Thousands of bits a second, log2 V bits an integer."""
+        """Bitrate in kbit/s, with log2 V bits for each id."""
         strides = self.strides or (1,) * self.num_codebooks
         rate = self.frame_rate_hz
         return sum(rate / s * math.log2(v) for s, v in zip(strides, self.vocab_sizes, strict=True)) / 1000
@@ -146,12 +168,12 @@ class ImageSpec(TokenizerSpec):
     Attributes:
         stride: pixels from one token position to the next in a grid; 0 for sequences without a grid.
         image_size: the one `(H, W)` the network takes, or None: any size (padded to a multiple of `stride`).
-        num_positions: L at `image_size` where it is not the grid's; 0 otherwise.
-        strides: for each codebook, pixels from one position to the next, where they have grids of their own (DualViTok);
-            H // stride x W // stride ids of those that are coarser than `stride`. Empty: one grid for all.
+        num_positions: L at `image_size` where it is not the number of positions of the grid; 0 otherwise.
+        strides: for each codebook, pixels from one position to the next, where codebooks have separate grids (DualViTok); those
+            that are coarser than `stride` have H // stride x W // stride ids. Empty: one grid for all.
         scales: `(h, w)` of each scale of a multi-scale tokenizer at `image_size`; else empty.
         value_range: range of the network's input and output pixel values.
-        resize: how a picture that does not fit `image_size` is brought there by default.
+        resize: how a picture of another size is resized to `image_size` by default; see `ImageEncodeOptions`.
     """
 
     stride: int
@@ -163,6 +185,11 @@ class ImageSpec(TokenizerSpec):
     value_range: tuple[float, float] = (-1.0, 1.0)
     resize: Literal["native", "crop", "squash"] = "native"
     modality: ClassVar[str] = "image"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for side in self.image_size or ():
+            self._check_positive("image_size", side)
 
     @classmethod
     def of(
@@ -181,9 +208,9 @@ class ImageSpec(TokenizerSpec):
         decodes: bool = True,
         semantic_dim: int = 0,
     ) -> Self:
-        """Facts of a tokenizer around `quantizer`, which gives vocabularies and, unless given, what may be cut short.
+        """Spec of a tokenizer around `quantizer`: vocabularies and (where it is None) `prefix` are the quantizer's.
 
-        `scales` are `quantizer.scale_grids` where pictures have one size; for others the schedule is stretched with the grid.
+        Pass `quantizer.scale_grids` as `scales` where pictures have one size; for other sizes the schedule of scales is stretched.
         """
         return cls(
             vocab_sizes=quantizer.codebook_sizes,
@@ -211,22 +238,22 @@ class ImageSpec(TokenizerSpec):
         return -(-height // self.stride) * -(-width // self.stride)
 
     def tokens_per_image(self, height: int = 256, width: int = 256) -> int:
-        """Integers for a picture of `height` x `width` pixels, over all codebooks."""
+        """Number of ids of a picture of `height` x `width` pixels, over all codebooks."""
         return sum(self._counts(height, width))
 
     def bits_per_pixel(self, height: int = 256, width: int = 256) -> float:
-        """Bits a pixel at `image_size`, or for a picture of `height` x `width`, log2 V bits an integer."""
+        """Bits a pixel, with log2 V bits for each id, at `image_size` or else for a picture of `height` x `width` pixels."""
         if self.image_size is not None:
             height, width = self.image_size
         counts = self._counts(height, width)
         return sum(n * math.log2(v) for n, v in zip(counts, self.vocab_sizes, strict=True)) / (height * width)
 
     def whole_scales(self, positions: int) -> int:
-        """Positions of the scales that the first `positions` hold whole."""
+        """Number of positions of those scales that lie completely within the first `positions`."""
         return max((e for e in itertools.accumulate(h * w for h, w in self.scales) if e <= positions), default=0)
 
     def _counts(self, height: int, width: int) -> list[int]:
-        """Ids of each codebook."""
+        """Number of ids of each codebook for a picture of `height` x `width` pixels."""
         whole = self.positions(height, width)
         if not self.strides:
             return [whole] * self.num_codebooks
@@ -238,7 +265,7 @@ class LatentSpec(TokenizerSpec):
     """Facts of a tokenizer over latents; `channels` is C, the width of the input; there is no sampling rate.
 
     Attributes:
-        scales: `(h, w)` of each scale where the quantizer has several, over grids of the last one's size; else empty.
+        scales: `(h, w)` of each scale of a multi-scale quantizer, the last one that of the input grid; else empty.
     """
 
     scales: tuple[tuple[int, int], ...] = ()
@@ -255,7 +282,7 @@ class LatentSpec(TokenizerSpec):
         decodes: bool = True,
         semantic_dim: int = 0,
     ) -> Self:
-        """Facts of a tokenizer around `quantizer`, which gives vocabularies, scales and, unless given, what may be cut short."""
+        """Spec of a tokenizer around `quantizer`: vocabularies, scales and (where it is None) `prefix` are the quantizer's."""
         return cls(
             vocab_sizes=quantizer.codebook_sizes,
             scales=quantizer.scale_grids,
@@ -268,5 +295,5 @@ class LatentSpec(TokenizerSpec):
 
 
 def _prefix(quantizer: "Quantizer") -> Prefix:
-    """Codebooks, where any first few of several decode."""
+    """("codebooks",) where the first N of several codebooks can be decoded without the others, else ()."""
     return ("codebooks",) if quantizer.prefix_decodable and quantizer.num_codebooks > 1 else ()

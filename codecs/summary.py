@@ -1,4 +1,4 @@
-"""What a tokenizer is, on one screen: `print(tokenizer.summary())`, `tokenzoo info`, the model card."""
+"""Facts of a tokenizer as text, for `print(tokenizer.summary())`, `tokenzoo info` and the model card."""
 
 from typing import TYPE_CHECKING
 
@@ -25,18 +25,18 @@ def rows_of(tokenizer: "Tokenizer") -> dict[str, str]:
     rows |= facts(tokenizer.spec)
     number = count_parameters(tokenizer)
     kind = str(tokenizer.dtype).removeprefix("torch.")
-    part = f", the {tokenizer.part} alone" if tokenizer.part else ""
+    part = f", the {tokenizer.part} only" if tokenizer.part else ""
     rows["parameters"] = f"{_short(number)} ({number * tokenizer.dtype.itemsize / 1e6:,.1f} MB in {kind}) on {tokenizer.device}{part}"
     return rows | ({"licence of the weights": tokenizer.licence} if tokenizer.licence else {})
 
 
 def count_parameters(tokenizer: "Tokenizer") -> int:
-    """Floating numbers that a checkpoint of the tokenizer holds: weights, and codebooks that are kept as buffers."""
+    """Number of floating-point values in the tokenizer's state dict: weights, and codebooks that are buffers."""
     return sum(value.numel() for value in tokenizer.state_dict().values() if value.is_floating_point())
 
 
 def options_of(tokenizer: "Tokenizer | type[Tokenizer]") -> dict[str, "list[OptionHelp]"]:
-    """Options of `encode` and `decode`, by these words."""
+    """Options under the keys "encode" and "decode"."""
     from .options import describe_options
 
     return {"encode": describe_options(tokenizer, "encode"), "decode": describe_options(tokenizer, "decode")}
@@ -87,7 +87,7 @@ def _vocab(sizes: tuple[int, ...]) -> str:
 
 
 def _short(number: int) -> str:
-    """`3.1 M`."""
+    """A number with a unit prefix and three digits, such as `3.1 M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g} {unit}"

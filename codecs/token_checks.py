@@ -70,7 +70,7 @@ def _check_modality(tokenizer: "Tokenizer", tokens: Tokens) -> None:
         by = "" if tokens.tokenizer is None else f", made by {tokens.tokenizer}"
         raise TokenError(
             f"these are tokens of {MEDIA.get(made, made)}{by}; {_called(tokenizer)} decodes {MEDIA.get(own, own)}. "
-            "If their ids are meant all the same, pass tokens.ids."
+            "To decode their ids nevertheless, pass tokens.ids."
         )
 
 
@@ -86,13 +86,13 @@ def _check_codebooks(tokenizer: "Tokenizer", tokens: Tokens) -> None:
 
 
 def allowed_codebooks(tokenizer: "Tokenizer") -> str:
-    """Numbers of codebooks that decode, in words."""
+    """The allowed numbers of codebooks as text, such as "1 to 8"."""
     spec = tokenizer.spec
     return f"1 to {spec.num_codebooks}" if "codebooks" in spec.prefix and spec.num_codebooks > 1 else f"{spec.num_codebooks}"
 
 
 def _with_grid(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
-    """Tokens that came without a grid, with the one that all tokens of this tokenizer have."""
+    """Fill in the grid of tokens that have none, where all tokens of this tokenizer have the same."""
     fixed = fixed_grid(tokenizer)
     if fixed is None or len(tokens.grid) > 1 or tokens.grids is not None or tokens.ids.shape[2] != math.prod(fixed):
         return tokens
@@ -100,7 +100,7 @@ def _with_grid(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
 
 
 def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
-    """Strides, scales and grids are those that this tokenizer's tokens have."""
+    """Raise TokenError unless strides, scales and grids are those of this tokenizer's tokens."""
     spec, k = tokenizer.spec, tokens.num_codebooks
     for name, own in (("strides", strides_of(tokenizer)[:k]), ("scales", scales_of(tokenizer, tokens.grid))):
         if getattr(tokens, name) not in ((), own):
@@ -118,7 +118,7 @@ def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
 
 
 def _own_grids(tokens: Tokens) -> list[tuple[int, ...]]:
-    """The shape that the positions of each item unroll from, as `tokens[i]` has it."""
+    """The grid of each item, as in `tokens[i].grid`."""
     if tokens.scales:  # several grids, one after the other
         return [(n,) for n in tokens.lengths.tolist()]
     if tokens.grids is not None:
@@ -127,7 +127,7 @@ def _own_grids(tokens: Tokens) -> list[tuple[int, ...]]:
 
 
 def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tuple[tuple[int, int], ...]) -> None:
-    """Refuse an item with another grid, or more or fewer positions, than this tokenizer decodes."""
+    """Raise TokenError for an item with another grid, or more or fewer positions, than this tokenizer decodes."""
     spec, found = tokenizer.spec, math.prod(grid)
     if spec.modality == "audio":
         step = tokenizer.position_multiple
@@ -146,7 +146,7 @@ def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tupl
 
 
 def _check_free_grid(tokenizer: "Tokenizer", grid: tuple[int, ...]) -> None:
-    """Reject a missing grid, or one whose sides are no multiples of what windows and down-sampling need."""
+    """Reject a missing grid, or one whose sides are no multiples of `size_multiple` (for windows and down-sampling) / stride."""
     if len(grid) < 2:
         raise TokenError(_no_grid(tokenizer, math.prod(grid)))
     stride, multiple = getattr(tokenizer.spec, "stride", 0), getattr(tokenizer, "size_multiple", 1)
@@ -156,19 +156,19 @@ def _check_free_grid(tokenizer: "Tokenizer", grid: tuple[int, ...]) -> None:
 
 
 def scales_of(tokenizer: "Tokenizer", grid: tuple[int, ...] | None = None) -> tuple[tuple[int, int], ...]:
-    """`(h, w)` of each scale of a multi-scale tokenizer, in families of any size those of `grid` (h, w); else nothing."""
+    """`(h, w)` of each scale of a multi-scale tokenizer (for pictures with `grid`, where their size may vary), else ()."""
     scales, schedule = getattr(tokenizer.spec, "scales", ()), getattr(tokenizer.quantizer, "schedule", None)
     return scales if schedule is None or grid is None or len(grid) != 2 else schedule(grid)
 
 
 def book_grids(tokenizer: "Tokenizer", grid: tuple[int, ...], codebooks: int) -> list[list[int]] | None:
-    """Grids of the first codebooks of a picture, where they have their own."""
+    """`[h, w]` of each of the first `codebooks` codebooks of a picture, where codebooks have separate grids; else None."""
     books = tokenizer.book_grids_of(grid) if len(grid) == 2 else None
     return None if books is None else [list(b) for b in books[:codebooks]]
 
 
 def strides_of(tokenizer: "Tokenizer") -> tuple[int, ...]:
-    """Positions that share one id, for each codebook; of pictures the spec's strides are pixels."""
+    """Number of positions that share one id, for each codebook; () for images, whose `spec.strides` are in pixels."""
     return tokenizer.spec.strides if tokenizer.spec.modality == "audio" else ()  # type: ignore[attr-defined]
 
 
@@ -190,14 +190,14 @@ def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
                 f"item {i} has the size {height} x {width}, more than the {grid[-2] * stride} x {grid[-1] * stride} pixels of its grid."
             )
         if height * width > MAX_PIXELS:
-            raise TokenError(f"item {i} has the size {height} x {width}; pictures of more than {MAX_PIXELS:,} pixels are not made.")
+            raise TokenError(f"item {i} has the size {height} x {width}; pictures of more than {MAX_PIXELS:,} pixels are not decoded.")
 
 
 _WARNED: "WeakKeyDictionary[Tokenizer, set[TokenizerId]]" = WeakKeyDictionary()
 
 
 def _check_maker(tokenizer: "Tokenizer", maker: TokenizerId | None) -> None:
-    """Warn, once for each, of tokens that another tokenizer made."""
+    """Warn about tokens that another tokenizer made, once for each such tokenizer."""
     own = None if maker is None else identity_of(tokenizer)
     warned = _WARNED.setdefault(tokenizer, set())
     if maker is None or own is None or maker == own or maker in warned:
@@ -228,7 +228,7 @@ def _called(tokenizer: "Tokenizer") -> str:
 
 
 def needs_grid(tokenizer: "Tokenizer") -> bool:
-    """True if decoding needs a grid beside the ids: images of any size, or a layout that depends on the grid."""
+    """True if decoding needs a grid besides the ids: images of any size, or a layout that depends on the grid."""
     spec = tokenizer.spec
     if spec.modality == "image":
         return spec.image_size is None and spec.stride > 0  # type: ignore[attr-defined]
@@ -237,7 +237,7 @@ def needs_grid(tokenizer: "Tokenizer") -> bool:
 
 
 def fixed_grid(tokenizer: "Tokenizer") -> tuple[int, ...] | None:
-    """The one grid that a tokenizer of one picture size has; None: any, or none at all."""
+    """The grid of a tokenizer that takes pictures of one size only; None: any grid, or sequences without a grid."""
     size = getattr(tokenizer.spec, "image_size", None)
     return None if size is None else tokenizer.grid_of(torch.empty(1, tokenizer.spec.channels, *size, device="meta"))
 

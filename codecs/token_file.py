@@ -29,12 +29,12 @@ from .tokens import Tokens
 MAGIC = b"TOKENZOO"
 VERSION = 1
 _HEAD = struct.Struct("<8sHII")
-#: Memory that ids may take: this many bytes, or this many times the file's size. Real files need at most 64 times their size,
-#: or more only if a batch is very ragged.
+#: Largest memory of the ids: the larger of this many bytes and this many times the file's size. Ids of real files take at most 64
+#: times the file's size, or more only if a batch is very ragged.
 _MEMORY, _TIMES = 1 << 23, 1000
 
-#: Fields that every header has, and those that one may have: of lists of numbers, and others. "sample_rate_hz" is one number
-#: where all items have the same.
+#: Fields that every header has; optional fields that are nested lists of numbers; all optional fields. "sample_rate_hz" is one
+#: number where all items have the same.
 _NEEDED = ("shape", "vocab_sizes", "grid", "lengths", "bytes", "crc")
 _ROWS = ("grids", "sizes", "book_grids")
 _OPTIONAL = (*_ROWS, "sample_rate_hz", "scale", "strides", "scales", "names", "tokenizer")
@@ -45,7 +45,7 @@ class TokenFileError(TokenError):
 
 
 def to_bytes(tokens: Tokens) -> bytes:
-    """Return the file's bytes. Raises TokenError where there is no item."""
+    """Return the bytes of the token file that stores `tokens`. Raises TokenError where there is no item."""
     if len(tokens) == 0:
         raise TokenError("there is nothing to save: the tokens are of 0 items.")
     t = tokens.to("cpu")
@@ -75,7 +75,7 @@ def to_bytes(tokens: Tokens) -> bytes:
 
 
 def read(path: Path) -> Tokens:
-    """The tokens of a file; of another file only the first bytes are read."""
+    """Read the tokens of a file. Raises TokenFileError; of a file of another format only the first bytes are read."""
     if path.exists() and not path.is_file():
         raise TokenFileError(f"{path} is not a file.")
     with open(path, "rb") as file:
@@ -108,7 +108,7 @@ def from_bytes(data: bytes, name: str = "data") -> Tokens:
         if len(payload) != header["bytes"]:
             raise TokenFileError(
                 f"it is {'truncated' if len(payload) < header['bytes'] else 'too long'}: "
-                f"{len(payload)} bytes of ids, the header says {header['bytes']}. Copy the file again."
+                f"{len(payload)} bytes of ids, the header states {header['bytes']}. Copy the file again."
             )
         if zlib.crc32(payload) != header["crc"]:
             raise TokenFileError("it was altered: the checksum of its ids does not match. Copy the file again.")
@@ -120,7 +120,7 @@ def from_bytes(data: bytes, name: str = "data") -> Tokens:
 
 
 def _header(text: bytes) -> dict[str, Any]:
-    """The header, with all keys that it must have, and no others than it may have."""
+    """Parse the header and check that no key is missing and none unknown."""
     header = json.loads(text, parse_constant=_no_constant)
     if not isinstance(header, dict):
         raise TokenFileError(f"its header is a {type(header).__name__}, not a mapping.")
@@ -155,7 +155,7 @@ def _assemble(header: dict[str, Any], payload: bytes, size: int) -> Tokens:
 
 
 def _unpacked(tokens: Tokens, payload: bytes) -> torch.Tensor:
-    """The ids of `payload`, int64 `[B, K, L]`, laid out as `tokens` says."""
+    """The ids of `payload`, int64 `[B, K, L]`, in the layout (lengths, strides, grids) of `tokens`."""
     runs = _runs(tokens)
     need = sum(n * id_bits(v) for _, _, n, _, v in runs)
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))
@@ -173,7 +173,7 @@ def _unpacked(tokens: Tokens, payload: bytes) -> torch.Tensor:
 
 
 def _runs(tokens: Tokens) -> list[tuple[int, int, int, int, int]]:
-    """(item, codebook, ids, stride, vocabulary size) of each run of ids, in the file's order."""
+    """(item, codebook, number of ids, stride, vocabulary size) of each run of ids, in the file's order."""
     strides = tokens.strides or (1,) * tokens.num_codebooks
     return [
         (b, k, n, strides[k], tokens.vocab_sizes[k]) for b, counts in enumerate(tokens.counts()) for k, n in enumerate(counts)

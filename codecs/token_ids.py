@@ -1,4 +1,4 @@
-"""Ids that a language model made, as the tokens of a tokenizer.
+"""Plain ids, such as those that a language model generated, converted to `Tokens` of a tokenizer.
 
     tokens_of(tokenizer, ids, grid=(16, 16))
 
@@ -22,7 +22,7 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
-#: What `decode` takes beside `Tokens`: integers `[B, K, L]`, or `[K, L]` of one item.
+#: What `decode` takes besides `Tokens`: integers `[B, K, L]`, or `[K, L]` of one item.
 Ids = Tensor | np.ndarray | Sequence[Any]
 
 
@@ -47,7 +47,7 @@ def tokens_of(
         facts |= _sound(tokenizer, found, facts.get("lengths"), sizes, sample_rate_hz)
     else:
         if sample_rate_hz is not None:
-            raise TokenError(f"{tokenizer.family} gives {MEDIA[spec.modality]}, which have no sample rate; leave sample_rate_hz out.")
+            raise TokenError(f"{tokenizer.family} decodes {MEDIA[spec.modality]}, which have no sample rate; leave sample_rate_hz out.")
         facts = _layout(tokenizer, found, grid, whole=lengths is None) | facts
         facts["sizes"] = None if sizes is None else _one_each("sizes", sizes, len(found), 1)
     tokens = Tokens(
@@ -64,7 +64,7 @@ def tokens_of(
 
 
 def _integers(ids: Any) -> Tensor:
-    """Whatever holds ids as int64 `[B, K, L]`."""
+    """A tensor, array or nested list of ids as int64 `[B, K, L]`; raises TokenError."""
     allowed = "a tensor, array or list of whole numbers [B, K, L], or [K, L] of one item"
     if isinstance(ids, (str, bytes, os.PathLike)):
         raise TokenError(f"got {type(ids).__name__} {str(ids)!r:.60}; decode takes Tokens, or {allowed}. A file: Tokens.load(path).")
@@ -83,7 +83,7 @@ def _integers(ids: Any) -> Tensor:
 
 
 def _kind(ids: Any) -> type:
-    """int64, where that loses nothing."""
+    """`np.int64` for ids that are integers; raises ValueError for others."""
     found = np.asarray(ids)
     if found.dtype.kind not in "iu":
         raise ValueError(f"they are {found.dtype}")
@@ -102,7 +102,7 @@ def _check_axes(tokenizer: "Tokenizer", ids: Tensor) -> None:
 
 
 def _sound(tokenizer: "Tokenizer", ids: Tensor, lengths: Tensor | None, sizes: Any, sample_rate_hz: Any) -> dict[str, Any]:
-    """Size and rate of audio. No size if none was requested: `decode` then returns all samples of the L positions."""
+    """Fields of audio: sizes and rates. No sizes if none are given: `decode` then returns all samples of the L positions."""
     spec = tokenizer.spec
     own, hop = spec.sample_rate_hz, spec.hop_samples  # type: ignore[attr-defined]
     if sizes is None and sample_rate_hz is None:
@@ -115,14 +115,14 @@ def _sound(tokenizer: "Tokenizer", ids: Tensor, lengths: Tensor | None, sizes: A
 
 
 def _one_each(name: str, value: Any, batch: int, axes: int) -> Tensor:
-    """`[B, n]` of one entry of `axes` axes for all items, or of one for each; of single numbers n is 1."""
+    """`value` as `[B, n]`, from one entry (of `axes` axes) for all items or one for each; n is 1 if entries are single numbers."""
     found = tensor(name, value, "whole numbers")
     found = found[None].expand(batch, *found.shape) if found.ndim == axes else found
     return found[:, None] if found.ndim == 1 else found
 
 
 def _layout(tokenizer: "Tokenizer", ids: Tensor, grid: Any, *, whole: bool) -> dict[str, Any]:
-    """Grid, or grids, of pictures and features, and those of their codebooks; `whole`: all positions of all items count."""
+    """Fields for the grids of pictures and features, and of their codebooks; `whole`: all positions of all items are valid."""
     fixed, scales, positions = fixed_grid(tokenizer), scales_of(tokenizer), ids.shape[2]
     if grid is None and scales:
         complete = positions == sum(h * w for h, w in scales)

@@ -1,4 +1,4 @@
-"""`Tokenizer`: the contract that every family meets. Audio and images add their own intake in `audio/base.py`, `image/base.py`."""
+"""`Tokenizer`: the interface of every family. `audio/base.py` and `image/base.py` add reading and resizing of their media."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -22,13 +22,13 @@ from .tokens import Tokens
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What `Tokenizer.forward` returns to the training loop.
+    """Output of `Tokenizer.forward`, for the training loop.
 
     Attributes:
-        x_hat: reconstruction, shape of the input.
+        x_hat: reconstruction, of the shape of the input.
         z: latents before the quantizer, `[B, D, L]`.
         quantized: the quantizer's result.
-        features: further outputs that a loss may request by name (e.g. a semantic head), empty for most families.
+        features: further outputs that losses use by name (e.g. of a semantic head); empty for most families.
     """
 
     x_hat: Tensor
@@ -42,11 +42,11 @@ class NotDecodable(ValueError):
 
 
 class Tokenizer(Coding):
-    """Media to integers and back.
+    """Base class of all tokenizers: encodes media to integers and decodes them to media again.
 
     A family sets `family`, `config_class`, `config`, `spec` and `quantizer`, and writes `encode_latents` and
-    `decode_latents`. `encode` and `decode` are those of `coding.py`; where its hooks get the media of a modality from, and how
-    sizes are kept, is defined by `AudioTokenizer`, `ImageTokenizer` and `LatentTokenizer`.
+    `decode_latents`. `encode` and `decode` are those of `coding.py`; `AudioTokenizer`, `ImageTokenizer` and `LatentTokenizer`
+    define how its hooks read the media of a modality and restore their sizes.
     """
 
     family: ClassVar[str] = ""
@@ -54,14 +54,14 @@ class Tokenizer(Coding):
     #: names of the parts that only encoding, and only decoding, needs; what `load(part=...)` leaves out.
     encoder_only: ClassVar[tuple[str, ...]] = ("encoder",)
     decoder_only: ClassVar[tuple[str, ...]] = ("decoder",)
-    #: names of parts and settings that only stand beside: neither ids nor media of this tokenizer depend on them.
+    #: names of parts and settings that neither the ids nor the decoded media of this tokenizer depend on.
     beside: ClassVar[tuple[str, ...]] = ()
     config: Any = None
     spec: TokenizerSpec
     quantizer: Quantizer
-    #: filled in by `load`: where the weights came from.
+    #: filled in by `load`: registry name, hub id or folder that the weights came from.
     source: str = ""
-    #: the authors' layout that it was read from; "": this library's own.
+    #: name of the authors' checkpoint layout that it was converted from; "": this library's own layout.
     layout: str = ""
     #: licence of the weights, as their card states it; "": unknown.
     licence: str = ""
@@ -69,7 +69,7 @@ class Tokenizer(Coding):
     part: str = ""
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Encode, quantize and decode a training batch; the values equal `encode` followed by `decode`."""
+        """Encode, quantize and decode a training batch `[B, ...]`, with gradients; same values as `encode` and then `decode`."""
         raise NotImplementedError
 
     def compile(self, **options: Any) -> "Tokenizer":  # type: ignore[override]
@@ -88,11 +88,11 @@ class Tokenizer(Coding):
         super().__setstate__(state)
         compile_again(self)
 
-    # --- published ones -----------------------------------------------------------------------------------------------
+    # --- loading, saving, publishing ----------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], **options: Any) -> Self:
-        """`tokenzoo.load(name, **options)`; of a family's own class, only tokenizers of that family.
+        """Same as `tokenzoo.load(name, **options)`; called on a family's class, it takes only tokenizers of that family.
 
         Raises:
             ValueError: `name` is a tokenizer of another family; and what `tokenzoo.load` raises.
@@ -111,7 +111,7 @@ class Tokenizer(Coding):
         return hooks.call("push_to_hub", self, repo_id, **options)
 
     def summary(self) -> str:
-        """Facts, size, licence and options on one screen."""
+        """Facts, size, licence and options as text of about one screen."""
         return summary(self)
 
     def check_decodes(self) -> None:
@@ -132,21 +132,21 @@ class Tokenizer(Coding):
         return self.check_ids(tokens)
 
     def check_ids(self, tokens: Tokens | Ids) -> Tokens:
-        """As `check_tokens`, also of a tokenizer that only encodes."""
+        """As `check_tokens`, but also allowed for a tokenizer that only encodes."""
         return checked(self, tokens if isinstance(tokens, Tokens) else tokens_of(self, tokens))
 
     def tokens(
         self, ids: Ids, *, grid: Any = None, sizes: Any = None, sample_rate_hz: Any = None, lengths: Any = None
     ) -> Tokens:
-        """Ids, as a language model gives them, as tokens that `decode` takes.
+        """Convert plain ids, such as the output of a language model, to the tokens that `decode` takes.
 
         Args:
             ids: whole numbers `[B, K, L]`, or `[K, L]` of one item: a tensor, an array, nested lists. Codebooks with strides
                 (`spec.strides`) repeat an id to fill its stride. Fewer codebooks or positions where `spec.prefix` allows it.
-            grid: `(h, w)` that L unrolls from, or one pair for each item; needed for pictures of any size, and where features are
-                to come back as a grid.
-            sizes: of the media, cut or scaled to it: samples, or (H, W) in pixels; one for all items, or one for each. None: all
-                that the ids give.
+            grid: `(h, w)` with h w = L, or one such pair for each item; needed for pictures of any size, and to decode features to
+                a grid `[D, h, w]`.
+            sizes: size that decoded media are cut or scaled to: samples, or (H, W) in pixels; one for all items, or one for each.
+                None: the full output of the decoder.
             sample_rate_hz: sampling rate of decoded audio, for all items or for each; None: the codec's own.
             lengths: valid positions of each item `[B]`; later positions are ignored. None: all positions are valid.
 

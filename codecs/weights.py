@@ -1,4 +1,4 @@
-"""Strict comparison of weights with the network they are for, and the error messages where they do not fit."""
+"""Strict comparison of a state dict with the network it is loaded into, and the error messages where they do not fit."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ class CheckpointError(ValueError):
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Fill in every weight; missing, extra and misshapen ones are named in one error."""
+    """Load `state` into `module`; missing, extra and misshapen weights are listed in one CheckpointError about `name`."""
     check_shapes(module, state, name)
     own = module.state_dict()
     module.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=True)

@@ -1,9 +1,9 @@
-"""Draw which room of tokenzoo imports which: `python docs/draw_imports.py` writes `docs/imports.svg`.
+"""Draw which package of tokenzoo imports which: `python docs/draw_imports.py` writes `docs/imports.svg`.
 
-A room is a folder, or a group of files of one. Every `import` that runs counts, also those inside functions; those for type
-checkers alone do not. An arrow points from a room to one that it imports; an arrow that follows from others (a to c, where a to b
-and b to c are drawn) is left out. Tables that name modules in text (`codecs/families.py`) are no imports: through them a lower room
-finds a higher one.
+A package is a folder or, of a folder with many files of its own, a group of these files. Every `import` that runs counts, also those
+inside functions; those under `if TYPE_CHECKING` do not. An arrow points from a package to one that it imports; an arrow that follows
+from others (a to c, where a to b and b to c are drawn) is left out. Registries, tables of module paths as text
+(`codecs/families.py`), are not imports: through them a lower package finds a higher one.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _PLAIN = ("compiling", "config", "devices", "files", "hooks", "kinds", "pieces", "precision", "version", "weights")
-#: Rooms of files that stand in a folder itself: the folder, the room's name, its files.
+#: Groups of the files directly in a folder: the folder, the group's name, its files; no files: all the others of the folder.
 _GROUPS = (
     ("codecs", "codecs: config, kinds", _PLAIN),
     ("codecs", "codecs: tokens, spec", ("identity", "spec", "token_fields", "token_file", "tokens")),
@@ -24,14 +24,14 @@ _GROUPS = (
 )
 
 
-def room_of(path: Path) -> str:
-    """The room of a file, named as its folder (`codecs/image`, `train/losses`) or by its group."""
+def package_of(path: Path) -> str:
+    """Name of the package that a file belongs to: its folder (`codecs/image`, `train/losses`) or its group."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     if parts[0] == "cli" or len(parts) == 1:
         return "tokenzoo" if parts[0] in ("__init__", "__main__") else "cli"
     if len(parts) > 2:
         return "/".join(parts[:2])
-    return next(room for folder, room, names in _GROUPS if folder == parts[0] and (parts[1] in names or not names))
+    return next(group for folder, group, names in _GROUPS if folder == parts[0] and (parts[1] in names or not names))
 
 
 def files() -> dict[str, Path]:
@@ -69,63 +69,63 @@ def _for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def rooms() -> dict[str, set[str]]:
-    """Each room and the rooms that it imports."""
+def import_graph() -> dict[str, set[str]]:
+    """Package -> the packages that it imports. The root package is left out: it imports all, and all may read its version."""
     modules = files()
-    out: dict[str, set[str]] = {room_of(p): set() for p in modules.values()}
+    out: dict[str, set[str]] = {package_of(p): set() for p in modules.values()}
     for path in modules.values():
-        here = room_of(path)
-        out[here] |= {room_of(modules[m]) for m in imports(path, modules)} - {here}
-    out.pop("tokenzoo")  # the public face: it imports everything when it is used, and everything may read its version
-    return {room: found - {"tokenzoo"} for room, found in out.items()}
+        here = package_of(path)
+        out[here] |= {package_of(modules[m]) for m in imports(path, modules)} - {here}
+    out.pop("tokenzoo")
+    return {package: found - {"tokenzoo"} for package, found in out.items()}
 
 
-def floors(graph: Mapping[str, set[str]]) -> dict[str, int]:
-    """The floor of each room, 0 at the bottom: one above the highest room that it imports.
+def levels(graph: Mapping[str, set[str]]) -> dict[str, int]:
+    """The level of each package, 0 at the bottom: one above the highest package that it imports.
 
     Raises:
-        ValueError: rooms import each other in a circle; the message names them.
+        ValueError: packages import each other in a cycle; the message names them.
     """
-    floor: dict[str, int] = {}
-    while len(floor) < len(graph):
-        ready = [r for r in graph if r not in floor and graph[r] <= floor.keys()]
+    level: dict[str, int] = {}
+    while len(level) < len(graph):
+        ready = [p for p in graph if p not in level and graph[p] <= level.keys()]
         if not ready:
-            raise ValueError(f"rooms import each other: {sorted(set(graph) - floor.keys())}")
-        floor |= {r: max((floor[i] + 1 for i in graph[r]), default=0) for r in ready}
-    return floor
+            raise ValueError(f"packages import each other: {sorted(set(graph) - level.keys())}")
+        level |= {p: max((level[i] + 1 for i in graph[p]), default=0) for p in ready}
+    return level
 
 
-def needed(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The arrows that do not follow from others."""
+def drawn_arrows(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """`graph` without the arrows that follow from others (its transitive reduction)."""
 
-    def reach(room: str) -> set[str]:
-        return graph[room].union(*(reach(r) for r in graph[room]))
+    def reach(package: str) -> set[str]:
+        return graph[package].union(*(reach(p) for p in graph[package]))
 
-    return {room: {a for a in ends if not any(a in reach(b) for b in ends - {a})} for room, ends in graph.items()}
+    return {package: {a for a in ends if not any(a in reach(b) for b in ends - {a})} for package, ends in graph.items()}
 
 
-_WIDTH, _BOX, _FLOOR = 1180, 34, 92
+_WIDTH, _BOX, _LEVEL = 1180, 34, 92  # width of the picture; heights of a box, and of a level
 
 
 def drawing() -> str:
-    """The picture as SVG text."""
-    graph = rooms()
-    floor = floors(graph)
-    top = max(floor.values())
+    """The picture of the import graph as SVG text."""
+    graph = import_graph()
+    level = levels(graph)
+    top = max(level.values())
     place: dict[str, tuple[float, float, float]] = {}  # middle, top edge, width
-    for level in range(top + 1):
-        row = sorted(r for r in graph if floor[r] == level)
-        for i, room in enumerate(row):
-            place[room] = ((i + 0.5) * _WIDTH / len(row), 20 + (top - level) * _FLOOR, 9 * len(room) + 26)
+    for number in range(top + 1):
+        row = sorted(p for p in graph if level[p] == number)
+        for i, package in enumerate(row):
+            place[package] = ((i + 0.5) * _WIDTH / len(row), 20 + (top - number) * _LEVEL, 9 * len(package) + 26)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {(top + 1) * _FLOOR - 18}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {(top + 1) * _LEVEL - 18}" '
         'font-family="sans-serif" font-size="15">',
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L10 5L0 10z" fill="#5b6b7f"/></marker></defs>',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
-    for room, ends in sorted(needed(graph).items()):
-        x, y, _ = place[room]
+    for package, ends in sorted(drawn_arrows(graph).items()):
+        x, y, _ = place[package]
         for end in sorted(ends):
             u, v, _ = place[end]
             bend = (v - y - _BOX) / 2
@@ -134,10 +134,10 @@ def drawing() -> str:
                 'fill="none" stroke="#5b6b7f" stroke-width="1.4" marker-end="url(#tip)"/>'
             )
     colours = {"codecs": "#dcebfa", "train": "#fbe6d4", "zoo": "#e1f2dd", "cli": "#eee6f7"}
-    for room, (x, y, width) in sorted(place.items()):
-        colour = colours[room.split("/")[0].split(":")[0]]
+    for package, (x, y, width) in sorted(place.items()):
+        colour = colours[package.split("/")[0].split(":")[0]]
         lines.append(f'<rect x="{x - width / 2:.0f}" y="{y}" width="{width}" height="{_BOX}" rx="6" fill="{colour}" stroke="#5b6b7f"/>')
-        lines.append(f'<text x="{x:.0f}" y="{y + 22}" text-anchor="middle" fill="#1c2733">{room}</text>')
+        lines.append(f'<text x="{x:.0f}" y="{y + 22}" text-anchor="middle" fill="#1c2733">{package}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 

@@ -5,7 +5,9 @@ import functools
 import hashlib
 import io
 import json
+import os
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,28 @@ def bad_sounds(folder: Path) -> set[str]:
         (folder / name).write_bytes(data)
     (folder / "nowhere.wav").symlink_to(folder / "missing")
     return {*files, "nowhere.wav"}
+
+
+#: A disk that is full for all files of units but the first few, in whichever process writes them.
+FULL = """
+import errno, os
+inner = os.fsync
+
+def fsync(handle):
+    name = os.readlink(f"/proc/self/fd/{handle}")
+    if "/.work/units/" in name and os.path.exists(os.environ["TEST_FULL"]) and len(os.listdir(os.path.dirname(name))) > 2:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    inner(handle)
+
+os.fsync = fsync
+"""
+
+
+def full_for_units(folder: Path, monkeypatch: Any) -> Path:
+    """Every process that starts from here on finds the disk full, as long as the file that is returned is there."""
+    (folder / "site").mkdir()
+    (folder / "site/sitecustomize.py").write_text(FULL)
+    (folder / "full").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "site"), *filter(None, sys.path)]))
+    monkeypatch.setenv("TEST_FULL", str(folder / "full"))
+    return folder / "full"

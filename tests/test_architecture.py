@@ -1,4 +1,4 @@
-"""Rooms import downwards only, and the picture of it in `docs/` is up to date.
+"""Packages import downwards only, and the picture of the imports in `docs/` is up to date.
 
     pytest tests/test_architecture.py
 """
@@ -21,27 +21,27 @@ def draw():
 
 
 def test_arrows_point_down_only(draw):
-    graph = draw.rooms()
-    floor = draw.floors(graph)
-    assert all(floor[room] > floor[end] for room, ends in graph.items() for end in ends)
-    assert not [r for r in graph if r.startswith("codecs") for end in graph[r] if not end.startswith("codecs")]
-    assert not [r for r in graph if r.startswith("train") for end in graph[r] if end.startswith("zoo")]
+    graph = draw.import_graph()
+    level = draw.levels(graph)
+    assert all(level[package] > level[end] for package, ends in graph.items() for end in ends)
+    assert not [p for p in graph if p.startswith("codecs") for end in graph[p] if not end.startswith("codecs")]
+    assert not [p for p in graph if p.startswith("train") for end in graph[p] if end.startswith("zoo")]
 
 
-def test_a_circle_is_named(draw):
-    with pytest.raises(ValueError, match="each other: \\['a', 'b'\\]"):
-        draw.floors({"a": {"b"}, "b": {"a", "c"}, "c": set()})
+def test_an_import_cycle_raises_and_names_its_packages(draw):
+    with pytest.raises(ValueError, match="packages import each other: \\['a', 'b'\\]"):
+        draw.levels({"a": {"b"}, "b": {"a", "c"}, "c": set()})
 
 
 def test_arrows_that_follow_from_others_are_left_out(draw):
-    assert draw.needed({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+    assert draw.drawn_arrows({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
 
 
-def test_the_picture_is_of_this_source(draw):
+def test_the_picture_is_drawn_from_this_source(draw):
     assert (DOCS / "imports.svg").read_text() == draw.drawing(), "python docs/draw_imports.py draws it anew"
 
 
-def test_what_the_page_names_is_there():
+def test_paths_named_in_the_page_exist():
     named = re.findall(r"`([a-z_]+(?:/[\w.-]+)*/[\w.-]*)`", (DOCS / "architecture.md").read_text())
     inside = [n for n in named if n.split("/")[0] in ("codecs", "train", "zoo", "configs", "tests", "benchmarks", "docs")]
     assert len(inside) > 20

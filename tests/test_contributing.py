@@ -72,7 +72,7 @@ def tree(tmp_path_factory) -> Path:
 
 
 def test_the_example_names_its_files():
-    """Each of the five parts is there, in files of the rooms they belong to."""
+    """Each of the five parts is there, in the folders they belong to."""
     named = [text.split("\n")[0] for language, text in blocks() if language != "sh"]
     for start in ("codecs/quantizers/", "codecs/image/", "train/losses/", "zoo/cards/", "tests/published/", "configs/image/"):
         assert any(start in line for line in named), start

@@ -1,4 +1,4 @@
-"""How a tokenizer is made: a loop for all modalities (`loop.py`) over a state (`state.py`), its losses, discriminators, data, teachers.
+"""Training of tokenizers: one loop for all modalities (`loop.py`) over a state (`state.py`), losses, discriminators, teachers, data.
 
 Fine-tuning on batches of your own, without the loop:
 
@@ -20,8 +20,8 @@ Fine-tuning on batches of your own, without the loop:
     torch.save(state.state_dict(), "mine.pt")
     state.load_state_dict(torch.load("mine.pt"))                  # in a new process too: resumes exactly there
 
-A key that is wrong is an error that names the nearest; every key is explained in `config.py`. `Trainer(config, tok).run()` does the
-rest of a run: data, checkpoints, validation, previews, logs.
+An unknown key is an error that names the nearest one; every key is explained in `config.py`. `Trainer(config, tok).run()` does a
+whole run, with data, checkpoints, validation, previews and logs.
 """
 
 import importlib

@@ -17,10 +17,10 @@ def main(arguments: Sequence[str], *, debug: bool = False) -> int:
 
     Args:
         arguments: a run file or its name, then overrides.
-        debug: raise errors in place of printing them.
+        debug: raise errors instead of printing them.
 
     Returns:
-        The exit code: 0; 1 after an error; 2 for a run that is described wrongly, or none at all; 130 after a second Ctrl-C.
+        The exit code: 0; 1 after an error; 2 for a wrong run file or none; 130 after a second Ctrl-C.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ..codecs.config import building
 from ..codecs.spec import TokenizerSpec
 from .config import RunConfig
 from .discriminators.base import DiscriminatorSet
@@ -16,7 +17,7 @@ from .optim import autocast, build_optimizer, rate, set_rate, update
 
 
 class Adversary:
-    """All discriminators of a run.
+    """All discriminators of a run, with their optimiser.
 
     Args:
         config: the run.
@@ -33,7 +34,10 @@ class Adversary:
 
     def __init__(self, config: RunConfig, spec: TokenizerSpec, losses: Mapping[str, Loss], accelerator: Accelerator) -> None:
         self.config, self.losses, self.accelerator = config, losses, accelerator
-        judges = {name: c.build(spec) for name, c in sorted(config.discriminators.items())}
+        judges: dict[str, Any] = {}
+        for name, c in sorted(config.discriminators.items()):
+            with building(f"discriminators.{name}"):
+                judges[name] = c.build(spec)
         self.module = DiscriminatorSet(judges).to(accelerator.device).train()
         self.parameters = list(self.module.parameters())
         self.optimizer = build_optimizer(config.discriminator_optimizer, self.parameters)
@@ -59,10 +63,12 @@ class Adversary:
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, x: Tensor, x_hat: Tensor, share: float, step: int) -> tuple[dict[str, Tensor], list[Judgement]]:
-        """Add `share` times the gradients of the discriminators' losses.
+        """Add `share` times the gradients of the discriminators' losses to those of their weights.
 
         Args:
-            x, x_hat: media and detached reconstructions.
+            x, x_hat: media and detached reconstructions, `[B, C, T]` or `[B, C, H, W]`.
+            share: of this part in the batch of the step, 0..1.
+            step: for messages.
 
         Returns:
             The detached losses by name, and the detached judgements of `x`.

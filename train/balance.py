@@ -4,6 +4,7 @@ Sources: "gradients" is EnCodec's balancer (Défossez et al. 2022, arXiv 2210.13
 VQGAN's weight of the adversary (Esser et al. 2020, arXiv 2012.09841, eq. 7).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,24 +22,28 @@ class BalanceConfig:
 
     Attributes:
         kind: "none": `sum(w * loss)`. "gradients": each loss's gradient at `x_hat` is scaled to the norm `w / sum(w)`.
-            "adaptive": adversarial losses are multiplied by the ratio of the other losses' gradient norm to their own.
+            "adaptive": adversarial losses are multiplied, besides their weight, by the ratio of the gradient norm of the other
+            losses (with their weights) to their own (without).
         decay: of the running mean of gradient norms ("gradients"; EnCodec 0.999).
-        limit: largest factor of the adaptive kind.
+        bounds: smallest and largest ratio of the adaptive kind (VQGAN 0 to 10 000; DualToken 0.3 to 10).
     """
 
     kind: Literal["none", "gradients", "adaptive"] = "none"
     decay: float = 0.999
-    limit: float = 1e4
+    bounds: tuple[float, float] = (0.0, 1e4)
 
     def __post_init__(self) -> None:
-        if not (0 <= self.decay < 1 and self.limit > 0):
-            raise ConfigError(f"balance.decay is {self.decay} and balance.limit {self.limit}; need 0 <= decay < 1 and limit > 0.")
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"balance.decay is {self.decay}; it must be at least 0 and below 1.")
+        low, high = self.bounds
+        if not (0 <= low <= high < math.inf and high > 0):
+            raise ConfigError(f"balance.bounds is [{low}, {high}]; need two finite numbers with 0 <= low <= high and high > 0.")
 
 
 class Balancer(nn.Module):
     """Turns losses by name into the one scalar whose gradient trains the tokenizer.
 
-    Differs: VQGAN measures gradients at the decoder's last weight; here, as in EnCodec, at `x_hat`, which all have.
+    Differs: VQGAN measures gradients at the decoder's last weight; here, as in EnCodec, at `x_hat`, which every tokenizer has.
     """
 
     norms: Tensor
@@ -50,21 +55,21 @@ class Balancer(nn.Module):
         self.on_output = [name for name, loss in losses.items() if loss.on_output]
         self.judged = [name for name, loss in losses.items() if loss.adversarial]
         if config.kind == "gradients":
-            # Running mean and its share of a full one (Adam's correction), for each loss.
+            # For each loss a running mean that starts at 0, and the sum of its weights, by which it is divided (as in Adam).
             self.register_buffer("norms", torch.zeros(len(self.on_output)))
             self.register_buffer("filled", torch.zeros(len(self.on_output)))
         self._seen: dict[str, list[Tensor]] = {}  # gradient norms of the parts of the step, by loss
 
     def forward(self, losses: Mapping[str, Tensor], x_hat: Tensor, share: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar to differentiate, and metrics of the balance.
+        """Return the scalar to differentiate, and the factor of each balanced loss as a metric.
 
-        Running norms move in `end_step`. Where a step has several parts ("gradients"), the factors of each are taken from the
-        parts up to it; those of "adaptive" from the part alone.
+        Running norms are updated in `end_step`. If a step has several parts, the factors of "gradients" use all parts so far, those
+        of "adaptive" the current part alone.
 
         Args:
-            losses: unweighted, those that count at this step.
+            losses: unweighted scalars by name, without those that do not count at this step.
             x_hat: `[B, ...]`, part of the graph of every loss with `on_output`.
-            share: of this part in the step's batch; the caller multiplies the scalar by it.
+            share: of this part in the batch of the step, 0..1; the caller multiplies the scalar by it.
         """
         if self.config.kind == "none":
             return sum(self.weights[name] * value for name, value in losses.items()), {}  # type: ignore[return-value]
@@ -93,14 +98,14 @@ class Balancer(nn.Module):
         return out
 
     def _after(self, name: str) -> tuple[Tensor, Tensor]:
-        """Running norm of a loss and its share of a full mean, with what was seen of the step."""
+        """Running norm of a loss and the sum of its weights, with the parts of this step so far."""
         i, d = self.on_output.index(name), self.config.decay
         value = torch.stack(self._seen[name]).mean()
         return d * self.norms[i] + (1 - d) * value, d * self.filled[i] + (1 - d)
 
     @torch.no_grad()
     def end_step(self, *, moved: bool = True) -> None:
-        """Move the running norms by the parts of the step, or forget these."""
+        """Update the running norms with the parts of the step; `moved` False: the step failed, discard its parts."""
         for name in self._seen if moved else ():
             i = self.on_output.index(name)
             self.norms[i], self.filled[i] = self._after(name)
@@ -110,17 +115,17 @@ class Balancer(nn.Module):
     def _adaptive(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         out = {n: torch.tensor(self.weights[n], device=g.device) for n, g in gradients.items()}
         plain = [self.weights[n] * g for n, g in gradients.items() if n not in self.judged]
-        judged = [self.weights[n] * g for n, g in gradients.items() if n in self.judged]
+        judged = [g for n, g in gradients.items() if n in self.judged]
         if plain and judged:
             pair = torch.stack([torch.stack(plain).sum(0).norm(), torch.stack(judged).sum(0).norm()])
             pair = _mean_over_processes(pair)
-            ratio = (pair[0] / (pair[1] + 1e-12)).clamp(max=self.config.limit)
+            ratio = (pair[0] / (pair[1] + 1e-12)).clamp(*self.config.bounds)
             out |= {n: out[n] * ratio for n in out if n in self.judged}
         return out
 
 
 def _batch_norm(gradient: Tensor) -> Tensor:
-    """Mean over the batch of each item's gradient norm, as EnCodec's."""
+    """Mean over the batch of each item's gradient norm, as in EnCodec."""
     return gradient.flatten(1).norm(dim=1).mean()
 
 

@@ -1,4 +1,4 @@
-"""Buffers that a module's `state_dict` leaves out (usage windows and the like): they steer training too, so a run remembers them."""
+"""Buffers that a module's `state_dict` leaves out (usage windows and the like): they affect training, so checkpoints keep them."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ def unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_buffers(module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
-    """Put back what `unsaved_buffers` returned; buffers that grew during training grow again."""
+    """Put back what `unsaved_buffers` returned, also if a buffer had another shape than it has now."""
     devices = {name: value.device for name, value in module.named_buffers()}
     for name, value in buffers.items():
         owner, _, leaf = name.rpartition(".")

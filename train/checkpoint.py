@@ -1,12 +1,12 @@
-"""Checkpoint folders that are whole or not there: written beside, flushed, then renamed.
+"""Atomic checkpoint folders: written under a temporary name, flushed, then renamed.
 
     OUT/checkpoint-00001000/
         meta.json       step, run config, data fingerprint; checksums of the files beside it and of itself
-        state.pt        what is the same in all processes (tensors and plain containers: `weights_only` loads it)
+        state.pt        the state that all processes share (tensors and plain containers: `weights_only` loads it)
         rank-0.pt       state of each process (rank)
     OUT/model/          the tokenizer alone, always loadable
 
-`state.py` defines what a state consists of; `resume.py` writes it and finds it again.
+`state.py` defines what a state consists of; `resume.py` saves it and resumes from it.
 """
 
 import itertools
@@ -33,12 +33,12 @@ class Damaged(CheckpointError):
 META = "meta.json"
 FORMAT = 2
 _NAME = re.compile(r"checkpoint-(\d{8,})")
-#: Key of checksums.
+#: Key of the checksums in `meta.json`.
 _SEAL = "sha256"
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """Return the checkpoints of a run, oldest first; whether one was damaged since, `read_meta` finds out."""
+    """Return the checkpoint folders of a run, oldest first; `read_meta` checks whether one is damaged."""
     if not out.is_dir():
         return []
     found = [p for p in out.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
@@ -51,7 +51,7 @@ def folder_name(step: int) -> str:
 
 
 def partial_name(final: Path) -> Path:
-    """Where `final` is written before it is whole; the same in every process."""
+    """Temporary name under which `final` is written; the same in every process."""
     return final.with_name(f".{final.name}{PARTIAL}")
 
 
@@ -65,7 +65,7 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def replace_files(partial: Path, final: Path) -> None:
-    """Put the files of `partial` into `final`, each in one step, so that `final` never lacks one.
+    """Move the files of `partial` into `final`, each atomically, so that `final` never lacks one.
 
     Within a run only the weights differ from one checkpoint to the next, so no mixture can arise.
     """
@@ -88,23 +88,23 @@ def prune(out: Path, keep: int) -> None:
 
 
 def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `meta.json` with the checksums of all files in `folder`, and one of itself; the last file that is written."""
+    """Write `meta.json`, the last file of a checkpoint, with the checksums of all other files in `folder` and of itself."""
     files = {p.name: {"bytes": p.stat().st_size, _SEAL: sha256_of(p)} for p in sorted(folder.iterdir())}
     text = json.dumps({"format": FORMAT, **meta, "files": files, _SEAL: BLANK}, indent=1)
     (folder / META).write_bytes(sealed(text.encode()))
 
 
 def read_meta(folder: Path, *, files: Collection[str] = ()) -> dict[str, Any]:
-    """Return `meta.json` of a checkpoint once its files are found to be as they were written.
+    """Check the files of a checkpoint and return its `meta.json`.
 
-    One of format 1 has no checksums: its files are loaded in place of that, and a warning says so.
+    A checkpoint of format 1 has no checksums: its files are loaded instead, with a warning.
 
     Args:
         folder: of the checkpoint.
-        files: look at these only; empty: at all.
+        files: names of the files to check; empty: all.
 
     Raises:
-        Damaged: the message names the file.
+        Damaged: a file is missing or not as it was written; the message names it.
         CheckpointError: written by a newer version of this file.
     """
     path = folder / META
@@ -176,7 +176,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """Return what one of the `.pt` files holds, on the CPU.
 
     Raises:
-        Damaged: missing, cut short or the like; an altered number is not noticed here.
+        Damaged: the file is missing, cut short or the like; only the checksums detect an altered number.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -13,7 +13,7 @@ from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
 from .teachers.base import TeacherConfig
 
-#: As `model.family`: the family and config of the tokenizer that `init` names.
+#: Value of `model.family` for: the family and config of the tokenizer that `init` names.
 FROM_INIT = "from_init"
 
 
@@ -69,7 +69,15 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Adam or AdamW with its schedule. `weight_decay` touches only tensors of two or more axes."""
+    """Adam or AdamW with its learning rate schedule.
+
+    Attributes:
+        kind: "adamw" or "adam".
+        lr: peak learning rate.
+        betas, eps: as in torch.
+        weight_decay: of tensors with two or more axes; biases, norms and scales do not decay.
+        schedule: of the learning rate.
+    """
 
     kind: Literal["adamw", "adam"] = "adamw"
     lr: float = 3e-4
@@ -139,32 +147,32 @@ class RunConfig:
         model: the tokenizer; left out, it is that of `init`.
         init: weights to start from: whatever `tokenzoo.load` takes (a registry name, `org/repo` of the hub, a folder, also as
             `file:FOLDER`), the output folder of a run, or its `checkpoint-N` folder (which brings its discriminators along).
-        init_parts: take only these parts of them (`encoder`, ...), and no discriminators; none: everything.
+        init_parts: load only these parts of `init` (`encoder`, ...), and no discriminators; empty: everything.
         grafts: part -> where its weights come from, after `init`: "NAME", a whole other tokenizer (named as for `init`), or
             "NAME#part", a part of one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
         data: where media come from, and how crops are cut from them.
         losses: name -> settings with a `weight`; `kind` is the name unless given.
         discriminators: name -> settings; trained by the loss of kind `adversarial`.
-        teachers: name -> settings of frozen networks whose features losses compare with, or the tokenizer takes.
+        teachers: name -> settings of frozen networks; losses compare with their features, or the tokenizer takes them as input.
         optimizer: of the tokenizer (and of parameters that losses own).
         discriminator_optimizer: of the discriminators.
-        balance: weights by the size of gradients, as an option.
+        balance: loss weights from gradient norms; off by default.
         adversarial_start: first step at which discriminators are trained and their losses count.
         steps: optimiser steps of the whole run.
         batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
-        accumulation: parts that a batch is cut into to save memory. The step is the same: gradients, codebooks, running means. What
-            one forward takes from its own items alone stays a part's: BatchNorm of a discriminator, "adaptive" loss weights.
+        accumulation: number of parts that a batch is split into, to save memory. Gradients, codebooks and running means are those of
+            the whole batch; BatchNorm in a discriminator and "adaptive" loss weights are those of each part.
         grad_clip: largest norm of the tokenizer's gradient; 0: no limit.
         discriminator_grad_clip: the same for all discriminators together.
         precision: what networks compute in: "float32", "bfloat16", or "float16" with loss scaling, for GPUs without bfloat16
             ("fp32", "bf16", "fp16" are understood); losses, quantizers and weights are float32 always.
         ema: running mean of the weights.
-        every: cadences.
+        every: intervals of logging, checkpoints, previews and validation.
         seed: of weights, data order and crops.
         deterministic: ask torch for deterministic kernels on a GPU too, which is slower; on a CPU it always does.
         device: "auto" takes the GPU that accelerate finds; or "cpu", "cuda", "cuda:1" (a single process), "mps".
         threads: CPU threads of the main process; 0 leaves torch's choice.
-        find_unused: let DDP look for parameters that took no part in a step (quantizer dropout and the like).
+        find_unused: let DDP look for parameters without a gradient in a step (by quantizer dropout and the like).
         tensorboard: write curves and previews for TensorBoard to `OUT/tensorboard`.
         output: folder OUT that the run writes to.
     """

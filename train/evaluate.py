@@ -21,14 +21,14 @@ from .state import TrainState
 
 
 class Validation:
-    """Fixed crops of the validation data (of the training data, for previews only, where there is none).
+    """Validation and previews on fixed crops of the validation data; without validation data, previews of training data only.
 
-    Looking changes nothing: a run that is validated more often ends with the same weights.
+    Validation does not affect training: a run that is validated more often ends with the same weights.
 
     Args:
         state: the run that is validated.
         media: how its crops are cut and shown.
-        log: where figures go.
+        log: where metrics and previews are logged.
         out: folder of the run.
     """
 
@@ -102,10 +102,15 @@ class Validation:
 
 
 def fixed_crops(state: TrainState, media: Media, wanted: int) -> tuple[list[str], list[Tensor]]:
-    """Plain crops, spread evenly over the validation data or, where there is none, the training data; always the same.
+    """Cut crops without augmentation from items spread evenly over the validation data or, without any, the training data.
+
+    Args:
+        state: the run.
+        media: how crops are cut.
+        wanted: number of crops; fewer if the data have fewer.
 
     Returns:
-        What the items are called, and their crops.
+        Names of the items, and their crops; always the same ones.
     """
     config = state.config
     lazy = dataclasses.replace(config.data, cache="none")

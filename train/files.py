@@ -34,12 +34,15 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
-    """Check a plain mapping against `RunConfig`; a loss, discriminator or teacher without `kind` has its name's.
+    """Check a plain mapping against `RunConfig`; the name of a loss, discriminator or teacher without `kind` is its kind.
 
     Args:
         values: of a run file.
-        own: the user wrote them, so they may name losses, quantizers and other parts of the user's own, which are imported
-            here (see `codecs/kinds.py`); never for what a checkpoint holds.
+        own: True for a run file of the user's, which may name losses, quantizers and other parts of the user's own code; they are
+            imported here (see `codecs/kinds.py`). False for the config of a checkpoint.
+
+    Raises:
+        ConfigError: unknown keys (the nearest is named), wrong types, or values that do not fit.
     """
     values = dict(values)
     if values.get("model") == FROM_INIT:
@@ -127,7 +130,7 @@ def bundled_names() -> list[str]:
 
 
 def bundled_purpose(name: str) -> str:
-    """First words of the header of a bundled run file: the model, in at most 90 letters."""
+    """The beginning of the header of a bundled run file, which names the model, in at most 90 characters."""
     first = (_bundled_folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
     return textwrap.shorten(re.split(r" \(|: |; ", first.lstrip("# "))[0].rstrip("."), 90, placeholder=" ...")
 

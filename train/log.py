@@ -1,4 +1,4 @@
-"""Where a run reports to: `metrics.jsonl`, TensorBoard, a progress bar or plain lines."""
+"""Logging of a run: `metrics.jsonl`, TensorBoard, and a progress bar or plain lines on stderr."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ class RunLog:
         out: folder of the run.
         start: first step of this session; later lines of an earlier session that was cut off are dropped.
         steps: last step of the run.
-        seconds: time that earlier sessions took.
+        seconds: time in seconds that earlier sessions took.
         tensorboard: also write event files.
         active: False does nothing.
     """
@@ -52,7 +52,7 @@ class RunLog:
             self._task = self._bar.add_task("train", total=steps, completed=start, note="")
 
     def seconds(self) -> float:
-        """Time that the run took so far, over all sessions."""
+        """Time in seconds that the run took so far, over all sessions."""
         return self._before + time.monotonic() - self._began
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -67,7 +67,7 @@ class RunLog:
                 self._writer.add_scalar(name, value, step)
 
     def media(self, step: int, shown: Mapping[str, Any]) -> None:
-        """Send previews to TensorBoard."""
+        """Send previews, as `Preview.write` returned them, to TensorBoard."""
         if not self._writer:
             return
         for name, (kind, data, *rest) in shown.items():
@@ -140,7 +140,7 @@ def _drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue  # the last line of a killed run may be cut short
-    write_text(path, "".join(kept))  # whole or not at all: on a full disk the lines must not go
+    write_text(path, "".join(kept))  # atomically: on a full disk the old lines must stay
 
 
 def _clock(seconds: float) -> str:

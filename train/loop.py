@@ -1,7 +1,7 @@
 """The training loop, one for all modalities: what differs between pictures and sound is in the data, the losses and
 the tokenizer, which a `TrainState` holds as objects.
 
-    trainer = Trainer(load_run("configs/image/debug.yaml", ["data.train=photos"]))
+    trainer = Trainer(load_run("image/convnet-debug", ["data.train=photos"]))
     trainer.run()                     # resumes from the newest checkpoint in the output folder, if there is one
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..codecs.config import ConfigError
 from ..codecs.locks import only_one
+from ..codecs.position_statistics import PositionStatistics
 from ..codecs.quantizers.external import External
 from ..codecs.tokenizer import Tokenizer
 from . import checkpoint, resume
@@ -39,7 +40,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: finished steps, the loadable folder, and files that could not be used (name -> reason)."""
+    """How a run ended: number of finished steps, folder of the tokenizer, and files that could not be used (name -> reason)."""
 
     step: int
     model: Path
@@ -47,7 +48,7 @@ class Result:
 
 
 class Trainer:
-    """Builds everything that a config names and trains.
+    """Builds everything that a config names, and trains it.
 
     Args:
         config: the run.
@@ -73,6 +74,7 @@ class Trainer:
         check_crop("losses", config.losses, self.media.shape)
         check_crop("discriminators", config.discriminators, self.media.shape)
         self.stop = StopRequest()
+        self._dead_ids = False
 
     def run(self) -> Result:
         """Train to `config.steps`, from the newest checkpoint in the output folder or from the start.
@@ -138,16 +140,16 @@ class Trainer:
                 world=state.world,
             )
             validation = Validation(state, self.media, self.log, self.out)
-        asked = False
-        while state.step < config.steps and not asked:
+        stopping = False
+        while state.step < config.steps and not stopping:
             values = self.train_step(feed)
             # Read once a step: a request that comes later, while the run is saved or validated, counts after the next step.
-            asked = self._asked_to_stop()
+            stopping = self._stop_requested()
             last = state.step == config.steps
             if due(every.log, state.step) or last:
                 self._report(values)
             self.log.advance(state.step)
-            if asked:
+            if stopping:
                 self._save()  # first: after a stop request the process may be killed soon
             if due(every.validate, state.step) or (last and every.validate):
                 validation.run()
@@ -180,16 +182,27 @@ class Trainer:
         quantizer = state.tokenizer.quantizer
         for name, per_book in (("usage", quantizer.usage()), ("perplexity", quantizer.perplexity())):
             scalars |= {f"codebook/{name}_{k}": v for k, v in enumerate(per_book.tolist())}
+        places = state.positions.statistics()
+        for name, per_book in (("position_entropy", places.entropy_bits), ("position_ids", places.distinct)):
+            scalars |= {f"codebook/{name}_{k}": v for k, v in enumerate(per_book.tolist())}
+        self._warn_of_dead_ids(places)
         scalars["data/broken"] = len(state.broken)
         self.log.metrics(state.step, scalars)
         losses = {name.removeprefix("loss/"): v for name, v in scalars.items() if name.startswith("loss/")}
         self.log.summary(state.step, losses | {"usage": float(quantizer.usage().mean())})
 
-    def _asked_to_stop(self) -> bool:
+    def _warn_of_dead_ids(self, places: PositionStatistics) -> None:
+        """Say once that the ids do not depend on the input; again only if they did in between."""
+        dead = places.ignored() and self.state.step >= 0.1 * self.config.steps
+        if dead and not self._dead_ids:
+            self.log.say(f"warning: at step {self.state.step} {places.warnings()[0]} Unless that changes, they encode nothing.")
+        self._dead_ids = dead
+
+    def _stop_requested(self) -> bool:
         """The same answer in every process: a signal may reach only one of them."""
         if self.state.world > 1:
-            asked = torch.tensor([float(bool(self.stop))], device=self.state.device)
-            return bool(mean_over(self.state.accelerator, asked) > 0)
+            requested = torch.tensor([float(bool(self.stop))], device=self.state.device)
+            return bool(mean_over(self.state.accelerator, requested) > 0)
         return bool(self.stop)
 
     def _farewell(self) -> None:
@@ -226,7 +239,7 @@ def train(config: RunConfig) -> Result:
 
 
 def _repeatable(on: bool) -> None:
-    """Ask torch for kernels whose sums have a fixed order; on a CPU, too, some add in any order otherwise."""
+    """Switch torch's deterministic kernels on or off; without them some sums have no fixed order, on a CPU too."""
     torch.use_deterministic_algorithms(on, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, not needed
 

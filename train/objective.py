@@ -1,12 +1,12 @@
 """Objective of a run: losses by name with weights, and the frozen teachers that some of them use."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..codecs.config import ConfigError
+from ..codecs.config import ConfigError, building
 from ..codecs.spec import TokenizerSpec
 from .balance import Balancer
 from .config import RunConfig
@@ -30,13 +30,14 @@ class Objective:
 
     def __init__(self, config: RunConfig, spec: TokenizerSpec, device: torch.device, widths: Mapping[str, int]) -> None:
         # By name, so that the order of a YAML file changes no sum and no saved state.
-        losses = {name: c.build(spec) for name, c in sorted(config.losses.items())}
+        losses = {name: _built(f"losses.{name}", c, spec) for name, c in sorted(config.losses.items())}
         for loss in losses.values():
             loss.prepare(dict(widths))
         self.losses = nn.ModuleDict(losses).to(device)
         self.weights = {name: c.weight for name, c in config.losses.items()}
         self.balancer = Balancer(config.balance, losses, self.weights).to(device)
-        self.teachers = nn.ModuleDict({name: c.build(spec) for name, c in sorted(config.teachers.items())}).to(device).eval()
+        teachers = {name: _built(f"teachers.{name}", c, spec) for name, c in sorted(config.teachers.items())}
+        self.teachers = nn.ModuleDict(teachers).to(device).eval()
 
     @property
     def by_name(self) -> dict[str, Loss]:
@@ -63,11 +64,16 @@ class Objective:
         return torch.stack([self.weights[name] * value.detach() for name, value in losses.items()]).sum()
 
     def check_output(self, x: Tensor, x_hat: Tensor, purpose: str = "") -> None:
-        """Raise `ConfigError` where a loss (or `purpose`) needs media as they came in and the tokenizer gives something else."""
+        """Raise `ConfigError` if media and reconstruction differ in shape although a loss, or `purpose` if given, compares them."""
         readers = [purpose] if purpose else [name for name, loss in self.by_name.items() if loss.on_output]
         if x_hat.shape != x.shape and readers:
             raise ConfigError(
-                f"the tokenizer answers media of shape {list(x.shape)} with {list(x_hat.shape)}; {', '.join(readers)} "
+                f"the tokenizer reconstructs media of shape {list(x.shape)} as {list(x_hat.shape)}; {', '.join(readers)} "
                 "can only compare media of one rate and size. Check the crop against the tokenizer's stride; a stage without "
-                "pixels (TiTok's first) takes none but losses on features, and every.preview=0."
+                "pixels (TiTok's first) allows only losses on features, and needs every.preview=0."
             )
+
+
+def _built(name: str, config: Any, spec: TokenizerSpec) -> Any:
+    with building(name):
+        return config.build(spec)

@@ -11,7 +11,7 @@ from .finite import NonFiniteLoss, clip
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return Adam(W); tensors of two or more axes decay, biases, norms and scales do not."""
+    """Return Adam or AdamW over the trainable `parameters`; only tensors of two or more axes have weight decay."""
     trained = [p for p in parameters if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2]
     vectors = [p for p in trained if p.ndim < 2]

@@ -20,8 +20,8 @@ class Pretrained:
     """A tokenizer's weights with the config that they belong to.
 
     Attributes:
-        name: as the run file has it.
-        family, config: of the tokenizer; `config` is plain and whole.
+        name: as in the run file.
+        family, config: of the tokenizer; `config` has plain values, for all keys.
         weights: its state dict, on the CPU.
         discriminators: state dict of the discriminators that were trained with it, if available.
     """

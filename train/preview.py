@@ -1,4 +1,4 @@
-"""Originals beside reconstructions, as files for people: sheets of pictures, wav files with spectrograms."""
+"""Preview files, originals beside reconstructions: sheets of pictures, wav files with spectrograms."""
 
 import io
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The devices and processes that a run has, through accelerate."""
+"""The devices and processes of a run, through accelerate."""
 
 import os
 
@@ -12,11 +12,11 @@ from .config import RunConfig
 
 
 def connect(config: RunConfig) -> Accelerator:
-    """Take this process's device, and meet the other processes where `accelerate launch` or `torchrun` started several.
+    """Select the device of this process and, under `accelerate launch` or `torchrun`, connect it with the other processes.
 
     Raises:
-        ConfigError: a device that this machine does not have, that this process cannot change to any more, or one GPU by its
-            number for several processes.
+        ConfigError: the machine has no such device, the process uses another one already, or several processes are given one GPU
+            by its number.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -29,7 +29,7 @@ def connect(config: RunConfig) -> Accelerator:
             raise ConfigError(f"device is {config.device!r}, but several processes run: each takes a separate GPU. Write 'cuda'.")
         torch.cuda.set_device(wanted.index)  # accelerate takes the current one
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=config.find_unused)
-    try:  # "no": the step casts by itself, as `config.precision` says
+    try:  # "no": the step casts by itself, as `config.precision` specifies
         accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no", kwargs_handlers=[ddp])
     except ValueError as error:
         raise ConfigError(f"this process has begun with other settings of accelerate: {error} Start another one.") from error

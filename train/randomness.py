@@ -1,4 +1,4 @@
-"""The random numbers of a process: kept, put back, and left alone by what only looks at a run."""
+"""Saves and restores the random generators of a process: in checkpoints, and so that validation does not affect training."""
 
 import random
 from collections.abc import Iterator
@@ -30,6 +30,13 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def seed_all(seed: int) -> None:
+    """Seed the random generators of this process, those of Python and NumPy too: modules of the user may draw from them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # takes no others
+    torch.manual_seed(seed)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Writing the state of a run to its folder, finding it again, and refusing it if the run's config or data changed."""
+"""Saves the state of a run to its folder, and resumes from it unless the run's config or data changed."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,7 @@ from .state import PER_PROCESS, TrainState
 
 @dataclass(frozen=True)
 class Resumed:
-    """The checkpoint that a run resumes from, the seconds trained until then, and a message about newer ones that are damaged."""
+    """The checkpoint that a run resumes from, the seconds that the run had taken, and a message about newer ones that are damaged."""
 
     folder: Path
     seconds: float
@@ -36,15 +36,15 @@ def prepare_folder(state: TrainState, out: Path) -> None:
 
 
 def save(state: TrainState, out: Path, *, data: str, seconds: float) -> Path:
-    """Write a checkpoint and the loadable folder, unless this step has them; every process calls this.
+    """Write a checkpoint and `OUT/model`, unless this step has a checkpoint; every process calls this.
 
-    What goes wrong leaves the checkpoints before as they were, and nothing half written.
+    If it fails, earlier checkpoints stay as they were, and no partial files are left.
 
     Args:
         state: the run.
         out: its folder.
         data: fingerprint of the training data.
-        seconds: that the run took until now.
+        seconds: time that the run took so far.
 
     Returns:
         The checkpoint's folder.
@@ -89,7 +89,7 @@ def _write(state: TrainState, final: Path, data: str, seconds: float) -> None:
 
 
 def publish_model(state: TrainState, out: Path) -> None:
-    """Write the weights that ship to `OUT/model`."""
+    """Write the tokenizer with the weights that are published (`state.best()`) to `OUT/model`."""
     final = out / "model"
     partial = checkpoint.partial_name(final)
     shutil.rmtree(partial, ignore_errors=True)
@@ -98,9 +98,12 @@ def publish_model(state: TrainState, out: Path) -> None:
 
 
 def resume(state: TrainState, out: Path, *, data: str) -> Resumed | None:
-    """Load the newest whole checkpoint of the output folder into the state; None if there is none. Writes the config into the folder.
+    """Load the newest undamaged checkpoint of the output folder into the state, and write the config into the folder.
 
-    Newer ones that are damaged are renamed, so that this run can write their steps again.
+    Newer checkpoints that are damaged are renamed, so that this run can write their steps again.
+
+    Returns:
+        What was loaded; None if there are no checkpoints.
 
     Raises:
         ConfigError: the run's config or data are not those of the checkpoint.
@@ -114,6 +117,7 @@ def resume(state: TrainState, out: Path, *, data: str) -> Resumed | None:
         _write_config(state.config, out)
         if resumed and not (out / "model").is_dir():
             publish_model(state, out)
+        checkpoint.prune(out, state.config.every.keep)  # a run killed after its last checkpoint would keep one more
     return resumed
 
 
@@ -121,7 +125,7 @@ _Found = tuple[Path | None, dict[str, Any], dict[Path, str]]
 
 
 def _newest_whole(state: TrainState, out: Path) -> _Found:
-    """The checkpoint to resume from, its meta, and newer ones with what is wrong with each; the first process looks for all."""
+    """The checkpoint to resume from, its meta, and newer damaged ones with the reason; the first process finds them for all."""
     outcome: list[Any] = [None, None]
     if state.rank == 0:
         try:

@@ -1,4 +1,4 @@
-"""Where a run's weights begin: at random, at a saved tokenizer, or at the whole state of another run; which of them stay."""
+"""Initial weights of a run: random, those of a saved tokenizer, or those of another run; and which parts stay frozen."""
 
 import dataclasses
 import warnings
@@ -33,7 +33,7 @@ def new_tokenizer(config: RunConfig, init: Pretrained | None) -> tuple[ModelConf
         `config.model` with the tokenizer's own family and whole config, and the tokenizer.
 
     Raises:
-        ConfigError: there is neither a family nor weights that would name one, or nothing to load.
+        ConfigError: neither `config.model` nor `init` names a family, or a source of weights does not exist.
         CheckpointError: the weights do not fit `config.model`; the message names how the two configs differ.
     """
     model = _settled(config.model, init)
@@ -47,11 +47,11 @@ def new_tokenizer(config: RunConfig, init: Pretrained | None) -> tuple[ModelConf
 
 
 def described(config: RunConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """`config.model` with family and config of a loaded tokenizer.
+    """Return `config.model` with family and config of a loaded tokenizer.
 
     Raises:
-        ConfigError: the run describes another tokenizer.
-        ValueError: half a tokenizer, or weights in a narrow type.
+        ConfigError: `config.model` describes another tokenizer.
+        ValueError: an encoder or decoder alone, or weights that are not float32.
     """
     if tokenizer.part:
         raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be trained; load it without `part`.")
@@ -90,7 +90,7 @@ def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
 
 
 def start_discriminators(module: nn.Module, init: Pretrained | None, parts: tuple[str, ...]) -> None:
-    """Where `init` is a checkpoint of an adversarial run and is taken whole, take over its discriminators too."""
+    """If `init` is the checkpoint of a run with discriminators, and is loaded as a whole, load these into `module`."""
     if init is not None and not parts and init.discriminators is not None:
         load_strict(module, init.discriminators, f"{init.name} (discriminators)")
 

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..codecs.config import ConfigError
+from ..codecs.config import ConfigError, building
 from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
 from .adversary import Adversary
@@ -23,8 +23,9 @@ from .config import RunConfig
 from .ema import Ema
 from .objective import Objective
 from .optim import build_optimizer
+from .positions import StepIds
 from .processes import connect
-from .randomness import random_state, set_random_state
+from .randomness import random_state, seed_all, set_random_state
 from .start import described, freeze, new_tokenizer, open_init, start_discriminators
 
 #: Parts of a state dict that differ between processes.
@@ -32,7 +33,7 @@ PER_PROCESS = ("random", "buffers", "broken", "rows")
 
 
 class TrainState:
-    """A run between two steps.
+    """State of a training run between two steps.
 
     Args:
         config: the run.
@@ -51,9 +52,10 @@ class TrainState:
         step: finished optimiser steps.
         rows: in streamed data, the rows that this process used up; else the position in the data is `step * batch_size`.
         broken: files that could not be used: name -> reason.
+        positions: ids of the latest step, to see whether they depend on the input.
 
     Raises:
-        ConfigError: parts that do not fit each other, or nothing to load where `config.init` points.
+        ConfigError: settings that contradict each other, or `config.init` names nothing that can be loaded.
         CheckpointError: weights that do not fit.
     """
 
@@ -63,7 +65,7 @@ class TrainState:
         self.accelerator = accelerator or connect(config)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
-        torch.manual_seed(config.seed)  # the same weights in every process
+        seed_all(config.seed)  # the same weights in every process
         init = open_init(config) if tokenizer is None else None
         if tokenizer is None:
             model, self.tokenizer = new_tokenizer(config, init)
@@ -77,7 +79,8 @@ class TrainState:
             start_discriminators(self.adversary.module, init, config.init_parts)
         self.step, self.rows = 0, 0
         self.broken: dict[str, str] = {}
-        torch.manual_seed(config.seed * 1000 + 1 + self.rank)  # what is drawn from here on differs between processes
+        self.positions = StepIds(self.tokenizer.spec.num_codebooks)
+        seed_all(config.seed * 1000 + 1 + self.rank)  # from here on each process draws other random numbers
 
     def _build(self, config: RunConfig) -> None:
         spec = self.tokenizer.spec
@@ -97,7 +100,7 @@ class TrainState:
 
     @property
     def losses(self) -> nn.ModuleDict:
-        """The losses by name."""
+        """The losses of the objective by name, as modules."""
         return self.objective.losses
 
     @property
@@ -110,13 +113,13 @@ class TrainState:
         return self.ema.module if self.ema else self.tokenizer  # type: ignore[return-value]
 
     def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
-        """What the tokenizer's `forward` takes after the media: those of the teachers' `targets` that `config.model.features` names."""
+        """Further arguments of the tokenizer's `forward`: those of the teachers' `targets` that `config.model.features` names."""
         return [targets[name] for name in self.config.model.features]
 
     # --- as plain data ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it as tensors and plain containers; the parts that `PER_PROCESS` names are this process's own."""
+        """The whole state as tensors and plain containers; the parts that `PER_PROCESS` names differ between processes."""
         out: dict[str, Any] = {
             "tokenizer": self.tokenizer.state_dict(),
             "losses": self.objective.losses.state_dict(),
@@ -142,7 +145,7 @@ class TrainState:
         self._check_parts(saved)
         self.tokenizer.load_state_dict(saved["tokenizer"])
         self.objective.losses.load_state_dict(saved["losses"])
-        self.objective.balancer.load_state_dict(saved.get("balancer", {}))  # younger than the first checkpoints
+        self.objective.balancer.load_state_dict(saved.get("balancer", {}))  # missing in the oldest checkpoints
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(saved["scaler"])
@@ -166,8 +169,9 @@ class TrainState:
 
 @torch.no_grad()
 def feature_widths(tokenizer: Tokenizer, shape: tuple[int, ...]) -> dict[str, int]:
-    """Channels of what a tokenizer offers to losses, found by running it once on noise of a crop's `shape`; leaves it in eval mode."""
+    """Channels of the features that a tokenizer gives to losses, by name, from one run on noise of `shape`; leaves it in eval mode."""
     x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) * 0.1
-    out = tokenizer.eval()(x.to(tokenizer.device))
+    with building(f"a {tokenizer.family} tokenizer for media of {list(shape)}"):
+        out = tokenizer.eval()(x.to(tokenizer.device))
     latents = {"z": out.z, "z_q": out.quantized.z_q}
     return {name: value.shape[1] for name, value in (latents | dict(out.features)).items()}

@@ -11,6 +11,7 @@ from .adversary import Adversary
 from .finite import check_finite
 from .losses.base import Judgement, LossInputs
 from .optim import autocast, rate, set_rate, update
+from .positions import without_padding
 from .processes import mean_over
 from .state import TrainState
 from .table_start import start_tables
@@ -19,8 +20,8 @@ from .table_start import start_tables
 def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
     """Take one optimiser step, in place.
 
-    All that moves by itself moves once: codebooks, their start and the replacement of dead codes, the balancer's norms and the losses'
-    running means see the whole batch, however many parts it has.
+    What is updated without gradients is updated once, from the whole batch, however many parts it has: codebooks, their start and the
+    replacement of dead codes, the balancer's norms and the losses' running means.
 
     Args:
         state: the run; `state.step` is one higher afterwards.
@@ -32,7 +33,7 @@ def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str,
         quantizer and balance, "grad_norm".
 
     Raises:
-        ValueError: no such media.
+        ValueError: `batch` is empty, or has another type or shape.
         NonFiniteLoss: a loss or gradient is not finite; the weights are as they were.
     """
     parts = [batch] if isinstance(batch, Tensor) else list(batch)
@@ -46,6 +47,7 @@ def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str,
     if adversary:
         adversary.prepare_step(state.step)
     start_tables(state, parts)
+    state.positions.begin()
     totals: dict[str, Tensor] = {}
     with one_step(len(parts)), _running_numbers(state):
         for i, part in enumerate(parts):
@@ -65,7 +67,7 @@ def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str,
 
 
 def _check_media(state: TrainState, parts: Sequence[Tensor]) -> None:
-    """Raise ValueError for what cannot be a batch of media."""
+    """Raise ValueError for tensors that cannot be a batch of media of this tokenizer."""
     if not parts:
         raise ValueError("the batch has no parts; pass a tensor [B, C, ...], or a list of some.")
     channels = getattr(state.tokenizer.spec, "channels", None)
@@ -87,6 +89,7 @@ def _backward(state: TrainState, x: Tensor, adversary: Adversary | None, share: 
     targets = objective.targets(x)
     with autocast(state.config.precision, x.device):
         out = state.generator(x, *state.features(targets))
+    state.positions.record(without_padding(state.tokenizer, x, out.quantized.ids))
     x_hat = out.x_hat.float()
     objective.check_output(x, x_hat)
     judged: dict[str, Tensor] = {}
@@ -107,7 +110,7 @@ def _backward(state: TrainState, x: Tensor, adversary: Adversary | None, share: 
 
 @contextmanager
 def _running_numbers(state: TrainState) -> Iterator[None]:
-    """Context manager of a step: running numbers of balancer and losses move at its end; if it raises, they stay as they were."""
+    """Context manager of a step: updates running means of balancer and losses at its end; if it raises, they stay as they were."""
     modules = [state.objective.balancer, *state.objective.by_name.values()]
     try:
         yield

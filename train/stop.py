@@ -1,4 +1,4 @@
-"""Ending a run early without losing anything."""
+"""Stops a run early at a signal, after the current step, so that nothing is lost."""
 
 import signal
 from collections.abc import Iterator
@@ -7,22 +7,22 @@ from typing import Any
 
 
 class StopRequest:
-    """True once a stop was requested (SIGINT or SIGTERM); a second request ends it at once."""
+    """True once a stop was requested by SIGINT or SIGTERM; a second request raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __bool__(self) -> bool:
-        return self.asked
+        return self.requested
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Take over the two signals for the time of the context; outside the main thread, do nothing."""
+        """Context manager: handle the two signals; outside the main thread, do nothing."""
 
         def handle(number: int, frame: Any) -> None:
-            if self.asked:
+            if self.requested:
                 raise KeyboardInterrupt
-            self.asked = True
+            self.requested = True
 
         try:
             before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}

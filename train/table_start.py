@@ -1,7 +1,7 @@
-"""The k-means start of codebooks from a step's whole batch, where `accumulation` takes it through the network in parts.
+"""Initialises codebooks by k-means from the whole batch of a step if `accumulation` splits the batch into parts.
 
-A quantizer in a forward sees one part only. Before the step each part goes through the tokenizer as far as its first quantizer that
-waits for its k-means start; their latents together are the batch that the start is made from.
+In a forward pass a quantizer receives one part only. So before the step each part passes through the tokenizer up to the first
+quantizer that is not initialised; k-means runs on the latents of all parts together.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from .state import TrainState
 
 
 def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
-    """Give every quantizer that waits for its k-means start the latents of all `parts` of a step, each `[B, C, ...]`.
+    """Start k-means, in every quantizer that waits for it, with the latents of all `parts` of a step, each `[B, C, ...]`.
 
-    Nothing else changes: no statistics, no random state. With `kmeans_batches` above 1 several steps have to do so.
+    Nothing else changes: no statistics, no random state. A quantizer with `kmeans_batches` above 1 needs several steps.
     """
     done: list[Quantizer] = []
     while len(parts) > 1 and (waiting := [q for q in _waiting(state.tokenizer) if q not in done]):
@@ -47,7 +47,7 @@ class _Call:
 
 
 class _Reached(Exception):
-    """Ends a forward at the quantizer."""
+    """Ends a forward pass at the first quantizer that is not initialised, with the arguments of its call."""
 
     def __init__(self, call: _Call) -> None:
         super().__init__()

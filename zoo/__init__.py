@@ -1,1 +1,1 @@
-"""What is published, and what is done with it: registry, hub, foreign checkpoints, evaluation, corpora, demo."""
+"""Published checkpoints, and what is done with them: registry, loading, saving, evaluation, token corpora, demo."""

@@ -16,22 +16,22 @@ from .tables import facts_table
 #: What a card's `never_run` means.
 NEVER_RUN = {
     "": "nothing: its weights ship with this package and run in its tests",
-    "weights": "the published weights; its published config and list of files are acted out in tests, with random weights",
-    "layout": "the published files: their list or their config was not seen; the layout follows the authors' code",
+    "weights": "the published weights; tests simulate its published config and list of files with random weights",
+    "layout": "the published files: their list or their config was not available; the layout follows the authors' code",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """One model.
+    """Facts of one model, for people (`text`) and for programs (`as_json`).
 
     Attributes:
-        name: as it was requested.
+        name: registry name, hub id or folder, as requested.
         description: one line, or "".
-        rows: facts as short texts.
-        options: "encode" and "decode" -> option -> `OptionHelp`.
-        figures: published and measured numbers.
-        document: facts for programs.
+        rows: name of a fact -> its value as a short text.
+        options: "encode" and "decode" -> the options that they take, each an `OptionHelp`.
+        figures: published and measured metrics.
+        document: the facts as plain values for JSON.
     """
 
     name: str
@@ -42,7 +42,7 @@ class About:
     document: dict[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
-        """The facts as a text for people."""
+        """The facts, options and metrics as lines of text."""
         from ..codecs.summary import option_lines
 
         lines = [f"{self.name}  {self.description}".rstrip(), facts_table(self.rows, indent="  ")]
@@ -53,7 +53,7 @@ class About:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """The facts as a mapping for JSON."""
+        """The facts, options and metrics as a mapping for JSON."""
         options = {verb: {o.name: o._asdict() for o in some} for verb, some in self.options.items()}
         return {**self.document, "options": options, "figures": listing.figures(self.figures)}
 
@@ -64,7 +64,10 @@ def _direction(metric: str) -> str:
 
 
 def about(name: str) -> About:
-    """Facts of a registry name or a hub id that has a card, from the card; of anything else that loads, by loading it.
+    """Return the facts of a model: from its card if it has one, else by loading it.
+
+    Args:
+        name: a registry name, a hub id, or anything else that `tokenzoo.load` takes.
 
     Raises:
         KeyError: a name that does not exist; the nearest are named.

@@ -1,4 +1,4 @@
-"""Options of a model, by name and as text: what was requested, checked against what `encode` and `decode` of the model take.
+"""Checks options given as text (`-O name=value` of the commands) against those that a model's `encode` and `decode` take.
 
     chosen(tokenizer, {"quality": "0.08"}, positions=64).encode(tokenizer, "photo.jpg")
 """
@@ -18,17 +18,17 @@ _POSITIONS = ("positions", "token_budget")
 
 @dataclass(frozen=True)
 class Chosen:
-    """Checked options of both directions; None where the verb has no use for that direction."""
+    """Checked options of `encode` and of `decode`; None for the one that the command does not run."""
 
     of_encode: Any = None
     of_decode: Any = None
 
     def encode(self, tokenizer: Any, media: Any) -> Any:
-        """Encode with them."""
+        """Tokens of `media`, encoded with the checked options; see `Tokenizer.encode`."""
         return tokenizer.encode(media, self.of_encode)
 
     def decode(self, tokenizer: Any, tokens: Any) -> Any:
-        """Decode with them."""
+        """Media of `tokens`, decoded with the checked options; see `Tokenizer.decode`."""
         return tokenizer.decode(tokens, self.of_decode)
 
 
@@ -40,17 +40,19 @@ def chosen(
     positions: int | None = None,
     verbs: Sequence[Verb] = BOTH,
 ) -> Chosen:
-    """Check the requested options against those that the tokenizer takes; a key that both directions take goes to both.
+    """Check the requested options against those that the tokenizer takes; an option that `encode` and `decode` take goes to both.
 
     Args:
-        tokenizer: a loaded one.
-        given: text by option.
-        codebooks: the option `num_codebooks`.
-        positions: the option of that name or, of families whose lengths follow the picture, its budget.
-        verbs: the directions that will run.
+        tokenizer: a loaded tokenizer.
+        given: name of an option -> its value as text.
+        codebooks: value of the option `num_codebooks`; None: not requested.
+        positions: largest number of token positions: the option `positions` or, of families whose number of tokens depends on the
+            picture, `token_budget`; None: not requested.
+        verbs: which of "encode" and "decode" will run.
 
     Raises:
-        ConfigError: an option that does not exist (all that do are named), a value that is not allowed.
+        ConfigError: an option that does not exist (the nearest are named), a value that is not allowed.
+        ValueError: `codebooks` or `positions` contradicts the same option in `given`.
     """
     from ..codecs.options import option_names, options_class, parse_options
 
@@ -61,7 +63,7 @@ def chosen(
     if positions is not None:
         key = next((k for k in _POSITIONS if k in names["encode"]), None)
         if key is None:
-            raise ConfigError(f"--positions is for models whose tokens may end early; {tokenizer.family} gives all or none.")
+            raise ConfigError(f"--positions is for models whose tokens may end early; {tokenizer.family} always needs all positions.")
         _add(texts, key, positions, "--positions")
     known = sorted({n for some in names.values() for n in some})
     for key in texts:

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects in their authors' own layout.
+"""Loads checkpoints of other projects in their authors' own layout.
 
     from tokenzoo.zoo.convert import load_reference
     tok = load_reference("folder/encodec")      # config.json in the authors' terms + weights.safetensors in their keys
@@ -20,13 +20,13 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
 
     Args:
         folder: holds `config.json` (the authors' constructor arguments; its key `source` may name repository and class) and
-            weights in the authors' keys, under any usual name. What it contains decides, not how it is called.
+            weights in the authors' keys, under any usual file name. Its contents decide on the layout, not its name.
 
     Returns:
-        The tokenizer, in eval mode, every weight filled in strictly.
+        The tokenizer in eval mode, with all of its weights from the file.
 
     Raises:
-        ValueError: no layout fits. CheckpointError: weights missing, left over or misshapen.
+        ValueError: no layout fits. CheckpointError: weights are missing, left over or of another shape.
     """
     from .loader import Folder, load_files
 
@@ -34,7 +34,17 @@ def load_reference(folder: str | os.PathLike[str]) -> Tokenizer:
 
 
 def convert(system: str, config: Mapping[str, Any], state: Mapping[str, Any], *, name: str = "checkpoint") -> Tokenizer:
-    """Build the tokenizer of `system` from the authors' config and state dict; strict both ways."""
+    """Build a tokenizer from the authors' config and state dict.
+
+    Args:
+        system: the layout, a name of `systems()`.
+        config: the authors' settings.
+        state: their state dict; tensors may be nested.
+        name: of the checkpoint, for messages.
+
+    Raises:
+        ValueError: a config that is not supported. CheckpointError: weights are missing, left over or of another shape.
+    """
     from .loader import build
 
     return build(system, config, state, name)

@@ -1,17 +1,17 @@
-"""Media files by name: files, folders, wildcards and lists, for every command that takes files. Imports no torch by itself."""
+"""Finds the media files that a command is given: files, folders, wildcards and lists. Imports no torch by itself."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What tokenizers of a modality take, in words.
+#: Modality -> the word for its media in messages.
 _MEDIA = {"audio": "sound", "image": "pictures"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """One file: its full path, and its path below the folder that was named (its name alone for a file that was named)."""
+    """A file that was found: its full path, and its path below the given folder (for a given file, its name alone)."""
 
     path: Path
     inside: Path
@@ -19,25 +19,26 @@ class Found:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a command, which are left out of what it reads where they lie below a folder or wildcard that was named, so
-    that the command finds the same files when it runs again.
+    """Files that a command writes. `find` leaves them out where they are below a given folder or wildcard, so that the command
+    finds the same inputs when it runs again.
 
     Attributes:
-        folder: where they are written.
-        ending: of their names; files in the folder with other endings are read.
+        folder: where the results are written.
+        ending: ending of their file names; other files in the folder are read.
     """
 
     folder: Path
     ending: str
 
     def holds(self, path: Path, below: str) -> bool:
-        """Whether `path` is a result, for who looks through the folder `below`: not if that is itself the folder of results."""
+        """Whether `path` is a result to leave out of the files below the folder `below`; never if that is in the folder of results."""
         folder, below = os.path.abspath(self.folder), os.path.abspath(below)
         if not path.name.lower().endswith(self.ending) or below == folder or _inside(below, folder):
             return False
         return _inside(os.path.abspath(path), folder)
 
     def is_folder(self, path: Path) -> bool:
+        """Whether `path` is the folder of results itself."""
         return os.path.abspath(path) == os.path.abspath(self.folder)
 
 
@@ -48,15 +49,15 @@ def _inside(path: str, folder: str) -> bool:
 def find(
     patterns: Sequence[str | os.PathLike[str]], endings: Collection[str], *, results: Results | None = None
 ) -> list[Found]:
-    """Files of names, folders, wildcards and `.txt` lists, in that order, each once.
+    """Return the files that names, folders, wildcards and `.txt` lists stand for, in the order of `patterns`, each file once.
 
     Args:
         patterns: a file is taken whatever its ending; of a folder, all files below it that end in one of `endings`; of a
-            wildcard, all that match; of a `.txt` file that is named itself, the paths in its lines, relative to it. A name that
+            wildcard, all that match; of a `.txt` file given by name, the paths in its lines, relative to the file. A name that
             is none of these is passed on as it is: reading it raises the error.
         endings: lower case, with the dot. A folder without such files is left out where a wildcard matches it.
-        results: what the command writes, if it writes files. Where the folder of results is one of several names, as the shell
-            makes of `pics/*`, its results are left out too.
+        results: what the command writes, if it writes files. If the folder of results is one of several patterns, as when the shell
+            expands `pics/*`, the results in it are left out too.
 
     Raises:
         FileNotFoundError: a folder without such files.
@@ -122,7 +123,7 @@ def _of_path(path: Path, endings: Collection[str], results: Results | None, *, a
 
 
 def other_kind(path: Path, modality: str, name: str) -> str | None:
-    """Why a tokenizer called `name`, of that modality, does not take a file, judged by its ending; None: it may."""
+    """Reason why the tokenizer `name`, of this modality, cannot take a file, judged by the file's ending; None if it may."""
     from ..codecs.media.endings import ENDINGS
 
     if path.suffix.lower() == ".tok":

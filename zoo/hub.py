@@ -26,7 +26,7 @@ class HubError(OSError):
 
 
 class FileMissing(HubError, loader.FileMissing):
-    """One file that the repository, or offline the cache, does not hold."""
+    """A file that is not in the repository or, offline, not in the cache."""
 
 
 class LicenceWarning(UserWarning):
@@ -66,7 +66,7 @@ class _Remote:
             return []
         try:
             return HfApi(token=self.token).list_repo_files(self.hub_id, revision=self.revision)
-        except Exception:  # whatever the client's transport raises; the list only helps; files are requested one by one
+        except Exception:  # any error of the client's transport: the list is not essential, files are requested one by one
             return []
 
     def file(self, name: str) -> Path:
@@ -124,18 +124,18 @@ def load(
         name: a registry name (`tokenzoo.list_models()`); a hub id `org/repo`, `hub:org/repo@revision` or the address of its
             page, in this library's layout or in one its authors published; or a folder (also the output of a training run), as
             `file:PATH`, as a `Path`, or by its name if no registry name is the same.
-        folder: with a registry name: where its card's files are on this machine, downloaded manually; as in the repository or
-            all side by side.
-        part: "encoder" or "decoder" loads only what that half needs; the other half's calls then raise.
-        revision: branch, tag or commit of a hub repository.
-        device: where to: "cpu", "cuda", "cuda:1", "mps", or "auto", a CUDA GPU if there is one; default: the CPU.
-        dtype: of the weights: "float32", "bfloat16", "float16" or torch's; default float32. ids may differ in narrower types.
+        folder: with a registry name: a folder with the files of its card, downloaded manually; with the sub-folders of the
+            repository, or all files side by side.
+        part: "encoder" or "decoder" loads only that half; the methods that need the other half then raise. None: both halves.
+        revision: branch, tag or commit of a hub repository; None: the card's, else the newest.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto", a CUDA GPU if there is one; default: the CPU.
+        dtype: of the weights: "float32", "bfloat16", "float16" or a `torch.dtype`; default float32. In lower precision ids may differ.
         cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
 
     Raises:
         KeyError: a registry name that does not exist; the nearest are named.
-        HubError: not found, gated, offline, or unreachable.
-        CheckpointError, ConfigError: files that do not fit.
+        HubError: a repository or file does not exist, is gated, or cannot be reached.
+        CheckpointError, ConfigError: the files hold no tokenizer that can be loaded, or contradict each other.
     """
     place, kind = pick_device(device), pick_dtype(dtype)  # before anything is downloaded
     text, folder = _text("name", name), None if folder is None else _text("folder", folder)
@@ -238,11 +238,14 @@ def save_pretrained(
         tokenizer: any family, also wrapped by `torch.compile` or for several processes.
         folder: gets `config.json`, `model.safetensors` and a model card `README.md` (an existing card stays).
         dtype: of the weights in the file, e.g. `torch.float16`; None: as they are.
-        layout: write the config and weights of another library or of the authors' code in place of this one's, so that it loads
-            them: "encodec-hf" is what transformers' `EncodecModel.from_pretrained` reads. Allowed: `writable_layouts()`.
+        layout: write config and weights as another library or the authors' code loads them, in place of this library's layout:
+            "encodec-hf" is what transformers' `EncodecModel.from_pretrained` reads. Allowed: `writable_layouts()`.
+
+    Returns:
+        The folder.
 
     Raises:
-        ValueError: a layout that does not exist, is only read, or is another family's.
+        ValueError: a layout that does not exist, that can only be read, or that belongs to another family.
     """
     from .model_card import card_text
 
@@ -268,7 +271,19 @@ def push_to_hub(
     commit_message: str = "Upload tokenizer",
     dtype: torch.dtype | None = None,
 ) -> str:
-    """Publish `tokenizer` as the hub repository `repo_id` (made if missing); returns the commit's URL.
+    """Publish a tokenizer as a hub repository, in this library's layout with a model card.
+
+    Args:
+        tokenizer: any family, also wrapped by `torch.compile` or for several processes.
+        repo_id: `org/repo`; made if missing.
+        private: make a new repository private.
+        token: a token with write access; None: the one that is logged in.
+        revision: branch to write to; None: the main one.
+        commit_message: first line of the commit.
+        dtype: of the weights in the file; None: as they are.
+
+    Returns:
+        URL of the commit.
 
     Raises:
         HubError: the token does not allow it, or the hub could not be reached.

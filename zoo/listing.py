@@ -1,4 +1,4 @@
-"""The registry as people ask for it: filtered, as tables, as one JSON document. Imports no torch."""
+"""What `tokenzoo list` prints: cards as tables or as JSON, and the filter by rate. Imports no torch."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ from ..codecs.spec import AudioSpec, ImageSpec
 from .registry import Card, Figure
 from .tables import table
 
-#: Side of the picture that tokens are counted for where any size is taken.
+#: Side in pixels of the square picture for which tokens are counted, for models that take any size.
 SIDE = 256
 
-#: First words of figures in cards -> which values are better.
+#: Which values are better -> first words of the metrics' names in cards.
 _WORDS = {
     "higher": "PSNR SSIM SI-SDR PESQ PESQ-WB PESQ-NB STOI UTMOS Squim-MOS speaker zero-shot retrieval codebook",
     "lower": "rFID LPIPS LPIPS-HED mel STFT WER dWER CER GPE",
@@ -21,7 +21,7 @@ _BETTER = {word: way for way, words in _WORDS.items() for word in words.split()}
 
 
 def better(metric: str) -> str:
-    """Either "higher" or "lower": which values of a card's figure are better, judged by the first word of its name; "": unknown."""
+    """Whether "higher" or "lower" values of a metric are better, judged by the first word of its name; "" if unknown."""
     return _BETTER.get(metric.split()[0], "") if metric.strip() else ""
 
 
@@ -48,7 +48,7 @@ def parse_rate(text: str) -> Callable[[Card], bool]:
 
 
 def as_json(card: Card) -> dict[str, Any]:
-    """A card with the numbers that follow from it, units in the names; what does not apply is missing."""
+    """A card as a mapping for JSON, with derived numbers (units in their names); keys of other modalities are left out."""
     spec = card.facts.spec()
     out: dict[str, Any] = {"name": card.name, "modality": card.modality, "family": card.family, "description": card.description}
     out |= {"num_codebooks": spec.num_codebooks, "vocab_sizes": list(spec.vocab_sizes), "decodes": spec.decodes}
@@ -70,12 +70,12 @@ def as_json(card: Card) -> dict[str, Any]:
 
 
 def figures(some: Sequence[Figure]) -> list[dict[str, Any]]:
-    """Figures for JSON, each with its direction."""
+    """Metrics as mappings for JSON, each with `better`: "higher", "lower" or ""."""
     return [asdict(f) | {"better": better(f.metric)} for f in some]
 
 
 def tables(cards: Sequence[Card]) -> str:
-    """The cards as one table a modality, a line each."""
+    """The cards as text: a table for each modality, with one line for each card."""
     parts = []
     for modality, (header, right, row) in _TABLES.items():
         own = [c for c in cards if c.modality == modality]
@@ -84,12 +84,12 @@ def tables(cards: Sequence[Card]) -> str:
             head = [f"name ({modality})", *header, "codebooks", "weights", "licence of the weights"]
             parts.append(table(head, rows, right={i + 1 for i in right}))
     if any(c.modality == "image" and c.facts.image_size is None for c in cards):
-        parts.append(f"Tokens and bits of models that take any size are those of a picture of {SIDE} x {SIDE}.")
+        parts.append(f"Models that take any size: tokens and bits for a picture of {SIDE} x {SIDE} pixels.")
     return "\n\n".join(parts)
 
 
 def books(sizes: tuple[int, ...]) -> str:
-    """`8 x 1024`, or the sizes one by one where they differ."""
+    """Codebooks as text: `8 x 1024`, or the sizes joined by `+` if they differ."""
     return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
 
@@ -114,7 +114,7 @@ def _latent(spec: Any) -> list[str]:
     return [f"{spec.channels}"]
 
 
-#: modality -> heads of its own columns, which of them are figures, and their contents.
+#: modality -> headers of its columns, indices of those that are right-aligned, and the function that makes the cells of a spec.
 _TABLES: dict[str, tuple[list[str], tuple[int, ...], Callable[[Any], list[str]]]] = {
     "audio": (["sample rate", "tokens/s", "kbit/s", "streams"], (1, 2), _audio),
     "image": (["picture size", "tokens/picture", "bits/pixel"], (1, 2), _image),

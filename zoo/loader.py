@@ -1,6 +1,6 @@
-"""The one loader: builds a tokenizer from files of any source: hub repositories, folders and cards.
+"""Builds a tokenizer from its files, wherever they are: in a hub repository or a folder, with a card or without.
 
-What files contain decides, never what their folder is called: this library's `family`, transformers' `model_type`,
+The contents of the files decide how they are read, never the folder's name: this library's `family`, transformers' `model_type`,
 diffusers' `_class_name`, the names of a card's files, the authors' own settings and keys.
 """
 
@@ -29,7 +29,7 @@ from .weight_files import (
     read_weights,
 )
 
-#: Sub-folders in which pipelines of diffusers, and models with a tokenizer beside them, keep it.
+#: Sub-folders in which diffusers pipelines and larger models keep their tokenizer.
 SUB_FOLDERS = ("vqvae", "movq", "vqgan", "vae", "tokenizer", "vision_tokenizer", "audio_tokenizer", "speech_tokenizer")
 
 
@@ -55,11 +55,11 @@ class Files(Protocol):
 
 
 class FileMissing(CheckpointError):
-    """One file that a folder, a repository or, offline, the cache does not hold."""
+    """A file that is not in the folder, the repository or, offline, the cache."""
 
 
 class Folder:
-    """Source of files in a local folder."""
+    """The `Files` of a local folder; `flat`: files of sub-folders may also be directly in it."""
 
     def __init__(self, root: Path, *, flat: bool = False) -> None:
         if not os.path.isdir(root):  # False also for what can be no path, such as a name of 5,000 letters
@@ -90,7 +90,16 @@ class Folder:
 
 
 def load_card(card: Card, files: Files, part: Part | None = None) -> Tokenizer:
-    """The tokenizer of a card, from exactly its files."""
+    """Return the tokenizer of a card, in eval mode, from exactly the files that the card names.
+
+    Args:
+        card: of the registry.
+        files: where its files are.
+        part: "encoder" or "decoder" loads that half alone; None: both.
+
+    Raises:
+        CheckpointError, ValueError: as `build`. FileMissing: one of the files is not there.
+    """
     tokenizer = _of_card(card, files, part)
     tokenizer.licence = card.licence_weights + (f" ({card.restricted.rstrip('.')})" if card.restricted else "")
     return tokenizer
@@ -108,7 +117,7 @@ def _of_card(card: Card, files: Files, part: Part | None) -> Tokenizer:
         prefix = card.prefixes.get(name, "")
         wanted = _behind(card.key_prefix, prefix) if card.key_prefix else nested.names if nested else None
         settings, weights = _read(name, files, wanted)
-        if not weights and wanted and nested:  # the prefix of another release of the library
+        if not weights and wanted and nested:  # other releases of the library use another prefix
             settings, weights = _read(name, files, nested.names)
         config |= settings
         _merge(state, weights, "" if card.key_prefix else prefix, name)
@@ -118,7 +127,7 @@ def _of_card(card: Card, files: Files, part: Part | None) -> Tokenizer:
 
 
 def _read(name: str, files: Files, wanted: Wanted | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights of one file of a card, and the settings that an archive holds beside them."""
+    """Settings (of an archive that holds some, else empty) and weights of one file of a card."""
     if name.endswith(".nemo"):
         return read_nemo(files.file(name))
     if not files.has(name) and files.has(f"{name}.index.json"):
@@ -127,7 +136,7 @@ def _read(name: str, files: Files, wanted: Wanted | None) -> tuple[dict[str, Any
 
 
 def _behind(key_prefix: str, file_prefix: str) -> Wanted:
-    """Chooses the keys under `key_prefix`, once the file's own prefix stands before them, and takes it off."""
+    """A filter of keys: put `file_prefix` before each, keep those that begin with `key_prefix`, and remove it."""
     return lambda keys: {k: (file_prefix + k).removeprefix(key_prefix) for k in keys if (file_prefix + k).startswith(key_prefix)}
 
 
@@ -141,10 +150,17 @@ def _merge(state: dict[str, Any], weights: Mapping[str, Any], prefix: str, name:
 def build(
     system: str, config: Mapping[str, Any], state: Mapping[str, Any], name: str = "checkpoint", part: Part | None = None
 ) -> Tokenizer:
-    """The tokenizer of a foreign layout from the authors' config and state dict; strict both ways.
+    """Build a tokenizer, in eval mode, from the authors' config and state dict.
+
+    Args:
+        system: name of the layout.
+        config: the authors' settings.
+        state: their state dict; may be nested, and hold other values than tensors.
+        name: of the checkpoint, for messages.
+        part: "encoder" or "decoder" builds that half alone; None: both.
 
     Raises:
-        ValueError: a config that is not supported. CheckpointError: weights missing, left over or misshapen.
+        ValueError: a config that is not supported. CheckpointError: weights are missing, left over or of another shape.
     """
     from ..codecs.layouts.layout import start_codebooks
 
@@ -157,7 +173,7 @@ def build(
 
 
 def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name: str) -> Any:
-    """Our config of a foreign layout, if it reads config and weights with nothing missing or left over; no memory is taken.
+    """Return our config if the layout `system` reads config and weights with nothing missing or left over; no network is allocated.
 
     Raises:
         ValueError, CheckpointError: as `build` would.
@@ -171,7 +187,7 @@ def fits(system: str, config: Mapping[str, Any], state: Mapping[str, Any], name:
 
 
 def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    """Family, our config and our weights of a foreign checkpoint; no network is made."""
+    """Family, our config and our state dict of a checkpoint in the layout `system`; no network is built."""
     from ..codecs.layouts.systems import converter
 
     layout = converter(system)
@@ -189,10 +205,14 @@ def _load_own(files: Files, config: str, weights: str, part: Part | None) -> Tok
 
 
 def load_files(files: Files, part: Part | None = None) -> Tokenizer:
-    """The tokenizer that a folder or repository holds, recognised by what it contains.
+    """Return the tokenizer that a folder or repository holds, in eval mode; how to read it follows from the files' contents.
+
+    Args:
+        files: of the folder or repository.
+        part: "encoder" or "decoder" loads that half alone; None: both.
 
     Raises:
-        CheckpointError: nothing that is known, or several tokenizers; the message names what was found and what to do.
+        CheckpointError: no known tokenizer, or several; the message names what was found and what to do.
     """
     config, missing = None, None
     try:
@@ -217,7 +237,7 @@ def load_files(files: Files, part: Part | None = None) -> Tokenizer:
 
 
 def find_weights(files: Files, folder: str = "") -> str | None:
-    """Name of the weights in `folder` ("" or with a slash at its end): a usual name, else the only file of such an ending."""
+    """Name of the file of weights in `folder` ("" or with a slash at its end): a usual name, else the only file that ends like one."""
     for name in WEIGHT_NAMES:
         if files.has(folder + name):
             return folder + name
@@ -233,7 +253,7 @@ def _settings(files: Files, name: str) -> dict[str, Any] | None:
 
 
 def _by_class(config: Mapping[str, Any], files: Files, folder: str, part: Part | None) -> Tokenizer | None:
-    """By the class that transformers or diffusers wrote into `config.json`, alone or inside a whole model."""
+    """The tokenizer by the class that transformers or diffusers wrote into `config.json`, its own or that of a larger model."""
     from ..codecs.layouts.systems import system_of_config
 
     system, nested, wanted = system_of_config(config), nested_of(config), None
@@ -248,7 +268,7 @@ def _by_class(config: Mapping[str, Any], files: Files, folder: str, part: Part |
 
 
 def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
-    """By the names of a card's files, where they are names that only its authors use."""
+    """The tokenizer by file names: the card whose files are all there, of cards with a file name that only their authors use."""
     there = files.names()
     leaves = {PurePosixPath(n).name for n in there}
     fits = []
@@ -268,13 +288,13 @@ def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
 
 
 def _only_settings(files: Files) -> dict[str, Any] | None:
-    """The one file of settings beside the weights, under whatever name."""
+    """Settings of the only config file, whatever its name; None if there are none or several."""
     found = [n for n in files.names() if is_config(n) and "/" not in n]
     return read_settings(files.file(found[0])) if len(found) == 1 else None
 
 
 def _by_settings(config: Mapping[str, Any] | None, weights: str, files: Files, part: Part | None) -> Tokenizer | None:
-    """By the authors' own settings and keys: the layout that reads both without anything missing or left over."""
+    """The tokenizer by the authors' own settings and keys: the layout that reads both with nothing missing or left over."""
     from ..codecs.layouts.systems import candidates
 
     if weights.endswith(".nemo"):
@@ -295,11 +315,11 @@ def _by_settings(config: Mapping[str, Any] | None, weights: str, files: Files, p
                 found[system] = own
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             problems.append(error.with_traceback(None))
-        if found and named:  # in the order of likeness to what the config names as its source
+        if found and named:  # `systems` begins with those most similar to the source that the config names
             break
     if len(found) > 1:
         raise CheckpointError(
-            f"{files.label} could be in several layouts ({', '.join(found)}), which give other ids. Name the one that is meant in its "
+            f"{files.label} could be in several layouts ({', '.join(found)}), which give different ids. Name the right one in its "
             'config.json, "source": {"repo": "org/repository of its authors"}, or load the files of a card with '
             'load("NAME", folder="FOLDER").'
         )

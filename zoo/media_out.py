@@ -1,4 +1,4 @@
-"""Decoded media as files, each there whole or not at all."""
+"""Writes decoded media to files, atomically: a file is complete or absent."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ..codecs.files import replacing
 
 
 def write_audio(path: Path, samples: Tensor, sample_rate_hz: int) -> None:
-    """Write `[C, T]` as 16-bit WAV, clipped to full scale."""
+    """Write float samples `[C, T]` as 16-bit WAV, clipped to -1..1."""
     import soundfile
 
     with replacing(path) as file:

@@ -9,7 +9,13 @@ from ..codecs.version import __version__
 
 
 def card_text(tokenizer: Tokenizer, *, name: str = "YOUR-ORG/YOUR-TOKENIZER", licence: str = "") -> str:
-    """Return a model card in Markdown: front matter, facts computed from the spec, use, configuration."""
+    """Return a model card in Markdown: front matter, facts computed from the spec, an example, the config.
+
+    Args:
+        tokenizer: the one to describe.
+        name: `org/repo`, for title and example.
+        licence: of the weights, as the hub spells it; "": none is stated.
+    """
     spec = tokenizer.spec
     tags = ["tokenizer", f"{spec.modality}-tokenization", tokenizer.family]
     front = ["---", "library_name: tokenzoo", "pipeline_tag: feature-extraction", f"tags: [{', '.join(tags)}]"]

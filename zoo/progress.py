@@ -1,4 +1,4 @@
-"""Progress of a job, written to stderr and only if that is a terminal; stdout stays clean for programs."""
+"""Progress of a job, on stderr and only if that is a terminal; nothing is written to stdout."""
 
 import contextlib
 import sys
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class Bar:
-    """A bar with a count and the time that is left; nothing where there is no terminal.
+    """Progress bar with a count and the remaining time; shows nothing without a terminal.
 
     Args:
-        total: steps of the job.
+        total: number of steps of the job.
         what: a word or two before the bar.
-        show: False shows nothing.
+        show: False hides the bar.
     """
 
     def __init__(self, total: int, what: str, *, show: bool = True) -> None:
@@ -39,14 +39,14 @@ class Bar:
             self.bar.stop()
 
     def step(self, what: str = "") -> None:
-        """One step is done; `what` is shown in place of the word before the bar."""
+        """Advance the bar by one step; `what`, if given, replaces the word before the bar."""
         if self.bar:
             self.bar.update(self.task, advance=1, description=what or self.what)
 
 
 @contextlib.contextmanager
 def waiting(what: str, *, show: bool = True) -> Iterator[None]:
-    """Show `what` in one line while something without a count is done, and take it away afterwards."""
+    """Context manager: show the line `what` while the block runs, and remove it afterwards; for work without a count."""
     show = show and sys.stderr.isatty()
     if show:
         print(f"{what} ...", end="\r", file=sys.stderr, flush=True)

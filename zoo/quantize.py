@@ -1,10 +1,10 @@
-"""Tokens from a continuous autoencoder, after its training: every channel of the latents is cut into levels by itself.
+"""Makes a tokenizer of a trained continuous autoencoder: each channel of its latents is rounded to levels.
 
     tokenzoo quantize stabilityai/sd-vae-ft-mse photos/ --out my-tokenizer --levels 64
     tokenzoo.load("file:my-tokenizer")
 
-Method of TokenBridge (Wang et al. 2025, arXiv 2503.16430): bins of equal probability under a Gaussian, whose range in each
-channel is that of the media. Nothing is trained. Letters: B batch, D latent width, L positions.
+Method of TokenBridge (Wang et al. 2025, arXiv 2503.16430): bins of equal probability under a Gaussian; their range in each
+channel is fitted to media. Nothing is trained. Letters: B batch, D latent width, L positions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ from .progress import Bar
 
 @dataclass(frozen=True)
 class Fit:
-    """How well the levels hold the latents.
+    """How well the levels represent the latents.
 
     Attributes:
-        items: media that were read.
-        positions: of latents, over all media.
-        latent_snr_db: power of the latents' deviation from their means over that of the error of quantization.
-        outside: share of values beyond the range, which are cut to it.
+        items: number of media that were read.
+        positions: number of latent positions, over all media.
+        latent_snr_db: signal-to-noise ratio in dB: power of the latents around their means over the power of the rounding error.
+        outside: share (0..1) of latent values outside the range of the levels, which are clipped to it.
     """
 
     items: int
@@ -49,21 +49,21 @@ def quantize(
     limit: int = 256,
     progress: bool = False,
 ) -> tuple[Tokenizer, Fit]:
-    """Fit a tokenizer's levels to media.
+    """Fit the levels of a tokenizer to media.
 
     Args:
         tokenizer: one whose quantizer is "dimension_wise": `tokenzoo.load` makes one of any diffusers `AutoencoderKL`.
         media: a folder, a glob, a `.txt` list, or a sequence of what `encode` takes.
-        levels: V of every channel.
-        sigmas: reach of the levels to either side of a channel's mean, in standard deviations.
+        levels: V, number of levels of each channel.
+        sigmas: range of the levels to either side of a channel's mean, in standard deviations.
         limit: take at most this many media items (0: all).
         progress: show a bar on a terminal.
 
     Returns:
-        A new tokenizer with the same autoencoder, in eval mode; what its levels lose.
+        A new tokenizer with the same autoencoder, in eval mode, and how well its levels represent the latents.
 
     Raises:
-        ValueError: another quantizer; no media.
+        ValueError: a tokenizer with another quantizer, or no media.
     """
     tokenizer = unwrap(tokenizer)
     if not isinstance(tokenizer.quantizer, DimensionWise):
@@ -79,7 +79,7 @@ def quantize(
     state = {k: v for k, v in tokenizer.state_dict().items() if not k.startswith("quantizer.")}
     fresh.load_state_dict(state, strict=False)
     quantizer: DimensionWise = fresh.quantizer  # type: ignore[assignment]
-    with Bar(2 * len(items), "fitting", show=progress) as bar:  # each is read twice
+    with Bar(2 * len(items), "fitting", show=progress) as bar:  # each item is encoded twice: to fit, and to measure
         quantizer.fit(_latents(fresh, items, bar))
         return fresh, _measure(fresh, quantizer, items, bar)
 

@@ -1,4 +1,4 @@
-"""The published checkpoints: one card each, read from `cards/*.yaml`. Imports no torch.
+"""The registry: one card for each published checkpoint, read from `cards/*.yaml`. Imports no torch.
 
     tokenzoo.list_models("encodec*", modality="audio")
 """
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
-from ..codecs.config import ConfigError, from_mapping, nearest
+from ..codecs.config import ConfigError, Signed, from_mapping, nearest
 
-#: What tokenizers take; "latent" is features that another network made.
+#: What tokenizers take; "latent": features of another network.
 MODALITIES = ("audio", "image", "latent")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One published or measured number.
+    """Value of one metric, published or measured.
 
     Attributes:
         metric: its name with unit, e.g. "PESQ-WB", "rFID", "PSNR dB".
-        value: the number.
-        dataset: what it was measured on.
-        source: where the figure is from: paper, README, or the command that measured it here.
+        value: in that unit.
+        dataset: the media it was measured on.
+        source: paper or README that states it, or the command of this library that measured it.
     """
 
     metric: str
@@ -35,17 +35,17 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts of the tokens in a card; the loaded tokenizer's `spec` is the full and computed version.
+    """Facts of a card's tokens. `spec()` adds derived numbers; the `spec` of the loaded tokenizer is complete.
 
     Attributes:
-        modality: "audio", "image" or "latent": what `encode` takes, the last features of another network.
+        modality: what `encode` takes: "audio", "image", or "latent", features of another network.
         vocab_sizes: V of each codebook.
         sample_rate_hz, hop_samples, channels, strides: audio, as in `AudioSpec`; `channels` of latents is their width.
         stride, image_size, num_positions, strides, scales: images, as in `ImageSpec`.
-        causal: audio that streams.
-        output_rate_hz: rate of decoded audio where it is another.
-        decodes: False where no decoder is published, as in `spec`.
-        value_range: of pixels, where it is not -1..1. No published config states it, and a wrong range is a wrong id.
+        causal: True for audio models that can stream.
+        output_rate_hz: sample rate of decoded audio if it differs from `sample_rate_hz`; 0: it does not.
+        decodes: False if no decoder is published.
+        value_range: of pixels. Published configs do not state it, and a wrong range gives wrong ids.
     """
 
     modality: str
@@ -61,7 +61,7 @@ class Facts:
     num_positions: int = 0
     scales: tuple[tuple[int, int], ...] = ()
     decodes: bool = True
-    value_range: tuple[float, float] = (-1.0, 1.0)
+    value_range: tuple[Signed, Signed] = (-1.0, 1.0)
 
     def spec(self) -> Any:
         """The `AudioSpec`, `ImageSpec` or `LatentSpec` with every derived number."""
@@ -100,29 +100,29 @@ class Card:
     """One published checkpoint.
 
     Attributes:
-        name: short, flat and unique.
-        family: the family that runs it.
+        name: unique; what `tokenzoo.load` takes.
+        family: the architecture that loads it.
         licence_code, licence_weights: SPDX names, or the authors' words.
-        paper: arXiv id, or "" .
-        facts: what its tokens are.
+        paper: arXiv id, or "".
+        facts: sizes and rates of its tokens.
         hub_id: `org/repo` on the hub; None: the weights are not on the hub (see `where`), or shipped.
         aliases: other hub ids of the same files: former organisations, exact copies.
         revision: commit or tag to load where the authors replaced the weights; None: the newest.
-        default: of several cards of one repository, the one that its id alone means.
-        shipped: True where the weights are part of this package.
-        system: the foreign layout (`tokenzoo.zoo.convert`) it is published in; "": this library's own.
+        default: True for the one, of several cards of a repository, that the repository's id alone loads.
+        shipped: True if the weights are part of this package.
+        system: the authors' layout (`tokenzoo.zoo.convert`) that it is published in; "": this library's own.
         files: files of the repository that are needed, weights last; names as in the repository.
-        prefixes: file -> text that is put before its keys, where several files of weights are read.
-        sub_config: dotted path of the tokenizer's own config inside a larger model's, e.g. "vq_config".
-        key_prefix: of a larger model's weights, only those under this prefix are read, without it.
-        config_overrides: the authors' settings that no published file carries.
+        prefixes: file -> text that is put before its keys, if weights are in several files.
+        sub_config: dotted path of the tokenizer's config inside a larger model's, e.g. "vq_config".
+        key_prefix: common prefix of the tokenizer's keys in a larger model's weights; only these are read, with the prefix removed.
+        config_overrides: settings, in the authors' terms, that no published file contains.
         where: how to get weights that are not on the hub.
         restricted: "" or what the weights' licence forbids; shown when they are loaded.
-        figures: numbers with their sources.
+        figures: published or measured metrics with their sources.
         parity: how equality with the authors' implementation was checked.
-        never_run: what of this card never ran here: "weights" (its published config and list of files were seen and are
-            simulated in tests, the published weights were not available), "layout" (nor were the config and the list available:
-            they follow the authors' code), "" (nothing: the weights ship with this package).
+        never_run: what of this card was never run in this project. "weights": the published weights were not available; tests
+            simulate the published config and list of files with random weights. "layout": the config or the list of files was not
+            available either, so the layout follows the authors' code. "": nothing; the weights ship with this package.
         description: one line for lists.
     """
 
@@ -158,7 +158,7 @@ class Card:
 
 @functools.cache
 def cards() -> Mapping[str, Card]:
-    """All cards by name. A name that stands twice is an error."""
+    """All cards by name; ConfigError if two cards have the same name."""
     out: dict[str, Card] = {}
     for path in sorted(resources.files(__spec__.parent).joinpath("cards").iterdir(), key=lambda p: p.name):
         if not path.name.endswith(".yaml"):
@@ -188,11 +188,11 @@ def list_models(
     """Cards that fit all given filters, sorted by name.
 
     Args:
-        pattern: a wildcard for names ("encodec*"), or a part of a name, family, hub id, paper's number or description.
+        pattern: a wildcard for names ("encodec*"), or a part of a name, family, hub id, arXiv number or description.
         modality: "audio", "image" or "latent".
         family: exactly this family.
-        licence: a part of the weights' licence, e.g. "mit"; capitals do not matter.
-        streamable: True: only those that work on sound as it comes in; False: only the others.
+        licence: a part of the weights' licence, e.g. "mit"; case does not matter.
+        streamable: True: only models that encode a stream of audio; False: only the others; None: all models.
 
     Raises:
         ValueError: a modality or family that does not exist.
@@ -225,6 +225,6 @@ def card(name: str) -> Card:
 
 
 def card_of_hub_id(hub_id: str) -> list[Card]:
-    """Cards published in the hub repository `hub_id`, by its name of today or a former one; the default one alone, if any."""
+    """Cards of the hub repository `hub_id` (its present or a former name); if one of them is the default, that one alone."""
     found = [c for c in cards().values() if hub_id == c.hub_id or hub_id in c.aliases]
     return [c for c in found if c.default][:1] or found

@@ -1,15 +1,15 @@
-"""Plain tables for terminals, pipes and files: a line a row, nothing cut, nothing wrapped, whatever the width."""
+"""Plain text tables for terminals, pipes and files: one line for each row, never truncated or wrapped."""
 
 from collections.abc import Collection, Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
-    """Rows under their header, columns two spaces apart.
+    """A table as text: the rows under their header, columns two spaces apart.
 
     Args:
         header: a word or two for each column.
-        rows: cells, as many as the header has; "" is shown as "-".
-        right: numbers of the columns that are set to the right, as figures are.
+        rows: as many cells each as the header; "" is shown as "-".
+        right: indices (from 0) of right-aligned columns, as for numbers.
     """
     cells = [[str(c) for c in header], *([str(c) or "-" for c in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -18,11 +18,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collec
 
 
 def facts_table(rows: dict[str, str], *, indent: str = "") -> str:
-    """`name  value` lines, values below each other."""
+    """One line `name  value` for each entry, with the values aligned."""
     width = max(map(len, rows), default=0)
     return "\n".join(f"{indent}{key:{width}}  {value}".rstrip() for key, value in rows.items())
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """`1 shard`, `2 shards`: a number with the word that fits it."""
+    """A count with its noun in singular or plural: `1 shard`, `2 shards`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

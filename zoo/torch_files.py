@@ -1,9 +1,9 @@
 """Weight files of PyTorch, read without executing any code in them.
 
 `torch.save` writes a pickle beside raw bytes; a pickle is a program that may name any function of any module. Here nothing is
-imported: classes and functions that a file names become inert placeholders, tensors and plain containers are returned. Three forms
-are read: zip archives (PyTorch 1.6 and newer), the stream before them, and TorchScript archives (`.jit`). Bytes of tensors are
-mapped, not copied, so that tensors that are not used take no memory.
+imported: classes and functions that a file names become inert placeholders, tensors and plain containers are returned. Three formats
+are read: zip archives (PyTorch 1.6 and newer), the stream of pickles of older versions, and TorchScript archives (`.jit`). Bytes of
+tensors are memory-mapped, not copied, so that tensors that are not used take no memory.
 
     data = read_torch("model.ckpt")      # what was saved: a state dict, or a dictionary that holds some
 """
@@ -27,7 +27,7 @@ from ..codecs.serialize import CheckpointError
 MAX_OPERATIONS = 20_000_000  # of one pickle; 16,000 tensors with their optimiser states need about 2,000,000
 MAX_PICKLE_BYTES = 1 << 28
 MAX_DEPTH = 64
-MAX_EXPANDED = 10_000_000  # elements of a tensor that repeats fewer stored ones
+MAX_EXPANDED = 10_000_000  # elements of a tensor with more elements than are stored (strides of 0)
 
 _DTYPES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
@@ -39,18 +39,18 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
-    """Return what a `.pt`, `.pth`, `.th`, `.ckpt`, `.bin` or `.jit` file holds.
+    """Return the contents of a `.pt`, `.pth`, `.th`, `.ckpt`, `.bin` or `.jit` file.
 
     Args:
         path: the file.
-        start, size: the part of it to read, for members of an uncompressed archive.
+        start, size: offset and length in bytes of the part to read, for members of an uncompressed archive.
 
     Returns:
         Tensors in plain dictionaries, lists and tuples; objects of unknown classes are left out of dictionaries. A pickled or
         scripted module is its state dict.
 
     Raises:
-        CheckpointError: broken, cut off, or beyond the bounds above.
+        CheckpointError: the file is broken, cut off, or exceeds one of the limits above.
     """
     try:
         size = path.stat().st_size - start if size is None else size
@@ -66,7 +66,7 @@ def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
 
 
 def read_torch_bytes(data: bytes, name: str) -> Any:
-    """`read_torch` of a file in memory."""
+    """`read_torch` of the bytes of a file; `name` is for messages."""
     try:
         mapped = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return _read(io.BytesIO(data), mapped, name)
@@ -98,7 +98,7 @@ def _read(file: BinaryIO, mapped: Tensor, name: str) -> Any:
     return _plain(_read_stream(file, mapped))
 
 
-# --- the three forms ------------------------------------------------------------------------------------------------
+# --- the file formats -----------------------------------------------------------------------------------------------
 
 
 def _read_zip(file: BinaryIO, mapped: Tensor) -> Any:
@@ -136,7 +136,7 @@ def _stored(file: BinaryIO, mapped: Tensor, entry: zipfile.ZipInfo, *, limit: in
 
 
 def _read_stream(file: BinaryIO, mapped: Tensor) -> Any:
-    """The form of PyTorch before 1.6: pickles one after the other, then the bytes of all storages."""
+    """The format of PyTorch before 1.6: pickles one after the other, then the bytes of all storages."""
 
     def no_storage(key: str) -> Tensor:
         raise ValueError("its header refers to a storage.")
@@ -163,7 +163,7 @@ def _read_stream(file: BinaryIO, mapped: Tensor) -> Any:
 
 
 class Inert:
-    """Placeholder for an object of a class or a function that a file names: accepts any arguments, does nothing."""
+    """Placeholder for a class or function that a file names, and for its objects: accepts any arguments, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.state: Any = None
@@ -184,7 +184,7 @@ class Inert:
 
 @dataclass(eq=False)
 class _Stored:
-    """A storage that a tensor will be cut from."""
+    """Description of a storage: key of its bytes, type and number of its elements."""
 
     key: str
     dtype: torch.dtype
@@ -193,7 +193,7 @@ class _Stored:
 
 @dataclass(eq=False)
 class _Later:
-    """A tensor as the pickle describes it."""
+    """Description of a tensor, as the pickle gives it: a strided view of a storage."""
 
     storage: _Stored
     offset: int
@@ -206,7 +206,7 @@ class _Later:
         raw: Tensor = self.bytes_of(self.storage.key)
         numbers = (self.offset, *self.size, *self.stride)
         if len(self.size) != len(self.stride) or any(type(n) is not int or n < 0 for n in numbers):
-            raise ValueError("a tensor has a shape that is none.")
+            raise ValueError("a tensor has an invalid shape or stride.")
         item, have = self.dtype.itemsize, len(raw) // self.dtype.itemsize
         count = 1
         for n in self.size:
@@ -264,7 +264,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
         return self.classes.setdefault((module, name), type("Inert", (Inert,), {"named": f"{module}.{name}"}))
 
     def persistent_load(self, pid: Any) -> Any:
-        if pid[0] == "module":  # of the form before 1.6: a class with its source beside it
+        if pid[0] == "module":  # in the format before 1.6: a class with its source text
             return pid[1]
         kind, dtype, key, _, count, *_ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
@@ -280,7 +280,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
 
 
 class _Counted:
-    """A file that counts reads: each operation of a pickle begins with one."""
+    """A file that counts its reads, to limit the operations of a pickle: each begins with a read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.left = file, MAX_OPERATIONS
@@ -334,13 +334,13 @@ class _Window(io.RawIOBase):
 
 
 def _plain(root: Any) -> Any:
-    """`root` with its tensors built and stand-ins left out; modules become state dicts."""
+    """`root` with its tensors built and placeholders left out; modules become state dicts."""
     return _Builder().build(root, 0)
 
 
 class _Builder:
     def __init__(self) -> None:
-        self.open: set[int] = set()  # containers that are being built: one that holds itself has no end
+        self.open: set[int] = set()  # ids of the containers that are being built, to find one that contains itself
         self.left = MAX_OPERATIONS
 
     def build(self, node: Any, depth: int) -> Any:
@@ -353,7 +353,7 @@ class _Builder:
             return node
         self.left -= len(node)
         if id(node) in self.open or depth > MAX_DEPTH or self.left < 0:
-            raise ValueError("its dictionaries hold themselves, or are nested without end.")
+            raise ValueError("its containers contain themselves, or are nested too deeply.")
         self.open.add(id(node))
         if isinstance(node, Mapping):
             built = {k: self.build(v, depth + 1) for k, v in node.items()}

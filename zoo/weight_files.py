@@ -1,4 +1,4 @@
-"""Files of a checkpoint by name: configs, weights of every form, archives; nothing in them leads outside their folder."""
+"""Reads the files of a checkpoint: configs, weights in every format, archives; no name in them leads outside their folder."""
 
 import math
 import struct
@@ -24,7 +24,7 @@ WEIGHT_NAMES = (
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".jit", ".nemo")
 CONFIG_ENDINGS = (".json", ".yaml", ".yml")
 
-#: The keys of a file -> those that are wanted, each with its new name.
+#: A function from the keys of a file to those that are requested, each with its new name.
 Wanted = Callable[[list[str]], Mapping[str, str]]
 
 
@@ -37,7 +37,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Return a downloaded JSON or YAML file as plain values; `${...}` in it stays text.
 
     Raises:
-        CheckpointError: not valid, no mapping, or larger than any config.
+        CheckpointError: it is not valid, holds no mapping, or is larger than `MAX_CONFIG_BYTES`.
     """
     if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
         raise CheckpointError(f"{path} has {size} bytes; a config has {MAX_CONFIG_BYTES} at most.")
@@ -45,7 +45,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(data: bytes, name: str) -> dict[str, Any]:
-    """`read_settings` of a text in memory; `name` ends in .json, .yaml or .yml."""
+    """`read_settings` of the bytes of a file; its `name` ends in .json, .yaml or .yml."""
     try:
         if name.endswith(".json"):
             values = parse_json(data)
@@ -63,15 +63,15 @@ def parse_settings(data: bytes, name: str) -> dict[str, Any]:
 
 
 def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | None = None) -> dict[str, Any]:
-    """Return the weights of one file, or of those that an index names.
+    """Return the weights of one file, or of the files that an index names.
 
     Args:
         name: file name in its folder.
-        file: local path of a file by that name.
-        wanted: chooses and renames keys; of an index only the files that hold a requested key are fetched.
+        file: returns the local path of a file of the folder, downloaded if necessary.
+        wanted: selects and renames keys; of the files of an index, only those with a requested key are fetched. None: all keys.
 
     Returns:
-        What the file holds; dictionaries of a PyTorch file are not unwrapped: layouts know which of several is meant.
+        Key -> tensor. A PyTorch file may hold several nested state dicts: they are returned as saved, and the layout selects one.
     """
     if name.endswith(".index.json"):
         return _read_index(name, file, wanted)
@@ -87,7 +87,7 @@ def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | Non
 
 
 def read_safetensors(path: Path, wanted: Wanted | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a `.safetensors` file, mapped, not copied."""
+    """Return the tensors of a `.safetensors` file, memory-mapped; `wanted` selects and renames keys."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -106,7 +106,7 @@ def _read_npy(path: Path) -> dict[str, Tensor]:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise CheckpointError(f"{path} is no array that can be read ({str(error).splitlines()[0][:200]}).") from error
-    return {"": torch.from_numpy(array)}  # the card's prefix is its whole name
+    return {"": torch.from_numpy(array)}  # the prefix that the card gives the file becomes its key
 
 
 def _read_index(name: str, file: Callable[[str], Path], wanted: Wanted | None) -> dict[str, Any]:
@@ -129,10 +129,10 @@ def _read_index(name: str, file: Callable[[str], Path], wanted: Wanted | None) -
 
 
 def read_nemo(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return config and weights of a `.nemo` archive: two members, found by name; nothing is unpacked to disk.
+    """Return config and weights of a `.nemo` archive (its members model_config.yaml, model_weights.ckpt), without unpacking to disk.
 
     Raises:
-        CheckpointError: no such archive, or a member is missing or larger than the archive allows.
+        CheckpointError: it is no tar archive, or a member is missing or far larger than the archive.
     """
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -160,7 +160,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def only_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` without what is neither a tensor nor a dictionary of some: step counters, settings, texts."""
+    """`state` without values that are neither tensors nor dictionaries, such as step counters, settings and texts."""
     out: dict[str, Any] = {}
     for key, value in state.items():
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Tokenizers in other libraries' layouts: trained or fine-tuned here, served there."""
+"""Writes tokenizers in the layouts of other libraries, so that these load what was trained or fine-tuned here."""
 
 import io
 import json
@@ -13,13 +13,13 @@ from ..codecs.tokenizer import Tokenizer
 
 
 def writable_layouts(family: str | None = None) -> tuple[str, ...]:
-    """Layouts that `save_pretrained(layout=...)` writes, of all families or of one."""
+    """Names of the layouts that `save_pretrained(layout=...)` writes, for all families or for one."""
     found = (s for s in systems() if converter(s).authors_config is not None)
     return tuple(s for s in found if family in (None, converter(s).family))
 
 
 def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.dtype | None = None) -> Path:
-    """Write config and weights of `tokenizer` in the layout `system`; see `save_pretrained`."""
+    """Write config and weights of `tokenizer` into `folder` in the layout `system`; arguments and errors as in `save_pretrained`."""
     layout = converter(system)
     if tokenizer.part:
         raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be saved; load it without `part`.")
@@ -31,8 +31,8 @@ def write_layout(tokenizer: Tokenizer, folder: Path, system: str, dtype: torch.d
         config = layout.authors_config(tokenizer.config)
         state = layout.write({k: v.detach().cpu() for k, v in tokenizer.state_dict().items()}, tokenizer.config)
     except NotWritable as error:
-        raise ValueError(f"{system!r} has no words for this {tokenizer.family}: {error}") from error
-    if system_of_config(config) != system:  # it names no class; the repository identifies the system
+        raise ValueError(f"{system!r} cannot represent this {tokenizer.family}: {error}") from error
+    if system_of_config(config) != system:  # the config names no class; when it is read, the repository identifies the layout
         repository, *names = layout.upstream.split()
         config = {**config, "source": {"repo": repository, "class": names[-1]}}
     state = {k: v.to(dtype).contiguous() if dtype and v.is_floating_point() else v.contiguous() for k, v in state.items()}

@@ -1,1 +1,1 @@
-"""Audio families, one file each."""
+"""Audio tokenizers: one folder for each family; base classes and the codecs without upstream weights are the files beside them."""

@@ -8,17 +8,17 @@ from ..spec import AudioSpec
 def codebooks_within(
     spec: AudioSpec, bandwidth_kbps: float, allowed: tuple[float, ...], *, in_kilobits: bool = False
 ) -> int:
-    """Codebooks of `spec` that fit into `bandwidth_kbps`, at least 1 and at most all.
+    """Number of codebooks of `spec` that fit into `bandwidth_kbps`, at least 1 and at most K.
 
     Args:
-        spec: its codebooks are of one size.
-        bandwidth_kbps: one of `allowed`.
-        allowed: the bandwidths that the model was trained for.
+        spec: facts of the tokenizer; all its codebooks have the same size.
+        bandwidth_kbps: bit rate in kbit/s, one of `allowed`.
+        allowed: the bit rates in kbit/s that the model was trained for.
         in_kilobits: divide kbit/s by kbit/s (X-codec) instead of bit/s by bit/s (EnCodec): a quotient close to a whole
             number may round down in one of them.
 
     Raises:
-        ValueError: another bandwidth.
+        ValueError: `bandwidth_kbps` is not in `allowed`.
     """
     if bandwidth_kbps not in allowed:
         names = ", ".join(f"{b:g}" for b in allowed)

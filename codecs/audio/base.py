@@ -24,21 +24,21 @@ from ..tokens import Tokens
 
 
 class AudioTokenizer(Tokenizer):
-    """Base of the audio families.
+    """Base class of all audio tokenizers.
 
     A family writes `encode_latents` (`[B, C, T]`, any T, to `[B, D, ceil(T / hop)]`) and `decode_latents` (back to
     `[B, C, L * hop]`), and sets `context_frames` where long audio may be cut into pieces. It may override the hooks of `coding.py`,
-    and besides `normalize` (loudness), `fill` and `num_frames` (a last frame that is not full), `hop_out_samples` and `to_length`
-    (what comes out).
+    and also `normalize` (loudness), `fill` and `num_frames` (padding of a partial last frame), `hop_out_samples` and `to_length`
+    (length of the output).
     """
 
     spec: AudioSpec
-    #: Frames on each side that a frame's id, or a sample's value, depends on; None: on everything (attention, LSTM).
+    #: Frames on each side that a frame's id, or a sample's value, depends on; None: it depends on the whole clip (attention, LSTM).
     context_frames: int | None = None
     #: As `context_frames`, but for ids only, in families whose encoder pads the last hop with zeros: clips of different
-    #: lengths may then share a batch (`ragged.py`). None: only clips of one length may.
+    #: lengths may then share a batch (`ragged.py`). None: only clips of equal length may share one.
     encoder_context_frames: int | None = None
-    #: Frames that go through the network at once, context aside; None: always the whole clip.
+    #: Frames processed at once, context not counted; None: always the whole clip.
     piece_positions: int | None = 3000
     #: Pieces begin at multiples of this many frames.
     piece_multiple: int = 1
@@ -46,7 +46,7 @@ class AudioTokenizer(Tokenizer):
     # --- encode ---------------------------------------------------------------------------------------------------
 
     def prepare_media(self, media: Any, options: Any) -> list[Prepared]:
-        """Clips of any kind at the network's rate, with its channels.
+        """Waveforms `[C, T]` at the network's sampling rate and with its number of channels, from clips of any kind.
 
         Args:
             media: a path; `(waveform, sample_rate)`; a waveform `[T]` or `[C, T]` or batch `[B, C, T]` at
@@ -65,12 +65,12 @@ class AudioTokenizer(Tokenizer):
         return items
 
     def encode_batch(self, x: Tensor, batch: Batch) -> Coded:
-        """Ids of clips of one length, `[B, C, T]`; of a long one piece by piece, so that memory does not grow with its latents."""
+        """Ids `[B, K, L]` of clips `[B, C, T]`; long clips are encoded piece by piece, so that memory does not grow with length."""
         y, scale = self.normalize(x)
         return self._coded(self.latent_pieces(y, batch), y.shape[-1], batch)._replace(scale=scale)
 
     def _coded(self, pieces: Iterator[Tensor], samples: int, batch: Batch) -> Coded:
-        """Ids of latents that come in pieces, of a clip of `samples`."""
+        """Ids `[B, K, L]` of clips of `samples` samples, from their latents in pieces `[B, D, l]`."""
         hop, step = self.spec.hop_samples, _positions_together(self.quantizer)
         if step is None:
             return self.ids_of(join(list(pieces)), dataclasses.replace(batch, samples=samples))
@@ -87,7 +87,7 @@ class AudioTokenizer(Tokenizer):
         return Coded(torch.cat(ids, dim=-1))
 
     def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """`latents_of` of `[B, C, T]`, of a long clip in pieces that, joined, equal the whole."""
+        """Latents of clips `[B, C, T]`, yielded in pieces `[B, D, l]`; joined, they equal the latents of the whole clips."""
         x, hop = self.fill(x), self.spec.hop_samples
         pieces = self._plan(-(-x.shape[-1] // hop))
         # the last piece ends where x ends
@@ -101,11 +101,11 @@ class AudioTokenizer(Tokenizer):
         return plan(frames, self.piece_positions, self.context_frames, multiple=self.piece_multiple)
 
     def num_frames(self, samples: int) -> int:
-        """L, frames that a clip of `samples` at `spec.sample_rate_hz` gives."""
+        """L, the number of frames of a clip of `samples` samples at `spec.sample_rate_hz`."""
         return -(-samples // self.spec.hop_samples)
 
     def fill(self, x: Tensor) -> Tensor:
-        """A clip `[B, C, T]` filled up, before it is cut into pieces, to what `latents_of` takes."""
+        """Pad clips `[B, C, T]` to a length that `latents_of` takes; called before a clip is cut into pieces."""
         return x
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -113,13 +113,13 @@ class AudioTokenizer(Tokenizer):
         return x, None
 
     def layout_of(self, codebooks: int, grid: tuple[int, ...] | None) -> dict[str, Any]:
-        """Positions that share an id, by codebook."""
+        """Fields of `Tokens` that describe the layout: `strides`, the number of positions that share an id, for each codebook."""
         return {"strides": self.spec.strides[:codebooks]}
 
     # --- decode ---------------------------------------------------------------------------------------------------
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
-        """Waveforms `[B, C, L * hop]` of ids `[B, K', L]`, loudness restored; a long one piece by piece."""
+        """Waveforms `[B, C, L * hop]` of ids `[B, K', L]`, loudness restored; a long clip is decoded piece by piece."""
         step, frames = _positions_together(self.quantizer), ids.shape[-1]
         pieces = self._plan(frames)
         if step is None or any(p.left % step for p in pieces):
@@ -131,7 +131,7 @@ class AudioTokenizer(Tokenizer):
         return x if batch.scale is None else x * batch.scale[:, None, :1]
 
     def wave_pieces(self, pieces: list[Span], latents: Callable[[int, int], Tensor]) -> Iterator[Tensor]:
-        """`decode_latents` in pieces that, joined, equal the whole; `latents(a, b)` gives those from frame a to b."""
+        """Waveforms of `pieces`, which joined equal the whole clip; `latents(a, b)` returns the latents of frames a to b."""
         return along(pieces, latents, self._decoder_of(len(pieces)), self.hop_out_samples)
 
     def _decoder_of(self, pieces: int) -> Callable[[Tensor], Tensor]:
@@ -160,18 +160,18 @@ class AudioTokenizer(Tokenizer):
         return x if self.rate_of(item) == rate_out else to_length(resample(x, rate_out, rate_in), size)
 
     def rate_of(self, item: Tokens, *, original: bool = True) -> int:
-        """Rate in Hz of the waveform that `decode` gives of one item: the original's, or else the codec's own."""
+        """Rate in Hz of the waveform that `decode` returns for one item: that of the original clip, or the codec's own."""
         rate_in, rate_out = self._rate_in(item), self.spec.decoded_rate_hz
         # a codec that changes the rate itself: decode to the codec's output rate
         changed = rate_in == self.spec.sample_rate_hz
         return rate_out if changed or not original or item.sizes is None or self._kept(item) is not None else rate_in
 
     def _rate_in(self, item: Tokens) -> int:
-        """Rate that an item's size is counted at."""
+        """Sampling rate in Hz at which an item's size was counted."""
         return self.spec.decoded_rate_hz if item.sample_rate_hz is None else int(item.sample_rate_hz[0])
 
     def _kept(self, item: Tokens) -> int | None:
-        """Samples at the codec's rate that are left of an item after `first(positions=...)`; None: all."""
+        """Samples, at the codec's rate, that remain of an item after `first(positions=...)`; None: the item is complete."""
         assert item.sizes is not None
         whole = -(-int(item.sizes[0, 0]) * self.spec.sample_rate_hz // self._rate_in(item))
         left = item.ids.shape[-1] * self.spec.hop_samples
@@ -186,11 +186,11 @@ class AudioTokenizer(Tokenizer):
     def compile(self, **options: Any) -> "AudioTokenizer":  # type: ignore[override]
         """Make encode and decode faster; ids are unchanged.
 
-        Convolutional families on a CPU: every activation becomes one pass over memory (`kernels/fused.py`), in some ten
-        seconds, whatever the lengths. Others: `torch.compile` of encoder and decoder, for all lengths at once.
+        Convolutional families on a CPU: every activation becomes one pass over memory (`kernels/fused.py`); this takes about ten
+        seconds, once for all clip lengths. Others: `torch.compile` of encoder and decoder, with dynamic shapes.
 
         Args:
-            options: for `torch.compile`, of the second kind.
+            options: passed on to `torch.compile` where that is used.
         """
         if self.device.type == "cpu" and fuse(self):
             return self
@@ -210,7 +210,7 @@ class AudioTokenizer(Tokenizer):
 
 
 def _positions_together(quantizer: Quantizer) -> int | None:
-    """Positions that take part in each other's ids: 1, or as many as the slowest level repeats; None: all positions."""
+    """Neighbouring positions whose ids depend on each other: 1, or the common multiple of the levels' strides; None: all positions."""
     parts = [m for m in quantizer.modules() if isinstance(m, Quantizer)]
     if any(m.needs_grid for m in parts):
         return None
@@ -218,10 +218,10 @@ def _positions_together(quantizer: Quantizer) -> int | None:
 
 
 def pad_to_hop(x: Tensor, hop: int) -> Tensor:
-    """Zeros on the right of `[B, C, T]` up to a multiple of `hop`."""
+    """Pad `[B, C, T]` with zeros on the right to a multiple of `hop` samples."""
     return F.pad(x, (0, -x.shape[-1] % hop))
 
 
 def to_length(x: Tensor, length: int) -> Tensor:
-    """Cut `[..., T]`, or fill it up with zeros on the right."""
+    """Cut `[..., T]` to `length`, or pad it with zeros on the right."""
     return F.pad(x, (0, max(0, length - x.shape[-1])))[..., :length]

@@ -15,7 +15,7 @@ from .base import AudioTokenizer
 
 
 class FeatureTokenizer(AudioTokenizer):
-    """Base of these families; `encode(clips, features=...)` takes the speech model's features of each clip."""
+    """Base class of families with a speech model; `encode(clips, features=...)` takes its features `[C, N]` of each clip."""
 
     encode_options: type[EncodeOptions] = FeatureEncodeOptions
 
@@ -31,11 +31,11 @@ class FeatureTokenizer(AudioTokenizer):
         return key, tuple(features[index].shape) if index < len(features) else None
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, C, T]`, with the features that the call gave."""
+        """Latents `[B, D, L]` of clips `[B, C, T]`, with the features that were passed to `encode`, if any."""
         features = self.features_of(batch)
         return self.encode_latents(x) if features is None else self.encode_latents(x, features)
 
     def features_of(self, batch: Batch) -> Tensor | None:
-        """Given features `[B, C, N]` of the clips of `batch`, on the device; None: the call has no features."""
+        """Features `[B, C, N]` that were passed to `encode` for the clips of `batch`, on the device; None: none were passed."""
         features = batch.rows("features") if isinstance(batch.options, FeatureEncodeOptions) else None
         return None if features is None else features.to(self.device)

@@ -12,7 +12,7 @@ class RMSNormalizer:
     config: Any
     #: RMS of normalised clips, -23 dB of full scale.
     target_rms = 10 ** (-23 / 20)
-    #: Quieter clips count as this loud, so that silence stays silent; -60 dB of full scale.
+    #: Clips with a lower RMS are treated as if they had this one, so that silence stays silent; -60 dB of full scale.
     floor_rms = 1e-3
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

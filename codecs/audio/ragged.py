@@ -1,10 +1,10 @@
-"""Clips of different lengths in one batch, with the ids that each has alone.
+"""Encode clips of different lengths in one batch; each clip gets the ids that it would get alone.
 
 A clip that is zero-padded to the length of the batch has correct latents except for its last frames, which depend on the
 batch padding instead of the network's own padding. Those last frames are computed again from a short piece that ends where
 the clip ends; c is `encoder_context_frames`:
 
-    clip, filled up    |........................|000000000|
+    clip, zero-padded  |........................|000000000|
     kept               |.................|                        all but the last c frames
     its end                       |......|======|                 a piece of 2 c frames; its last c are kept
 
@@ -43,12 +43,15 @@ def _frame_by_frame(tokenizer: AudioTokenizer) -> bool:
 def encode_ragged(
     tokenizer: AudioTokenizer, items: Sequence[Prepared], options: EncodeOptions | None = None, /, **named: Any
 ) -> list[Tokens]:
-    """Tokens of clips of any lengths, as `tokenizer.encode_prepared` gives of each alone.
+    """Tokens of clips of any lengths, equal to those that `tokenizer.encode_prepared` returns for each clip alone.
 
     Args:
-        tokenizer: one with `encoder_context_frames`.
-        items: from `prepare`; `can_mix` must be True for all of them.
+        tokenizer: its `encoder_context_frames` must be set.
+        items: clips from `prepare`; `can_mix` must be True for all of them.
         options, named: as in `encode`.
+
+    Raises:
+        ValueError: the family cannot encode clips of different lengths in one batch.
     """
     hop, context = tokenizer.spec.hop_samples, tokenizer.encoder_context_frames
     if context is None or not _frame_by_frame(tokenizer):

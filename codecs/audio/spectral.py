@@ -29,14 +29,14 @@ class SpectralConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        hop_samples: samples a frame, thus a token position.
+        hop_samples: samples from one frame (token position) to the next.
         window_samples: length of the Hann window of both transforms, a multiple of the hop.
         width: channels of the ConvNeXt blocks.
-        encoder_blocks, decoder_blocks: their number on either side.
+        encoder_blocks, decoder_blocks: number of ConvNeXt blocks on each side.
         kernel_size: kernel of the depthwise convolutions, in frames.
-        expansion: hidden width of a block over `width`.
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        expansion: hidden width of a block divided by `width`.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         causal: no layer looks ahead; the codec streams with a latency of one frame.
         normalize: "rms" brings every clip to one loudness and keeps the factor in `Tokens.scale`. Not causal.
     """
@@ -79,10 +79,10 @@ class SpectralEncoder(nn.Module):
         self.out = nn.Conv1d(c.width, c.latent_dim, 1)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """`[B, T]` to `[B, D, L]`."""
+        """Encode waveforms `[B, T]` to latents `[B, D, L]`."""
         spectra = self.stft.analyse(x, state)  # [B, L, F]
         magnitude = spectra.abs().clamp(min=1e-5)
-        # The complex part as its square root in size: phases of strong tones weigh more than those of noise.
+        # The complex spectrum with the square root of its magnitude: phases of strong tones weigh more than those of noise.
         phased = spectra / magnitude.sqrt()
         features = torch.cat([magnitude.log(), phased.real, phased.imag], dim=-1)
         return self.out(self.body(features.transpose(1, 2).to(self.out.weight.dtype), state))
@@ -107,7 +107,7 @@ class SpectralDecoder(nn.Module):
         self.out = nn.Conv1d(c.width, 3 * (c.window_samples // 2 + 1), 1)
 
     def forward(self, z_q: Tensor, state: State | None = None) -> Tensor:
-        """`[B, D, L]` to `[B, L * hop]`."""
+        """Decode latents `[B, D, L]` to waveforms `[B, L * hop]`."""
         gain, real, imag = self.out(self.body(z_q, state)).transpose(1, 2).float().chunk(3, dim=-1)  # [B, L, F] each
         # Differs: Vocos predicts an angle. Here the direction is a free complex number, smooth where an angle wraps.
         gain = gain.clamp(max=6).exp()
@@ -146,7 +146,7 @@ class SpectralCodec(RMSNormalizer, AudioTokenizer):
         return self.decoder(z_q)[:, None]
 
     def stream(self) -> AudioStream:
-        """A stream whose pieces, put together, equal the whole; only where `spec.causal`."""
+        """Start a stream; its outputs, joined, equal those for the whole clip. Only where `spec.causal`."""
         return AudioStream(
             self,
             encode=lambda x, state: self.encoder(x[:, 0], state),

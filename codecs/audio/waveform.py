@@ -1,7 +1,7 @@
-"""A codec on the waveform itself: strided residual convolutions down to frames, any quantizer, and their mirror back.
+"""A codec on the waveform itself: strided residual convolutions to frames, any quantizer, and transposed convolutions back.
 
-In the line of SoundStream (Zeghidour et al. 2021, arXiv 2107.03312) and DAC (Kumar et al. 2023, arXiv 2306.06546), made
-causal by a switch. Own architecture and weights; the published EnCodec and DAC checkpoints have families of their own.
+Modelled on SoundStream (Zeghidour et al. 2021, arXiv 2107.03312) and DAC (Kumar et al. 2023, arXiv 2306.06546); `causal`
+makes all layers causal. Own architecture and weights; published EnCodec and DAC checkpoints load as the families `encodec`, `dac`.
 
 Letters: B batch, C channels, T samples, L = T / hop frames, D latent width.
 """
@@ -35,10 +35,10 @@ class WaveformConfig:
         strides: down-sampling of each level; their product is the hop.
         width: channels of the first level; each next level has twice as many.
         max_width: no level has more channels than this.
-        dilations: of the residual units at each level.
+        dilations: dilation of each residual unit of a level.
         activation: "snake" (periodic, Ziyin et al. 2020, arXiv 2006.08195) or "elu".
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         causal: no layer looks ahead; the codec streams with a latency of one frame.
         normalize: "rms" brings every clip to one loudness and keeps the factor in `Tokens.scale`. Not causal.
     """
@@ -74,7 +74,7 @@ def _activation(kind: str, channels: int) -> nn.Module:
 
 
 class ResidualUnit(Residual1d):
-    """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
+    """Activation, dilated convolution (kernel 7), activation, convolution (kernel 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, config: WaveformConfig) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ResidualUnit(Residual1d):
         )
 
     def branch(self) -> list[nn.Module]:
-        """What is added to the input."""
+        """The layers whose output is added to the input."""
         return list(self.body)
 
 
@@ -95,7 +95,7 @@ def _units(level: int, config: WaveformConfig) -> list[nn.Module]:
 
 
 def build_encoder(config: WaveformConfig) -> Chain:
-    """`[B, C, T]` to `[B, D, T / hop]`."""
+    """The encoder's layers: waveforms `[B, C, T]` to latents `[B, D, T / hop]`."""
     c = config
     layers: list[nn.Module] = [Conv1d(c.channels, c.width, 7, causal=c.causal)]
     for level, stride in enumerate(c.strides):
@@ -107,7 +107,7 @@ def build_encoder(config: WaveformConfig) -> Chain:
 
 
 def build_decoder(config: WaveformConfig) -> Chain:
-    """`[B, D, L]` to `[B, C, L * hop]`."""
+    """The decoder's layers: latents `[B, D, L]` to waveforms `[B, C, L * hop]`."""
     c = config
     layers: list[nn.Module] = [Conv1d(c.latent_dim, c.level_width(len(c.strides)), 7, causal=c.causal)]
     for level, stride in reversed(list(enumerate(c.strides))):
@@ -148,7 +148,7 @@ class WaveformCodec(RMSNormalizer, AudioTokenizer):
         return in_turn([self.decoder], z_q)
 
     def stream(self) -> AudioStream:
-        """A stream whose pieces, put together, equal the whole; only where `spec.causal`."""
+        """Start a stream; its outputs, joined, equal those for the whole clip. Only where `spec.causal`."""
         return AudioStream(self, encode=self.encoder, decode=self.decoder)
 
 

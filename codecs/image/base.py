@@ -22,23 +22,23 @@ from ..tokens import Tokens
 
 
 class ImageTokenizer(Tokenizer):
-    """Base of the image families.
+    """Base class of all image tokenizers.
 
     A family writes `encode_latents` (`[B, 3, H, W]`, a size that fits, to `[B, D, L]`) and `decode_latents` (back),
-    and sets `context_positions` where large pictures may be cut into tiles. It may override the hooks of `coding.py`, and of sizes
+    and sets `context_positions` where large pictures may be cut into tiles. It may override the hooks of `coding.py`, and for sizes
     `size_multiple`, `grid_of`, `fit_in`, `kept_size` and `fit_out`.
     """
 
     encode_options: type[EncodeOptions] = ImageEncodeOptions
     spec: ImageSpec
-    #: Grid positions on each side that an id, or a pixel, depends on; None: on the whole picture (attention, norms).
+    #: Grid positions on each side that an id, or a pixel, depends on; None: it depends on the whole picture (attention, norms).
     context_positions: int | None = None
-    #: Positions along each axis that go through the network at once, context aside; None: always the whole picture.
+    #: Positions along each axis that are processed at once, context not counted; None: always the whole picture.
     piece_positions: int | None = 128
 
     @property
     def size_multiple(self) -> int:
-        """Number of pixels of whose multiples height and width are padded to, in families for any size."""
+        """In families for any size, height and width are padded to multiples of this number of pixels."""
         return self.spec.stride
 
     # --- encode ---------------------------------------------------------------------------------------------------
@@ -49,11 +49,11 @@ class ImageTokenizer(Tokenizer):
         Args:
             media: a path; a PIL picture; uint8 or uint16 arrays `[H, W, 3]`; a float tensor `[3, H, W]` or batch
                 `[B, 3, H, W]` with values in `spec.value_range`; or a list of these, of any sizes.
-            options: `resize` and `value_range` play a part.
+            options: `resize` and `value_range` are read.
 
         Raises:
             MediaError: wrong rank or range, NaN, an unreadable file.
-            ValueError: a size that does not fit, with "native".
+            ValueError: `resize` is "native" and the size is not `spec.image_size`.
         """
         resize = options.resize or self.spec.resize
         pictures = as_pictures(media, self.spec.value_range, given_range=options.value_range)
@@ -73,7 +73,7 @@ class ImageTokenizer(Tokenizer):
         return resize_image(x, self.spec.image_size, crop=resize == "crop", value_range=self.spec.value_range)
 
     def kept_size(self, x: Tensor, resize: str) -> tuple[int, int]:
-        """Height and width that `decode` gives back of a picture `[3, H, W]`: its own or, of a crop, those of the part kept."""
+        """Height and width that `decode` returns for a picture `[3, H, W]`: its own or, after a crop, those of the part kept."""
         height, width = x.shape[-2:]
         if self.spec.image_size is None or resize != "crop":
             return height, width
@@ -86,7 +86,7 @@ class ImageTokenizer(Tokenizer):
         return (-(-x.shape[-2] // s), -(-x.shape[-1] // s)) if s else None
 
     def encode_batch(self, x: Tensor, batch: Batch) -> Coded:
-        """Ids of pictures of one size, `[B, 3, H, W]`; the latents tile by tile where the picture is large."""
+        """Ids `[B, K, L]` of pictures `[B, 3, H, W]`; the latents of large pictures are computed tile by tile."""
         s, (h, w) = self.spec.stride, batch.grid or (1, 1)
         rows, columns = self._plan(h), self._plan(w)
         if len(rows) == len(columns) == 1:
@@ -101,7 +101,7 @@ class ImageTokenizer(Tokenizer):
         return self.ids_of(over(rows, columns, cut, run).flatten(-2), batch)  # of [B, D, h * w]
 
     def layout_of(self, codebooks: int, grid: tuple[int, ...] | None) -> dict[str, Any]:
-        """The scales of a multi-scale layout; in families of any size those that the quantizer takes for this grid."""
+        """Fields of `Tokens` that describe the layout: `scales`, the grids of a multi-scale quantizer for this full grid."""
         return {"scales": scales_of(self, grid)}
 
     def _plan(self, positions: int) -> list[Span]:

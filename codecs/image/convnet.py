@@ -1,8 +1,8 @@
 """A fully convolutional image tokenizer for pictures of any size: VQGAN-like residual blocks around any quantizer.
 
-In the line of VQGAN (Esser et al. 2021, arXiv 2012.09841), made local: the first layer folds `patch_size` x `patch_size`
-pixels into channels, norms act at each position by default and there is no attention, so that an id depends on its
-neighbourhood alone and a picture may be cut into tiles. Own architecture and weights; there is no upstream checkpoint.
+Modelled on VQGAN (Esser et al. 2021, arXiv 2012.09841), but local: the first layer folds `patch_size` x `patch_size` pixels
+into channels, norms act at each position by default and there is no attention. So an id depends on its neighbourhood alone,
+and a picture may be cut into tiles. Own architecture and weights; there is no upstream checkpoint.
 
 Letters: B batch, C channels, H W pixels, h w grid, D latent width, L = h * w positions.
 """
@@ -34,8 +34,8 @@ class ConvTokenizerConfig:
         encoder_blocks, decoder_blocks: residual blocks at each level, fine to coarse.
         norm: "position" normalises the channels of each position (tiles equal the whole); "group" is VQGAN's
             GroupNorm with 32 groups over the whole picture.
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     patch_size: int = 4

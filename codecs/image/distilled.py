@@ -53,7 +53,7 @@ class BaseTokenizer(nn.Module):
     """The VQGAN underneath: latents and codes of a picture, pixels of soft codes.
 
     Args:
-        config: of the VQGAN.
+        config: settings of the VQGAN.
         train: whether it is trained (the second stage of the published recipes); its codebook and batch statistics never change.
     """
 

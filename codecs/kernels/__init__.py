@@ -1,4 +1,4 @@
-"""Fast inference on CPUs behind ordinary modules: models are written with these as with PyTorch's own.
+"""Modules with fast CPU inference, used in models like PyTorch's own modules.
 
     conv2d      Conv2d, HalvingConv2d, DoublingConv2d       Winograd's filtering (`winograd`), no padded copies
     norm        GroupNorm                                   accurate in channels-last memory, over pieces of a picture (`tiles`)
@@ -9,6 +9,7 @@
     time_tiles  in_turn                                     long signals in tiles, linked by a state (`stream`)
     elu, snake  ELU, Snake, SnakeBeta                       fewer passes over memory, one after `fused.fuse`
 
-Which way is taken is decided inside, by device and by whether gradients are recorded (`mode`), and weights are laid out by
-`eval()`. No argument of a block asks for it, values are equal up to rounding, and with gradients everything is PyTorch's own.
+Each module chooses its implementation itself, by device and by whether gradients are recorded (`mode`); `eval()` brings weights
+into the best memory layout. There are no arguments for this. Values are equal up to rounding, and with gradients PyTorch's own
+implementations run.
 """

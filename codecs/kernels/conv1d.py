@@ -1,9 +1,9 @@
-"""1-D convolutions the way a CPU does them fastest: what every audio codec spends its time in.
+"""Fast 1-D convolutions on CPUs, in which audio codecs spend most of their time.
 
-Without gradients on a CPU, tensors `[B, C, T]` lie in memory as `[B, T, C]`, "time-major": a step's channels side by side. Then a
-convolution is a product of matrices that needs no copy of its input, and activations run over it as it lies. Weights lie like
-that too, from `eval()` on. With gradients, or elsewhere, everything is PyTorch's own call. Values are equal up to the order of
-sums. What was measured, and what did not help, stands in `benchmarks/results/audio.md`.
+Without gradients on a CPU, tensors `[B, C, T]` are stored as `[B, T, C]`, "time-major": the channels of a step are adjacent. Then a
+convolution is a matrix product that needs no copy of its input, and activations keep the layout. Weights are stored like this
+too, from `eval()` on. With gradients, or on other devices, PyTorch's own functions are called. Values are equal up to the order
+of sums. Measurements, also of what did not help, are in `benchmarks/results/audio.md`.
 
 Letters: B batch, C channels in, O channels out, T steps in, N steps out, k kernel, d dilation, s stride.
 """
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from .mode import cpu_inference
 
-#: What stands beyond the ends of a signal: zeros, its first and last value, or itself mirrored.
+#: Padding beyond the ends of a signal: zeros, its first and last value, or its reflection.
 Edge = Literal["zeros", "replicate", "reflect"]
 
 
 def time_major(x: Tensor) -> Tensor:
-    """`x [B, C, T]`, in memory as `[B, T, C]`; the same tensor where it lies like that."""
+    """`x [B, C, T]`, stored as `[B, T, C]`; no copy if it is stored like that already."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
@@ -29,13 +29,13 @@ def time_major(x: Tensor) -> Tensor:
 
 
 class _TimeMajor(nn.Module):
-    """Base of convolutions: where their weight is on a CPU it lies time-major in eval mode, so that no call has to copy it.
+    """Base of convolutions whose weight, if on a CPU, is stored time-major in eval mode, so that no call has to copy it.
 
-    Shapes, values and checkpoints do not show it; in train mode it lies as ever.
+    Shapes, values and checkpoints are the same; in train mode the weight is contiguous as usual.
     """
 
     def train(self, mode: bool = True) -> "_TimeMajor":
-        """As `nn.Module.train`."""
+        """As `nn.Module.train`; also changes the memory layout of the weight."""
         weight = self._parameters.get("weight")
         if weight is not None and weight.device.type == "cpu":
             weight.data = weight.data.contiguous() if mode else time_major(weight.data)
@@ -43,23 +43,23 @@ class _TimeMajor(nn.Module):
 
 
 class Conv1d(_TimeMajor, nn.Conv1d):
-    """`nn.Conv1d` without padding."""
+    """`nn.Conv1d` without padding, `[B, C, T]` to `[B, O, N]`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T]` to `[B, O, N]`."""
+        """Convolve `[B, C, T]` to `[B, O, N]`."""
         stride, dilation = self.stride[0], self.dilation[0]
         return convolve(x, self.weight, self.bias, stride=stride, dilation=dilation, groups=self.groups)
 
 
 class ConvTranspose1d(_TimeMajor, nn.ConvTranspose1d):
-    """`nn.ConvTranspose1d` without padding, which can go on where a signal's last piece ended."""
+    """`nn.ConvTranspose1d` without padding, which can continue a signal after its last piece."""
 
     def forward(self, x: Tensor, tail: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """`[B, C, T]` to `[B, O, (T - 1) s + k]`.
+        """Convolve `[B, C, T]` to `[B, O, (T - 1) s + k]`.
 
         Args:
             x: a signal, or a piece of one, which may be empty.
-            tail: `[B, O, k - s]`, what the piece before gave beyond its own T s steps, without the bias; it is added.
+            tail: `[B, O, k - s]`, output of the piece before beyond its own T s steps, without the bias; it is added.
         """
         overlap = self.kernel_size[0] - self.stride[0]
         if x.shape[-1]:
@@ -93,8 +93,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1,
 def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, groups: int = 1) -> Tensor:
     """`F.conv_transpose1d` without padding: `[B, C, T]` and `[C, O / groups, k]` to `[B, O, (T - 1) s + k]`.
 
-    A kernel of m s: a step gives m rows of s output steps each, row j of which falls on the row of the step j later. So
-    the outputs of all steps are one product with the first row's weights, and the others are added to it, one row down.
+    A kernel of m s: each input step contributes to m rows of s output steps, to row j of which the step j later contributes too.
+    So all outputs are one product with the weights of the first row, to which the products of the others are added, each one row
+    further down.
     """
     channels, outputs, kernel = weight.shape
     if not cpu_inference(x) or groups > 1 or kernel % stride:
@@ -102,7 +103,7 @@ def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, strid
     m = kernel // stride
     parts = weight.transpose(1, 2).reshape(channels, m, -1)  # [C, m, s O]
     rows = time_major(extend(x, 0, m - 1, "zeros")).transpose(1, 2)  # [B, T + m - 1, C]
-    flat = rows.flatten(0, 1)  # zeros between items, so that nothing of one falls into the next
+    flat = rows.flatten(0, 1)  # zeros between items, so that none contributes to the next
     y = flat @ parts[:, 0] if bias is None else torch.addmm(bias.repeat(stride), flat, parts[:, 0])
     for j in range(1, m):
         y[j:].addmm_(flat[:-j], parts[:, j])
@@ -117,9 +118,9 @@ def join(parts: list[Tensor]) -> Tensor:
 
 
 def extend(x: Tensor, left: int, right: int, edge: Edge) -> Tensor:
-    """Extend `[B, C, T]` on both sides.
+    """Pad `[B, C, T]` to `[B, C, left + T + right]`.
 
-    A signal too short to be mirrored is first extended by zeros on the right, as the authors of EnCodec do.
+    A signal too short to be reflected is first padded with zeros on the right, as in EnCodec.
     """
     if left == right == 0:
         return x

@@ -1,6 +1,6 @@
-"""2-D convolutions that take the fastest way at hand: `nn.Conv2d`, halving and doubling.
+"""2-D convolutions with the fastest available implementation: `nn.Conv2d`, halving and doubling.
 
-With gradients, or elsewhere than on a CPU, they are PyTorch's own; values are equal up to rounding.
+With gradients, or on other devices than CPUs, PyTorch's own implementation runs; values are equal up to rounding.
 """
 
 import torch
@@ -12,30 +12,31 @@ from .winograd import convolve3x3, pays
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`; on a CPU, without gradients, wide 3x3 filters go through `winograd.py`."""
+    """`nn.Conv2d`; on a CPU, without gradients, 3x3 filters with many channels are computed by `winograd.py`."""
 
     def quick(self, x: Tensor) -> bool:
-        """Whether `x [B, C, H, W]` goes that way."""
+        """Whether `winograd.py` computes the convolution of `x [B, C, H, W]`."""
         plain = self.kernel_size == (3, 3) and self.padding == (1, 1) and self.padding_mode == "zeros" and self.groups == 1
         unit = self.stride == self.dilation == (1, 1)
         return plain and unit and cpu_inference(x) and not torch.compiler.is_compiling() and pays(x, self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` to `[B, O, H', W']`."""
+        """Convolve `[B, C, H, W]` to `[B, O, H', W']`."""
         return convolve3x3(x, self.weight, self.bias) if self.quick(x) else super().forward(x)
 
 
 class HalvingConv2d(nn.Conv2d):
-    """3x3 convolution of stride 2, with a row and a column of zeros behind the picture; `[B, C, H, W]` to `[B, O, H / 2, W / 2]`.
+    """3x3 convolution of stride 2, zeros on the right and below; `[B, C, H, W]` to `[B, O, H / 2, W / 2]`.
 
-    Only the last outputs see the zeros, so that on a CPU no copy of the picture is made for them.
+    Only the last row and column of outputs depend on the zeros; on a CPU these are computed separately, without a padded copy of
+    the picture.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve."""
+        """Map `[B, C, H, W]` to `[B, O, H / 2, W / 2]`."""
         height, width = x.shape[-2:]
         convolve = super().forward
         if not cpu_inference(x) or height % 2 or width % 2 or min(height, width) < 4:
@@ -48,10 +49,10 @@ class HalvingConv2d(nn.Conv2d):
 
 
 class DoublingConv2d(nn.Conv2d):
-    """3x3 convolution over a picture doubled by nearest neighbour; `[B, C, H, W]` to `[B, O, 2 H, 2 W]`.
+    """3x3 convolution of a picture enlarged to twice its size by nearest neighbour; `[B, C, H, W]` to `[B, O, 2 H, 2 W]`.
 
-    Of the nine inputs of an output many are the same pixel. With their weights added up, the outputs of one parity are a
-    2x2 convolution of `x` itself: 4 products where there were 9.
+    Several of the nine inputs of an output are the same pixel. With their weights added up, the outputs of one parity are a
+    2x2 convolution of `x` itself: 4 products instead of 9.
 
         row of x               i-1         i         i+1
         output row 2 i         k0       k1 + k2
@@ -62,7 +63,7 @@ class DoublingConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Double."""
+        """Map `[B, C, H, W]` to `[B, O, 2 H, 2 W]`."""
         if not cpu_inference(x):
             return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         taps = x.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # [parity, row of x, row of the kernel]
@@ -71,6 +72,6 @@ class DoublingConv2d(nn.Conv2d):
         y = empty_like_layout(x, len(x), self.out_channels, 2 * height, 2 * width)
         for a in (0, 1):
             for b in (0, 1):
-                part = F.conv2d(x, filters[a, b], self.bias, padding=1)  # a row and a column more than there are
+                part = F.conv2d(x, filters[a, b], self.bias, padding=1)  # `[B, O, H + 1, W + 1]`
                 y[..., a::2, b::2] = part[..., a : a + height, b : b + width]
         return y

@@ -1,8 +1,8 @@
-"""ELU (Clevert et al. 2016, arXiv 1511.07289), for a CPU without gradients by way of the hyperbolic tangent.
+"""ELU (Clevert et al. 2016, arXiv 1511.07289), computed by the hyperbolic tangent on a CPU without gradients.
 
-PyTorch's goes through `expm1`: two and a half times as long, a third of EnCodec's whole time. With t = tanh(x / 2), e^x - 1 is
-2 t / (1 - t), to the last two bits at any magnitude; `exp(x) - 1` would be faster still, but near 0 only 1e-7 of 1 remain of it,
-and quiet sounds get other codes.
+PyTorch's ELU uses `expm1`, which takes two and a half times as long, a third of EnCodec's whole time. With t = tanh(x / 2),
+e^x - 1 is 2 t / (1 - t), exact but for the last two bits at any magnitude. `exp(x) - 1` would be faster still, but has an absolute
+error of 1e-7 near 0, which changes the ids of quiet sounds.
 """
 
 import torch
@@ -13,10 +13,10 @@ from .mode import cpu_inference
 
 
 class ELU(nn.ELU, Fusable):
-    """`x` above 0, `alpha (e^x - 1)` below."""
+    """ELU activation: `x` above 0, `alpha (e^x - 1)` below."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it to `[B, C, T]`."""
+        """Apply the activation to `[B, C, T]`; the shape stays."""
         if not cpu_inference(x) or self.alpha > 1 or x.dtype not in (torch.float32, torch.float64):
             return super().forward(x)
         if self.fuses(x) and self.alpha == 1:
@@ -27,6 +27,6 @@ class ELU(nn.ELU, Fusable):
 
 
 def elu(x: Tensor) -> Tensor:
-    """The same, for alpha = 1."""
+    """ELU with alpha = 1 of a tensor of any shape, as a function to compile."""
     t = torch.tanh(x.clamp(max=0) * 0.5)
     return torch.maximum(x, 2 * t / (1 - t))

@@ -1,7 +1,7 @@
-"""Pointwise functions as one pass over memory, by `torch.compile`, where `tokenizer.compile()` has switched that on.
+"""Pointwise functions fused into one pass over memory by `torch.compile`, if `tokenizer.compile()` has switched this on.
 
-Only what stands between convolutions is compiled, each function once for all shapes: a minute less than whole networks take,
-nothing again for another length, and signals still go through in tiles (`time_tiles.py`).
+Only the activations between convolutions are compiled, each function once for all shapes. This takes a minute less than compiling
+whole networks, needs no recompilation for another length, and signals are still computed in tiles (`time_tiles.py`).
 """
 
 from collections.abc import Callable
@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from .mode import cpu_inference
 
-#: Fewer values than this are done before a second thread has woken up (PyTorch's own grain).
+#: Smallest number of values for which a second thread is worth its start (PyTorch's own grain size).
 _LEAST = 1 << 15
 
 
 class Fusable(nn.Module):
     """Base of activations that have a fused form."""
 
-    #: Set by `fuse`.
+    #: Whether the fused form is switched on; set by `fuse`.
     fused: bool = False
 
     def fuses(self, x: Tensor) -> bool:
-        """Whether `x` goes the fused way."""
+        """Whether the fused form is used for `x`."""
         return self.fused and cpu_inference(x) and x.numel() >= _LEAST
 
 
 def fuse(module: nn.Module) -> int:
-    """Switch the fused form on in all parts of `module` that have one; returns how many."""
+    """Switch the fused form on in all submodules of `module` that have one; returns their number."""
     parts = [m for m in module.modules() if isinstance(m, Fusable)]
     for part in parts:
         part.fused = True
@@ -37,9 +37,9 @@ def fuse(module: nn.Module) -> int:
 
 
 def on_rows(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
-    """A pointwise `function(rows, *others)` of `x [B, C, T]`, whose rows `[B T, C]` it gets; compiled once for all shapes."""
+    """Apply a pointwise `function(rows, *others)`, compiled once for all shapes, to the rows `[B T, C]` of `x [B, C, T]`."""
     rows = x.transpose(1, 2)
-    flat = rows.contiguous().view(-1, x.shape[1]).data  # `data` is no view: `torch.compile` looks at what a view is a view of
+    flat = rows.contiguous().view(-1, x.shape[1]).data  # `data` is no view: `torch.compile` also guards on the base of a view
     return _compiled(function)(flat, *(t.data for t in others)).view(rows.shape).transpose(1, 2)
 
 

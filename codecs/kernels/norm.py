@@ -1,7 +1,7 @@
-"""GroupNorm as a gain and a shift for each channel, from statistics that may be those of more than the tensor at hand.
+"""GroupNorm as a gain and a shift for each channel, computed from statistics of the input or, for pieces, of a whole picture.
 
 On a CPU, convolutions are fastest in channels-last memory, where PyTorch's GroupNorm adds up squares in float32 and loses
-digits (WeTok's pixels were off by 2e-4 instead of 3e-6). Here deviations are taken from the mean before they are squared.
+digits (WeTok's pixels were off by 2e-4 instead of 3e-6). Here the mean is subtracted before values are squared.
 
 Letters: B batch, C channels, H W positions, G groups.
 """
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from .mode import Layer2d, cpu_inference
 
-_HELD = 1 << 18  # values whose deviations are held at once: 1 MB
+_HELD = 1 << 18  # number of deviations in memory at once: 1 MB
 
-#: Mean and variance of each channel, `[B, C]`, that a norm over `x [B, C, H, W]` works with.
+#: Function from the input `x [B, C, H, W]` of a norm to the mean and the variance of each channel, `[B, C]`, to normalise with.
 Statistics = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _source: ContextVar[Statistics | None] = ContextVar("statistics", default=None)
@@ -25,7 +25,7 @@ _source: ContextVar[Statistics | None] = ContextVar("statistics", default=None)
 
 @contextmanager
 def statistics_from(source: Statistics) -> Iterator[None]:
-    """Every `GroupNorm` inside asks `source`, instead of its input alone; see `tiles.py`."""
+    """Every `GroupNorm` called inside the block gets its statistics from `source` instead of its input; see `tiles.py`."""
     token = _source.set(source)
     try:
         yield
@@ -47,14 +47,14 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GroupNorm(nn.GroupNorm, Layer2d):
-    """`nn.GroupNorm` for `[B, C, H, W]`."""
+    """`nn.GroupNorm` for `[B, C, H, W]`, accurate in channels-last memory too."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise `[B, C, H, W]`; the shape stays."""
         return self.normalise(x)
 
     def normalise(self, x: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """`forward`; the result is written over `out`, which may be `x` itself, where no gradient is recorded."""
+        """As `forward`; without gradients on a CPU the result may be written to `out`, which may be `x` itself."""
         plain = not cpu_inference(x) or not x.is_contiguous(memory_format=torch.channels_last) or torch.compiler.is_compiling()
         if plain and _source.get() is None:
             return super().forward(x)

@@ -1,4 +1,4 @@
-"""Residual units of signals: the branch, and the input it is added to, which in a stream it may come later than.
+"""Residual units of signals: a branch and the input that it is added to, delayed in a stream until the branch has its output.
 
     class Unit(Residual1d):     # x + conv(act(x))
         def branch(self): return [self.act, self.conv]
@@ -16,10 +16,10 @@ from .stream import Layer, State, Streaming, chain
 
 
 class Residual1d(Streaming):
-    """`skip(x) + branch(x)`: base of residual units `[B, C, T]`, which say what layers their branch has.
+    """`skip(x) + branch(x)`: base of residual units `[B, C, T]`; a subclass defines the layers of the branch.
 
     Attributes:
-        skip: what the input goes through, a `Streaming` layer; None: it is added as it is.
+        skip: a `Streaming` layer applied to the input before it is added; None: the input is added unchanged.
     """
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Residual1d(Streaming):
         raise NotImplementedError
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit to `[B, C, T]`; with `state`, to the next piece of a stream."""
         layers = self.branch()
         y = chain(layers, x, state)
         x = x if self.skip is None else self.skip(x, state)
-        if state is not None:  # what of x waits for its branch
+        if state is not None:  # keep the steps of x for which the branch has no output yet
             x = join([state[self], x]) if self in state and state[self].shape[-1] else x
             x, state[self] = x[..., : y.shape[-1]], x[..., y.shape[-1] :].clone()
         last = layers[-1]
-        ours = isinstance(last, (nn.Conv1d, nn.ConvTranspose1d)) and not watched(last)  # a new tensor, which nothing else holds
+        ours = isinstance(last, (nn.Conv1d, nn.ConvTranspose1d)) and not watched(last)  # y is a new tensor, used nowhere else
         return y.add_(x) if ours and cpu_inference(y) else x + y

@@ -1,15 +1,15 @@
-"""Layers of pictures one after the other, and residual blocks, with as few buffers and passes over memory as may be.
+"""Sequences of layers over pictures, and residual blocks, with as few buffers and passes over memory as possible.
 
-    y = sequence(x, norm, silu, conv)       # what silu(norm(x)) would be is made on the way into the convolution
+    y = sequence(x, norm, silu, conv)       # norm and silu are applied while the convolution reads x
 
     class ResBlock(Residual2d):             # x + conv(silu(norm(x)))
         def branch(self): return [self.norm, self.silu, self.conv]
 
-With gradients, in compiled graphs, or elsewhere than on a CPU, layers are simply called in order. Otherwise a norm, activations and
-a quick convolution (`conv2d.py`) that follow each other are one pass, and what stands between two layers is overwritten. Only
-tensors that were made here are: by an activation, `nn.Conv2d` or a `Layer2d` that this module itself has called.
-A residual block's input is one of these only where a `sequence` hands it from layer to layer. Layers with hooks are called as
-ever, and what the hooks saw stays as it is.
+With gradients, in compiled graphs, or on other devices than CPUs, layers are simply called in order. Otherwise a norm, activations
+and a quick convolution (`conv2d.py`) that follow each other are one pass, and the tensors between layers are overwritten. Only
+tensors that were created here are overwritten: by an activation, `nn.Conv2d` or a `Layer2d` that this module itself has called.
+The input of a residual block is one of these only if a `sequence` passes it from layer to layer. Layers with hooks are called as
+usual, and tensors that hooks have received are not changed.
 
 Letters: B batch, C channels, H W positions.
 """
@@ -29,7 +29,7 @@ from .norm import GroupNorm
 from .stream import Layer, module_of
 from .winograd import convolve3x3
 
-#: Activations, and what computes them over their input; others make a new tensor.
+#: Activations -> a function that computes them in place; None: there is none, the result is a new tensor.
 _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor], Tensor] | None] = {
     nn.SiLU: partial(F.silu, inplace=True),
     nn.ReLU: partial(F.relu, inplace=True),
@@ -39,16 +39,16 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor], Tensor] | None] = {
 
 
 def sequence(x: Tensor, *layers: Layer) -> Tensor:
-    """`x [B, C, H, W]` through `layers` in order, each a module or a function of one tensor."""
+    """Apply `layers`, each a module or a function of one tensor, in order to `x [B, C, H, W]`."""
     return _run(x, layers) if _fusing(x) else _in_order(x, layers)
 
 
 class Residual2d(Layer2d):
-    """`shortcut(x) + branch(x)`: base of residual blocks, which say what layers their branch has.
+    """`shortcut(x) + branch(x)`: base of residual blocks over `[B, C, H, W]`; a subclass defines the layers of the branch.
 
     Attributes:
-        shortcut: what the input goes through; None: it is added as it is.
-        branch: gives the layers; it is called with `code` where `forward` is.
+        shortcut: a layer applied to the input before it is added; None: the input is added unchanged.
+        branch: method that returns the layers; it is called with `code` if `forward` is.
     """
 
     branch: Callable[..., Sequence[Layer]]
@@ -61,8 +61,8 @@ class Residual2d(Layer2d):
         """Apply the block to `[B, C, H, W]`.
 
         Args:
-            x: the input.
-            code: a map that the norms of the branch are conditioned on, where they are.
+            x: the input `[B, C, H, W]`.
+            code: a map `[B, D, h, w]` that the norms of the branch are conditioned on; None: they are not.
         """
         layers = self.branch() if code is None else self.branch(code)
         if not _fusing(x):
@@ -74,7 +74,7 @@ class Residual2d(Layer2d):
         return _run(x, layers, add=self.shortcut(x), over=_makes_new(self.shortcut))
 
 
-#: The tensor that a `sequence` hands to the residual block it calls, and has no more use for itself.
+#: The tensor that a `sequence` passes to the residual block that it calls, and that the block may overwrite.
 _handed: ContextVar[Tensor | None] = ContextVar("handed", default=None)
 
 
@@ -90,7 +90,7 @@ def _in_order(x: Tensor, layers: Iterable[Layer]) -> Tensor:
 
 @dataclass
 class _Step:
-    """A norm, activations and a further layer; each may be missing."""
+    """A norm, then activations, then a further layer, which are computed together; each may be missing."""
 
     norm: GroupNorm | None = None
     activations: list[nn.Module] = field(default_factory=list)
@@ -98,7 +98,7 @@ class _Step:
 
 
 def _steps(layers: Iterable[Layer]) -> Iterator[_Step]:
-    """`layers` in as few steps as may be."""
+    """Group `layers` into as few steps as possible."""
     step = _Step()
     for layer in layers:
         if isinstance(layer, nn.Identity) and not watched(layer):
@@ -118,7 +118,7 @@ def _steps(layers: Iterable[Layer]) -> Iterator[_Step]:
 
 
 def _run(x: Tensor, layers: Iterable[Layer], *, add: Tensor | None = None, over: bool = False) -> Tensor:
-    """`layers` of `x`, and `add` added, which may be overwritten with `over`."""
+    """Output of `layers` for `x`, plus `add`; `over`: the memory of `add` may be overwritten with the result."""
     steps, y, ours = list(_steps(layers)), x, False
     for step in steps:
         last = add is not None and step is steps[-1]
@@ -139,7 +139,7 @@ def _run(x: Tensor, layers: Iterable[Layer], *, add: Tensor | None = None, over:
 
 
 def _convolved(x: Tensor, step: _Step, conv: Conv2d, *, add: Tensor | None, over: bool) -> Tensor:
-    """A whole step as one pass."""
+    """A whole step (norm, activations, convolution, and adding `add`) as one pass over memory."""
 
     def activate(y: Tensor) -> Tensor:
         for activation in step.activations:
@@ -155,7 +155,7 @@ def _activated(x: Tensor, activation: nn.Module, *, over: bool) -> Tensor:
 
 
 def _called(x: Tensor, layer: Layer, *, hand_over: bool) -> Tensor:
-    """`layer(x)`; a residual block may overwrite `x` with `hand_over`, unless hooks look at it."""
+    """`layer(x)`; with `hand_over` a residual block may overwrite `x`, unless it has hooks."""
     module = module_of(layer)
     if not (hand_over and isinstance(module, Residual2d)) or watched(module):
         return layer(x)
@@ -167,6 +167,6 @@ def _called(x: Tensor, layer: Layer, *, hand_over: bool) -> Tensor:
 
 
 def _makes_new(layer: Layer) -> bool:
-    """Whether the result of `layer` is a tensor of its own, which nothing else holds."""
+    """Whether the result of `layer` is a new tensor that is used nowhere else."""
     module = module_of(layer)
     return isinstance(module, (nn.Conv2d, Layer2d)) and not watched(module)

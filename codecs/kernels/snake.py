@@ -1,6 +1,6 @@
-"""Snake: an activation with a learned period (Ziyin et al. 2020, arXiv 2006.08195), as BigVGAN, DAC and others use it.
+"""Snake: an activation with a learned period (Ziyin et al. 2020, arXiv 2006.08195), used in BigVGAN, DAC and others.
 
-On a CPU without gradients it takes one buffer, or after `fuse` one pass over memory.
+On a CPU without gradients it needs one buffer, or after `fuse` one pass over memory.
 
 Letters: B batch, C channels, T steps.
 """
@@ -21,7 +21,7 @@ class Snake(Fusable):
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation."""
+        """Apply the activation to `[B, C, T]`; the shape stays."""
         return _snake(self, x, self.alpha, _inverse(self.alpha))
 
 
@@ -40,18 +40,18 @@ class SnakeBeta(Fusable):
 
 
 def _inverse(x: Tensor) -> Tensor:
-    """1 / (x + 1e-9), at most what the type of `x` can hold: with an infinite height, snake's 0 would be NaN."""
+    """1 / (x + 1e-9), at most the largest number of the dtype of `x`: with an infinite height, snake(0) would be NaN."""
     return (widened(x) + 1e-9).reciprocal().clamp(max=torch.finfo(x.dtype).max).to(x.dtype)
 
 
 def snake(x: Tensor, period: Tensor, height: Tensor) -> Tensor:
-    """`x + height sin(period x)^2`."""
+    """`x + height sin(period x)^2` of rows `[N, C]` or signals `[B, C, T]`, as a function to compile."""
     return torch.addcmul(x, torch.sin(period * x).square(), height)
 
 
 def _snake(module: Fusable, x: Tensor, period: Tensor, height: Tensor) -> Tensor:
     if module.fuses(x):
         return on_rows(snake, x, period.flatten(), height.flatten())
-    if cpu_inference(x):  # without buffers but one
+    if cpu_inference(x):  # with one buffer
         return torch.addcmul(x, (period * x).sin_().square_(), height)
     return snake(x, period, height)

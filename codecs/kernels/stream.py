@@ -1,8 +1,8 @@
-"""Signals in pieces that continue each other: the protocol of layers `(x, state)`.
+"""Streaming: the interface `(x, state)` of layers that compute a signal in consecutive pieces.
 
-Every such layer takes an optional `State`, a plain dictionary that holds what each layer must remember between two pieces. Without
-it a layer takes `x` for the whole signal. Pieces, the last one marked by `State.ending`, equal the whole for layers that look ahead
-too: those give less at first and the rest at the end.
+Every such layer takes an optional `State`, a dictionary of what each layer must keep between two pieces. Without it, `x` is the
+whole signal. The outputs for all pieces, the last one marked by `State.ending`, equal the output for the whole signal. This also
+holds for layers with look-ahead: their outputs are shorter at first, and the last piece completes them.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,19 +17,19 @@ Layer = Callable[..., Tensor]
 
 
 class State(dict[nn.Module, Any]):
-    """What a stream remembers: for each layer (by identity) the tail of its input or output.
+    """State of a stream: for each layer (by identity) the tail of its input or output.
 
-    `ending` is set for the last piece: layers that hold samples back (padding by reflection needs the samples that it
-    mirrors) then complete them.
+    `ending` is True for the last piece: layers that delay samples (for look-ahead, or padding by reflection at the end) then return
+    the remaining ones.
     """
 
     ending: bool = False
 
 
 def select_rows(state: State, rows: Sequence[int]) -> State:
-    """The state of some rows of a batch, as if they alone had come so far.
+    """The state of some rows of a batch, equal to that of a stream of these rows only.
 
-    All tensors of a state have the batch as their first dimension; the other values are the same for all rows.
+    All tensors of a state have the batch as their first axis; other values are the same for all rows.
     """
     out = type(state)({layer: _selected(value, list(rows)) for layer, value in state.items()})
     out.ending = state.ending
@@ -37,12 +37,12 @@ def select_rows(state: State, rows: Sequence[int]) -> State:
 
 
 def progress(state: State) -> Hashable:
-    """How far a state has come: equal for states that `join_rows` can join."""
+    """The progress of a stream as a hashable value: equal for states that `join_rows` can join."""
     return type(state), state.ending, frozenset((layer, _frame(value)) for layer, value in state.items())
 
 
 def join_rows(states: Sequence[State]) -> State:
-    """One state of the rows of all `states`, in order; their `progress` must be equal."""
+    """One state with the rows of all `states`, in order; the `progress` of all must be equal."""
     first = states[0]
     out = type(first)({layer: _joined([s[layer] for s in states]) for layer in first})
     out.ending = first.ending
@@ -56,7 +56,7 @@ def _selected(value: Any, rows: list[int]) -> Any:
 
 
 def _frame(value: Any) -> Hashable:
-    """What must agree: shapes beside the batch, and values that are no tensors."""
+    """The part of a state that must be equal to join rows: shapes without the batch axis, and values that are not tensors."""
     if isinstance(value, Tensor):
         return value.shape[1:]
     return tuple(map(_frame, value)) if isinstance(value, tuple) else value
@@ -70,12 +70,12 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def rows_first(last: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The last state of an LSTM, `[layers, B, D]` twice, with the batch first."""
+    """The last state of an LSTM, two tensors `[layers, B, D]`, with the batch axis first: `[B, layers, D]`."""
     return last[0].transpose(0, 1), last[1].transpose(0, 1)
 
 
 def layers_first(last: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    """Inverse of `rows_first`, as an LSTM takes it."""
+    """The inverse of `rows_first`, for the input of an LSTM; None stays None."""
     return None if last is None else (last[0].transpose(0, 1).contiguous(), last[1].transpose(0, 1).contiguous())
 
 
@@ -83,7 +83,7 @@ class Streaming(nn.Module):
     """Base of layers whose `forward` takes `(x, state)`."""
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the layer; see the module's docstring for `state`."""
+        """Apply the layer; with `state`, `x` is the next piece of a stream, see the top of the file."""
         raise NotImplementedError
 
 
@@ -93,7 +93,7 @@ def module_of(layer: Layer) -> Layer:
 
 
 def chain(layers: Iterable[Layer], x: Tensor, state: State | None = None) -> Tensor:
-    """`x` through `layers` one after the other; `state` goes to those that are `Streaming`."""
+    """Apply `layers` in order to `x`; `state` is passed to those that are `Streaming`."""
     for layer in layers:
         x = layer(x, state) if isinstance(module_of(layer), Streaming) else layer(x)
     return x

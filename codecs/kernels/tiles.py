@@ -1,9 +1,9 @@
-"""Layers over a picture that is too large to go through at once, piece by piece, with the result of the whole.
+"""Layers over a picture that is too large to be computed at once: piece by piece, with the same result as the whole.
 
 A convolution needs a margin around each piece. GroupNorm needs means and variances over the whole picture, and those of the
-second norm can only be measured once the first is known. So all pieces go as far as the first norm whose statistics are
-missing, where these are gathered; then all go as far as the next; and the last time all go through. A stage of n norms
-costs up to n + 1 runs, on average half of one each, and the memory of one piece beside its input and output.
+second norm can only be measured once those of the first are known. So every run computes all pieces as far as the first norm
+whose statistics are missing, and gathers these there; the last run computes all layers. A stage of n norms needs n + 1 runs, of
+half the layers on average, and the memory of one piece besides its input and output.
 
 Letters: B batch, C channels, H W positions.
 """
@@ -19,13 +19,18 @@ from torch import Tensor
 from .mode import empty_like_layout
 from .norm import channel_moments, statistics_from
 
-#: Height and width, in positions.
+#: (height, width) of a picture, in positions.
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of a picture, in positions: `top..bottom`, `left..right` is kept of what the same with its margin gives."""
+    """Part of a picture, in positions.
+
+    Attributes:
+        top, bottom, left, right: rows `top..bottom - 1` and columns `left..right - 1`, whose outputs are kept.
+        outer: (top, bottom, left, right) of the part with its margin, which is computed.
+    """
 
     top: int
     bottom: int
@@ -38,17 +43,17 @@ class Piece:
         return _crop(x, self.outer, size)
 
     def inside(self, x: Tensor) -> Tensor:
-        """What is kept of `x [B, C, h, w]`, which covers the piece with its margin at any scale."""
+        """The part without the margin of `x [B, C, h, w]`, which covers the piece with its margin at any scale."""
         t, b, l, r = self.outer
         return _crop(x, (self.top - t, self.bottom - t, self.left - l, self.right - l), (b - t, r - l))
 
     def place(self, x: Tensor, size: Size) -> Tensor:
-        """The view of `x [B, C, H', W']` that the piece fills."""
+        """The view of the piece without its margin in `x [B, C, H', W']`, to write its output to."""
         return _crop(x, (self.top, self.bottom, self.left, self.right), size)
 
 
 def pieces(size: Size, side: int, margin: int) -> Iterator[Piece]:
-    """All pieces of a picture of `size`."""
+    """All pieces of `side` x `side` positions (the last ones smaller) of a picture of `size`, with margins of up to `margin`."""
     spans = []
     for length in size:
         starts = range(0, length, side)
@@ -70,9 +75,9 @@ def _running(piece: Piece, size: Size) -> Iterator[None]:
 
 
 def beside(map: Tensor) -> Tensor:
-    """The part of a feature map of the whole picture that covers the piece which layers are run over; where none is, all of it.
+    """Cut a feature map `[B, C, H', W']` of the whole picture to the piece that is being computed; outside `in_pieces` all of it.
 
-    For layers that take a second map beside their input. Pieces begin at its positions: see `align` of `in_pieces`.
+    For layers that take a second map besides their input. Pieces begin at its positions: see `align` of `in_pieces`.
     """
     current = _current.get()
     return map if current is None else current[0].cut(map, current[1])
@@ -81,15 +86,15 @@ def beside(map: Tensor) -> Tensor:
 def in_pieces(
     stage: Callable[[Tensor], Tensor], x: Tensor, *, side: int, margin: int, align: int, up: int = 1, down: int = 1
 ) -> Tensor:
-    """`stage` of `x [B, C, H, W]`, equal to what it gives at once up to rounding.
+    """`stage(x)` of `x [B, C, H, W]`, computed in pieces; equal to the result at once up to rounding.
 
     Args:
-        stage: convolutions and `GroupNorm` over one piece, which it gets with its margin.
+        stage: function of convolutions and `GroupNorm`s; it is called with one piece and its margin.
         x: the whole input; H and W are multiples of `align`.
-        side: of the pieces, in positions of `x`.
+        side: side of the pieces, in positions of `x`.
         margin: positions of `x` on each side that an output depends on.
-        align: what pieces and margins start at multiples of; itself a multiple of `down`.
-        up, down: the output has `up / down` times the height and width.
+        align: pieces and margins start at multiples of this; itself a multiple of `down`.
+        up, down: the output has `up / down` times the height and width of `x`.
 
     Returns:
         `[B, C', H up / down, W up / down]`.
@@ -113,25 +118,25 @@ def in_pieces(
 
 
 class _Missing(Exception):
-    """The pieces cannot go on before the statistics of this norm are known."""
+    """The statistics of this norm are not known yet, so that the layers after it cannot be computed."""
 
 
 class _Moments:
-    """Statistics of the norms of a stage, in the order in which they are asked for."""
+    """Statistics of the norms of a stage, in the order in which the norms are evaluated."""
 
     def __init__(self) -> None:
         self.known: list[tuple[Tensor, Tensor]] = []
         self.gathered: tuple[int, Tensor, Tensor] | None = None  # positions, mean, sum of squared deviations [B, C]
 
     def begin(self, piece: Piece) -> None:
-        """A piece starts at the first layer."""
-        self.piece, self.asked = piece, 0
+        """Call this before `stage` is called with `piece`."""
+        self.piece, self.evaluated = piece, 0
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel over the whole picture, or `_Missing`, after `x` is counted in."""
-        self.asked += 1
-        if self.asked <= len(self.known):
-            return self.known[self.asked - 1]
+        """Mean and variance of each channel over the whole picture; if not known, count in `x [B, C, h, w]` and raise `_Missing`."""
+        self.evaluated += 1
+        if self.evaluated <= len(self.known):
+            return self.known[self.evaluated - 1]
         x = self.piece.inside(x)
         count, (mean, variance) = x.shape[-2] * x.shape[-1], channel_moments(x)
         squares = variance * count
@@ -144,7 +149,7 @@ class _Moments:
         raise _Missing
 
     def close(self) -> bool:
-        """All pieces have gone as far as they could; whether that was not yet the end."""
+        """Call this after each run over all pieces; True if another run is needed."""
         if self.gathered is None:
             return False
         count, mean, squares = self.gathered
@@ -154,6 +159,6 @@ class _Moments:
 
 
 def _crop(x: Tensor, box: tuple[int, int, int, int], size: Size) -> Tensor:
-    """The part of `x [B, C, H', W']` that `box` (top, bottom, left, right) is of `size`."""
+    """The part of `x [B, C, H', W']` that corresponds to `box` (top, bottom, left, right) in a picture of `size`."""
     (t, b, l, r), (h, w), (rows, columns) = box, size, x.shape[-2:]
     return x[..., t * rows // h : b * rows // h, l * columns // w : r * columns // w]

@@ -1,9 +1,9 @@
-"""Long signals through layers piece by piece, on a CPU: a third less time, and memory that does not grow.
+"""Layers over long signals on a CPU, computed in tiles: a third less time, and memory that does not grow with the length.
 
-A layer over ten seconds of sound writes activations of tens of megabytes to fresh memory, from which the next one reads them.
-In tiles of a few megabytes they stay in the processor's caches, and memory is used again. Tiles continue each other through a
-`State`, so that nothing is computed twice, and equal the whole. Each level has tiles of its own size: those of an encoder's level
-are made of several tiles of the level before, those of a decoder's are cut up for the level after.
+A layer over ten seconds of sound writes activations of tens of megabytes to fresh memory, from which the next layer reads them.
+In tiles of a few megabytes they stay in the processor's caches, and memory is used again. A `State` links consecutive tiles, so
+that nothing is computed twice and the result equals that of the whole. Each level has its own tile size: a tile of an encoder's
+level consists of several tiles of the level before, and a tile of a decoder's level is cut up for the level after.
 
 Letters: B batch, C channels, T steps.
 """
@@ -18,19 +18,19 @@ from .conv1d import join
 from .mode import cpu_inference
 from .stream import Layer, State, chain, module_of
 
-#: Values of one activation in a tile, 4 MB. Larger ones leave the caches; smaller ones give the products of matrices too few
-#: rows.
+#: Number of values of one activation in a tile, 4 MB. Larger tiles do not fit the caches; in smaller ones matrix products have too
+#: few rows.
 TILE = 1 << 20
 
 
 def in_turn(layers: Iterable[Layer], x: Tensor, state: State | None = None) -> Tensor:
-    """`x [B, C, T]` through `layers` one after the other, as by `stream.chain`; on a CPU without gradients in tiles.
+    """Apply `layers` in order to `x [B, C, T]`, as `stream.chain` does; on a CPU without gradients in tiles.
 
     Args:
-        layers: `Streaming` ones and functions of each step alone, which from first to last either lower the rate, as an encoder's
-            do, or raise it. With a GroupNorm among them, which averages over all of time, nothing is cut.
-        x: a signal, or a piece of one. Of layers that lower the rate, one that they have whole steps for.
-        state: of the stream that `x` is a piece of.
+        layers: `Streaming` layers, and functions of each step alone; either none of them raises the rate (an encoder) or none
+            lowers it (a decoder). If one is a GroupNorm, which averages over the whole signal, the signal is not cut.
+        x: a signal, or a piece of one; for layers that lower the rate, T is a multiple of their common stride.
+        state: state of the stream that `x` is a piece of; None: `x` is the whole signal.
     """
     layers = list(layers)
     if not cpu_inference(x) or any(isinstance(part, nn.GroupNorm) for layer in layers for part in _parts(layer)):
@@ -46,12 +46,12 @@ def in_turn(layers: Iterable[Layer], x: Tensor, state: State | None = None) -> T
 
 @dataclass(frozen=True)
 class _Level:
-    """A layer that changes the rate, and those up to the next one.
+    """A layer that changes the rate, and the layers after it up to the next such layer.
 
     Attributes:
-        layers: in order.
-        rate: steps that come out for one that goes in.
-        values: that the widest activation of one item has, for each step that goes in.
+        layers: the layers in order.
+        rate: number of output steps for each input step.
+        values: size of the largest activation of one item, for each input step.
     """
 
     layers: list[Layer]
@@ -87,7 +87,7 @@ def _convolutions(layer: Layer) -> list[nn.Conv1d | nn.ConvTranspose1d]:
 
 
 def _weights(level: _Level) -> int:
-    """Numbers that are read for every tile, so that no tile should have fewer."""
+    """Number of weights, which are read for every tile, so that tiles should not be smaller."""
     return sum(p.numel() for layer in level.layers for part in _parts(layer) for p in part.parameters(recurse=False))
 
 
@@ -95,7 +95,7 @@ def _weights(level: _Level) -> int:
 
 
 def _lowered(levels: Sequence[_Level], x: Tensor, state: State | None, *, multiple: int) -> Tensor:
-    """The levels of an encoder; `multiple` steps of `x` are one of the last level."""
+    """Output of the levels of an encoder for `x [B, C, T]`; `multiple` steps of `x` are one step of the last level."""
     *before, own = levels
 
     def run(part: Tensor, state: State | None) -> Tensor:
@@ -106,7 +106,7 @@ def _lowered(levels: Sequence[_Level], x: Tensor, state: State | None, *, multip
 
 
 def _raised(levels: Sequence[_Level], x: Tensor, state: State | None) -> Tensor:
-    """The levels of a decoder."""
+    """Output of the levels of a decoder for `x [B, C, T]`."""
     own, *after = levels
 
     def run(part: Tensor, state: State | None) -> Tensor:
@@ -117,9 +117,9 @@ def _raised(levels: Sequence[_Level], x: Tensor, state: State | None) -> Tensor:
 
 
 def _tiled(run: Layer, x: Tensor, state: State | None, *, values: float, weights: int, multiple: int = 1) -> Tensor:
-    """`run(x, state)` of `x [B, C, T]` in tiles of a multiple of `multiple` steps.
+    """`run(x, state)` of `x [B, C, T]`, in tiles of a multiple of `multiple` steps.
 
-    All but the last are of one length, whatever T: oneDNN prepares, and keeps, a convolution for every length that it meets.
+    All tiles but the last have the same length, whatever T is: oneDNN prepares and caches a convolution for every new length.
     """
     size = max(1, int(max(TILE, weights) / (values * len(x) * multiple))) * multiple
     if x.shape[-1] < 1.5 * size:

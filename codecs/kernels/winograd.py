@@ -1,13 +1,14 @@
-"""3x3 convolutions on a CPU with a quarter of the products: Winograd's minimal filtering F(4x4, 3x3) as products of matrices.
+"""3x3 convolutions on a CPU with a quarter of the products: Winograd's minimal filtering F(4x4, 3x3) as matrix products.
 
-Lavin and Gray 2015, arXiv 1509.09308. m outputs in a row of a filter of g taps depend on n = m + g - 1 inputs. Seen as polynomials,
-they are known from the products of n values of either, at n points, where a plain filter takes m g products: 36 instead of 144 for
-4x4 outputs of 3x3 taps. One point is infinity, and the others decide how many digits are lost. Those in use, 0, +-1/c and +-c
-(Alam et al. 2022, arXiv 2201.10369) with c the root of 2, lose none: errors against float64 are as large as those of oneDNN's
-convolutions, 1e-5 of the outputs' deviation at most in float32. With the common 0, +-1, +-2 they are three times that.
+Lavin and Gray 2015, arXiv 1509.09308. m outputs in a row of a filter of g taps depend on n = m + g - 1 inputs. Inputs and taps are
+the coefficients of two polynomials; the outputs follow from the products of both polynomials' values at n points. So n products
+are enough where a plain filter takes m g: 36 instead of 144 for 4x4 outputs of 3x3 taps. One point is infinity; the choice of the
+others decides how many digits are lost. 0, +-1/c and +-c (Alam et al. 2022, arXiv 2201.10369) with c the root of 2 lose none:
+errors against float64 are as large as those of oneDNN's convolutions, in float32 at most 1e-5 of the outputs' standard deviation.
+With the common 0, +-1, +-2 they are three times as large.
 
-A picture goes through block by block, so that what stands between the products stays in the caches. On the way into a block a norm
-and an activation are applied, on the way out the bias and a sum: none of these makes a pass of its own over memory.
+A picture is computed block by block, so that intermediate values stay in the caches. A norm and an activation are applied while a
+block is read, the bias and a sum while it is written: none of these needs a separate pass over memory.
 
     padded block --tiles--> inputs at the 36 points --products with the filter--> outputs at the 36 points --> 4x4 outputs a tile
 
@@ -24,18 +25,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Tiles of 4x4 outputs in a block: rows enough for products of matrices, and values of one kind few enough for the caches.
+#: Least number of tiles of 4x4 outputs in a block, for matrix products with enough rows; and number of input values (tiles x
+#: channels) of a block, few enough for the caches.
 _TILES, _VALUES = 128, 1 << 15
-#: Channels below which the transforms cost what the products save.
+#: Number of channels below which the transforms cost what the products save.
 _NARROWEST = 64
-#: Tiles below which the filter's own transform costs that; it grows with the filter.
+#: Number of tiles below which the transform of the filter costs what the products save: a constant, or one that grows with the filter.
 _FEWEST, _FILTER_PER_TILE = 64, 1024
 
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether `x [B, C, H, W]` is faster through a 3x3 filter `weight [O, C, 3, 3]` this way; the same for every B."""
+    """Whether `convolve3x3` of `x [B, C, H, W]` with `weight [O, C, 3, 3]` is faster than PyTorch's; does not depend on B."""
     tiles = -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
     wide = min(weight.shape[:2]) >= _NARROWEST
     return x.dtype == weight.dtype == torch.float32 and wide and tiles >= max(_FEWEST, weight[..., 0, 0].numel() / _FILTER_PER_TILE)
@@ -56,11 +58,11 @@ def convolve3x3(
     Args:
         x: `[B, C, H, W]`, fastest in channels-last memory.
         weight: `[O, C, 3, 3]`.
-        bias: `[O]`.
-        norm: gain and shift, each `[B, C]`.
-        activation: pointwise; may overwrite what it gets.
-        add: `[B, O, H, W]`.
-        out: where the result is written; may be `add`, but not `x`, whose neighbourhoods are still read.
+        bias: `[O]`; None: no bias.
+        norm: gain and shift, each `[B, C]`; None: no norm.
+        activation: pointwise function, which may overwrite its input; None: no activation.
+        add: `[B, O, H, W]` to add; None: nothing.
+        out: tensor for the result; may be `add`, but not `x`, from which later blocks are still read.
 
     Returns:
         `[B, O, H, W]` in channels-last memory, or `out`.
@@ -84,10 +86,10 @@ def convolve3x3(
 
 
 class _Block:
-    """A block of a picture: `read`, then `convolve`, then `write`; used for one block after the other.
+    """A block of a picture: `read`, then `convolve`, then `write`; the same object is used for one block after the other.
 
-    It has a buffer for each step, which the same thread always writes the same part of, and the products' rows i are split as
-    those before and after them: where cores share no cache, memory that changes hands would take as long as the products.
+    It has a buffer for each step. All steps are split over threads in the same way, so that each thread reads what it has written
+    itself: on cores without a common cache, memory written by other threads would take as long to read as the products.
     """
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -98,17 +100,17 @@ class _Block:
         count = max(_TILES, _VALUES // self.channels)
         across = min(-(-width // 4), 1 << int(count**0.5).bit_length())
         down = min(-(-height // 4), count // across)
-        #: Positions that a whole block covers.
+        #: Height and width of a whole block, in positions.
         self.height, self.width = 4 * down, 4 * across
         self.padded = x.new_empty(self.height + 2, self.width + 2, self.channels)
         self.inputs = [x.new_empty(36 * down * across * self.channels) for _ in range(3)]
         self.results = [x.new_empty(n * down * across * self.outs) for n in (36, 24, 16)]
 
     def read(self, source: Tensor, top: int, left: int) -> Tensor:
-        """Take the block at `top`, `left` of `source [H, W, C]` with the row and column around it, zeros beyond the picture.
+        """Copy the block at `top`, `left` of `source [H, W, C]` with a margin of one position, zeros beyond the picture.
 
         Returns:
-            What of it is not beyond, as a view through which it can be changed.
+            The part of the copy within the picture, as a view through which it can be changed.
         """
         height, width = source.shape[:2]
         self.h, self.w = -(-(min(top + self.height, height) - top) // 4), -(-(min(left + self.width, width) - left) // 4)
@@ -116,7 +118,7 @@ class _Block:
         return _cut(source, self.block, top - 1, left - 1)
 
     def convolve(self) -> None:
-        """Tiles to the points, times the filter, and back to 4x4 outputs, which lie as `[n across, n down, h, w, O]`."""
+        """Transform tiles to values at the points, multiply by the filter, transform back to 4x4 outputs `[column, row, h, w, O]`."""
         tiles = _part(self.inputs[0], 6, 6, self.h, self.w, self.channels)  # [j, i, ...]
         tiles.copy_(self.block.unfold(0, 6, 4).unfold(1, 6, 4).permute(4, 3, 0, 1, 2))
         points = _along_both(self.to_points, tiles.flatten(2), *self.inputs[1:])  # [i, j, h w C]
@@ -125,7 +127,7 @@ class _Block:
         self.tiles = _along_both(self.from_points, products.view(6, 6, -1), *self.results[1:])
 
     def write(self, place: Tensor, added: Tensor | None) -> None:
-        """Put the outputs, with the bias and what is `added`, into their `place [rows, columns, O]`, cut where the picture ends."""
+        """Write the outputs, plus the bias and `added`, to their `place [rows, columns, O]`, cut where the picture ends."""
         rows, columns = place.shape[:2]
         direct = added is None and (rows, columns) == (4 * self.h, 4 * self.w)
         target = place if direct else _part(self.results[0], 4 * self.h, 4 * self.w, self.outs)
@@ -138,7 +140,7 @@ class _Block:
 
 
 def _cut(source: Tensor, block: Tensor, top: int, left: int) -> Tensor:
-    """Fill `block [h, w, C]` from `source [H, W, C]` at `top`, `left`, with zeros beyond; returns what is not beyond."""
+    """Fill `block [h, w, C]` from `source [H, W, C]` at `top`, `left`, with zeros beyond it; returns the part within `source`."""
     (height, width), (h, w) = source.shape[:2], block.shape[:2]
     t, b, l, r = max(0, -top), min(h, height - top), max(0, -left), min(w, width - left)
     for beyond in (block[:t], block[b:], block[:, :l], block[:, r:]):
@@ -148,27 +150,28 @@ def _cut(source: Tensor, block: Tensor, top: int, left: int) -> Tensor:
 
 
 def _part(buffer: Tensor, *shape: int) -> Tensor:
-    """The beginning of a buffer, in a shape."""
+    """The beginning of a buffer as a view of `shape`."""
     return buffer[: math.prod(shape)].view(shape)
 
 
 def _along_both(matrix: Tensor, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """`matrix [m, 6]` over both leading axes of `x [6, 6, size]`, which change places: `[m, m, size]`, in the `second` buffer."""
+    """Multiply `matrix [m, 6]` into both leading axes of `x [6, 6, size]`, and swap these: `[m, m, size]`, in the buffer `second`."""
     return _times(matrix, _times(matrix, x, first).transpose(0, 1), second)
 
 
 def _times(matrix: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
-    """`matrix [m, 6]` over the second axis of `x [k, 6, size]`: `[k, m, size]` in the buffer."""
+    """Multiply `matrix [m, 6]` into the second axis of `x [k, 6, size]`: `[k, m, size]`, in `buffer`."""
     k, _, size = x.shape
     return torch.bmm(matrix.expand(k, -1, -1), x, out=_part(buffer, k, len(matrix), size))
 
 
 @cache
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:
-    """`[6, 6]`, `[36, 9]` and `[4, 6]`, float64: inputs and the whole filter to their values at the points, products to outputs.
+    """Transforms in float64: `[6, 6]` of inputs and `[36, 9]` of the whole filter to the points, `[4, 6]` of products to outputs.
 
-    With points p and l_p the product of (x - q) over the other points q: the outputs' matrix has the powers of p in its columns,
-    the filter's those over l_p(p) in its rows, the inputs' the coefficients of l_p. Infinity takes the leading coefficients.
+    With l_p the product of (x - q) over all points q but p: the columns of the outputs' matrix are the powers of each point p, the
+    rows of the filter's matrix the powers of p divided by l_p(p), those of the inputs' matrix the coefficients of l_p. The point
+    infinity has the leading coefficients.
     """
     points = np.array(_POINTS)
     others = [np.delete(points, i) for i in range(5)]
@@ -181,5 +184,5 @@ def _matrices() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _powers(points: np.ndarray, count: int) -> np.ndarray:
-    """Powers 0 to `count` - 1 of the points in rows, and of infinity."""
+    """Powers 0 to `count` - 1 of each point in a row, and of infinity in the last row: `[6, count]`."""
     return np.vstack([np.vander(points, count, increasing=True), np.eye(count)[-1]])

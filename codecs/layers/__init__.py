@@ -1,1 +1,1 @@
-"""Blocks that two or more families share unchanged."""
+"""Network blocks that two or more families share unchanged."""

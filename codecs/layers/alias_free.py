@@ -1,4 +1,4 @@
-"""An activation without overtones that fold back: at twice the rate, between two low-pass filters.
+"""Anti-aliased activation: computed at twice the sampling rate, between two low-pass filters.
 
 Letters: B batch, C channels, T steps.
 """
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 
 class AliasFree(nn.Module):
-    """An activation at twice the rate, between two low-pass filters, so that its overtones do not fold back.
+    """An activation at twice the rate, between two low-pass filters, so that its overtones cause no aliasing; `[B, C, T]`.
 
-    StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), as BigVGAN has it: Kaiser-windowed sinc filters of 12 taps, the
-    ends padded with the last value.
+    StyleGAN3 (Karras et al. 2021, arXiv 2106.12423), as in BigVGAN: Kaiser-windowed sinc filters of 12 taps, the
+    ends padded with the first and the last value.
     """
 
-    #: Taps of both filters.
+    #: Taps of each filter.
     TAPS: ClassVar[int] = 12
     taps: Tensor
 
@@ -28,7 +28,7 @@ class AliasFree(nn.Module):
         self.register_buffer("taps", low_pass_filter(0.25, 0.3, self.TAPS), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it to `[B, C, T]`."""
+        """Apply the filters and the activation to `[B, C, T]`; the shape stays."""
         shape, half = x.shape, self.TAPS // 2
         taps = self.taps.to(x.dtype)[None, None]
         x = F.pad(x, (half - 1, half - 1), mode="replicate").flatten(0, 1)[:, None]  # [B C, 1, T + 10]
@@ -40,12 +40,12 @@ class AliasFree(nn.Module):
 
 
 def low_pass_filter(cutoff: float, half_width: float, taps: int) -> Tensor:
-    """A Kaiser-windowed sinc, sum 1, an even number of `taps`.
+    """A Kaiser-windowed sinc filter `[taps]` with sum 1.
 
     Args:
-        cutoff: in cycles a sample.
-        half_width: of the transition band, likewise; it sets the window's beta by Kaiser's formulas.
-        taps: length.
+        cutoff: cutoff frequency in cycles a sample.
+        half_width: half the width of the transition band in cycles a sample; sets the window's beta by Kaiser's formulas.
+        taps: length, an even number.
     """
     attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
     if attenuation > 50:

@@ -1,7 +1,7 @@
-"""Maps between wide features and narrow codes that look at all positions: attention instead of a linear layer.
+"""Maps between wide features and narrow latents by attention over all positions instead of a linear layer.
 
 UniTok (Ma et al. 2025, arXiv 2502.20321; FoundationVision/UniTok @ bb8012e8e8, MIT, models/vqvae.py) and DualToken (arXiv
-2503.14324). Going down, the outputs of the heads are averaged, not laid side by side.
+2503.14324). In maps to a smaller width the outputs of the heads are averaged, not concatenated.
 
 Letters: B batch, L positions, D_in and D_out widths, d head width.
 """
@@ -42,8 +42,8 @@ class AttentionProjection(nn.Module):
 
     Args:
         in_width, out_width: D_in and D_out, one a multiple of the other.
-        heads: attention heads; 0: as many as the larger width has of the smaller, so that a head is as wide as that.
-        causal: positions see themselves and earlier ones alone (DualToken's maps up; UniTok's first release).
+        heads: number of attention heads; 0: larger width / smaller width, so that each head has the smaller width.
+        causal: positions attend to themselves and earlier ones only (DualToken's maps up; UniTok's first release).
         mlp_ratio: hidden width of the MLP as a multiple of D_out.
     """
 
@@ -60,13 +60,13 @@ class AttentionProjection(nn.Module):
         self.gated = GatedMLP(out_width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the map."""
+        """Map `[B, L, D_in]` to `[B, L, D_out]`."""
         x = self.linear(self.linear_norm(x)) + self.attention(self.attention_norm(x))
         return x + self.gated(self.mlp_norm(x))
 
 
 class GatedMLP(nn.Module):
-    """norm, then down(gelu(gate(x)) * up(x)) (ViTamin, arXiv 2404.02132), GELU exact or approximated by a tanh; `[..., D]`."""
+    """LayerNorm, then down(gelu(gate(x)) * up(x)) (ViTamin, arXiv 2404.02132); `gelu`: "none" (exact) or "tanh"; `[..., D]`."""
 
     def __init__(self, width: int, hidden: int, *, gelu: str = "tanh") -> None:
         super().__init__()
@@ -76,6 +76,6 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Apply the MLP to `[..., D]`; the shape stays."""
         x = self.norm(x)
         return self.down(F.gelu(self.gate(x), approximate=self.gelu) * self.up(x))

@@ -1,7 +1,8 @@
-"""1-D convolutions that are causal or centred by a switch, and stream exactly when causal.
+"""1-D convolutions that are causal or centred, as an option, and that stream exactly if they are causal.
 
-Streaming: every module takes an optional `State`; see `kernels/stream.py`. Pieces equal the whole for centred layers too, so that
-long signals go through a network in pieces whose activations stay in the processor's caches (`kernels/time_tiles.py`).
+Streaming: every module takes an optional `State`; see `kernels/stream.py`. The output of a signal in pieces equals that of the
+whole for centred layers too, so that long signals are computed in pieces whose activations stay in the processor's caches
+(`kernels/time_tiles.py`).
 
 Letters: B batch, C channels, T steps, k kernel, d dilation, s stride.
 """
@@ -17,9 +18,9 @@ class Conv1d(conv1d.Conv1d, Streaming):
     """Convolution `[B, C, T]` to `[B, C', T / s]`, T a multiple of s; padding on the left only when causal.
 
     Args:
-        edge: what stands beyond the ends of the signal: zeros, its first and last value, or itself mirrored.
-        fill: bring any T to a multiple of s on the right, by the same rule; in a stream that is for the last piece.
-        pads: steps added on the left and on the right, where they are not to follow from `causal`.
+        edge: padding beyond the ends of the signal: "zeros", "replicate" (its first and last value) or "reflect".
+        fill: pad any T on the right to a multiple of s, in the same way; in a stream only the last piece is padded.
+        pads: steps of padding on the left and on the right; None: those that `causal` implies.
     """
 
     def __init__(
@@ -38,34 +39,36 @@ class Conv1d(conv1d.Conv1d, Streaming):
         pads: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias)
+        if dilation < 1:
+            raise ValueError(f"dilation is {dilation}; it must be at least 1.")
         self.causal, self.fill = causal, fill
         self.edge: Edge = edge
-        self.reach = (kernel_size - 1) * dilation + 1  # inputs that one output sees
+        self.reach = (kernel_size - 1) * dilation + 1  # receptive field: inputs that one output depends on
         total = self.reach - stride
         if total < 0:
             raise ValueError(f"kernel {kernel_size} with dilation {dilation} is shorter than the stride {stride}.")
         self.pads = pads or ((total, 0) if causal else (total - total // 2, total // 2))
-        mirrored = self.pads[1] + (stride - 1 if fill else 0) if edge == "reflect" else 0  # inputs, by the right end
-        #: Inputs that must be there before both sides can be padded.
+        mirrored = self.pads[1] + (stride - 1 if fill else 0) if edge == "reflect" else 0  # inputs reflected at the right end
+        #: Inputs that a stream needs before it can pad both sides.
         self.start = max(self.pads[0], mirrored) + 1 if edge == "reflect" else int(edge == "replicate")
         self.start = self.start if total or mirrored else 0
-        #: Inputs kept beside those that the next output sees, so that the right end can be mirrored at any time.
+        #: Inputs kept besides the receptive field of the next output, so that the right end can be reflected at any time.
         self.spare = max(0, mirrored + 1 - total) if mirrored else 0
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Convolve; with `state` the piece `x` continues where the last one ended."""
+        """Convolve `[B, C, T]` to `[B, C', T / s]`; with `state`, `x` is the next piece of a stream."""
         if state is not None:
             return self._piece(x, state)
         left, right = self.pads
         return self._convolve(self._extend(x, left, right + self._rest(x.shape[-1])))
 
     def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
+        """Number of inputs that a stream needs for its first `outputs` outputs."""
         return max(outputs * self.stride[0], self.start)
 
     def _piece(self, x: Tensor, state: State) -> Tensor:
         step, (left, right) = self.stride[0], self.pads
-        held, used, started = state.get(self, (x[..., :0], 0, False))  # `used`: of `held`, kept to be mirrored alone
+        held, used, started = state.get(self, (x[..., :0], 0, False))  # `used`: inputs of `held` kept only to be reflected
         x = join([held, x]) if held.shape[-1] else x
         if not started:
             started = x.shape[-1] >= self.start
@@ -94,10 +97,10 @@ class Conv1d(conv1d.Conv1d, Streaming):
 
 
 class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
-    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`; the surplus k - s is cut on the right when causal.
+    """Transposed convolution `[B, C, T]` to `[B, C', T * s]`; the k - s additional steps are cut off, on the right if causal.
 
     Args:
-        cuts: steps cut off on the left and on the right, where they are not to follow from `causal`.
+        cuts: output steps cut off on the left and on the right; None: those that `causal` implies.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
         self.cuts = cuts or ((0, surplus) if causal else (surplus - surplus // 2, surplus // 2))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve; with `state` the overlapping tail of the last piece is added."""
+        """Convolve `[B, C, T]` to `[B, C', T * s]`; with `state`, the overlapping tail of the piece before is added."""
         if state is not None:
             return self._piece(x, state)
         left, right = self.cuts
@@ -128,15 +131,15 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
         return y[..., left : y.shape[-1] - right]
 
     def needs(self, outputs: int) -> int:
-        """Inputs that the first `outputs` outputs of a stream wait for."""
+        """Number of inputs that a stream needs for its first `outputs` outputs."""
         return -(-(outputs + self.cuts[0]) // self.stride[0])
 
     def _piece(self, x: Tensor, state: State) -> Tensor:
         overlap = self.kernel_size[0] - self.stride[0]
-        tail, cut = state.get(self, (None, self.cuts[0]))  # what is still to be cut on the left
+        tail, cut = state.get(self, (None, self.cuts[0]))  # `cut`: steps still to be cut on the left
         y = self._convolve(x, tail)  # [B, C', T s + overlap]
         whole = x.shape[-1] * self.stride[0]
-        # The bias comes again with the next piece.
+        # The next piece adds the bias to these steps once more.
         tail = y[..., whole:].clone() if self.bias is None else y[..., whole:] - self.bias[:, None]
         y = y[..., : whole + overlap - self.cuts[1]] if state.ending else y[..., :whole]
         state[self] = (tail, max(0, cut - y.shape[-1]))
@@ -147,8 +150,8 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
 
 
 class Chain(nn.Sequential, Streaming):
-    """`nn.Sequential` that hands `state` to the layers that can use it."""
+    """`nn.Sequential` that passes `state` on to those layers that take one."""
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
-        """Apply the layers in order."""
+        """Apply the layers in order to `[B, C, T]`; with `state`, to the next piece of a stream."""
         return chain(self, x, state)

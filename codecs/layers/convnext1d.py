@@ -1,4 +1,4 @@
-"""ConvNeXt blocks over frames (Liu et al. 2022, arXiv 2201.03545; in one dimension as Vocos, arXiv 2306.00814).
+"""ConvNeXt blocks over frames (Liu et al. 2022, arXiv 2201.03545; one-dimensional as in Vocos, arXiv 2306.00814).
 
 Letters: B batch, D width, L frames.
 """
@@ -28,12 +28,12 @@ class ConvNeXtBlock1d(Streaming):
     ) -> None:
         """Args:
         width: D.
-        kernel_size: frames that the convolution sees.
-        layer_scale: start value of the factors; None: without them.
-        causal: the convolution sees earlier frames only.
-        expansion: hidden width over D.
-        hidden: hidden width itself, where it is no multiple of D.
-        edge: what stands beyond the ends of the signal, see `Conv1d`.
+        kernel_size: kernel of the depthwise convolution, in frames.
+        layer_scale: initial value of the layer scale; None: no layer scale.
+        causal: whether the convolution depends on earlier frames only.
+        expansion: hidden width as a multiple of D.
+        hidden: hidden width itself, in place of `expansion`; 0: D * expansion.
+        edge: padding beyond the ends of the signal, see `Conv1d`.
         """
         super().__init__()
         hidden = hidden or width * expansion
@@ -44,7 +44,7 @@ class ConvNeXtBlock1d(Streaming):
         self.scale = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the block."""
+        """Apply the block to `[B, D, L]`; with `state`, to the next piece of a stream."""
         y = self.depthwise(x, state).transpose(1, 2)  # [B, L, D]
         y = self.down(F.gelu(self.up(self.norm(y))))
         y = y if self.scale is None else y * self.scale
@@ -52,7 +52,10 @@ class ConvNeXtBlock1d(Streaming):
 
 
 class ConvNeXtStack1d(Streaming):
-    """Convolution into the width, a chain of blocks, LayerNorm; `[B, C, L]` to `[B, D, L]`."""
+    """Convolution to the width D, LayerNorm, `blocks` ConvNeXt blocks, LayerNorm; `[B, C, L]` to `[B, D, L]`.
+
+    `context` is the number of frames on either side (on the left if causal) that a frame depends on.
+    """
 
     def __init__(
         self, in_channels: int, width: int, blocks: int, *, embed_kernel: int, kernel_size: int, expansion: int, causal: bool
@@ -69,7 +72,7 @@ class ConvNeXtStack1d(Streaming):
         self.context = reach if causal else -(-reach // 2)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the stack."""
+        """Apply the stack to `[B, C, L]`; with `state`, to the next piece of a stream."""
         x = self.embed(x, state)
         x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:

@@ -1,4 +1,4 @@
-"""The blocks of DAC: Snake, dilated residual units, strided convolutions twice as long as their stride.
+"""The blocks of DAC: Snake activations, dilated residual units, strided convolutions with a kernel of twice their stride.
 
 Kumar et al. 2023, arXiv 2306.06546, section 3.1 and appendix A. SNAC (arXiv 2410.14411) makes the dilated convolutions
 depthwise and adds noise in the decoder.
@@ -17,10 +17,10 @@ from ..kernels.snake import Snake
 from ..kernels.stream import Layer
 from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 
-#: Of the three residual units of every level.
+#: Dilations of the three residual units of every level.
 DILATIONS = (1, 3, 9)
 
-#: Makes the activation for a number of channels.
+#: Function that builds an activation for a number of channels.
 Activation = Callable[[int], nn.Module]
 
 
@@ -35,7 +35,7 @@ class DACUnit(Residual1d):
         self.conv_out = Conv1d(channels, channels, 1)
 
     def branch(self) -> list[Layer]:
-        """What is added to the input."""
+        """Layers of the residual branch, whose output is added to the input."""
         return [self.act_in, self.conv_in, self.act_out, self.conv_out]
 
 
@@ -59,19 +59,19 @@ class DACDown(Streaming):
         self.conv = Conv1d(channels, out_channels, 2 * stride, stride=stride, pads=(pad, pad))
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the level."""
+        """Apply the level to `[B, C, T]`; with `state`, to the next piece of a stream."""
         return self.conv(self.act(self.units(x, state)), state)
 
 
 class DACNoise(nn.Module):
-    """Noise of one channel, as loud in each channel as a linear map of the signal says; `[B, C, T]` (SNAC)."""
+    """Add one channel of noise to all channels, each scaled by a linear map of the signal; `[B, C, T]` (SNAC)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gain = Conv1d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, noise: Tensor | None, state: State | None = None) -> Tensor:
-        """Add `noise` `[B, 1, T]`; None: none. In a stream it comes whole with the first piece, and is kept."""
+        """Add `noise` `[B, 1, T]`; None: no noise. A stream takes the noise of all pieces with the first one and keeps it."""
         if state is not None:
             noise = state.get(self, noise)
             state[self] = None if noise is None else noise[..., x.shape[-1] :]
@@ -79,9 +79,9 @@ class DACNoise(nn.Module):
 
 
 class DACUp(Streaming):
-    """Activation, transposed convolution, noise where asked, residual units; `[B, C, T]` to `[B, C', T * s]`.
+    """Activation, transposed convolution, optional noise, residual units; `[B, C, T]` to `[B, C', T * s]`.
 
-    Without `whole` an odd stride gives `T * s - 1` steps: DAC cuts `ceil(s / 2)` on each side.
+    Without `whole` the output of an odd stride has `T * s - 1` steps: DAC cuts off `ceil(s / 2)` on each side.
     """
 
     def __init__(
@@ -106,18 +106,19 @@ class DACUp(Streaming):
         self.units = Chain(*units)
 
     def forward(self, x: Tensor, state: State | None = None, *, noise: Tensor | None = None) -> Tensor:
-        """Apply the level; `noise` `[B, 1, T * s]` goes to the noise block."""
+        """Apply the level to `[B, C, T]`; `noise` `[B, 1, T * s]` is the input of the noise block, if there is one."""
         x = self.conv(self.act(x), state)
         return self.units(x if self.noise is None else self.noise(x, noise, state), state)
 
 
 def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:
-    """Frames on each side that a frame or a sample depends on, `strides` from the waveform to the frames.
+    """Number of frames on each side that a frame of the encoder or a sample of the decoder depends on.
 
     Args:
-        edge: frames that the convolutions at frame rate reach.
+        strides: strides of the levels, from the waveform to the frames.
+        edge: number of frames on each side that the convolutions at frame rate depend on.
     """
-    units = 3 * sum(DILATIONS)  # a kernel of 7 reaches 3 dilated steps
+    units = 3 * sum(DILATIONS)  # a kernel of 7 covers 3 dilated steps on each side
     step, reach = 1, 3
     for stride in strides:
         reach += (units + 2 * stride) * step
@@ -126,7 +127,7 @@ def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:
 
 
 def dac_init(module: nn.Module) -> None:
-    """The authors' start values of convolutions; for `nn.Module.apply`."""
+    """Initialise convolutions as the authors do; for `nn.Module.apply`."""
     if isinstance(module, nn.Conv1d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def same_draws(device: torch.device, active: bool = True) -> Iterator[None]:
-    """Inside, torch draws from seed 0 on the CPU and on `device`; afterwards all goes on as if nothing had been drawn."""
+    """Inside the block torch draws from seed 0 on the CPU and on `device`; afterwards the generators' states are restored."""
     if not active:
         yield
         return

@@ -1,6 +1,6 @@
 """Convolutional encoder and decoder over a speech model's features: residual units of two convolutions, strided layers.
 
-RepCodec (Huang et al. 2023, arXiv 2309.00169), as X-codec (arXiv 2408.17175) and H-Codec have it.
+RepCodec (Huang et al. 2023, arXiv 2309.00169), as used in X-codec (arXiv 2408.17175) and H-Codec.
 
 Letters: B batch, C channels, N feature frames, s stride.
 """
@@ -16,15 +16,15 @@ class FeatureConvConfig:
     """Settings of `FeatureEncoder` and `FeatureDecoder`.
 
     Attributes:
-        features: channels of the speech model's features.
-        width: channels inside.
-        ratios: channels of each level over `width`; the encoder's level gives them, the decoder's takes them.
-        strides: of the levels, in the order in which either side runs them.
-        kernel_size: of the first and last convolution of either side.
-        unit_kernel: of the dilated convolution of a residual unit.
-        dilations: of the units of a level.
-        bias: whether the strided convolutions have one; the others have none.
-        up_bias: whether those of the decoder that are transposed (a stride over 1) do; only with `bias`.
+        features: number of channels of the speech model's features.
+        width: number of channels after the first convolution of the encoder.
+        ratios: channels of each level divided by `width`: output channels in the encoder, input channels in the decoder.
+        strides: strides of the levels, in the order in which the encoder, and also the decoder, applies them.
+        kernel_size: kernel of the first and last convolution of encoder and decoder, odd.
+        unit_kernel: kernel of the dilated convolution of a residual unit, odd.
+        dilations: dilations of the residual units of a level.
+        bias: whether the strided convolutions have a bias; the others have none.
+        up_bias: whether the transposed convolutions of the decoder (strides above 1) have a bias; only with `bias`.
     """
 
     features: int = 768
@@ -44,7 +44,7 @@ class FeatureConvConfig:
             raise ValueError(f"kernel_size ({self.kernel_size}) and unit_kernel ({self.unit_kernel}) must be odd.")
 
     def channels(self, level: int) -> int:
-        """Channels of a level."""
+        """Number of channels of a level, from 0."""
         return int(self.width * self.ratios[level])
 
 
@@ -58,7 +58,7 @@ class FeatureUnit(nn.Module):
         self.conv_out = nn.Conv1d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the unit."""
+        """Apply the unit to `[B, C, N]`; the shape stays."""
         return x + self.conv_out(F.elu(self.conv_in(F.elu(x))))
 
 
@@ -76,7 +76,7 @@ class FeatureDown(nn.Module):
         self.conv = nn.Conv1d(channels, out_channels, kernel, stride=stride, padding=(kernel - 1) // 2, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the level."""
+        """Map `[B, C, N]` to `[B, C', N / s]`."""
         return self.conv(self.units(x))
 
 
@@ -100,12 +100,12 @@ class FeatureUp(nn.Module):
         self.units = _units(out_channels, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the level."""
+        """Map `[B, C, N]` to `[B, C', N * s]`."""
         return self.units(self.conv(x))
 
 
 class FeatureEncoder(nn.Module):
-    """Features `[B, C, N]` to latents `[B, dim, N / strides]`; `dim` None: what the last level gives, without a head."""
+    """Features `[B, C, N]` to latents `[B, dim, N / strides]`; `dim` None: no last convolution, the width of the last level."""
 
     def __init__(self, dim: int | None, config: FeatureConvConfig) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class FeatureEncoder(nn.Module):
         self.head = nn.Identity() if same else nn.Conv1d(widths[-1], dim, c.kernel_size, padding=pad, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode features `[B, C, N]` to latents `[B, dim, N / strides]`."""
         return self.head(self.levels(self.stem(x)))
 
 
@@ -133,5 +133,5 @@ class FeatureDecoder(nn.Module):
         self.head = nn.Conv1d(widths[-1], c.features, c.kernel_size, padding=pad, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode."""
+        """Decode latents `[B, dim, L]` to features `[B, C, L * strides]`."""
         return self.head(self.levels(self.stem(z)))

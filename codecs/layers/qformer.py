@@ -1,4 +1,4 @@
-"""Queries that read a memory: layers as in DETR, under positions, and the Q-Former of BLIP-2.
+"""Queries that attend to a memory: decoder layers as in DETR, with position embeddings, and the Q-Former of BLIP-2.
 
 DETR: Carion et al. 2020 (arXiv 2005.12872). Q-Former: Li et al. 2023 (arXiv 2301.12597), a BERT (arXiv 1810.04805) whose
 first sequence is learned queries.
@@ -20,9 +20,9 @@ class Attention(nn.Module):
 
     Args:
         width: D.
-        heads: attention heads.
+        heads: number of attention heads.
         qk_norm: LayerNorm over the channels of each head's queries and keys.
-        memory_width: width of keys and values where it is not D.
+        memory_width: width of the inputs of keys and values; 0: D.
     """
 
     def __init__(self, width: int, heads: int, *, qk_norm: bool = False, memory_width: int = 0) -> None:
@@ -36,7 +36,7 @@ class Attention(nn.Module):
         self.k_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
-        """Attend; `causal`: no query sees keys behind its own place."""
+        """`[B, Q, D]` of queries `[B, Q, D]`, keys and values `[B, M, ...]`; `causal`: query i attends to keys 0..i only."""
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, Q or M, d]
             for layer, x in ((self.q, query), (self.k, key), (self.v, value))
@@ -46,7 +46,7 @@ class Attention(nn.Module):
 
 
 class QueryLayer(nn.Module):
-    """Self-attention among queries, attention over the memory, MLP; each behind a LayerNorm of the queries, each added."""
+    """Self-attention of the queries, cross-attention to the memory, MLP; each pre-norm and with a residual connection."""
 
     def __init__(self, width: int, heads: int, *, mlp_ratio: float = 4.0, qk_norm: bool = False) -> None:
         super().__init__()
@@ -73,15 +73,16 @@ class QueryLayer(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class QFormerConfig:
-    """Settings of `QFormer`; the defaults are those of BERT-base with the picture read in every second layer.
+    """Settings of `QFormer`; the defaults are those of BERT-base with cross-attention in every second layer.
 
     Attributes:
         width: D.
-        layers, heads: of the transformer.
-        hidden: width inside the MLPs.
-        memory_every: layers from one that reads the memory to the next; the first one does.
-        causal: queries see themselves and earlier ones alone.
-        eps: of the LayerNorms.
+        layers: number of layers.
+        heads: number of attention heads.
+        hidden: hidden width of the MLPs.
+        memory_every: n: the first and then every n-th layer has cross-attention to the memory.
+        causal: queries attend to themselves and earlier queries only.
+        eps: epsilon of the LayerNorms.
     """
 
     width: int = 768
@@ -100,7 +101,7 @@ class QFormerConfig:
 
 
 class QFormerLayer(nn.Module):
-    """Self-attention, attention over the memory where this layer has it, MLP; each added, then normalised (post-norm)."""
+    """Self-attention, cross-attention to the memory if `reads`, MLP; each with a residual connection and post-norm."""
 
     def __init__(self, config: QFormerConfig, memory_width: int, *, reads: bool) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class QFormerLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Apply the layer to queries `[B, Q, D]` over `memory` `[B, M, memory_width]`."""
+        """New queries `[B, Q, D]`, from queries `[B, Q, D]` and `memory` `[B, M, memory_width]`."""
         x = self.self_norm(x + self.self_attention(x, x, x, causal=self.causal))
         if self.cross_attention is not None and self.cross_norm is not None:
             x = self.cross_norm(x + self.cross_attention(x, memory, memory))
@@ -122,7 +123,7 @@ class QFormerLayer(nn.Module):
 
 
 class QFormer(nn.Module):
-    """`num_queries` learned queries that read a memory `[B, M, memory_width]`; their last states `[B, Q, D]`."""
+    """`num_queries` learned queries that attend to a memory `[B, M, memory_width]`; output: their last states `[B, Q, D]`."""
 
     def __init__(self, config: QFormerConfig, *, num_queries: int, memory_width: int) -> None:
         super().__init__()
@@ -133,7 +134,7 @@ class QFormer(nn.Module):
         )
 
     def forward(self, memory: Tensor) -> Tensor:
-        """Read."""
+        """Last states of the queries, `[B, Q, D]`, for a memory `[B, M, memory_width]`."""
         x = self.norm_in(self.queries).expand(len(memory), -1, -1)
         for layer in self.layers:
             x = layer(x, memory)

@@ -1,8 +1,10 @@
 """The vision tower of Qwen2-VL, and stacks of its blocks: ViT blocks with two-dimensional rotary positions.
 
 Qwen2-VL: Wang et al. 2024, arXiv 2409.12191; facts from illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0),
-vision_tokenizer/tokenizer/qwen2vit. A clip of two equal frames stands for a picture there; here the two frames' patch maps are
-one map, their sum.
+vision_tokenizer/tokenizer/qwen2vit.
+
+Differs: there a picture is a clip of two equal frames, with a patch embedding for each frame; here the two embeddings are one,
+with the sum of their weights.
 
 Letters: B batch, H W pixels, h w grid of patches, D width, d head width, L = h w.
 """
@@ -22,7 +24,7 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh", "silu", "relu"]
 
 
 def activation(name: Activation) -> nn.Module:
-    """The named activation as a module."""
+    """A new module of the activation called `name`."""
     made = {"quick_gelu": QuickGELU, "gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
     return nn.GELU(approximate="tanh") if name == "gelu_tanh" else made[name]()
 
@@ -33,9 +35,10 @@ class RotaryStackConfig:
 
     Attributes:
         width: D.
-        layers, heads: of the stack.
+        layers: number of blocks.
+        heads: number of attention heads.
         mlp_ratio: hidden width of the MLPs as a multiple of D, rounded down.
-        activation: inside the MLPs.
+        activation: activation of the MLPs.
     """
 
     width: int = 1280
@@ -47,16 +50,16 @@ class RotaryStackConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width // self.heads % 4:
             raise ConfigError(
-                f"width {self.width} must divide into {self.heads} heads whose width is a multiple of 4: half of a head turns "
-                "with the row, half with the column."
+                f"width {self.width} must divide into {self.heads} heads whose width is a multiple of 4: half of a head is "
+                "rotated by the row, half by the column."
             )
 
 
 class _RotaryAttention(SelfAttention):
-    """Self-attention whose queries and keys are turned by their positions' angles."""
+    """Self-attention whose queries and keys are rotated by the angles of their positions."""
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:  # type: ignore[override]
-        """`[B, L, D]`; `angles` float32 `[L, d]`."""
+        """Attention over `[B, L, D]`, with rotation by `angles` float32 `[L, d]`."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
         cos, sin = angles.cos(), angles.sin()
         q, k = (rotate(part.float(), cos, sin, "halves").to(v.dtype) for part in (q, k))
@@ -71,7 +74,7 @@ class _RotaryBlock(ViTBlock):
 
 
 class RotaryStack(nn.Module):
-    """ViT blocks over a grid whose queries and keys know their row and column; `[B, L, D]`."""
+    """ViT blocks over a grid, with rotary embeddings of rows and columns; `[B, L, D]`."""
 
     def __init__(self, config: RotaryStackConfig) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class RotaryStack(nn.Module):
         self.blocks = nn.ModuleList(_RotaryBlock(config) for _ in range(config.layers))
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Apply the blocks to positions that unroll from `grid` row by row."""
+        """Apply the blocks to `x [B, L, D]`, whose positions are those of `grid` (h, w), row by row."""
         angles = grid_angles(grid, self.config.width // self.config.heads, x.device)
         for block in self.blocks:
             x = block(x, angles)
@@ -87,7 +90,10 @@ class RotaryStack(nn.Module):
 
 
 def grid_angles(grid: tuple[int, int], head_width: int, device: torch.device) -> Tensor:
-    """Angles float32 `[L, d]`: d/4 of the row, d/4 of the column, and the same again; falling from 1 to nearly 10^-4 a step."""
+    """Angles float32 `[L, d]` in radians: d/4 of the row, d/4 of the column, and the same again.
+
+    Frequencies fall geometrically from 1 to nearly 10^-4 radians for each row or column.
+    """
     quarter = head_width // 4
     speeds = 10000.0 ** -(torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
     rows, columns = (torch.arange(n, dtype=torch.float32, device=device)[:, None] * speeds for n in grid)  # [h, d / 4]
@@ -97,13 +103,13 @@ def grid_angles(grid: tuple[int, int], head_width: int, device: torch.device) ->
 
 @dataclass(frozen=True, kw_only=True)
 class Qwen2TowerConfig(RotaryStackConfig):
-    """Settings of `Qwen2Tower`; the defaults are those of Qwen2-VL's 600 M tower (3584 features: the one of its 7 B model).
+    """Settings of `Qwen2Tower`; the defaults are those of the 600 M tower of Qwen2-VL 7B (feature_dim 3584).
 
     Attributes:
         width, layers, heads, mlp_ratio, activation: as in `RotaryStackConfig`.
-        patch_size: side of a patch.
-        merge: patches on a side that become one feature.
-        feature_dim: width of the features.
+        patch_size: side of a patch in pixels.
+        merge: m: m x m patches are merged into one feature.
+        feature_dim: width of the output features.
     """
 
     layers: int = 32
@@ -118,7 +124,7 @@ class Qwen2TowerConfig(RotaryStackConfig):
 
 
 class Qwen2Tower(nn.Module):
-    """Normalised pictures `[B, 3, H, W]`, multiples of the stride, to features `[B, (H / stride) (W / stride), feature_dim]`."""
+    """Normalised pictures `[B, 3, H, W]`, H and W multiples of `stride`, to features `[B, H W / stride^2, feature_dim]`."""
 
     def __init__(self, config: Qwen2TowerConfig) -> None:
         super().__init__()
@@ -130,7 +136,7 @@ class Qwen2Tower(nn.Module):
         self.merger = nn.Sequential(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, c.feature_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the tower."""
+        """Features `[B, H W / stride^2, feature_dim]`, row by row, of normalised pictures `[B, 3, H, W]`."""
         x = self.patch_embed(x)  # [B, D, h, w]
         h, w, m = x.shape[2], x.shape[3], self.config.merge
         y = self.merge_norm(self.stack(x.flatten(2).transpose(1, 2), (h, w)))  # [B, L, D]

@@ -1,4 +1,4 @@
-"""Transformer blocks as in LLaMA (Touvron et al. 2023, arXiv 2302.13971) over picture and latent positions, no biases.
+"""Transformer blocks as in LLaMA (Touvron et al. 2023, arXiv 2302.13971), without biases, over patches and latent tokens.
 
 Letters: B batch, L sequence length, D width, d head width.
 """
@@ -17,8 +17,8 @@ class RotaryAttention(nn.Module):
 
     Args:
         width: D.
-        heads: attention heads.
-        rotation: what turns together: channel i with i + d/2 ("halves", GPT-NeoX) or with its neighbour ("pairs", RoFormer).
+        heads: number of attention heads.
+        rotation: which channels are rotated as a pair: i and i + d/2 ("halves", GPT-NeoX), or neighbours ("pairs", RoFormer).
         qk_norm: RMSNorm over the channels of each head's queries and keys, before the rotation.
     """
 
@@ -32,7 +32,7 @@ class RotaryAttention(nn.Module):
         self.k_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Attend; `cos` and `sin` are `[L, d]`."""
+        """Attention over `x [B, L, D]`; `cos` and `sin` of the positions' angles are `[L, d]`."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
         q = rotate(self.q_norm(q), cos, sin, self.rotation)
         k = rotate(self.k_norm(k), cos, sin, self.rotation)
@@ -44,7 +44,7 @@ class RotaryBlock(nn.Module):
 
     Args:
         width, heads, rotation, qk_norm: as in `RotaryAttention`.
-        hidden: width of the gated layer.
+        hidden: hidden width of the SwiGLU.
     """
 
     def __init__(self, width: int, heads: int, *, hidden: int, rotation: Rotation, qk_norm: bool) -> None:
@@ -56,17 +56,17 @@ class RotaryBlock(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Apply the block; `cos` and `sin` are `[L, d]`."""
+        """Apply the block to `x [B, L, D]`; `cos` and `sin` of the positions' angles are `[L, d]`."""
         x = x + self.attention(self.attention_norm(x), cos, sin)
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, rotation: Rotation) -> Tensor:
-    """Turn `[..., L, d]` by the angles whose cosines and sines are `[L, d]`."""
+    """Rotate pairs of channels of `[..., L, d]` by the angles with the cosines and sines `[L, d]`."""
     if rotation == "halves":
         first, second = x.chunk(2, dim=-1)
-        turned = torch.cat([-second, first], dim=-1)
+        rotated = torch.cat([-second, first], dim=-1)
     else:
-        turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
-    return x * cos + turned * sin
+        rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
+    return x * cos + rotated * sin

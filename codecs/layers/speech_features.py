@@ -1,4 +1,4 @@
-"""Features of frozen speech models for codecs that take them: computed by transformers, loaded only when needed.
+"""Features of frozen speech models, for codecs that take them as input; computed by transformers, loaded only when needed.
 
 Letters: B batch, T samples, N feature frames, C feature channels.
 """
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from ..precision import float32_by_default
 
-#: Kernels and strides of the convolutions below wav2vec 2.0, HuBERT and WavLM: a frame every 320 samples.
+#: Kernels and strides of the convolutional feature encoder of wav2vec 2.0, HuBERT and WavLM: a frame every 320 samples.
 CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 
-#: Samples from one frame of filter banks to the next, and of their window, at 16 kHz.
+#: Hop and window of filter-bank frames in samples at 16 kHz, and the number of mel bands.
 FBANK_HOP, FBANK_WINDOW, FBANK_BINS = 160, 400, 80
 
 
 def stacked_fbanks(x: Tensor) -> Tensor:
-    """Two filter-bank frames side by side, as w2v-BERT 2.0 takes them: `[T]` at 16 kHz to `[N, 160]`, N = frames / 2.
+    """Pairs of concatenated filter-bank frames, the input of w2v-BERT 2.0: `[T]` at 16 kHz to `[N, 160]`, N = ceil(frames / 2).
 
     Log energies of 80 mel bands (Kaldi's conventions), normalised over time for each band.
     """
@@ -49,7 +49,7 @@ def stacked_fbanks(x: Tensor) -> Tensor:
 
 
 def conv_frames(samples: int, config: Mapping[str, Any]) -> int:
-    """Frames that HuBERT or WavLM of this configuration (in the terms of transformers) gives for `samples`; 0: none."""
+    """Number of frames, 0 or more, of a HuBERT or WavLM with this configuration of transformers for `samples` input samples."""
     kernels, strides = config.get("conv_kernel", CONV_KERNELS), config.get("conv_stride", CONV_STRIDES)
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = max(0, (samples - kernel) // stride + 1)
@@ -60,8 +60,8 @@ class FrozenModel(nn.Module):
     """A model of transformers that is never trained: no gradients, always in eval mode.
 
     Args:
-        config: its configuration in the terms of transformers, `model_type` included; weights are random until loaded.
-        part: keep only this part of it (Whisper: "encoder").
+        config: fields of its transformers configuration, with `model_type`; weights are random until loaded.
+        part: keep only this submodule of it (Whisper: "encoder"); "": the whole model.
     """
 
     def __init__(self, config: Mapping[str, Any], part: str = "") -> None:
@@ -75,7 +75,7 @@ class FrozenModel(nn.Module):
 
     @classmethod
     def pretrained(cls, name: str, part: str = "", **options: Any) -> "FrozenModel":
-        """The published model `name` of the hub; `options` change its configuration (e.g. fewer layers)."""
+        """Load the published model `name` from the hub; `options` change its configuration (e.g. fewer layers)."""
         out = cls.__new__(cls)
         nn.Module.__init__(out)
         whole = _transformers().AutoModel.from_pretrained(name, **options)
@@ -83,11 +83,11 @@ class FrozenModel(nn.Module):
         return out.freeze()
 
     def freeze(self) -> "FrozenModel":
-        """No gradients, eval mode."""
+        """Switch off gradients, and set eval mode; returns the model itself."""
         return self.eval().requires_grad_(False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its configuration and weights: transformers hangs local functions into its models, which no pickle can hold."""
+        """Pickle configuration and weights: models of transformers contain local functions, which cannot be pickled."""
         return _remade, (type(self), type(self.model), self.model.config, self.model.state_dict())
 
     def train(self, mode: bool = True) -> "FrozenModel":
@@ -96,17 +96,17 @@ class FrozenModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Last hidden states, channels first: `[B, N, C']` (or what the model takes) to `[B, C, N]`."""
+        """Last hidden states `[B, C, N]` of inputs `[B, N, C']`, or of another shape that the model takes."""
         return self.model(inputs).last_hidden_state.transpose(1, 2)
 
     @torch.no_grad()
     def mean_of_layers(self, inputs: Tensor) -> Tensor:
-        """Mean of the hidden states of all layers and of what goes into the first one, `[B, C, N]`."""
+        """Mean of the input of the first layer and the outputs of all layers, `[B, C, N]`."""
         return self.layer(inputs, None)
 
     @torch.no_grad()
     def layer(self, inputs: Tensor, index: int | None) -> Tensor:
-        """Hidden states `[B, C, N]`: 0 what goes into the first layer, 1 its output, -1 the last one's; None: their mean."""
+        """Hidden states `[B, C, N]` by `index`: 0 input of the first layer, 1 its output, -1 output of the last; None: their mean."""
         states = self.model(inputs, output_hidden_states=True).hidden_states
         return (torch.stack(states).mean(0) if index is None else states[index]).transpose(1, 2)
 
@@ -121,12 +121,12 @@ def _remade(kind: type[FrozenModel], model_class: type[nn.Module], config: Any, 
 
 
 class NamedModel:
-    """A published model that is loaded from the hub when it is first asked for.
+    """A published model that is loaded from the hub when it is first used.
 
-    No module, so that its weights are no part of the model that holds it.
+    It is not an `nn.Module`, so that its weights are not in the state dict of the codec that uses it.
 
     Args:
-        name: on the hub.
+        name: name of the model on the hub.
         options: as in `FrozenModel.pretrained`.
     """
 
@@ -135,7 +135,7 @@ class NamedModel:
         self._model: FrozenModel | None = None
 
     def get(self, device: torch.device, dtype: torch.dtype) -> FrozenModel:
-        """The model, on this device."""
+        """The model, on `device` and in `dtype`; loaded at the first call."""
         if self._model is None:
             self._model = FrozenModel.pretrained(self.name, **self.options)
         return self._model.to(device, dtype)

@@ -12,10 +12,15 @@ from .causal import State
 
 
 class STFT(KeepsDtype):
-    """Frames of a waveform under a Hann window, and overlap-add back; in float32 whatever the model's type.
+    """STFT of a waveform with a Hann window, and its inverse by overlap-add; in float32, whatever the dtype of the model.
 
     Centred: frame l is centred on samples `l*hop .. (l+1)*hop`. Causal: analysis frame l ends with sample `(l+1)*hop`,
-    synthesis frame l starts with sample `l*hop`, so that a sample needs no later frame than its own.
+    synthesis frame l starts with sample `l*hop`, so that a sample depends on no frame later than its own.
+
+    Args:
+        window_samples: W, at least two hops; if causal a multiple of the hop.
+        hop_samples: samples from one frame to the next.
+        causal: see above.
     """
 
     window: Tensor
@@ -29,7 +34,7 @@ class STFT(KeepsDtype):
         self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
 
     def analyse(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Complex spectra `[B, L, F]` of `[B, T]`, T a multiple of hop."""
+        """Complex spectra `[B, L, F]` of waveforms `[B, T]`, T a multiple of hop; with `state`, of the next piece of a stream."""
         extra = self.size - self.hop
         if state is None:
             x = F.pad(x, (extra, 0) if self.causal else (extra // 2, extra - extra // 2))
@@ -39,7 +44,7 @@ class STFT(KeepsDtype):
         return torch.fft.rfft(x.unfold(-1, self.size, self.hop) * self.window)  # [B, L, F]
 
     def synthesise(self, spectra: Tensor, state: State | None = None, key: nn.Module | None = None) -> Tensor:
-        """Waveform `[B, L * hop]` of complex spectra `[B, L, F]`; `key` names the stream's slot in `state`."""
+        """Waveform `[B, L * hop]` of complex spectra `[B, L, F]`; `key` is the module whose entry in `state` keeps the overlap."""
         frames = torch.fft.irfft(spectra, n=self.size) * self.window  # [B, L, W]
         y = self._overlap_add(frames)  # [B, L * hop + W - hop]
         extra, length = self.size - self.hop, frames.shape[1] * self.hop
@@ -50,12 +55,12 @@ class STFT(KeepsDtype):
             if key in state:
                 y = torch.cat([y[:, :extra] + state[key], y[:, extra:]], dim=-1)
             state[key] = y[:, length:]
-        # As if frames had come before the first one: the same factors at the start of a stream and in its middle.
+        # The window sum of the middle of a signal, at its start too, so that pieces of a stream equal the whole.
         steady = (self.window**2).view(-1, self.hop).sum(0)
         return (y[:, :length].unflatten(-1, (-1, self.hop)) / steady).flatten(-2)
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Sum of frames `[B, L, W]` shifted by hop: `[B, (L - 1) * hop + W]`, W rounded up to whole hops."""
+        """Sum of frames `[B, L, W]`, each shifted by hop: `[B, (L - 1) * hop + W]`, W rounded up to whole hops."""
         frames = F.pad(frames, (0, -self.size % self.hop))
         pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]: the sum of W / hop shifted copies
         n = pieces.shape[2]

@@ -1,4 +1,4 @@
-"""Settings of waveform codecs in the shape of DAC: an encoder that shortens level by level, and a decoder that lengthens again."""
+"""Settings of waveform codecs with the structure of DAC: strided levels in the encoder, transposed ones in the decoder."""
 
 import math
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from ..config import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class StridedConfig:
-    """Settings that codecs in the shape of DAC share.
+    """Settings that codecs with the structure of DAC share.
 
     Attributes:
-        sample_rate_hz: rate of the waveform.
+        sample_rate_hz: sampling rate of the waveform.
         strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the encoder's backwards.
-        encoder_width: channels at the waveform's rate; each level doubles them.
-        decoder_width: channels at frame rate; each level halves them.
+        decoder_strides: up-sampling of each level of the decoder, from the frames on; empty: `strides` in reverse order.
+        encoder_width: channels of the encoder at the rate of the waveform; each level doubles them.
+        decoder_width: channels of the decoder at frame rate; each level halves them.
     """
 
     sample_rate_hz: int = 44100
@@ -26,13 +26,13 @@ class StridedConfig:
 
     def __post_init__(self) -> None:
         if math.prod(self.ups) != math.prod(self.strides):
-            raise ConfigError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
+            raise ConfigError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give different hops; match them.")
         if self.decoder_width % 2 ** len(self.ups):
-            raise ConfigError(f"decoder_width is {self.decoder_width}; it is halved {len(self.ups)} times.")
+            raise ConfigError(f"decoder_width is {self.decoder_width}; it must be a multiple of {2 ** len(self.ups)}.")
 
     @property
     def ups(self) -> tuple[int, ...]:
-        """Strides of the decoder."""
+        """Strides of the decoder, from the frames to the waveform."""
         return self.decoder_strides or self.strides[::-1]
 
     @property
@@ -42,5 +42,5 @@ class StridedConfig:
 
     @property
     def encoder_top(self) -> int:
-        """The encoder's channels at frame rate."""
+        """Number of channels of the encoder at frame rate."""
         return self.encoder_width * 2 ** len(self.strides)

@@ -1,4 +1,4 @@
-"""Residual stacks of shifted-window attention as ITER's VQGAN uses them.
+"""Residual stacks of shifted-window attention, as used in ITER's VQGAN.
 
 Swin (Liu et al. 2021, arXiv 2103.14030) in SwinIR's residual form (Liang et al. 2021, arXiv 2108.10257); ITER adds a
 squeeze-and-excitation gain to the MLP, whose mean runs over all positions of the picture.
@@ -21,12 +21,12 @@ class SwinConfig:
 
     Attributes:
         width: D.
-        stacks: residual stacks, one after the other.
-        depth: attention layers in a stack; every second one works on shifted windows.
+        stacks: number of residual stacks, one after the other.
+        depth: number of attention layers in a stack; every second one has shifted windows.
         window: W; height and width of the grid must be multiples of it.
-        shifted: False where the window covers the whole training grid, so that nothing is shifted.
-        heads: attention heads.
-        mlp_ratio: hidden width of the MLP over D.
+        shifted: False: no windows are shifted, for windows as large as the whole training grid.
+        heads: number of attention heads.
+        mlp_ratio: hidden width of the MLP as a multiple of D.
     """
 
     width: int = 256
@@ -43,7 +43,7 @@ class SwinConfig:
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows with a learned bias for every offset; `[N, W^2, D]`."""
+    """Attention inside windows with a learned bias for every relative offset; `[N, W^2, D]`."""
 
     offsets: Tensor
 
@@ -60,7 +60,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("offsets", difference[0] * (2 * window - 1) + difference[1], persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend; `mask` `[windows of one picture, W^2, W^2]` is added to the logits."""
+        """Attention in each window of `[N, W^2, D]`; `mask` `[windows of one picture, W^2, W^2]` is added to the logits."""
         n, length, _ = x.shape
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [N, heads, W^2, d]
         bias = self.offset_bias[self.offsets.flatten()].view(length, length, -1).permute(2, 0, 1)[None]
@@ -81,14 +81,14 @@ class GatedMLP(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
+        """Apply the MLP to `[B, L, D]`, L all positions of a picture; the shape stays."""
         x = F.gelu(self.up(x))
         gain = torch.sigmoid(self.excite(F.silu(self.squeeze(x.mean(dim=1, keepdim=True)))))
         return self.down(x * gain)
 
 
 class SwinLayer(nn.Module):
-    """Windowed attention and MLP, each pre-normed and residual; `[B, h, w, D]`."""
+    """Windowed attention and MLP, each pre-norm and with a residual connection; `[B, h, w, D]`."""
 
     def __init__(self, config: SwinConfig, *, shift: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class SwinLayer(nn.Module):
         self.mlp = GatedMLP(config.width, int(config.width * config.mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer."""
+        """Apply the layer to `[B, h, w, D]`, h and w multiples of the window; the shape stays."""
         _, h, w, _ = x.shape
         y, mask = self.norm1(x), None
         if self.shift:
@@ -112,7 +112,7 @@ class SwinLayer(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Convolution into D, residual stacks of layers, convolution back, and the input added; `[B, C, h, w]`."""
+    """Convolution to the width D, residual stacks of layers, convolution back to C, plus the input; `[B, C, h, w]`."""
 
     def __init__(self, channels: int, config: SwinConfig) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class SwinBlock(nn.Module):
         self.conv_out = nn.Conv2d(config.width, channels, 3, padding=1)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the block; `code` is not used."""
+        """Apply the block to `[B, C, h, w]`, h and w multiples of the window; `code` is not used."""
         if x.shape[2] % self.window or x.shape[3] % self.window:
             raise ValueError(f"the grid is {list(x.shape[2:])}; both sides must be multiples of the window {self.window}.")
         y = self.conv_in(x)
@@ -144,13 +144,13 @@ def _split(x: Tensor, window: int) -> Tensor:
 
 
 def _join(x: Tensor, window: int, h: int, w: int) -> Tensor:
-    """Windows `[B N, W^2, D]` back to `[B, h, w, D]`."""
+    """Windows `[B N, W^2, D]` to `[B, h, w, D]`, the inverse of `_split`."""
     x = x.unflatten(1, (window, window)).unflatten(0, (-1, h // window, w // window))
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def _seams(h: int, w: int, window: int, shift: int) -> Tensor:
-    """-100 between positions of one window that were not neighbours before the shift, else 0; `[N, W^2, W^2]`."""
+    """Attention mask `[N, W^2, W^2]`: -100 between positions of one window that the shift brought together, else 0."""
 
     def parts(size: int) -> Tensor:
         index = torch.arange(size)

@@ -1,8 +1,8 @@
-"""Image towers that semantic tokenizers start from: the ViTs of DINOv2, SigLIP and CLIP, from patches to features.
+"""Pretrained image encoders that semantic tokenizers build on: the ViTs of DINOv2, SigLIP and CLIP.
 
 DINOv2 with registers: Oquab et al. 2023 (arXiv 2304.07193), Darcet et al. 2023 (arXiv 2309.16588). SigLIP: Zhai et al. 2023
-(arXiv 2303.15343). CLIP: Radford et al. 2021 (arXiv 2103.00020). Position tables fitted to another grid as in `transformers` 5
-(`modeling_dinov2_with_registers.py`), or as DINO's own code did.
+(arXiv 2303.15343). CLIP: Radford et al. 2021 (arXiv 2103.00020). Position embeddings are resized to another grid as in
+`transformers` 5 (`modeling_dinov2_with_registers.py`), or as in DINO's own code.
 
 Letters: B batch, D width, g grid side, L = g g.
 """
@@ -18,7 +18,7 @@ from ..config import ConfigError
 from .qformer import Attention
 from .vit import ViTBlock, embedding
 
-#: Mean and deviation of the colours in 0..1, as CLIP and the towers made from it want them.
+#: Mean and standard deviation of RGB values in 0..1, with which CLIP and its descendants normalise pictures.
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -27,23 +27,23 @@ class TowerConfig:
     """Settings of `VisionTower`; the defaults are those of DINOv2-base with registers.
 
     Attributes:
-        image_size: side of the pictures that the position table is made for, in pixels.
-        patch_size: side of a patch.
-        in_channels: colours, or channels of a feature map.
+        image_size: side in pixels of the pictures that the position embeddings are made for.
+        patch_size: side of a patch in pixels.
+        in_channels: number of colours, or of channels of a feature map.
         width: D.
         layers: number of blocks.
-        heads: attention heads.
-        hidden: width inside the MLPs.
-        class_token: whether a class token stands before the patches; it has a position of its own.
-        registers: further tokens behind it, without positions.
-        layer_scale: first value of a gain on each branch; None: no such gain.
-        gelu: "none" for the exact one, "tanh" for SigLIP, "quick" for CLIP.
-        eps: of the LayerNorms.
-        norm_in: a LayerNorm before the first block (CLIP).
+        heads: number of attention heads.
+        hidden: hidden width of the MLPs.
+        class_token: whether a class token comes before the patches; it has its own position embedding.
+        registers: number of register tokens after the class token, without position embeddings.
+        layer_scale: initial value of the LayerScale of each branch; None: no LayerScale.
+        gelu: "none" for the exact GELU, "tanh" for SigLIP, "quick" for CLIP.
+        eps: epsilon of the LayerNorms.
+        norm_in: whether a LayerNorm comes before the first block (CLIP).
         norm_out: LayerNorm at the end: with gain and bias ("affine"), without ("plain"), or no norm at all ("none").
-        patch_bias: whether the patches' map has a bias (CLIP: no).
-        fit: how the position table is brought to another grid, bicubically: "antialias", or "offset": as if the grid were 0.1
-            positions larger (DINO's guard against rounding; TokenFlow's CLIP kind).
+        patch_bias: whether the patch embedding has a bias (CLIP: no).
+        fit: bicubic interpolation of the position embeddings to another grid: "antialias", or "offset": by a factor as if the
+            grid were 0.1 positions larger (a safeguard of DINO's against rounding; TokenFlow's CLIP kind).
     """
 
     image_size: int = 518
@@ -65,13 +65,13 @@ class TowerConfig:
 
     def __post_init__(self) -> None:
         if self.registers and not self.class_token:
-            raise ConfigError("registers stand behind a class token; set class_token = true or registers = 0.")
+            raise ConfigError("registers need a class token before them; set class_token = true or registers = 0.")
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads.")
 
 
 class VisionTower(nn.Module):
-    """Pictures `[B, 3, H, W]`, normalised as the tower wants them (or feature maps), to patch features `[B, L, D]`."""
+    """Pictures `[B, 3, H, W]`, normalised as for the pretrained model (or feature maps), to patch features `[B, L, D]`."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class VisionTower(nn.Module):
         self.class_token = embedding(1, c.width) if c.class_token else None
         self.registers = embedding(c.registers, c.width) if c.registers else None
         self.norm_in = nn.LayerNorm(c.width, eps=c.eps) if c.norm_in else None
-        ratio = (c.hidden + 0.5) / c.width  # the blocks round down to the whole number
+        ratio = (c.hidden + 0.5) / c.width  # the blocks multiply it by the width and round down to `hidden`
         self.blocks = nn.ModuleList(
             ViTBlock(c.width, c.heads, mlp_ratio=ratio, layer_scale=c.layer_scale, eps=c.eps, gelu=c.gelu) for _ in range(c.layers)
         )
@@ -90,7 +90,7 @@ class VisionTower(nn.Module):
         self.norm_out = None if c.norm_out == "none" else nn.LayerNorm(c.width, eps=c.eps, elementwise_affine=affine)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Sequence `[B, prefix + L, D]` before the first block."""
+        """Input sequence `[B, prefix + L, D]` of the first block; the prefix is the class token and the registers."""
         y = self.patch_embed(x)
         grid = self._grid_positions(y.shape[2], y.shape[3])
         y = y.flatten(2).transpose(1, 2) + grid
@@ -100,7 +100,7 @@ class VisionTower(nn.Module):
         return torch.cat([torch.cat(parts).expand(len(y), -1, -1), y], dim=1)
 
     def forward(self, x: Tensor, *, patches_only: bool = True) -> Tensor:
-        """Apply the tower; class token and registers are left out of the result unless `patches_only` is false."""
+        """Patch features `[B, L, D]`; without `patches_only` class token and registers come first, `[B, prefix + L, D]`."""
         y = self.embed(x)
         y = y if self.norm_in is None else self.norm_in(y)
         for block in self.blocks:
@@ -122,7 +122,7 @@ class VisionTower(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """SigLIP's head: one learned query reads all features `[B, L, D]`, then an MLP; one vector a picture, `[B, D]`."""
+    """SigLIP's attention pooling: one learned query attends to features `[B, L, D]`, then an MLP; output `[B, D]`."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -134,6 +134,6 @@ class AttentionPool(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), gelu, nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read."""
+        """One vector `[B, D]` for each picture, of its features `[B, L, D]`."""
         y = self.attention(self.query.expand(len(x), -1, -1), x, x)  # [B, 1, D]
         return (y + self.mlp(self.norm(y)))[:, 0]

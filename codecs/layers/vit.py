@@ -1,8 +1,8 @@
-"""Pre-LayerNorm transformers over image patches, and the pair with latent queries that 1-D image tokenizers use.
+"""Pre-LayerNorm transformers over image patches, and the encoder and decoder with latent queries of 1-D image tokenizers.
 
 Blocks: Vaswani et al. 2017 with the order of ViT (Dosovitskiy et al. 2020, arXiv 2010.11929). Latent queries: TiTok (Yu et
-al. 2024, arXiv 2406.07550): learned vectors stand behind the patches in one sequence and take the picture's content
-out of it; the decoder reads them beside mask tokens.
+al. 2024, arXiv 2406.07550): learned vectors, appended to the patches in one sequence, collect the content of the picture;
+the decoder's sequence consists of them and of mask tokens.
 
 Letters: B batch, L sequence length, D width, g grid side, N latent tokens.
 """
@@ -24,7 +24,7 @@ class TransformerSize:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, `[B, L, D]` to `[B, L, D]`, softmax(q k' / sqrt(head width)) v."""
+    """Multi-head self-attention softmax(q k^T / sqrt(head width)) v, `[B, L, D]` to `[B, L, D]`."""
 
     def __init__(self, width: int, heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend; `mask` is bool, True where a query may look, broadcast over `[B, heads, L, L]`."""
+        """Attention over `[B, L, D]`; `mask` is bool, True where a query attends to a key, broadcast to `[B, heads, L, L]`."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, D / heads]
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
     def part(self, x: Tensor, keep: slice) -> Tensor:
-        """`forward(x)[:, keep]`, without making the rest."""
+        """`forward(x)[:, keep]`, without computing the other positions."""
         width, bias = x.shape[2], self.qkv.bias
         for_q, for_kv = (None, None) if bias is None else (bias[:width], bias[width:])
         q = F.linear(x[:, keep], self.qkv.weight[:width], for_q).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -52,7 +52,7 @@ class QuickGELU(nn.Module):
     """x sigmoid(1.702 x), CLIP's approximation of GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Apply the activation to a tensor of any shape."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -61,12 +61,12 @@ class ViTBlock(nn.Module):
 
     Args:
         width: D.
-        heads: attention heads.
+        heads: number of attention heads.
         mlp_ratio: hidden width of the MLP as a multiple of D.
-        qkv_bias: bias of the query, key and value map.
-        layer_scale: first value of a learned gain on each branch (CaiT, arXiv 2103.17239); None: no such gain.
-        eps: of the LayerNorms.
-        gelu: the exact one ("none"), or its approximation by a "tanh" (SigLIP) or a sigmoid ("quick": CLIP).
+        qkv_bias: whether the map to queries, keys and values has a bias.
+        layer_scale: initial value of the LayerScale of each branch (CaiT, arXiv 2103.17239); None: no LayerScale.
+        eps: epsilon of the LayerNorms.
+        gelu: exact GELU ("none"), or its approximation by a "tanh" (SigLIP) or a sigmoid ("quick": CLIP).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ViTBlock(nn.Module):
         Args:
             x: `[B, L, D]`.
             mask: as in `SelfAttention`.
-            keep: positions that come out, for the last block of a stack of which not all are read; without a mask.
+            keep: positions of the output, for the last block of a stack if the others are not used; only without `mask`.
         """
         y = self.attention_norm(x)
         y = self.attention(y, mask) if keep is None else self.attention.part(y, keep)
@@ -108,12 +108,12 @@ class ViTBlock(nn.Module):
 
 
 def embedding(*shape: int) -> nn.Parameter:
-    """A learned table or token `[..., D]` that starts at normal noise of deviation D^-1/2."""
+    """A learned table or token `[..., D]`, initialised with normal noise of standard deviation D^-1/2."""
     return nn.Parameter(torch.randn(*shape) * shape[-1] ** -0.5)
 
 
 def init_linear(module: nn.Module) -> None:
-    """Start of linear and convolution weights in ViTs: truncated normal of deviation 0.02, zero bias; for `apply`."""
+    """Initialise linear and convolution layers of ViTs: truncated normal of deviation 0.02, zero bias; for `nn.Module.apply`."""
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -121,13 +121,13 @@ def init_linear(module: nn.Module) -> None:
 
 
 class LatentQueryEncoder(nn.Module):
-    """One sequence (class token, patches, N latent queries) through ViT blocks; the N queries come out, normalised.
+    """ViT blocks over one sequence (class token, patches, N latent queries); the output is the N queries, normalised.
 
     Args:
         image_size: side of the square picture in pixels.
         patch_size: side of a patch in pixels.
         num_latents: N.
-        width, layers, heads: of the transformer.
+        width, layers, heads: D, number of blocks and of attention heads of the transformer.
     """
 
     def __init__(self, *, image_size: int, patch_size: int, num_latents: int, width: int, layers: int, heads: int) -> None:
@@ -154,12 +154,12 @@ class LatentQueryEncoder(nn.Module):
 
 
 class LatentQueryDecoder(nn.Module):
-    """One sequence (class token, mask tokens of the grid, latents, further tokens); the grid comes out, normalised.
+    """ViT blocks over one sequence (class token, mask tokens of the grid, latents, further tokens); output: the grid, normalised.
 
     Args:
         grid_size: g.
-        num_latents: N, positions that latents may take; any first part of them may be given.
-        width, layers, heads: of the transformer.
+        num_latents: N, largest number of latents; `forward` takes the first n of them.
+        width, layers, heads: D, number of blocks and of attention heads of the transformer.
     """
 
     def __init__(self, *, grid_size: int, num_latents: int, width: int, layers: int, heads: int) -> None:
@@ -185,9 +185,9 @@ class LatentQueryDecoder(nn.Module):
 
 
 class PatchesToPixels(nn.Module):
-    """Linear map of each grid position to a patch of pixels, `[B, D, g, g]` to `[B, C, g p, g p]`, C = 3 as a rule.
+    """Linear map of each grid position to a patch of p x p pixels, `[B, D, g, g]` to `[B, C, g p, g p]`, by default C = 3.
 
-    Channels of the map run over (row, column, colour) of the patch.
+    The order of the map's output channels is (row, column, colour) of the patch.
     """
 
     def __init__(self, width: int, patch_size: int, channels: int = 3) -> None:
@@ -196,7 +196,7 @@ class PatchesToPixels(nn.Module):
         self.proj = nn.Conv2d(width, channels * patch_size**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the map."""
+        """Pixels `[B, C, g p, g p]` of grid features `[B, D, g, g]`."""
         p = self.patch_size
         y = self.proj(x).unflatten(1, (p, p, -1)).permute(0, 3, 4, 1, 5, 2)  # [B, C, g, p, g, p]
         return y.flatten(4, 5).flatten(2, 3)

@@ -1,8 +1,8 @@
-"""ViTamin, and its mirror image: convolutions down to a grid of stride 16, then a ViT with gated MLPs.
+"""ViTamin encoder (convolutions down to a grid of stride 16, then a ViT with gated MLPs), and a decoder in reverse order.
 
 Encoder: Chen et al. 2024, "Designing Scalable Vision Models in the Vision-Language Era", arXiv 2404.02132 (in timm as `vitamin_*`).
-Decoder: UniTok's (arXiv 2502.20321; FoundationVision/UniTok @ bb8012e8e8, MIT, models/vitamin.py). There are no positions:
-convolutions tell places apart.
+Decoder: UniTok's (arXiv 2502.20321; FoundationVision/UniTok @ bb8012e8e8, MIT, models/vitamin.py). There are no position
+embeddings: the convolutions provide positions.
 
 Letters: B batch, H W pixels, h w grid, C channels, D width, Q queries, L = Q + h w.
 """
@@ -26,16 +26,18 @@ class ViTaminConfig:
     """Settings of `ViTaminEncoder` and `ViTaminDecoder`; the defaults are ViTamin-L.
 
     Attributes:
-        stem_width: channels of the stem, at stride 2.
-        conv_widths, conv_blocks: channels and blocks of the stages at stride 4 and 8.
+        stem_width: number of channels of the stem, at stride 2.
+        conv_widths, conv_blocks: numbers of channels and of blocks of the stages at stride 4 and 8.
         width: D.
-        layers, heads: of the ViT.
+        layers: number of blocks of the ViT.
+        heads: number of its attention heads.
         mlp_ratio: hidden width of its gated MLPs as a multiple of D.
-        gelu: inside the gated MLPs: its approximation by a "tanh" (UniTok), or the exact one ("none": timm).
-        norm_out: whether a LayerNorm stands behind the encoder's last block (timm with mean pooling: no).
-        queries: Q learned vectors before the grid.
-        drop_path: training only: probability that the last block leaves a branch of an item out; earlier blocks less, from 0 on.
-        decoder_blocks: blocks of the decoder's stages at stride 8 and 4.
+        gelu: GELU of the gated MLPs: its approximation by a "tanh" (UniTok), or the exact one ("none": timm).
+        norm_out: whether a LayerNorm follows the encoder's last block (timm with mean pooling: no).
+        queries: Q, number of learned vectors before the grid.
+        drop_path: training only: probability that a branch of an item is dropped in the last block; it grows linearly from 0 in
+            the first one.
+        decoder_blocks: numbers of blocks of the decoder's stages at stride 8 and 4.
     """
 
     stem_width: int = 160
@@ -55,7 +57,7 @@ class ViTaminConfig:
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} does not divide into {self.heads} heads.")
         if min(*self.conv_blocks, *self.decoder_blocks) < 1:
-            raise ConfigError("each stage needs a block, which changes the grid: conv_blocks and decoder_blocks from 1.")
+            raise ConfigError("each stage needs a block that resizes the grid: conv_blocks and decoder_blocks must be at least 1.")
 
     @property
     def stride(self) -> int:
@@ -67,7 +69,7 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of `[B, C, H, W]` at each position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Normalise `[B, C, H, W]`; the shape stays."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -78,7 +80,7 @@ class UpConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply it."""
+        """Map `[B, C, H, W]` to `[B, C', 2 H, 2 W]`."""
         return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
@@ -92,10 +94,11 @@ class _DownShortcut(nn.Module):
 
 
 class MBConv(nn.Module):
-    """norm, 1x1 to 4 C', depthwise 3x3, 1x1 to C', and the input added; `[B, C, H, W]`.
+    """norm, 1x1 convolution to 4 C', depthwise 3x3, 1x1 to C', plus the input; `[B, C, H, W]` to `[B, C', H', W']`.
 
     Args:
-        resample: "down" halves the grid in the depthwise convolution, "up" doubles it before, "none" keeps it.
+        in_channels, out_channels: C and C'.
+        resample: "down" halves the grid in the depthwise convolution, "up" doubles it before that one, "none" keeps it.
     """
 
     def __init__(self, in_channels: int, out_channels: int, resample: str = "none") -> None:
@@ -113,7 +116,7 @@ class MBConv(nn.Module):
         self.project = nn.Conv2d(inner, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Map `[B, C, H, W]` to `[B, C', H', W']`, H' and W' by `resample`."""
         y = self.up(F.gelu(self.expand(self.norm(x))))
         return self.shortcut(x) + self.project(F.gelu(self.depthwise(y)))
 
@@ -130,12 +133,12 @@ class GatedBlock(nn.Module):
         self.gated = GatedMLP(width, int(width * mlp_ratio), gelu=gelu)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Apply the block to `[B, L, D]`; the shape stays."""
         x = x + self._kept(self.attention(self.attention_norm(x)))
         return x + self._kept(self.gated(self.mlp_norm(x)))
 
     def _kept(self, branch: Tensor) -> Tensor:
-        """The branch, of each item left out or scaled up so that its mean stays."""
+        """Drop path: the branch `[B, L, D]`, set to 0 for some items and scaled for the others so that its mean stays."""
         if not self.drop_path or not (self.training and torch.is_grad_enabled()):
             return branch
         keep = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
@@ -148,7 +151,7 @@ def _transformer(c: ViTaminConfig) -> nn.Sequential:
 
 
 class ViTaminEncoder(nn.Module):
-    """Pictures `[B, 3, H, W]`, multiples of 16, to features `[B, L, D]`, queries first."""
+    """Pictures `[B, 3, H, W]`, H and W multiples of 16, to features `[B, L, D]`, queries first."""
 
     def __init__(self, config: ViTaminConfig) -> None:
         super().__init__()
@@ -171,7 +174,7 @@ class ViTaminEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(c.width, eps=EPS) if c.norm_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Features `[B, L, D]`, queries first, of pictures `[B, 3, H, W]`."""
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -201,7 +204,7 @@ class ViTaminDecoder(nn.Module):
         self.head = nn.Sequential(UpConv(fine, fine), ChannelNorm(fine, eps=EPS), nn.GELU(), nn.Conv2d(fine, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Decode."""
+        """Pictures `[B, 3, H, W]` of features `[B, L, D]` of a square grid, queries first."""
         y = self.norm_out(self.blocks(x)[:, self.config.queries :])
         side = round(y.shape[1] ** 0.5)
         z = self.up(y.transpose(1, 2).unflatten(2, (side, side)))

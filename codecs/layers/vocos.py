@@ -1,4 +1,4 @@
-"""Vocos: a decoder at frame rate, whose last layer gives a spectrum for the inverse Fourier transform.
+"""Vocos: a decoder at frame rate, whose last layer predicts spectra for the inverse short-time Fourier transform.
 
 Siuzdak 2023, arXiv 2306.00814; WavTokenizer (arXiv 2408.16532) puts residual blocks and one attention in front.
 
@@ -22,23 +22,23 @@ class ConditionedNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(conditions, width))
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        """Normalise; `condition` is 0..N-1."""
+        """Normalise `[B, L, D]` with the scale and shift of `condition`, 0..N-1."""
         return F.layer_norm(x, x.shape[-1:], eps=self.eps) * self.scale[condition] + self.shift[condition]
 
 
 class PlainNorm(nn.LayerNorm):
-    """LayerNorm over the width, whatever the condition."""
+    """LayerNorm over the width of `[B, L, D]`, with the interface of `ConditionedNorm`; the condition is not used."""
 
     def __init__(self, width: int, *, eps: float = 1e-6) -> None:
         super().__init__(width, eps=eps)
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        """Normalise."""
+        """Normalise `[B, L, D]`; `condition` is not used."""
         return super().forward(x)
 
 
 def make_norm(width: int, conditions: int, *, eps: float = 1e-6) -> nn.Module:
-    """A norm with `conditions` settings, or a plain one where there are 0."""
+    """A `ConditionedNorm` with `conditions` conditions, or a `PlainNorm` if there are 0."""
     return ConditionedNorm(width, conditions, eps=eps) if conditions else PlainNorm(width, eps=eps)
 
 
@@ -54,7 +54,7 @@ class VocosBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), layer_scale))
 
     def forward(self, x: Tensor, condition: int = 0) -> Tensor:
-        """Apply the block."""
+        """Apply the block to `[B, D, L]`; `condition` is that of the norm."""
         y = self.norm(self.depthwise(x).transpose(1, 2), condition)  # [B, L, D]
         y = self.down(F.gelu(self.up(y))) * self.scale
         return x + y.transpose(1, 2)
@@ -72,7 +72,7 @@ class FrameResBlock(nn.Module):
         self.conv_out = nn.Conv1d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Apply the block to `[B, D, L]`; the shape stays."""
         y = self.conv_in(F.silu(self.norm_in(x)))
         return x + self.conv_out(self.dropout(F.silu(self.norm_out(y))))
 
@@ -89,7 +89,7 @@ class FrameAttention(nn.Module):
         self.out = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
+        """Apply the attention to `[B, D, L]`; the shape stays."""
         y = self.norm(x)
         q, k, v = (m(y).transpose(1, 2) for m in (self.q, self.k, self.v))  # [B, L, D] each
         return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2))
@@ -104,6 +104,6 @@ class FourierHead(nn.Module):
         self.stft = STFT(window_samples=window_samples, hop_samples=hop_samples, causal=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Synthesise."""
+        """Waveforms `[B, L * hop]` of the last layer's states `[B, L, D]`."""
         magnitude, angle = self.out(x).float().chunk(2, dim=-1)  # [B, L, F] each
         return self.stft.synthesise(torch.polar(magnitude.exp().clamp(max=100), angle))

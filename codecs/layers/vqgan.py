@@ -1,6 +1,6 @@
-"""The convolutional encoder and decoder of the VQGAN line, with the quirks of its descendants as named options.
+"""The convolutional encoder and decoder of VQGAN and its descendants, whose changes are named options.
 
-Source of the plan: Esser et al. 2021, arXiv 2012.09841; blocks and who changed what: `vqgan_blocks.py`.
+Architecture: Esser et al. 2021, arXiv 2012.09841; for the blocks and the papers that changed them see `vqgan_blocks.py`.
 
 Levels are numbered from fine (0) to coarse, in the encoder and in the decoder.
 Letters: B batch, C channels, H W pixels, h w grid, D width of the code.
@@ -42,18 +42,18 @@ class StackConfig:
         widths: C of each level, fine to coarse.
         blocks: residual blocks at each level (taming's decoder has one more than its encoder).
         attention_levels: levels where an attention block follows each residual block.
-        attention_heads: of these and of those in the middle (transformers' Emu3 allows several).
+        attention_heads: number of heads of these blocks and of those in `middle` (transformers' Emu3 allows several).
         middle: blocks at the coarsest grid, between encoder levels and head, or stem and decoder levels.
         swin: settings of the "swin" blocks in `middle` (ITER).
-        groups: of every GroupNorm.
-        narrow_groups: what happens to widths that `groups` does not divide; see `vqgan_blocks.group_norm`.
-        bias: whether the convolutions of residual blocks (and the encoder's stem) have one.
+        groups: number of groups of every GroupNorm.
+        narrow_groups: number of groups for widths that `groups` does not divide; see `vqgan_blocks.group_norm`.
+        bias: whether the convolutions of residual blocks (and the encoder's stem) have a bias.
         shortcut: see `vqgan_blocks.ResBlock`.
-        activation: of all blocks.
-        final_activation: the one between the last norm and the last convolution (ELM, ITER: "none").
-        dropout: inside residual blocks, in training.
-        patching: how pixels are folded before the stem and after the head: "fold" or "haar" (Cosmos).
-        patch_size: pixels on a side that are folded; 1: none.
+        activation: activation of all blocks.
+        final_activation: activation between the last norm and the last convolution (ELM, ITER: "none").
+        dropout: dropout probability inside residual blocks, in training.
+        patching: how pixels are folded into channels before the stem, and back after the head: "fold" or "haar" (Cosmos).
+        patch_size: side in pixels of the patches that are folded; 1: no folding.
     """
 
     widths: tuple[int, ...] = (128, 128, 256, 256, 512)
@@ -86,11 +86,11 @@ class EncoderConfig(StackConfig):
     """Settings of `VQGANEncoder`.
 
     Attributes:
-        stem_width: channels of the first convolution.
+        stem_width: output channels of the first convolution.
         resample: see `vqgan_resampling.Downsample`.
         resample_levels: levels at whose end the grid is halved; None: all but the coarsest.
-        head_kernel: side of the last convolution (3; MaskGIT and Open-MAGVIT2: 1).
-        head_shortcut: the means of equal groups of channels are added to what that convolution gives (ILLUME+).
+        head_kernel: side of the last convolution's kernel (3; MaskGIT and Open-MAGVIT2: 1).
+        head_shortcut: add the means of equal groups of input channels to the output of that convolution (ILLUME+).
     """
 
     stem_width: int = 128
@@ -118,12 +118,13 @@ class DecoderConfig(StackConfig):
         blocks: as in `StackConfig`.
         resample: see `vqgan_resampling.Upsample`.
         resample_levels: levels at whose end the grid is doubled; None: all but the finest.
-        norm_first: a GroupNorm before the stem (ELM).
-        condition: how the code enters again. "spatial": every norm takes gain and shift from it (MoVQ); "adaptive":
-            each level begins with a norm of its statistics (Open-MAGVIT2).
-        noise: Gaussian channels, as many as the code has, stand beside it at the stem (WeTok's and BitDance's
+        norm_first: whether a GroupNorm comes before the stem (ELM).
+        condition: how norms are conditioned on the code. "spatial": gain and shift of every norm are computed from the code at
+            each position (MoVQ); "adaptive": each level begins with a norm whose gain and shift are computed from the code's
+            statistics (Open-MAGVIT2).
+        noise: concatenate Gaussian noise to the code at the stem, with the same number of channels (WeTok's and BitDance's
             generative decoder).
-        stem_shortcut: the repeated input channels are added to what the stem gives (ILLUME+).
+        stem_shortcut: add the repeated input channels to the output of the stem (ILLUME+).
     """
 
     blocks: int = 3
@@ -146,7 +147,7 @@ class DecoderConfig(StackConfig):
 
 
 class _Parts:
-    """Makes the blocks that one config describes."""
+    """Builds the blocks that one config describes."""
 
     def __init__(self, config: StackConfig, spatial_dim: int | None = None) -> None:
         self.config, self.spatial_dim = config, spatial_dim
@@ -199,7 +200,7 @@ class Level(nn.Module):
         self.resample: nn.Module | None = None
 
     def body(self, code: Tensor | None = None) -> list[Layer]:
-        """All layers but the resampling, in order; they get the `code` that they are conditioned on, if any."""
+        """All layers but the resampling, in order; with `code`, as functions that pass it to layers conditioned on it."""
         layers: list[nn.Module] = [] if self.adaptive is None else [self.adaptive]
         for i, block in enumerate(self.blocks):
             layers += [block, self.attentions[i]] if self.attentions else [block]
@@ -207,22 +208,22 @@ class Level(nn.Module):
 
     @property
     def stage_width(self) -> int:
-        """Channels of its feature maps; 0 where attention wants them whole."""
+        """Number of channels of its feature maps; 0 if attention needs the whole map at once."""
         return 0 if self.attentions else self.width
 
     @property
     def reach(self) -> int:
-        """Positions on each side that an output of `body` depends on, where there is no attention."""
+        """Number of positions on each side that an output of `body` depends on, if there is no attention."""
         return 2 * len(self.blocks)
 
 
 class _LevelStack(ConvStack):
-    """What encoder and decoder share."""
+    """Base of encoder and decoder: a stack of levels."""
 
     levels: nn.ModuleList
 
     def level(self, index: int) -> Level:
-        """A level, 0 the finest."""
+        """The level with this index, 0 the finest."""
         return cast(Level, self.levels[index])
 
 
@@ -247,7 +248,7 @@ class VQGANEncoder(_LevelStack):
             raise ConfigError(f"head_shortcut: the last width, {last}, must be a multiple of the {out_channels} channels.")
 
     def run(self, x: Tensor) -> Tensor:
-        """Encode."""
+        """Encode pictures `[B, 3, H, W]` to `[B, out_channels, h, w]`."""
         for index in range(len(self.levels)):
             x = self.through(x, self._stage(index))
         for block in self.middle:
@@ -257,13 +258,13 @@ class VQGANEncoder(_LevelStack):
         return y + x.unflatten(1, (y.shape[1], -1)).mean(2) if self.config.head_shortcut else y
 
     def _stage(self, index: int) -> Stage:
-        """One level and, for the first, what stands before it."""
+        """One level with its resampling and, for the first, patches and stem before it."""
         level, fold = self.level(index), 1 if index else self.config.patch_size
         before = [] if index else [self.patches, self.stem]
-        behind = [] if level.resample is None else [level.resample]
-        layers = [*before, *level.body(), *behind]
-        reach = level.reach + 2  # stem and resampling reach one position each
-        return Stage(layers=layers, width=level.stage_width, reach=reach, grid=1 / fold, down=fold * 2 ** len(behind))
+        after = [] if level.resample is None else [level.resample]
+        layers = [*before, *level.body(), *after]
+        reach = level.reach + 2  # stem and resampling depend on one position more, each
+        return Stage(layers=layers, width=level.stage_width, reach=reach, grid=1 / fold, down=fold * 2 ** len(after))
 
 
 class VQGANDecoder(_LevelStack):
@@ -271,8 +272,9 @@ class VQGANDecoder(_LevelStack):
 
     Args:
         config: settings.
-        in_channels: channels of what `forward` gets as `z`.
-        code_dim: D of what it gets as `code`, for `condition`; 0: the same as `in_channels`.
+        in_channels: number of channels of the input `z`.
+        code_dim: D of the input `code`, for `condition`; 0: the same as `in_channels`.
+        out_channels: number of channels of the picture.
     """
 
     def __init__(self, config: DecoderConfig, in_channels: int, *, code_dim: int = 0, out_channels: int = 3) -> None:
@@ -296,11 +298,11 @@ class VQGANDecoder(_LevelStack):
         self.patches = parts.patches()
 
     def run(self, z: Tensor, code: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """Decode.
+        """Decode a grid of latents to pictures `[B, 3, H, W]`.
 
         Args:
             z: `[B, in_channels, h, w]`.
-            code: `[B, D, h, w]` that conditions the norms; None: `z` itself.
+            code: `[B, D, h, w]` that the norms are conditioned on; None: `z` itself.
             noise: standard normal, of the shape of `z`; needed with `config.noise`.
         """
         code = z if code is None else code
@@ -319,15 +321,15 @@ class VQGANDecoder(_LevelStack):
         return x + z.repeat_interleave(x.shape[1] // z.shape[1], dim=1) if self.config.stem_shortcut else x
 
     def _stage(self, index: int, x: Tensor, code: Tensor) -> Stage:
-        """The doubling of `x` that follows the coarser level, this level and, for the last, what stands behind it."""
+        """The upsampling of the coarser level before, this level and, for the finest, all layers up to the pixels."""
         level, coarser = self.level(index), self.level(index + 1) if index + 1 < len(self.levels) else None
         before = [] if coarser is None or coarser.resample is None else [coarser.resample]
         layers, grid = [*before, *level.body(code)], 2 ** len(before)
         up = grid
         if not index:
-            behind = [] if level.resample is None else [level.resample]
-            layers += [*behind, under(self.norm, code), self.act, self.head, self.patches.inverse]
-            up = grid * 2 ** len(behind) * self.config.patch_size
-        reach = level.reach + 3  # the doubling reaches up to two positions, the head one
+            after = [] if level.resample is None else [level.resample]
+            layers += [*after, under(self.norm, code), self.act, self.head, self.patches.inverse]
+            up = grid * 2 ** len(after) * self.config.patch_size
+        reach = level.reach + 3  # upsampling depends on up to two positions more, the head on one
         align = x.shape[-2] // code.shape[-2] if self.config.condition == "spatial" else 1
         return Stage(layers=layers, width=level.stage_width, reach=reach, grid=grid, up=up, align=align)

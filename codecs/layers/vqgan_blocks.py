@@ -1,7 +1,7 @@
-"""Blocks of the VQGAN line: residual and attention blocks, norms under a condition.
+"""Blocks of VQGAN and its descendants: residual and attention blocks, norms conditioned on the code.
 
-Origin: Esser et al. 2021, arXiv 2012.09841 (CompVis/taming-transformers, itself after DDPM's U-Net). What later systems
-changed stands here as named options; who uses which is in the docstrings.
+Origin: Esser et al. 2021, arXiv 2012.09841 (CompVis/taming-transformers, itself after DDPM's U-Net). Changes of later systems
+are named options; the docstrings say which system uses which.
 
 Letters: B batch, C channels, H W positions, D width of the code that conditions a norm.
 """
@@ -25,14 +25,14 @@ EPS = 1e-6
 Activation = Literal["silu", "gelu", "relu", "mish"]
 NarrowGroups = Literal["none", "24", "quarter"]
 
-#: By their names in configs.
+#: Classes of activations by their names in configs.
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "relu": nn.ReLU, "mish": nn.Mish, "none": nn.Identity}
 
 
 def group_norm(channels: int, groups: int = 32, narrow: NarrowGroups = "none") -> GroupNorm:
-    """GroupNorm; `narrow` says what happens where `groups` does not divide C.
+    """GroupNorm over `[B, C, H, W]`; `narrow` chooses the number of groups where `groups` does not divide C.
 
-    "none": that is an error. "24": 24 groups (Infinity). "quarter": C // 4 groups below `groups` channels (ITER).
+    "none": ValueError. "24": 24 groups (Infinity). "quarter": C // 4 groups where C is below `groups` (ITER).
     """
     if narrow == "quarter" and channels < groups:
         groups = channels // 4
@@ -44,12 +44,12 @@ def group_norm(channels: int, groups: int = 32, narrow: NarrowGroups = "none") -
 
 
 class SpatialNorm(Layer2d):
-    """GroupNorm whose gain and shift are read off the code at each position (MoVQ, arXiv 2209.09002; Emu3, ILLUME+).
+    """GroupNorm with gain and shift computed from the code at each position (MoVQ, arXiv 2209.09002; Emu3, ILLUME+).
 
     Args:
         channels: C.
         code_dim: D of the code, which is resized to the features by nearest neighbour.
-        groups: of the GroupNorm.
+        groups: number of groups of the GroupNorm.
     """
 
     def __init__(self, channels: int, code_dim: int, groups: int = 32) -> None:
@@ -59,16 +59,21 @@ class SpatialNorm(Layer2d):
         self.shift = nn.Conv2d(code_dim, channels, 1)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """`[B, C, H, W]` under the code `[B, D, h, w]`."""
+        """Normalise `[B, C, H, W]`, conditioned on the code `[B, D, h, w]`."""
         code = beside(code)
         gain, shift = (F.interpolate(map(code), size=x.shape[-2:], mode="nearest") for map in (self.gain, self.shift))
-        return self.norm(x) * gain + shift  # a 1x1 convolution before the resize gives what one behind it gives
+        return self.norm(x) * gain + shift  # a 1x1 convolution before the resize equals one after it
 
 
 class AdaptiveNorm(Layer2d):
-    """GroupNorm without own gain; gain and shift come from the code's deviation and mean over the picture.
+    """GroupNorm with gain and shift computed from the code's standard deviation and mean over the picture.
 
-    Open-MAGVIT2, arXiv 2409.04410, section 3.1. The deviation is the unbiased one.
+    Open-MAGVIT2, arXiv 2409.04410, section 3.1. The standard deviation is the unbiased one.
+
+    Args:
+        channels: C.
+        code_dim: D of the code.
+        groups: number of groups of the GroupNorm.
     """
 
     def __init__(self, channels: int, code_dim: int, groups: int = 32) -> None:
@@ -78,30 +83,32 @@ class AdaptiveNorm(Layer2d):
         self.shift = nn.Linear(code_dim, channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """`[B, C, H, W]` under the code `[B, D, h, w]`."""
+        """Normalise `[B, C, H, W]`, conditioned on the code `[B, D, h, w]`."""
         flat = code.flatten(2)  # [B, D, h w]
-        correction = min(1, flat.shape[2] - 1)  # of one position: 0, where the authors' formula gives NaN
+        # Differs: for a code of one position the authors' formula gives NaN; here its deviation is 0
+        correction = min(1, flat.shape[2] - 1)
         deviation = (flat.var(dim=2, correction=correction) + EPS).sqrt()
         gain, shift = self.gain(deviation), self.shift(flat.mean(dim=2))
         return self.norm(x) * gain[..., None, None] + shift[..., None, None]
 
 
 def under(norm: nn.Module, code: Tensor | None) -> Layer:
-    """`norm` as a function of the features alone: one that is conditioned on a code gets `code`."""
+    """`norm` as a function of the features alone: a `SpatialNorm` is bound to `code`, others are returned unchanged."""
     return partial(norm, code=code) if isinstance(norm, SpatialNorm) else norm
 
 
 class ResBlock(Residual2d):
-    """(norm, activation, 3x3 convolution) twice, and the input added; `[B, C, H, W]` to `[B, C', H, W]`.
+    """(norm, activation, 3x3 convolution) twice, plus the input; `[B, C, H, W]` to `[B, C', H, W]`.
 
     Args:
-        in_channels, out_channels: C and C'; a 1x1 convolution brings the input to C' where they differ.
-        norm1, norm2: over C and C'.
-        bias: whether the convolutions have one (MaskGIT, Open-MAGVIT2: no).
-        shortcut: what the 1x1 convolution acts on: the block's "input", or its "output" (MaskGIT's quirk: the input
-            then plays no part in the sum).
-        dropout: before the second convolution, only where gradients are recorded in train mode.
-        first_kernel: side of the first convolution.
+        in_channels, out_channels: C and C'; where they differ, a 1x1 convolution maps the input to C'.
+        norm1, norm2: norms over C and C' channels.
+        bias: whether the convolutions have a bias (MaskGIT, Open-MAGVIT2: no).
+        shortcut: input of the 1x1 convolution: the "input" of the block, or the "output" of its branch (MaskGIT; the input is
+            then not added at all).
+        activation: activation before each convolution.
+        dropout: dropout probability before the second convolution, only in train mode with gradients.
+        first_kernel: side of the first convolution's kernel.
     """
 
     def __init__(
@@ -127,14 +134,14 @@ class ResBlock(Residual2d):
             self.shortcut = nn.Conv2d(out_channels if self.on_output else in_channels, out_channels, 1, bias=bias)
 
     def branch(self, code: Tensor | None = None) -> list[Layer]:
-        """What is added to the input; `code` conditions the norms."""
-        # encode records no gradients and gives the same ids in train mode
+        """Layers of the residual branch, whose output is added to the input; its norms are conditioned on `code`."""
+        # without gradients there is no dropout in train mode either, so that `encode` returns the same ids in both modes
         dropout = [self.dropout] if self.dropout.p and torch.is_grad_enabled() else []
         norm1, norm2 = under(self.norm1, code), under(self.norm2, code)
         return [norm1, self.act, self.conv1, norm2, self.act, *dropout, self.conv2]
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the block."""
+        """Map `[B, C, H, W]` to `[B, C', H, W]`; the norms may be conditioned on `code` `[B, D, h, w]`."""
         if not self.on_output:
             return super().forward(x, code)
         assert self.shortcut is not None
@@ -143,7 +150,7 @@ class ResBlock(Residual2d):
 
 
 class AttentionBlock(Layer2d):
-    """Attention over all positions, and the input added; `[B, C, H, W]`. The line's own has one head."""
+    """Self-attention over all positions, plus the input; `[B, C, H, W]`. VQGAN has one head."""
 
     def __init__(self, channels: int, norm: nn.Module, *, heads: int = 1) -> None:
         super().__init__()
@@ -154,9 +161,9 @@ class AttentionBlock(Layer2d):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the block."""
+        """Apply the block to `[B, C, H, W]`; its norm may be conditioned on `code` `[B, D, h, w]`."""
         qkv = self.qkv(under(self.norm, code)(x)).flatten(2).transpose(1, 2)  # [B, H W, 3 C]
-        qkv = qkv.contiguous()  # otherwise all H W x H W weights are held
+        qkv = qkv.contiguous()  # else attention falls back to an implementation that stores all H W x H W weights
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=2))  # [B, heads, H W, C / heads]
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).transpose(1, 2)  # [B, C, H W]
         return x + self.out(y.reshape(x.shape))
@@ -165,8 +172,8 @@ class AttentionBlock(Layer2d):
 class HeadAttentionBlock(Layer2d):
     """ITER's "mhsa": attention among the heads of each position, never between positions; `[B, C, H, W]`.
 
-    The authors hand (batch, position, head, width) to a function that attends over the last axis but one, so that the
-    heads are what is mixed. Kept, since the weights were trained so.
+    The authors pass (batch, position, head, width) to a function that attends over the last axis but one, so that heads are mixed
+    instead of positions. Kept here, since the published weights were trained like this.
     """
 
     def __init__(self, channels: int, *, heads: int = 8, head_width: int = 64, groups: int = 4) -> None:
@@ -177,7 +184,7 @@ class HeadAttentionBlock(Layer2d):
         self.out = nn.Conv2d(heads * head_width, channels, 1)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Apply the block; `code` is not used."""
+        """Apply the block to `[B, C, H, W]`; `code` is not used."""
         qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)  # [B, H W, 3 heads width]
         q, k, v = qkv.unflatten(2, (3, self.heads, -1)).unbind(2)  # each [B, H W, heads, width]
         y = F.scaled_dot_product_attention(q, k, v).flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""How the VQGAN line halves and doubles its grid, and folds pixels before the first layer and after the last.
+"""Downsampling and upsampling of VQGAN and its descendants, and folding of pixels into channels before the first layer.
 
 Letters: B batch, C channels, H W positions, p side of a patch.
 """
@@ -18,6 +18,7 @@ class Downsample(Layer2d):
     """Halve height and width, both even; `[B, C, H, W]` to `[B, C, H / 2, W / 2]`.
 
     Args:
+        channels: C.
         kind: "conv": 3x3, stride 2, zeros on the right and below (taming). "conv_centred": zeros on all sides
             (Open-MAGVIT2). "average": mean of 2x2, no weights (MaskGIT). "residual": that mean, plus a 3x3 convolution
             to C / 4 channels whose 2x2 positions become channels (DC-AE, arXiv 2410.10733; ILLUME+).
@@ -34,7 +35,7 @@ class Downsample(Layer2d):
             self.conv = Conv2d(channels, channels // 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve."""
+        """Map `[B, C, H, W]` to `[B, C, H / 2, W / 2]`."""
         if self.kind == "average":
             return F.avg_pool2d(x, 2)
         y = self.conv(x)
@@ -45,10 +46,11 @@ class Upsample(Layer2d):
     """Double height and width; `[B, C, H, W]` to `[B, C, 2 H, 2 W]`.
 
     Args:
-        kind: "nearest_conv": repeat, then a 3x3 convolution (taming). "nearest": repeat only. "depth_to_space": a 3x3
-            convolution to 4 C channels, which are laid out as (row, column, C) (Open-MAGVIT2; TensorFlow's order).
-            "pixel_shuffle": the same laid out as (C, row, column) (PyTorch's order). "residual": that, plus the repeated
-            input (DC-AE; ILLUME+).
+        channels: C.
+        kind: "nearest_conv": repeat each position 2 x 2, then a 3x3 convolution (taming). "nearest": repeat only.
+            "depth_to_space": a 3x3 convolution to 4 C channels in the order (row, column, C) (Open-MAGVIT2; TensorFlow's
+            order). "pixel_shuffle": the same in the order (C, row, column) (PyTorch's order). "residual": as
+            "pixel_shuffle", plus the repeated input (DC-AE; ILLUME+).
     """
 
     def __init__(self, channels: int, kind: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"]) -> None:
@@ -60,7 +62,7 @@ class Upsample(Layer2d):
             self.conv = Conv2d(channels, 4 * channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Double."""
+        """Map `[B, C, H, W]` to `[B, C, 2 H, 2 W]`."""
         if self.kind == "nearest":
             return F.interpolate(x, scale_factor=2.0, mode="nearest")
         y = self.conv(x)
@@ -85,7 +87,7 @@ class HaarPatches(nn.Module):
             raise ValueError(f"patch_size is {patch_size}; Haar patches need a power of two.")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fold."""
+        """Fold `[B, C, H, W]` to `[B, C p^2, H / p, W / p]`."""
         for _ in range(self.steps):
             a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
             top, bottom, top_edge, bottom_edge = a + b, c + d, a - b, c - d
@@ -94,7 +96,7 @@ class HaarPatches(nn.Module):
         return x
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Unfold."""
+        """Unfold `[B, C p^2, H / p, W / p]` to `[B, C, H, W]`."""
         for _ in range(self.steps):
             mean, rows, columns, cross = x.chunk(4, dim=1)
             left_top, left_bottom = mean + rows, mean - rows
@@ -117,9 +119,9 @@ class FoldPatches(nn.Module):
         self.patch_size = patch_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` to `[B, C p^2, H / p, W / p]`."""
+        """Fold `[B, C, H, W]` to `[B, C p^2, H / p, W / p]`."""
         return F.pixel_unshuffle(x, self.patch_size)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Back again."""
+        """Unfold `[B, C p^2, H / p, W / p]` to `[B, C, H, W]`."""
         return F.pixel_shuffle(x, self.patch_size)

@@ -13,7 +13,7 @@ Q = TypeVar("Q", bound=QuantizerConfig)
 
 
 def open_config(config: Mapping[str, Any], system: str) -> Fields:
-    """The authors' arguments, also from the YAML of a training run; without the keys that describe only the file."""
+    """The authors' arguments as `Fields`, also out of the YAML of a training run; without the keys `FOLDER_KEYS`."""
     for key in ("network_g", "model"):
         config = config[key] if isinstance(config.get(key), Mapping) else config
     for key in ("params", "init_args"):
@@ -36,28 +36,28 @@ def training_only(fields: Fields, key: str, usual: Any) -> None:
         warnings.warn(f"{fields.name}.{key} = {value!r} is not carried over; it affects training only.", stacklevel=3)
 
 
-def attention_levels(resolution: int, wanted: Sequence[int], levels: int, halvings: Sequence[int]) -> tuple[int, ...]:
-    """Levels at which an encoder that halves after the levels `halvings` has one of the `wanted` resolutions."""
+def attention_levels(resolution: int, attended: Sequence[int], levels: int, halvings: Sequence[int]) -> tuple[int, ...]:
+    """Levels at which an encoder that halves after the levels `halvings` has one of the `attended` resolutions."""
     side, found = resolution, []
     for level in range(levels):
-        if side in wanted:
+        if side in attended:
             found.append(level)
         side = side // 2 if level in halvings else side
     return tuple(found)
 
 
-def decoder_attention_levels(side: int, wanted: Sequence[int], levels: int, doublings: Sequence[int]) -> tuple[int, ...]:
+def decoder_attention_levels(side: int, attended: Sequence[int], levels: int, doublings: Sequence[int]) -> tuple[int, ...]:
     """`attention_levels` for a decoder that starts with `side` at the coarsest level and doubles after `doublings`."""
     found = []
     for level in reversed(range(levels)):
-        if side in wanted:
+        if side in attended:
             found.append(level)
         side = side * 2 if level in doublings else side
     return tuple(sorted(found))
 
 
 def legacy_vq(size: int, beta: float, **more: Any) -> dict[str, Any]:
-    """taming's quantizer: with its "legacy" losses beta weighs the codebook term, not the commitment."""
+    """Config of taming's quantizer: with its "legacy" losses, beta is the weight of the codebook term, not of the commitment."""
     losses = {"commitment_weight": 1.0, "codebook_weight": beta}
     still = {"update": "gradient", "kmeans_init": False, "replace_below": 0.0}
     return {"kind": "vq", "codebook_size": size, **losses, **still, **more}
@@ -127,7 +127,7 @@ def one_number(name: str, value: int | Sequence[int]) -> int:
 
 
 def siglip_tower(c: Fields, *, layers_left_out: int = 0, norm_out: str = "affine") -> dict[str, Any]:
-    """A `SiglipVisionConfig` of transformers to a `TowerConfig`; keys that its class ignores give one warning."""
+    """Fields of `TowerConfig` from a `SiglipVisionConfig` of transformers; keys that its class ignores cause one warning."""
     c.drop(*TRANSFORMERS_KEYS, "attention_dropout", "vision_use_head", "initializer_range")
     c.require("hidden_act", "gelu_pytorch_tanh")
     c.require("num_channels", 3)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from .keymap import Each, Row, pointwise
 
-#: Makes the rows of one activation from its two prefixes (theirs, ours).
+#: Function that returns the rows of one activation for its two prefixes (theirs, ours).
 Act = Callable[[str, str], list[Row]]
 
 #: The layers of a residual unit, numbered as most authors have them or named as in transformers, and our names.
@@ -41,7 +41,7 @@ def unit(
 
     Args:
         theirs, ours: prefixes of the unit.
-        act: makes the rows of its activations.
+        act: function for the rows of its activations.
         layers: the authors' names of the four layers, each with ours.
     """
     rows: list[Row] = []
@@ -90,7 +90,7 @@ def decoder(ups: int, theirs: str = "decoder", ours: str = "decoder") -> list[Ro
 
 
 def transformers_side(side: str, theirs: str | None = None, ours: str | None = None, *, act: Act = snake) -> list[Row]:
-    """Rows of the encoder or decoder of transformers' `DacModel`; `side` ("encoder", "decoder") decides the name of its convolution."""
+    """Rows of the encoder or decoder of transformers' `DacModel`; `side` is "encoder" or "decoder"."""
     theirs, ours = theirs or side, ours or side
     level, own, conv = f"{theirs}.block.{{}}", f"{ours}.levels.{{}}", "conv1" if side == "encoder" else "conv_t1"
     units = (unit(f"{level}.res_unit{j + 1}", f"{own}.units.{j}", act=act, layers=NAMED_SNAKE_UNIT) for j in range(3))

@@ -1,4 +1,4 @@
-"""The encoder and decoder of diffusers' autoencoders: their part of `config.json` and of the state dict."""
+"""Encoder and decoder of diffusers' autoencoders: their keys in `config.json`, and their key tables."""
 
 from typing import Any
 
@@ -118,7 +118,7 @@ def stack_steps(e: EncoderConfig, d: DecoderConfig | None, more: list[Row]) -> l
     ]
 
 
-#: Names of attention in files from before diffusers 0.17, and today's.
+#: Names of attention weights in files from before diffusers 0.17 -> today's names.
 _OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 

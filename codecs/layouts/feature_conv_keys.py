@@ -13,7 +13,7 @@ def _side(theirs: str, ours: str, convolution: str) -> list[Row]:
 
 
 def encoder(theirs: str, ours: str) -> list[Row]:
-    """Rows of `FeatureEncoder`; a head of None has no `conv2`."""
+    """Rows of `FeatureEncoder`; without a head (`dim` None) files have no `conv2`."""
     return [
         (f"{theirs}.conv.conv.*", f"{ours}.stem.*"),
         (f"{theirs}.conv2.conv.*", f"{ours}.head.*"),
@@ -22,7 +22,7 @@ def encoder(theirs: str, ours: str) -> list[Row]:
 
 
 def decoder(theirs: str, ours: str, strides: tuple[int, ...]) -> list[Row]:
-    """Rows of `FeatureDecoder`, whose levels with a stride over 1 have transposed convolutions under another name."""
+    """Rows of `FeatureDecoder`; the convolutions of levels with a stride above 1 are transposed and have another name."""
     levels = [
         (f"{theirs}.conv_blocks.{i}.conv.{'conv' if s == 1 else 'deconv'}.*", f"{ours}.levels.{i}.conv.*")
         for i, s in enumerate(strides)

@@ -5,7 +5,7 @@ one `Rename` with a table of rows (theirs, ours):
 
     ("encoder.block.{}.conv.*", "encoder.levels.{}.conv.*")     {} a number, * one name, ** the rest with its dots
     ("{encoder|decoder}.norm.*", "{encoder|decoder}.norm.*")    one of these names
-    ("[down|levels].{}.*", "levels.{}.*")                       either is read; the first is written
+    ("[down|levels].{}.*", "levels.{}.*")                       either spelling is read; the first one is written
     ("loss.**", None)                                           dropped, by name
 
 The placeholders of the right side refer to those of the left in their order, or by number: `{1}`, `{0}`. The first row that
@@ -158,7 +158,7 @@ class Rename:
     """Rename every key by the first row that matches it.
 
     Args:
-        rows: (theirs, ours), see the head of this file; ours is None for a key that is dropped on purpose.
+        rows: (theirs, ours), see the top of this file; ours is None for a key that is dropped on purpose.
         also_drop: patterns of keys that are left out, tried before the rows.
         keep_unknown: keys that match no row keep their names (for the first of several steps).
     """
@@ -354,12 +354,12 @@ class Each:
 
 
 def pointwise(*patterns: str, axes: int = 1) -> Each:
-    """Convolutions of 1 that are linear maps here: `[o, i, 1]` (`axes` 1) or `[o, i, 1, 1]` (2) to `[o, i]`."""
+    """Weights of kernel-1 convolutions that are linear maps here: `[o, i, 1]` (`axes` 1) or `[o, i, 1, 1]` (2) to `[o, i]`."""
     return Each(patterns, lambda v: v.reshape(v.shape[:2]), lambda v: v.reshape(*v.shape, *[1] * axes))
 
 
 def as_convolution(*patterns: str, axes: int = 2) -> Each:
-    """Linear maps that are convolutions of 1 here: `[o, i]` to `[o, i, 1, 1]`."""
+    """Weights of linear maps that are kernel-1 convolutions here: `[o, i]` to `[o, i, 1, 1]` (`axes` 2)."""
     return Each(patterns, lambda v: v.reshape(*v.shape, *[1] * axes), lambda v: v.reshape(v.shape[:2]))
 
 

@@ -15,10 +15,10 @@ from .keymap import KeyMap, NotWritable
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One foreign layout.
+    """One foreign checkpoint format.
 
     Attributes:
-        system: its name, as in cards.
+        system: name of the layout, as in model cards.
         upstream: source repository and class: "org/repository file Class".
         family: the family of this library that runs it.
         more_families: further families, if one class of the authors' is several here; `config` then returns a config dataclass.
@@ -28,7 +28,7 @@ class Layout:
         authors_config: our config to the authors', for `save_pretrained(layout=...)`; raises ValueError if theirs cannot
             express ours (`configs.check_round_trip` reads it again and compares). None: the layout is read-only.
         files: file names of config and weights for `save_pretrained(layout=...)`.
-        model_type, class_name: its names in a `config.json` of transformers or diffusers.
+        model_type, class_name: names of the layout's class in a `config.json` of transformers or diffusers.
         recognises: whether a config is of this layout, if its names are not reliable: copies of the authors' repository have
             another `model_type` (see `systems.RECOGNISED`).
     """

@@ -20,7 +20,7 @@ def padded_tables(theirs: str, ours: str, *, table: str, levels: int, shared: bo
         table: name of the table: "weight", "embed".
         levels: K.
         shared: one table for all levels.
-        statistics: read the running statistics too; otherwise they start anew in training.
+        statistics: read the running statistics too; otherwise training starts with new ones.
     """
     names = {table: "embed", **_STATISTICS}
 

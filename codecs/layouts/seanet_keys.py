@@ -12,7 +12,7 @@ from ..layers.seanet import SEANetConfig
 from .fields import Fields
 from .keymap import NotWritable, Row, State, Then
 
-#: The authors' activation names to ours.
+#: The authors' names of activations -> ours.
 ACTIVATIONS = {
     "ELU": "elu", "ReLU": "relu", "LeakyReLU": "leaky_relu", "GELU": "gelu", "SiLU": "silu", "Tanh": "tanh",
     "Snake": "snake",
@@ -43,14 +43,14 @@ _ACT: tuple[Row, ...] = (("alpha", ".alpha"),)
 
 def layer_names(config: SEANetConfig, side: str, spelling: Spelling = "authors") -> list[tuple[str, tuple[Row, ...]]]:
     """Our name and key table of each of the authors' layers, in their order; `side` is "encoder" or "decoder"."""
-    conv, turned, unit = _conv(spelling, "conv"), _conv(spelling, "convtr"), _unit(spelling)
+    conv, transposed, unit = _conv(spelling, "conv"), _conv(spelling, "convtr"), _unit(spelling)
     out: list[tuple[str, tuple[Row, ...]]] = [("stem", conv)]
     lstm = [("lstm", _LSTM)] if config.lstm_layers else []
     if side == "decoder":
         out += lstm
     for level in range(len(config.strides)):
         units = [(f"levels.{level}.units.{j}", unit) for j in range(config.residual_layers)]
-        resample = [(f"levels.{level}.act", _ACT), (f"levels.{level}.conv", conv if side == "encoder" else turned)]
+        resample = [(f"levels.{level}.act", _ACT), (f"levels.{level}.conv", conv if side == "encoder" else transposed)]
         out += units + resample if side == "encoder" else resample + units
     if side == "encoder":
         out += lstm

@@ -1,4 +1,4 @@
-"""Steps for layouts whose files contain a frozen speech model of transformers, whose weights keep their form."""
+"""Steps for layouts whose files contain a frozen speech model of transformers, whose weights stay unchanged."""
 
 from collections.abc import Sequence
 

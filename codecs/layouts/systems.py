@@ -99,7 +99,7 @@ SYSTEMS: Kinds[ModuleType] = Kinds("layout", (__package__ or "").rpartition(".")
 
 
 def systems() -> tuple[str, ...]:
-    """All registered layouts."""
+    """Names of all registered layouts, sorted."""
     return SYSTEMS.names()
 
 

@@ -69,7 +69,7 @@ def means(sums: str, flag: str = "", *, where: str = "**") -> Then:
 
 
 def fuse_qkv(transformer: Any, where: str = "**self_attn.") -> Fuse:
-    """`q_proj`, `k_proj`, `v_proj` as one `qkv`; `transformer` is our `Transformer1dConfig`, which gives the rows of each."""
+    """`q_proj`, `k_proj`, `v_proj` as one `qkv`; `transformer` is our `Transformer1dConfig`, for the number of rows of each."""
     head = transformer.head_dim or transformer.width // transformer.heads
     kv = (transformer.kv_heads or transformer.heads) * head
     return Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where=where, widths=(transformer.heads * head, kv, kv))

@@ -1,4 +1,4 @@
-"""Key tables of the VQGAN line: taming's names to those of `codecs/layers/vqgan.py`."""
+"""Key tables of VQGAN and its descendants: taming's names to those of `codecs/layers/vqgan.py`."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ LEVELS: tuple[Row, ...] = (
     *OUTER,
 )
 
-#: Convolutions that change the resolution, in taming's names.
+#: Rows of the convolutions that change the resolution, in taming's names.
 RESAMPLE: tuple[Row, ...] = (
     ("encoder.[down|levels].{}.downsample.conv.*", "encoder.levels.{}.resample.conv.*"),
     ("decoder.[up|levels].{}.upsample.conv.*", "decoder.levels.{}.resample.conv.*"),
@@ -87,7 +87,7 @@ def taming_map(
         middle, resample: rows of the blocks that differ between systems.
         more: rows of the quantizer and other parts of the system.
         dropped: patterns that are dropped on purpose, besides those of Lightning's training parts.
-        joined: the authors' attention has one joint map `qkv` as well (VAR).
+        joined: the authors' attention has one map `qkv` already (VAR).
     """
     return KeyMap(
         Unwrap(*unwrap),

@@ -1,11 +1,11 @@
-"""The one intake: what a medium is, how it is read, checked and prepared. Encoding, training, evaluation and bulk jobs use it.
+"""Reading, checking and preparing media: the same code for encoding, training, evaluation and bulk jobs.
 
     as_waveforms(media, default_rate_hz=16000, channels=1)      # any accepted form -> [Waveform]
     as_pictures(media, (-1.0, 1.0))                             # -> [tensor [3, H, W]]
     read_audio(source), read_image(source)                      # one file, or part of a sound file
 
-`limits.py` defines how large media may be and how to raise that. Everything wrong is a `MediaError`; nothing is clipped, dropped or
-guessed silently.
+`limits.py` defines how large media may be, and how to raise these limits. Every problem is a `MediaError`; nothing is silently
+clipped, dropped or guessed.
 """
 
 from .blobs import (

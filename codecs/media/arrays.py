@@ -1,4 +1,4 @@
-"""Arrays of any library as tensors, and what an object is called in messages."""
+"""Conversion of arrays of any library to tensors, and descriptions of objects for error messages."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from .errors import MediaError, shown
 
 
 def is_array(media: Any) -> bool:
-    """True for tensors, NumPy arrays and what turns into one (JAX, MLX)."""
+    """True for tensors, NumPy arrays and objects that convert to one (JAX, MLX)."""
     return isinstance(media, (Tensor, np.ndarray)) or (hasattr(media, "__array__") and not hasattr(media, "getbands"))
 
 
 def as_tensor(media: Any, name: str) -> Tensor:
-    """An array as a tensor of its own numbers, without gradients. What may not be written to is copied.
+    """An array as a tensor without gradients, of the same dtype and if possible the same memory; read-only arrays are copied.
 
     Raises:
         MediaError: an array of something other than real numbers.
@@ -37,7 +37,7 @@ def as_tensor(media: Any, name: str) -> Tensor:
 
 
 def kind_of(media: Any) -> str:
-    """What an object is, for messages."""
+    """Description of an object for an error message, with its path, shape or type."""
     if is_path(media):
         return f"the path {shown(media)!r:.300}"
     if isinstance(media, (Tensor, np.ndarray)):

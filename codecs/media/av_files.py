@@ -9,17 +9,17 @@ from .blobs import Medium
 from .decoder import Decoder
 from .errors import MediaError
 
-#: Containers of sound. Others (play lists, "concat", subtitles, network streams) can name further files, and are refused.
+#: Allowed containers. Others (play lists, "concat", subtitles, network streams) can refer to further files, and are refused.
 _CONTAINERS = "mov,mp4,m4a,aac,matroska,webm,ogg,flac,mp3,wav,w64,aiff,au,caf,g722"
-#: Of containers that state their length, this much may be missing, in seconds: encoders count their own delay differently.
+#: Seconds that may be missing from the length that a container states: encoders count their own delay differently.
 _SLACK_SECONDS = 0.1
 
 
 def open_av(medium: Medium, first: Exception) -> Decoder:
-    """The decoder for a file.
+    """Open a file with PyAV. Raises MediaError if it cannot be read.
 
     Args:
-        medium: read through its open file, so that no name is ever taken for an address.
+        medium: the open file; PyAV gets the file object, never a name, which FFmpeg could take for a URL.
         first: error of libsndfile, for messages.
     """
     name, reason = medium.name, str(getattr(first, "error_string", first))
@@ -63,7 +63,7 @@ def open_av(medium: Medium, first: Exception) -> Decoder:
 
 
 def _claimed_seconds(container: Any, stream: Any) -> float:
-    """Length stored in the file; 0: none is, and FFmpeg can only estimate it."""
+    """Length in seconds stored in the file; 0: none is stored, and FFmpeg could only estimate it."""
     if "matroska" in container.format.name:
         return (container.duration or 0) / 1e6
     if "mov" in container.format.name and stream.duration and stream.time_base:

@@ -20,11 +20,11 @@ from .errors import MediaError, shown
 
 @runtime_checkable
 class Blob(Protocol):
-    """One encoded item of a source, opened when its turn comes."""
+    """One encoded item of a source, which is opened only when it is read."""
 
     @property
     def name(self) -> str:
-        """What the item is called in reports; unique within its source."""
+        """Name of the item in reports; unique within its source."""
         ...
 
     def open(self) -> Path | BinaryIO:
@@ -32,7 +32,7 @@ class Blob(Protocol):
         ...
 
 
-#: What `read_audio` and `read_image` read.
+#: Types that `read_audio` and `read_image` read.
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Blob
 
 
@@ -44,11 +44,11 @@ class FileBlob:
 
     @property
     def name(self) -> str:
-        """The path as it was found."""
+        """The path, as it was given or found."""
         return self.path
 
     def open(self) -> Path:
-        """Return the path."""
+        """Return the path as a `Path`; the file is not opened."""
         return Path(self.path)
 
 
@@ -63,7 +63,7 @@ class TarBlob:
 
     @property
     def name(self) -> str:
-        """`file.tar/member`."""
+        """Path of the tar file and name of the member: `file.tar/member`."""
         return f"{self.tar}/{self.member}"
 
     def open(self) -> BinaryIO:
@@ -85,7 +85,7 @@ class MemoryBlob:
     data: bytes
 
     def open(self) -> BinaryIO:
-        """Return a fresh file object."""
+        """Return a new file object over the bytes."""
         return io.BytesIO(self.data)
 
 
@@ -104,29 +104,29 @@ class CellBlob:
 
 @dataclass(frozen=True, slots=True)
 class BrokenBlob:
-    """An item that was found but can never be read, so that it is counted and its reason reported like any other's."""
+    """An item that was found but cannot be read; it is counted, and its reason reported, like that of any other failed item."""
 
     name: str
     reason: str
 
     def open(self) -> BinaryIO:
-        """Raise the reason."""
+        """Raise MediaError with the reason."""
         raise MediaError(self.reason)
 
 
 def at_hand(blob: Blob) -> Blob:
-    """A blob that is opened several times at no cost: members of tar files and rows of tables are read once, into memory."""
+    """A blob for repeated opening: members of tar files and rows of tables are read into memory once, files stay on disk."""
     source = blob.open()
     return FileBlob(str(source)) if isinstance(source, Path) else MemoryBlob(blob.name, source.read())
 
 
 def open_cell(cell: Any, *, allow_paths: bool = False, folder: str | os.PathLike[str] = "") -> Path | BinaryIO:
-    """Open what `datasets` keeps in an undecoded Image or Audio column, or plain bytes or a path.
+    """Open a cell of an undecoded Image or Audio column of `datasets`, or plain bytes or a path.
 
     Args:
-        cell: of a table.
-        allow_paths: open files that cells name. Whoever made the table could name any file of this machine.
-        folder: paths that do not begin with a slash are below it.
+        cell: the cell: `{"bytes", "path"}`, bytes or a path.
+        allow_paths: open files that cells name. The author of a table could name any file of this machine.
+        folder: folder that relative paths start from.
 
     Raises:
         MediaError: neither bytes nor a path; a path, and they are not allowed.
@@ -141,7 +141,7 @@ def open_cell(cell: Any, *, allow_paths: bool = False, folder: str | os.PathLike
         if not allow_paths:
             raise MediaError(
                 f"the table holds no media here but the path {shown(cell)!r}. Files that tables name are read only on request: "
-                "if you trust who made it, use --allow-paths, or allow_paths=True."
+                "if you trust its author, use --allow-paths, or allow_paths=True."
             )
         return Path(folder, cell)
     raise MediaError(f"a cell of type {type(cell).__name__} holds neither bytes nor a path.")
@@ -172,12 +172,12 @@ def check_regular(mode: int, path: str | os.PathLike[str]) -> None:
 
 
 def is_path(media: Any) -> bool:
-    """True for what names a file."""
+    """True for a path: a string or an `os.PathLike`."""
     return isinstance(media, (str, os.PathLike))
 
 
 def is_encoded(media: Any) -> bool:
-    """True for what holds or names an encoded medium: a path, bytes, an open file, a blob."""
+    """True for an encoded medium: a path, bytes, an open file, a blob."""
     return is_path(media) or isinstance(media, (bytes, bytearray, memoryview)) or hasattr(media, "read") or isinstance(media, Blob)
 
 
@@ -186,10 +186,10 @@ class Medium:
     """An encoded medium that is open.
 
     Attributes:
-        file: seekable, positioned at its start.
-        name: for messages.
-        on_disk: `file` was opened here, of a path; its descriptor may be passed to a decoder.
-        key: the same for the same content of the same file; None: not known.
+        file: a seekable binary file, positioned at its start.
+        name: its name in messages.
+        on_disk: `file` was opened here from a path; its descriptor may be passed to a decoder.
+        key: (path, size, time of change), equal for the same content of the same file; None: not known.
     """
 
     file: BinaryIO
@@ -204,7 +204,7 @@ def opened(source: Source, name: str = "") -> Iterator[Medium]:
 
     Args:
         source: a path, bytes, a binary file, or a blob.
-        name: of the medium in messages; "": its path, or "the bytes".
+        name: name of the medium in messages; "": its path, or "the bytes".
 
     Raises:
         FileNotFoundError, MediaError: no such file; nothing that can be read as bytes; an empty file.
@@ -216,7 +216,7 @@ def opened(source: Source, name: str = "") -> Iterator[Medium]:
     if isinstance(source, (str, os.PathLike)):
         with open_regular(source) as file:
             facts = os.fstat(file.fileno())
-            check_regular(facts.st_mode, source)  # the file checked before may have been replaced
+            check_regular(facts.st_mode, source)  # another file may have replaced the one that `open_regular` checked
             _check_not_empty(facts.st_size, name)
             yield Medium(file, name, on_disk=True, key=(os.path.abspath(source), facts.st_size, facts.st_mtime_ns))
         return
@@ -230,7 +230,7 @@ def opened(source: Source, name: str = "") -> Iterator[Medium]:
 
 
 def _seekable(source: Any, name: str) -> tuple[BinaryIO, str]:
-    """An open file at its start; of one that cannot seek (a pipe, a download) the rest in memory."""
+    """An open file and its name; the rest of a file that cannot seek (a pipe, a download) is read into memory."""
     if isinstance(source, io.TextIOBase):
         raise MediaError(f"{name} is open as text; open it with mode 'rb'.")
     if not hasattr(source, "read"):

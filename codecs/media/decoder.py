@@ -1,4 +1,4 @@
-"""What every decoder of sound gives: facts, and blocks of samples. Letters: C channels, T samples."""
+"""The common interface of sound decoders: facts about the file, and blocks of samples. Letters: C channels, T samples."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ class Decoder:
     """A sound file that is open.
 
     Attributes:
-        rate_hz, channels: of the sound.
+        rate_hz: sampling rate.
+        channels: C.
         frames: T; None: known only after reading to the end.
-        blocks: gives float32 `[t, C]` from one sample to before another; None: to the end.
+        blocks: `blocks(start, stop)` yields the samples `start .. stop - 1` as float32 `[t, C]`; `stop` None: to the end.
         end_is_claimed: `frames` is from the header; only decoding to the end verifies it.
     """
 
@@ -25,7 +26,7 @@ class Decoder:
 
 
 def part_of(blocks: Iterator[np.ndarray], start: int, stop: int | None) -> Iterator[np.ndarray]:
-    """Samples `start .. stop - 1` of blocks `[t, C]` that begin at sample 0; None: to the end."""
+    """Cut blocks `[t, C]` that begin at sample 0 to the samples `start .. stop - 1`; `stop` None: to the end."""
     at = 0
     for block in blocks:
         piece = block[max(0, start - at) : None if stop is None else max(0, stop - at)]

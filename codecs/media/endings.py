@@ -1,4 +1,4 @@
-"""Endings of the files that are looked for in folders and tar files. A file that is named itself may have any ending."""
+"""File name endings of media in folders and tar files. A file that is passed by its path may have any ending."""
 
 AUDIO_ENDINGS = (
     *(".wav", ".wave", ".w64", ".rf64", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd"),
@@ -8,5 +8,5 @@ IMAGE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2"),
 )  # fmt: skip
-#: By modality.
+#: Endings by modality.
 ENDINGS = {"audio": AUDIO_ENDINGS, "image": IMAGE_ENDINGS}

@@ -1,4 +1,4 @@
-"""What is raised for media that cannot be used: one class, always with the item's name in the message."""
+"""The error for media that cannot be used: one class, always with the name of the item in the message."""
 
 import os
 import re
@@ -11,9 +11,9 @@ class MediaError(ValueError):
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """A name as text that every terminal, log and table can hold in one line.
+    """A name as one line of text that is safe in terminals, logs and tables.
 
-    Control characters, and what is no Unicode (bytes of old file systems), are escaped.
+    Control characters, and bytes that are not valid Unicode (of old file systems), are escaped.
     """
     text = os.fspath(name).encode("utf-8", "backslashreplace").decode()
     return re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], text)
@@ -33,7 +33,7 @@ def decoding(name: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """One line that is the same in every run: no numbers of open files, no addresses of objects."""
+    """An exception as one line of text that is the same in every run: without file descriptors and addresses of objects."""
     text = getattr(error, "error_string", "") or str(error)  # soundfile: without the prefix that names the file object
     if getattr(error, "strerror", None):
         text = str(error.strerror)  # type: ignore[attr-defined]

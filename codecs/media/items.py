@@ -1,4 +1,4 @@
-"""The forms that media take on their way in. Letters: C channels, T samples, H W pixels."""
+"""Media after reading, and after preparation for a tokenizer. Letters: C channels, T samples, H W pixels."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Waveform:
-    """One clip that was read: float32 `[C, T]` around -1..1, and its own rate."""
+    """One clip that was read: float32 `[C, T]`, about -1..1, and its sampling rate."""
 
     samples: Tensor
     sample_rate_hz: int
@@ -22,13 +22,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One item as `tokenizer.prepare` gives it: read, checked, and in the form that the network takes.
+    """One item, as returned by `tokenizer.prepare`: read, checked, and ready as input of the network.
 
     Attributes:
-        x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` in its range and of a size that it takes.
-        size: `(T,)` or `(H, W)` of what `decode` gives back: the original's or, of a crop, that of the part kept; `x` may be
-            resampled, resized or padded.
-        sample_rate_hz: of the original audio; None for pictures.
+        x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` in its value range and of a size that it takes.
+        size: `(T,)` or `(H, W)` of the output of `decode`: the size of the original, or of the part that was kept of a cropped
+            picture. `x` may differ, as it may be resampled, resized or padded.
+        sample_rate_hz: sampling rate of the original audio; None for pictures.
     """
 
     x: Tensor

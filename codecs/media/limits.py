@@ -1,22 +1,22 @@
-"""How large a medium may be. Looked at before memory is taken, because a header of some bytes can claim any size.
+"""How large a medium may be. Checked before memory is allocated, because a header of a few bytes can claim any size.
 
 Raise a limit for one process and those that it starts with an environment variable:
 
     TOKENZOO_MAX_PIXELS=400000000 tokenzoo encode huge.tif -m photo-f16-rvq7
     TOKENZOO_MAX_SAMPLES=5e9 tokenzoo tokenize ...
 
-`read_image(max_pixels=...)` and `tokenize --max-pixels` set the first for themselves.
+`read_image(max_pixels=...)` and `tokenize --max-pixels` override the first one for that call.
 """
 
 import os
 
 from .errors import MediaError
 
-#: Pixels of a picture: 1.5 GB as floats. The largest cameras have about 100 million.
+#: Largest number of pixels of a picture: 1.5 GB as floats. The largest cameras have about 100 million.
 MAX_PIXELS = 128_000_000
-#: Samples of a clip, all channels together, as read and as resampled: 4 GB as floats, 5.8 hours of mono at 48 kHz.
+#: Largest number of samples of a clip, all channels together, as read and as resampled: 4 GB as floats, 5.8 hours of mono at 48 kHz.
 MAX_SAMPLES = 1_000_000_000
-#: Sample rates in Hz that sound can have.
+#: Lowest and highest allowed sample rate in Hz.
 RATES_HZ = (100, 10_000_000)
 #: Most channels of sound; more mean a transposed array or a broken header.
 MAX_CHANNELS = 32
@@ -25,12 +25,12 @@ _SIDE = 256
 
 
 def max_pixels() -> int:
-    """Most pixels of a picture: `TOKENZOO_MAX_PIXELS`, or `MAX_PIXELS`."""
+    """Largest number of pixels of a picture: `TOKENZOO_MAX_PIXELS`, or `MAX_PIXELS`."""
     return _from_environment("TOKENZOO_MAX_PIXELS", MAX_PIXELS)
 
 
 def max_samples() -> int:
-    """Most samples of a clip: `TOKENZOO_MAX_SAMPLES`, or `MAX_SAMPLES`."""
+    """Largest number of samples of a clip: `TOKENZOO_MAX_SAMPLES`, or `MAX_SAMPLES`."""
     return _from_environment("TOKENZOO_MAX_SAMPLES", MAX_SAMPLES)
 
 
@@ -57,7 +57,7 @@ def check_samples(count: float, name: str) -> None:
 
 
 def check_rate(rate_hz: int, name: str) -> None:
-    """Raise MediaError where no sound has such a sample rate: resampling from it would make a clip of any size."""
+    """Raise MediaError for a sample rate outside `RATES_HZ`: resampling from it could produce a clip of any size."""
     low, high = RATES_HZ
     if not low <= rate_hz <= high:
         raise MediaError(

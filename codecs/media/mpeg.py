@@ -1,8 +1,8 @@
-"""Frames of MPEG audio (MP3 and its layers I and II; ISO 11172-3, 13818-3): how many there are, and any part of them.
+"""Frames of MPEG audio (layers I, II and III, that is MP3; ISO 11172-3, 13818-3): counting them, and cutting out a part.
 
-The length of an MP3 is stored only in an optional first frame ("Xing" or "Info"). Without it decoders guess from the first
-frame's bit rate and the size of the file, and stop there; and they seek by guessing as well. Here frames are counted, and a part
-is cut out by whole frames, with those before it that it borrows bits from.
+The length of an MP3 is stored only in an optional first frame, the info frame ("Xing" or "Info"). Without it decoders guess the
+length from the first frame's bit rate and the size of the file, and stop there; they seek by guessing as well. Here frames are
+counted, and a part is cut out as whole frames, with those before it whose bits it needs (the bit reservoir).
 """
 
 import io
@@ -13,8 +13,9 @@ import numpy as np
 
 from .errors import MediaError
 
-_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version bits: 1, 2, 2.5
-_KBPS = {  # (version 1?, layer) -> by index
+#: Version bits (3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5) -> sample rates by index.
+_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_KBPS = {  # (whether MPEG 1, layer) -> by index
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -22,29 +23,29 @@ _KBPS = {  # (version 1?, layer) -> by index
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-#: Bytes that a frame of layer III may borrow from those before it.
+#: Largest number of bytes that a frame of layer III uses of the frames before it (bit reservoir).
 _RESERVOIR = 511
-#: Frames that a frame's samples overlap with, and that the synthesis filter remembers.
+#: Number of earlier frames that a frame's samples depend on, by overlap and by the synthesis filter.
 _MEMORY = 3
-#: Samples that a decoder leaves out at the start of a file whose first frame is an encoder header, at most.
+#: Largest number of samples that a decoder skips at the start of a file with an info frame.
 _TRIMMED = 4096 + 529
-#: Frames of silence put first, so that decoders do not guess the number of frames.
+#: Number of frames of silence put first, so that decoders do not guess the number of frames.
 _LEAD_IN = 8
-#: Bytes of junk that a first frame is looked for behind.
+#: Largest number of bytes of junk before the first frame.
 _JUNK = 65536
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Where the frames of a file stand.
+    """Positions of the frames of a file.
 
     Attributes:
-        offsets: of each frame; the last entry: where the last frame ends.
-        samples: of a frame.
+        offsets: byte offset of each frame, and the end of the last one.
+        samples: number of samples of a frame.
         rate_hz: sample rate.
-        has_info: the first frame holds no sound but facts.
-        claimed: number of frames with sound that it claims; None: not stated.
-        clean: there are only frames between the first and the last.
+        has_info: whether the first frame is an info frame, without sound.
+        claimed: number of frames with sound that the info frame states; None: not stated.
+        clean: there is nothing but frames between the first and the last one.
     """
 
     offsets: np.ndarray
@@ -56,28 +57,28 @@ class Frames:
 
     @property
     def count(self) -> int:
-        """Frames with sound."""
+        """Number of frames with sound."""
         return len(self.offsets) - 1 - self.has_info
 
     @property
     def length(self) -> int | None:
-        """Samples, of a stream without facts of how many are to be left out; None: a decoder may find fewer between the junk."""
+        """Number of samples, before any are skipped by the info frame; None: with junk in between a decoder may find fewer."""
         return self.count * self.samples if self.clean else None
 
     @property
     def is_as_claimed(self) -> bool:
-        """Whether a decoder's own idea of the length, from the first frame, is right."""
+        """Whether the info frame states the right number of frames, so that a decoder knows the length."""
         return self.claimed is not None and self.clean and abs(self.claimed - self.count) <= 1
 
 
 def is_mpeg(file: BinaryIO) -> bool:
-    """Whether a file begins as MPEG audio does: with a frame, or with a tag and then a frame."""
+    """Whether a file begins like MPEG audio: with a frame, or with an ID3 tag and then a frame."""
     _, data = _beginning(file)
     return _header(data, 0) is not None
 
 
 def trusted(file: BinaryIO) -> bool:
-    """Whether the first frame claims a number of bytes that the file has, so that its number of frames is right too."""
+    """Whether the info frame states the number of bytes that the file has; its number of frames is then right too."""
     start, data = _beginning(file)
     size = file.seek(0, io.SEEK_END)
     if _header(data, 0) is None:
@@ -90,7 +91,7 @@ def frames_of(data: bytes, name: str) -> Frames:
     """Find all frames of a file.
 
     Raises:
-        MediaError: truncated; no frames; frames of free length.
+        MediaError: truncated; no frames; frames of free format (without a bit rate in their headers).
     """
     at = _first(data, name)
     mask = _same(data, at)
@@ -118,10 +119,10 @@ def frames_of(data: bytes, name: str) -> Frames:
 
 
 def all_frames(data: bytes, frames: Frames) -> tuple[io.BytesIO, int]:
-    """All frames as a file of which a decoder knows the length, or guesses that it is longer than it is and reads to the end.
+    """All frames as a file that a decoder reads to the end: it knows the length, or guesses one that is too large.
 
     Returns:
-        The file; how many samples of silence it begins with.
+        The file, and the number of samples of silence at its start.
     """
     begin, end = int(frames.offsets[0]), int(frames.offsets[-1])
     if frames.is_as_claimed:
@@ -132,10 +133,10 @@ def all_frames(data: bytes, frames: Frames) -> tuple[io.BytesIO, int]:
 
 
 def part(file: BinaryIO, frames: Frames, start: int, stop: int) -> tuple[io.BytesIO, int]:
-    """A file of the frames that samples `start .. stop - 1` need.
+    """A file of the frames that are needed to decode the samples `start .. stop - 1`.
 
     Returns:
-        The file; which of its samples is `start`.
+        The file, and the index of the sample `start` in it.
     """
     begin, sizes = int(frames.has_info), np.diff(frames.offsets)
     holds = min(begin + start // frames.samples, len(sizes) - 1)
@@ -156,14 +157,14 @@ def part(file: BinaryIO, frames: Frames, start: int, stop: int) -> tuple[io.Byte
 
 
 def _lead_in(header: bytes, samples: int) -> tuple[bytes, int]:
-    """The smallest frames that there can be, of silence: a decoder then expects more of them than there can be."""
+    """(silent frames of the smallest possible size, number of their samples); a decoder then guesses a length that is too large."""
     small = bytes([header[0], header[1] | 1, 0x10 | header[2] & 0x0C, header[3]])
     size = _header(small, 0)[0]  # type: ignore[index]
     return small.ljust(size, b"\0") * _LEAD_IN, samples * _LEAD_IN
 
 
 def _with_length(info: bytes, rest: int) -> bytes:
-    """A frame of facts that claims the length of the part that follows it."""
+    """An info frame with the number of bytes set to its own and the `rest` that follows."""
     place = _side_end(info, 0)
     if not int.from_bytes(info[place + 4 : place + 8], "big") & 2:
         return info
@@ -172,13 +173,13 @@ def _with_length(info: bytes, rest: int) -> bytes:
 
 
 def _silence_borrowers(body: bytearray, offsets: np.ndarray) -> None:
-    """Silence the first frames if they borrow bits from frames left out; they keep the bits that later frames borrow."""
+    """Silence first frames that need bits of frames left out; the bits of these frames that later ones need are kept."""
     have = 0
     for at, after in zip(offsets.tolist(), [*offsets.tolist()[1:], len(body)], strict=True):
         if body[at + 1] >> 1 & 3 != 1 or have >= _RESERVOIR:
-            return  # not layer III, or all is there
+            return  # not layer III, or the bit reservoir is complete
         one = body[at + 1] >> 3 & 3 == 3
-        begin = at + (4 if body[at + 1] & 1 else 6)  # behind a checksum
+        begin = at + (4 if body[at + 1] & 1 else 6)  # after the header, and the checksum if there is one
         end = _side_end(body, at) + begin - at - 4
         borrows = body[begin] << 1 | body[begin + 1] >> 7 if one else body[begin]
         if borrows > have:
@@ -191,7 +192,7 @@ def _silence_borrowers(body: bytearray, offsets: np.ndarray) -> None:
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Bytes and samples of the frame at `at`, and its rate in Hz; None: no frame begins here."""
+    """(bytes, samples, sample rate in Hz) of the frame at `at`; None: no frame begins here."""
     if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, 4 - (data[at + 1] >> 1 & 3)
@@ -206,7 +207,7 @@ def _header(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _beginning(file: BinaryIO) -> tuple[int, bytes]:
-    """Where the tag at the start of a file ends, and some bytes from there on."""
+    """(end of the ID3 tag at the start of a file, some bytes from there on)."""
     file.seek(0)
     start = _after_tag(file.read(10), 0)
     file.seek(start)
@@ -214,12 +215,12 @@ def _beginning(file: BinaryIO) -> tuple[int, bytes]:
 
 
 def _same(data: bytes, at: int) -> tuple[int, int]:
-    """What all frames of a stream have in common: version, layer and sample rate."""
+    """The header bits that all frames of a stream have in common: version, layer and sample rate."""
     return data[at + 1] & 0xFE, data[at + 2] & 0x0C
 
 
 def _after_tag(data: bytes, at: int) -> int:
-    """Where an ID3 tag at `at` ends; `at` itself where there is none."""
+    """Offset of the end of an ID3 tag at `at`; `at` itself if there is none."""
     head = data[at : at + 10]
     if head[:3] != b"ID3" or len(head) < 10:
         return at
@@ -243,7 +244,7 @@ def _first(data: bytes, name: str) -> int:
 
 
 def _next(data: bytes, at: int, mask: tuple[int, int]) -> int | None:
-    """Offset of the next frame after a tag or junk at `at`; None: there is none."""
+    """Offset of the next frame after an ID3 tag or junk at `at`; None: there is none."""
     at = after if (after := _after_tag(data, at)) != at else at + 1
     while (at := data.find(b"\xff", at)) >= 0:
         header = _header(data, at)
@@ -256,13 +257,13 @@ def _next(data: bytes, at: int, mask: tuple[int, int]) -> int | None:
 
 
 def _side_end(data: bytes | bytearray, at: int) -> int:
-    """Where the side information of the frame at `at` ends, if it has no checksum; facts stand there."""
+    """Offset of the end of the side information of the frame at `at`, without a checksum; data of an info frame begin there."""
     mono = data[at + 3] >> 6 == 3
     return at + 4 + ((17 if mono else 32) if data[at + 1] >> 3 & 3 == 3 else (9 if mono else 17))
 
 
 def _info(data: bytes, at: int) -> tuple[int | None, int | None]:
-    """Frames and bytes that the frame at `at` claims for the file, if it is one that holds such facts."""
+    """(number of frames, number of bytes) of the file that an info frame at `at` states; None for each that is not stated."""
     place = _side_end(data, at)
     if data[place : place + 4] in (b"Xing", b"Info"):
         flags = int.from_bytes(data[place + 4 : place + 8], "big")
@@ -273,6 +274,6 @@ def _info(data: bytes, at: int) -> tuple[int | None, int | None]:
 
 
 def _is_info(data: bytes, at: int) -> bool:
-    """Whether the frame at `at` holds facts instead of sound."""
+    """Whether the frame at `at` is an info frame, without sound."""
     place = _side_end(data, at)
     return data[place : place + 4] in (b"Xing", b"Info") or data[at + 36 : at + 40] == b"VBRI"

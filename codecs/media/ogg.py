@@ -1,6 +1,6 @@
-"""Pages of Ogg files (RFC 3533): are they all there, and do several streams follow one another?
+"""Pages of Ogg files (RFC 3533): whether all are there, and whether several streams are chained one after another.
 
-libsndfile reads the first of chained streams only, and takes a Vorbis file without its last page for an empty one.
+libsndfile reads only the first of chained streams, and reports 0 samples for a Vorbis file without its last page.
 """
 
 import io
@@ -12,10 +12,10 @@ _FIRST, _LAST = 2, 4  # bits of a page's header type
 
 
 def links(file: BinaryIO, name: str) -> list[tuple[int, int]]:
-    """Byte ranges `(start, stop)` of the chained streams of a file; one of a file as most are.
+    """Byte ranges `(start, stop)` of the chained streams of a file; most files have one.
 
     Raises:
-        MediaError: truncated.
+        MediaError: the file is truncated.
     """
     size = file.seek(0, io.SEEK_END)
     starts, at, running, headers = [0], 0, set[bytes](), True
@@ -23,7 +23,7 @@ def links(file: BinaryIO, name: str) -> list[tuple[int, int]]:
         file.seek(at)
         page = file.read(27 + 255)
         if page[:4] != b"OggS" and not running:
-            break  # a tag behind the last page
+            break  # a tag after the last page
         if page[:4] != b"OggS" or len(page) < 27 or len(page) < 27 + page[26]:
             raise MediaError(f"{name} is truncated or broken: no whole Ogg page at byte {at}.")
         length = 27 + page[26] + sum(page[27 : 27 + page[26]])

@@ -1,7 +1,7 @@
-"""Which way up a picture is (Exif 2.32, tag 0x0112), whatever else its Exif holds.
+"""Orientation of a picture (Exif 2.32, tag 0x0112), whatever else its Exif block contains.
 
-Only this one number is read. Cameras and editors write blocks that are broken elsewhere, and a library that reads all of them
-refuses a picture whose pixels are fine.
+Only this one number is read. Cameras and editors write Exif blocks that are broken in other places, and a library that reads the
+whole block refuses a picture whose pixels are fine.
 """
 
 import re
@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 _TAG = 0x0112
-#: Most entries of a directory that are read; the count is read from the file.
+#: Largest number of directory entries that are read, since the file can claim any number.
 _MOST_ENTRIES = 4096
 
 
@@ -49,7 +49,7 @@ def _of_tiff_tags(image: Any) -> int | None:
 
 
 def _of_exif(data: bytes) -> int | None:
-    """Of an Exif block, with its heading any number of times."""
+    """Orientation in an Exif block, which may begin with any number of "Exif" headers; None: no valid tag."""
     while data[:6] == b"Exif\0\0":
         data = data[6:]
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
@@ -70,7 +70,7 @@ def _of_exif(data: bytes) -> int | None:
 
 
 def _of_profile(text: Any) -> int | None:
-    """Of an Exif block as ImageMagick writes it into a PNG: three lines of heading, then hexadecimal digits."""
+    """Orientation in an Exif block as ImageMagick writes it into PNG: three header lines, then hexadecimal digits; else None."""
     if not isinstance(text, (str, bytes)):
         return None
     text = text.decode("latin-1") if isinstance(text, bytes) else text

@@ -14,7 +14,7 @@ from .errors import MediaError, decoding
 from .limits import check_pixels
 from .orientation import orientation, upright
 
-#: What is read. Others are never tried, above all those whose readers start other programs (EPS, WMF) or read other files.
+#: Formats that are read. Others are never tried, above all those whose readers start other programs (EPS, WMF) or read other files.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 
@@ -22,8 +22,8 @@ def read_image(source: Source, *, name: str = "", max_pixels: int | None = None)
     """Read a picture file as float32 `[3, H, W]` in 0..1, upright, on white where it is transparent.
 
     Args:
-        source: a path, bytes, an open binary file (read from its beginning), or a blob. Of moving pictures the first is read.
-        name: of the picture in messages.
+        source: a path, bytes, an open binary file (read from its beginning), or a blob. Of an animation the first frame is read.
+        name: name of the picture in messages; "": its path.
         max_pixels: larger pictures are refused before they are decoded; None: `limits.max_pixels()`.
 
     Raises:
@@ -33,7 +33,7 @@ def read_image(source: Source, *, name: str = "", max_pixels: int | None = None)
 
 
 def read_pixels(source: Source, *, name: str = "", max_pixels: int | None = None) -> np.ndarray:
-    """As `read_image`, as the file has it: uint8 `[H, W, 3]`, or float32 `[H, W]` in 0..1 of grey with more than 8 bits."""
+    """As `read_image`, but uint8 `[H, W, 3]`, or for grey with more than 8 bits float32 `[H, W]` in 0..1."""
     with opened(source, name) as medium, decoding(medium.name):
         image = _open(medium.file, medium.name)
         check_pixels(image.width, image.height, medium.name, max_pixels)
@@ -53,7 +53,7 @@ def probe_image(source: Source, *, name: str = "") -> tuple[int, int]:
 
 
 def _open(file: BinaryIO, name: str) -> Any:
-    """A lazy PIL picture. `Image.open` is not used: its own limit on pixels is fixed, and it warns below it."""
+    """Open a PIL picture without decoding it. `Image.open` is not used: it has its own fixed limit on pixels, and warns below it."""
     from PIL import Image
 
     Image.init()
@@ -77,7 +77,7 @@ def _open(file: BinaryIO, name: str) -> Any:
 
 
 def _quietly(call: Callable[[], Any]) -> Any:
-    """Call Pillow; where its warnings are errors (`python -W error`), those about broken Exif do not spoil a picture."""
+    """Call Pillow; a warning that is raised as an error (`python -W error`), such as about broken Exif, is ignored."""
     try:
         return call()
     except Warning:
@@ -87,7 +87,7 @@ def _quietly(call: Callable[[], Any]) -> Any:
 
 
 def pixels_of(image: Any, name: str) -> np.ndarray:
-    """A PIL picture of any mode: orientation applied, alpha on white, 16 bits kept; see `read_pixels`."""
+    """Pixels of a PIL picture of any mode, as `read_pixels` returns them: upright, on white, 16 bits kept."""
     from PIL import Image
 
     with decoding(name):
@@ -104,7 +104,7 @@ def pixels_of(image: Any, name: str) -> np.ndarray:
 
 
 def _deep_grey(image: Any, name: str) -> np.ndarray:
-    """Grey PIL picture of 16 bits (also in 32-bit integers) or of floats in 0..1."""
+    """Pixels `[H, W]` in 0..1 of a grey PIL picture of 16 bits (also in 32-bit integers) or of floats in 0..1."""
     grey = np.array(image, dtype=np.float32)
     top = 1 if image.mode == "F" else 65535
     low, high = float(grey.min()), float(grey.max())  # NaN where there is one
@@ -114,7 +114,7 @@ def _deep_grey(image: Any, name: str) -> np.ndarray:
 
 
 def as_floats(pixels: np.ndarray) -> Tensor:
-    """What `read_pixels` gives as float32 `[3, H, W]` in 0..1."""
+    """Convert the output of `read_pixels` to float32 `[3, H, W]` in 0..1."""
     if pixels.ndim == 2:
         return torch.from_numpy(pixels).expand(3, -1, -1).contiguous()
     return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(255)

@@ -1,4 +1,4 @@
-"""Pictures as people pass them, as checked tensors. `as_pictures` lists what may be passed.
+"""Conversion of pictures in any accepted form to checked tensors. `as_pictures` lists the accepted forms.
 
 Letters: B batch, C channels, H W pixels.
 """
@@ -39,9 +39,9 @@ def as_pictures(media: Any, value_range: Range, *, given_range: Range | None = N
             - a batch with one axis more;
             - a cell of `datasets`: `{"bytes", "path"}` or `{"path"}`;
             - a `Picture`.
-        value_range: what the tokenizer takes.
-        given_range: what the values of float arrays mean: lowest (black) and highest (white); they are mapped linearly. None:
-            they are in `value_range`. Where they may as well be in 0..1, that is refused.
+        value_range: value range of the tokenizer's input.
+        given_range: value range of float arrays that are passed: (black, white), mapped linearly to `value_range`. None: they are
+            in `value_range`; values that could as well be in 0..1 are refused.
 
     Raises:
         FileNotFoundError, MediaError: what came, what is allowed, what to do.
@@ -58,7 +58,7 @@ def as_pictures(media: Any, value_range: Range, *, given_range: Range | None = N
 
 
 def _batch(media: Any, value_range: Range, given_range: Range | None) -> list[Tensor]:
-    """Pictures of one array. Its value range is checked once for the whole array."""
+    """Pictures of one array `[B, ...]`, whose value range is checked once for the whole array."""
     x = as_tensor(media, "the batch")
     if not len(x):
         raise MediaError("got an empty batch; pass at least one picture.")
@@ -81,7 +81,7 @@ def _one(media: Any, name: str, value_range: Range, given_range: Range | None) -
 
 
 def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
-    """A cell of `datasets` as one of the other forms."""
+    """The medium in a cell of `datasets` (bytes or a path), and its name for messages."""
     if row.get("bytes") is not None:
         return row["bytes"], str(row.get("path") or name)
     if row.get("path"):
@@ -94,13 +94,13 @@ def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
 
 
 def _scaled(x: Tensor, value_range: Range) -> Tensor:
-    """Pixels in 0..1 in another range, in place."""
+    """Map pixels in 0..1 to `value_range`, in place."""
     low, high = value_range
     return x if value_range == (0, 1) else x.mul_(high - low).add_(low)
 
 
 def _arrays(xs: list[Tensor], name: str, last: bool, value_range: Range, given: Range | None) -> list[Tensor]:
-    """Pictures in arrays of one number type; `last`: see `_channels_first`."""
+    """Pictures float32 `[3, H, W]` in `value_range` from arrays of one dtype; `last`: see `_channels_first`."""
     parts = [_channels_first(x, name, last) for x in xs]  # colour, alpha
     if not xs[0].is_floating_point():
         top = {torch.uint8: 255, torch.uint16: 65535}.get(xs[0].dtype)
@@ -126,7 +126,7 @@ def _check_range(given: Range | None) -> None:
 
 
 def _range_of(colours: list[Tensor], name: str, value_range: Range, given: Range | None) -> Range:
-    """What float pixels mean, checked against their values.
+    """The value range of float pixels `colours`, checked against their values.
 
     Raises:
         MediaError: not finite; beyond the range; or, if no range is given, possible in the tokenizer's range and in 0..1.
@@ -137,7 +137,7 @@ def _range_of(colours: list[Tensor], name: str, value_range: Range, given: Range
         raise MediaError(f"{name} holds NaN or infinite values.")
     slack = _SLACK * (high - low)
     if least < low - slack or most > high + slack:
-        who = "this tokenizer takes" if given is None else "value_range says"
+        who = "this tokenizer takes" if given is None else "value_range is"
         raise MediaError(
             f"{name}: float values lie in {least:.4g}..{most:.4g}; {who} {low:g}..{high:g}. "
             "Rescale them, pass value_range=(lowest, highest) for what they mean, or pass uint8."
@@ -151,9 +151,9 @@ def _range_of(colours: list[Tensor], name: str, value_range: Range, given: Range
 
 
 def _channels_first(x: Tensor, name: str, last: bool) -> tuple[Tensor, Tensor | None]:
-    """`[H, W]`, `[H, W, C]` or `[C, H, W]` as colour `[1 or 3, H, W]` and alpha `[1, H, W]`.
+    """`[H, W]`, `[H, W, C]` or `[C, H, W]` as colour `[1 or 3, H, W]` and alpha `[1, H, W]`, or None without alpha.
 
-    `last` gives the axis that holds the channels of a picture so low or narrow that either could.
+    `last`: if both the first and the last axis could be the channels, take the last.
     """
     first_fits, last_fits = (x.ndim == 3 and x.shape[axis] in (1, 3, 4) for axis in (0, -1))
     if x.ndim == 2:
@@ -167,7 +167,7 @@ def _channels_first(x: Tensor, name: str, last: bool) -> tuple[Tensor, Tensor | 
 
 
 def _on_white(colour: Tensor, alpha: Tensor | None, white: float, name: str) -> Tensor:
-    """`[3, H, W]`: colour laid on white by alpha, a share in 0..1."""
+    """`[3, H, W]`: colour blended with `white` by alpha in 0..1; None: no blending."""
     if alpha is not None:
         low, high = float(alpha.min()), float(alpha.max())
         if not (low >= 0 and high <= 1):

@@ -1,4 +1,4 @@
-"""Windowed-sinc resampling, the same for all that reads sound. Letters: T samples."""
+"""Windowed-sinc resampling, the same for all code that reads sound. Letters: T samples."""
 
 import math
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 from .limits import check_samples
 
-#: Zero crossings of the sinc on each side, and where it cuts off, as a share of the lower rate's band.
+#: Number of zero crossings of the sinc on each side, and cutoff frequency as a share of the lower rate's Nyquist frequency.
 _WIDTH, _ROLLOFF = 32, 0.99
-#: torchaudio keeps a filter for each phase of the two rates; more values than this are computed where they are needed.
+#: torchaudio stores a filter for each phase of the two rates; filters of more values than this are computed one by one.
 _MOST_VALUES = 1 << 23
-#: Output samples at a time, then.
+#: Number of output samples for which filters are computed at a time in that case.
 _AT_ONCE = 1 << 14
 
 
 def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
-    """`[..., T]` at another rate: `ceil(T * to / from)` samples (torchaudio's kernel, width 32).
+    """Resample `[..., T]` to another rate: `ceil(T * to / from)` samples (torchaudio's kernel, width 32).
 
     Raises:
-        MediaError: more than `limits.max_samples()` would come out.
+        MediaError: the result would have more than `limits.max_samples()` samples.
     """
     if from_hz == to_hz:
         return x
@@ -35,14 +35,20 @@ def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
 
 def _one_by_one(x: Tensor, old: int, new: int, reach: int) -> Tensor:
-    """The same sum for rates with next to no common divisor, whose filters would fill the memory."""
+    """The same resampling for rates with hardly any common divisor, whose filters would fill the memory.
+
+    Args:
+        x: `[..., T]`.
+        old, new: the rates divided by their greatest common divisor.
+        reach: number of input samples on each side of an output sample.
+    """
     length = -(-x.shape[-1] * new // old)
     padded = torch.nn.functional.pad(x, (reach, reach + 1))
     taps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=x.device)
     out = []
     for start in range(0, length, _AT_ONCE):
         n = torch.arange(start, min(length, start + _AT_ONCE), device=x.device)
-        whole, rest = n * old // new, (n * old % new).double() / new  # the place among the old samples
+        whole, rest = n * old // new, (n * old % new).double() / new  # position of the output sample among the input samples
         t = (taps - rest[:, None]) * (min(old, new) * _ROLLOFF / old)  # [n, taps], in zero crossings
         t = t.clamp(-_WIDTH, _WIDTH)
         kernel = torch.sinc(t) * torch.cos(t * (math.pi / _WIDTH / 2)).square() * (min(old, new) * _ROLLOFF / old)

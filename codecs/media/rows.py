@@ -1,4 +1,4 @@
-"""Rows of data sets that the package `datasets` opens, as blobs: their encoded bytes, not what it would decode."""
+"""Rows of data sets of the package `datasets` as blobs: the encoded bytes, without decoding by that package."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ class HubDataset:
         hub: its name, `org/name`; also any path or builder that `datasets.load_dataset` takes ("webdataset", ...).
         column: the column of pictures or sounds (or of their encoded bytes).
         config, split, revision: as in `datasets.load_dataset`.
-        data_files: as there, for builders that take files or URLs.
-        streaming: read in order without downloading the whole; the order is then shuffled within
-            `shuffle_buffer` items and by shard only.
-        allow_paths: read files of this machine that rows name instead of holding media; see `blobs.open_cell`.
+        data_files: as in `datasets.load_dataset`, for builders that take files or URLs.
+        streaming: read in order without downloading the whole; training then shuffles only shards, and items within a buffer.
+        shuffle_buffer: number of items of that buffer.
+        allow_paths: read files of this machine if rows contain paths instead of media; see `blobs.open_cell`.
     """
 
     hub: str
@@ -35,7 +35,7 @@ class HubDataset:
 
 @dataclass(frozen=True, slots=True)
 class RowBlob:
-    """A row of a data set that is read at random; its column holds `{"bytes", "path"}`; `allow_paths`: see `blobs.open_cell`."""
+    """A row of a data set with random access, whose column has cells `{"bytes", "path"}`; `allow_paths`: see `blobs.open_cell`."""
 
     label: str
     rows: Any
@@ -45,7 +45,7 @@ class RowBlob:
 
     @property
     def name(self) -> str:
-        """`data set[row]`."""
+        """Name of the data set and index of the row: `data set[row]`."""
         return f"{self.label}[{self.index}]"
 
     def open(self) -> Path | BinaryIO:
@@ -54,7 +54,7 @@ class RowBlob:
 
 
 def datasets_package() -> Any:
-    """The package `datasets`.
+    """Import the package `datasets` and return it.
 
     Raises:
         ConfigError: it is not installed.
@@ -70,7 +70,7 @@ def load_hub(entry: HubDataset, *, keep_columns: bool = False) -> Any:
     """Open a data set with decoding of its media column switched off.
 
     Args:
-        entry: which one.
+        entry: the data set, its column and how to read it.
         keep_columns: keep the other columns; the entry then need not name the media column.
 
     Raises:
@@ -92,7 +92,7 @@ def load_hub(entry: HubDataset, *, keep_columns: bool = False) -> Any:
 
 
 def undecoded(rows: Any, column: str) -> Any:
-    """A data set whose column of pictures or sounds gives their encoded bytes."""
+    """The data set with decoding switched off in `column`, which then has the encoded bytes of pictures or sounds."""
     datasets = datasets_package()
     feature = (rows.features or {}).get(column)
     for plain in (datasets.Image(decode=False), datasets.Audio(decode=False)):

@@ -1,7 +1,7 @@
-"""The one reader of sound files: whole ones, and parts of them for training. libsndfile decodes, else PyAV.
+"""The one reader of sound files: whole files, and parts of them for training. Decoded by libsndfile, else by PyAV.
 
-The number of samples that a header claims is checked, never believed: sound is read to its end, and a file that holds less than
-it claims is refused as truncated. A part of a file has the same samples as that part of the whole.
+The number of samples in a header is never trusted without a check: sound is read to its end, and a file with fewer samples than
+its header states is refused as truncated. A part of a file has the same samples as that part of the whole.
 
 Letters: C channels, T samples.
 """
@@ -28,9 +28,9 @@ from .whole import whole
 
 #: Containers that are read with libsndfile; others are not checked for completeness.
 _CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
-#: Number of frames that libsndfile reports if the length of a file is not known.
+#: libsndfile reports at least this number of frames if the length of a file is not known.
 _UNKNOWN = 2**62
-#: Frames (samples of all channels) that are decoded at a time.
+#: Number of frames (samples of all channels) that are decoded at a time.
 _BLOCK = 1 << 18
 
 
@@ -41,10 +41,10 @@ def read_audio(
 
     Args:
         source: a path, bytes, an open binary file (read from its beginning), or a blob.
-        name: of the file in messages; its ending identifies formats without a header (`.g722`).
+        name: name of the file in messages; its ending identifies formats without a header (`.g722`).
         max_seconds: longer files are refused, before more than that is read.
-        start, frames: which part to read, in samples at the file's own rate; None: to the end. Less than `frames` samples come
-            where the file ends.
+        start: first sample to read, at the file's own rate.
+        frames: number of samples to read, fewer where the file ends; None: to the end.
 
     Raises:
         FileNotFoundError, MediaError: missing, no regular file, unreadable, truncated, empty or too long; see `limits.py`.
@@ -94,7 +94,7 @@ def _check_seconds(frames: int, decoder: Decoder, name: str, max_seconds: float)
 
 
 def _collect(decoder: Decoder, start: int, stop: int | None, name: str, max_seconds: float) -> torch.Tensor:
-    """Decode `[C, T]`, and check that all is there."""
+    """Decode the samples `start .. stop - 1` as `[C, T]`, and check that none is missing."""
     at, parts = 0, []
     out = None if stop is None else torch.empty(decoder.channels, max(0, stop - start))
     for block in _decoded(decoder.blocks(start, stop), name):
@@ -114,7 +114,7 @@ def _collect(decoder: Decoder, start: int, stop: int | None, name: str, max_seco
 
 
 def _decoded(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
-    """The same blocks. Where a decoder gives up behind the header, the file is cut short or damaged: both sound the same to it."""
+    """The same blocks; an error of the decoder after the header becomes a MediaError: the file is truncated or damaged."""
     try:
         yield from blocks
     except (MediaError, MemoryError):
@@ -127,7 +127,7 @@ def _decoded(blocks: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
 
 
 def _open(medium: Medium) -> Decoder:
-    """The decoder for a file, by its contents."""
+    """Open a file with the decoder that fits its contents; raises MediaError if there is none."""
     import soundfile
 
     file, name = medium.file, medium.name
@@ -140,25 +140,25 @@ def _open(medium: Medium) -> Decoder:
         sound = _sound(medium) if complete is file else soundfile.SoundFile(complete)
     except (soundfile.LibsndfileError, TypeError) as error:
         return open_av(medium, error)
-    if sound.format == "MP3":  # behind junk
+    if sound.format == "MP3":  # after junk at the start of the file
         return _mpeg(medium)
     if sound.format not in _CONTAINERS:
         raise MediaError(f"{name} is a {sound.format} file; {', '.join(_CONTAINERS)} are allowed.")
     decoder = _libsndfile(sound)
-    if decoder.frames is None:  # FLAC from a pipe, which libsndfile cannot read to an end that it does not know
+    if decoder.frames is None:  # FLAC from a pipe: libsndfile cannot read to the end without knowing the length
         return open_av(medium, MediaError("its header does not give its length."))
     return decoder
 
 
 def _sound(medium: Medium) -> Any:
-    """Open a file with libsndfile. From then on nothing else must move within the file."""
+    """Open a file with libsndfile. After this nothing else must seek in the file."""
     import soundfile
 
     medium.file.seek(0)
     if not medium.on_disk:
         return soundfile.SoundFile(medium.file)
     descriptor = medium.file.fileno()  # libsndfile then reads by itself, without calling back into Python
-    os.lseek(descriptor, 0, os.SEEK_SET)  # Python only moved within its buffer
+    os.lseek(descriptor, 0, os.SEEK_SET)  # Python's seek may only have moved within its buffer
     return soundfile.SoundFile(descriptor, closefd=False)
 
 
@@ -170,7 +170,7 @@ def _libsndfile(sound: Any) -> Decoder:
             if not len(block):
                 return
             at += len(block)
-            if at > start:  # what cannot seek is decoded from its start
+            if at > start:  # files that cannot seek are decoded from their start
                 yield block[max(0, len(block) - (at - start)) :]
 
     frames = sound.frames if sound.frames < _UNKNOWN else None
@@ -178,7 +178,7 @@ def _libsndfile(sound: Any) -> Decoder:
 
 
 def _chained(medium: Medium, chain: list[tuple[int, int]]) -> Decoder:
-    """Streams that follow one another in one Ogg file."""
+    """Decoder for chained streams, which follow one another in one Ogg file, as one sound."""
     import soundfile
 
     decoders = []
@@ -187,7 +187,7 @@ def _chained(medium: Medium, chain: list[tuple[int, int]]) -> Decoder:
         decoders.append(_libsndfile(soundfile.SoundFile(io.BytesIO(medium.file.read(stop - start)))))
     lengths = [d.frames for d in decoders if d.frames is not None]
     if len({(d.rate_hz, d.channels) for d in decoders}) > 1 or len(lengths) < len(decoders):
-        raise MediaError(f"{medium.name} holds {len(chain)} streams of different rates or channels, one behind the other. Split it.")
+        raise MediaError(f"{medium.name} holds {len(chain)} streams of different rates or channels, one after the other. Split it.")
 
     def blocks(start: int, stop: int | None) -> Iterator[np.ndarray]:
         before = 0
@@ -201,7 +201,7 @@ def _chained(medium: Medium, chain: list[tuple[int, int]]) -> Decoder:
 
 
 def _mpeg(medium: Medium) -> Decoder:
-    """MPEG audio, whose length libsndfile may guess, and within which it seeks by guessing."""
+    """Decoder for MPEG audio: `mpeg.py` counts and cuts out frames, since libsndfile may guess length and positions."""
     import soundfile
 
     def everything() -> bytes:
@@ -237,7 +237,7 @@ def _mpeg(medium: Medium) -> Decoder:
     return Decoder(sound.samplerate, sound.channels, length, blocks)
 
 
-# --- memory -------------------------------------------------------------------------------------------------------------
+# --- cache --------------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=512)
@@ -246,7 +246,7 @@ def _cell(key: tuple[str, int, int], what: str) -> list[Any]:
 
 
 def _remembered(medium: Medium, what: str, find: Callable[[], Any]) -> Any:
-    """What `find` gives, found once for a file that is read many times, piece by piece."""
+    """`find()`, cached for a file that is read many times in parts; `what` names the fact."""
     if medium.key is None:
         return find()
     cell = _cell(medium.key, what)
@@ -256,7 +256,7 @@ def _remembered(medium: Medium, what: str, find: Callable[[], Any]) -> Any:
 
 
 def _ends_well(medium: Medium, decoder: Decoder) -> bool:
-    """Whether the last frame can be decoded, where only a part of a file is read."""
+    """Whether the last frame of a file can be decoded; checked when only a part of the file is read."""
 
     def look() -> bool:
         last = decoder.frames or 0

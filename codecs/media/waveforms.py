@@ -1,4 +1,4 @@
-"""Sound as people pass it, as checked waveforms. `as_waveforms` lists what may be passed.
+"""Conversion of sound in any accepted form to checked waveforms. `as_waveforms` lists the accepted forms.
 
 Letters: B batch, C channels, T samples.
 """
@@ -17,7 +17,7 @@ from .errors import MediaError, decoding, shown
 from .items import Waveform
 from .limits import check_channel_count, check_rate, check_samples
 
-#: Float audio may overshoot full scale a little (resampling, lossy decoders); far beyond it is integer-scaled data.
+#: Largest peak of float audio: it may exceed full scale a little (resampling, lossy decoders); far beyond, it is scaled as integers.
 MAX_PEAK = 4.0
 _ALLOWED = (
     "a path, bytes, an open file, (waveform, sample_rate), a waveform [T] or [C, T] (an array or plain numbers), a row of `datasets`, "
@@ -34,14 +34,15 @@ def as_waveforms(media: Any, *, default_rate_hz: int, channels: int | None = Non
             - `(waveform, sample_rate)`, as a tuple or list; a waveform is `[T]` or `[C, T]`, floats in -1..1 or int16, int32 or
               uint8 PCM, in any array;
             - a bare waveform at `default_rate_hz`: `[T]`; `[C, T]` with one channel or with `channels`;
-            - a batch `[B, C, T]` of such;
+            - a batch `[B, C, T]` of bare waveforms;
             - plain numbers, as JSON has them: `[0.1, 0.2]` is a bare `[T]`, a list of such lists is several clips of any lengths, and
               with a rate `([0.1, 0.2], 16000)` or `([[...], [...]], 16000)`, `[T]` or `[C, T]`;
             - a cell of `datasets`: `{"array", "sampling_rate"}`, `{"bytes", "path"}`, `{"path"}`, or a decoder of torchcodec;
             - a `Waveform`.
         default_rate_hz: sample rate of bare waveforms.
-        channels: of the codec; None: any. Files and waveforms with a rate may have others: they are mixed later if the codec is
-            mono, repeated if they are. A bare `[C, T]` with another C is refused: it may as well be a batch `[B, T]` of mono clips.
+        channels: number of channels of the codec; None: any. Files and waveforms with a rate may have another number: later they are
+            mixed down for a mono codec, and mono clips are repeated. A bare `[C, T]` with another C is refused: it could as well be
+            a batch `[B, T]` of mono clips.
 
     Raises:
         FileNotFoundError, MediaError: what came, what is allowed, what to do.
@@ -60,7 +61,7 @@ def as_waveforms(media: Any, *, default_rate_hz: int, channels: int | None = Non
 
 
 def as_waveform(media: Any, *, default_rate_hz: int, channels: int | None = None, name: str = "audio") -> Waveform:
-    """One clip; see `as_waveforms`. `name`: of the clip in messages."""
+    """Convert one clip to a checked `Waveform`; arguments as in `as_waveforms`, and its `name` in messages."""
     from .sound_files import read_audio
 
     if isinstance(media, Mapping):
@@ -89,7 +90,7 @@ def as_waveform(media: Any, *, default_rate_hz: int, channels: int | None = None
 
 
 def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
-    """A cell of `datasets` as one of the other forms."""
+    """The medium in a cell of `datasets` (a pair, bytes or a path), and its name for messages."""
     if row.get("array") is not None:
         if row.get("sampling_rate") is None:
             raise MediaError(f'{name}: {{"array": ...}} without "sampling_rate"; pass both.')
@@ -107,7 +108,7 @@ def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
 
 
 def _is_pair(media: Any) -> bool:
-    """Two things, the second of which is a rate, or is where only a rate can be: also wrong pairs, to be refused as such."""
+    """Whether `media` is meant as (waveform, sample_rate); also wrong pairs, such as (rate, waveform), which are refused later."""
     if len(media) != 2:
         return False
     first, second = media
@@ -119,12 +120,12 @@ def _is_pair(media: Any) -> bool:
 
 
 def _is_plain(media: Any) -> bool:
-    """Samples as plain numbers. Only the first is looked at: `_numbers` names others."""
+    """Whether `media` is a list of plain numbers. Only the first entry is checked here; `_numbers` refuses the others."""
     return isinstance(media, (list, tuple)) and len(media) > 0 and _is_number(media[0]) and not _is_pair(media)
 
 
 def _numbers(samples: list[Any] | tuple[Any, ...], name: str) -> np.ndarray:
-    """Plain numbers, `[T]` or `[C, T]`, as an array; what JSON calls a float is one, whole numbers are PCM of unknown width."""
+    """Plain numbers, `[T]` or `[C, T]`, as an array: floats, or whole numbers, which are later refused as PCM of unknown width."""
     try:
         array = np.array(samples)
     except (TypeError, ValueError, OverflowError) as error:  # rows of different lengths, objects that are no numbers
@@ -159,7 +160,7 @@ def _rate(rate: Any, name: str) -> int:
 
 
 def _bare(media: Any, name: str, rate_hz: int, channels: int | None) -> Waveform:
-    """A waveform without a rate. Two axes may be channels or a batch: only what cannot be mistaken is taken."""
+    """A waveform without a rate. A first axis that could be channels or a batch is refused."""
     x = as_tensor(media, name)
     if x.ndim == 2 and channels is not None and x.shape[0] not in (1, channels):
         n, shape = x.shape[0], list(x.shape)
@@ -171,7 +172,7 @@ def _bare(media: Any, name: str, rate_hz: int, channels: int | None) -> Waveform
 
 
 def checked(x: Tensor, rate_hz: int, name: str) -> Waveform:
-    """A waveform `[T]` or `[C, T]` of floats or PCM as float32 `[C, T]`.
+    """Check a waveform `[T]` or `[C, T]` of floats or PCM, and convert it to float32 `[C, T]`.
 
     Raises:
         MediaError: no waveform, empty, not finite, far beyond full scale; a rate that no sound has.
@@ -188,7 +189,7 @@ def checked(x: Tensor, rate_hz: int, name: str) -> Waveform:
 
 
 def checked_samples(x: Tensor, name: str) -> Tensor:
-    """Samples of any length as float32, PCM scaled to -1..1."""
+    """Check samples of any shape, also empty ones, and convert them to float32; PCM is scaled to -1..1."""
     if not x.is_floating_point():
         return _pcm_to_float(x, name)
     x = x.float()

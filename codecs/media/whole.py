@@ -1,9 +1,10 @@
-"""Is all of a sound file there? Decoders of uncompressed sound give what is left of a truncated file without a word.
+"""Check whether a sound file is complete: decoders of uncompressed sound silently return what is left of a truncated file.
 
 `whole` walks the chunks of RIFF and RF64 WAV, Wave64, AIFF, CAF, MP4 and Matroska, and reads the lengths in the headers of AU and NIST.
 MPEG audio and Ogg are checked by `mpeg.py` and `ogg.py`; for FLAC and the rest the decoder itself reports how much is missing.
 
-Writers to pipes cannot go back to fill the length in. What they leave, 0 or a number near 2^31 or 2^32, means "to the end".
+Programs that write to a pipe cannot fill in the length afterwards. They leave 0 or a number near 2^31 or 2^32, which means "to the
+end".
 """
 
 import io
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 from .errors import MediaError
 
-#: Lengths near one of these are no lengths: sox (AIFF, WAV), arecord, ffmpeg.
+#: Numbers that sox (AIFF, WAV), arecord and ffmpeg write in place of an unknown length; values within `_NEAR` of them mean the same.
 _OPEN_ENDED = (0x7F000000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _NEAR = 256
 #: Elements at the top of a Matroska or WebM file (RFC 8794, 9559).
@@ -26,14 +27,14 @@ def whole(file: BinaryIO, name: str) -> BinaryIO:
     """Check that a sound file holds all the samples that its header claims.
 
     Args:
-        file: at any place; afterwards at its start.
-        name: for messages.
+        file: a seekable file at any position; afterwards it is at its start.
+        name: name of the file in messages.
 
     Returns:
-        The file, or one that reads the same but for a header whose length was left open in a way that decoders do not take.
+        The file, or a copy in memory with a corrected header where decoders would not understand an unknown length.
 
     Raises:
-        MediaError: truncated.
+        MediaError: the file is truncated.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -66,24 +67,25 @@ def whole(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def _check(at: int, length: int, size: int, name: str) -> None:
-    """Raise where the file ends before `length` bytes from `at` on."""
+    """Raise MediaError if the file ends before `length` bytes from `at` on; unknown lengths pass."""
     is_open = length == 0 or any(abs(length - n) <= _NEAR for n in _OPEN_ENDED)
     if not is_open and at + length > size:
         raise MediaError(f"{name} is truncated: {max(0, size - at)} of {length} bytes of samples are there.")
 
 
-def _find(file: BinaryIO, size: int, at: int, layout: str, wanted: bytes, name: str, *, pad: int = 2) -> tuple[int, int]:
-    """Where the contents of the chunk `wanted` begin and how long they claim to be, walking from `at` on.
+def _find(file: BinaryIO, size: int, at: int, layout: str, chunk: bytes, name: str, *, pad: int = 2) -> tuple[int, int]:
+    """(offset, stated length in bytes) of the contents of the chunk called `chunk`; MediaError if there is none.
 
     Args:
-        layout: of a chunk's header: name and length.
+        at: offset of the first chunk.
+        layout: `struct` format of a chunk's header: name and length.
         pad: chunks begin at multiples of this.
     """
     step = struct.calcsize(layout)
     while at + step <= size:
         file.seek(at)
         kind, length = struct.unpack(layout, file.read(step))
-        if kind == wanted:
+        if kind == chunk:
             return at + step, length
         if length < 0:
             break
@@ -140,7 +142,7 @@ def _nist(file: BinaryIO, size: int, name: str) -> None:
 
 
 def _mp4(file: BinaryIO, size: int, name: str) -> None:
-    """Boxes at the top must end where the file ends; sound is decoded with the index in `moov`."""
+    """Check that no top-level box ends beyond the file, and that there is the index `moov`, which decoding needs."""
     at, kinds = 0, set()
     while at + 8 <= size:
         file.seek(at)
@@ -149,7 +151,7 @@ def _mp4(file: BinaryIO, size: int, name: str) -> None:
             (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
         length = size - at if length == 0 else length
         if length < 8 or not kind.isalnum():
-            break  # junk behind the last box
+            break  # junk after the last box
         kinds.add(kind)
         if at + length > size:
             raise MediaError(f"{name} is truncated: {size - at} of {length} bytes of its box {kind.decode('latin-1')!r} are there.")
@@ -159,7 +161,7 @@ def _mp4(file: BinaryIO, size: int, name: str) -> None:
 
 
 def _matroska(file: BinaryIO, size: int, name: str) -> None:
-    """The header and behind it the segment, which holds everything, state their lengths, but for segments from a pipe."""
+    """Check the lengths of the header and of the segment after it, which contains all else; from a pipe it states none."""
     at = 0
     for kind in (_EBML, _SEGMENT):
         file.seek(at)

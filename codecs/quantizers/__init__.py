@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..config import from_mapping
+from ..config import building, from_mapping
 from ..kinds import Kinds
 from .base import Quantized, Quantizer, QuantizerConfig
 
@@ -46,6 +46,8 @@ def build(kind: str, **config: Any) -> Quantizer:
         config: fields of its config.
 
     Raises:
-        ConfigError: unknown kind, unknown or missing key, wrong type.
+        ConfigError: unknown kind, unknown or missing key, wrong type, or settings that fit no quantizer.
     """
-    return from_mapping(QUANTIZERS.resolve(kind, own=True), config, own=True).build()
+    settings = from_mapping(QUANTIZERS.resolve(kind, own=True), config, own=True)
+    with building(f"a quantizer of kind {kind!r}"):
+        return settings.build()

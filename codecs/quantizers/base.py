@@ -1,4 +1,4 @@
-"""The contract of every quantizer.
+"""Base classes of every quantizer: its config, the output of `forward`, and the interface of training, encode and decode.
 
 Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
 `z` is the latent before the quantizer, `z_q` after it, `ids` integers.
@@ -19,7 +19,7 @@ from .parts.usage import UsageWindow
 
 @dataclass(frozen=True)
 class Quantized:
-    """What every quantizer returns from `forward`.
+    """Output of the `forward` of every quantizer.
 
     Attributes:
         z_q: `[B, D, L]`, in the dtype of the input; its value is exactly `decode(ids)`, its gradient the estimator's.
@@ -36,12 +36,12 @@ class Quantized:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig(Polymorphic):
-    """Settings common to all kinds. `dim` is D; 0 means: the family that holds the quantizer fills it in."""
+    """Settings common to all kinds. `dim` is D, the width of the latents; 0: the family that uses the quantizer fills it in."""
 
     dim: int = 0
 
     def build(self, *, dim: int | None = None) -> "Quantizer":
-        """Construct the quantizer; `dim` fills in a `dim` left at 0 and must agree with any other."""
+        """Construct the quantizer; `dim` replaces a `dim` of 0 and must be equal to any other, else ConfigError."""
         config = self
         if dim is not None:
             if self.dim not in (0, dim):
@@ -61,7 +61,7 @@ class Quantizer(KeepsDtype):
     `_quantize` and `_encode` must use the same nearest-code function.
     """
 
-    #: True where any prefix of the codebooks decodes to a coarser result (residual kinds).
+    #: True where the first N codebooks alone decode to a coarser result (residual kinds).
     prefix_decodable: bool = False
     #: for each codebook, positions that share one id (multi-rate kinds); empty: 1 everywhere.
     strides: tuple[int, ...] = ()
@@ -90,8 +90,11 @@ class Quantizer(KeepsDtype):
 
         Args:
             z: `[B, D, L]`, any float dtype.
-            grid: the shape that L unrolls from, `(h, w)` for pictures; only multi-scale kinds read it.
-            mask: bool `[B, L]`, True at valid positions; others take no part in losses, statistics and updates.
+            grid: the shape that was flattened into L, `(h, w)` for pictures; only multi-scale kinds use it.
+            mask: bool `[B, L]`, True at valid positions; others are left out of losses, statistics and updates.
+
+        Raises:
+            ValueError: latents of another rank or width.
         """
         self._check_latents(z)
         with torch.autocast(z.device.type, enabled=False):
@@ -107,7 +110,10 @@ class Quantizer(KeepsDtype):
         Args:
             z: `[B, D, L]`, any float dtype.
             grid: as in `forward`.
-            num_codebooks: stop after this many codebooks (kinds with `prefix_decodable`).
+            num_codebooks: stop after this many codebooks, 1 to K (kinds with `prefix_decodable`); None: all K.
+
+        Raises:
+            ValueError: latents of another rank or width, or a number of codebooks that is not allowed.
         """
         self._check_latents(z)
         num = self._check_prefix(num_codebooks)
@@ -115,7 +121,7 @@ class Quantizer(KeepsDtype):
             return self._encode(z.float(), grid, num)
 
     def decode(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Return `z_q` float32 `[B, D, L]` of ids `[B, K', L]`, K' = K or, with `prefix_decodable`, any prefix.
+        """Return `z_q` float32 `[B, D, L]` of ids `[B, K', L]`, K' = K or, with `prefix_decodable`, 1 to K.
 
         Raises:
             ValueError: wrong rank, wrong K, or ids outside their vocabulary.
@@ -188,7 +194,7 @@ class Quantizer(KeepsDtype):
 
 
 def zero_loss(z: Tensor) -> Tensor:
-    """A scalar 0 on the device of `z`, for kinds without a loss."""
+    """A scalar 0 on the device and in the dtype of `z`, for kinds without a loss."""
     return z.new_zeros(())
 
 

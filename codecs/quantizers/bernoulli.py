@@ -1,4 +1,4 @@
-"""Bernoulli bits: each bit is drawn with the probability that the encoder gives it, and selects a learned row.
+"""Bernoulli bits: each bit is drawn with a probability that the encoder predicts; the learned rows of the 1 bits are added.
 
 Binary latent diffusion's autoencoder (arXiv 2304.04820) as used by ELM (Pepper-lll/LMforImageGeneration @ c2f29f0ac9)
 and Instella-T2I (AMD-AGI/Instella-T2I @ 5b1a25dd65).
@@ -26,14 +26,14 @@ class BernoulliConfig(QuantizerConfig):
     Attributes:
         bits: b, bits a position, 1 to 256. ELM: 16, 20, 24; Instella: 64.
         group_bits: bits an id, at most 18; None: see `bits.group_bits`.
-        bit_order: whether the first bit of a group is the highest (`msb`) or the lowest (`lsb`) of its id. Neither
-            system has integer ids, so this is free.
-        sample: draw bits in training; False: threshold there too (ELM's "deter").
+        bit_order: whether the first bit of a group is the highest (`msb`) or the lowest (`lsb`) of its id. The published
+            systems have no integer ids, so this is a free choice.
+        sample: draw bits in training; False: threshold at 1/2 in training too (ELM's "deter").
         temperature: p = sigmoid(logit / temperature) in the draw only.
         code_weight: weight of the loss term.
         signed: bits count as -1 and 1 in the sum over the table, and p = (tanh(logit) + 1) / 2 (ELM's `use_tanh`).
         double_sigmoid: in the loss term, p is sigmoid(sigmoid(logit)), as in ELM's code; this favours 0 bits.
-            With `signed` sigmoid(tanh(logit)).
+            With `signed`, p there is sigmoid(tanh(logit)).
     """
 
     kind: ClassVar[str] = "bernoulli"
@@ -103,6 +103,6 @@ class Bernoulli(Quantizer):
         return self._lookup(unpack_bits(ids, self.weights, self.groups).float())
 
     def _lookup(self, bits: Tensor) -> Tensor:
-        """Float bits `[B, b, L]` to `[B, D, L]`."""
+        """Sum of the table's rows, `[B, D, L]`, weighted by float bits `[B, b, L]`."""
         bits = 2 * bits - 1 if self.config.signed else bits
         return from_rows(steady_linear(to_rows(bits), self.table.t(), None), bits)

@@ -80,11 +80,11 @@ class BinaryQuantizer(Quantizer):
         self.in_proj, self.out_proj = projections(config.dim, config.bits, config.project)
 
     def activate(self, z: Tensor) -> Tensor:
-        """Map projected latents `[B, b, L]` to what the signs and the loss are taken of."""
+        """Transform projected latents `[B, b, L]` before signs and loss are computed; here the identity."""
         return z
 
     def commitment(self, distance: Tensor) -> Tensor:
-        """Reduce squared distances `[N, b]` to a scalar."""
+        """Reduce squared distances `[N, b]` of N positions to a scalar, here their mean."""
         return distance.mean()
 
     def signs(self, z: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class BinaryQuantizer(Quantizer):
         """Return the weighted sum of the terms and the terms themselves, detached.
 
         Args:
-            u: activated channels `[B, b, L]`.
-            code: their codes, of the same shape.
+            u: output of `activate`, `[B, b, L]`.
+            code: the codes +-scale of its signs, of the same shape.
             mask: bool `[B, L]`, valid positions.
         """
         c, loss, metrics = self.config, u.new_zeros(()), {}

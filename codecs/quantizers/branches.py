@@ -1,9 +1,9 @@
 """Several parallel quantizers of one kind, each over its own part of the channels (product quantization).
 
 ImageFolder and XQ-GAN (arXiv 2410.01756, 2412.01762): two branches, e.g. one semantic and one for detail.
-Not registered as a kind: a family that has branches builds it around its quantizer's config.
+Not registered as a kind: a family that has branches builds it from the config of one branch.
 
-Letters: B batch, D width of one branch, P branches, K codebooks of one, L positions.
+Letters: B batch, D width of one branch, P branches, K codebooks of one branch, L positions.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ class Branches(Quantizer):
     """Latents `[B, P D, L]`, ids `[B, P K, L]`, branch by branch; the loss is the branches' mean.
 
     Args:
-        config: of one branch, with its `dim` filled in.
-        count: P.
+        config: settings of one branch, with its `dim` filled in.
+        count: P, number of branches.
     """
 
     def __init__(self, config: QuantizerConfig, count: int) -> None:

@@ -18,14 +18,14 @@ class BSQConfig(BinaryConfig):
     """Settings of `BSQ`; those not listed here are in `BinaryConfig`.
 
     BSQ-ViT: bits 18 or 36, bit_order "msb", group 9, temperature 1, entropy "grouped" or "analytic", entropy_weight 1.
-    Its commitment weight is meant to be 0 but is 0.25 in fact (the base class of its model sets it back).
+    Its config states a commitment weight of 0, but the base class of its model resets it to 0.25.
     FocalCodec: bits 13 (11 to 16), bit_order "msb", entropy_weight 0.1.
 
     Attributes:
         bits: b, bits a position, 1 to 256.
         entropy: as in `BinaryConfig`.
         entropy_temperature: as in `BinaryConfig`.
-        normalize: put `z` on the unit sphere first; False where the encoder has done it.
+        normalize: scale each position of `z` to length 1 first; False where the encoder has done it.
     """
 
     kind: ClassVar[str] = "bsq"

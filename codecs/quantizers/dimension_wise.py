@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..config import ConfigError
+from ..config import ConfigError, Signed
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
 
 
@@ -28,15 +28,15 @@ class DimensionWiseConfig(QuantizerConfig):
     Attributes:
         levels: V, bins a channel. TokenBridge: 64, CubiD: 8.
         low: lower end of the range that every channel has before `fit`. TokenBridge: -5, CubiD: -9.
-        high: upper end.
-        sigmas: the range is this many standard deviations to either side.
+        high: upper end of that range.
+        sigmas: `fit` sets the range of a channel to its mean +- this many standard deviations.
     """
 
     kind: ClassVar[str] = "dimension_wise"
 
     levels: int = 64
-    low: float = -5.0
-    high: float = 5.0
+    low: Signed = -5.0
+    high: Signed = 5.0
     sigmas: float = 3.0
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class DimensionWiseConfig(QuantizerConfig):
 
 
 class DimensionWise(Quantizer):
-    """ids `[B, D, L]`, 0 the lowest bin; the gradient is the identity. Only `low` and `high` `[D, 1]` are state."""
+    """ids `[B, D, L]`, 0 the lowest bin; the gradient is the identity. The state dict holds only `low` and `high`, `[D, 1]`."""
 
     config: DimensionWiseConfig
     low: Tensor
@@ -69,7 +69,7 @@ class DimensionWise(Quantizer):
 
         Args:
             latents: `[B, D, L]`, or an iterable of such batches (read once, in float64), of this rank; all ranks must
-                call together and get the same ranges.
+                call it together and get the same ranges.
 
         Raises:
             ValueError: wrong shape, fewer than 2 positions, a channel without any variance.
@@ -96,11 +96,11 @@ class DimensionWise(Quantizer):
         return self
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Nearest bin of every channel, int64 `[B, D, L]`; half-way the lower one."""
+        """Nearest bin of every channel, int64 `[B, D, L]`; of two at equal distance the lower one."""
         s = self.config.sigmas
         x = ((z - self.low) / (self.high - self.low) * (2 * s) - s).clamp(-s, s)
         above = torch.searchsorted(self.table, x.contiguous()).clamp(1, len(self.table) - 1)
-        # distances as the authors form them, so that rounding decides alike; only the two neighbours can be nearest
+        # distances are computed as the authors do, for the same rounding; only the two neighbours can be nearest
         closer_below = (x - self.table[above - 1]).abs() <= (x - self.table[above]).abs()
         return above - closer_below.long()
 
@@ -135,7 +135,7 @@ def bin_means(levels: int, sigmas: float) -> Tensor:
 
     E[x | a < x < b] = (phi(a) - phi(b)) / (Phi(b) - Phi(a)) with phi the density and Phi the distribution function.
     """
-    shares = torch.linspace(0, 1, levels + 1, dtype=torch.float64, device="cpu")  # also where a model is built on "meta"
+    shares = torch.linspace(0, 1, levels + 1, dtype=torch.float64, device="cpu")  # the CPU also while a model is built on "meta"
     edges = torch.special.ndtri(shares).clamp(-sigmas, sigmas)
     density = torch.exp(-edges.square() / 2) / math.sqrt(2 * math.pi)
     share = torch.special.ndtr(edges)

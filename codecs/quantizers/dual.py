@@ -1,8 +1,8 @@
-"""Two parallel quantizers, each on its own channels: semantic beside pixel or acoustic latents.
+"""Two parallel quantizers, each on its own channels: one for semantic, one for pixel or acoustic latents.
 
 DualToken (Song et al. 2025, arXiv 2503.14324: two residual stacks on shallow and deep features), H-Codec (two residual
 stacks on acoustic and semantic frames).
-Letters: B batch, D latent width, L positions, K = K_1 + K_2 codebooks.
+Letters: B batch, D latent width, L positions, K = K_1 + K_2 codebooks of `first` and of `second`.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ class DualConfig(QuantizerConfig):
 
     Attributes:
         first: quantizer of the first channels, of any kind.
-        second: quantizer of the other channels, of any kind. Their `dim`s are filled in; set one of them where the
-            halves are not equal.
-        prefix: the last codebooks may be left out (DualCodec); without all of `second` its channels are zeros.
+        second: quantizer of the other channels, of any kind. The `dim` of `first` and of `second` is filled in as half of D;
+            set one of them where the halves are not equal.
+        prefix: the last codebooks may be left out (DualCodec); if all of `second` are, its channels are zeros.
     """
 
     kind: ClassVar[str] = "dual"
@@ -51,7 +51,7 @@ class DualConfig(QuantizerConfig):
 
 
 class Dual(Quantizer):
-    """ids: those of `first`, then those of `second`; losses are added, metrics carry the names of both."""
+    """ids `[B, K, L]`: those of `first`, then of `second`. Losses are added; metrics get the prefixes `first_` and `second_`."""
 
     config: DualConfig
 
@@ -62,7 +62,7 @@ class Dual(Quantizer):
         super().__init__(config, first.codebook_sizes + second.codebook_sizes)
         self.first, self.second = first, second
         if config.prefix and not all(p.prefix_decodable or p.num_codebooks == 1 for p in (first, second)):
-            raise ConfigError("prefix needs two quantizers that decode prefixes, or have one codebook.")
+            raise ConfigError("prefix needs first and second to decode their first codebooks alone, or to have one codebook.")
         self.prefix_decodable = config.prefix
         self.needs_grid = first.needs_grid or second.needs_grid
 
@@ -90,5 +90,5 @@ class Dual(Quantizer):
 
     def _join(self, a: Tensor, b: Tensor) -> Tensor:
         if a.shape[2] != b.shape[2]:
-            raise ValueError(f"the two quantizers give {a.shape[2]} and {b.shape[2]} positions; both must give as many.")
+            raise ValueError(f"first and second give ids of {a.shape[2]} and {b.shape[2]} positions; these must be equal.")
         return torch.cat((a, b), dim=1)

@@ -58,7 +58,7 @@ class ExternalConfig(QuantizerConfig):
 
 
 class External(Quantizer):
-    """ids `[B, K, L]`: residual levels in order, group after group; `loss` is the sum of the losses returned."""
+    """ids `[B, K, L]`: residual levels in order, group after group; `loss` is the sum of the losses that the module returns."""
 
     config: ExternalConfig
 
@@ -70,20 +70,20 @@ class External(Quantizer):
         self._check_inverse()
 
     def check_parts(self, parts: int) -> None:
-        """Raise ConfigError where the module moves tables in its own forward, hence several times in a step of several `parts`."""
+        """Raise ConfigError for gradient accumulation over `parts` > 1 batches if the module updates codebooks in every forward."""
         if parts == 1 or self.frozen:
             return
         tables = [m for m in self.module.modules() if hasattr(m, "cluster_size")]
         if any(getattr(m, "ema_update", True) or getattr(m, "threshold_ema_dead_code", 0) for m in tables):
             raise ConfigError(
-                f"accumulation above 1: {self.config.name} of vector-quantize-pytorch moves its table in every part, so the parts "
-                "would not be one step. Set accumulation: 1, or take one of this library's kinds (vq, residual_vq, grouped_vq)."
+                f"accumulation above 1: {self.config.name} of vector-quantize-pytorch updates its codebook in every forward, not once "
+                "a step. Set accumulation: 1, or take one of this library's kinds (vq, residual_vq, grouped_vq)."
             )
 
     def _check_inverse(self) -> None:
-        """Raise ConfigError where the module's vectors of its ids are not its output, on random latents, after two training steps.
+        """Raise ConfigError where the module does not decode its ids to its output (random latents, after two training steps).
 
-        Its own inverse is not to be relied on: with `affine_param` it leaves a map out.
+        The module's decoding is not always the inverse: with `affine_param` it omits the affine map.
         """
         if any(t.is_meta for t in (*self.module.parameters(), *self.module.buffers())):
             return
@@ -93,7 +93,7 @@ class External(Quantizer):
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.autocast(like.device.type, enabled=False):
                 z = torch.randn(2, 64, self.dim, device=like.device, dtype=like.dtype) * 3 + 1
-                if not (torch.distributed.is_available() and torch.distributed.is_initialized()):  # it would wait for others
+                if not (torch.distributed.is_available() and torch.distributed.is_initialized()):  # it would wait for other ranks
                     for _ in range(2):
                         probe.train()(z)
                 expected, indices, *_ = probe.eval()(z)
@@ -102,14 +102,14 @@ class External(Quantizer):
             self.module = own
         if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
             raise ConfigError(
-                f"{type(own).__name__} with {dict(self.config.options)} decodes its ids to other vectors than it gave when it found "
-                "them, so a decoder would be trained on one set and used with another. Leave out the option that does so "
+                f"{type(own).__name__} with {dict(self.config.options)} decodes its ids to other vectors than its forward pass returns "
+                "with them, so a decoder would be trained on vectors that it never gets later. Leave out the option that does so "
                 "(affine_param)."
             )
 
     @classmethod
     def wrap(cls, module: nn.Module, *, dim: int) -> "External":
-        """Adapt a quantizer that takes `[B, L, D]`; its config will not rebuild it (options are not recorded).
+        """Adapt a module that takes `[B, L, D]`; the adapter's config cannot rebuild it, since its options are not recorded.
 
         Raises:
             ConfigError: a class that is not among those of `ExternalConfig.name`, or one that takes channels first.
@@ -141,7 +141,7 @@ class External(Quantizer):
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         indices = self._to_indices(ids)
         if getattr(self.module, "heads", 1) > 1 and not self.module.separate_codebook_per_head:
-            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index] (its decoding forgets this)
+            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index] (the module's own decoding omits this case)
             return self.module.project_out(codes).transpose(1, 2)  # type: ignore[operator]
         name = "get_output_from_indices" if hasattr(self.module, "get_output_from_indices") else "indices_to_codes"
         with _mode(self.module, training=False):
@@ -186,7 +186,7 @@ def _takes(module: nn.Module, argument: str) -> bool:
 
 @contextmanager
 def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
-    """The module in train or eval mode for a while: several of its classes change state, or ids, in train mode."""
+    """Put the module in train or eval mode inside the block: several of its classes change state, or ids, in train mode."""
     before = {m: m.training for m in module.modules()}
     module.train(training)
     try:

@@ -47,9 +47,9 @@ class FSQConfig(QuantizerConfig):
         convention: rounding and numbering, see the top of the file.
         project: linear maps D -> n and back; None: only where D differs from n.
         scale: `stable` only: the outermost values are -scale and scale.
-        noise_dropout: `stable` only, training only: probability, drawn per item, that the channels get uniform noise of
-            one level's width instead of being rounded, and (among the others) that they pass unrounded.
-            `z_q` is then not `decode(ids)`; ids are always the rounded ones. stable-codec: 0.5.
+        noise_dropout: p, `stable` only, training only; 0: off. Each item gets, with probability 1 - p, uniform noise of one
+            level's width instead of rounding; of the other items a share p passes unrounded. `z_q` is then not
+            `decode(ids)`; ids are always the rounded ones. stable-codec: 0.5.
     """
 
     kind: ClassVar[str] = "fsq"
@@ -74,13 +74,13 @@ class FSQConfig(QuantizerConfig):
 
 
 class ScalarGrid(nn.Module):
-    """The numbers of one grid of levels: channels to digits, digits to values, digits to ids. No parameters.
+    """Arithmetic of one grid of levels: channels to digits, digits to values, digits to ids. No parameters.
 
     Args:
         levels: V of each channel.
         convention: see the top of the file.
         groups: `(start, end)` of the channels of each id; None: as few ids as possible, see `split_levels`.
-        scale: of the convention `stable`.
+        scale: s of the convention `stable`.
     """
 
     levels: Tensor
@@ -120,19 +120,21 @@ class ScalarGrid(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def bounded(self, z: Tensor) -> Tensor:
-        """Return `[B, n, L]` in units of levels: its rounding is the digit, up to the convention's centre."""
+        """Squash channels `[B, n, L]` to units of levels; rounded, they are the digits, except for `centre` in `fsq`, `nemo`, `s3`."""
         if self.convention in ("fsq", "nemo"):
             return torch.tanh(z + self.shift) * self.bound - self.offset
         if self.convention == "s3":
             return torch.tanh(z) * S3_SCALE
-        # the two differ in rounding, and so in what they take for an exact half-step
+        # for s = 1 the same formula twice, each rounded as its authors' code rounds it: this decides what is an exact half-step
         if self.convention == "symmetric":
             return (self.levels - 1) * (torch.tanh(z) + 1) / 2
         return (torch.tanh(z) + self.scale) / self.step
 
     def digits(self, bounded: Tensor) -> Tensor:
-        """Return the digits, still float `[B, n, L]`, of bounded channels."""
-        if self.convention == "stable":  # a scale below 1 leaves the grid. Differs: the authors number those levels too
+        """Return the digits, float `[B, n, L]`, of the output of `bounded`."""
+        # Differs: with a scale below 1, tanh(z) may lie beyond the outermost levels; the authors number such levels, here they are
+        # clamped
+        if self.convention == "stable":
             return bounded.round().clamp(min=0).minimum(self.levels - 1)
         if self.convention == "symmetric":
             return (bounded + 0.5).floor()
@@ -145,7 +147,7 @@ class ScalarGrid(nn.Module):
         return (digits - self.centre) / self.centre
 
     def continuous(self, bounded: Tensor) -> Tensor:
-        """Return what `values` would give if nothing were rounded: the path of the gradient."""
+        """Return `[B, n, L]`, the values without rounding of the output of `bounded`: the gradient flows through these."""
         if self.convention in ("stable", "symmetric"):
             return bounded * self.step - self.scale
         return bounded / self.centre
@@ -198,7 +200,7 @@ class FSQ(Quantizer):
         return Quantized(self.out_proj(z_q), self.grid.pack(digits), zero_loss(z))
 
     def _dither(self, soft: Tensor, z_q: Tensor) -> Tensor:
-        """Noise in place of rounding for a part of the items (stable-codec, arXiv 2411.19842, section 3.2)."""
+        """Replace rounding by noise, or by nothing, in some items (stable-codec, arXiv 2411.19842, section 3.2)."""
         chance = torch.full_like(soft[:, :1, :1], self.config.noise_dropout)
         plain, keep = torch.bernoulli(chance).bool(), torch.bernoulli(chance).bool()  # [B, 1, 1]
         noisy = soft + (torch.rand_like(soft) - 0.5) * self.grid.step
@@ -212,7 +214,7 @@ class FSQ(Quantizer):
 
 
 def split_levels(levels: tuple[int, ...], limit: int = MAX_CODEBOOK_SIZE) -> list[tuple[int, int]]:
-    """Return `(start, end)` of the channels of each id: in order, each group as long as its product stays <= limit.
+    """Return `(start, end)` of the channels of each id: in order, each group as long as possible with a product <= limit.
 
     (4,) * 16 gives 9 + 7 channels, 2^18 and 2^14 codes.
     """
@@ -232,6 +234,6 @@ def check_levels(levels: tuple[int, ...], convention: Convention) -> None:
     low, high = {"fsq": (3, 1000), "s3": (3, 3)}.get(convention, (2, 2**18))
     for v in levels:
         if not low <= v <= high:
-            # `fsq`: with 2 levels the shift is atanh(0.999), almost all inputs fall on one (`nemo` shifts by a tangent);
+            # `fsq`: with 2 levels the shift is atanh(0.999), so that almost all inputs get one level (`nemo` shifts by a tangent);
             # from 1001 the margin e(V-1)/2 reaches a half-step and rounds to a level that does not exist.
             raise ConfigError(f"levels holds {v}; convention {convention!r} allows {low} to {high} levels a channel.")

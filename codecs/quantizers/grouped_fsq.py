@@ -19,7 +19,7 @@ class GroupedFSQConfig(FSQConfig):
     NeMo: 4 x (9, 8, 8, 7), 8 or 13 x (8, 7, 6, 6), 8 x (8, 5, 5, 5).
 
     Attributes:
-        num_groups: K.
+        num_groups: K, number of groups and so of ids at each position.
         levels: levels of the channels of one group, at most 2^18 codes together.
         convention: as in `fsq.py`.
     """
@@ -43,7 +43,7 @@ class GroupedFSQConfig(FSQConfig):
 
 
 class GroupedFSQ(FSQ):
-    """Group k takes the channels k*n .. (k+1)*n - 1 and gives id k."""
+    """ids `[B, K, L]`: id k is that of the channels k*n .. (k+1)*n - 1, n the number of levels of a group."""
 
     config: GroupedFSQConfig
 

@@ -22,8 +22,8 @@ class GroupedVQConfig(TableConfig):
     """Settings of `GroupedVQ`.
 
     Attributes:
-        groups: G, equal parts that D is cut into, in order.
-        levels: tables of each group, each quantizing what the one before left over; 1: plain groups.
+        groups: G, number of equal parts that D is cut into, in order.
+        levels: residual levels of each group, one table each; 1: no residual quantization.
         codebook_size: V of every table.
     """
 

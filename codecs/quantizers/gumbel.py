@@ -27,11 +27,11 @@ class GumbelConfig(QuantizerConfig):
     Attributes:
         codebook_size: V.
         code_dim: d, width of the code vectors; 0: D.
-        temperature: of the Gumbel-softmax in training.
+        temperature: temperature of the Gumbel-softmax in training.
         kl_weight: see above; taming 5e-4, its published model 1e-8.
-        sample: add Gumbel noise in training. `encode` never does: it takes the likeliest code.
+        sample: add Gumbel noise in training. `encode` never does: it takes the most probable code.
 
-    Differs: taming draws noise in eval mode too, so that encoding a picture twice gives two answers; `draw` does that.
+    Differs: taming draws noise in eval mode too, so that encoding a picture twice gives different ids; here only `draw` does.
     """
 
     kind: ClassVar[str] = "gumbel"
@@ -62,7 +62,7 @@ class Gumbel(Quantizer):
         self.embed = nn.Parameter(torch.randn(config.codebook_size, self.code_dim))
 
     def logits(self, z: Tensor) -> Tensor:
-        """Scores `[B, V, L]` of latents `[B, D, L]`, rounded alike whatever else is in the batch."""
+        """Scores `[B, V, L]` of latents `[B, D, L]`; their rounding does not depend on the rest of the batch."""
         return from_rows(steady_linear(to_rows(z.float()), self.scores.weight, self.scores.bias), z)
 
     @torch.no_grad()
@@ -71,7 +71,8 @@ class Gumbel(Quantizer):
 
         Args:
             z: latents `[B, D, L]`.
-            noise: `-log E` with E standard exponential, `[B, V, L]`; None draws it with `generator`.
+            noise: `-log E` with E standard exponential, `[B, V, L]`; None: drawn with `generator`.
+            generator: source of the noise; None: PyTorch's default.
         """
         logits = self.logits(z)
         if noise is None:
@@ -84,7 +85,7 @@ class Gumbel(Quantizer):
         if self.training and self.config.sample:
             noise = -torch.empty_like(logits).exponential_().log()
         soft = F.softmax((logits + noise) / self.config.temperature, dim=1)
-        # without noise as `encode` has it: dividing by the temperature could round a near tie the other way
+        # not divided by the temperature, which could round a near tie the other way: without noise these are the ids of `encode`
         ids = (logits + noise).argmax(dim=1, keepdim=True)  # [B, 1, L]
         z_soft = torch.einsum("bvl,vd->bdl", soft, self.embed)
         probabilities = F.softmax(logits, dim=1)

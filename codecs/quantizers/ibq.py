@@ -32,11 +32,11 @@ class IBQConfig(QuantizerConfig):
 
     Attributes:
         codebook_size: V.
-        beta: see above.
+        beta: weight of the codebook term, see above.
         entropy_weight: weight of the entropy term; 0 leaves it out (published recipes: 0.05).
-        entropy_temperature: see above.
-        sample_weight: small where positions are decided.
-        batch_weight: large where all codes are used.
+        entropy_temperature: temperature of the softmax in H, above 0.
+        sample_weight: weight of H(position), which is small where the choice of a code is clear.
+        batch_weight: weight of H(mean over positions), which is large where all codes are used.
     """
 
     kind: ClassVar[str] = "ibq"
@@ -60,11 +60,10 @@ class IBQConfig(QuantizerConfig):
 
 
 class IBQ(Quantizer):
-    """id = argmax of z . embed. Every code gets a gradient at every step, through the softmax that the argmax is taken
-    of.
+    """id = argmax of z . embed. Every code gets a gradient at every step, that of the softmax over the same scores.
 
-    The N x V logits exist only block by block: not at all in `encode`, in training once for the backward pass and, with
-    `entropy_weight`, twice for the entropies.
+    The whole N x V logits are never in memory, only blocks of them: none in `encode`, in training once for the backward pass and,
+    with `entropy_weight`, twice for the entropies.
     """
 
     config: IBQConfig
@@ -134,7 +133,7 @@ class _IndexBackprop(torch.autograd.Function):
 
 
 def _entropies(rows: Tensor, table: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Mean entropy of a position, and entropy of the mean over positions, of rows `[N, D]` and a table `[V, D]`."""
+    """(mean entropy of a position, entropy of the mean distribution) in nats, of rows `[N, D]` and a table `[V, D]`."""
     if not len(rows):
         return rows.sum(), rows.sum()
     step = max(1, _BLOCK // len(table))

@@ -24,8 +24,8 @@ class KMeansConfig(QuantizerConfig):
     Attributes:
         codebook_size: V.
         normalize: cluster by cosine similarity: features and centres are scaled to length 1.
-        iterations: Lloyd steps of `fit`.
-        seed: of the rows that `fit` starts from.
+        iterations: number of Lloyd steps of `fit`.
+        seed: seed of the choice of rows that `fit` starts from.
     """
 
     kind: ClassVar[str] = "kmeans"
@@ -48,7 +48,7 @@ class KMeansConfig(QuantizerConfig):
 
 
 class KMeans(RowQuantizer):
-    """ids = nearest centre. Call `fit` once (or load a state); encoding before is an error."""
+    """ids = nearest centre. Call `fit` once, or load a state dict; encoding before that raises ValueError."""
 
     config: KMeansConfig
     centres: Tensor
@@ -62,10 +62,10 @@ class KMeans(RowQuantizer):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> float:
-        """Move the centres to the features `[N, D]` or `[B, D, L]` (of all ranks, which must call together).
+        """Fit the centres by k-means to features `[N, D]` or `[B, D, L]` of all ranks, which must call it together.
 
         Returns:
-            Mean squared distance of a channel from the nearest centre, on this rank's features.
+            Squared distance to the nearest centre, mean over this rank's features and their channels.
 
         Raises:
             ValueError: another width, or fewer features than centres.

@@ -14,8 +14,8 @@ from .binary import BinaryConfig, BinaryQuantizer
 class LFQConfig(BinaryConfig):
     """Settings of `LFQ`, all of them in `BinaryConfig`.
 
-    Open-MAGVIT2: bits 18, bit_order "lsb", entropy "exact", temperature 0.01, entropy and commitment weights of its
-    yaml. vector-quantize-pytorch's defaults: bit_order "msb", commitment_weight 0.
+    Open-MAGVIT2: bits 18, bit_order "lsb", entropy "exact", temperature 0.01; each of its configs states its own entropy and
+    commitment weights. vector-quantize-pytorch's defaults: bit_order "msb", commitment_weight 0.
     """
 
     kind: ClassVar[str] = "lfq"

@@ -1,4 +1,4 @@
-"""Memory codes: each codebook holds learned vectors, a map that makes keys of them and one that makes values.
+"""Memory codes: each codebook has learned vectors, a linear map from them to keys, and another one to values.
 
 Mama et al. 2021, "NWT: Towards natural audio-to-video generation with representation learning", arXiv 2106.04283; parity checked
 through 4M's copy (apple/ml-4m @ cda590faa3, fourm/vq/quantizers/quantize_memcodes.py). 4M turns global vectors and human poses into
@@ -24,9 +24,9 @@ class MemcodesConfig(QuantizerConfig):
     """Settings of `Memcodes`.
 
     Attributes:
-        codebooks: K, equal parts that D is cut into, in order.
+        codebooks: K, number of equal parts that D is cut into, in order.
         codebook_size: V.
-        temperature: of the Gumbel-softmax in training.
+        temperature: temperature of the Gumbel-softmax in training.
         sample: add Gumbel noise in training. `encode` never does.
     """
 
@@ -62,11 +62,11 @@ class Memcodes(Quantizer):
         self.to_values = nn.Parameter(torch.empty(k, d, d).uniform_(-1, 1) * d**-0.5)
 
     def keys(self) -> Tensor:
-        """`[K, V, d]`."""
+        """Keys of all codes, `[K, V, d]`: latents are compared with these."""
         return self.codes @ self.to_keys
 
     def values(self) -> Tensor:
-        """`[K, V, d]`."""
+        """Values of all codes, `[K, V, d]`: z_q consists of these."""
         return self.codes @ self.to_values
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
@@ -79,7 +79,7 @@ class Memcodes(Quantizer):
             ids = self._encode(z, grid, self.num_codebooks)
         soft = (logits / self.config.temperature).softmax(-1)
         chosen = straight_through(soft, F.one_hot(ids, self.config.codebook_size).to(soft))
-        out = torch.einsum("bklv,kvd->bkdl", chosen, self.values()).flatten(1, 2)  # exactly the values' rows
+        out = torch.einsum("bklv,kvd->bkdl", chosen, self.values()).flatten(1, 2)  # one-hot weights: exactly rows of the values
         return Quantized(out, ids, zero_loss(z))
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Multi-scale residual BSQ: the residual is quantized from a 1 x 1 map up to full size, a few bits a position.
 
 Infinity (arXiv 2412.04431, section 3.1; FoundationVision/Infinity @ 4c27bbb54a, MIT). For each scale: area-resize the
-residual down, put every position on the unit sphere, take signs / sqrt(b), resize up, subtract.
+residual down, scale every position to length 1, take signs / sqrt(b), resize up, subtract.
 Letters: B batch, D latent width, L = H W positions of the grid, S positions of all scales, K ids a position, b bits.
 """
 
@@ -28,16 +28,16 @@ class MultiScaleBSQConfig(BSQConfig):
         bits: b, bits a position.
         entropy: as in `BinaryConfig`.
         scales: (height, width) of every scale, from coarse to fine; the last is the grid of the latents. For a grid of
-            another size all are stretched with it, rounded to the nearest and at least 1 position; give the schedule
-            itself wherever a published one is to be met exactly.
-        upsample: how a scale is brought to full size. Infinity: bilinear ("trilinear" over one frame); XQ-GAN: bicubic.
+            another size all are stretched with it, rounded to the nearest and at least 1 position. A published schedule for
+            that size may differ; to reproduce it, give its scales here.
+        upsample: interpolation of a scale to full size. Infinity: bilinear ("trilinear" over one frame); XQ-GAN: bicubic.
         phi_ratio: share r of a convolution over every enlarged scale, phi(h) = (1 - r) h + r conv(h), as in `multiscale_vq`;
             0: none. XQ-GAN (arXiv 2412.01762): 0.5.
-        phi_count: convolutions that the scales share; 0: one a scale.
-        unit_input: put the latents on the unit sphere before the first scale (XQ-GAN); Infinity leaves their length.
+        phi_count: number of convolutions that the scales share; 0: one for each scale.
+        unit_input: scale the latents to length 1 before the first scale (XQ-GAN); Infinity leaves their length.
         code_value: size of every channel of a code at the first scale; 0: 1 / sqrt(b), so that codes have length 1. XQ-GAN
             without its L2 norm: 1, with `normalize` and `unit_input` off.
-        growth: how many times as long the codes of each scale are as those of the one before (XQ-GAN's `scale`).
+        growth: factor between the lengths of the codes of one scale and of the scale before (XQ-GAN's `scale`).
     """
 
     kind: ClassVar[str] = "multiscale_bsq"
@@ -63,10 +63,10 @@ class MultiScaleBSQConfig(BSQConfig):
 
 
 class MultiScaleBSQ(BSQ):
-    """ids `[B, K, S]`: the scales one after the other, each row by row; the ids of the first scales alone decode too.
+    """ids `[B, K, S]`: the scales one after the other, each row by row; the ids of the first scales can be decoded without the rest.
 
-    `grid` is needed wherever L is not that of the schedule's last scale. Gradients flow through every scale's lookup,
-    as in the published code; the residuals' subtraction is held constant.
+    `grid` is needed wherever L is not that of the schedule's last scale. Gradients flow through the straight-through estimator of
+    every scale, as in the published code; what is subtracted from the residual has no gradient.
     """
 
     needs_grid = True
@@ -83,11 +83,11 @@ class MultiScaleBSQ(BSQ):
         return stretched(self.config.scales, grid)
 
     def length(self, index: int) -> float:
-        """How many times as long the codes of scale `index` are as those of the first."""
+        """Length of the codes of scale `index` relative to those of the first scale."""
         return self.config.growth**index
 
     def _levels(self, z: Tensor, grid: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
-        """Activated channels, in units of the scale's own length, and bits, `[B, b, h w]` each, of every scale of `[B, D, L]`."""
+        """(activated channels relative to the scale's `length`, bits), `[B, b, h w]` each, of every scale of `z [B, D, L]`."""
         scales = self.schedule(grid)
         residual = self.in_proj(z)  # [B, b, L]
         residual = F.normalize(residual, dim=1) if self.config.unit_input else residual
@@ -102,7 +102,7 @@ class MultiScaleBSQ(BSQ):
         return out
 
     def _enlarge(self, code: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
-        """Codes `[B, b, h w]` of scale `index`, as long as those of the first, to `[B, b, H, W]` at their length, through its phi."""
+        """Scale codes `[B, b, h w]` by `length(index)`, resize them to `[B, b, H, W]`, and apply the phi of the scale."""
         code = (code * self.length(index)).unflatten(2, scale)
         if scale != full:
             code = enlarged(code, full, self.config.upsample)
@@ -133,7 +133,7 @@ class MultiScaleBSQ(BSQ):
 
 
 def _shrink_mask(mask: Tensor | None, scale: tuple[int, int], full: tuple[int, int]) -> Tensor | None:
-    """Mask `[B, H W]` at another scale: valid where any part of the area is."""
+    """Mask `[B, H W]` resized to a scale, `[B, h w]`: valid where any part of the area is valid."""
     if mask is None or scale == full:
         return mask
     return F.interpolate(mask.float().unflatten(1, full).unsqueeze(1), size=scale, mode="area").flatten(1) > 0

@@ -1,7 +1,7 @@
 """Multi-scale residual VQ: the residual is quantized from a 1 x 1 map up to full size with one table.
 
 VAR (Tian et al. 2024, arXiv 2404.02905, section 3.2, algorithms 1 and 2; FoundationVision/VAR @ 78b95394fc, MIT). For
-each scale: area-resize the residual down, look up the nearest codes, resize them up, convolve a little (phi), subtract.
+each scale: area-resize the residual down, look up the nearest codes, resize them up, mix with a convolution (phi), subtract.
 Letters: B batch, D latent width, L = H W positions of the grid, S positions of all scales, V codebook size.
 """
 
@@ -28,11 +28,12 @@ class MultiScaleVQConfig(TableConfig):
         codebook_size: V, one table for all scales.
         scales: (height, width) of every scale, from coarse to fine; the last is the grid of the latents. For a grid of
             another size all are stretched with it, rounded to the nearest and at least 1 position.
-        upsample: how a scale is brought to full size.
+        upsample: interpolation of a scale to full size.
         phi_ratio: share r of the convolution in phi(h) = (1 - r) h + r conv(h); 0: no phi.
-        phi_count: convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one a scale.
+        phi_count: number of convolutions that the scales share, each for the scales nearest to its tick on 0..1; 0: one for each
+            scale.
         dropout: probability that a training item is reconstructed from its first scales alone, a random number of them, so that
-            these are worth decoding by themselves (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses cover all scales.
+            these can be decoded without the rest (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses cover all scales.
         dropout_from: the fewest scales that such an item keeps.
         semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
     """
@@ -68,10 +69,10 @@ class MultiScaleVQConfig(TableConfig):
 
 
 class MultiScaleVQ(Quantizer):
-    """ids `[B, 1, S]`: the scales one after the other, each row by row; the ids of the first scales alone decode too.
+    """ids `[B, 1, S]`: the scales one after the other, each row by row; the ids of the first scales can be decoded without the rest.
 
     `grid` is needed wherever L is not that of the schedule's last scale. The gradient to the latents is the identity;
-    the table (with `update = "gradient"`) and phi learn from the codebook term alone, which is taken after every scale.
+    the table (with `update = "gradient"`) and phi learn from the codebook term alone, which is computed after every scale.
     """
 
     needs_grid = True
@@ -91,7 +92,7 @@ class MultiScaleVQ(Quantizer):
         return stretched(self.config.scales, grid)
 
     def grow(self, ids: Tensor, index: int, scale: tuple[int, int], full: tuple[int, int]) -> Tensor:
-        """What scale `index` adds: ids `[B, h w]` to `[B, D, H, W]`, resized and through its phi."""
+        """Contribution `[B, D, H, W]` of scale `index` to z_q: the vectors of ids `[B, h w]`, resized and passed through its phi."""
         h = self.codebook.vectors(ids).float().transpose(1, 2).unflatten(2, scale)  # [B, D, h, w]
         if index < len(self.config.scales) - 1 and scale != full:
             h = enlarged(h, full, self.config.upsample)
@@ -102,7 +103,12 @@ class MultiScaleVQ(Quantizer):
     def next_inputs(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
         """Input of an autoregressive model over scales: after each scale but the last the sum so far, area-resized to the next one.
 
-        Ids `[B, 1, S]` to `[B, D, S - first scale]`.
+        Args:
+            ids: `[B, 1, S]`.
+            grid: `(h, w)` of the latents; None: that of the last scale of the config.
+
+        Returns:
+            float32 `[B, D, S']`, S' = S without the positions of the first scale.
         """
         scales, total, out = self.schedule(grid), 0.0, []
         for i, part in enumerate(split_ids(ids, scales)[:-1]):

@@ -1,4 +1,4 @@
-"""Paired tables: one id picks a semantic and a pixel vector, by the weighted sum of both distances.
+"""Paired tables: one id stands for a semantic and a pixel vector, the pair with the smallest weighted sum of distances.
 
 TokenFlow (Qu et al. 2024, arXiv 2412.03069, section 3.1). Its tokenizer does this at several scales: `multiscale_vq`
 with `semantic_dim`.
@@ -25,8 +25,8 @@ class PairedVQConfig(TableConfig):
     Attributes:
         codebook_size: V.
         semantic_dim: D_s, the first channels of the latents; the others are the pixel branch's.
-        semantic_weight: weight of the semantic distance; the pixel distance has 1.
-        normalize: each part is scaled to length 1 by itself (TokenFlow: yes, and returned so).
+        semantic_weight: weight of the semantic distance; that of the pixel distance is 1.
+        normalize: scale the semantic and the pixel part to length 1 each (TokenFlow: yes, and it returns the scaled vectors).
     """
 
     kind: ClassVar[str] = "paired_vq"
@@ -53,7 +53,7 @@ class PairedVQConfig(TableConfig):
 
 
 class PairedCodebook(Codebook):
-    """Both tables as one, `embed [V, D_s + D_p]`: the sum of distances is that of the scaled parts side by side."""
+    """Both tables in one, `embed [V, D_s + D_p]`: the weighted sum of distances is the distance of the concatenated, scaled parts."""
 
     def __init__(self, size: int, dim: int, config: TableConfig, *, semantic_dim: int, semantic_weight: float = 1.0) -> None:
         super().__init__(size, dim, config)
@@ -71,7 +71,7 @@ class PairedCodebook(Codebook):
         return torch.cat([unit(part) for part in self.parts(rows)], dim=-1)
 
     def row_losses(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """As in `Codebook`, but means over the channels of each part, added: the wider part does not count for more."""
+        """As in `Codebook`, but the sum of the means over the channels of each part, so that the wider part has no larger weight."""
         each = [super(PairedCodebook, self).row_losses(a, b) for a, b in zip(self.parts(p), self.parts(q), strict=True)]
         return each[0][0] + each[1][0], each[0][1] + each[1][1]
 
@@ -81,7 +81,7 @@ class PairedCodebook(Codebook):
 
 
 class PairedVQ(RowQuantizer):
-    """ids `[B, 1, L]` shared by both parts; `z_q` has the semantic channels first, as `z`."""
+    """ids `[B, 1, L]` shared by the semantic and the pixel part; `z_q` has the semantic channels first, as `z` has."""
 
     config: PairedVQConfig
 

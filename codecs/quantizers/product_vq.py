@@ -1,7 +1,7 @@
-"""Product codebooks: several small tables, each looking at its own projection of the same latent.
+"""Product codebooks: several small tables, each of which quantizes its own projection of the same latent.
 
 Two tables of 90 codes distinguish 8100 latents with 180 vectors to search and to train (LongCat-Audio-Codec, arXiv
-2510.15227, section 3.2). The results are concatenated: table i gives channels `i D / T .. (i + 1) D / T`.
+2510.15227, section 3.2). The results are concatenated: channels `i D / T .. (i + 1) D / T` of z_q are those of table i.
 Letters: B batch, D latent width, L positions, N = B L rows, T tables, V_t codes of table t, d width of the tables.
 """
 
@@ -22,13 +22,12 @@ from .vq import VQ, VQConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ProductVQConfig(TableConfig):
-    """Settings of `ProductVQ`; those not listed here are in `TableConfig` and hold for every table. Losses are means
-    over tables.
+    """Settings of `ProductVQ`; those not listed here are in `TableConfig` and apply to every table. Losses are means over tables.
 
     Attributes:
         codebook_sizes: V_t of each table.
-        codebook_dim: d; needed: the tables differ by their maps.
-        combine: one id `(id_0 V_1 + id_1) V_2 + ...` (at most 2^18 values); otherwise one id a table.
+        codebook_dim: d, at least 1: each table has its own linear map to this width.
+        combine: one id `(id_0 V_1 + id_1) V_2 + ...` (at most 2^18 values) at each position; False: one id for each table.
     """
 
     kind: ClassVar[str] = "product_vq"
@@ -42,7 +41,7 @@ class ProductVQConfig(TableConfig):
         if not self.codebook_sizes or min(self.codebook_sizes) < 1:
             raise ConfigError(f"codebook_sizes is {self.codebook_sizes}; give the size of each table.")
         if self.codebook_dim < 1:
-            raise ConfigError("codebook_dim is 0; product_vq looks up projections, for parts of the latent take grouped_vq.")
+            raise ConfigError("codebook_dim is 0; product_vq quantizes projections. For parts of the latent take grouped_vq.")
         if self.dim % len(self.codebook_sizes):
             raise ConfigError(f"dim is {self.dim}, not a multiple of the {len(self.codebook_sizes)} tables.")
         if self.combine and math.prod(self.codebook_sizes) > 2**18:
@@ -87,22 +86,22 @@ class ProductVQ(RowQuantizer):
     def assign_projected(
         self, p: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True
     ) -> Tensor:
-        """`assign` for rows `[N, T d]`."""
+        """`assign` for projected rows `[N, T d]`."""
         parts = zip(self._tables(), self._chunks(p), strict=True)
         return self._combine([t.assign_projected(x, keep=keep, update=update, start=start) for t, x in parts])
 
     def narrow_terms(self, p: Tensor, ids: Tensor, *, through: Tensor) -> RowTerms:
-        """`row_terms` between the maps: `p` and `z_q` are `[N, T d]`."""
+        """`row_terms` for projected rows: `p` and `z_q` are `[N, T d]`, after the maps down and before the maps up."""
         parts = zip(self._tables(), self._chunks(p), self._separate(ids), self._chunks(through), strict=True)
         return _side_by_side([table.narrow_terms(x, at, through=y) for table, x, at, y in parts])
 
     def narrow_vectors(self, ids: Tensor) -> Tensor:
-        """Vectors `[N, T d]` of ids `[N]`."""
+        """Vectors `[N, T d]` of ids `[N]`, before the maps up."""
         pairs = zip(self._tables(), self._separate(ids), strict=True)
         return torch.cat([table.narrow_vectors(at) for table, at in pairs], dim=1)
 
     def maps(self) -> Maps:
-        """Maps down one above the other, maps up in blocks."""
+        """The maps of all tables as one: maps down concatenated, maps up as a block-diagonal matrix."""
         each = [table.maps() for table in self._tables()]
         return Maps(
             torch.cat([m.down for m in each]),
@@ -117,14 +116,14 @@ class ProductVQ(RowQuantizer):
     # --- ids --------------------------------------------------------------------------------------------------------
 
     def _combine(self, ids: list[Tensor]) -> Tensor:
-        """One id `[N]` over all combinations, of one id a table."""
+        """Combine one id `[N]` of each table into one id `[N]` over all combinations."""
         out = ids[0]
         for size, at in zip(self.config.codebook_sizes[1:], ids[1:], strict=True):
             out = out * size + at
         return out
 
     def _separate(self, ids: Tensor) -> list[Tensor]:
-        """The inverse of `_combine`."""
+        """Split combined ids `[N]` into one id `[N]` for each table: the inverse of `_combine`."""
         out = []
         for size in reversed(self.config.codebook_sizes):
             out.append(ids % size)
@@ -143,6 +142,6 @@ class ProductVQ(RowQuantizer):
 
 
 def _side_by_side(parts: list[RowTerms]) -> RowTerms:
-    """Results next to each other, losses as means."""
+    """Terms of several tables as one: vectors concatenated along channels, losses averaged."""
     z_q, commitment, codebook = zip(*parts, strict=True)
     return RowTerms(torch.cat(z_q, dim=1), torch.stack(commitment).mean(0), torch.stack(codebook).mean(0))

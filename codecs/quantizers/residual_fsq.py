@@ -1,4 +1,4 @@
-"""Residual finite scalar quantization: each level rounds what the ones before left over, on a finer grid.
+"""Residual finite scalar quantization: each level rounds the residual of the levels before it, on a finer grid.
 
 Letters: B batch, D latent width, L positions, K levels (codebooks), n channels. Level k has scale s_k: its codes are
 those of `fsq.py` times s_k.
@@ -11,7 +11,7 @@ those of `fsq.py` times s_k.
     r_0 = tanh(z); digit_k = round((r_k + s_k) (V - 1) / (2 s_k)); s_k = (V - 1)^-k.
 
 V levels of a channel, r the residual. X-codec2 and NeuCodec must be built as `residual_fsq` with `num_codebooks` 1, not
-as `fsq`: the double bound, first to about +-V/2 and then again, is used only by these and gives other ids.
+as `fsq`: only `residual_fsq` bounds twice, first to about +-V/2 and then again, which gives other ids.
 stable-codec's presets are K = 2 of (5,) * 6 with scales (1, 0.25), K = 4 of (3,) * 6 with (1, 0.5, 0.25, 0.125) and
 K = 1 of (6,) * 6; the defaults give these scales.
 """
@@ -32,13 +32,13 @@ from .parts.projection import projections
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualFSQConfig(QuantizerConfig):
-    """Settings of `ResidualFSQ`; `dim` 0 without a family means the number of levels' channels.
+    """Settings of `ResidualFSQ`; `dim` 0 without a family means n, the length of `levels`.
 
     Attributes:
-        levels: number of levels of each channel, the same at every level; at most 2^18 codes.
+        levels: number of values of each channel, the same in every codebook; at most 2^18 codes.
         num_codebooks: K.
         stages: `stable` only, in place of `levels` and `num_codebooks`: the levels of each stage, where they differ. Needs
-            `scales`. A stage of more than 2^18 codes gets several ids, and then no prefix decodes.
+            `scales`. A stage of more than 2^18 codes gets several ids; then only all codebooks together can be decoded.
         convention: see the top of the file.
         scales: s_k of each codebook, for all channels; empty: the convention's own.
         project: linear maps D -> n and back; None: only where D differs from n.
@@ -81,7 +81,7 @@ class ResidualFSQConfig(QuantizerConfig):
 
 
 class ResidualFSQ(Quantizer):
-    """K levels; any prefix decodes. In training, z_q of an item with dropout is that of its prefix.
+    """K levels; the first m can be decoded without the others. In training, z_q of an item with dropout is that of its first m.
 
     Differs: vector-quantize-pytorch adds the straight-through gradient of every level, K times that of one; here the
     gradient is that of the first squash alone (for `fsq`, of the first level), whatever K is.
@@ -112,7 +112,7 @@ class ResidualFSQ(Quantizer):
         return list(self.grids)  # type: ignore[arg-type]
 
     def squash(self, z: Tensor) -> Tensor:
-        """Projected latents `[B, n, L]` to the first residual."""
+        """The first residual `[B, n, L]` of projected latents `[B, n, L]`."""
         if self.config.convention == "fsq":
             return self.grid.bounded(z)
         if self.config.convention == "stable":
@@ -121,7 +121,7 @@ class ResidualFSQ(Quantizer):
         return torch.tanh(z / c) * c
 
     def digits(self, z: Tensor, num: int | None = None) -> list[Tensor]:
-        """Float digits `[B, n, L]` of each of the first `num` stages, None: of all."""
+        """Float digits `[B, n, L]` of each of the first `num` stages; None: of all stages."""
         convention, out = self.config.convention, []
         if convention == "stable" and z.device.type != "mps":  # Apple GPUs have no float64
             z = z.double()
@@ -133,7 +133,7 @@ class ResidualFSQ(Quantizer):
                 digits = ((residual + scale) / (grid.step * scale)).round()
             else:
                 digits = grid.digits((grid.levels - 1) * ((residual / scale).clamp(-1, 1) + 1) / 2)
-            digits = digits.clamp(min=0).minimum(grid.levels - 1)  # residuals at the edge of a coarse scale
+            digits = digits.clamp(min=0).minimum(grid.levels - 1)  # rounding can put a residual beyond the outermost level
             out.append(digits)
             residual = residual - self._level(digits, scale, grid)
         return out
@@ -162,7 +162,7 @@ class ResidualFSQ(Quantizer):
         return Quantized(self.out_proj(z_q), self._pack(digits), zero_loss(z))
 
     def _draw(self, z: Tensor) -> Tensor | None:
-        """Which levels of which item count, bool `[K, B, 1, 1]`."""
+        """Draw which stages of each item are kept, bool `[K, B, 1, 1]`; None: all."""
         if not self.training or not self.config.dropout:
             return None
         k = len(self.grids)

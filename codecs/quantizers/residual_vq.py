@@ -1,8 +1,8 @@
-"""Residual vector quantization: each table quantizes what the ones before it left over.
+"""Residual vector quantization: each table quantizes the residual of the tables before it.
 
 Sources: SoundStream (arXiv 2107.03312), EnCodec (arXiv 2210.13438), DAC (arXiv 2306.06546: lookup in narrow spaces, and dropout
-per item). Extensions of other papers are in separate files: levels at lower rates (SNAC) and the maps of all levels in one
-product in `parts/factorised.py`, several tables a level (LongCat) in `product_vq.py`, two stacks side by side (Mimi) in
+per item). Extensions of other papers are in separate files: levels at lower rates (SNAC), and one matrix product for the maps of
+all levels, in `parts/factorised.py`; several tables a level (LongCat) in `product_vq.py`; two parallel stacks (Mimi) in
 `split_vq.py`.
 Letters: B batch, D latent width, L positions, K codebooks, V codebook size, d width of the tables.
 """
@@ -26,24 +26,24 @@ from .vq import VQ, VQConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualVQConfig(TableConfig):
-    """K tables in a row.
+    """Settings of `ResidualVQ`; those not listed here are in `TableConfig`.
 
     Attributes:
         num_codebooks: K.
         codebook_size: V, or one V per level.
-        codebook_dim: as in `TableConfig`, or one width per level, each at least 1 (DAC allows both).
-        shared_codebook: one table for all levels; its statistics are applied once, after all of them.
-        projection: with `codebook_dim`: maps of each level ("level": DAC, MOSS) or one pair around all ("shared":
-            Mimi).
+        codebook_dim: as in `TableConfig`, or one width per level, each at least 1 (DAC allows both forms).
+        shared_codebook: one table for all levels; it is updated once a step, after all levels have used it.
+        projection: with `codebook_dim`: "level", one pair of maps for each level (DAC, MOSS), or "shared", one pair around the
+            whole stack (Mimi).
         dropout: probability that an item of a training batch keeps only its first n levels, n uniform in 1..K.
-        product: tables side by side in each level, each with its own maps and with `codebook_size` codes; a level's id
-            runs over all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
-        strides: positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L
+        product: number of parallel tables in each level, each with its own maps and with `codebook_size` codes; a level's id
+            numbers all their combinations (LongCat: 2 tables of 90 codes, V = 8100). 1: one table a level.
+        strides: number of positions that share one code, per level (SNAC: (4, 2, 1)); ids are repeated to the full rate, so L
             must be a multiple of each. Empty: 1 everywhere.
-        split_first: this many first levels and the others are two residual stacks on the same input, see `split_vq.py`; 0: one
-            stack. Older configs have False for 0 and True for 1.
-        stack_dim: width that the residuals run in, between one linear map down and one up, both with a bias, around
-            the whole stack (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
+        split_first: n: the first n levels and the other levels are two residual stacks on the same input, see `split_vq.py`;
+            0: one stack. Older configs have False for 0 and True for 1.
+        stack_dim: width of the residuals, between one linear map down and one up around the whole stack, both with a bias
+            (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
     """
 
     kind: ClassVar[str] = "residual_vq"
@@ -79,9 +79,9 @@ class ResidualVQConfig(TableConfig):
         if self.shared_codebook and len(set(self.sizes)) > 1:
             raise ConfigError(f"shared_codebook needs one codebook_size, got {self.codebook_size}.")
         if self.shared_codebook and self.split_first:
-            raise ConfigError("shared_codebook and split_first exclude each other: the two stacks have own tables.")
+            raise ConfigError("shared_codebook and split_first exclude each other: the two stacks have separate tables.")
         if self.product < 1 or (self.product > 1 and (self.shared_codebook or self.projection != "level")):
-            raise ConfigError("product needs own tables and maps in each level: shared_codebook false, projection 'level'.")
+            raise ConfigError("product needs separate tables and maps in each level: shared_codebook false, projection 'level'.")
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
         if self.stack_dim and self.codebook_dim and self.projection == "shared":
@@ -89,7 +89,7 @@ class ResidualVQConfig(TableConfig):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """V of each level: how many ids it has."""
+        """V, the number of different ids, of each level."""
         size = self.codebook_size
         sizes = (size,) * self.num_codebooks if isinstance(size, int) else size
         return tuple(v**self.product for v in sizes)
@@ -101,7 +101,7 @@ class ResidualVQConfig(TableConfig):
 
 
 class ResidualVQ(ResidualStack):
-    """One stack; see `ResidualStack`."""
+    """One residual stack of K levels, ids `[B, K, L]`; `ResidualStack` has the training step."""
 
     config: ResidualVQConfig
 
@@ -146,7 +146,7 @@ class ResidualVQ(ResidualStack):
         out, ready = [], True
         for k, (level, stride) in enumerate(zip(levels, self._steps(), strict=False)):
             keep = valid_rows(z.shape[:2], stride, None if kept is None else kept[k], mask) if update else None
-            # A later level starts from what started levels leave over.
+            # K-means of a level needs residuals of levels that have started already.
             out.append(residual.step(k, stride, keep=keep, update=update, start=ready))  # [B, L]
             ready = ready and (not update or level.is_ready())
         return torch.stack(out)
@@ -161,7 +161,7 @@ class ResidualVQ(ResidualStack):
     def _plain_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Without maps in the levels: one estimator around the sum (K straight-through levels would give K gradients)."""
+        """Levels without maps: one straight-through estimator around their sum (one for each level would add K gradients)."""
         left, total, losses, steps = z, None, [], self._steps()
         for k, level in enumerate(self._row_levels()):
             assert isinstance(level, VQ)
@@ -180,7 +180,7 @@ class ResidualVQ(ResidualStack):
     def _projected_terms(
         self, z: Tensor, ids: Tensor, kept: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """With maps in the levels: estimators between them."""
+        """Levels with maps: one straight-through estimator for each, between its maps down and up."""
         steps = self._steps()
         z_q, terms = factorised_terms(z, ids, self._row_levels(), steps, kept)
         losses = []
@@ -205,7 +205,7 @@ class ResidualVQ(ResidualStack):
         return list(self.levels)  # type: ignore[arg-type]
 
     def _steps(self) -> tuple[int, ...]:
-        """Stride of each level."""
+        """Stride of each level, in positions."""
         return self.strides or (1,) * self.num_codebooks
 
     def _projected_levels(self) -> bool:

@@ -21,7 +21,7 @@ class ScalarConfig(QuantizerConfig):
 
     Attributes:
         steps: m; a channel has 2m + 1 values. SQ-Codec: 9, and 1 (ternary) in the DASB variant.
-        tanh: apply it here; False where the encoder has done it (SQ-Codec's does). Values beyond +-1 are clamped.
+        tanh: apply tanh here; False where the encoder has done it (SQ-Codec's does). Values beyond +-1 are clamped.
         channels_per_id: channels in one id, (2m + 1)^channels_per_id <= 2^18; D must be a multiple. SQ-Codec has no
             integer ids: 1 gives K = D ids `digit = round(m z) + m`. DASB packs 9 ternary channels.
     """

@@ -24,9 +24,9 @@ class SignConfig(BinaryConfig):
     Attributes:
         bits: b, bits a position, 1 to 256.
         bit_order: as in `BinaryConfig`.
-        entropy: as in `BinaryConfig`; over this many bits "grouped" or "analytic".
+        entropy: as in `BinaryConfig`; above 20 bits only "grouped", "analytic" or "none".
         entropy_group_bits: as in `BinaryConfig`.
-        activation: `siglu`: 2 sigmoid(z) - 1 before the sign, which bounds what commitment and entropy see.
+        activation: `siglu`: 2 sigmoid(z) - 1 before the sign, which bounds the input of the commitment and entropy terms.
     """
 
     kind: ClassVar[str] = "sign"
@@ -54,5 +54,5 @@ class Sign(BinaryQuantizer):
         super().__init__(config, scale=1.0)
 
     def activate(self, z: Tensor) -> Tensor:
-        # written as the authors do, since tanh(z / 2) could round to another side of zero
+        # the authors' formula, since tanh(z / 2) could round to the other side of zero
         return 2 * torch.sigmoid(z) - 1 if self.config.activation == "siglu" else z

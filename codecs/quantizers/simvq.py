@@ -1,7 +1,7 @@
 """SimVQ: a frozen table, transformed by one learned linear map.
 
 Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer", arXiv
-2411.02038. The map moves all codes together, so that no code is left behind. Used by ILLUME+ (DualViTok).
+2411.02038. Training the map moves all codes at once, so that none stays unused. Used by ILLUME+ (DualViTok).
 Letters: B batch, D latent width, L positions, V codebook size, N = B L rows, d width of the table.
 """
 
@@ -25,8 +25,9 @@ class SimVQConfig(QuantizerConfig):
     Attributes:
         codebook_size: V.
         table_dim: d, width of the frozen table; 0: D.
-        commitment_weight: see above; small, since the map follows the latents (0.25 in the paper's code).
-        codebook_weight: see above.
+        commitment_weight: weight of the term that moves latents to codes; small, since the map follows the latents (0.25 in the
+            paper's code).
+        codebook_weight: weight of the term that moves codes to latents.
         gradient: as in `TableConfig`.
     """
 
@@ -47,7 +48,7 @@ class SimVQConfig(QuantizerConfig):
 
 
 class SimVQ(RowQuantizer):
-    """codes = transform(table), id = nearest; gradients of the codebook term reach the map alone."""
+    """codes = transform(table), id = nearest code; the codebook term trains the map only."""
 
     config: SimVQConfig
     table: Tensor
@@ -63,8 +64,7 @@ class SimVQ(RowQuantizer):
         return nearest_code(rows, steady_linear(self.table.float(), self.transform.weight, None))
 
     def decode_rows(self, ids: Tensor) -> Tensor:
-        # The chosen rows of the table through the map: the same bits as rows of the mapped table, which is V / N times
-        # the work.
+        # Only the chosen rows pass through the map: bit for bit the rows of the mapped table, whose V rows instead of N cost more.
         return steady_linear(F.embedding(ids, self.table.float()), self.transform.weight, None)
 
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:

@@ -16,7 +16,7 @@ from .base import Quantized, Quantizer, QuantizerConfig, zero_loss
 from .parts.nearest import largest_dot
 from .parts.rows import from_rows, to_rows
 
-#: Scores that exist at a time; N x V of them never do.
+#: Number of scores in memory at a time; never all N x V.
 CHUNK_SCORES = 2**22
 
 
@@ -27,8 +27,8 @@ class SparsemaxConfig(QuantizerConfig):
     Attributes:
         codebook_size: V. FDT: 16384, with D = 512.
         temperature: the scores are divided by it; FDT anneals from 1000 to 0.01: set `quantizer.temperature`.
-        hard: forward gives the chosen vector itself, with the mixture's gradient, in training too. False: forward
-            gives the mixture while training, which is not `decode(ids)`; in eval mode always the chosen vector.
+        hard: True: z_q is the chosen vector in training too, with the gradient of the mixture. False: z_q is the mixture in
+            training, which is not `decode(ids)`; in eval mode it is always the chosen vector.
     """
 
     kind: ClassVar[str] = "sparsemax"
@@ -111,7 +111,7 @@ def sparsemax(scores: Tensor) -> Tensor:
 
 
 class _MixtureGradient(torch.autograd.Function):
-    """Value of the second, gradient of the first argument."""
+    """Value of the second argument, gradient to the first one."""
 
     @staticmethod
     def forward(ctx: object, mixed: Tensor, chosen: Tensor) -> Tensor:

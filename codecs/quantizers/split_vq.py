@@ -1,8 +1,8 @@
-"""Two residual stacks on the same input, whose results are added: the first for meaning, the others for the rest.
+"""Two residual stacks on the same input, whose results are added: the first one semantic, the second one acoustic.
 
 Mimi (arXiv 2410.00037, section 3.3.3; kyutai-labs/moshi `SplitResidualVectorQuantizer`): the first level is distilled from a
-speech model, and the others do not see what it left over. Written as `residual_vq` with `split_first`, the number of levels of
-the first stack.
+speech model, and the other levels quantize the same input, not its residual. In configs it is `residual_vq` with `split_first`,
+the number of levels of the first stack.
 Letters: B batch, D latent width, L positions, K codebooks, n levels of the first stack.
 """
 
@@ -17,7 +17,7 @@ from .residual_vq import ResidualVQ, ResidualVQConfig
 
 
 class SplitResidualVQ(ResidualStack):
-    """ids: the n levels of `first`, then those of `rest`, each with separate maps; an item's dropout counts both in this order."""
+    """ids `[B, K, L]`: the n levels of `first`, then those of `rest`, each with its own maps; dropout counts levels in this order."""
 
     config: ResidualVQConfig
 
@@ -52,11 +52,11 @@ class SplitResidualVQ(ResidualStack):
         return first + self.rest.decode_stack(ids[self.split :]) if len(ids) > self.split else first
 
     def first_part(self, z: Tensor, ids: Tensor) -> Tensor:
-        """z_q `[B, D, L]` of the first stack alone, for a teacher to be compared with; with gradients.
+        """z_q `[B, D, L]` of the first stack alone, with gradients, for the distillation loss.
 
         Args:
             z: latents `[B, D, L]`.
-            ids: what `forward` gave for them, `[B, K, L]`.
+            ids: ids `[B, K, L]` that `forward` returned for these latents.
         """
         with torch.autocast(z.device.type, enabled=False):
             rows = z.float().transpose(1, 2)  # [B, L, D]
@@ -68,7 +68,7 @@ class SplitResidualVQ(ResidualStack):
 
 
 def _levels(config: ResidualVQConfig, part: slice) -> ResidualVQConfig:
-    """The stack of some of the levels; items are dropped out of both stacks together, not here."""
+    """Config of the stack of the levels `part`, without dropout: `SplitResidualVQ` draws it for both stacks together."""
     size, width = config.codebook_size, config.codebook_dim
     return dataclasses.replace(
         config,

@@ -1,6 +1,6 @@
 """Two quantizers, each on separate channels and positions: a coarse semantic grid and a fine pixel grid (DualViTok).
 
-Not registered as a kind: a family with two grids builds it around the configs of both.
+Not registered as a kind: a family with two grids builds it from the configs of the coarse and the fine quantizer.
 
 Letters: B batch, D = D_1 + D_2 latent width, L_1 <= L positions of the coarse and the fine grid, K = K_1 + K_2 codebooks.
 """
@@ -17,12 +17,12 @@ from .base import Quantized, Quantizer, QuantizerConfig
 class TwoGrids(Quantizer):
     """Latents `[B, D, L]`, ids `[B, K, L]`: the coarse part fills the first L_1 positions of its channels and codebooks.
 
-    The positions behind these are zeros, which are ignored. Losses are added; metrics carry the names of both.
+    Later positions of the coarse part are zeros, which are ignored. Losses are added; metrics get the prefixes `names`.
 
     Args:
-        coarse, fine: settings of both, of any kind, `dim` filled in.
-        positions: L_1 of a fine grid `(h, w)`.
-        names: of both, for metrics.
+        coarse, fine: settings of the coarse and the fine quantizer, of any kind, with `dim` filled in.
+        positions: function from the fine grid `(h, w)` to L_1.
+        names: prefixes of the metrics of the coarse and the fine quantizer.
     """
 
     needs_grid = True
@@ -41,7 +41,7 @@ class TwoGrids(Quantizer):
         self.positions, self.names = positions, names
 
     def forward(self, z: Tensor, *, grid: tuple[int, ...] | None = None, mask: Tensor | None = None) -> Quantized:
-        """As `Quantizer.forward`; `grid`, the fine one, must be given, and pictures of one size need no `mask`."""
+        """As `Quantizer.forward`, but `grid`, the fine one, is needed, and `mask` is not allowed (ValueError)."""
         if mask is not None:
             raise ValueError("two grids take no mask: a batch holds pictures of one size.")
         a, b = (part(x) for part, x in zip(self._parts(), self._split(z, grid), strict=True))
@@ -56,7 +56,7 @@ class TwoGrids(Quantizer):
         n, k = self._coarse_positions(ids, grid), self.coarse.num_codebooks
         return _join(self.coarse.decode(ids[:, :k, :n]), self.fine.decode(ids[:, k:]))
 
-    # --- usage: each part has its own window, since their numbers of ids differ ------------------------------
+    # --- usage: each part has its own window, since their numbers of positions differ ------------------------
 
     def usage(self) -> Tensor:
         return torch.cat([part.usage() for part in self._parts()])

@@ -19,7 +19,7 @@ from .parts.rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, 
 
 @dataclass(frozen=True, kw_only=True)
 class VQConfig(TableConfig):
-    """One codebook. `codebook_size` is V; everything else is in `TableConfig`."""
+    """Settings of `VQ`. `codebook_size` is V; all others are in `TableConfig`."""
 
     kind: ClassVar[str] = "vq"
 
@@ -42,8 +42,8 @@ class VQ(RowQuantizer):
 
     def __init__(self, config: VQConfig, *, shared: Codebook | None = None, out_dim: int | None = None) -> None:
         """Args:
-        config: with `dim` filled in.
-        shared: a table owned by somebody else, used instead of an own one (and not part of this module's state).
+        config: settings, with `dim` filled in.
+        shared: codebook of another module to use instead of a new one; it is not part of this module's state dict.
         out_dim: width of the result, if it is not that of the latents (needs `codebook_dim`).
         """
         super().__init__(config, (config.codebook_size,))
@@ -90,13 +90,13 @@ class VQ(RowQuantizer):
         return ids
 
     def narrow_terms(self, p: Tensor, ids: Tensor, *, through: Tensor) -> RowTerms:
-        """`row_terms` between the maps: `p [N, d]` is mapped down, `z_q [N, d]` not yet mapped up."""
+        """`row_terms` for projected rows: `p [N, d]` is mapped down already, `z_q [N, d]` not yet mapped up."""
         q = self.codebook.vectors(ids)  # [N, d]
         p, through = self.codebook.returned(p), self.codebook.returned(through)
         return RowTerms(estimate(through, q.detach(), self.config.gradient), *self.codebook.row_losses(p, q))
 
     def narrow_vectors(self, ids: Tensor) -> Tensor:
-        """Vectors `[N, d]` of ids `[N]`."""
+        """Vectors `[N, d]` of ids `[N]`, before the map up."""
         return self.codebook.vectors(ids)
 
     def maps(self) -> Maps:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
-from tokenzoo.codecs.config import ConfigError, from_mapping, to_mapping
+import tokenzoo
+from tokenzoo.codecs.config import ConfigError, SettingsError, Signed, SignedInt, building, from_mapping, to_mapping
 from tokenzoo.codecs.quantizers.base import QuantizerConfig
 
 
@@ -73,3 +74,39 @@ def test_wrong_values_name_the_key(values: dict[str, Any], says: str):
 
 def test_yaml_floats_that_arrive_as_text():
     assert from_mapping(Example, {"width": 1, "rate": "1e-4"}).rate == 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Signs:
+    width: int = 1
+    rate: float | None = None
+    range: tuple[Signed, Signed] = (-1.0, 1.0)
+    layer: SignedInt = -1
+
+
+def test_numbers_below_zero_only_where_a_field_takes_them():
+    assert from_mapping(_Signs, {"width": 0, "rate": 0.0, "range": [-3, -2], "layer": -4}).range == (-3.0, -2.0)
+    for odd, name in (({"width": -1}, "width"), ({"rate": -1e-9}, "rate"), ({"rate": "-1e-3"}, "rate")):
+        with pytest.raises(ConfigError, match=f"{name} is -.*must not be below 0"):
+            from_mapping(_Signs, odd)
+
+
+def test_errors_of_a_constructor_name_what_was_built_and_why():
+    for problem in (RuntimeError("negative dimension -1"), ZeroDivisionError("division by zero"), KeyError("x")):
+        with pytest.raises(SettingsError, match=r"a thing cannot be built with these settings") as caught, building("a thing"):
+            raise problem
+        assert caught.value.__cause__ is problem and str(problem) in str(caught.value)
+    with pytest.raises(ConfigError, match="^own$") as caught, building("a thing"):
+        raise ConfigError("own")
+    with pytest.raises(KeyboardInterrupt), building("a thing"):
+        raise KeyboardInterrupt
+
+
+UNFIT = [("encodec", {"sample_rate_hz": 0}), ("dac", {"encoder_width": 0}), ("vqgan", {"z_channels": -1})]
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize(("family", "config"), UNFIT)
+def test_settings_that_fit_no_network_are_refused(family, config):
+    with pytest.raises(ConfigError):
+        tokenzoo.build_tokenizer(family, config)

@@ -90,7 +90,7 @@ def test_media_in_place_of_features_are_refused(family, tmp_path):
     tok = tokenzoo.build_tokenizer(*TINY[family]) if family in TINY else tokenzoo.build_tokenizer(family)
     wave, picture = latents(1, 800), image.new("RGB", (8, 6))
     own = {"levo": r"`extract_features\(\*tracks\)`", "ustokenizer": r"`extract_features\(clip\)`"}
-    advice = own.get(family, "Run the network that makes the features")
+    advice = own.get(family, "Run the network that computes the features")
     for media, came in (
         ("speech.wav", "the path 'speech.wav'"),
         (tmp_path / "a.png", "the path '.*a.png'"),

@@ -53,7 +53,7 @@ def test_summary_says_what_it_is_on_one_screen():
         assert part in text
     assert len(text.splitlines()) < 30
     half = tokenzoo.load("photo-f16-rvq7", part="encoder", dtype="float16").summary()
-    assert "float16" in half and "the encoder alone" in half
+    assert "float16" in half and "the encoder only" in half
     assert "licence" not in tiny("convnet").summary(), "none is known"
 
 

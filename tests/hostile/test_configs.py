@@ -18,8 +18,11 @@ from contract_cases import build
 from hostile_values import SHARES, WRONG, changed, end, results, seeds, shown
 from own_process import linux_only, run_script
 from safetensors.torch import save_file
+from tokenzoo.codecs.config import from_mapping, to_mapping
 from tokenzoo.codecs.serialize import load_folder, save_folder
+from tokenzoo.train.config import RunConfig
 from tokenzoo.train.files import bundled_names, load_run, read_mapping
+from tokenzoo.train.state import TrainState
 from tokenzoo.zoo.loader import Folder
 from tokenzoo.zoo.torch_files import read_torch
 from tokenzoo.zoo.weight_files import read_settings, read_weights
@@ -146,6 +149,19 @@ def test_run_files(share, capsys, tmp_path):
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(changed(read_mapping(rng.choice(names)), rng), allow_unicode=False))
         count[end(load_run, tmp_path / "run.yaml")] += 1
     shown(capsys, "run files", count)
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_of_run_files(share, capsys):
+    """One number of a run file is negative, zero or broken: all parts are built, or one line says what is wrong."""
+    names, count = [n for n in bundled_names() if n.endswith("-debug")], Counter()
+    for rng in seeds("run number", 40 * share):
+        whole = to_mapping(load_run(rng.choice(names)))
+        holder, key = rng.choice(list(numbers(whole)))
+        holder[key] = rng.choice((-1, -1, 0, 0, -0.5, -(10**6), 0.001, float("nan")))
+        count[end(lambda: TrainState(from_mapping(RunConfig, whole)))] += 1  # noqa: B023  # called at once
+    shown(capsys, "numbers of run files", count)
 
 
 KEYS = (

@@ -129,7 +129,7 @@ def test_outside_of_a_step_every_forward_is_one():
 
 def test_tables_that_move_by_themselves_are_refused(tmp_path):
     external = {"kind": "external", "name": "VectorQuantize", "options": {"codebook_size": 8}}
-    with pytest.raises(ConfigError, match="accumulation above 1: VectorQuantize of vector-quantize-pytorch moves"):
+    with pytest.raises(ConfigError, match="accumulation above 1: VectorQuantize of vector-quantize-pytorch updates"):
         train_step(state(external), list(batch(0).chunk(2)))
     train_step(state(external), batch(0))
     still = external | {"name": "LFQ", "options": {"codebook_size": 8}}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.train.balance import BalanceConfig, Balancer
 
 
@@ -26,15 +27,35 @@ def test_balanced_gradients_have_the_norms_of_the_weights():
     assert float(z.grad) == pytest.approx(0.5 * 4.0)
 
 
-def test_adaptive_weight_makes_the_adversary_as_strong_as_the_rest():
+def adaptive(weight, adversary, **settings):
+    """Gradients of an adversary of the given slope (and weight) beside a pixel loss of slope 1, and the factor."""
     names = {"pixel": fixed(), "adversarial": fixed(adversarial=True)}
-    balancer = Balancer(BalanceConfig(kind="adaptive"), names, {"pixel": 1.0, "adversarial": 0.5})
+    balancer = Balancer(BalanceConfig(kind="adaptive", **settings), names, {"pixel": 1.0, "adversarial": weight})
     x_hat = torch.randn(2, 4, requires_grad=True)
-    total, metrics = balancer({"pixel": x_hat[:, :2].sum(), "adversarial": 100 * x_hat[:, 2:].sum()}, x_hat)
+    total, metrics = balancer({"pixel": x_hat[:, :2].sum(), "adversarial": adversary * x_hat[:, 2:].sum()}, x_hat)
     total.backward()
-    # Weighted adversarial gradient 50 a value against 1: the factor brings it to 1.
-    assert torch.allclose(x_hat.grad, torch.ones(2, 4), rtol=1e-4)
-    assert float(metrics["balance/adversarial"]) == pytest.approx(0.5 / 50, rel=1e-4)
+    assert torch.equal(x_hat.grad[:, :2], torch.ones(2, 2))
+    return x_hat.grad[:, 2:], float(metrics["balance/adversarial"])
+
+
+@pytest.mark.parametrize("weight", [0.8, 0.5])
+def test_adaptive_weight_makes_the_adversary_as_strong_as_the_rest_times_its_weight(weight):
+    gradient, factor = adaptive(weight, 100.0)
+    assert torch.allclose(gradient, torch.full((2, 2), weight), rtol=1e-4)
+    assert factor == pytest.approx(weight / 100, rel=1e-4)
+
+
+@pytest.mark.parametrize(("adversary", "ratio"), [(100.0, 0.3), (0.5, 2.0), (0.01, 10.0)])
+def test_the_adaptive_ratio_stays_within_its_bounds(adversary, ratio):
+    gradient, factor = adaptive(0.75, adversary, bounds=(0.3, 10.0))
+    assert factor == pytest.approx(0.75 * ratio, rel=1e-4)
+    assert torch.allclose(gradient, torch.full((2, 2), 0.75 * ratio * adversary), rtol=1e-4)
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (2.0, 1.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_impossible_bounds_are_refused(bounds):
+    with pytest.raises(ConfigError, match="balance.bounds"):
+        BalanceConfig(kind="adaptive", bounds=bounds)
 
 
 def test_norms_move_once_a_step_by_all_its_parts():

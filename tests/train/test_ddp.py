@@ -3,17 +3,12 @@
     pytest tests/train/test_ddp.py
 """
 
-import os
-import socket
-import subprocess
-import sys
-
 import torch
 import yaml
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
 from train_media import FSQ, RVQ, image_run, write_pictures
-from waiting import PATIENCE_SECONDS
+from two_processes import run_two
 
 STEPS = 5
 
@@ -36,27 +31,6 @@ for path in sys.argv[1:]:
 dist.barrier()  # a process that leaves first takes connections away that the other still reads
 dist.destroy_process_group()
 """
-
-
-def run_two(*paths):
-    """Run the worker above in two processes, one run after the other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = os.environ | {
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", WORKER, *map(str, paths)]
-    processes = [
-        subprocess.Popen(command, env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE, text=True)
-        for r in range(2)
-    ]
-    texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
-    assert [p.returncode for p in processes] == [0, 0], "\n".join(texts)
 
 
 def two_process_run(pictures, output, quantizer):
@@ -92,7 +66,7 @@ def test_two_processes_equal_one(tmp_path):
     runs = {name: two_process_run(pictures, tmp_path / name / "two", q) for name, q in quantizers.items()}
     for name, run in runs.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(run))
-    run_two(*(tmp_path / f"{name}.yaml" for name in runs))
+    run_two(WORKER, *(tmp_path / f"{name}.yaml" for name in runs))
     for name in ("fsq", "vq"):  # residual VQ with dropout draws its own numbers in each process
         train(parse_run(runs[name] | {"output": str(tmp_path / name / "one")}))
         a, b = (

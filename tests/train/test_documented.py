@@ -87,7 +87,7 @@ def test_the_bundled_recipe_on_a_published_model(place, capsys):
 
 def test_the_example_without_the_loop(place):
     text = tokenzoo.train.__doc__
-    code = textwrap.dedent(re.search(r"the loop:\n\n(.*?)\n\nA key", text, re.S)[1])
+    code = textwrap.dedent(re.search(r"the loop:\n\n(.*?)\n\nAn unknown key", text, re.S)[1])
     before = tokenzoo.load("speech-16khz-4kbps").state_dict()
     scope = {"batches": [0.1 * torch.randn(2, 1, 9600) for _ in range(2)]}
     exec(code, scope)

@@ -3,18 +3,23 @@
     pytest tests/train/test_kill.py
 """
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
+import pytest
 import torch
 import yaml
+from kills import Killer
 from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.train import checkpoint
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
-from train_media import RVQ, image_run, write_pictures
+from train_media import RVQ, assert_equal, audio_run, image_run, write_pictures, write_sounds
+from two_processes import run_two
 from waiting import PATIENCE_SECONDS, kill_when
 
 STEPS = 18
@@ -33,22 +38,28 @@ def killed_when(process, condition):
     process.stderr.close()
 
 
-def test_killed_run_equals_one_never_killed(tmp_path):
+def demanding_run(tmp_path, **changes):
+    """A run in which much has to be saved: adversary, running mean, dropout and replacement of codes, a reader, a broken file."""
     pictures = write_pictures(tmp_path / "pictures", 7)
     (pictures / "broken.png").write_bytes(b"no")
     run = image_run(
         pictures,
         tmp_path / "killed",
-        steps=STEPS,
         every={"log": 1, "checkpoint": 3, "keep": 2, "preview": 0, "validate": 0},
         losses={"pixel": {}, "quantizer": {}, "adversarial": {"lecam_weight": 0.01}, "feature_matching": {}},
         discriminators={"patchgan": {"channels": 4, "layers": 1}},
         balance={"kind": "gradients"},
         adversarial_start=4,
         accumulation=2,
+        **changes,
     )
     run["model"]["config"] |= {"quantizer": RVQ}  # its statistics, dropout and replacement of dead codes carry state
     run["data"] |= {"num_workers": 1}
+    return run
+
+
+def test_killed_run_equals_one_never_killed(tmp_path):
+    run = demanding_run(tmp_path, steps=STEPS)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(run))
     out = tmp_path / "killed"
@@ -95,3 +106,124 @@ def tensors(value, path=""):
     elif isinstance(value, (list, tuple)):
         for i, inner in enumerate(value):
             yield from tensors(inner, f"{path}/{i}")
+
+
+# --- random points ----------------------------------------------------------------------------------------------------
+
+#: Steps of the runs that are killed at random points; the last is no multiple of those between two checkpoints.
+SHORT = 10
+
+
+def saved_by(out):
+    """All that a run promises to be the same, however often it was killed: checkpoints, weights, and metrics but for the clock."""
+    found = {p.name: {f: torch.load(p / f, weights_only=True) for f in ("state.pt", "rank-0.pt")} for p in checkpoint.checkpoints(out)}
+    metrics = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    weights = {p.name: p.read_bytes() for p in (out / "model").iterdir()}
+    return {**found, "metrics": [{k: v for k, v in line.items() if k != "seconds"} for line in metrics], "model": weights}
+
+
+@pytest.mark.slow
+def test_100_kills_at_random_points(tmp_path):
+    """An adversarial run of pictures and a run of sounds in turn; what is saved in the end equals an undisturbed run bit by bit."""
+    every = {"log": 1, "checkpoint": 2, "keep": 1, "preview": 0, "validate": 0}
+    sounds = audio_run(write_sounds(tmp_path / "sounds"), tmp_path, every=every)
+    runs = {"pictures": demanding_run(tmp_path, steps=SHORT), "sounds": sounds | {"steps": SHORT}}
+
+    def line(name, out):
+        path = tmp_path / f"{out.name}.yaml"
+        path.write_text(yaml.safe_dump(runs[name] | {"output": str(out)}))
+        return [sys.executable, "-m", "tokenzoo.train", str(path)]
+
+    killers, whole = {}, {}
+    for i, name in enumerate(runs):
+        killers[name] = Killer(
+            tmp_path / f"kills-{name}", 20 + i, roles={"main": "tokenzoo.train"}, begun=lambda out: (out / "config.yaml").exists()
+        )
+        killers[name].measure(line(name, tmp_path / name), tmp_path / name)
+        assert killers[name].steps["main"] > 50, "steps are no longer seen"
+        whole[name] = saved_by(tmp_path / name)
+        assert len(whole[name]["metrics"]) == SHORT
+    rounds = itertools.count()
+    while sum(k.kills.total() for k in killers.values()) < 100:
+        number = next(rounds)
+        name, out = list(runs)[number % 2], tmp_path / f"out{number}"
+        killer = killers[name]
+        while not killer.run(line(name, out), out):
+            pass
+        assert_equal(saved_by(out), whole[name], f"{name}, seed {killer.seed}, round {number}, after {killer}")
+        assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
+        shutil.rmtree(out)
+    for name, killer in killers.items():
+        assert killer.nothing_is_left()
+        assert killer.kills["group"] > 10 and killer.kills["main"] > 10
+        print(f"{name}: {killer}")
+    print(f"{sum(k.kills.total() for k in killers.values())} kills, {next(rounds)} completions, all equal to the bit")
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+
+#: Trains run files one after the other and says from which checkpoint each process resumed, or what it was refused by.
+RESUMING = """
+import sys, torch.distributed as dist
+from tokenzoo.codecs.serialize import CheckpointError
+from tokenzoo.train import resume
+from tokenzoo.train.files import load_run
+from tokenzoo.train.loop import Trainer
+
+inner = resume.resume
+
+def noted(state, out, **options):
+    found = inner(state, out, **options)
+    print("RESUMED", out.name, found and found.folder.name, state.step, file=sys.stderr)
+    return found
+
+resume.resume = noted
+for path in sys.argv[1:]:
+    try:
+        Trainer(load_run(path)).run()
+    except CheckpointError as error:
+        print("REFUSED", error, file=sys.stderr)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def spoil(path, how):
+    """Cut a file, flip one bit of it, or take it away."""
+    data = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "bit":
+        path.write_bytes(data[:90] + bytes([data[90] ^ 1]) + data[91:])
+    else:
+        path.unlink()
+
+
+def test_two_processes_resume_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    pictures, whole = write_pictures(tmp_path / "pictures", 8), tmp_path / "whole"
+    every = {"log": 1, "checkpoint": 1, "keep": 3, "preview": 0, "validate": 0}
+    newest, before = checkpoint.folder_name(3), checkpoint.folder_name(2)
+    cases = {f"{how}-{name}": (name, how) for name, how in (("state.pt", "bit"), ("rank-1.pt", "cut"), ("rank-1.pt", "gone"))}
+
+    def run_file(out):
+        run = image_run(pictures, out, steps=3, every=every)
+        run["model"]["config"] |= {"quantizer": RVQ}  # its dropout draws other numbers in each process
+        path = tmp_path / f"{out.name}.yaml"
+        path.write_text(yaml.safe_dump(run))
+        return path
+
+    run_two(RESUMING, run_file(whole))
+    for label, (name, how) in cases.items():
+        spoil(shutil.copytree(whole, tmp_path / label) / newest / name, how)
+    shutil.copytree(whole, tmp_path / "none")
+    for step in (1, 2, 3):
+        spoil(tmp_path / "none" / checkpoint.folder_name(step) / "rank-1.pt", "gone")
+    texts = run_two(RESUMING, *(run_file(tmp_path / label) for label in (*cases, "none")))
+    for text in texts:
+        assert [line for line in text.splitlines() if line.startswith("RESUMED")] == [f"RESUMED {c} {before} 2" for c in cases]
+        assert text.count("REFUSED") == 1 and "no checkpoint in" in text
+    for label in cases:
+        assert f"{newest}.damaged" in texts[0] and (tmp_path / label / f"{newest}.damaged").is_dir()
+        for name in ("state.pt", "rank-0.pt", "rank-1.pt"):
+            again, first = (torch.load(o / newest / name, weights_only=True) for o in (tmp_path / label, whole))
+            assert_equal(again, first, f"{label}: {name}")

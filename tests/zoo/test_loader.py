@@ -157,7 +157,7 @@ def test_settings_that_fit_several_layouts_are_refused(tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "m/config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "source"}))
-    with pytest.raises(CheckpointError, match=r"several layouts \(.*taming-vqgan.*\), which give other ids"):
+    with pytest.raises(CheckpointError, match=r"several layouts \(.*taming-vqgan.*\), which give different ids"):
         tokenzoo.load(tmp_path / "m")
 
 

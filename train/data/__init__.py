@@ -1,4 +1,4 @@
-"""Where training media come from: sources, crops, order and batches, the same for pictures and sound."""
+"""Training data: sources, crops, order and batches, the same for pictures, sound and stored features."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -19,7 +19,16 @@ def open_clips(
     train: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> "Clips | StreamClips":
-    """Return crops of `entries`: by position, or in order where the one entry is a streamed data set."""
+    """Return the crops of a data set, with random access; in order only, if the one entry is a streamed hub data set.
+
+    Args:
+        entries: where media come from (`data.train` or `data.valid` of a run).
+        media: how items are decoded and cropped.
+        settings: cache and visits.
+        seed: of order and crops.
+        train: shuffle and augment.
+        say: called with a line of progress while the cache fills.
+    """
     from ...codecs.media import HubDataset
     from .loader import Clips
     from .sources import as_list
@@ -34,7 +43,16 @@ def open_clips(
 def open_batches(
     clips: "Clips | StreamClips", settings: "DataConfig", *, position: int, rows: int, size: int, rank: int, world: int
 ) -> "Iterator[Batch]":
-    """Yield batches endlessly from crop `position` on, or in a stream from row `rows` of this process on."""
+    """Yield batches endlessly.
+
+    Args:
+        clips: what `open_clips` returned.
+        settings: number of workers, and batches that each prepares ahead.
+        position: first crop, counted over all processes.
+        rows: in a stream, in place of `position`: the number of rows of this process to skip.
+        size: crops in a batch, over all processes.
+        rank, world: number of this process, and of all.
+    """
     from .loader import Clips, batches
     from .stream import stream_batches
 

@@ -1,4 +1,4 @@
-"""Sound: read as `encode` reads it, random crops, levels."""
+"""Random crops of sound for training, read as `encode` reads it, with level and gain."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
-from ...codecs.config import ConfigError
+from ...codecs.config import ConfigError, Signed
 from ...codecs.media import AUDIO_ENDINGS, Blob, MediaError, Waveform, at_hand, probe_audio, read_audio, resample, to_channels
 from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..preview import AudioPreview
@@ -42,10 +42,10 @@ class AudioDataConfig(DataConfig):
     crop_seconds: float = 1.0
     short: Literal["concat", "pad"] = "concat"
     normalize: Literal["none", "rms", "lufs"] = "none"
-    level_db: float = -20.0
+    level_db: Signed = -20.0
     level_jitter_db: float = 0.0
-    gain_db: tuple[float, float] = (0.0, 0.0)
-    min_level_db: float = -60.0
+    gain_db: tuple[Signed, Signed] = (0.0, 0.0)
+    min_level_db: Signed = -60.0
 
     def __post_init__(self) -> None:
         if self.crop_seconds <= 0 or self.gain_db[0] > self.gain_db[1]:
@@ -64,7 +64,7 @@ class Audio:
 
     def __init__(self, config: AudioDataConfig, spec: AudioSpec) -> None:
         if spec.channels not in (1, 2):
-            raise ConfigError(f"sound has 1 or 2 channels here; the tokenizer wants {spec.channels}.")
+            raise ConfigError(f"sound for training has 1 or 2 channels; the tokenizer takes {spec.channels}.")
         self.config, self.rate, self.channels = config, spec.sample_rate_hz, spec.channels
         self.length = -(-round(config.crop_seconds * self.rate) // spec.hop_samples) * spec.hop_samples
         self.shape = (self.channels, self.length)
@@ -97,7 +97,7 @@ class Audio:
         return x / x.abs().max().clamp(min=1.0)  # never beyond full scale
 
     def preview(self) -> Preview:
-        """Return the wav and spectrogram writer."""
+        """Return the writer of wav files and spectrograms."""
         return AudioPreview(self.rate)
 
     def _samples(self, item: Item) -> int:
@@ -133,8 +133,8 @@ class Audio:
         _, rate = probe_audio(item)
         if rate == self.rate:
             return self._like_encode(read_audio(item, start=start, frames=count))
-        # Some more on both sides, so that the filter has no edge effect; and from a place where samples of both rates meet, so that
-        # the result is a piece of the whole file resampled.
+        # With a margin on both sides, so that the filter has no edge effect; and from a place where samples of both rates coincide,
+        # so that the result equals this piece of the whole file, resampled.
         margin = -(-64 * rate // min(rate, self.rate))
         step = rate // math.gcd(rate, self.rate)
         first = max(0, start * rate // self.rate - margin) // step * step

@@ -32,8 +32,8 @@ class DataConfig(Polymorphic):
         max_visits: a large item is visited in proportion to its size (crops that fit into it) within an epoch, but
             no more often than this; 1: every item once an epoch.
         cache: "memory" decodes everything once at the start and keeps it in RAM (shared with the workers).
-        num_workers: processes that cut crops; 0: the main process does.
-        prefetch: batches that each worker prepares ahead.
+        num_workers: number of processes that cut crops; 0: only the main process.
+        prefetch: number of batches that each worker prepares ahead.
     """
 
     kinds = DATA

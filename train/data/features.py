@@ -1,4 +1,4 @@
-"""Stored features of frozen networks, one `.npy` file an item, for tokenizers over latents: random crops along time.
+"""Random crops along time of stored features of frozen networks, one `.npy` file for each item, for tokenizers of features.
 
     np.save("clip-0001.npy", features)      # float [C, N], or [B = 1, C, N] as speech models' own scripts write it
 """
@@ -56,7 +56,11 @@ class Features:
         self.shape = (channels, config.crop)
 
     def decode(self, blob: Blob) -> np.ndarray:
-        """Return float32 `[C, N]`."""
+        """Return the features of a file as float32 `[C, N]`.
+
+        Raises:
+            MediaError: the file is no array of C channels, or holds values that are not finite.
+        """
         name = shown(blob.name)
         with opened(blob) as medium, decoding(name):
             x = np.load(medium.file, allow_pickle=False)
@@ -73,7 +77,7 @@ class Features:
         return self._array(item).shape[1] / self.config.crop
 
     def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
-        """Return float32 `[C, crop]`."""
+        """Return float32 `[C, crop]`, from as many items as it takes."""
         pieces, missing = [], self.config.crop
         while missing > 0:
             x = self._array(draw())
@@ -84,7 +88,7 @@ class Features:
         return torch.from_numpy(np.concatenate(pieces, axis=1))
 
     def preview(self) -> Preview:
-        """Return a writer that keeps both sides as arrays."""
+        """Return the writer of originals and reconstructions as arrays."""
         return FeaturePreview()
 
     def _array(self, item: Item) -> np.ndarray:
@@ -95,6 +99,6 @@ class FeaturePreview:
     """Writes `features.npz`: `x` and `x_hat`, `[B, C, N]`, and the items' `names`."""
 
     def write(self, folder: Path, x: Tensor, x_hat: Tensor, *, names: Sequence[str] = ()) -> dict[str, Any]:
-        """See `data.media.Preview`."""
+        """Write the batches `[B, C, N]` of originals and reconstructions to one file; see `data.media.Preview`."""
         np.savez(folder / "features.npz", x=x.numpy(), x_hat=x_hat.numpy(), names=np.array(names, dtype=str))
         return {}

@@ -1,4 +1,4 @@
-"""Pictures: read as `encode` reads them, random crops at random scales, flips."""
+"""Random crops of pictures for training, read as `encode` reads them, at random scales and flipped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ class ImageDataConfig(DataConfig):
     Attributes:
         crop: height and width of a crop in pixels.
         scales: the picture is shrunk by one of these, drawn at random among those at which a crop still fits.
+        cover: instead of `scales`, a crop covers between these shares of the picture's shorter side: its shorter side is resized to a
+            length from `crop / high` to `crop / low`, drawn evenly (ADM, LlamaGen: [0.8, 1]; [1, 1]: the whole shorter side). Crops of
+            the validation data cover the share `high`.
         flip: mirror half of the crops.
         max_side: with `cache: memory`, larger pictures are shrunk to this long side; 0: kept as they are.
         min_std: crops flatter than this (standard deviation of grey values 0..255) are drawn again, up to
@@ -33,6 +36,7 @@ class ImageDataConfig(DataConfig):
     kind: ClassVar[str] = "images"
     crop: int = 128
     scales: tuple[float, ...] = (1.0,)
+    cover: tuple[float, float] | None = None
     flip: bool = True
     max_side: int = 0
     min_std: float = 0.0
@@ -40,6 +44,10 @@ class ImageDataConfig(DataConfig):
     def __post_init__(self) -> None:
         if self.crop < 1 or not self.scales or not all(0 < s <= 1 for s in self.scales):
             raise ConfigError(f"data.crop is {self.crop}, data.scales are {self.scales}; need >= 1 and 0 < scale <= 1.")
+        if self.cover is not None and not (0 < self.cover[0] <= self.cover[1] <= 1 and self.scales == (1.0,)):
+            raise ConfigError(
+                f"data.cover is {list(self.cover)}, data.scales are {list(self.scales)}; need 0 < low <= high <= 1, and scales left out."
+            )
 
     def media(self, spec: TokenizerSpec) -> "Images":
         if spec.modality != "image":
@@ -54,7 +62,7 @@ class Images:
 
     def __init__(self, config: ImageDataConfig, channels: int, value_range: tuple[float, float]) -> None:
         if channels not in (1, 3):
-            raise ConfigError(f"pictures have 1 or 3 channels here; the tokenizer wants {channels}.")
+            raise ConfigError(f"pictures for training have 1 or 3 channels; the tokenizer takes {channels}.")
         self.config, self.channels, self.value_range = config, channels, value_range
         self.shape = (channels, config.crop, config.crop)
 
@@ -92,16 +100,22 @@ class Images:
         return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
 
     def preview(self) -> Preview:
-        """Return the grid writer."""
+        """Return the writer of sheets of originals and reconstructions."""
         return ImagePreview(self.value_range)
+
+    def _side(self, short: int, rng: np.random.Generator, train: bool) -> float:
+        """Length of a crop's side in pixels of a picture whose shorter side is `short`."""
+        size, cover = self.config.crop, self.config.cover
+        if cover is not None:
+            return short / (1 / cover[1] + (1 / cover[0] - 1 / cover[1]) * (rng.random() if train else 0.0))
+        fitting = [s for s in self.config.scales if short * s >= size] if train else [1.0]
+        return min(size / (fitting[int(rng.integers(len(fitting)))] if fitting else 1.0), short)
 
     def _cut(self, image: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray:
         """One crop `[crop, crop(, 3)]` of the picture's own number type; a picture smaller than the crop is enlarged to fit."""
         height, width = image.shape[:2]
         size, short = self.config.crop, min(height, width)
-        fitting = [s for s in self.config.scales if short * s >= size] if train else [1.0]
-        scale = fitting[int(rng.integers(len(fitting)))] if fitting else 1.0
-        side = min(size / scale, short)
+        side = self._side(short, rng, train)
         left = (width - side) * (rng.random() if train else 0.5)
         top = (height - side) * (rng.random() if train else 0.5)
         if side == size:  # whole pixels: no resampling at the original scale

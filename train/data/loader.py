@@ -18,7 +18,7 @@ from .media import Item, Media
 from .order import BatchPositions, VisitOrder, fingerprint
 from .sources import collect
 
-#: Number of broken items in a row that end the run: the cause is then not single files.
+#: After this many broken items in a row the run ends: the cause is then not single files.
 PATIENCE = 100
 
 
@@ -78,7 +78,7 @@ class Clips(Dataset):
         found: dict[str, str] = {}
         for attempt in range(PATIENCE):
             # Each attempt has its own random numbers: the result must not depend on whether this process
-            # met the broken file before. The first takes the item whose turn it is, later ones a random other.
+            # met the broken file before. The first attempt takes the item at `position`, later ones a random item.
             rng = self.order.rng(position, attempt)
             first = self.order.item(position if attempt == 0 else int(rng.integers(len(self.order))))
             current, calls = [first], itertools.count()
@@ -136,7 +136,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield batches endlessly from position `start` on; `size` crops over all `world` processes."""
     # A separate generator: DataLoader would otherwise draw a seed from the global one, and a resumed
-    # run would then see other random numbers than one that was never stopped.
+    # run would then draw other random numbers than one that was never stopped.
     loader = DataLoader(
         clips,
         batch_sampler=BatchPositions(start, size, rank=rank, world=world),

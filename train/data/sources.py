@@ -1,7 +1,7 @@
 """Lists of encoded items: files of folders, members of tar files, rows of hub data sets.
 
-Every source is a list of blobs in a fixed order that can be read at random, so that the order of training is a
-function of the seed alone. (Streaming hub data sets are the exception; see `stream.py`.)
+Every source is a list of blobs (items that are not decoded yet) in a fixed order with random access, so that the order of
+training is a function of the seed alone. Streamed hub data sets are the exception; see `stream.py`.
 """
 
 import os
@@ -27,15 +27,15 @@ from .config import Entries
 
 
 def as_list(entries: Entries) -> tuple[str | HubDataset, ...]:
-    """Return entries as a tuple."""
+    """Return `entries` as a tuple, also if it is a single one."""
     return entries if isinstance(entries, tuple) else (entries,)
 
 
 def collect(entries: Entries, suffixes: Sequence[str]) -> list[Blob]:
-    """List all items of `entries` whose name ends in one of `suffixes`.
+    """List all items of `entries` whose name ends in one of `suffixes`; of hub data sets, all rows.
 
     Raises:
-        ConfigError: an entry that does not exist, or holds nothing of the kind.
+        ConfigError: an entry that does not exist, or holds no such item.
     """
     blobs: list[Blob] = []
     for entry in as_list(entries):
@@ -72,7 +72,7 @@ def _is_tar(path: str) -> bool:
 
 
 def _from_tar(path: str, suffixes: Sequence[str]) -> list[Blob]:
-    """Members with the right endings; of a tar file that is broken those before the break, and an item with the error."""
+    """Members with one of the endings; of a broken tar file those before the damage, and an item that raises the error."""
     blobs: list[Blob] = []
     try:
         with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:

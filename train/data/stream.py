@@ -1,6 +1,6 @@
-"""Hub data sets read in order, without downloading the whole.
+"""Hub data sets that are streamed: read in order, without downloading the whole.
 
-A stream cannot be read at random: its order is a function of the seed and of the data set's shards, and a run that is
+A stream has no random access: its order is a function of the seed and of the data set's shards, and a run that is
 resumed skips the rows that it has used (they are read again, but not decoded).
 """
 
@@ -38,11 +38,11 @@ class StreamClips(IterableDataset):
         self.start, self.rank, self.world = 0, 0, 1
 
     def place(self, start: int, rank: int, world: int) -> None:
-        """Begin at row `start` of this process's share: every `world`-th row."""
+        """Begin at row `start` of this process's share; process `rank` of `world` takes every `world`-th row."""
         self.start, self.rank, self.world = start, rank, world
 
     def __iter__(self) -> Iterator[tuple[Tensor, dict[str, str], int]]:
-        """Yield crops endlessly, with what was found broken and the number of rows used up so far."""
+        """Yield endlessly a crop, the items found broken (name -> reason), and the number of rows used so far."""
         used = self.start
         blobs = itertools.islice(self._blobs(), self.start, None)
         while True:

@@ -14,7 +14,6 @@ from ..losses.base import Judgement
 class DiscriminatorConfig(Polymorphic):
     """Base of all discriminator settings."""
 
-
     def build(self, spec: TokenizerSpec) -> "Discriminator":
         """Return the discriminator for media as `spec` describes them."""
         raise NotImplementedError
@@ -24,7 +23,7 @@ class Discriminator(nn.Module):
     """Base class of discriminators: `forward` takes a batch and returns one `Judgement` for each head."""
 
     def forward(self, x: Tensor) -> list[Judgement]:
-        """Judge media `[B, C, T]` or `[B, C, H, W]`, one judgement a head."""
+        """Return the logits and features of each head for media `[B, C, T]` or `[B, C, H, W]`."""
         raise NotImplementedError
 
 
@@ -38,7 +37,7 @@ class DiscriminatorSet(nn.Module):
     def forward(self, x: Tensor, x_hat: Tensor | None = None) -> tuple[list[Judgement], list[Judgement]]:
         """Return the judgements of `x` and, when given, of `x_hat`, heads in a fixed order.
 
-        The two batches are judged apart: batch statistics of real and reconstructed media must not mix.
+        The two batches pass through separately: batch statistics of real and reconstructed media must not mix.
         """
         first = [j for member in self.members.values() for j in member(x)]
         second = [] if x_hat is None else [j for member in self.members.values() for j in member(x_hat)]

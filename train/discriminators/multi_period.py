@@ -1,4 +1,4 @@
-"""Multi-period discriminator: the waveform folded into rows of p samples, judged as a picture of one column's width.
+"""Multi-period discriminator: the waveform is folded into rows of p samples, and convolved along each column.
 
 Source: HiFi-GAN (Kong et al. 2020, arXiv 2010.05646, section 2.3): kernels 5x1, strides 3,3,3,3,1, channels 32 to 1024.
 """
@@ -51,7 +51,7 @@ class MultiPeriod(Discriminator):
 
 
 class PeriodHead(nn.Module):
-    """The judge of one period; logits `[B, 1, rows, period]`."""
+    """Discriminator head of one period; logits `[B, 1, rows, period]`."""
 
     def __init__(self, period: int, channels: tuple[int, ...], media_channels: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class PeriodHead(nn.Module):
         self.out = weight_norm(nn.Conv2d(before, 1, (3, 1), padding=(1, 0)))
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge `[B, C, T]`; the end is reflected up to a whole row."""
+        """Logits and features of waveforms `[B, C, T]`, whose end is reflected to fill the last row."""
         x = F.pad(x, (0, -x.shape[-1] % self.period), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))  # [B, C, T / p, p]
         features = []

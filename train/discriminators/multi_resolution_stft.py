@@ -84,7 +84,7 @@ class ComplexSpectrogram(nn.Module):
 
 
 class BandedHead(nn.Module):
-    """The judge of one resolution; logits `[B, 1, frames, F']`."""
+    """Discriminator head of one window length; logits `[B, 1, frames, F']`, F' the bands' frequencies after 3 strides of 2."""
 
     def __init__(self, config: MultiResolutionStftConfig, length: int, media_channels: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class BandedHead(nn.Module):
         self.out = weight_norm(nn.Conv2d(c, 1, (3, 3), padding=1))
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge `[B, C, T]`."""
+        """Logits and features of waveforms `[B, C, T]`."""
         spec = self.spectrum(x)  # [B, 2C, N, F]
         ends, features = [], []
         for (low, high), stack in zip(self.bands, self.stacks, strict=True):

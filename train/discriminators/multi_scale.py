@@ -57,7 +57,7 @@ class MultiScale(Discriminator):
 
 
 class ScaleHead(nn.Module):
-    """The judge of one rate; logits `[B, 1, T / 64]`."""
+    """Discriminator head of one sample rate; logits `[B, 1, T / 64]`, T at this rate."""
 
     def __init__(self, config: MultiScaleConfig, media_channels: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ScaleHead(nn.Module):
         self.out = weight_norm(nn.Conv1d(before, 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge `[B, C, T]`."""
+        """Logits and features of waveforms `[B, C, T]`."""
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)

@@ -1,8 +1,8 @@
 """Multi-scale STFT discriminator over whole complex spectra, with layers dilated in time.
 
 Source: EnCodec (Défossez et al. 2022, arXiv 2210.13438, section 3.4): windows 2048 to 128 with a hop of a
-quarter, kernels 3x8 (3x9 in the released code, as here), dilations 1, 2, 4 in time, stride 2 over frequency, 32
-channels.
+quarter, kernels 3x8, dilations 1, 2, 4 in time, stride 2 over frequency, 32 channels.
+Differs: kernels are 3x9, as in the authors' released code.
 """
 
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ class MultiScaleStftDiscriminator(Discriminator):
 
 
 class SpectralHead(nn.Module):
-    """The judge of one resolution; logits `[B, 1, frames, F']`.
+    """Discriminator head of one window length; logits `[B, 1, frames, F']`, F' frequencies after one stride of 2 for each dilation.
 
-    Differs: frames at the edges are reflected where EnCodec leaves them out, so that every sample is judged.
+    Differs: clips are reflected at the edges; EnCodec leaves out frames that go beyond them. Here every sample is in a frame.
     """
 
     def __init__(self, config: MultiScaleStftConfig, length: int, media_channels: int) -> None:
@@ -72,7 +72,7 @@ class SpectralHead(nn.Module):
         self.out = weight_norm(nn.Conv2d(c, 1, (3, 3), padding=1))
 
     def forward(self, x: Tensor) -> Judgement:
-        """Judge `[B, C, T]`."""
+        """Logits and features of waveforms `[B, C, T]`."""
         x = self.spectrum(x)  # [B, 2C, N, F]
         features = []
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""PatchGAN: a stack of strided convolutions that judges overlapping patches of a picture.
+"""PatchGAN: a stack of strided convolutions, each logit of which classifies one of overlapping patches of a picture.
 
 Source: pix2pix (Isola et al. 2017, arXiv 1611.07004, section 6.1.2), as VQGAN and LlamaGen use it: 4x4
 kernels, `layers` convolutions of stride 2, one of stride 1, one to a single channel; with three layers a logit's receptive field is

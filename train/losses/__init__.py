@@ -1,4 +1,4 @@
-"""Losses by name. One file an idea; a new loss is one file here and one line in this table."""
+"""Losses by name. A new loss is one file here and one line in this table."""
 
 from ...codecs.kinds import Kinds
 from .base import LossConfig

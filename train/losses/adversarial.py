@@ -1,4 +1,4 @@
-"""The game against discriminators: hinge or least squares, with LeCam regularisation as an option.
+"""Adversarial (GAN) loss: hinge or least squares, with LeCam regularisation as an option.
 
 Sources: hinge (Lim & Ye 2017, arXiv 1705.02894; VQGAN, EnCodec), least squares (Mao et al. 2016, arXiv 1611.04076;
 HiFi-GAN, DAC), LeCam (Tseng et al. 2021, arXiv 2104.03310; used by MaskGIT and TiTok).
@@ -23,10 +23,10 @@ class AdversarialConfig(LossConfig):
         least_squares   discriminator  mean((1 - r)^2) + mean(f^2)                   tokenizer  mean((1 - f)^2)
 
     Attributes:
-        game: which of the two.
+        game: "hinge" or "least_squares".
         heads: "sum" over heads (DAC, HiFi-GAN) or "mean" (EnCodec; the same for one head).
-        lecam_weight: pulls r towards the running mean of f and f towards that of r; 0: off. TiTok: 0.001.
-        lecam_decay: of the running means, which move after each step (as 1d-tokenizer's) and begin at 0.
+        lecam_weight: of the LeCam term, which pulls r towards the running mean of f and f towards that of r; 0: off. TiTok: 0.001.
+        lecam_decay: of the running means, which begin at 0 and are updated after each step (as in 1d-tokenizer).
     """
 
     kind: ClassVar[str] = "adversarial"
@@ -42,7 +42,7 @@ class AdversarialConfig(LossConfig):
 
 
 class Adversarial(Loss):
-    """See `AdversarialConfig`."""
+    """Adversarial losses of the tokenizer (`forward`) and of the discriminators (`judge_loss`); formulas: `AdversarialConfig`."""
 
     adversarial = True
     mean_real: Tensor
@@ -56,14 +56,14 @@ class Adversarial(Loss):
         self._seen: list[Tensor] = []  # means of real and fake logits, [2], of each part of the step
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return what the tokenizer minimises."""
+        """Return the loss of the tokenizer, a scalar."""
         fakes = [j.logits.float() for j in inputs.fake]
         if self.config.game == "hinge":
             return self._over_heads([-f.mean() for f in fakes])
         return self._over_heads([(1 - f).square().mean() for f in fakes])
 
     def judge_loss(self, real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor:
-        """Return what the discriminators minimise."""
+        """Return the loss of the discriminators, a scalar, from their outputs for real and reconstructed media."""
         pairs = [(r.logits.float(), f.logits.float()) for r, f in zip(real, fake, strict=True)]
         if self.config.game == "hinge":
             terms = [(1 - r).relu().mean() + (1 + f).relu().mean() for r, f in pairs]
@@ -77,7 +77,7 @@ class Adversarial(Loss):
         return total / len(terms) if self.config.heads == "mean" else total
 
     def _lecam(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """`E|max(0, r - mean_f)|^2 + E|max(0, mean_r - f)|^2`, means over all heads (eq. 3), running means of the steps before."""
+        """`E|max(0, r - mean_f)|^2 + E|max(0, mean_r - f)|^2` (eq. 3), mean over heads, with running means of the earlier steps."""
         mean_r = torch.stack([r.mean() for r, _ in pairs]).mean()
         mean_f = torch.stack([f.mean() for _, f in pairs]).mean()
         self._seen.append(torch.stack([mean_r, mean_f]).detach())
@@ -87,7 +87,7 @@ class Adversarial(Loss):
 
     @torch.no_grad()
     def end_step(self, *, moved: bool = True) -> None:
-        """Move LeCam's running means by the means of the step's logits, over all its parts and processes."""
+        """Update LeCam's running means with the mean logits of the step, over all its parts and processes."""
         seen, self._seen = self._seen, []
         if not moved or not seen:
             return

@@ -1,7 +1,7 @@
-"""Distance from a teacher whose vectors have an order but no times: word pieces, matched with frames inside a window.
+"""Distance from a teacher whose vectors are in order but have no times: word pieces, each matched with frames inside a window.
 
-Source: FuseCodec's temporally aligned supervision (arXiv 2509.11425), of which no code is public. Taken from the paper:
-each text state is matched with the speech tokens near its place by their similarity, and supervises them.
+Source: FuseCodec's temporally aligned supervision (arXiv 2509.11425), of which no code is public. From the paper: each text state
+is matched by similarity with the speech tokens near its place, and is their target.
 Differs: where the paper leaves it open, the window is centred on the place of the piece if all pieces have the same length;
 matches are monotonic in time; a frame belongs to the piece whose match is nearest.
 
@@ -23,10 +23,11 @@ from .distillation import Distillation, DistillationConfig, distance
 
 @dataclass(frozen=True, kw_only=True)
 class AlignedDistillationConfig(DistillationConfig):
-    """As `distillation`, after an alignment; the teacher's columns of zeros are no pieces (`text_states`, form "pieces").
+    """As `distillation`, after an alignment with the teacher `text_states` in its form "pieces"; its columns of zeros are padding.
 
     Attributes:
-        window: half width of the window around a piece's evenly spaced place, in mean piece lengths (L / N frames).
+        window: half width of the window in mean piece lengths (L / N frames). Its centre is the place of the piece if all pieces
+            have the same length.
     """
 
     kind: ClassVar[str] = "aligned_distillation"
@@ -43,7 +44,7 @@ class AlignedDistillationConfig(DistillationConfig):
 
 
 class AlignedDistillation(Distillation):
-    """See `AlignedDistillationConfig`."""
+    """Distillation from word pieces that are first aligned with frames; settings: `AlignedDistillationConfig`."""
 
     config: AlignedDistillationConfig
 
@@ -61,12 +62,12 @@ class AlignedDistillation(Distillation):
 
 
 def align(ours: Tensor, pieces: Tensor, counts: Tensor, window: float) -> Tensor:
-    """The piece that each frame belongs to, int64 `[B, L]`.
+    """Return the index of the piece that each frame belongs to, int64 `[B, L]`.
 
     Args:
-        ours: `[B, D, L]`.
-        pieces: `[B, D, N]`, the first `counts[b]` of an item count.
-        counts: `[B]`, at least 1.
+        ours: features of the tokenizer `[B, D, L]`.
+        pieces: states of the teacher `[B, D, N]`; those from `counts[b]` on are padding.
+        counts: number of pieces of each item, `[B]`, at least 1.
         window: see `AlignedDistillationConfig`.
     """
     length, n = ours.shape[2], pieces.shape[2]

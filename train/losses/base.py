@@ -30,7 +30,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """All that a loss may look at.
+    """All inputs that a loss may use.
 
     Attributes:
         x: media, float32 `[B, C, T]` or `[B, C, H, W]`.
@@ -50,11 +50,15 @@ class LossInputs:
 
 
 def features_named(inputs: LossInputs, name: str) -> list[Tensor]:
-    """What the tokenizer offers under `name`: "z" and "z_q", the latents around the quantizer; one of its features; or all
-    whose numbers a `*` stands for ("logits.*": `logits.0`, `logits.1`, ...), in their order.
+    """Return the features that a loss refers to by `name`.
+
+    Args:
+        inputs: of the loss.
+        name: "z" or "z_q", the latents before and after the quantizer; one of the tokenizer's features; or several, with a `*` in
+            place of their number ("logits.*": `logits.0`, `logits.1`, ...), in the order of the numbers.
 
     Raises:
-        ConfigError: nothing of this name.
+        ConfigError: the tokenizer has no such feature.
     """
     found = _find(inputs, name)
     if not found:
@@ -74,7 +78,7 @@ def _find(inputs: LossInputs, name: str) -> list[Tensor]:
 
 
 def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Sum of scalars, the last weight used for all further ones; no weights: 1 each."""
+    """Weighted sum of scalars; the last weight is also that of all further terms. Without weights: the plain sum."""
     if not weights:
         return torch.stack(list(terms)).sum()
     own = [weights[min(i, len(weights) - 1)] for i in range(len(terms))]
@@ -85,7 +89,7 @@ def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 class LossConfig(Polymorphic):
     """Settings common to all losses. `weight` 0 still computes and logs the loss."""
 
-    #: the loss uses discriminator logits of the output; it also gives the loss that trains the discriminators.
+    #: the loss uses the outputs of discriminators; it also computes the loss that trains them.
     needs_discriminators: ClassVar[bool] = False
     trains_discriminators: ClassVar[bool] = False
 
@@ -97,33 +101,33 @@ class LossConfig(Polymorphic):
 
 
 class Loss(nn.Module):
-    """Base class. A loss may own parameters (projection heads): they train with the tokenizer but are no part of it."""
+    """Base class of losses. A loss may have parameters (projection heads): they train with the tokenizer but are no part of it."""
 
     #: True where the loss needs discriminators, hence only counts from `adversarial_start` on.
     adversarial: bool = False
-    #: False where the loss does not look at `x_hat` (latents, features); such losses are never balanced.
+    #: False where the loss does not use `x_hat` but latents or features; such losses are never balanced.
     on_output: bool = True
 
-    #: Names of the tokenizer's features that the loss compares. Some families offer them in training only: validation then
+    #: Names of the tokenizer's features that the loss compares. Some families compute them in training only: validation then
     #: leaves the loss out.
     reads: tuple[str, ...] = ()
 
     def can_score(self, inputs: LossInputs) -> bool:
-        """Whether all that the loss reads is there."""
+        """Whether `inputs` has all features that the loss reads."""
         return all(_find(inputs, name) for name in self.reads)
 
     def prepare(self, widths: dict[str, int]) -> None:
-        """Make parameters that depend on the tokenizer; `widths`: channels of its features "z", "z_q" and others."""
+        """Make the parameters that depend on the tokenizer; `widths`: name of a feature ("z", "z_q", ...) -> its channels."""
 
     def end_step(self, *, moved: bool = True) -> None:
-        """Called once after each step: running numbers move here, by what the forwards of all its parts saw.
+        """Called once after each step: updates running means with what the forward passes of all its parts collected.
 
         Args:
-            moved: False: the step was given up; forget what its forwards saw.
+            moved: False if the step failed: what its forward passes collected is discarded.
         """
 
     def judge_loss(self, real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor | None:
-        """Return what discriminators minimise, for the loss that trains them; None for all others."""
+        """Return the loss of the discriminators, a scalar, if this is the loss that trains them; else None."""
         return None
 
     def forward(self, inputs: LossInputs) -> Tensor:

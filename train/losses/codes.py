@@ -1,4 +1,4 @@
-"""Cross-entropy of predicted codes: a decoder predicts the ids that another, frozen tokenizer gives the picture.
+"""Cross-entropy of predicted codes: a decoder predicts the ids that another, frozen tokenizer computes for the picture.
 
 Sources: TiTok's first stage ("proxy codes" of a MaskGIT-VQGAN, arXiv 2406.07550, section 3.3), One-D-Piece's (arXiv
 2501.10064); latent distillation in ALIT (arXiv 2411.02393) and KARL (arXiv 2507.07995), at every roll-out or pass.
@@ -22,9 +22,9 @@ class CodesConfig(LossConfig):
     Attributes:
         feature: name of the logits `[B, V, ...]` among the tokenizer's features. "logits.*" stands for `logits.0`,
             `logits.1`, ..., whose losses are summed.
-        teacher: name under `teachers:` of one that gives ids (`tokenizer`); None: the tokenizer itself gives them as a feature.
+        teacher: name under `teachers:` of one that computes ids (kind `tokenizer`); None: the ids are a feature of the tokenizer.
         target: name of the ids `[B, L]` among the tokenizer's features; used without a teacher.
-        weights: of the summands, in their order; the last one stands for all further ones. None: 1 each.
+        weights: of the terms of the sum, in their order; the last one is also that of all further terms. Empty: 1 each.
     """
 
     kind: ClassVar[str] = "codes"
@@ -38,7 +38,7 @@ class CodesConfig(LossConfig):
 
 
 class Codes(Loss):
-    """See `CodesConfig`."""
+    """Cross-entropy of predicted ids; settings: `CodesConfig`."""
 
     on_output = False
 
@@ -48,7 +48,7 @@ class Codes(Loss):
         self.reads = (config.feature,) if config.teacher else (config.feature, config.target)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean, or the weighted sum of several."""
+        """Return the mean cross-entropy, a scalar; of several logits the weighted sum."""
         logits = [y.float().flatten(2) for y in features_named(inputs, self.config.feature)]  # [B, V, L]
         teacher = self.config.teacher
         ids = inputs.targets[teacher] if teacher else features_named(inputs, self.config.target)[0]

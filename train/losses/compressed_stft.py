@@ -21,8 +21,8 @@ class CompressedStftConfig(LossConfig):
     """Sum over windows of `(1 - alpha) * |m - m_hat|^2 + alpha * |s - s_hat|^2`, s = m * direction, m = |S|^exponent.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
-            its edges are reflected by half a window; if none is left, that is an error.
+        windows: Hann window and FFT lengths in samples. The edges of a clip are reflected by half a window, so a window is left
+            out for clips of at most half its length; if none is left, that is an error.
         hop_ratio: hop as a share of the window.
         exponent: of the magnitudes.
         alpha: share of the complex term, which depends on phases.
@@ -52,7 +52,7 @@ class CompressedStftConfig(LossConfig):
 
 
 class CompressedStft(Loss):
-    """See `CompressedStftConfig`."""
+    """Distance of compressed complex spectra, summed over windows; settings: `CompressedStftConfig`."""
 
     def __init__(self, config: CompressedStftConfig) -> None:
         super().__init__()

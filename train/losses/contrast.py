@@ -1,4 +1,4 @@
-"""Contrastive loss (CLIP's): each picture is matched with its own teacher vector against those of the rest of the batch.
+"""Contrastive loss (CLIP's): each picture's vector is matched with the teacher's of the same picture, against those of the batch.
 
 Sources: CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3); ImageFolder and XQ-GAN (arXiv 2410.01756, section 3.3,
 2412.01762; lxa9867/ImageFolder @ 76ddfb9a65, `xqgan_model.py`): the last branch's mean code against DINOv2's vector of the picture.
@@ -32,12 +32,15 @@ class ContrastConfig(DistillationConfig):
 
 
 class Contrast(Distillation):
-    """See `ContrastConfig`. Differs: negatives come from the same process only."""
+    """Contrastive loss over the batch of one process; settings: `ContrastConfig`.
+
+    Differs: CLIP takes negatives from all processes, here they come from the same process only.
+    """
 
     config: ContrastConfig
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean of both directions' cross-entropies."""
+        """Return the mean of the cross-entropies from pictures to teacher vectors and back, a scalar."""
         ours, theirs = (F.normalize(y.mean(2), dim=1) for y in self.pair(inputs))  # [B, D]
         alike = self.config.scale * ours @ theirs.t()  # [B, B]
         own = torch.arange(len(alike), device=alike.device)

@@ -39,10 +39,11 @@ class DistillationConfig(LossConfig):
 
 
 class Distillation(Loss):
-    """See `DistillationConfig`. A learned projection trains with the tokenizer and is no part of it.
+    """Distance from a teacher's features; settings: `DistillationConfig`. A learned projection is not part of the tokenizer.
 
     Args:
-        grids: positions unroll from square grids, not from time.
+        config: its settings.
+        grids: True if positions are those of a square grid, row by row; False: positions in time.
     """
 
     on_output = False
@@ -59,7 +60,7 @@ class Distillation(Loss):
             self.head = nn.Conv1d(self._width(widths), self.config.project, 1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean distance; targets are brought to the tokenizer's positions by linear interpolation."""
+        """Return the mean distance, a scalar; targets are interpolated linearly to the tokenizer's positions."""
         ours, target = self.pair(inputs)
         if ours.shape[2] != target.shape[2]:
             target = self._resized(target, ours.shape[2])

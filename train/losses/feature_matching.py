@@ -16,7 +16,7 @@ from .base import Loss, LossConfig, LossInputs
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMatchingConfig(LossConfig):
-    """Mean L1 distance of each feature map, added up.
+    """Sum or mean over feature maps of their mean L1 distances.
 
     Attributes:
         relative: divide each distance by the mean magnitude of the real features (EnCodec).
@@ -33,7 +33,7 @@ class FeatureMatchingConfig(LossConfig):
 
 
 class FeatureMatching(Loss):
-    """See `FeatureMatchingConfig`."""
+    """L1 distance of the discriminators' features; settings: `FeatureMatchingConfig`."""
 
     adversarial = True
 
@@ -42,7 +42,7 @@ class FeatureMatching(Loss):
         self.config = config
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the distance; only the reconstruction's side has a gradient.
+        """Return the distance, a scalar; the gradient flows to the reconstruction's features only.
 
         Raises:
             ValueError: a head that gives no features.

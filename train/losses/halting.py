@@ -34,7 +34,7 @@ class HaltingConfig(LossConfig):
 
 
 class Halting(Loss):
-    """See `HaltingConfig`."""
+    """Binary cross-entropy of halting logits; settings: `HaltingConfig`."""
 
     on_output = False
 

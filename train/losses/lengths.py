@@ -1,6 +1,6 @@
-"""Least sizes of media, for losses and discriminators that cannot judge any smaller ones.
+"""Smallest media that losses and discriminators can take.
 
-Their configs name it as `least_samples`, so that a run whose crops are too short is refused before it begins.
+Their configs have it as `least_samples`, so that a run whose crops are too short is refused before it begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from ...codecs.config import ConfigError
 
 
 def half_window(window: int) -> int:
-    """Least samples of a clip that a centred window of `window` samples takes: its edges are reflected by half of it."""
+    """Length in samples of the shortest clip for a centred window of `window` samples: edges are reflected by half a window."""
     return window // 2 + 1
 
 
 def fits(window: int, samples: int) -> bool:
-    """Whether a clip takes a centred window."""
+    """Whether a clip of `samples` samples is long enough for a centred window of `window` samples."""
     return samples >= half_window(window)
 
 

@@ -23,16 +23,16 @@ class MelConfig(LossConfig):
     """Sum over windows of `log_weight * d(log M, log M_hat) + magnitude_weight * d(M, M_hat)`.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
-            its edges are reflected by half a window; if none is left, that is an error.
+        windows: Hann window and FFT lengths in samples. The edges of a clip are reflected by half a window, so a window is left
+            out for clips of at most half its length; if none is left, that is an error.
         bands: mel bands for each window.
         hop_ratio: hop as a share of the window.
         power: exponent of the magnitude before the filters (1 magnitude, 2 power).
         log_weight, magnitude_weight: weights of the two terms.
         distance: "l1" or "l2" (mean square).
         log_base: of the logarithm.
-        floor: band values below it count as it.
-        f_min_hz, f_max_hz: ends of the filter bank; 0 for the upper one means half the sample rate.
+        floor: band values are clamped to at least this before the logarithm.
+        f_min_hz, f_max_hz: ends of the filter bank; `f_max_hz` 0: half the sample rate.
         scale: mel formula and area normalisation: "slaney" (librosa, DAC) or "htk" without
             normalisation (torchaudio's default).
     """
@@ -54,6 +54,9 @@ class MelConfig(LossConfig):
     def __post_init__(self) -> None:
         if len(self.windows) != len(self.bands) or not self.windows:
             raise ConfigError(f"mel needs as many bands as windows; got {len(self.bands)} and {len(self.windows)}.")
+        if min(self.windows) < 2 or min(self.bands) < 1 or not 0 < self.hop_ratio <= 1:
+            ranges = f"windows are {self.windows}, bands {self.bands}, hop_ratio is {self.hop_ratio}"
+            raise ConfigError(f"{ranges}; need >= 2, >= 1 and a ratio above 0, at most 1.")
 
     @property
     def least_samples(self) -> int:
@@ -67,7 +70,7 @@ class MelConfig(LossConfig):
 
 
 class MelSpectrogram(nn.Module):
-    """Mel band values of one window length."""
+    """Mel spectrogram of one window length."""
 
     filters: Tensor
 
@@ -96,7 +99,7 @@ def mel_filters(bins: int, bands: int, rate_hz: int, low_hz: float, high_hz: flo
 
 
 class MultiScaleMel(Loss):
-    """See `MelConfig`."""
+    """Distance of mel spectra, summed over windows; settings: `MelConfig`."""
 
     def __init__(self, config: MelConfig, sample_rate_hz: int) -> None:
         super().__init__()

@@ -24,10 +24,10 @@ class OwnFeatureConfig(LossConfig):
 
     Attributes:
         feature, target: their names. "code.*" stands for `code.0`, `code.1`, ..., whose distances are summed; the target is
-            then one for all, or one for each.
+            then one feature for all, or one for each.
         along: as in `DistillationConfig`.
         project: width D of the target when a linear layer is to be learned in between; 0: widths agree already.
-        weights: of the summands, in their order; the last one is used for all further ones. None: 1 each.
+        weights: of the terms of the sum, in their order; the last one is also that of all further terms. Empty: 1 each.
     """
 
     kind: ClassVar[str] = "own_feature"
@@ -42,7 +42,7 @@ class OwnFeatureConfig(LossConfig):
 
 
 class OwnFeature(Loss):
-    """See `OwnFeatureConfig`."""
+    """Distance between two of the tokenizer's features; settings: `OwnFeatureConfig`."""
 
     on_output = False
 
@@ -60,7 +60,7 @@ class OwnFeature(Loss):
             self.head = nn.Conv1d(widths[self.config.feature], self.config.project, 1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean distance, or the weighted sum of several."""
+        """Return the mean distance, a scalar; of several features the weighted sum."""
         ours, targets = (features_named(inputs, name) for name in self.reads)
         targets = targets * len(ours) if len(targets) == 1 else targets
         if len(targets) != len(ours):

@@ -1,7 +1,7 @@
 """Distance of pictures in the features of a frozen image network: LPIPS and relatives.
 
 Source: Zhang et al. 2018 (arXiv 1801.03924): unit-normalised VGG16 activations after each of five blocks, squared
-differences weighted channel by channel by a learned head, mean over places, sum over blocks.
+differences weighted channel by channel by a learned head, mean over positions, sum over blocks.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualConfig(LossConfig):
-    """Mean distance of `x_hat` and `x`.
+    """LPIPS distance of `x_hat` and `x`, mean over the batch.
 
     Attributes:
         weights: a safetensors file with the trunk as `blocks.B.L.weight`, `.bias` and the heads as `heads.B`
             (`python -m tokenzoo.zoo.evaluate.perceptual --cache DIR` writes one), or "lpips:vgg", "lpips:alex" for
             the official networks of the package `lpips`, which downloads them.
-        inputs: what the trunk of a file was trained on: "caffe" 0..255 minus a mean (HED), or "imagenet" mean and
-            deviation (torchvision).
+        inputs: normalisation that the trunk in a file was trained with: "caffe": 0..255 minus a mean (HED); "imagenet":
+            ImageNet's mean and deviation (torchvision).
         blocks: use only this many blocks from the input on; fewer are faster.
         max_items: compare only this many pictures of a batch (0: all); saves time where the trunk dominates.
         bf16: run the trunk in bfloat16, several times faster on processors that multiply it natively.
@@ -49,7 +49,7 @@ class PerceptualConfig(LossConfig):
 
 
 class Perceptual(Loss):
-    """See `PerceptualConfig`. The network is frozen and no part of checkpoints."""
+    """LPIPS distance of pictures; settings: `PerceptualConfig`. The network is frozen and not part of checkpoints."""
 
     def __init__(self, config: PerceptualConfig, value_range: tuple[float, float]) -> None:
         super().__init__()
@@ -123,13 +123,13 @@ class VggDistance(nn.Module):
         return network
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """Distance `[B]`; the gradient flows to `x_hat` only."""
+        """Distance `[B]` of two batches `[B, 3, H, W]` in 0..1; the gradient flows to `x_hat` only."""
         with torch.no_grad():
             references = self.features(x)
         return self.compare(self.features(x_hat), references)
 
     def compare(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
-        """Distance `[B]` of what `features` gave for two batches; one of them may hold a single picture."""
+        """Distance `[B]` of two batches by their `features`; one of them may hold a single picture."""
         layers = zip(ours, theirs, self.heads, strict=True)
         gaps = [torch.einsum("bchw,c->bhw", (a - b).square(), head).mean(dim=(1, 2)) for a, b, head in layers]
         return torch.stack(gaps).sum(0)
@@ -143,13 +143,13 @@ class VggDistance(nn.Module):
             for layer in block:  # type: ignore[attr-defined]
                 x = layer(x).relu()
             y = x.float()
-            # Differs: the 1e-10 stands under the root, where LPIPS adds it after; its slope at 0 is then finite.
+            # Differs: the 1e-10 is added under the root, in LPIPS after it; so the gradient at 0 is finite.
             out.append(y * (y.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt())
         return out
 
 
 class _Official(nn.Module):
-    """The package's network, which takes -1..1."""
+    """The network of the package `lpips`, which takes pixels in -1..1, for pixels in 0..1."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

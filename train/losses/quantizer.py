@@ -11,7 +11,7 @@ from .base import Loss, LossConfig, LossInputs
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerLossConfig(LossConfig):
-    """`weight` times `Quantized.loss`."""
+    """Settings of `QuantizerLoss`: its `weight` multiplies the weights that the quantizer's own terms have."""
 
     kind: ClassVar[str] = "quantizer"
 
@@ -25,5 +25,5 @@ class QuantizerLoss(Loss):
     on_output = False
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the quantizer's scalar."""
+        """Return the scalar that the quantizer computed in the forward pass, float32."""
         return inputs.out.quantized.loss.float()

@@ -21,14 +21,14 @@ class StftConfig(LossConfig):
     """Sum over windows of the weighted terms.
 
     Attributes:
-        windows: Hann window and FFT lengths in samples. One that a clip does not fill by more than half is left out, as
-            its edges are reflected by half a window; if none is left, that is an error.
+        windows: Hann window and FFT lengths in samples. The edges of a clip are reflected by half a window, so a window is left
+            out for clips of at most half its length; if none is left, that is an error.
         hop_ratio: hop as a share of the window.
         magnitude_weight: of the L1 distance of magnitudes.
         log_weight: of the L1 distance of log magnitudes.
         convergence_weight: of `||M - M_hat||_F / ||M||_F`, computed for each item and averaged.
         log_base: of the logarithm ("10" as DAC, "e" as Parallel WaveGAN).
-        floor: magnitudes below it count as it.
+        floor: magnitudes are clamped to at least this before the logarithm.
     """
 
     kind: ClassVar[str] = "stft"
@@ -67,7 +67,7 @@ class Spectrogram(nn.Module):
         """`[B, C, T]` -> magnitudes `[B, C, F, frames]`, F = length // 2 + 1."""
         flat = x.flatten(0, 1)
         spec = torch.stft(flat, self.length, self.hop, window=self.window, return_complex=True)  # [B*C, F, N]
-        # abs() of a complex zero has no finite slope in every torch version; the tiny offset keeps it 0.
+        # The gradient of abs() at a complex zero is not finite in every torch version; here clamp() makes it 0.
         power = spec.real.square() + spec.imag.square()
         return power.clamp(min=1e-14).sqrt().unflatten(0, x.shape[:2])  # [B, C, F, N]
 
@@ -79,7 +79,7 @@ def log_magnitude(x: Tensor, floor: float, base: str) -> Tensor:
 
 
 class MultiScaleStft(Loss):
-    """See `StftConfig`."""
+    """Distance of magnitude spectra, summed over windows; settings: `StftConfig`."""
 
     def __init__(self, config: StftConfig) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from .base import Loss, LossConfig, LossInputs
 
 @dataclass(frozen=True, kw_only=True)
 class VisionDistanceConfig(LossConfig):
-    """Mean square of the difference of the model's outputs for `x_hat` and `x`.
+    """Mean squared difference of the model's logits for `x_hat` and `x`.
 
     Attributes:
         model: what `timm.create_model` takes; its head stays on.
@@ -39,7 +39,7 @@ class VisionDistanceConfig(LossConfig):
 
 
 class VisionDistance(Loss):
-    """See `VisionDistanceConfig`. The network is frozen and not part of checkpoints."""
+    """Distance of a classifier's logits; settings: `VisionDistanceConfig`. The network is frozen and not part of checkpoints."""
 
     mean: Tensor
     deviation: Tensor
@@ -54,7 +54,7 @@ class VisionDistance(Loss):
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean over the batch; the gradient flows to `x_hat` only."""
+        """Return the mean over the batch, a scalar; the gradient flows to `x_hat` only."""
         with torch.no_grad():
             target = self._logits(inputs.x)
         return (self._logits(inputs.x_hat) - target).square().mean()

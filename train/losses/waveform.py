@@ -21,13 +21,13 @@ class WaveformLossConfig(LossConfig):
 
 
 class PlainDistance(Loss):
-    """Mean distance value by value; also the pixel loss."""
+    """Mean L1 or L2 distance of single values: samples of waveforms, or pixels (`pixel`)."""
 
     def __init__(self, distance: str) -> None:
         super().__init__()
         self.distance = distance
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean over B and all values."""
+        """Return the mean over batch and values, a scalar."""
         gap = inputs.x_hat - inputs.x
         return gap.abs().mean() if self.distance == "l1" else gap.square().mean()

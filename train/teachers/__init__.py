@@ -1,4 +1,4 @@
-"""Teachers by name. One file a kind; a new teacher is one file here and one line in this table."""
+"""Teachers by name. A new teacher is one file here and one line in this table."""
 
 from ...codecs.kinds import Kinds
 from .base import TeacherConfig

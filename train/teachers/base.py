@@ -1,7 +1,7 @@
-"""What a teacher is: a frozen network whose features a tokenizer learns to carry (semantic distillation).
+"""What a teacher is: a frozen network whose features a tokenizer learns to predict (semantic distillation).
 
-A teacher turns a batch of media into target features. The tokenizer offers its own under a name in
-`Reconstruction.features`; the losses `distillation` and `aligned_distillation` compare the two.
+A teacher computes target features of a batch of media. The tokenizer's own features are in `Reconstruction.features` by name;
+the losses `distillation` and `aligned_distillation` compare the two.
 """
 
 import importlib
@@ -18,8 +18,7 @@ from ...codecs.spec import AudioSpec, TokenizerSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Polymorphic):
-    """Settings of one teacher. `build` gives the frozen module."""
-
+    """Base of all teacher settings; `build` returns the frozen module."""
 
     def build(self, spec: TokenizerSpec) -> "Teacher":
         """Return the teacher for media as `spec` describes them."""
@@ -31,13 +30,13 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Return targets of media `[B, C, T]` or `[B, C, H, W]`: features `[B, D, L]`, where a column of zeros is no target, or
-        (`tokenizer`) int64 ids `[B, L]`.
+        """Return targets of media `[B, C, T]` or `[B, C, H, W]`: features `[B, D, L]`, where a column of zeros is padding, or, of the
+        kind `tokenizer`, int64 ids `[B, L]`.
         """
         return self.targets(x)
 
     def targets(self, x: Tensor) -> Tensor:
-        """Return the targets of media `x`, a batch; written by each subclass, without gradients."""
+        """Return the targets of a batch of media, see `forward`; implemented by each subclass, runs without gradients."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Teacher":
@@ -49,7 +48,7 @@ class WaveformInput(nn.Module):
     """Converts a batch of sound to the input of a speech model: mono, resampled, normalised, padded.
 
     Args:
-        spec: of the tokenizer, whose media are the input.
+        spec: of the tokenizer, from whose sample rate clips are resampled.
         rate_hz: sample rate that the model takes as input.
         normalize: bring each clip to mean 0 and variance 1.
         who: the teacher's kind, for messages.
@@ -70,10 +69,10 @@ class WaveformInput(nn.Module):
 
 
 def transformers_package(who: str) -> ModuleType:
-    """The package transformers.
+    """Return the package transformers; `who` is the teacher's kind, for the message.
 
     Raises:
-        ConfigError: not installed.
+        ConfigError: the package is not installed.
     """
     try:
         return importlib.import_module("transformers")

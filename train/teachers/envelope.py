@@ -11,7 +11,7 @@ from .base import Teacher, TeacherConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EnvelopeConfig(TeacherConfig):
-    """Energy of each `step` values along the last axis."""
+    """Settings of `Envelope`; `step` is the length of its windows in values (samples, or pixels of a row)."""
 
     kind: ClassVar[str] = "envelope"
     step: int = 320

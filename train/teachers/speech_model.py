@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ...codecs.config import ConfigError
+from ...codecs.config import ConfigError, SignedInt
 from ...codecs.layers.speech_features import FrozenModel
 from ...codecs.spec import TokenizerSpec
 from .base import Teacher, TeacherConfig, WaveformInput, transformers_package
@@ -22,17 +22,17 @@ class SpeechModelConfig(TeacherConfig):
 
     Attributes:
         model: hub id or folder of a model of transformers (`facebook/hubert-base-ls960`, `microsoft/wavlm-large`).
-        layer: 0 what goes into the first layer, 1 its output, -1 the last one's; none: mean over all of them, 0 included.
+        layer: 0: the input of the first layer, 1: its output, -1: the output of the last; None: mean over all of them, 0 included.
         pool: "mean": one vector, the mean over time; "none": a vector for each frame.
-        pad: samples of silence before and after at the model's rate. (0, 80) gives a model of windows of 400 samples and
-            steps of 320 a frame for each 320 samples, the same as without but for one more; X-codec: (160, 160).
-        normalize: bring each clip to mean 0 and variance 1; none: as in the config of the model's feature extractor.
+        pad: samples of silence before and after, at the model's rate. With (0, 80) a model with windows of 400 samples and steps
+            of 320 gives one frame for each 320 samples: those without padding, and one more. X-codec: (160, 160).
+        normalize: bring each clip to mean 0 and variance 1; None: as in the config of the model's feature extractor.
         rate_hz: sample rate that the model takes as input.
     """
 
     kind: ClassVar[str] = "speech_model"
     model: str
-    layer: int | None = None
+    layer: SignedInt | None = None
     pool: Literal["none", "mean"] = "none"
     pad: tuple[int, int] = (0, 80)
     normalize: bool | None = None
@@ -43,7 +43,7 @@ class SpeechModelConfig(TeacherConfig):
 
 
 class SpeechModel(Teacher):
-    """See `SpeechModelConfig`."""
+    """A frozen speech model; settings: `SpeechModelConfig`."""
 
     def __init__(self, config: SpeechModelConfig, spec: TokenizerSpec) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ...codecs.config import ConfigError
+from ...codecs.config import ConfigError, SignedInt
 from ...codecs.spec import TokenizerSpec
 from .base import Teacher, TeacherConfig, WaveformInput, transformers_package
 
@@ -25,11 +25,11 @@ class TextStatesConfig(TeacherConfig):
     Attributes:
         transcriber: hub id or folder of a CTC model of transformers with its tokenizer (`facebook/wav2vec2-base-960h`).
         text_model: hub id or folder of a text encoder with its tokenizer (`bert-base-uncased`).
-        layer: 0 the embeddings, 1 the first layer's output, -1 the last one's; none: mean over all of them, 0 included.
-        form: "frames": the transcript is filled up with the tokenizer's padding to one piece for each frame of the
-            transcriber, and all states count (DM-Codec); "pieces": a state for each word piece in their order, zeros
-            after an item's last one (for `aligned_distillation`); "first": the state of the first token, which in BERT
-            stands for the whole text (FuseCodec's global vector).
+        layer: 0: the embeddings, 1: the output of the first layer, -1: of the last; None: mean over all of them, 0 included.
+        form: "frames": the transcript is padded with the text tokenizer's padding token to one piece for each frame of the
+            transcriber, and the states of the padding count too (DM-Codec); "pieces": a state for each word piece in their order,
+            zeros after an item's last one (for `aligned_distillation`); "first": the state of the first token, which in BERT
+            represents the whole text (FuseCodec's global vector).
         pad: samples of silence before and after, at the transcriber's rate; see `speech_model`.
         rate_hz: sample rate that the transcriber takes as input.
     """
@@ -37,7 +37,7 @@ class TextStatesConfig(TeacherConfig):
     kind: ClassVar[str] = "text_states"
     transcriber: str
     text_model: str
-    layer: int | None = None
+    layer: SignedInt | None = None
     form: Literal["frames", "pieces", "first"] = "frames"
     pad: tuple[int, int] = (0, 80)
     rate_hz: int = 16000
@@ -47,7 +47,7 @@ class TextStatesConfig(TeacherConfig):
 
 
 class TextStates(Teacher):
-    """See `TextStatesConfig`."""
+    """A frozen speech recogniser and a frozen text model on its transcripts; settings: `TextStatesConfig`."""
 
     def __init__(self, config: TextStatesConfig, spec: TokenizerSpec) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class TextStates(Teacher):
         return self.letters.batch_decode(logits.argmax(-1)), logits.shape[1]
 
     def targets(self, x: Tensor) -> Tensor:
-        """`[B, C, T]` -> `[B, D, F]`, `[B, D, N]` or `[B, D, 1]`."""
+        """`[B, C, T]` -> `[B, D, F]` (form "frames"), `[B, D, N]` ("pieces") or `[B, D, 1]` ("first")."""
         texts, frames = self.transcribe(x)
         form = self.config.form
         if form == "frames" and frames > self.most:
@@ -91,7 +91,10 @@ class TextStates(Teacher):
 
 
 def packed(states: Tensor, wanted: Tensor) -> Tensor:
-    """The wanted rows of each item first, zeros after them: `[B, N, D]` and bool `[B, N]` to `[B, most wanted (at least 1), D]`."""
+    """Move the rows of each item that `wanted` marks to the front, zeros after them: `[B, N, D]` and bool `[B, N]` to `[B, M, D]`.
+
+    M is the largest number of marked rows of an item, at least 1.
+    """
     order = wanted.int().sort(dim=1, descending=True, stable=True).indices  # [B, N]
     moved = (states * wanted[..., None]).gather(1, order[..., None].expand_as(states))
     return moved[:, : max(1, int(wanted.sum(1).max()))]

@@ -35,7 +35,7 @@ class TokenizerTeacherConfig(TeacherConfig):
 
 
 class TokenizerTeacher(Teacher):
-    """See `TokenizerTeacherConfig`."""
+    """A frozen tokenizer of pictures; settings: `TokenizerTeacherConfig`."""
 
     def __init__(self, config: TokenizerTeacherConfig, value_range: tuple[float, float]) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...codecs.config import ConfigError
+from ...codecs.config import ConfigError, SignedInt
 from ...codecs.spec import ImageSpec, TokenizerSpec
 from .base import Teacher, TeacherConfig
 
@@ -28,15 +28,15 @@ class VisionModelConfig(TeacherConfig):
             pixels are 224.
         layer: block whose output is taken: 0 the first, -1 the last.
         norm: whether the model's last norm is applied to it.
-        form: "patches": `[B, D, h w]`; "pooled": what the model's own head would see (class token, mean, attention), `[B, D, 1]`;
-            "embedding": what its head makes of that (CLIP's image embedding), `[B, D, 1]`.
+        form: "patches": `[B, D, h w]`; "pooled": the input of the model's head (class token, mean or attention pooling), `[B, D, 1]`;
+            "embedding": the output of its head (CLIP's image embedding), `[B, D, 1]`.
         pretrained: False leaves the weights random, for a run that only checks that everything works.
     """
 
     kind: ClassVar[str] = "vision_model"
     model: str
     image_size: int = 0
-    layer: int = -1
+    layer: SignedInt = -1
     norm: bool = True
     form: Literal["patches", "pooled", "embedding"] = "patches"
     pretrained: bool = True
@@ -48,7 +48,7 @@ class VisionModelConfig(TeacherConfig):
 
 
 class VisionModel(Teacher):
-    """See `VisionModelConfig`."""
+    """A frozen image model; settings: `VisionModelConfig`."""
 
     mean: Tensor
     deviation: Tensor
@@ -73,7 +73,7 @@ class VisionModel(Teacher):
         self.eval()
 
     def targets(self, x: Tensor) -> Tensor:
-        """`[B, 3, H, W]` -> `[B, D, h w]`, or `[B, D, 1]`."""
+        """`[B, 3, H, W]` -> `[B, D, h w]` (form "patches"), or `[B, D, 1]`."""
         low, high = self.value_range
         y = F.interpolate(x.float(), size=self.size, mode="bicubic", antialias=True, align_corners=False)
         y = (((y - low) / (high - low)).clamp(0, 1) - self.mean) / self.deviation

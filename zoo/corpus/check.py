@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...codecs.position_statistics import PositionCounts
 from ...codecs.spec import id_bits
 from ..tables import counted, facts_table
 from .dataset import TokenDataset
@@ -80,11 +81,14 @@ class Stats:
         positions, tokens: token positions, and ids over all codebooks.
         bits: ceil(log2 V) for each id.
         entropy_bits: of each codebook, the unigram entropy of its ids: no model without context codes them in less.
+        position_entropy_bits: of each codebook, the mean over positions of the entropy of the ids at that position, over items.
+        position_ids: of each codebook, the mean over positions of the number of different ids at that position.
         usage: of each codebook, the share of its V ids that occur.
         extent: seconds of sound, or pixels.
         disk_bytes, source_bytes: of the shards, and of the media they were made from.
         lengths: positions of the shortest, the median and the longest item.
         modality: "audio" or "image".
+        warnings: what a model trained on these tokens would suffer from.
     """
 
     items: int
@@ -93,6 +97,9 @@ class Stats:
     tokens: int
     bits: int
     entropy_bits: tuple[float, ...]
+    position_entropy_bits: tuple[float, ...]
+    position_ids: tuple[float, ...]
+    warnings: tuple[str, ...]
     usage: tuple[float, ...]
     extent: float
     disk_bytes: int
@@ -117,9 +124,11 @@ class Stats:
             "bits": f"{self.bits / 8 / 2**20:,.2f} MiB, {rate}",
             "on disk": f"{self.disk_bytes / 2**20:,.2f} MiB, 1 : {self.source_bytes / max(1, self.disk_bytes):.1f} of the media",
             "unigram entropy": f"{entropy:.3f} bits a token; by codebook {', '.join(f'{e:.2f}' for e in self.entropy_bits)}",
+            "entropy given the position": f"by codebook {', '.join(f'{e:.2f}' for e in self.position_entropy_bits)} bits a token",
+            "different ids a position": ", ".join(f"{n:.1f}" for n in self.position_ids),
             "ids in use": ", ".join(f"{u:.1%}" for u in self.usage),
         }
-        return facts_table(rows)
+        return "\n".join([facts_table(rows), *(f"warning: {w}" for w in self.warnings)])
 
 
 def stats(folder: str | Path) -> Stats:
@@ -131,10 +140,11 @@ def stats(folder: str | Path) -> Stats:
     data = TokenDataset(folder, seed=None)
     m, layout = data.manifest, data.layout
     counts: list[Counter[int]] = [Counter() for _ in layout.vocab_sizes]  # of ids that occur: a vocabulary may be any size
-    lengths, extent = [], 0.0
+    lengths, extent, positions = [], 0.0, PositionCounts()
     for i in range(data.documents):
         tokens = data.tokens(i)
         length = tokens.ids.shape[2]
+        positions.add(tokens)
         for k, stride in enumerate(layout.steps):
             ids, number = np.unique(tokens.ids[0, k, ::stride].numpy(), return_counts=True)
             counts[k].update(dict(zip(ids.tolist(), number.tolist(), strict=True)))
@@ -143,6 +153,7 @@ def stats(folder: str | Path) -> Stats:
         extent += float(np.prod(size)) if rate is None else size[0] / int(rate[0])
         lengths.append(length)
     sums = [c.total() for c in counts]
+    places = positions.statistics()
     return Stats(
         items=data.documents,
         failed=m["totals"]["failed"],
@@ -150,6 +161,9 @@ def stats(folder: str | Path) -> Stats:
         tokens=sum(sums),
         bits=sum(n * id_bits(v) for n, v in zip(sums, layout.vocab_sizes, strict=True)),
         entropy_bits=tuple(entropy(np.array(sorted(c.values()), np.int64)) for c in counts),
+        position_entropy_bits=tuple(places.entropy_bits.tolist()),
+        position_ids=tuple(places.distinct.tolist()),
+        warnings=tuple(places.warnings()),
         usage=tuple(len(c) / v for c, v in zip(counts, layout.vocab_sizes, strict=True)),
         extent=extent,
         disk_bytes=sum(f["bytes"] for s in m["shards"] for f in s["files"].values()),

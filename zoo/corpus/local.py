@@ -6,6 +6,7 @@ was encoding is retried in careful mode, item by item; an item during which two 
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -64,6 +65,7 @@ class LocalEngine:
 
         Raises:
             WorkerError: workers die repeatedly, and no single item is the cause; or they cannot start.
+            OSError: a worker could not write: the disk is full, or the like.
         """
         waiting = [UnitOrder(u) for u in units]
         left = len(waiting)
@@ -81,6 +83,8 @@ class LocalEngine:
                     worker.at = answer["at"] if answer["at"] >= 0 else None
                 elif "ready" in answer:
                     worker.ready = True
+                elif "fault" in answer:  # of the disk: others would fail as well
+                    raise OSError(*answer["fault"])
                 else:
                     worker.queued = [o for o in worker.queued if o.unit != answer["unit"]]
                     worker.at = None
@@ -92,6 +96,7 @@ class LocalEngine:
     def _start(self, device: str | None) -> None:
         command = [sys.executable, "-m", f"{__package__}.worker", str(self.ledger.out), "--readers", str(self.readers)]
         command += ["--device", device] if device else []
+        command += ["--parent", str(os.getpid())] if os.name == "posix" else []  # elsewhere a launcher may stand between
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         worker = _Worker(process, device)
         self.workers.append(worker)

@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...codecs.config import ConfigError, nearest
+from ...codecs.config import ConfigError, SignedInt, nearest
 from ...codecs.spec import TokenizerSpec
 
 #: Special tokens of every vocabulary, in the order of their ids.
@@ -87,7 +87,7 @@ class IdRange:
     owner: str
     start: int
     size: int
-    book: int = -1
+    book: SignedInt = -1
 
     @property
     def stop(self) -> int:

@@ -2,7 +2,8 @@
 
 Both carry one JSON object a line. In: orders, `{"unit": 3, "careful": false, "skip": []}`. Out: `{"ready": true}` once the
 tokenizer is loaded, `{"unit": 3, "items": .., ..}` when a unit is on disk, `{"at": 17}` before and `{"at": -1}` after an item
-of a careful unit. The worker exits when its input ends or its parent process is gone.
+of a careful unit, `{"fault": [28, "No space left on device"]}` where a unit cannot be written. The worker exits when its input ends
+or its parent process is gone.
 """
 
 import argparse
@@ -44,23 +45,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--readers", type=int, default=2)
+    parser.add_argument("--parent", type=int, help="ended with this process; default: the one that is the parent now")
     given = parser.parse_args(arguments)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Looked up here, the parent could be the one that a process gets whose own parent was killed meanwhile.
+    threading.Thread(target=_end_with, args=(given.parent or os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # other prints go to stderr, so that they cannot corrupt the answers
     ledger = attach(given.out)
     torch.set_num_threads(ledger.options.threads)
     pipeline = Pipeline(ledger, tokenizer_of(ledger, given.device), given.readers, at=lambda i: say(answers, {"at": i}))
-    say(answers, {"ready": True})
-    for done in pipeline.run(orders(sys.stdin)):
-        say(answers, {"unit": done.unit, "items": done.items, "tokens": done.tokens, "failed": done.failed})
+    try:
+        say(answers, {"ready": True})
+        for done in pipeline.run(orders(sys.stdin)):
+            say(answers, {"unit": done.unit, "items": done.items, "tokens": done.tokens, "failed": done.failed})
+    except BrokenPipeError:  # the parent is gone
+        os._exit(1)
+    except OSError as error:
+        say(answers, {"fault": arguments_of(error)})
+        os._exit(1)  # a thread still waits for orders
     return 0
+
+
+def arguments_of(error: OSError) -> list[Any]:
+    """What an OSError is made of, as JSON holds it: `OSError(*arguments_of(error))` equals it."""
+    if error.errno is None:
+        return [str(error)]
+    return [error.errno, error.strerror, *([] if error.filename is None else [str(error.filename)])]
 
 
 def _end_with(parent: int) -> None:
     """End this process when its parent is gone."""
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(0.1)
     os._exit(1)
 
 

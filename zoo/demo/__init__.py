@@ -1,4 +1,4 @@
-"""`tokenzoo demo`: a photograph and a spoken sentence become integers and come back, by the shipped tokenizers."""
+"""`tokenzoo demo`: encodes a photograph and a spoken sentence with the shipped tokenizers, and decodes them again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The demo's work: encode, save, load, decode, measure, draw."""
+"""The steps of `tokenzoo demo`: encode, save, load, decode, measure, draw."""
 
 import time
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MEDIA = {"image": "chelsea.png", "audio": "speech.flac"}
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; sizes in bytes."""
+    """One line of the printed table: one tokenizer on one medium; sizes in bytes."""
 
     name: str
     what: str
@@ -36,7 +36,7 @@ class Row:
 
 
 def run(out: Path) -> None:
-    """Run every shipped tokenizer over the shipped medium of its modality."""
+    """Encode and decode the shipped media with each shipped tokenizer of their modality, into the folder `out`; prints a table."""
     out.mkdir(parents=True, exist_ok=True)
     rows, panels = [], []
     cards = [c for c in registry.list_models() if c.shipped]
@@ -79,7 +79,7 @@ def _audio(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Ro
 
 
 def _round_trip(name: str, tokenizer: Tokenizer, media: object, out: Path) -> tuple[Tokens, Tensor, float]:
-    """Encode, write, read back and decode; only what is in the file reaches the decoder."""
+    """Encode, save, load and decode: the decoder gets nothing but the token file. Returns tokens, media `[1, C, ...]`, seconds."""
     start = time.perf_counter()
     tokenizer.encode(media).save(out / f"{name}.tok")
     tokens = Tokens.load(out / f"{name}.tok")

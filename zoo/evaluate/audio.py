@@ -1,4 +1,4 @@
-"""Figures of reconstructed audio: mel and STFT distance, SI-SDR, PESQ, STOI.
+"""Metrics of reconstructed audio: mel and STFT distance, SI-SDR, PESQ, STOI.
 
 PESQ (ITU-T P.862.2) and STOI (Taal et al. 2011) come from the packages `pesq` and `pystoi`, SI-SDR from torchmetrics.
 """
@@ -24,7 +24,7 @@ STFT_WINDOWS = (2048, 512)
 
 
 class AudioMetrics(Figures):
-    """Measures at the codec's own rate; PESQ-WB and STOI at 16 kHz."""
+    """Metrics of clips at the sample rate of decoded audio; PESQ-WB and STOI at 16 kHz. `notes` names packages that are missing."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -44,12 +44,17 @@ class AudioMetrics(Figures):
             return None
 
     def read(self, path: Path) -> Waveform:
-        """One file at the codec's rate and channels."""
+        """Read one file, resampled and mixed to the sample rate and channels that `encode` works with."""
         clip, rate = read_audio(path), self.spec.sample_rate_hz
         return Waveform(to_channels(resample(clip.samples, clip.sample_rate_hz, rate), self.spec.channels), rate)
 
     def add(self, original: Waveform, decoded: Tensor) -> dict[str, float]:
-        """Figures of one clip; `decoded` is `[C, T]`. A figure that it is too short for is left out and counted."""
+        """Metrics of one clip by name; those for which it is too short are left out, and counted in `left_out`.
+
+        Args:
+            original: as `read` returned it.
+            decoded: `[C, T]` at the rate of decoded audio.
+        """
         rate = self.spec.decoded_rate_hz
         x = resample(original.samples, original.sample_rate_hz, rate)
         y = decoded.cpu()[..., : x.shape[-1]]
@@ -64,7 +69,7 @@ class AudioMetrics(Figures):
         })  # fmt: skip
 
     def totals(self) -> dict[str, float]:
-        """Metrics over the whole set by name: none for sound."""
+        """Metrics of the whole set by name: there are none for audio."""
         return {}
 
     def _mel(self, x: Tensor, y: Tensor) -> float | None:

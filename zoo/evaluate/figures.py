@@ -1,21 +1,21 @@
-"""Figures of one item, each measured by itself: what one cannot be measured on, and whatever one raises, costs no other."""
+"""Base of the metrics of a modality: each metric is computed by itself, so that one that fails does not affect the others."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 
 class Figures:
-    """Base of the metrics of a modality: keeps what could not be measured, and why.
+    """Computes metrics, and counts the items on which one could not be computed.
 
     Attributes:
-        left_out: (metric, why) -> number of items.
+        left_out: (metric, reason) -> number of items without it.
     """
 
     def __init__(self) -> None:
         self.left_out: Counter[tuple[str, str]] = Counter()
 
     def measured(self, metrics: Mapping[str, Callable[[], float | None]]) -> dict[str, float]:
-        """Values of all metrics that could be measured on one item, by name."""
+        """Values by name of the metrics that could be computed on one item; each function returns None, or raises, if it cannot."""
         out = {}
         for name, metric in metrics.items():
             try:
@@ -27,5 +27,5 @@ class Figures:
         return out
 
     def without(self, metric: str, why: str) -> None:
-        """Count one item that a metric could not be measured on."""
+        """Count one item on which a metric could not be computed, with the reason; returns None, as the metric's value."""
         self.left_out[(metric, why)] += 1

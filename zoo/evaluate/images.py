@@ -1,4 +1,4 @@
-"""Figures of reconstructed pictures: PSNR, SSIM, a perceptual distance, rFID where its network can be had."""
+"""Metrics of reconstructed pictures: PSNR, SSIM, a perceptual distance, and rFID if the weights of its network are available."""
 
 import os
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from ...codecs.media import as_pictures
 from ...codecs.tokenizer import Tokenizer
 from .figures import Figures
 
-#: Side of SSIM's window, in pixels (Wang et al. 2004); a picture must hold it once.
+#: Side of SSIM's window in pixels (Wang et al. 2004), hence the least side of a picture.
 SSIM_WINDOW = 11
 #: Fewer pictures than this give no meaningful rFID.
 MIN_FID_ITEMS = 500
 
 
 class ImageMetrics(Figures):
-    """Measures on 8-bit values scaled to 0..1, as files would hold them."""
+    """Metrics of pictures rounded to 8 bits, as in files, and scaled to 0..1. `notes` names what is missing for a metric."""
 
     def __init__(self, tokenizer: Tokenizer, items: int = 0) -> None:
-        """`items`: how many pictures will come at most; too few of them need no network for rFID."""
+        """`items`: the largest number of pictures; with fewer than `MIN_FID_ITEMS` the network for rFID is not loaded."""
         super().__init__()
         self.spec: Any = tokenizer.spec
         self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
@@ -73,16 +73,18 @@ class ImageMetrics(Figures):
         return None
 
     def read(self, path: Path) -> Tensor:
-        """One picture, uint8 `[3, H, W]`, brought to the tokenizer's size where it has one."""
+        """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only."""
         (x,) = as_pictures(path, self.spec.value_range)
         if self.spec.image_size is not None:
             x = self.tokenizer.fit_in(x, self.spec.resize)  # type: ignore[attr-defined, operator]
         return self.to_uint8(x)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
-        """Figures of one picture, uint8 `[3, H, W]`, and its reconstruction in the tokenizer's value range.
+        """Metrics of one picture by name; those for which it is too small are left out, and counted in `left_out`.
 
-        A figure that the picture is too small for is left out and counted.
+        Args:
+            original: uint8 `[3, H, W]`.
+            decoded: float `[3, H, W]` in the tokenizer's value range.
         """
         a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
@@ -101,11 +103,11 @@ class ImageMetrics(Figures):
         return out
 
     def _of_large(self, side: int, least: int, metric: str, measure: Callable[[], Any]) -> float | None:
-        """A figure of a picture whose shorter side is at least `least` pixels."""
+        """The metric of a picture whose shorter side is at least `least` pixels; of a smaller one, None."""
         return float(measure()) if side >= least else self.without(metric, "too small")
 
     def _count_for_fid(self, a: Tensor, b: Tensor) -> None:
-        """Put an original and its reconstruction into the two sets. Where one cannot be, the sets no longer match."""
+        """Add an original and its reconstruction to the two sets of rFID; if one cannot be added, rFID is given up."""
         if self.fid is None:
             return
         try:
@@ -116,7 +118,7 @@ class ImageMetrics(Figures):
             self.notes.append(f"no rFID: a picture could not be counted ({type(error).__name__}: {error})")
 
     def totals(self) -> dict[str, float]:
-        """rFID of the set, if it is large enough."""
+        """rFID of the set, by its name; empty if there are fewer than `MIN_FID_ITEMS` pictures."""
         if self.items < MIN_FID_ITEMS:
             self.notes.append(f"no rFID: {self.items} pictures, at least {MIN_FID_ITEMS} are needed")
         elif self.fid is not None:

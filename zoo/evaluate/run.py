@@ -13,6 +13,7 @@ from torch import Tensor
 from ...codecs.media.endings import ENDINGS
 from ...codecs.media.errors import shown
 from ...codecs.options import DecodeOptions, EncodeOptions
+from ...codecs.position_statistics import PositionCounts
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from ...codecs.wrapping import unwrap
@@ -24,41 +25,43 @@ _LOG = logging.getLogger(__name__)
 
 
 class Metrics(Protocol):
-    """What a modality brings: reads an item, measures a pair, sums up."""
+    """Metrics of one modality: reads an item, compares it with its reconstruction, summarises the set."""
 
     notes: list[str]
-    #: (metric, why) -> items that it could not be measured on.
+    #: (metric, reason) -> number of items on which it could not be computed.
     left_out: Counter[tuple[str, str]]
 
     def read(self, path: Path) -> Any:
-        """The original in the tokenizer's own rate and range, as `encode` takes it."""
+        """Read a file as `encode` takes it: sound at the tokenizer's rate, pictures uint8 `[3, H, W]`."""
         ...
 
     def add(self, original: Any, decoded: Tensor) -> dict[str, float]:
-        """Figures of one item; those that it is too small for are counted in `left_out`."""
+        """Metrics of one item by name; those for which it is too small are counted in `left_out`."""
         ...
 
     def totals(self) -> dict[str, float]:
-        """Figures of the whole set, such as rFID."""
+        """Metrics of the whole set by name, such as rFID."""
         ...
 
 
 class TokenCounts:
-    """Counts of ids, and bits, over all items."""
+    """Counts how often each id occurs in each codebook, also by position, and the bits of all items."""
 
     def __init__(self, vocab_sizes: tuple[int, ...]) -> None:
         self.counts = [torch.zeros(v, dtype=torch.int64) for v in vocab_sizes]
+        self.positions = PositionCounts()
         self.bits = 0
 
     def add(self, tokens: Tokens) -> None:
-        """Count one item's ids."""
+        """Count the ids and bits of one item."""
         self.bits += sum(tokens.bits())
         own = tokens.counts()[0] if tokens.book_grids is not None else [tokens.ids.shape[2]] * tokens.num_codebooks
         for k, count in enumerate(self.counts):
             count += torch.bincount(tokens.ids[0, k, : own[k]].cpu(), minlength=len(count))
+        self.positions.add(tokens)
 
     def summary(self) -> dict[str, float | list[float]]:
-        """Share of codes used, perplexity and entropy for each codebook, and the number of tokens counted."""
+        """Share of ids that occur (0..1), perplexity, entropy in bits and figures by position of each codebook, and the number of tokens."""
         out: dict[str, list[float]] = {"usage": [], "perplexity": [], "entropy bits": []}
         for count in self.counts:
             p = count.double() / count.sum().clamp(min=1)
@@ -66,6 +69,8 @@ class TokenCounts:
             out["usage"].append(float((count > 0).double().mean()))
             out["perplexity"].append(float(torch.tensor(entropy).exp()))
             out["entropy bits"].append(entropy / float(torch.log(torch.tensor(2.0))))
+        places = self.positions.statistics()
+        out |= {"bits at a position": places.entropy_bits.tolist(), "ids at a position": places.distinct.tolist()}
         return {"tokens counted": float(self.counts[0].sum()) if self.counts else 0.0, **out}
 
 
@@ -85,15 +90,16 @@ def evaluate(
     A file that cannot be read, encoded or decoded is listed in the report, and the others are measured.
 
     Args:
-        tokenizer: any of sound or pictures.
-        data: a file, a folder with all below it, a wildcard, or a `.txt` file with a path a line, relative to it; or several.
-        num_codebooks: encode only that many codebooks.
+        tokenizer: any family of modality audio or image.
+        data: a file, a folder with all below it, a wildcard, or a `.txt` file with one path in each line, relative to it; or a
+            sequence of these.
+        num_codebooks: encode only the first ones, this many; None: all.
         limit: use at most this many files, in order of name (0: all).
-        encode_options, decode_options: for `encode` and `decode`.
+        encode_options, decode_options: for `encode` and `decode`; None: their defaults.
         progress: show a bar on a terminal.
 
     Raises:
-        FileNotFoundError: no media files there.
+        FileNotFoundError: `data` names no media file that exists.
         ValueError: the tokenizer takes neither sound nor pictures.
     """
     tokenizer = unwrap(tokenizer)
@@ -145,13 +151,13 @@ def evaluate(
         tokens={unit: rate, **counts.summary()},
         vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,
-        notes=metrics.notes,
+        notes=[*metrics.notes, *counts.positions.statistics().warnings()],
         versions={p: _version(p) for p in ("tokenzoo", "torch", "torchmetrics", "pesq", "pystoi")},
     )
 
 
 def media_files(data: str | Path | Sequence[str | Path], modality: str) -> list[Path]:
-    """Files of `modality` that are named, one after the other; see `finding.find` for what names them."""
+    """Paths of the media files of `modality` that `data` names, in order; see `finding.find` for what may name them."""
     places = [data] if isinstance(data, str | Path) else list(data)
     return [found.path for found in find(places, ENDINGS.get(modality, ()))]
 

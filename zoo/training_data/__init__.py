@@ -1,4 +1,4 @@
-"""Real corpora that anyone can rebuild: photographs and speech out of ordinary software packages.
+"""Training data that anyone can rebuild: photographs and speech out of Debian packages and Python wheels.
 
     from pathlib import Path
     from tokenzoo.zoo.training_data import build
@@ -24,15 +24,15 @@ def build(
     Args:
         name: `photos` or `speech`.
         out: parent folder of the corpora.
-        cache: keeps downloaded and unpacked packages (about 2.5 GB) between runs.
-        workers: processes that decode.
+        cache: folder that keeps downloaded and unpacked packages (about 2.5 GB) between runs.
+        workers: number of processes that decode.
         offline: use only what the cache holds.
         strict: refuse packages of another version than the pinned ones.
         progress: show bars on a terminal.
 
     Raises:
-        ValueError: unknown name.
-        PackageError: a package cannot be had or is another version; a tool is missing.
+        ValueError: an unknown name.
+        PackageError: a package is not available or has another version; apt-get or dpkg-deb is missing.
     """
     if name == "photos":
         from .photos import build_photos as make
@@ -44,7 +44,7 @@ def build(
 
 
 def report(folder: Path) -> str:
-    """What a built corpus holds, a line a split."""
+    """Number of files, hours and speakers of a built corpus as text, one line for each split."""
     from ..tables import counted
     from .manifest import MANIFEST, read_rows
 

@@ -15,7 +15,7 @@ CROP_COLUMNS = ("file", "id", "scale", "left", "top")
 
 
 def scales_for(short_side: int) -> tuple[float, ...]:
-    """Scales at which a photo is cropped: big ones are soft at full size, so they are shrunk first."""
+    """Scales at which a photo is cropped: large photos are blurry at full size, so they are downscaled first."""
     if short_side >= 2048:
         return (0.5, 0.25)
     return (1.0, 0.5) if short_side >= 1024 else (1.0,)
@@ -59,7 +59,7 @@ def choose_crops(image: Image.Image, *, key: str) -> list[tuple[float, tuple[int
 
 
 def write_crops(out: Path, file: Path) -> list[dict[str, str]]:
-    """Write the crops of one photo as `out/<id>-<n>.png`; the rows of the list of crops."""
+    """Write the crops of one photo as `out/<id>-<n>.png`; returns a row of `CROP_COLUMNS` for each."""
     image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
     rows = []
     for number, (scale, (left, top), crop) in enumerate(choose_crops(image, key=file.stem)):

@@ -1,4 +1,4 @@
-"""What the corpora share: tab-separated manifests, splits by hash, and folders that appear whole or not at all."""
+"""Helpers of both corpora: tab-separated manifests, splits by hash, and folders that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MANIFEST = "manifest.tsv"
 
 
 def split_by_hash(hashes: Iterable[str], *, valid: float, test: float) -> dict[str, str]:
-    """Each hash's split: in the order of the hashes, the first share is `test`, the next `valid`, the rest `train`.
+    """Split of each hash: of the sorted hashes the first share `test` (0..1), the next share `valid`, the rest "train".
 
-    The result depends neither on the order of the input nor on file names. Call it for each source alone, so that
+    The result depends neither on the order of the input nor on file names. Call it for each source separately, so that
     every source has its share in every split.
     """
     order = sorted(set(hashes))
@@ -27,12 +27,12 @@ def split_by_hash(hashes: Iterable[str], *, valid: float, test: float) -> dict[s
 
 
 def safe_name(text: str) -> str:
-    """`text` with everything but letters, digits, dot, plus and minus made into underscores."""
+    """`text` with all characters but letters, digits, dot, plus and minus replaced by underscores."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text).strip("_.") or "x"
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """A tab-separated table with a header line."""
+    """Write a tab-separated table with a header line."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", extrasaction="raise")
         writer.writeheader()
@@ -47,7 +47,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A side folder to fill; it takes the place of `folder` when the block ends without an error.
+    """Context manager: a temporary folder to fill, which replaces `folder` when the block ends without an error.
 
     Raises:
         FileExistsError: `folder` exists and is no corpus of ours (no manifest inside), so it is not replaced.

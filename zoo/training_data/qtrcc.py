@@ -9,7 +9,7 @@ version 2 on:
 
 A name is u16 length, u32 hash, UTF-16 text. A file's data is u32 size and that many bytes; flag 1 means zlib (after
 a u32 with the unpacked size), flag 4 means zstd.
-Source: the Qt project's documented behaviour of `rcc`; written from the layout, no code taken over.
+Source: the Qt project's documentation of `rcc`; written from this layout, without code of theirs.
 """
 
 from __future__ import annotations

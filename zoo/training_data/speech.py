@@ -1,8 +1,8 @@
 """The speech corpus: recorded human voices out of Debian packages, 16 kHz mono, split by speaker.
 
-Telephone prompts, one read-aloud voice, two acted games, and words and picture captions by volunteers in some
-25 languages. The test voices are in no other split. `test_seen` holds sentences that training does not have,
-by a voice that it has, with their text (`transcripts.tsv`).
+Telephone prompts, one voice that reads sentences, the dialogues of a game in two languages, and words and picture captions in
+about 25 languages by volunteers. The voices of `test` are in no other split. `test_seen` holds sentences that are not in `train`,
+by a voice that is, with their text (`transcripts.tsv`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SAME_VOICE = {
     "tuxpaint-words-ca": "tuxpaint-ca",
     "tuxpaint-words-it": "tuxpaint-words-sl",
 }
-# Short words in a language whose caption voice is in another split: possibly the same person, so left out.
+# Short words, in languages whose captions are in the test or validation split: possibly the same person, so left out.
 _LEFT_OUT = ("tuxpaint-words-es", "tuxpaint-words-be", "tuxpaint-words-el")
 _WORD_LANGUAGES = (
     "be", "bg", "ca", "de", "el", "en_GB", "es", "fr", "it", "ja", "ko",
@@ -51,7 +51,7 @@ _WORD_LANGUAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One file of a package and who speaks in it."""
+    """One audio file of a package, with its speaker."""
 
     speaker: str
     package: str
@@ -65,7 +65,7 @@ class Recording:
 
 
 def speaker_of(package: str, path: str) -> str | None:
-    """The speaker of a file by its place in the package; None for what is no speech or is left out."""
+    """The speaker of a file, judged by its path in the package; None if it holds no speech or is left out."""
     parts, name = Path(path).parts, Path(path).stem
     if package in ASTERISK and path.endswith(".g722"):
         silent = "silence" in parts or name.startswith("beep")
@@ -96,7 +96,7 @@ def _tuxpaint_speaker(name: str) -> str | None:
 
 
 def split_of(speaker: str, *, last_sentence: bool = False) -> str:
-    """The split of a speaker; `last_sentence` marks the sentences of the seen speaker that are kept for testing."""
+    """The split of a speaker; `last_sentence` marks the sentences of `SEEN_SPEAKER` that are kept for testing."""
     if speaker in TEST_SPEAKERS:
         return "test"
     if speaker in VALID_SPEAKERS:
@@ -186,7 +186,7 @@ def _without_copies(rows: list[dict[str, str]], out: Path) -> list[dict[str, str
 
 
 def _write_transcripts(path: Path, folder: Path, rows: list[dict[str, str]]) -> None:
-    """`id`, `split` and `text` of the sentences of the seen speaker (lines like `( name "text" )`)."""
+    """Write `id`, `split` and `text` of the sentences of `SEEN_SPEAKER`; the source has lines like `( name "text" )`."""
     (source,) = folder.rglob("txt.done.data")
     text = dict(re.findall(r'\(\s*(\S+)\s+"(.*)"\s*\)', source.read_text(encoding="utf-8", errors="replace")))
     spoken = [row for row in rows if row["speaker"] == SEEN_SPEAKER]

@@ -1,4 +1,4 @@
-"""A short, fixed list of test clips, balanced over the unseen voices, so that an evaluation takes minutes."""
+"""A short, fixed list of test clips, at most `CLIPS_A_SPEAKER` of each test voice, so that an evaluation takes minutes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GAP_SECONDS = 0.1
 def write_test_list(corpus: Path, rows: list[dict[str, str]], speakers: tuple[str, ...]) -> list[str]:
     """Write `test_list/<speaker>-<n>.flac` and `test_list.txt` (paths in the corpus folder); returns the paths.
 
-    A speaker's clips of 2 to 8 s are taken in the order of their hashes. One who has too few of them gets clips
-    joined from shorter ones, with 0.1 s between, until each has 3 s; no clip is used twice.
+    A speaker's clips of 2 to 8 s are taken in the order of their hashes. For a speaker with too few of them, shorter clips are
+    joined, with 0.1 s of silence between them, until each joined clip has 3 s; no clip is used twice.
     """
     import soundfile
 

@@ -20,7 +20,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     dim = e.take("out_channels", 1024)
     d.require("in_channels", dim, 1024)
     d.require("vq_dim", dim, 1024)
-    # Read by nothing: the decoder's ngf, and two settings that the quantizer's **kwargs swallow.
+    # The authors' code never reads these: the decoder's ngf, and two settings that the quantizer accepts as **kwargs.
     d.drop("ngf", "vq_weight_init", "vq_full_commit_loss")
     width, size, levels = d.take("codebook_dim", 8), d.take("codebook_size", 8192), d.take("vq_num_quantizers", 1)
     out = {
@@ -35,7 +35,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "quantizer": factorised_rvq(
             num_codebooks=levels if isinstance(size, int) else len(size),  # a list of sizes has one entry for each level
             codebook_size=size,
-            codebook_dim=0 if width == dim else width,  # of the same width: no maps
+            codebook_dim=0 if width == dim else width,  # of the same width: no projections
             commitment_weight=d.take("vq_commit_weight", 0.25),
         ),
     }

@@ -1,8 +1,13 @@
 """BigCodec: one codebook of 8192 entries between wide alias-free convolutions with LSTMs.
 
-Xin et al. 2024, arXiv 2409.05377. Parity was checked against Aria-K-Alethia/BigCodec @ 09845ab (MIT).
+Xin et al. 2024, "BigCodec: Pushing the Limits of Low-Bitrate Neural Speech Codec", arXiv 2409.05377. Parity was checked against
+Aria-K-Alethia/BigCodec @ 09845ab (MIT).
 
-A clip is always padded with zeros: to the next frame, by a whole frame where it was aligned already.
+Strided convolutions (DAC's, with alias-free Snake activations) and an LSTM encode `[B, 1, T]` to latents `[B, D, L]`, one for
+every hop of 200 samples: 80 a second at 16 kHz. The quantizer projects each to 8 channels and takes the code with the highest
+cosine similarity: ids `[B, 1, L]`. The decoder mirrors the encoder and returns `[B, 1, L * hop]`, in -1..1.
+
+A clip is padded with 1 to `hop` zeros: a clip of exactly n frames gets n + 1.
 
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames).
 """
@@ -30,11 +35,11 @@ class BigCodecConfig(StridedConfig):
     """Settings of `BigCodec`; the defaults are the published model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        dilations, decoder_dilations: of the residual units of a level; the latter empty: as the former.
-        encoder_lstm_layers, decoder_lstm_layers: of the LSTMs at frame rate; 0: none.
-        encoder_lstm_bidirectional, decoder_lstm_bidirectional: half the channels in each direction.
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in. The published one is factorised, with one level.
+        dilations, decoder_dilations: dilation of each residual unit of a level; `decoder_dilations` empty: those of the encoder.
+        encoder_lstm_layers, decoder_lstm_layers: number of LSTM layers at frame rate; 0: no LSTM.
+        encoder_lstm_bidirectional, decoder_lstm_bidirectional: the LSTM has two directions, each with half the channels.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in. The published one is factorised, with one level.
     """
 
     sample_rate_hz: int = 16000
@@ -80,7 +85,7 @@ def _lstm(width: int, layers: int, bidirectional: bool) -> nn.Module:
 
 
 class BigCodecEncoder(nn.Module):
-    """`[B, 1, T]` to `[B, D, T / hop]`."""
+    """Convolutional encoder: waveforms `[B, 1, T]` to latents `[B, D, T / hop]`."""
 
     def __init__(self, c: BigCodecConfig) -> None:
         super().__init__()
@@ -102,7 +107,7 @@ class BigCodecEncoder(nn.Module):
 
 
 class BigCodecDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1."""
+    """Convolutional decoder: latents `[B, D, L]` to waveforms `[B, 1, L * hop]`, in -1..1."""
 
     def __init__(self, c: BigCodecConfig) -> None:
         super().__init__()
@@ -124,7 +129,7 @@ class BigCodecDecoder(nn.Module):
 
 
 class BigCodec(AudioTokenizer):
-    """BigCodec; see the module's docstring. Not causal: the convolutions look both ways."""
+    """BigCodec; see the module's docstring. Not causal: the convolutions look ahead."""
 
     family: ClassVar[str] = "bigcodec"
     config_class: ClassVar[type] = BigCodecConfig
@@ -143,7 +148,7 @@ class BigCodec(AudioTokenizer):
         )
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`: a frame is always begun."""
+        """L, the number of frames of a clip of `samples` samples, which gets at least one zero."""
         return samples // self.spec.hop_samples + 1
 
     def encode_latents(self, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def _dac(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normal_dac(own: DACConfig) -> DACConfig:
-    """Add the decoder's strides; the authors' class always pads to whole frames."""
+    """`own` with the decoder's strides filled in and padding to whole frames, as the authors' class always does."""
     return dataclasses.replace(own, decoder_strides=own.ups, fill="frame")
 
 
@@ -90,7 +90,7 @@ def _dac_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normal_dac_hf(own: DACConfig) -> DACConfig:
-    """Without what the class of transformers derives; the multiple that clips are filled up to as a number."""
+    """`own` without the settings that the class of transformers derives, and with `fill` as a number of samples."""
     ups = () if own.ups == own.strides[::-1] else own.ups
     dim = 0 if own.dim == own.encoder_width * 2 ** len(own.strides) else own.dim
     fill = math.prod(own.strides) if own.fill == "frame" else own.fill
@@ -98,7 +98,7 @@ def _normal_dac_hf(own: DACConfig) -> DACConfig:
 
 
 def _say_dac_hf(own: DACConfig) -> dict[str, Any]:
-    """`config.json` of `DacModel`; with `pad_to_samples`, which it keeps and does not read."""
+    """`config.json` of `DacModel`, plus our key `pad_to_samples`, which transformers keeps without reading it."""
     q, normal = the_quantizer(own.quantizer, ResidualVQConfig), _normal_dac_hf(own)
     theirs = {
         "architectures": ["DacModel"],

@@ -1,10 +1,14 @@
 """DAC, the Descript Audio Codec: Snake convolutions and residual quantization with factorised, cosine lookup.
 
-Kumar et al. 2023, arXiv 2306.06546. Parity was checked against descriptinc/descript-audio-codec @ c7cfc5d (MIT) and
-transformers 5.23 (Apache-2.0).
+Kumar et al. 2023, "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546. Parity was checked against
+descriptinc/descript-audio-codec @ c7cfc5d (MIT) and transformers 5.23 (Apache-2.0).
 
-The last samples: the decoder's transposed convolutions give one step less for every odd stride, so the decoded signal
-may end a little before the original; `decode` fills up with zeros.
+Strided convolutions with Snake activations encode `[B, 1, T]` to latents `[B, D, L]`, one for every hop of 512 samples: 86 a
+second at 44.1 kHz. Each level of the residual quantizer projects the remaining error to 8 channels and takes the code with the
+highest cosine similarity: ids `[B, K, L]`. Transposed convolutions decode the latents to `[B, 1, L * hop]`, in -1..1.
+
+The last samples: each transposed convolution with an odd stride returns one step less than `stride` times its input, so the
+decoded signal may end a little before the original; `decode` pads it with zeros.
 
 Letters: B batch, T samples, D latent width, K codebooks, L positions (frames).
 """
@@ -33,8 +37,8 @@ class DACConfig(StridedConfig):
     """Settings of `DAC`; the defaults are the 44.1 kHz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        latent_dim: D; 0: the encoder's channels at frame rate.
-        quantizer: any kind; its `dim` is filled in.
+        latent_dim: D, channels of the latents; 0: the encoder's channels at frame rate.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         fill: "frame" pads a clip with zeros to whole frames; a number pads it to a multiple of this many samples, whatever
             the frames (512 in the feature extractors of all three hub repositories, two of which have frames of 320);
             "none" pads nothing. What the convolutions then leave over is dropped.
@@ -59,12 +63,12 @@ class DACConfig(StridedConfig):
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         return self.latent_dim or self.encoder_top
 
 
 class DACEncoder(Streaming):
-    """`[B, 1, T]` to `[B, D, L]`."""
+    """Convolutional encoder: waveforms `[B, 1, T]` to latents `[B, D, L]`."""
 
     def __init__(self, width: int, strides: tuple[int, ...], dim: int) -> None:
         super().__init__()
@@ -80,7 +84,7 @@ class DACEncoder(Streaming):
 
 
 class DACDecoder(Streaming):
-    """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1 with `tanh`; `whole`: exactly L * hop (see `DACUp`)."""
+    """Convolutional decoder: `[B, D, L]` to `[B, 1, about L * hop]`, in -1..1 with `tanh`; `whole`: exactly L * hop (`DACUp`)."""
 
     def __init__(self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True) -> None:
         super().__init__()
@@ -97,7 +101,7 @@ class DACDecoder(Streaming):
 
 
 class DAC(AudioTokenizer):
-    """DAC; see the module's docstring. Any first codebooks decode."""
+    """DAC; see the module's docstring. The first k codebooks alone can be decoded."""
 
     family: ClassVar[str] = "dac"
     config_class: ClassVar[type] = DACConfig
@@ -117,29 +121,29 @@ class DAC(AudioTokenizer):
         )
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`."""
+        """L, the number of frames of a clip of `samples` samples, after the padding that `config.fill` specifies."""
         samples += self._missing(samples)
         for s in self.config.strides:
             samples = (samples + 2 * math.ceil(s / 2) - 2 * s) // s + 1
         return samples
 
     def _missing(self, samples: int) -> int:
-        """Zeros that a clip of `samples` gets; what is too short for one frame is filled up anyway."""
+        """Number of zeros that pad a clip of `samples` samples; a clip shorter than one frame is always padded to one."""
         fill, hop = self.config.fill, self.spec.hop_samples
         samples, given = max(samples, hop), samples
         multiple = hop if fill == "frame" else 1 if fill == "none" else fill
         return -(-samples // multiple) * multiple - given
 
     def fill(self, x: Tensor) -> Tensor:
-        """A clip with its zeros, counted once, from the start of the whole clip."""
+        """Pad whole clips `[B, 1, T]` with zeros as `config.fill` specifies."""
         return F.pad(x, (0, self._missing(x.shape[-1])))
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """Latents `[B, D, L]` of a piece of a filled clip."""
+        """Latents `[B, D, L]` of a piece `[B, 1, T]` of a clip that is already padded."""
         return self.encode_latents(x, filled=True)
 
     def encode_latents(self, x: Tensor, *, filled: bool = False) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`; `filled`: without filling up first."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`; `filled`: they are already padded."""
         return self.encoder(x if filled else self.fill(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:

@@ -19,7 +19,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("model"), Mapping):
         outer, config = config, config["model"]
     f = Fields(config, "config")
-    # `distill_*`: for a head that this class never builds
+    # `distill_*`: settings of a head that the authors' class never builds
     f.drop(*FOLDER_KEYS, "distill_projection_out_dim", "_target_")
     # numbers that are hard-coded in the authors' class
     literals = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
@@ -77,7 +77,7 @@ def _rows(own: DualCodecConfig) -> list[Row]:
 
 
 def _statistics(width: int) -> Then:
-    """The features' variance as their deviation; weights without the file of statistics are for normalised features."""
+    """Convert the features' variance to their standard deviation; weights without the file of statistics get mean 0, deviation 1."""
 
     def read(state: State) -> State:
         mean, variance = state.get("feature_mean", torch.zeros(width)), state.get("feature_deviation", torch.ones(width))

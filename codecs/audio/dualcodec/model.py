@@ -1,12 +1,14 @@
 """DualCodec: one semantic codebook over a speech model's features, and DAC on what its reconstruction leaves over.
 
-Li et al. 2025, arXiv 2505.13000. Parity was checked against jiaqili3/DualCodec @ 5e80764 (MIT).
+Li et al. 2025, "DualCodec: A Low-Frame-Rate, Semantically-Enhanced Neural Audio Codec for Speech Generation", arXiv 2505.13000.
+Parity was checked against jiaqili3/DualCodec @ 5e80764 (MIT).
 
     features -> ConvNeXt -> VQ ----------> ids 0 -> ConvNeXt -> s
     waveform -> DAC encoder -> (minus s) -> residual VQ -> ids 1.. -> (plus s) -> DAC decoder -> waveform
 
-Latents contain both paths, `[B, S + D, L]`: the semantic encoder's output, then the acoustic residual. Every transposed
-convolution of an odd stride gives a step less than it should; `decode` fills up with zeros.
+The features `[B, C, L]` are w2v-BERT 2.0's, averaged to 12.5 (or 25) a second. The latents `[B, S + D, L]` contain both paths: the
+semantic encoder's output, then the acoustic residual; ids `[B, K, L]`, the semantic codebook first. Each transposed convolution
+with an odd stride returns one step less than `stride` times its input; `decode` pads the waveform with zeros.
 
 Letters: B batch, T samples, L positions, S width of the semantic path, D acoustic width, C channels of the features.
 """
@@ -49,22 +51,22 @@ class DualCodecConfig(StridedConfig):
     """Settings of `DualCodec`; the defaults are the 12.5 Hz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        latent_dim: D; 0: the encoder's channels at frame rate.
+        latent_dim: D, channels of the acoustic latents; 0: the encoder's channels at frame rate.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
-        semantic_layers: its layers that are used.
+        semantic_layers: number of its layers that run; the output of the last is the features.
         semantic_pool: number of its frames (50 a second) that are averaged, one mean for each token position.
-        semantic_in: C.
-        semantic_width: S.
+        semantic_in: C, channels of the speech model's features.
+        semantic_width: S, channels of the semantic latents.
         semantic_hidden: inner width of the ConvNeXt blocks.
-        semantic_blocks: how many on either side of the semantic codebook.
+        semantic_blocks: number of ConvNeXt blocks on each side of the semantic codebook.
         semantic_causal: convolutions of the semantic path are causal.
-        subtract_decoded: the decoded semantic latent is subtracted and added; otherwise the quantized one itself, and
-            decoding it is only a training target.
-        semantic_only: in training: probability that an item goes without its acoustic codebooks.
-        semantic_quantizer: of the semantic path; any kind with one codebook.
-        quantizer: of the acoustic residual; any kind that decodes prefixes. Their `dim`s are filled in.
+        subtract_decoded: subtract and add the output of the semantic decoder; otherwise the quantized semantic latent itself, and
+            the decoder's output is only a training target.
+        semantic_only: in training, probability that an item is decoded without its acoustic codebooks.
+        semantic_quantizer: settings of the semantic path's quantizer, of any kind with one codebook; its `dim` is filled in.
+        quantizer: settings of the acoustic residual's quantizer, of any kind that decodes prefixes; its `dim` is filled in.
     """
 
     sample_rate_hz: int = 24000
@@ -98,7 +100,7 @@ class DualCodecConfig(StridedConfig):
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         return self.latent_dim or self.encoder_top
 
 
@@ -112,7 +114,7 @@ def _blocks(c: DualCodecConfig) -> list[nn.Module]:
 
 
 class SemanticPath(nn.Module):
-    """The maps around the semantic codebook: features `[B, C, L]` to `[B, S, L]`, and back."""
+    """Encoder and decoder around the semantic codebook: features `[B, C, L]` to latents `[B, S, L]`, and back."""
 
     def __init__(self, config: DualCodecConfig) -> None:
         super().__init__()
@@ -132,10 +134,10 @@ class SemanticPath(nn.Module):
 
 
 class DualCodec(FeatureTokenizer):
-    """DualCodec; see the module's docstring. Codebook 0 is semantic; any first codebooks decode.
+    """DualCodec; see the module's docstring. Codebook 0 is semantic; the first k codebooks alone can be decoded.
 
-    Given features `[B, C, L]` are those of the speech model, already normalised and pooled. Without them they are
-    computed, which gives no frame for what does not fill the last windows (as published); `decode` fills up with zeros.
+    `features=` takes the speech model's features `[B, C, L]`, already normalised and averaged. Without it they are computed; then
+    samples that do not fill the speech model's last window get no frame (as published), and `decode` returns zeros for them.
     """
 
     family: ClassVar[str] = "dualcodec"
@@ -176,20 +178,20 @@ class DualCodec(FeatureTokenizer):
     # --- features ---------------------------------------------------------------------------------------------------
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples` without given features."""
+        """L, the number of frames of a clip of `samples` samples that is encoded without `features=`."""
         speech_samples = -(-samples * SPEECH_RATE_HZ // self.spec.sample_rate_hz)
         banks = (speech_samples - FBANK_WINDOW) // FBANK_HOP + 1
         return max(1, -(-banks // 2) // self.config.semantic_pool)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Number of zeros that pad a clip which is too short for one position."""
+        """Pad clips `[B, 1, T]` with zeros to the length that the speech model needs for one position."""
         speech_samples = FBANK_WINDOW + FBANK_HOP * (2 * self.config.semantic_pool - 1)
         needed = -(-speech_samples * self.spec.sample_rate_hz // SPEECH_RATE_HZ)
         return F.pad(x, (0, max(0, needed - x.shape[-1])))
 
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
-        """Normalised, pooled features `[B, C, L]` of the speech model for `[B, 1, T]`."""
+        """The speech model's features `[B, C, L]` of clips `[B, 1, T]`, normalised and averaged."""
         import torchaudio.functional as AF
 
         c = self.config
@@ -213,10 +215,10 @@ class DualCodec(FeatureTokenizer):
         return self.semantic_path.decode(semantic_q) if self.config.subtract_decoded else semantic_q
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, S + D, L]` of `[B, 1, T]`; with `features` `[B, C, L]` these are used unchanged.
+        """Latents `[B, S + D, L]` of clips `[B, 1, T]`; `features` `[B, C, L]` are computed if they are not given.
 
-        Differs: what is subtracted counts as a constant in training, so that the decoder's gradient to the semantic
-        path is not cancelled by the residual's.
+        Differs: the semantic part that is subtracted is a constant in training, so that the decoder's gradient to the semantic
+        path is not cancelled by that of the residual.
         """
         if features is None:
             x = self._padded(x)
@@ -241,14 +243,14 @@ class DualCodec(FeatureTokenizer):
         return self.decoder(acoustic + self.semantic_part(semantic))
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        """The speech model's features `[B, C, L]`, normalised and pooled, as reconstructed from the semantic ids `[B, 0, L]`."""
+        """The speech model's features `[B, C, L]`, normalised and averaged, as reconstructed from the semantic ids (codebook 0)."""
         return self.semantic_path.decode(self.quantizer.first.decode(ids[:, :1]).to(self.dtype))
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+        """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
-        `Reconstruction.features` holds "semantic", the features as the semantic codebook gives them back, and
-        "semantic_target", those to compare them with.
+        `Reconstruction.features` holds "semantic", the features `[B, C, L]` reconstructed from the semantic codebook, and
+        "semantic_target", the speech model's features.
         """
         if features is None:
             x_in = self._padded(x)

@@ -21,7 +21,7 @@ from ...layouts.seanet_keys import (
 from ...quantizers.residual_vq import ResidualVQConfig
 from .model import EncodecConfig
 
-#: What `ResidualVectorQuantizer` takes for training alone, in both repositories.
+#: Arguments of `ResidualVectorQuantizer` that only training reads, in both repositories.
 _TRAINING = (
     "kmeans_init", "threshold_ema_dead_code", "orthogonal_reg_weight", "orthogonal_reg_active_codes_only",
     "orthogonal_reg_max_codes", "q_no_quantization_rate",
@@ -128,12 +128,12 @@ def _transformers(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count(kbps: float, rate: int, strides: list[int], size: int) -> int:
-    """Codebooks, which the class counts from the last of its bandwidths."""
+    """Number of codebooks, which the class of transformers computes from the last of its bandwidths."""
     return int(1000 * kbps // (math.ceil(rate / math.prod(strides)) * math.ceil(math.log2(size))))
 
 
 def _normal(own: EncodecConfig) -> EncodecConfig:
-    """With the decoder's settings."""
+    """`own` with the decoder's settings filled in."""
     return dataclasses.replace(own, decoder=own.decoder or own.encoder)
 
 
@@ -176,7 +176,7 @@ def _norm(own: EncodecConfig, written: str) -> WeightNorm:
 
 def _authors_keys(own: EncodecConfig) -> KeyMap:
     rows = _rows(own, "model", "quantizer.vq.layers.{}._codebook", "authors")
-    # audiocraft's exported files hold the best weights under `best_state`, those of a run one deeper, beside the last ones
+    # audiocraft's exported files have the best weights under `best_state`, files of a run under `best_state.model`
     return KeyMap(Unwrap("best_state"), Unwrap("model"), _norm(own, "weight_g"), Rename(rows), running_codebooks())
 
 

@@ -1,11 +1,16 @@
 """EnCodec: SEANet with an LSTM and residual vector quantization, causal and mono or stereo in overlapping segments.
 
-Défossez et al. 2022, arXiv 2210.13438. Parity was checked against facebookresearch/encodec @ 0e2d0ae (MIT),
-facebookresearch/audiocraft @ 896ec7c (code MIT, weights CC-BY-NC-4.0; zero padding, identity skips) and transformers
-5.23 (Apache-2.0).
+Défossez et al. 2022, "High Fidelity Neural Audio Compression", arXiv 2210.13438. Parity was checked against
+facebookresearch/encodec @ 0e2d0ae (MIT), facebookresearch/audiocraft @ 896ec7c (code MIT, weights CC-BY-NC-4.0; zero padding,
+identity skips) and transformers 5.23 (Apache-2.0).
 
-Segments (48 kHz): a clip is cut every `segment_overlap` short of `segment_seconds`, each piece is brought to RMS 1 and
-encoded alone; ids are the pieces' frames one after the other, `Tokens.scale` their RMS. Decoding cross-fades them.
+SEANet (strided convolutions and an LSTM) encodes `[B, C, T]` to latents `[B, D, L]`, one for every hop of 320 samples: 75 a
+second at 24 kHz. Each level of the residual quantizer encodes the error of the levels before it: ids `[B, K, L]`. The decoder
+mirrors the encoder and returns `[B, C, L * hop]`.
+
+Segments (48 kHz): a clip is cut into segments of `segment_seconds`, each of which overlaps the one before by the share
+`segment_overlap`. Every segment is divided by its RMS and encoded alone. The ids are the segments' frames one after the other;
+`Tokens.scale` holds the RMS of each. Decoding cross-fades the segments.
 
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), S segments.
 """
@@ -36,13 +41,13 @@ class EncodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        encoder: its SEANet; `latent_dim`, `channels` and the hop hold for the decoder as well.
-        decoder: None: as the encoder.
-        quantizer: any kind; its `dim` is filled in. The authors': residual, Euclidean, moved by running means.
+        encoder: settings of the SEANet encoder; the decoder must have the same `latent_dim`, `channels`, `causal` and hop.
+        decoder: settings of the SEANet decoder; None: those of the encoder, with a one-directional LSTM.
+        quantizer: settings of any quantizer; its `dim` is filled in. Published: residual, Euclidean distance, EMA updates.
         bandwidths_kbps: the operating points that the model was trained for; see `num_codebooks_for`.
-        normalize: bring every segment (or clip) to RMS 1 over its mono mix and keep the factor. Not causal.
-        segment_seconds: cut clips into pieces of this length; None: never.
-        segment_overlap: share of a piece that the next one repeats.
+        normalize: divide every segment (or clip) by the RMS of its mono mix, kept in `Tokens.scale`. Such a model does not stream.
+        segment_seconds: cut clips into segments of this length; None: no segments.
+        segment_overlap: share of a segment, 0 to below 1, that the next one repeats.
     """
 
     sample_rate_hz: int = 24000
@@ -61,26 +66,26 @@ class EncodecConfig:
         if not 0 <= self.segment_overlap < 1:
             raise ValueError(f"segment_overlap is {self.segment_overlap}; it is a share, 0 to below 1.")
         if self.segment_samples is not None and self.segment_samples < 1:
-            raise ValueError(f"segment_seconds is {self.segment_seconds}; a piece must hold a sample.")
+            raise ValueError(f"segment_seconds is {self.segment_seconds}; a segment must have at least one sample.")
 
     @property
     def segment_samples(self) -> int | None:
-        """Samples of a whole segment."""
+        """Samples of a full segment; None: clips are not cut into segments."""
         return None if self.segment_seconds is None else int(self.segment_seconds * self.sample_rate_hz)
 
     @property
     def segment_step(self) -> int | None:
-        """Samples from one segment's start to the next one's."""
+        """Samples from the start of one segment to the start of the next; None: clips are not cut into segments."""
         size = self.segment_samples
         return None if size is None else max(1, int((1 - self.segment_overlap) * size))
 
 
 class Encodec(Streamable, AudioTokenizer):
-    """EnCodec; see the module's docstring. Any first codebooks decode; `encode(num_codebooks=...)` sets the rate."""
+    """EnCodec; see the module's docstring. The first k codebooks alone can be decoded; `encode(num_codebooks=k)` sets the bit rate."""
 
     family: ClassVar[str] = "encodec"
     config_class: ClassVar[type] = EncodecConfig
-    pad_rest = False  # the layers fill up the last window themselves
+    pad_rest = False  # the layers pad a partial last window themselves
 
     def __init__(self, config: EncodecConfig) -> None:
         super().__init__()
@@ -102,7 +107,7 @@ class Encodec(Streamable, AudioTokenizer):
         )
 
     def num_codebooks_for(self, bandwidth_kbps: float) -> int:
-        """Codebooks that fit into `bandwidth_kbps`, at least 1; for `encode(x, num_codebooks=...)`.
+        """Number of codebooks that fit into `bandwidth_kbps` (kbit/s), at least 1; for `encode(x, num_codebooks=...)`.
 
         Raises:
             ValueError: a bandwidth that the model was not trained for.
@@ -110,7 +115,7 @@ class Encodec(Streamable, AudioTokenizer):
         return codebooks_within(self.spec, bandwidth_kbps, self.config.bandwidths_kbps)
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Latents `[B, D, ceil(T / hop)]` of `[B, C, T]`, loudness as the network expects it."""
+        """Latents `[B, D, ceil(T / hop)]` of samples `[B, C, T]` whose loudness is already normalised."""
         return self.encoder(x, state)
 
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
@@ -120,13 +125,13 @@ class Encodec(Streamable, AudioTokenizer):
     # --- segments ---------------------------------------------------------------------------------------------------
 
     def num_frames(self, samples: int) -> int:
-        """L: the frames of all segments."""
+        """L, the number of frames of all segments of a clip of `samples` samples."""
         return sum(self._frames(samples))
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Divide clips `[B, C, T]` by the RMS of their mono mix; returns them with the RMS of each segment, `[B, S]`.
 
-        Segments overlap and have a loudness each: a clip of several is returned as it is, and `latents_of` divides.
+        Where clips are cut into segments, they are returned unchanged, and `latents_of` divides each segment by its own RMS.
         """
         if not self.config.normalize:
             return x, None
@@ -135,7 +140,7 @@ class Encodec(Streamable, AudioTokenizer):
         return x, torch.cat([_one_loudness(part)[1] for part in self._segments(x)], dim=-1)
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """Latents `[B, D, L]` of all segments of a clip, or of one piece of a clip without them."""
+        """Latents `[B, D, L]` of all segments of clips `[B, C, T]`; without segments, of one piece of a clip."""
         return self.encode_latents(x) if self.config.segment_step is None else self.encode_segments(x)
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
@@ -188,7 +193,7 @@ class Encodec(Streamable, AudioTokenizer):
         More samples never give fewer frames to any segment, so equal sums mean equal frames: `length` determines them.
         """
         low, high = 1, max(1, length) * self.spec.hop_samples + 1
-        while low < high:  # the shortest clip that has as many frames
+        while low < high:  # find the shortest clip with at least `length` frames
             middle = (low + high) // 2
             low, high = (low, middle) if self.num_frames(middle) >= length else (middle + 1, high)
         frames = self._frames(low)
@@ -206,7 +211,7 @@ def _one_loudness(x: Tensor) -> tuple[Tensor, Tensor]:
 def cross_fade(pieces: list[Tensor], step: int) -> Tensor:
     """Add pieces `[B, C, t]` that start `step` apart, weighted by one triangle over the first one's length.
 
-    Where only one piece lies its weight cancels out; where two overlap, the weights run linearly from one to the other.
+    Where there is only one piece, its weight cancels out; where two overlap, the weights change linearly from one to the other.
     """
     size = pieces[0].shape[-1]
     # Rarely the last piece ends before the one before it does.

@@ -20,14 +20,14 @@ class FocalConfig:
     """Settings of `FocalBlock`.
 
     Attributes:
-        kernel_size: of the first depthwise convolution.
-        kernel_step: by which each next one's kernel is longer.
-        levels: convolutions before the last, global level.
+        kernel_size: kernel size of the first depthwise convolution.
+        kernel_step: difference of kernel size from one depthwise convolution to the next.
+        levels: number of convolutions before the last, global level.
         norm_after: norms follow the branches, with one more inside the modulation, instead of preceding them.
-        layer_scale: start value of the learned factor of each branch; None: no factors.
+        layer_scale: initial value of the learned factor of each branch; None: no factors.
         average: divide the context by the number of levels.
         causal: no layer looks ahead; norms are then `tanh(a x)`, which needs no statistics.
-        tanh_scale: start value of `a`.
+        tanh_scale: initial value of `a`.
     """
 
     kernel_size: int = 14
@@ -59,12 +59,12 @@ def _norm(width: int, config: FocalConfig) -> nn.Module:
 def _depthwise(width: int, kernel_size: int, causal: bool) -> nn.Module:
     if causal:
         return Conv1d(width, width, kernel_size, groups=width, causal=True, edge="replicate")
-    # Differs from `Conv1d`: for an even kernel the longer side is the right one.
+    # not `Conv1d`, which pads an even kernel more on the left; the authors' layer pads it more on the right
     return nn.Conv1d(width, width, kernel_size, groups=width, padding="same")
 
 
 class FocalModulation(Streaming):
-    """`[B, L, D]` to the same; see the module's docstring."""
+    """Focal modulation of `[B, L, D]`, which keeps the shape; see the module's docstring."""
 
     def __init__(self, width: int, window: int, config: FocalConfig) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class FocalModulation(Streaming):
 
 
 class FocalBlock(Streaming):
-    """Modulation and a two-layer network of four times the width, both added; `[B, L, D]`."""
+    """Focal modulation, then an MLP with hidden width 4 D, each added to its input; `[B, L, D]`."""
 
     def __init__(self, width: int, window: int, config: FocalConfig) -> None:
         super().__init__()

@@ -139,7 +139,7 @@ _FOCAL_BLOCK: list[Row] = [
 
 
 def _level(part: str, scale: str, number: int) -> list[Row]:
-    """A level of `part`; in version 0.0.1 it was a list of two, where the resampling has this number."""
+    """Rows of a level of `part`; in version 0.0.1 a level is a list of two parts, in which `number` is the resampling layer."""
     theirs, ours = f"{part}.layers.{{}}.", f"{part}.levels.{{}}."
     return [
         (f"{theirs}[{scale}|{number}].activation.alpha", ours + "act.alpha"),
@@ -178,9 +178,9 @@ _ROWS: list[Row] = [
     ("decoder.backbone.layers.{}.pwconv2.*", "decoder.blocks.{}.down.*"),
     ("decoder.backbone.layers.{}.gamma", "decoder.blocks.{}.scale"),
     ("decoder.head.proj.*", "decoder.head.*"),
-    # the first version's norm behind WavLM's last layer, which its codec never ran
+    # a norm after WavLM's last layer in the first version, which its codec never applied
     ("encoder.encoder.norm.*", None),
-    # tables that the modules make themselves; some files hold them
+    # tables that the modules compute themselves; some files contain them
     ("quantizer.{codebook|codebook_value|mask}", None),
     ("**.position_bias", None),
     ("decoder.head.istft.{window|window_sq}", None),

@@ -1,10 +1,15 @@
 """FocalCodec: the lower layers of WavLM, focal modulation down to a few bits a frame, their signs, and back.
 
-Della Libera et al. 2025, arXiv 2502.04465; causal with four frames of look-ahead: arXiv 2509.16195. Parity was checked
-against lucadellalib/focalcodec @ 912b7f2 (Apache-2.0).
+Della Libera et al. 2025, "FocalCodec: Low-Bitrate Speech Coding via Focal Modulation Networks", arXiv 2502.04465; causal, with
+chunks of four frames: "FocalCodec-Stream: Streaming Low-Bitrate Speech Coding via Causal Distillation", arXiv 2509.16195. Parity
+was checked against lucadellalib/focalcodec @ 912b7f2 (Apache-2.0).
 
-The published recipe trains the compressor, quantizer and decompressor on frozen WavLM features, and the decoder alone
-on the same; `forward` runs all of it and gives the features before and after (`configs/audio/focalcodec-50hz*.yaml`).
+The first six layers of WavLM encode `[B, 1, T]` to features `[B, D, L R]`, 50 a second. A compressor of focal modulation blocks
+reduces them to b numbers of unit length, `[B, b, L]`; the quantizer keeps their signs: one id of b bits, `[B, 1, L]`. A decompressor
+reconstructs the features from the signs, and a Vocos-like decoder synthesises the waveform from the features.
+
+The published recipe trains the compressor, quantizer and decompressor on frozen WavLM features, and the decoder separately on the
+same features; `forward` runs all parts and returns the features before and after (`configs/audio/focalcodec-50hz*.yaml`).
 
 Letters: B batch, T samples, D width of the features, b bits, L token positions, R features a position.
 """
@@ -37,15 +42,15 @@ class FocalDecoderConfig:
     """Settings of the decoder from features to samples.
 
     Attributes:
-        head: "vocos" (spectra, arXiv 2306.00814) or "wavenext" (one linear map to the samples of a frame, clamped).
-        width: of the ConvNeXt blocks.
-        blocks: their number.
+        head: "vocos" (spectra, arXiv 2306.00814) or "wavenext" (one linear map to the samples of a frame, clamped to -1..1).
+        width: channels of the ConvNeXt blocks.
+        blocks: number of ConvNeXt blocks.
         hidden: width inside a block.
-        kernel_size: of their convolutions.
-        layer_scale: start value of a block's factor; 0: 1 / blocks.
-        window_samples: of "vocos".
-        hop_samples: output samples a feature.
-        causal: no layer looks ahead. "vocos" then takes the last `hop_samples` of each inverse transform.
+        kernel_size: kernel size of the blocks' convolutions.
+        layer_scale: initial value of the learned factor of each block; 0: 1 / blocks.
+        window_samples: window length of the inverse transform of "vocos".
+        hop_samples: output samples for each feature vector.
+        causal: no layer looks ahead. "vocos" then keeps only the last `hop_samples` of each inverse transform.
     """
 
     head: Literal["vocos", "wavenext"] = "vocos"
@@ -69,16 +74,18 @@ class FocalCodecConfig:
 
     Attributes:
         sample_rate_hz: sampling rate of the input waveform.
-        encoder: WavLM.
-        widths: of the compressor's levels; the decompressor mirrors them.
-        factors: features merged into one by each compressor level.
-        compressor, decompressor: their blocks.
-        window: frames of the last convolution of causal blocks.
-        last_window: the same for the decompressor's last level.
-        refine_frames: features that one further network of the decompressor takes together; 0: no such network.
-        quantizer: any kind; the latents lie on the unit sphere.
-        latent_dim: b.
-        decoder: features to samples.
+        encoder: settings of WavLM.
+        widths: channels of the compressor's levels; the decompressor mirrors them.
+        factors: number of features that each compressor level merges into one.
+        compressor, decompressor: settings of the focal modulation blocks.
+        window, decompressor_window: kernel size, in frames, of the last convolution of causal blocks of the compressor and of the
+            decompressor.
+        last_window: that kernel size in the decompressor's last level.
+        refine_frames: number of neighbouring features that a further network of the decompressor refines together; 0: no such
+            network.
+        quantizer: settings of any quantizer; its `dim` is filled in. The latents have unit length.
+        latent_dim: b, channels of the latents and bits of an id.
+        decoder: settings of the decoder from features to samples.
     """
 
     sample_rate_hz: int = 16000
@@ -99,7 +106,7 @@ class FocalCodecConfig:
         if len(self.widths) != len(self.factors):
             raise ValueError("widths and factors must have one entry for each level.")
         if self.refine_frames and not self.decompressor.causal:
-            raise ValueError("refine_frames belongs to causal decompressors.")
+            raise ValueError(f"refine_frames is {self.refine_frames}; only causal decompressors have a refining network: set it to 0.")
 
     @property
     def features(self) -> int:
@@ -108,7 +115,7 @@ class FocalCodecConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Input samples a token position."""
+        """Input samples from one token position to the next."""
         return self.encoder.hop * self.features
 
     @property
@@ -118,7 +125,7 @@ class FocalCodecConfig:
 
     @property
     def group_frames(self) -> int:
-        """Token positions that a stream must take together: whole chunks of the encoder and of the refining network."""
+        """Token positions that a stream processes as one group: whole chunks of the encoder and of the refining network."""
         chunk = math.lcm(self.encoder.chunk_frames, self.refine_frames or 1, self.features)
         return chunk // self.features if self.causal else 1
 
@@ -158,7 +165,7 @@ class FocalUp(Streaming):
 
 
 class Compressor(Streaming):
-    """Features `[B, D, L R]` to `[B, b, L]` on the unit sphere."""
+    """Features `[B, D, L R]` to latents of unit length `[B, b, L]`."""
 
     def __init__(self, config: FocalCodecConfig) -> None:
         super().__init__()
@@ -177,7 +184,7 @@ class Compressor(Streaming):
 
 
 class Decompressor(Streaming):
-    """`[B, b, L]` to features `[B, D, L R]`."""
+    """Quantized latents `[B, b, L]` to features `[B, D, L R]`."""
 
     def __init__(self, config: FocalCodecConfig) -> None:
         super().__init__()
@@ -251,7 +258,7 @@ class FocalDecoder(Streaming):
 class FocalCodec(Streamable, AudioTokenizer):
     """Speech codec with one binary codebook; see the module's docstring.
 
-    Not causal: ids depend on the whole clip (attention and a mean over all frames), so clips are never cut.
+    Where the model is not causal, ids depend on the whole clip (attention, and a mean over all frames): clips are never cut.
     """
 
     family: ClassVar[str] = "focalcodec"
@@ -272,7 +279,10 @@ class FocalCodec(Streamable, AudioTokenizer):
         self.group_frames = c.group_frames
         hop_out = c.decoder.hop_samples * c.features
         if c.sample_rate_hz * hop_out % c.hop_samples:
-            raise ValueError(f"a frame of {c.hop_samples} samples in and {hop_out} out gives no whole output rate.")
+            raise ValueError(
+                f"the output rate {c.sample_rate_hz} * {hop_out} / {c.hop_samples} Hz is not a whole number; "
+                "change decoder.hop_samples."
+            )
         self.spec = AudioSpec.of(
             self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
@@ -284,7 +294,7 @@ class FocalCodec(Streamable, AudioTokenizer):
         )
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`; without causality the samples beyond a whole window are left out."""
+        """L, the number of frames of a clip of `samples` samples; if not causal, samples that do not fill a window are dropped."""
         frames = self.config.encoder.num_frames(samples)
         for factor in self.config.factors:
             if self.config.compressor.causal:
@@ -319,9 +329,9 @@ class FocalCodec(Streamable, AudioTokenizer):
         return self.decompressor(self.vectors_of(ids))
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Latents `[B, b, L]` on the unit sphere of samples `[B, 1, T]`, continuing where `state` ends."""
+        """Latents of unit length `[B, b, L]` of samples `[B, 1, T]`, continuing where `state` ends."""
         return self.compressor(self.encoder(x, state), state)
 
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
-        """Waveform `[B, 1, L * hop]` of `[B, b, L]`, continuing where `state` ends."""
+        """Waveform `[B, 1, L * hop]` of latents `[B, b, L]`, continuing where `state` ends."""
         return self.decoder(self.decompressor(z_q, state), state)

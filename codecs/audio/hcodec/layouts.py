@@ -1,4 +1,4 @@
-"""H-Codec 1.0: SEANet's numbered layers with a transformer behind them, Vocos-like decoder, RepCodec's convolutions."""
+"""H-Codec 1.0: SEANet's numbered layers followed by a transformer, a Vocos-like decoder, RepCodec's convolutions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -60,7 +60,7 @@ def _semantic(e: Fields, d: Fields) -> tuple[dict[str, Any], int]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes that the authors' constructor holds, changed by `hard_coded_overrides` (by part)."""
+    """Our config fields: the sizes that the authors' constructor fixes, changed by our key `hard_coded_overrides` (by part)."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, "encoder_kwargs", "decoder_kwargs", "quantizer_kwargs")  # the constructor does not read them
     parts = _part(f, "hard_coded_overrides")
@@ -147,7 +147,7 @@ def _decoder() -> list[Row]:
 
 
 def lucid_rows(theirs: str, ours: str) -> list[Row]:
-    """Tables of `vector_quantize_pytorch.ResidualVQ`; `lucid_axes` and `running_codebooks` belong behind them."""
+    """Key rows of the codebooks of `vector_quantize_pytorch.ResidualVQ`; the steps `lucid_axes`, `running_codebooks` must follow."""
     book = f"{theirs}.layers.{{}}._codebook"
     return [(f"{book}.initted", f"{ours}.levels.{{}}.codebook.ready"), *codebook_rows(book, f"{ours}.levels.{{}}.codebook")[:3]]
 
@@ -172,7 +172,7 @@ def _keys(own: HCodecConfig) -> KeyMap:
 
 
 def lucid_axes() -> Each:
-    """Remove the leading axis of heads, of length 1, from their tables."""
+    """Remove the leading axis of heads, of length 1, from the codebooks of `vector_quantize_pytorch`."""
     return without_ones("**.codebook.{embed|sums|counts}")
 
 

@@ -1,10 +1,14 @@
 """H-Codec 1.0 (QuarkAudio, UniTok-Audio): two parallel residual quantizers, on waveform and on HuBERT features.
 
-UniTok-Audio, arXiv 2510.26372. Parity was checked against alibaba/unified-audio @ 7afa7ab, QuarkAudio-HCodec/HCodec-1.0
-(Apache-2.0).
+Liu et al. 2025, "UniTok-Audio: A Unified Audio Generation Framework via Generative Modeling on Discrete Codec Tokens", arXiv
+2510.26372. Parity was checked against alibaba/unified-audio @ 7afa7ab, QuarkAudio-HCodec/HCodec-1.0 (Apache-2.0).
 
     waveform -> SEANet, transformer, stride 2 -> residual VQ -> first half of the ids  \\
     features -> convolutions ------------------> residual VQ -> second half of the ids -> joined -> decoder -> waveform
+
+Both paths encode a clip `[B, 1, T]` to D channels at 25 positions a second. The latents `[B, 2 D, L]` are their concatenation, the
+ids `[B, K, L]` those of both quantizers. The decoder doubles the frame rate and ends in an inverse short-time Fourier transform:
+`[B, 1, L * hop]`.
 
 Letters: B batch, T samples, L positions, D width of each latent, C channels of the features, N their frames.
 """
@@ -35,9 +39,9 @@ from ..features import FeatureTokenizer
 
 #: Samples of silence on both sides before the speech model, and from one of its frames to the next, at 16 kHz.
 SPEECH_PAD, SPEECH_HOP = 160, 320
-#: Loudness is compressed by this power before the features are encoded.
+#: Magnitudes of the features are raised to this power before they are encoded.
 SPEECH_POWER = 0.3
-#: Of the stride of the convolution behind the encoder's transformer, and of the decoder's first layer.
+#: Stride of the convolution after the encoder's transformer; the decoder's first layer up-samples by the same factor.
 LAST_STRIDE = 2
 
 _QUANTIZER = ResidualVQConfig(
@@ -51,20 +55,20 @@ class HCodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        seanet: the convolutional encoder; its `latent_dim` is D, as wide as its last level, and its LSTM is not used.
-        heads: of the transformers in encoder and decoder.
-        layers: of each of them.
-        semantic: encoder and decoder of the features.
+        seanet: settings of the convolutional encoder; its `latent_dim` is D, the width of its last level, and it has no LSTM.
+        heads: number of attention heads of the transformers in encoder and decoder.
+        layers: number of layers of each of these transformers.
+        semantic: settings of the features' encoder and decoder.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
-        quantizer: of the waveform's latent; its `dim` is filled in.
-        semantic_quantizer: of the features' latent, likewise.
+        quantizer: settings of the quantizer of the waveform's latents; its `dim` is filled in.
+        semantic_quantizer: settings of the quantizer of the features' latents; its `dim` is filled in.
         decoder_dim: width of the decoder, a multiple of 32.
         decoder_hidden: inner width of its ConvNeXt blocks.
-        decoder_blocks: how many there are.
-        window_samples: of the inverse Fourier transform.
-        dropout: in the decoder's residual blocks, in training.
+        decoder_blocks: number of these blocks.
+        window_samples: window length of the inverse Fourier transform.
+        dropout: probability of dropout in the decoder's residual blocks.
     """
 
     sample_rate_hz: int = 16000
@@ -87,13 +91,13 @@ class HCodecConfig:
         if c.latent_dim != c.width * 2 ** len(c.strides):
             raise ValueError(f"seanet.latent_dim is {c.latent_dim}; it must be its last level's width.")
         if c.lstm_layers or c.channels != 1 or c.norm != "none" or c.causal:
-            raise ValueError("seanet must have no LSTM, one channel, no norm and look both ways.")
+            raise ValueError('seanet must have lstm_layers = 0, channels = 1, norm = "none" and causal = false.')
         if self.decoder_dim % 32:
             raise ValueError(f"decoder_dim is {self.decoder_dim}; the group norms need a multiple of 32.")
 
     @property
     def hop_samples(self) -> int:
-        """Samples a token position."""
+        """Samples from one token position to the next."""
         return self.seanet.hop_samples * LAST_STRIDE
 
 
@@ -120,7 +124,7 @@ def _transformer(width: int, c: HCodecConfig) -> Transformer1d:
 
 
 class HCodecEncoder(nn.Module):
-    """`[B, 1, T]` to `[B, D, ceil(T / hop)]`, any T."""
+    """Waveforms `[B, 1, T]`, any T, to latents `[B, D, ceil(T / hop)]`."""
 
     def __init__(self, config: HCodecConfig) -> None:
         super().__init__()
@@ -170,10 +174,10 @@ class HCodecDecoder(nn.Module):
 
 
 class HCodec(FeatureTokenizer):
-    """H-Codec; see the module's docstring. Ids depend on the whole clip: it is never cut.
+    """H-Codec; see the module's docstring. Ids depend on the whole clip, so clips are never cut into pieces.
 
-    Given features `[B, C, N]` are the speech model's, loudness compressed, two frames (the product of
-    `semantic.strides`) a position; clips are then taken as they are, and mirrored at their end.
+    `features=` takes the speech model's features `[B, C, N]` with compressed magnitudes, two frames (the product of
+    `semantic.strides`) for each position. Then clips are not padded with zeros; a partial last frame is padded by reflection.
     """
 
     family: ClassVar[str] = "hcodec"
@@ -209,7 +213,7 @@ class HCodec(FeatureTokenizer):
 
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
-        """Compressed features `[B, C, N]` of the speech model for whole positions `[B, 1, T]`."""
+        """The speech model's features `[B, C, N]`, magnitudes compressed, of clips `[B, 1, T]`, T a multiple of the hop."""
         c = self.config
         if c.sample_rate_hz != 16000 or c.hop_samples != SPEECH_HOP * math.prod(c.semantic.strides):
             raise ValueError(
@@ -221,7 +225,7 @@ class HCodec(FeatureTokenizer):
         return mean.sign() * mean.abs() ** SPEECH_POWER
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, 2 D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
+        """Latents `[B, 2 D, L]` of clips `[B, 1, T]`; if `features` `[B, C, N]` are given, clips are not padded with zeros."""
         if features is None:
             x = pad_to_hop(x, self.spec.hop_samples)
             features = self.speech_features(x)
@@ -242,10 +246,10 @@ class HCodec(FeatureTokenizer):
         return self.semantic_decoder(self.vectors_of(ids)[:, self.config.seanet.latent_dim :])
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+        """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
-        `Reconstruction.features` holds "semantic", the features as the semantic codebooks give them back, and
-        "semantic_target", those to compare them with.
+        `Reconstruction.features` holds "semantic", the features `[B, C, N]` reconstructed from the semantic codebooks, and
+        "semantic_target", the speech model's features.
         """
         given = x
         if features is None:

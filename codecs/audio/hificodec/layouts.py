@@ -11,7 +11,7 @@ from .model import HiFiCodecConfig
 #: Residual levels of the quantizer, fixed in the authors' class.
 LEVELS = 2
 
-#: What the published JSON holds for the trainer.
+#: Keys of the published JSON that only the trainer reads.
 _TRAINING = (
     "num_gpus", "batch_size", "learning_rate", "adam_b1", "adam_b2", "lr_decay", "seed", "segment_size", "num_mels",
     "num_freq", "n_fft", "hop_size", "win_size", "fmin", "fmax", "fmax_for_loss", "num_workers", "dist_config",
@@ -19,7 +19,7 @@ _TRAINING = (
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON. A key of ours, `hard_coded_overrides`, replaces the numbers 512 and 32 in the authors' code."""
+    """Our config fields from the authors' JSON. Our key `hard_coded_overrides` replaces the numbers 512 and 32 of the authors' code."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *_TRAINING)
     fixed = Fields(f.take("hard_coded_overrides", {}), "hard_coded_overrides")
@@ -28,8 +28,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     rates, kernels = f.take("upsample_rates"), f.take("upsample_kernel_sizes")
     if width * 2 ** len(rates) != dim:
         raise ValueError(f"{len(rates)} upsample_rates give {width * 2 ** len(rates)} channels, not {dim}.")
-    double = f.take("resblock") == "1"  # a number is taken for the other kind
-    dilations = [list(d)[: 3 if double else 2] for d in f.take("resblock_dilation_sizes")]  # the blocks read no more
+    double = f.take("resblock") == "1"  # as in the authors' code, the number 1 means the other kind
+    dilations = [list(d)[: 3 if double else 2] for d in f.take("resblock_dilation_sizes")]  # the blocks read only these
     out = {
         "sample_rate_hz": f.take("sampling_rate"),
         "strides": list(reversed(rates)),

@@ -1,9 +1,14 @@
 """HiFi-Codec: a HiFi-GAN generator and its mirror image around group-residual quantization.
 
-Yang et al. 2023, arXiv 2305.02765. Parity was checked against yangdongchao/AcademiCodec @ b6ac134 (MIT by its README).
+Yang et al. 2023, "HiFi-Codec: Group-residual Vector quantization for High Fidelity Audio Codec", arXiv 2305.02765. Parity was
+checked against yangdongchao/AcademiCodec @ b6ac134 (MIT by its README).
+
+Strided convolutions with residual units encode `[B, 1, T]` to latents `[B, D, L]`. Their channels are cut into groups, and each group
+has a residual quantizer: ids `[B, K, L]`, K = levels * groups. HiFi-GAN's generator decodes the vectors to `[B, 1, L * hop]`, in
+-1..1.
 
 The authors' ids are `[B, L, levels * groups]`: all groups of the first level, then those of the second. Here
-`[B, K, L]` in the same order. Clips are not padded: samples that do not fill a frame are dropped, and `decode` gives
+`[B, K, L]` in the same order. Clips are not padded: samples that do not fill a frame are dropped, and `decode` returns
 zeros for them.
 
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L positions (frames), s stride.
@@ -22,7 +27,7 @@ from ...quantizers.grouped_vq import GroupedVQConfig
 from ...spec import AudioSpec
 from ..base import AudioTokenizer, pad_to_hop
 
-#: Of the leaky ReLUs, but for the one before the encoder's last convolution.
+#: Negative slope of all leaky ReLUs except the one before the encoder's last convolution, which has `LAST_SLOPE`.
 SLOPE = 0.1
 LAST_SLOPE = 0.01
 
@@ -33,14 +38,14 @@ class HiFiCodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        strides: down-sampling of each level of the encoder, from the waveform to the frames; backwards in the decoder.
-        stride_kernels: kernels of these convolutions.
-        encoder_width: channels at the waveform's rate, a multiple of 8; each level doubles them, D is what comes out.
+        strides: down-sampling of each level of the encoder, from the waveform to the frames; the decoder has them in reverse order.
+        stride_kernels: kernel sizes of the strided convolutions.
+        encoder_width: channels at the waveform's rate, a multiple of 8; each level doubles them, and the last level has D.
         decoder_width: channels at frame rate; each level halves them.
-        unit_kernels: of the residual units that run side by side in each level of the decoder, whose mean is taken.
-        unit_dilations: of each unit's convolutions.
-        unit: "double" follows every dilated convolution by a plain one (HiFi-GAN's ResBlock1), "single" does not.
-        quantizer: any kind; its `dim` is filled in.
+        unit_kernels: kernel size of each of the parallel residual units of a level, whose outputs are averaged.
+        unit_dilations: dilations of each unit's convolutions.
+        unit: "double" follows every dilated convolution by one without dilation (HiFi-GAN's ResBlock1), "single" does not.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     sample_rate_hz: int = 24000
@@ -67,7 +72,7 @@ class HiFiCodecConfig:
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         return self.encoder_width * 2 ** len(self.strides)
 
 
@@ -97,7 +102,7 @@ def _units(channels: int, c: HiFiCodecConfig, *, backwards: bool = False) -> nn.
 
 
 class HiFiDown(nn.Module):
-    """One level of the encoder: leaky ReLU, strided convolution, units side by side, normalised as they are added."""
+    """One level of the encoder: leaky ReLU, strided convolution, parallel residual units, whose sum is normalised after each one."""
 
     def __init__(self, channels: int, stride: int, kernel: int, c: HiFiCodecConfig) -> None:
         super().__init__()
@@ -106,7 +111,7 @@ class HiFiDown(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(channels // 8, 2 * channels, eps=1e-6) for _ in self.units)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T]` to `[B, 2C, T / s]`."""
+        """Apply the level: `[B, C, T]` to `[B, 2C, T / s]`."""
         x = self.conv(F.leaky_relu(x, SLOPE))
         total: Tensor | None = None
         for unit, norm in zip(self.units, self.norms, strict=True):
@@ -115,14 +120,14 @@ class HiFiDown(nn.Module):
         return total / len(self.units)
 
     def length(self, steps: int) -> int:
-        """Steps that come out of `steps`."""
+        """Number of output steps for `steps` input steps."""
         (padding,), (kernel,), (stride,) = self.conv.padding, self.conv.kernel_size, self.conv.stride
         assert isinstance(padding, int)  # not the name of a way to pad
         return (steps + 2 * padding - kernel) // stride + 1
 
 
 class HiFiEncoder(nn.Module):
-    """`[B, 1, T]` to `[B, D, L]`."""
+    """Convolutional encoder: waveforms `[B, 1, T]` to latents `[B, D, L]`."""
 
     def __init__(self, c: HiFiCodecConfig) -> None:
         super().__init__()
@@ -141,7 +146,7 @@ class HiFiEncoder(nn.Module):
         return self.head(F.leaky_relu(x, LAST_SLOPE))
 
     def length(self, samples: int) -> int:
-        """L of a clip of `samples`; 0 or less: too short."""
+        """L, the number of frames of a clip of `samples` samples; 0 or less: the clip is too short."""
         for level in self.levels:
             samples = level.length(samples) if samples > 0 else 0  # type: ignore[operator]
         return samples
@@ -162,7 +167,7 @@ class HiFiUp(nn.Module):
 
 
 class HiFiDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, about L * hop]`, in -1..1."""
+    """HiFi-GAN's generator: latents `[B, D, L]` to waveforms `[B, 1, about L * hop]`, in -1..1."""
 
     def __init__(self, c: HiFiCodecConfig) -> None:
         super().__init__()
@@ -177,7 +182,7 @@ class HiFiDecoder(nn.Module):
 
 
 class HiFiCodec(AudioTokenizer):
-    """HiFi-Codec; see the module's docstring. Not causal."""
+    """HiFi-Codec; see the module's docstring. Not causal: the convolutions look ahead."""
 
     family: ClassVar[str] = "hificodec"
     config_class: ClassVar[type] = HiFiCodecConfig
@@ -195,7 +200,7 @@ class HiFiCodec(AudioTokenizer):
         )
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`; at least 1."""
+        """L, the number of frames of a clip of `samples` samples, at least 1."""
         return max(1, self.encoder.length(samples))
 
     def encode_latents(self, x: Tensor) -> Tensor:

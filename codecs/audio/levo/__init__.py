@@ -1,1 +1,1 @@
-"""LeVo / SongGeneration: songs as one token stream, or as two side by side, the voice and what accompanies it."""
+"""LeVo / SongGeneration: songs as one token stream (the mix), or as two parallel ones, vocal and accompaniment."""

@@ -1,6 +1,6 @@
-"""SongGeneration (LeVo): MusicFM under `bestrq.`, one factorised quantizer a track beside the flow decoder.
+"""SongGeneration (LeVo): MusicFM under `bestrq.`, one factorised quantizer for each track, and the flow decoder.
 
-The authors' sizes are defaults of their classes. A reference folder's `config.json` states what differs, under their names:
+The authors' sizes are the default arguments of their classes. A `config.json` states only what differs, under their names:
 
     class      `PromptCondAudioDiffusion` (with `file` model_1rvq.py or model_septoken.py), or `ResidualVectorQuantize` alone
     musicfm    arguments of `MusicFMConfig`;  conformer: those of `Wav2Vec2ConformerConfig`
@@ -19,12 +19,12 @@ from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm, flat
 from ...layouts.layout import Layout
 from .model import LeVoConfig
 
-#: Constructor arguments of the authors' classes that concern the decoder, training, or files.
+#: Constructor arguments of the authors' classes that no token depends on: of the waveform decoder, of training, paths of files.
 _UNUSED = (
     "hubert_layer", "num_channels", "out_paint", "snr_gamma", "ssl_layer", "ssl_path", "uncondition",
     "unet_model_config_path", "unet_model_name",
 )  # fmt: skip
-#: Of the VAE's file: its training, and what the class of that name does not read.
+#: Keys of the VAE's file that concern its training, or that its decoder does not read.
 _VAE_UNUSED = ("audio_channels", "model_type", "sample_rate", "sample_size", "training")
 _FLOW_UNUSED = (
     "attn_pdrop", "bos_token_id", "embd_pdrop", "eos_token_id", "initializer_range", "resid_pdrop", "summary_activation",
@@ -41,7 +41,7 @@ def _alone(config: Mapping[str, Any]) -> bool:
 
 
 def _separate(config: Mapping[str, Any]) -> bool:
-    """Two tracks, unless the file that holds the class, or the layer that `Tango` takes, is the single-token model's."""
+    """True for two tracks; False if the source file or the key `layer_num` is that of the single-token model."""
     file = str(dict(config.get("source") or {}).get("file", ""))
     return not ("1rvq" in file or "layer_num" in config)
 
@@ -220,9 +220,9 @@ _FLOW: tuple[Row, ...] = (
     ),
 )
 
-#: Left out on purpose: MusicFM's head, its tables for training, what it computes anew, and a convolution that transformers
-#: makes but does not use; counters of unused codes; parts of the flow that inference does not use; other teachers; what a run
-#: notes beside its weights.
+#: Weights that are dropped: MusicFM's head, its tables for training, buffers that it computes, and a convolution that transformers
+#: creates but does not use; counters of unused codes; parts of the flow that inference does not use; other teachers; the state
+#: of a training run that is stored beside its weights.
 DROPPED = (
     "hubert.**",
     "zero_cond_embedding1", "normfeat.sum_target_x2", "cfm_wrapper.mlp.**", "cfm_wrapper.estimator.wte.weight",
@@ -263,7 +263,7 @@ def _oobleck(levels: int) -> list[Row]:
 
 
 def _files() -> Then:
-    """Both files in one: the VAE's holds its weights below `state_dict`."""
+    """Merge both files into one state dict; the VAE's file has its weights under `state_dict`."""
     return Then(lambda state: {k.removeprefix("state_dict."): v for k, v in flat(state).items()}, lambda state: state)
 
 
@@ -272,7 +272,7 @@ _COUNTED = 10.0
 
 
 def _flow_statistics() -> Then:
-    """Counts and sums of the latents as mean and deviation; those of few latents are not used."""
+    """Convert counts and sums of the latents to mean and standard deviation; statistics of too few latents are not used."""
 
     def read(state: State) -> State:
         out = dict(state)

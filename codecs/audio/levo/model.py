@@ -1,14 +1,15 @@
 """LeVo / SongGeneration: songs as one token stream (the mix), or as two parallel ones, vocal and accompaniment.
 
-Lei et al. 2025, arXiv 2506.07520. Written from tencent-ailab/SongGeneration @ b1b03ec (own licence: academic use only):
-`codeclm/tokenizer/Flow1dVAE/{model_1rvq,model_septoken,generate_1rvq,generate_septoken}.py`, `libs/rvq/descript_quantize3.py`.
+Lei et al. 2025, "LeVo: High-Quality Song Generation with Multi-Preference Alignment", arXiv 2506.07520. Written from
+tencent-ailab/SongGeneration @ b1b03ec (own licence: academic use only): `libs/rvq/descript_quantize3.py` and
+`codeclm/tokenizer/Flow1dVAE/{model_1rvq,model_septoken,generate_1rvq,generate_septoken}.py`.
 
     stereo track at 48 kHz -> both channels' mean at 24 kHz -> MusicFM, one layer -> factorised VQ -> ids of that track
 
-Single tokens take the whole mix and layer 6. Separate tokens take vocal and accompaniment, each with its own layer and
-codebook, in one `Tokens` with a named codebook for each track; a source separator (the authors use Demucs) is not included.
-This family encodes features: `encode` takes `[tracks * C, N]`, `extract_features` computes them from audio, `decode` returns
-the quantized features, and `synthesize` decodes separate tokens to a waveform (`sound.py`). Not implemented: prompts, and
+Single tokens encode the whole mix, with MusicFM's layer 6. Separate tokens encode vocal and accompaniment, each with its own layer
+and codebook, in one `Tokens` with a named codebook for each track: ids `[B, G, L]`. A source separator (the authors use Demucs) is
+not included. This family encodes features: `encode` takes `[G * C, L]`, `extract_features` computes them from audio, `decode`
+returns the quantized features, and `synthesize` decodes separate tokens to a waveform (`sound.py`). Not implemented: prompts, and
 waveforms of single tokens, whose flow transformer is commented out in the public code.
 
 Letters: B batch, T samples, G tracks, C feature width, D = G C, L positions (25 a second).
@@ -39,13 +40,13 @@ class LeVoConfig:
 
     Attributes:
         tracks: names of the tracks; one name means single tokens.
-        layers: MusicFM's layer for each track.
+        layers: for each track, the MusicFM layer whose output is its features.
         sample_rate_hz: sampling rate of the tracks.
         piece_seconds: MusicFM takes pieces of this length as input; shorter tracks are repeated to fill one.
-        feature_dim: C.
-        musicfm: the feature extractor; None: features are always passed by the caller.
-        quantizer: `grouped_vq` with a group for each track; its `dim` is filled in.
-        flow, vae: the waveform decoder; None: tokens cannot be synthesized.
+        feature_dim: C, channels of one track's features.
+        musicfm: settings of the feature extractor; None: features are always passed by the caller.
+        quantizer: settings of `grouped_vq` with one group for each track; its `dim` is filled in.
+        flow, vae: settings of the waveform decoder; None: tokens cannot be synthesized.
     """
 
     tracks: tuple[str, ...] = ("vocal", "accompaniment")
@@ -126,7 +127,7 @@ class LeVo(LatentTokenizer):
         return torch.cat(parts, dim=0)[None]
 
     def _features(self, x: Tensor, layer: int) -> Tensor:
-        """`[C, L]` of `[2, T]`: MusicFM runs on pieces of equal length, one at a time."""
+        """Features `[C, L]` of one track `[2, T]`; MusicFM runs on pieces of equal length, one at a time."""
         c, fm = self.config, self.musicfm
         assert fm is not None
         piece, rate = c.piece_seconds * c.sample_rate_hz, c.sample_rate_hz

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import torchaudio.functional as AF
 from torch import Tensor, nn
 
-from ...config import ConfigError
+from ...config import ConfigError, Signed
 from ...precision import KeepsDtype
 
 
@@ -24,23 +24,23 @@ class MusicFMConfig:
 
     Attributes:
         sample_rate_hz: sampling rate of the input.
-        hop_samples, window_samples, bands: of the mel spectrogram; F is `bands`.
-        mean_db, deviation_db: that its decibels are normalised by.
+        hop_samples, window_samples, bands: hop, window length and number of bands (F) of the mel spectrogram.
+        mean_db, deviation_db: mean and standard deviation, in decibels, that the spectrogram is normalised by.
         conv_width: channels of the convolutions that halve F and M twice.
-        width: D.
-        layers: conformer blocks.
-        heads: H.
-        hidden: width inside the feed-forward parts.
-        kernel_size: of the depthwise convolution, odd.
-        rope_base: longest period of the rotary angles.
-        eps: of the norm after the last block; those within blocks have 1e-5.
+        width: D, channels of the conformer.
+        layers: number of conformer blocks.
+        heads: H, number of attention heads.
+        hidden: hidden width of the feed-forward parts.
+        kernel_size: kernel size of the depthwise convolution, odd.
+        rope_base: base of the rotary frequencies.
+        eps: epsilon of the norm after the last block; norms within blocks have 1e-5.
     """
 
     sample_rate_hz: int = 24000
     hop_samples: int = 240
     window_samples: int = 2048
     bands: int = 128
-    mean_db: float = 6.768444971712967
+    mean_db: Signed = 6.768444971712967
     deviation_db: float = 18.417922652295623
     conv_width: int = 512
     width: int = 1024
@@ -64,7 +64,7 @@ class MusicFMConfig:
 
 
 class ResidualConv2d(nn.Module):
-    """Two convolutions beside one, all normalised over the batch; the first of each side halves both axes."""
+    """Residual block: a branch of two convolutions, a skip of one, each with batch norm; both branches halve F and M."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -73,13 +73,13 @@ class ResidualConv2d(nn.Module):
         self.conv3, self.norm3 = nn.Conv2d(channels, width, 3, padding=1, stride=2), nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, F, M]` to `[B, width, F / 2, M / 2]`."""
+        """Apply the block: `[B, C, F, M]` to `[B, width, F / 2, M / 2]`."""
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(self.norm3(self.conv3(x)) + y)
 
 
 class FeedForward(nn.Sequential):
-    """Linear, SiLU, linear, after a norm."""
+    """LayerNorm, linear map, SiLU, linear map; `[B, N, D]`."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(nn.LayerNorm(width), nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, width))
@@ -95,7 +95,7 @@ class RotaryAttention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`[B, N, D]` to the same, with angles `[N, d]`."""
+        """Apply the attention to `[B, N, D]`; `cos`, `sin` are those of the rotary angles, `[N, d]`."""
         x = self.norm(x)
         parts = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, N, d]
         a, b = parts.chunk(2, dim=-1)
@@ -105,7 +105,7 @@ class RotaryAttention(nn.Module):
 
 
 class ConvModule(nn.Module):
-    """Gated pointwise, depthwise and pointwise convolution over time."""
+    """LayerNorm, gated pointwise convolution, depthwise convolution, batch norm, pointwise convolution; `[B, N, D]`."""
 
     def __init__(self, width: int, kernel_size: int) -> None:
         super().__init__()
@@ -116,13 +116,13 @@ class ConvModule(nn.Module):
         self.out = nn.Conv1d(width, width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, N, D]` to the same."""
+        """Apply the module to `[B, N, D]`; the shape stays."""
         y = self.depthwise(F.glu(self.gate(self.norm(x).transpose(1, 2)), dim=1))
         return self.out(F.silu(self.batch_norm(y))).transpose(1, 2)
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward step, attention, convolution, another half step, norm."""
+    """Feed-forward part (added with weight 1/2), attention, convolution, second feed-forward part (weight 1/2), norm."""
 
     def __init__(self, config: MusicFMConfig) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(c.width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`[B, N, D]` to the same, with angles `[N, d]`."""
+        """Apply the block to `[B, N, D]`; `cos`, `sin` are those of the rotary angles, `[N, d]`."""
         x = x + 0.5 * self.before(x)
         x = x + self.attention(x, cos, sin)
         x = x + self.conv(x)

@@ -31,12 +31,13 @@ class FlowConfig:
     """Settings of `FlowDecoder`; the defaults are the published model's.
 
     Attributes:
-        layers, heads, hidden: of the transformer; its width is the sum of its inputs' widths.
-        latent_dim: Z.
+        layers, heads, hidden: number of layers, of attention heads, and hidden width of the transformer's MLPs; the transformer's
+            width W is the sum of its inputs' widths.
+        latent_dim: Z, channels of the VAE's latents.
         mask_dim: width of the mask's embedding.
-        time_dim: sinusoids of the flow's time.
+        time_dim: number of sines and cosines that encode the flow's time.
         window_frames: L, frames generated at once; longer songs are generated window by window, each overlapping the last by a quarter.
-        eps: of the norms.
+        eps: epsilon of the norms.
     """
 
     layers: int = 16
@@ -66,7 +67,7 @@ class FlowBlock(nn.Module):
         self.table = nn.Parameter(torch.randn(6, width) / width**0.5)
 
     def forward(self, x: Tensor, time: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`[B, L, W]` to the same; `time` `[B, 6, W]`, angles `[L, d / 2]`."""
+        """Apply the block to `[B, L, W]`; `time` is `[B, 6, W]`, `cos`, `sin` of the rotary angles are `[L, d / 2]`."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.table + time).unsqueeze(2).unbind(1)  # each [B, 1, W]
         qkv = self.qkv(self.norm1(x) * (1 + scale1) + shift1).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, L, d]
@@ -106,7 +107,7 @@ class FlowDecoder(KeepsDtype):
         self.register_buffer("deviation", torch.ones(c.latent_dim))
 
     def velocity(self, fixed: Tensor, x: Tensor, t: float) -> Tensor:
-        """Velocity `[B, L, Z]` at time t in 0..1 of latents `[B, L, Z]` under `fixed` `[B, L, W - Z]`: mask, known, vectors."""
+        """Velocity `[B, L, Z]` of latents `[B, L, Z]` at time t in 0..1; `fixed` `[B, L, W - Z]` is mask, known latents, vectors."""
         h = torch.cat([fixed, x], dim=-1)
         h = h + self.positions[: h.shape[1]]
         half = self.config.time_dim // 2
@@ -126,10 +127,10 @@ class FlowDecoder(KeepsDtype):
         """Latents `[B, Z, L]` of one window.
 
         Args:
-            vectors: `[B, C, L]`.
+            vectors: quantized features of the window, `[B, C, L]`.
             known: latents of its first n frames, `[B, Z, n]`, n may be 0.
-            noise: `[B, L, Z]`.
-            steps: of Euler's method, from noise at 0 to latents at 1.
+            noise: start of the flow, `[B, L, Z]`.
+            steps: number of Euler steps, from noise at time 0 to latents at time 1.
             guidance: classifier-free guidance scale (unconditional: zero vectors); 1: no guidance.
         """
         n, length = known.shape[-1], vectors.shape[-1]
@@ -173,8 +174,8 @@ class OobleckConfig:
 
     Attributes:
         width: channels at the waveform's rate.
-        multiples: of `width`, for each level, from the waveform.
-        strides: of the levels, from the waveform.
+        multiples: channels of each level as multiples of `width`, from the waveform to the latents.
+        strides: up-sampling factor of each level, from the waveform to the latents.
         channels: channels of the waveform.
     """
 
@@ -212,7 +213,7 @@ class OobleckLevel(nn.Module):
         self.units = nn.ModuleList(_unit(width, d) for d in (1, 3, 9))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, L]` to `[B, width, L * stride]`."""
+        """Apply the level: `[B, C, L]` to `[B, width, L * stride]`."""
         x = self.up(self.act(x))
         for unit in self.units:
             x = x + unit(x)
@@ -239,7 +240,7 @@ class OobleckDecoder(nn.Module):
 
 
 def joined(pieces: list[Tensor], overlap: int) -> Tensor:
-    """Pieces `[B, C, T]` one after the other, each fading over `overlap` samples into the next."""
+    """Join pieces `[B, C, T]` with a linear cross-fade of `overlap` samples from each piece to the next."""
     out = pieces[0]
     for piece in pieces[1:]:
         rise = torch.linspace(0, 1, overlap, device=out.device, dtype=out.dtype)

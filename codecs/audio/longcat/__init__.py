@@ -1,1 +1,1 @@
-"""LongCat-Audio-Codec: a speech tokenizer's ids beside DAC's encoder, product codebooks, a decoder with memory."""
+"""LongCat-Audio-Codec: semantic ids of a speech tokenizer, DAC's encoder with product codebooks, a decoder with LSTMs."""

@@ -21,12 +21,12 @@ from ...serialize import CheckpointError
 from .model import LongCatConfig
 from .speech import SMALLEST
 
-#: Rate of what the decoders give, whatever their strides.
+#: Sampling rate in Hz of each decoder's output, whatever its strides.
 _RATES = {"16k": 16000, "24k": 24000}
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments of `LongCatAudioCodecEncoder` and `LongCatAudioCodecDecoder`; `semantic_tokenizer` as above."""
+    """Constructor arguments of `LongCatAudioCodecEncoder`, `LongCatAudioCodecDecoder`; `semantic_tokenizer`: see the file's head."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS)
     e, d = Fields(f.take("acoustic_encoder"), "acoustic_encoder"), Fields(f.take("decoder"), "decoder")
@@ -36,7 +36,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     latent = d.take("latent_dim", 1024)
     # the encoder's quantizer may hold more levels than the decoder reads; the decoder's number is used
     e.drop("n_codebooks", "codebook_size", "codebook_dim", "semantic_tokenizer_type")
-    # None: what the class derives
+    # None: the encoder's channels at frame rate
     if (e.take("latent_dim", None) or width * 2 ** len(strides)) != latent:
         raise ValueError(f"acoustic_encoder.latent_dim must be decoder.latent_dim, {latent}.")
     size, levels = d.take("codebook_size", 1024), d.take("n_codebooks", 9)
@@ -133,7 +133,7 @@ _BLOCK: tuple[Row, ...] = (
 
 
 def _speech_rows(layers: int) -> list[Row]:
-    """The speech tokenizer up to the layer that is read; window and filters are computed."""
+    """Key rows of the speech tokenizer up to the layer whose output is read; window and filters are computed, not loaded."""
     rows: list[Row] = [
         ("feature_extractor.fbank.*", None),
         ("feature_extractor.cmvn.cmvn_{mean|scale}", "{mean|scale}"),
@@ -171,7 +171,7 @@ def _statistics() -> Then:
 
 
 def _one_table() -> Then:
-    """Both files hold the acoustic tables, which must be the same; the decoder's maps down are not used."""
+    """Both files contain the acoustic codebooks, which must be equal; the decoder's input projections are not used."""
     theirs, first = "dec.acoustic_quantizer.", "enc.acoustic_quantizer."
 
     def read(state: State) -> State:
@@ -188,7 +188,7 @@ def _one_table() -> Then:
 
 
 def _tables(theirs: str, ours: str) -> list[Row]:
-    """Two tables a level, `a` and `b`."""
+    """Key rows of the two codebooks of each level, `a` and `b`."""
     level, own = f"{theirs}.quantizers.{{}}", f"{ours}.levels.{{}}.tables"
     rows: list[Row] = []
     for i, name in enumerate("ab"):
@@ -198,7 +198,7 @@ def _tables(theirs: str, ours: str) -> list[Row]:
 
 
 def _causal_up(theirs: str, ours: str) -> list[Row]:
-    """A level of the 24 kHz decoder: its units hold a layer of zeros before the dilated convolution."""
+    """Key rows of a level of the 24 kHz decoder, whose units have a padding layer before the dilated convolution."""
     rows: list[Row] = [(f"{theirs}.block.0.alpha", f"{ours}.act.alpha"), (f"{theirs}.block.1.*", f"{ours}.conv.*")]
     for j in range(3):
         unit, own = f"{theirs}.block.{2 + j}.block", f"{ours}.units.{j}"

@@ -1,10 +1,14 @@
 """LongCat-Audio-Codec: semantic ids of a speech tokenizer, DAC's encoder with product codebooks, a decoder with LSTMs.
 
-Zhao et al. 2025, arXiv 2510.15227. Parity was checked against meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT).
+Zhao et al. 2025, "LongCat-Audio-Codec: An Audio Tokenizer and Detokenizer Solution Designed for Speech Large Language Models",
+arXiv 2510.15227. Parity was checked against meituan-longcat/LongCat-Audio-Codec @ 98dd5e4 (MIT).
 
-Id 0 of a position is the semantic one, from the speech tokenizer (`speech.py`: filter banks, a transformer of 26
-layers, k-means), or given as `features=`. The others are acoustic, each over all pairs of two small tables. The authors
-require clips of at most 30 s; here longer ones are encoded whole.
+DAC's encoder turns `[B, 1, T]` into acoustic latents `[B, D, L]`, 16.67 a second. Ids are `[B, K, L]`. Codebook 0 is semantic: its ids
+come from the speech tokenizer (`speech.py`: filter banks, a transformer of 26 layers, k-means), or are passed as `features=`. The
+other codebooks are residual levels of the acoustic latents, each with all pairs of codes of two small tables. Semantic vectors
+`[B, S, L]` and acoustic vectors are concatenated; two LSTMs and a convolutional decoder return `[B, 1, L * hop_out]`.
+
+Differs: the authors require clips of at most 30 s; here longer clips are encoded whole.
 
 Letters: B batch, T samples, L positions, S width of the semantic table, D acoustic width, C channels, s stride.
 """
@@ -44,16 +48,17 @@ class LongCatConfig:
         sample_rate_hz: sampling rate of the input waveform.
         strides: down-sampling of each level of the encoder, from the waveform to the frames.
         encoder_width: channels at the waveform's rate; each level doubles them.
-        latent_dim: D.
-        semantic_size: ids of the speech tokenizer; 0: no semantic codebook (not published).
-        semantic_dim: S.
-        speech: the speech tokenizer, whose weights are then part of this model; None: its ids are always passed by the caller.
+        latent_dim: D, channels of the latents.
+        semantic_size: number of ids of the speech tokenizer; 0: no semantic codebook (not published).
+        semantic_dim: S, channels of the semantic vectors.
+        speech: settings of the speech tokenizer, whose weights are then part of this model; None: its ids are always passed by the
+            caller.
         decoder_strides: up-sampling of each level of the decoder; another product than that of `strides`
             changes the rate.
         decoder_width: channels at frame rate; each level halves them, rounded down.
         output_rate_hz: sampling rate of decoded audio; 0: the rate at which its duration equals the input's.
         causal_decoder: all layers after the first convolution (3 frames of lookahead) are causal (24 kHz).
-        quantizer: of the acoustic latent; any kind that decodes prefixes; its `dim` is filled in.
+        quantizer: settings of the acoustic latents' quantizer, of any kind that decodes prefixes; its `dim` is filled in.
     """
 
     sample_rate_hz: int = 16000
@@ -83,19 +88,20 @@ class LongCatConfig:
             raise ValueError(f"decoder_width is {self.decoder_width}; it is halved {len(self.decoder_strides)} times.")
         if not self.output_rate_hz and self.sample_rate_hz * self.hop_out_samples % self.hop_samples:
             raise ValueError(
-                f"{self.hop_samples} samples in and {self.hop_out_samples} out give no whole output rate; set output_rate_hz."
+                f"the output rate {self.sample_rate_hz} * {self.hop_out_samples} / {self.hop_samples} Hz is not a whole number; "
+                "set output_rate_hz."
             )
         if self.speech and not self.semantic_size:
             raise ValueError("semantic_size is 0, but there is a speech tokenizer: set semantic_size to its number of cluster centres.")
 
     @property
     def hop_samples(self) -> int:
-        """Input samples a position."""
+        """Input samples from one position to the next."""
         return math.prod(self.strides)
 
     @property
     def hop_out_samples(self) -> int:
-        """Output samples a position."""
+        """Output samples of each position."""
         return math.prod(self.decoder_strides)
 
 
@@ -114,7 +120,7 @@ class Memory(nn.Module):
 
 
 class CausalUnit(Streaming):
-    """DAC's residual unit with earlier steps only; `[B, C, T]`."""
+    """DAC's residual unit with causal convolutions; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -129,7 +135,7 @@ class CausalUnit(Streaming):
 
 
 class CausalUp(Streaming):
-    """Snake, transposed convolution as long as its stride, residual units; `[B, C, T]` to `[B, C / 2, T * s]`."""
+    """Snake, transposed convolution without overlap (kernel = stride), residual units; `[B, C, T]` to `[B, C / 2, T * s]`."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -159,10 +165,10 @@ class CausalDecoder(nn.Module):
 
 
 class LongCat(FeatureTokenizer):
-    """LongCat-Audio-Codec; see the module's docstring. Any first codebooks decode; the LSTMs run over the whole clip.
+    """LongCat-Audio-Codec; see the module's docstring. The first k codebooks alone can be decoded; the LSTMs run over the whole clip.
 
-    `encode` takes semantic ids as `features`, `[B, 1, L]`; without them, and with a speech tokenizer, it computes them. Where
-    they are one position longer or shorter than the audio, both are cut to the shorter.
+    `encode` takes semantic ids as `features`, `[B, 1, L]`; if they are not given, the speech tokenizer computes them. If there is
+    one position more or less of them than of the audio, the longer of the two is cut.
     """
 
     family: ClassVar[str] = "longcat"
@@ -209,7 +215,7 @@ class LongCat(FeatureTokenizer):
         )
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, S + D, L]` of `[B, 1, T]` and semantic ids `[B, 1, L]`."""
+        """Latents `[B, S + D, L]` of clips `[B, 1, T]` and semantic ids `[B, 1, L]`, which are computed if they are not given."""
         z = self.encoder(pad_to_hop(x, self.spec.hop_samples))
         if not self.config.semantic_size:
             if features is not None:
@@ -220,7 +226,7 @@ class LongCat(FeatureTokenizer):
         return torch.cat([self._table().decode(ids[..., : z.shape[-1]]).to(z.dtype), z], dim=1)
 
     def extract_features(self, x: Tensor) -> Tensor:
-        """Semantic ids `[B, 1, L]` of `[B, 1, T]`.
+        """Semantic ids `[B, 1, L]` of clips `[B, 1, T]`.
 
         Raises:
             ValueError: this model has no speech tokenizer.
@@ -275,7 +281,7 @@ class LongCat(FeatureTokenizer):
         return self.decoder(self.memory(z_q))
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients."""
+        """Reconstruct a batch `[B, 1, T]` with gradients; `features` are semantic ids `[B, 1, L]`."""
         z = self.encode_latents(x, features)
         quantized = self.quantizer(z)
         x_hat = self.to_length(self.decode_latents(quantized.z_q), self._samples_out(x.shape[-1]))

@@ -20,7 +20,7 @@ from ...config import ConfigError
 from ...precision import KeepsDtype
 from ...quantizers.parts.nearest import nearest_code, unit
 
-#: What waveforms in -1..1 are scaled by before the filter bank.
+#: Factor on waveforms in -1..1 before the filter bank.
 PCM = 32767.0
 #: Smallest mel energy, and smallest deviation of a band.
 SMALLEST = torch.finfo(torch.float32).eps
@@ -30,17 +30,17 @@ KERNEL = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechIdsConfig:
-    """Settings of `SpeechIds`; the defaults are the published one's.
+    """Settings of `SpeechIds`; the defaults are those of the published speech tokenizer.
 
     Attributes:
-        sample_rate_hz: rate that the bands are meant for.
-        window_samples, hop_samples, bands: of the filter bank; F is `bands`.
-        low_hz, high_hz: its range.
-        preemphasis: factor of the previous sample that is subtracted from each.
-        strides: of the convolutions over frames, one each.
-        conv_width: their channels.
-        width: D.
-        layers, heads, hidden: of the transformer.
+        sample_rate_hz: sampling rate of the input.
+        window_samples, hop_samples, bands: window length, hop and number of bands (F) of the mel filter bank.
+        low_hz, high_hz: lowest and highest frequency of the filter bank.
+        preemphasis: this factor times the previous sample is subtracted from each sample.
+        strides: stride over frames of each convolution.
+        conv_width: channels of the convolutions.
+        width: D, channels of the transformer.
+        layers, heads, hidden: number of layers, of attention heads, and hidden width of the transformer's feed-forward parts.
     """
 
     sample_rate_hz: int = 16000
@@ -61,13 +61,16 @@ class SpeechIdsConfig:
         if self.width % self.heads or self.width % 2:
             raise ConfigError(f"width is {self.width}; it must be even and divide into {self.heads} heads.")
         if not self.strides or self.bands <= (KERNEL - 1) * len(self.strides):
-            raise ConfigError(f"strides {self.strides} and {self.bands} bands: give a stride or more, and bands for their kernels.")
+            raise ConfigError(
+                f"strides is {self.strides} and bands {self.bands}; give at least one stride, and more than "
+                f"{(KERNEL - 1) * len(self.strides)} bands for that number of convolutions."
+            )
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ConfigError(f"low_hz {self.low_hz} and high_hz {self.high_hz} must lie in 0..{self.sample_rate_hz / 2}.")
 
 
 class SpeechBlock(nn.Module):
-    """Attention and a feed-forward part, each after a norm, and a norm behind both; `[B, L, D]`."""
+    """Attention and a feed-forward part, each after a norm and added to its input, then a last norm; `[B, L, D]`."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class SpeechBlock(nn.Module):
 
 
 class SpeechIds(KeepsDtype):
-    """Waveforms `[B, 1, T]` to ids int64 `[B, 1, L]`; frozen."""
+    """Waveforms `[B, 1, T]` to ids int64 `[B, 1, L]`; the weights are frozen."""
 
     exact = ("window", "filters", "mean", "scale", "centres")
     window: Tensor
@@ -125,7 +128,7 @@ class SpeechIds(KeepsDtype):
         return self.blocks(x * self.config.width**0.5 + _positions(x))
 
     def energies(self, x: Tensor) -> Tensor:
-        """Log mel energies `[B, M, F]` of `[B, T]` in -1..1, as Kaldi's but without taking out each frame's mean."""
+        """Log mel energies `[B, M, F]` of `[B, T]` in -1..1, as Kaldi computes them, but without subtracting each frame's mean."""
         c = self.config
         x = F.pad(PCM * x.float(), (0, max(0, c.window_samples - x.shape[-1])))
         frames = x.unfold(-1, c.window_samples, c.hop_samples)  # [B, M, W]
@@ -137,7 +140,7 @@ class SpeechIds(KeepsDtype):
 
 
 def _positions(x: Tensor) -> Tensor:
-    """Sines and cosines by turns, `[L, D]`, for `[B, L, D]`."""
+    """Position embeddings `[L, D]`, sines and cosines interleaved, for a sequence `[B, L, D]`."""
     length, width = x.shape[1:]
     rates = torch.exp(torch.arange(0, width, 2, device=x.device, dtype=torch.float32) * (-math.log(10000.0) / width))
     angles = torch.arange(length, device=x.device)[:, None] * rates
@@ -145,12 +148,12 @@ def _positions(x: Tensor) -> Tensor:
 
 
 def _fft_samples(config: SpeechIdsConfig) -> int:
-    """The window's length, or the next power of two."""
+    """Length of the Fourier transform: the window's length, rounded up to a power of two."""
     return 1 << (config.window_samples - 1).bit_length()
 
 
 def mel_filters(config: SpeechIdsConfig) -> Tensor:
-    """Triangles `[bins, F]`, even in Kaldi's mel scale; nothing of the highest frequency."""
+    """Triangular filters `[bins, F]`, equally spaced on Kaldi's mel scale; the highest frequency bin has weight 0."""
     c, points = config, _fft_samples(config)
     low, high = (1127.0 * math.log(1.0 + hz / 700.0) for hz in (c.low_hz, c.high_hz))
     step = (high - low) / (c.bands + 1)

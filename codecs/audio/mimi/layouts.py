@@ -34,7 +34,7 @@ def _split_rvq(*, num: int, size: int, width: int, split: int, dropout: float = 
     }
 
 
-#: The quantizer's maps are convolutions of 1 in both layouts.
+#: The quantizer's linear maps are convolutions with kernel size 1 in both layouts.
 _LINEAR = pointwise("quantizer.{first|rest}.{in_proj|out_proj}.weight")
 
 
@@ -43,7 +43,7 @@ _LINEAR = pointwise("quantizer.{first|rest}.{in_proj|out_proj}.weight")
 
 @dataclass(frozen=True, kw_only=True)
 class _RotaryHalves(MimiConfig):
-    """A config whose published weights hold rotary pairs as halves ("rope_concat"), as ours do, not as neighbours."""
+    """A config whose published weights store rotary pairs as two halves ("rope_concat"), as ours do, not as neighbours."""
 
 
 def _moshi(config: Mapping[str, Any]) -> MimiConfig:
@@ -67,7 +67,7 @@ def _moshi(config: Mapping[str, Any]) -> MimiConfig:
     q.require("input_dimension", dim)
     q.require("output_dimension", dim)
     q.drop("decay", "threshold_usage_ratio", "replaced_usage_ratio", "no_quantization_rate", "no_quantization_mode")  # of training
-    q.drop("codebook_offset", "generator_seed")  # of its metrics, and of its start
+    q.drop("codebook_offset", "generator_seed")  # of its metrics, and of its initialisation
     out = {
         "sample_rate_hz": int(rate),
         "seanet": seanet,
@@ -207,7 +207,7 @@ def _hf_transformer(f: Fields, dim: int) -> dict[str, Any]:
 
 
 def hf_quantizer(ours: str) -> list[Row]:
-    """The split quantizer below `quantizer.`, whose tables were made by `means`."""
+    """Key rows of the split quantizer below `quantizer.`; `means` has computed its codebook tables before."""
     rows: list[Row] = []
     for theirs, part in (("semantic_residual_vector_quantizer", "first"), ("acoustic_residual_vector_quantizer", "rest")):
         rows += [
@@ -219,7 +219,7 @@ def hf_quantizer(ours: str) -> list[Row]:
 
 
 def hf_side(own: Any, side: str) -> list[Row]:
-    """Rows of one side, flat as in the hub's files or nested as the modules of transformers 5 are (`encoder.encoder_seanet`)."""
+    """Key rows of one side, flat as in the hub's files or nested as in transformers 5 (`encoder.encoder_seanet`)."""
     inner = f"[{side}_transformer|{side}.{side}_transformer]"
     return [
         *seanet_rows(own.seanet, side, f"[{side}|{side}.{side}_seanet].layers", f"{side}.seanet", "transformers"),
@@ -284,8 +284,8 @@ def _say_hf(own: MimiConfig) -> dict[str, Any]:
         }
     if own.last_frame != "layers":
         warnings.warn(
-            "transformers fills up a clip's last, partly filled frame layer by layer, this tokenizer with zeros before the first one: "
-            "the ids of that one frame may differ there.",
+            "transformers pads a partial last frame layer by layer, this tokenizer pads the waveform with zeros: "
+            "the ids of that last frame may differ.",
             stacklevel=3,
         )
     same = {"encoder_transformer": t, "upsample_groups": groups, "last_frame": "layers", "default_codebooks": 0}

@@ -4,6 +4,11 @@ Défossez et al. 2024, "Moshi: a speech-text foundation model for real-time dial
 Parity was checked against kyutai-labs/moshi @ e6a55d2 (code MIT, weights CC-BY-4.0) and against transformers 5.23
 (Apache-2.0), whose last frames differ, see `MimiConfig.last_frame`.
 
+A causal SEANet encodes `[B, C, T]` to 25 frames a second, a causal transformer runs over them, and a strided convolution merges
+pairs of them to latents `[B, D, L]`, one for every hop of 1920 samples. The split quantizer encodes the same latents twice: with
+one semantic codebook, trained by distillation from a speech model, and with residual acoustic codebooks; ids `[B, K, L]`, the
+vectors of both parts are added. The decoder mirrors the encoder and returns `[B, C, L * hop]`.
+
 Letters: B batch, C channels, T samples, L = T / hop frames, D latent width, K codebooks.
 """
 
@@ -47,11 +52,11 @@ class MimiConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        seanet: both convolutional sides, causal and without padding by reflection.
-        encoder_transformer, decoder_transformer: at the rate of the convolutions' frames; None: left out.
-        frame_stride: convolution frames in one token position, by a strided convolution; 1: none.
-        upsample_groups: groups of the transposed convolution that undoes it; 0: one a channel, as published.
-        quantizer: any kind; its `dim` is filled in. Published: one semantic level and 31 acoustic ones, side by side.
+        seanet: settings of the convolutional encoder and decoder; causal, and not padded by reflection.
+        encoder_transformer, decoder_transformer: transformers at the rate of the convolutions' frames; None: no transformer.
+        frame_stride: frames of the convolutions in each token position; a strided convolution merges them. 1: no such convolution.
+        upsample_groups: groups of the decoder's transposed convolution of that stride; 0: one for each channel, as published.
+        quantizer: settings of any quantizer; its `dim` is filled in. Published: one semantic level and 31 acoustic ones, side by side.
         last_frame: how a partial last frame is padded: "waveform" with zeros (the authors), or
             "layers", every strided convolution for itself (transformers); only the last ids differ.
         default_codebooks: codebooks that `encode` returns by default; 0: all. The authors' loader sets 8.
@@ -73,7 +78,7 @@ class MimiConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples a token position."""
+        """Samples from one token position to the next."""
         return self.seanet.hop_samples * self.frame_stride
 
 
@@ -82,7 +87,7 @@ class MimiEncoder(Streaming):
 
     Args:
         seanet, transformer, frame_stride: as in `MimiConfig`.
-        fill: the layers fill up a last frame that is not full themselves.
+        fill: each strided convolution pads a partial last frame itself.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class MimiEncoder(Streaming):
             )
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Encode; with `state` the piece `x` continues where the last one ended."""
+        """Encode `[B, C, T]` to `[B, D, L]`; with `state` the piece `x` continues where the last one ended."""
         x = self.seanet(x, state)  # [B, D, L * frame_stride]
         x = x if self.transformer is None else self.transformer(x, state)
         return x if self.downsample is None else self.downsample(x, state)
@@ -133,7 +138,7 @@ class MimiDecoder(Streaming):
         self.seanet = SEANetDecoder(c.seanet)
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decode; with `state` the piece `z` continues where the last one ended."""
+        """Decode `[B, D, L]` to `[B, C, L * hop]`; with `state` the piece `z` continues where the last one ended."""
         x = z if self.upsample is None else self.upsample(z, state)
         x = x if self.transformer is None else self.transformer(x, state)
         return self.seanet(x, state)
@@ -146,9 +151,9 @@ def _transformer(config: Transformer1dConfig | None, dim: int) -> Transformer1d 
 class Mimi(Streamable, AudioTokenizer):
     """Streaming speech codec; see the module's docstring.
 
-    With a split quantizer the first codebook is named `semantic`, the others `acoustic`, and `forward` gives
-    `features["semantic"]`, the first one's vectors, for a distillation loss. Training: no weight norm; the published
-    weights hold it folded.
+    With a split quantizer the first codebook is named `semantic`, the others `acoustic`, and `forward` returns
+    `features["semantic"]`, the vectors of the first one, for a distillation loss. The layers have no weight norm: in the
+    published weights it is folded into the weights.
     """
 
     family: ClassVar[str] = "mimi"
@@ -192,7 +197,7 @@ class Mimi(Streamable, AudioTokenizer):
         return dataclasses.replace(out, features={"semantic": self.quantizer.first_part(out.z, out.quantized.ids)})
 
     def ids_of(self, z: Tensor, batch: Batch) -> Coded:
-        """Ids `[B, K, L]`, K the default number of codebooks unless another is requested."""
+        """Ids `[B, K, L]` of latents `[B, D, L]`; K is `config.default_codebooks` unless another number is requested."""
         num = batch.options.num_codebooks or self.config.default_codebooks or None
         return super().ids_of(z, dataclasses.replace(batch, options=dataclasses.replace(batch.options, num_codebooks=num)))
 

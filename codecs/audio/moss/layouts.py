@@ -12,7 +12,7 @@ from ...layouts.transformer_keys import MOSHI_BLOCK, rms_gains, rotary_halves
 from .model import CATConfig
 
 SIDES = ("encoder", "decoder")
-#: Settings without effect on the output; older names included.
+#: Settings without effect on ids and waveforms, in their current and older names.
 _RUNTIME = (
     "attention_implementation", "attention_backend", "compute_dtype", "codec_compute_dtype", "codec_weight_dtype", "codec_load_dtype",
 )  # fmt: skip
@@ -49,18 +49,18 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mirror(modules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The decoder's list from the list of an encoder that it mirrors."""
+    """The decoder's list of modules, from the list of the encoder that it mirrors."""
     swapped = {"input_dimension": "output_dimension", "output_dimension": "input_dimension"}
     return [{swapped.get(k, k): v for k, v in m.items()} for m in reversed(modules)]
 
 
 def _stages(modules: Mapping[str, Any], rate: float, seconds: float) -> dict[str, list[dict[str, Any]]]:
-    """The modules of the authors' lists, one stage each.
+    """The fields `encoder` and `decoder` of our config: one stage for each module of the authors' lists.
 
     Args:
-        modules: the lists by side.
-        rate: of the one stream of samples, in Hz.
-        seconds: length of the attention windows of modules that name none.
+        modules: the list of each side.
+        rate: samples a second of the single stream into which the channels are merged.
+        seconds: length of the attention window of modules that state none.
     """
     out: dict[str, list[dict[str, Any]]] = {"encoder": [], "decoder": []}
     for side in SIDES:

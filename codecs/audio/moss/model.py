@@ -1,9 +1,12 @@
 """CAT, the causal audio tokenizer with transformers alone: patches of samples, windowed attention, residual codes.
 
-MOSS-Audio-Tokenizer, arXiv 2602.10934; parity was checked against OpenMOSS/MOSS-Audio-Tokenizer @ 56df9ee (Apache-2.0).
+Gong et al. 2026, "MOSS-Audio-Tokenizer: Scaling Audio Tokenizers for Future Audio Foundation Models", arXiv 2602.10934. Parity was
+checked against OpenMOSS/MOSS-Audio-Tokenizer @ 56df9ee (Apache-2.0).
 
-Both sides alternate between patching (p neighbours become channels, or back) and causal transformers with a sliding
-window. Two channels run as one stream that alternates between left and right (the 48 kHz stereo models).
+Encoder and decoder alternate between patching (p neighbouring steps become channels, or the reverse) and causal transformers with
+a sliding attention window: `[B, C, T]` to latents `[B, D, L]`, 12.5 a second in the 24 kHz model. A residual quantizer with cosine
+lookup in 8 channels returns ids `[B, K, L]`; the decoder returns `[B, C, L * hop]`. Stereo is encoded as one stream of alternating
+left and right samples (the 48 kHz models).
 
 Letters: B batch, C channels, T samples, L frames, D latent width, K codebooks, p patch.
 """
@@ -28,12 +31,12 @@ from ..stream import Streamable
 
 @dataclass(frozen=True, kw_only=True)
 class CATStage:
-    """One stage: in the encoder patching, then the transformer; in the decoder the transformer, then back.
+    """Settings of one stage: in the encoder patching, then a transformer; in the decoder the transformer, then unpatching.
 
     Attributes:
-        patch: p; 1: none.
-        transformer: None: the stage only patches.
-        out_channels: channels that the transformer gives; 0: its width.
+        patch: p, number of steps in a patch; 1: no patching.
+        transformer: settings of the transformer; None: the stage only patches.
+        out_channels: output channels of the transformer; 0: its width.
     """
 
     patch: int = 1
@@ -78,13 +81,13 @@ class CATConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        channels: 1, or 2 as one alternating stream.
-        encoder, decoder: stages, in the order in which they run; the product of the encoder's patches is the hop (over
-            all channels), and the decoder's must equal it.
-        latent_dim: D; what the last encoder stage gives and the first decoder stage takes.
-        quantizer: any kind; its `dim` is filled in.
-        mask_partial: the ids of a frame that is not full are those of a zero residual, as in the authors' class, which
-            counts whole frames only; otherwise the frame is filled up with zero samples and encoded.
+        channels: 1, or 2, which are encoded as one stream of alternating samples.
+        encoder, decoder: stages, in the order in which they run; the product of the encoder's patches is the hop times the
+            number of channels, and the product of the decoder's must equal it.
+        latent_dim: D, output channels of the last encoder stage and input channels of the first decoder stage.
+        quantizer: settings of any quantizer; its `dim` is filled in.
+        mask_partial: a partial last frame gets the ids of a zero residual, as in the authors' class, which counts only whole
+            frames; otherwise the frame is padded with zero samples and encoded.
     """
 
     sample_rate_hz: int = 24000
@@ -98,7 +101,7 @@ class CATConfig:
     def __post_init__(self) -> None:
         stream_hop = math.prod(s.patch for s in self.encoder)
         if stream_hop != math.prod(s.patch for s in self.decoder):
-            raise ValueError("the products of the encoder's and of the decoder's patches differ.")
+            raise ValueError("the patches of the encoder's stages and those of the decoder's must have the same product.")
         if stream_hop % self.channels:
             raise ValueError(f"a frame of {stream_hop} values does not divide into {self.channels} channels.")
         if self.mask_partial and not isinstance(self.quantizer, ResidualVQConfig):
@@ -106,12 +109,12 @@ class CATConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples (of all channels) a frame."""
+        """Samples of each channel from one frame to the next."""
         return math.prod(s.patch for s in self.encoder) // self.channels
 
 
 def fold(x: Tensor, patch: int) -> Tensor:
-    """p neighbours become channels: `[B, C, L]` to `[B, C p, L / p]`."""
+    """Turn p neighbouring steps into channels: `[B, C, L]` to `[B, C p, L / p]`."""
     b, c, length = x.shape
     return x.view(b, c, length // patch, patch).transpose(2, 3).reshape(b, c * patch, length // patch)
 
@@ -129,7 +132,7 @@ def _transformer(stage: CATStage, channels: int) -> nn.Module | None:
 
 
 class CATEncoder(nn.Module):
-    """`[B, 1, L * p...]` to `[B, D, L]`."""
+    """The merged stream of samples `[B, 1, L * hop * C]` to latents `[B, D, L]`."""
 
     def __init__(self, config: CATConfig) -> None:
         super().__init__()
@@ -144,7 +147,7 @@ class CATEncoder(nn.Module):
             raise ValueError(f"the encoder gives {channels} channels, but latent_dim is {config.latent_dim}.")
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Encode; with `state` the piece `x` continues where the last one ended."""
+        """Encode `[B, 1, L * hop * C]` to `[B, D, L]`; with `state` the piece `x` continues where the last one ended."""
         for patch, stage in zip(self.patches, self.stages, strict=True):
             x = fold(x, patch)
             x = stage(x, state) if isinstance(stage, Transformer1d) else x
@@ -152,7 +155,7 @@ class CATEncoder(nn.Module):
 
 
 class CATDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, L * p...]`."""
+    """Latents `[B, D, L]` to the merged stream of samples `[B, 1, L * hop * C]`."""
 
     def __init__(self, config: CATConfig) -> None:
         super().__init__()
@@ -169,7 +172,7 @@ class CATDecoder(nn.Module):
             raise ValueError(f"the decoder ends with {channels} channels; the last stages must leave one.")
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decode; with `state` the piece `z` continues where the last one ended."""
+        """Decode `[B, D, L]` to `[B, 1, L * hop * C]`; with `state` the piece `z` continues where the last one ended."""
         for patch, stage in zip(self.patches, self.stages, strict=True):
             z = stage(z, state) if isinstance(stage, Transformer1d) else z
             z = unfold(z, patch)
@@ -177,7 +180,7 @@ class CATDecoder(nn.Module):
 
 
 class CAT(Streamable, AudioTokenizer):
-    """Causal transformer codec; see the module's docstring. Any first codebooks decode."""
+    """Causal transformer codec; see the module's docstring. The first k codebooks alone can be decoded."""
 
     family: ClassVar[str] = "moss"
     config_class: ClassVar[type] = CATConfig
@@ -209,14 +212,14 @@ class CAT(Streamable, AudioTokenizer):
         return x.view(x.shape[0], -1, self.config.channels).transpose(1, 2)
 
     def ids_of(self, z: Tensor, batch: Batch) -> Coded:
-        """Ids `[B, K, L]`; see `CATConfig.mask_partial` for a last frame that is not full."""
+        """Ids `[B, K, L]` of latents `[B, D, L]`; see `CATConfig.mask_partial` for a partial last frame."""
         coded = super().ids_of(z, batch)
         if self.config.mask_partial and batch.samples % self.spec.hop_samples:
             coded.ids[:, :, -1] = self._empty_ids()[: coded.ids.shape[1]]
         return coded
 
     def _empty_ids(self) -> Tensor:
-        """Ids `[K]` of a frame whose residual is held at zero at every level."""
+        """Ids `[K]` of a frame whose residual is zero at every level."""
         assert isinstance(self.quantizer, ResidualVQ)
         levels = cast("list[RowQuantizer]", list(self.quantizer.levels))
         row = torch.zeros(1, levels[0].dim, device=self.device)

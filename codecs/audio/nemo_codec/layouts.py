@@ -12,7 +12,7 @@ from .model import NemoCodecConfig
 _ACTIVATIONS = {"lrelu": "leaky_relu", "elu": "elu", "snake": "snake", "half_snake": "half_snake"}
 _QUANTIZERS = ("GroupFiniteScalarQuantizer", "FiniteScalarQuantizer")
 
-#: Parts of a published `model_config.yaml` that are of the trainer, of its losses, or of a speech model used in training only.
+#: Keys of a published `model_config.yaml` that concern the trainer, its losses, or a speech model that only training uses.
 _TRAINING = (
     "adv_loss_scale_max", "adv_loss_scale_min", "clip_grad_norm", "codebook_loss_scale", "commit_loss_scale", "disc_loss_scale",
     "disc_start_epoch", "disc_update_period", "disc_updates_per_period", "discriminator", "discriminator_loss",
@@ -28,7 +28,7 @@ _TRAINING = (
 
 
 def _part(f: Fields, key: str, allowed: tuple[str, ...]) -> tuple[Fields, str]:
-    """A module's arguments and its class's bare name, from hydra's `_target_`, its older form with `params`, or `class_name`."""
+    """A module's arguments and its class's name without path, from hydra's `_target_`, its older form `params`, or `class_name`."""
     values = dict(f.take(key))
     if isinstance(values.get("params"), Mapping):
         values |= values.pop("params")
@@ -61,7 +61,7 @@ def _side(f: Fields, *, encoder: bool, causal: bool) -> tuple[dict[str, Any], in
 
 
 def _levels(f: Fields, name: str) -> tuple[int, list[int]]:
-    """Groups and the levels of one of them."""
+    """Number of groups, and the FSQ levels of one group."""
     f.require("eps", 1e-3)
     if name == "FiniteScalarQuantizer":
         return 1, list(f.take("num_levels"))
@@ -105,7 +105,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _activation(theirs: str, ours: str) -> list[Row]:
-    """Of the activations with weights: `Snake`, and `HalfSnake` around one."""
+    """Key rows of the activations that have weights: `Snake`, and `HalfSnake`, which contains a `Snake`."""
     return [
         (f"{theirs}.activation.alpha", f"{ours}.alpha"),
         (f"{theirs}.activation.snake_act.alpha", f"{ours}.snake.alpha"),
@@ -127,7 +127,7 @@ def _side_rows(theirs: str, ours: str, way: str) -> list[Row]:
     ]
 
 
-#: Buffers that are computed from the levels, and parts of the training.
+#: Weights that are dropped: buffers that are computed from the FSQ levels, and parts that only training uses.
 _DROPPED = (
     "vector_quantizer.fsqs.{}.{dim_base_index|num_levels}", "vector_quantizer.{dim_base_index|num_levels}",
     "discriminator.**", "*_loss_fn.**", "slm_*.**", "speaker_encoder.**", "speaker_encoder_resampler.**", "asr_*.**",

@@ -1,9 +1,15 @@
 """NeMo's audio codecs: HiFi-GAN, its mirror image as encoder, and grouped finite scalar quantization between them.
 
-Low Frame-rate Speech Codec (Casanova et al. 2024, arXiv 2409.12117), NanoCodec (Casanova et al. 2025).
-Parity was checked against NVIDIA-NeMo/NeMo @ 8cfedd7203 (Apache-2.0).
+Casanova et al. 2024, "Low Frame-rate Speech Codec: a Codec Designed for Fast High-quality Speech LLM Training and Inference", arXiv
+2409.12117; Casanova et al. 2025, "NanoCodec: Towards High-Quality Ultra Fast Speech LLM Inference", arXiv 2508.05835. Parity was
+checked against NVIDIA-NeMo/NeMo @ 8cfedd7203 (Apache-2.0).
 
-Either side is causal (zeros before the start) or centred (mirrored ends); with both causal the codec streams.
+Strided convolutions with residual units encode `[B, 1, T]` to latents `[B, D, L]`, one for every hop (256 samples: 86 a second at
+22.05 kHz). Their channels are cut into groups, and finite scalar quantization turns each group into one id: `[B, K, L]`, K groups.
+The decoder, HiFi-GAN's generator, returns `[B, 1, L * hop]` in -1..1.
+
+Encoder and decoder are each causal (zeros before the start) or centred (both ends padded by reflection); if both are causal, the
+codec streams.
 
 Letters: B batch, C channels, T samples or steps, D latent width, L positions (frames), s stride, k kernel, d dilation.
 """
@@ -34,15 +40,15 @@ class NemoSideConfig:
     """Settings of the encoder or the decoder.
 
     Attributes:
-        strides: of the levels, in the order in which the side runs them.
+        strides: down-sampling (encoder) or up-sampling (decoder) of each level, in the order in which the levels run.
         width: channels of the first convolution; each level doubles (encoder) or halves (decoder) them.
-        kernel_in, kernel_out: of the first and last convolution.
-        unit_kernels: of the residual branches that run side by side in each level, whose mean is taken.
-        unit_dilations: of each branch's units.
-        activation: between convolutions.
+        kernel_in, kernel_out: kernel sizes of the first and of the last convolution.
+        unit_kernels: kernel size of each of the parallel residual branches of a level, whose outputs are averaged.
+        unit_dilations: dilations of the units of each branch.
+        activation: activation between convolutions.
         causal: no layer looks ahead.
-        edge: padding of a side that is not causal; a causal side is padded with zeros.
-        grouped: a transposed convolution makes each channel out of two.
+        edge: padding where `causal` is False; causal layers are padded with zeros.
+        grouped: grouped transposed convolutions, which compute each output channel from two input channels.
     """
 
     strides: tuple[int, ...] = (2, 2, 8, 8)
@@ -69,10 +75,10 @@ class NemoCodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        encoder, decoder: the two sides.
-        output: what bounds the waveform: "tanh", or "clamp" to -1..1.
-        quantizer: any kind; its `dim` is filled in.
-        latent_dim: D; 0: as wide as a grouped FSQ needs.
+        encoder, decoder: settings of the encoder and of the decoder.
+        output: how the waveform is limited to -1..1: "tanh" or "clamp".
+        quantizer: settings of any quantizer; its `dim` is filled in.
+        latent_dim: D, channels of the latents; 0: the number that a grouped FSQ needs.
     """
 
     sample_rate_hz: int = 22050
@@ -92,7 +98,7 @@ class NemoCodecConfig:
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         if self.latent_dim or not isinstance(self.quantizer, GroupedFSQConfig):
             return self.latent_dim
         return self.quantizer.num_groups * len(self.quantizer.levels)
@@ -124,7 +130,7 @@ def _activation(kind: Activation, channels: int) -> nn.Module:
 
 
 def mask_of(lengths: Tensor | None, steps: int) -> Tensor | None:
-    """Ones up to each item's length, zeros behind, `[B, 1, T]`; None without lengths."""
+    """Bool `[B, 1, T]`, True for the first `lengths` `[B]` steps of each item; None without lengths."""
     if lengths is None:
         return None
     return (torch.arange(steps, device=lengths.device) < lengths[:, None])[:, None]
@@ -136,7 +142,7 @@ def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 class NemoUnit(Streaming):
-    """(activation, dilated convolution, activation, convolution), and the input added; `[B, C, T]`."""
+    """Activation, dilated convolution, activation, convolution, and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, kernel: int, dilation: int, c: NemoSideConfig) -> None:
         super().__init__()
@@ -152,7 +158,7 @@ class NemoUnit(Streaming):
 
 
 class NemoUnits(Streaming):
-    """Branches of units side by side, one for each kernel; their mean."""
+    """Mean of parallel branches of residual units, one branch for each kernel size; `[B, C, T]`."""
 
     def __init__(self, channels: int, c: NemoSideConfig) -> None:
         super().__init__()
@@ -180,7 +186,7 @@ class NemoDown(Streaming):
         self.conv = _conv(channels, 2 * channels, 2 * stride, c, stride=stride)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Apply the level; `lengths` are those of `x`."""
+        """Apply the level: `[B, C, T]` to `[B, 2 C, T / s]`; `lengths` `[B]` are those of `x`."""
         x = self.act(self.units(x, state, lengths))
         shorter = None if lengths is None else lengths // self.conv.stride[0]
         return _masked(self.conv(x, state), shorter)
@@ -198,14 +204,14 @@ class NemoUp(Streaming):
         self.units = NemoUnits(half, c)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Apply the level; `lengths` are those of `x`."""
+        """Apply the level: `[B, C, T]` to `[B, C / 2, T * s]`; `lengths` `[B]` are those of `x`."""
         longer = None if lengths is None else lengths * self.conv.stride[0]
         x = _masked(self.conv(self.act(x), state), longer)
         return self.units(x, state, longer)
 
 
 class NemoEncoder(Streaming):
-    """`[B, 1, T]`, T in whole frames, to `[B, D, T / hop]`."""
+    """Waveforms `[B, 1, T]`, T a multiple of the hop, to latents `[B, D, T / hop]`."""
 
     def __init__(self, dim: int, c: NemoSideConfig) -> None:
         super().__init__()
@@ -216,7 +222,7 @@ class NemoEncoder(Streaming):
         self.head = _conv(top, dim, c.kernel_out, c)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Encode; with `lengths` `[B]` in samples every layer gives zeros behind an item's end."""
+        """Encode `[B, 1, T]` to `[B, D, T / hop]`; with `lengths` `[B]` in samples every layer's output after an item's end is zero."""
         x = _masked(self.stem(x, state), lengths)
         for level in self.levels:
             x = level(x, state, lengths)
@@ -225,7 +231,7 @@ class NemoEncoder(Streaming):
 
 
 class NemoDecoder(Streaming):
-    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1."""
+    """Latents `[B, D, L]` to waveforms `[B, 1, L * hop]`, in -1..1."""
 
     def __init__(self, dim: int, output: str, c: NemoSideConfig) -> None:
         super().__init__()
@@ -237,7 +243,7 @@ class NemoDecoder(Streaming):
         self.output = output
 
     def forward(self, z: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
-        """Decode; with `lengths` `[B]` in frames every layer gives zeros behind an item's end."""
+        """Decode `[B, D, L]` to `[B, 1, L * hop]`; with `lengths` `[B]` in frames every layer's output after an item's end is zero."""
         x = _masked(self.stem(z, state), lengths)
         for level in self.levels:
             x = level(x, state, lengths)
@@ -247,10 +253,11 @@ class NemoDecoder(Streaming):
 
 
 class NemoCodec(Streamable, AudioTokenizer):
-    """NeMo's audio codecs; see the module's docstring. It streams where both sides are causal.
+    """NeMo's audio codecs; see the module's docstring. It streams if encoder and decoder are causal.
 
-    The authors' batches of different lengths give zeros behind each item's end in every layer, so that mirrored ends
-    depend on the batch. `encode` runs items of one length together instead, each as it would run alone.
+    Differs: the authors batch clips of different lengths and set every layer's output after a clip's end to zero, so that ids near
+    an end that is padded by reflection depend on the batch. `encode` batches only clips of equal length, and each gets the ids that
+    it would get alone; `encode_ragged` and `decode_ragged` do as the authors.
     """
 
     family: ClassVar[str] = "nemo_codec"
@@ -273,7 +280,7 @@ class NemoCodec(Streamable, AudioTokenizer):
         )
 
     def encode_piece(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Latents `[B, D, L]` of whole frames `[B, 1, T]`, continuing where `state` ends."""
+        """Latents `[B, D, L]` of samples `[B, 1, T]`, T a multiple of the hop, continuing where `state` ends."""
         return self.encoder(x, state)
 
     def decode_piece(self, z_q: Tensor, state: State | None = None) -> Tensor:
@@ -281,10 +288,10 @@ class NemoCodec(Streamable, AudioTokenizer):
         return self.decoder(z_q, state)
 
     def encode_ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, 1, T]`, of which `lengths` `[B]` samples are valid, as in the authors'."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`, of which the first `lengths` `[B]` samples are valid; as the authors do."""
         hop = self.spec.hop_samples
         return self.encoder(pad_to_hop(x, hop), None, -(-lengths // hop) * hop)
 
     def decode_ragged(self, z_q: Tensor, lengths: Tensor) -> Tensor:
-        """Waveforms `[B, 1, L * hop]` of latents `[B, D, L]` of which `lengths` `[B]` are valid, likewise."""
+        """Waveforms `[B, 1, L * hop]` of latents `[B, D, L]`, of which the first `lengths` `[B]` frames are valid."""
         return self.decoder(_masked(z_q, lengths), None, lengths)

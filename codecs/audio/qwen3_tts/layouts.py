@@ -19,7 +19,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     mimi = hf_config(f.take("encoder_config", None) or {}, "encoder_config")
     d = Fields(f.take("decoder_config", None) or {}, "decoder_config")
     d.drop(*TRANSFORMERS_KEYS, "attention_dropout", "max_position_embeddings", "tie_word_embeddings")
-    # published, but not read: the class has one semantic codebook as large as the others, half as wide as `codebook_dim`
+    # stated, but not read: the class has one semantic codebook of the same size as the others, half as wide as `codebook_dim`
     d.require("num_semantic_quantizers", 1)
     d.drop("semantic_codebook_size", "vector_quantization_hidden_dimension")
     strides, frame_strides = list(d.take("upsample_rates", [8, 5, 4, 3])), list(d.take("upsampling_ratios", [2, 2]))
@@ -94,7 +94,7 @@ _DECODER: list[Row] = [
 
 
 def _wave(levels: int) -> list[Row]:
-    """The waveform part: position 0 is the first convolution, then one a level, an activation, the last convolution."""
+    """Key rows of the waveform part, a numbered list: first convolution, the levels, an activation, last convolution."""
     rows: list[Row] = [
         ("decoder.0.conv.*", "decoder.wave_first.*"),
         (f"decoder.{levels + 1}.*", "decoder.wave_act.*"),

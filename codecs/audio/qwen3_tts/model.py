@@ -1,7 +1,12 @@
 """The 12.5 Hz tokenizer of Qwen3-TTS: Mimi's encoder, and a causal decoder with separate code vectors.
 
-Qwen3-TTS technical report, arXiv 2601.15621. Parity was checked against QwenLM/Qwen3-TTS @ 022e286 (Apache-2.0), class
-Qwen3TTSTokenizerV2Model under transformers 4.57.3.
+Qwen team 2026, "Qwen3-TTS Technical Report", arXiv 2601.15621. Parity was checked against QwenLM/Qwen3-TTS @ 022e286 (Apache-2.0),
+class Qwen3TTSTokenizerV2Model under transformers 4.57.3.
+
+Mimi's encoder (causal SEANet, transformer, strided convolution) turns `[B, 1, T]` into latents `[B, D, L]`, one for every hop of
+1920 samples. Its split residual quantizer finds the ids `[B, K, L]`, one semantic codebook and 15 acoustic ones. The decoder looks
+the ids up in codebooks of its own, `[B, code_dim, L]`; a causal transformer and up-sampling convolutions return
+`[B, 1, L * hop]`.
 
 Letters: B batch, C channels, T samples, L = T / hop frames, D latent width, K codebooks.
 """
@@ -38,7 +43,7 @@ _SEANET = SEANetConfig(
     causal=True,
     padding="constant",
 )
-_ENCODER_TRANSFORMER = Transformer1dConfig(context=None)  # all earlier steps, unlike Mimi
+_ENCODER_TRANSFORMER = Transformer1dConfig(context=None)  # attends to all earlier steps; Mimi's has a window
 _DECODER_TRANSFORMER = Transformer1dConfig(
     width=1024,
     layers=8,
@@ -60,15 +65,15 @@ class Qwen3TTSConfig:
     """Settings of `Qwen3TTS`; the defaults are the published 24 kHz model.
 
     Attributes:
-        sample_rate_hz, output_rate_hz: rates of the waveforms that go in and come out.
-        num_codebooks: K; the encoder's quantizer may hold more, which are not used.
-        seanet, encoder_transformer, frame_stride: Mimi's encoder.
-        quantizer: the encoder's; it finds the ids.
-        code_dim: width of what the decoder's own quantizer gives; its tables are half as wide.
-        codebook_size: V of the decoder's tables.
+        sample_rate_hz, output_rate_hz: rates of the input and of the output waveform.
+        num_codebooks: K; the encoder's quantizer may have more codebooks, which are not used.
+        seanet, encoder_transformer, frame_stride: settings of Mimi's encoder, as in `MimiConfig`.
+        quantizer: settings of the encoder's quantizer, which finds the ids.
+        code_dim: channels of the vectors that the decoder looks up; its codebooks are half as wide.
+        codebook_size: V, size of the decoder's codebooks.
         latent_dim: channels between the decoder's first convolution and the waveform part.
-        decoder_transformer: at token rate.
-        frame_strides: up-sampling by transposed convolutions, each with a ConvNeXt block.
+        decoder_transformer: settings of the decoder's transformer, which runs at token rate.
+        frame_strides: up-sampling factors of transposed convolutions after the transformer, each followed by a ConvNeXt block.
         width: channels of the waveform part's slowest level; each level halves them.
         strides: up-sampling of these levels, in the order in which they run.
     """
@@ -98,19 +103,22 @@ class Qwen3TTSConfig:
                 f"output_rate_hz {self.output_rate_hz} need the same ratio."
             )
         if self.codebook_size < max(self.quantizer.sizes[: self.num_codebooks]):
-            raise ValueError("the decoder's tables are smaller than the encoder's.")
+            raise ValueError(
+                f"codebook_size is {self.codebook_size}; the decoder's codebooks must be at least as large as the encoder's, "
+                f"{max(self.quantizer.sizes[: self.num_codebooks])}."
+            )
 
     @property
     def hop_samples(self) -> int:
-        """Input samples a token position."""
+        """Input samples from one token position to the next."""
         return self.seanet.hop_samples * self.frame_stride
 
 
 class TwinResidualVQ(Quantizer):
-    """Two split residual quantizers: `search` finds the ids, `tables` turns them into vectors.
+    """Two split residual quantizers: `search` finds the ids of latents `[B, D, L]`, `tables` looks up their vectors `[B, code_dim, L]`.
 
-    Differs: published for inference only. In training the tables learn from what their vectors are used for, and the
-    encoder gets the gradient at the result where both are equally wide, besides its commitment.
+    Differs: the authors publish inference only. In training here, `tables` gets gradients through the decoder. The encoder gets the
+    commitment loss and, if D = code_dim, the straight-through gradient of the vectors.
     """
 
     def __init__(self, config: Qwen3TTSConfig) -> None:
@@ -131,7 +139,7 @@ class TwinResidualVQ(Quantizer):
                 kmeans_init=False,
             )
         )
-        # Half of the maps is never used: they are only there because the authors' files hold them.
+        # Half of the projections is never used: they are only here because the authors' files contain them.
         for stack in (self.tables.first, self.tables.rest):
             assert stack.in_proj is not None
             stack.in_proj.requires_grad_(False)
@@ -148,7 +156,7 @@ class TwinResidualVQ(Quantizer):
         return Quantized(z_q, ids, found.loss, found.metrics)
 
     def first_part(self, z: Tensor, ids: Tensor) -> Tensor:
-        """What the first codebook alone gives, `[B, code_dim, L]`, for latents `[B, D, L]` and their ids; with gradients."""
+        """Vectors of the first codebook alone, `[B, code_dim, L]`, for latents `[B, D, L]` and their ids; with gradients."""
         first = self.tables.first.decode(ids[:, :1])
         return first + (straight_through(z.float(), first.detach()) - first.detach()) if z.shape == first.shape else first
 
@@ -160,7 +168,7 @@ class TwinResidualVQ(Quantizer):
 
 
 class WaveUnit(Streaming):
-    """(SnakeBeta, dilated convolution of 7, SnakeBeta, convolution of 1), and the input added; `[B, C, T]`."""
+    """SnakeBeta, dilated convolution (kernel 7), SnakeBeta, convolution (kernel 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -204,7 +212,7 @@ class FrameLevel(Streaming):
 
 
 class Qwen3TTSDecoder(Streaming):
-    """`[B, code_dim, L]` to `[B, 1, L * hop]`, clamped to -1..1."""
+    """Vectors `[B, code_dim, L]` to waveforms `[B, 1, L * hop]`, clamped to -1..1."""
 
     def __init__(self, config: Qwen3TTSConfig) -> None:
         super().__init__()
@@ -225,7 +233,7 @@ class Qwen3TTSDecoder(Streaming):
         self.wave_last = Conv1d(last, 1, 7, causal=True)
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
-        """Decode; with `state` the piece `z` continues where the last one ended."""
+        """Decode `[B, code_dim, L]` to `[B, 1, L * hop]`; with `state` the piece `z` continues where the last one ended."""
         x = self.transformer(self.first(z, state), state)
         for level in self.frame_levels:
             x = level(x, state)
@@ -238,14 +246,14 @@ class Qwen3TTSDecoder(Streaming):
 class Qwen3TTS(Streamable, AudioTokenizer):
     """Streaming speech codec; see the module's docstring. The decoder needs all codebooks.
 
-    `forward` gives `features["semantic"]`, the first codebook's vectors, for a distillation loss.
+    `forward` returns `features["semantic"]`, the first codebook's vectors `[B, code_dim, L]`, for a distillation loss.
     """
 
     family: ClassVar[str] = "qwen3_tts"
     config_class: ClassVar[type] = Qwen3TTSConfig
     encoder_only = ("encoder", "quantizer.search")
     decoder_only = ("decoder", "quantizer.tables")
-    pad_rest = False  # the layers fill up the last frame themselves
+    pad_rest = False  # the layers pad a partial last frame themselves
     quantizer: TwinResidualVQ
 
     def __init__(self, config: Qwen3TTSConfig) -> None:
@@ -284,9 +292,14 @@ class Qwen3TTS(Streamable, AudioTokenizer):
 
     @torch.no_grad()
     def decode_as_published(self, ids: Tensor, *, chunk_frames: int = 300, left_frames: int = 25) -> Tensor:
-        """Decode ids `[B, K, L]` as the authors' service does: in chunks, each with a fixed number of past frames.
+        """Decode ids `[B, K, L]` to `[B, 1, L * hop]` as the authors do: in chunks, each with a fixed number of past frames.
 
-        `decode` hands the state on instead, and so equals the whole.
+        Differs: `decode` carries the state from piece to piece instead, so that its output equals that for the whole clip.
+
+        Args:
+            ids: ids of whole clips.
+            chunk_frames: frames of a chunk.
+            left_frames: frames before each chunk that are decoded with it and dropped.
         """
         hop, out = self.hop_out_samples, []
         for start in range(0, ids.shape[-1], chunk_frames):

@@ -22,10 +22,10 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
     strides, width = f.take("encoder_rates", [3, 3, 7, 7]), f.take("encoder_dim", 64)
     top = width * 2 ** len(strides)
     if f.take("latent_dim", None) not in (None, top):
-        raise ValueError(f"config.latent_dim must be {top}, the encoder's width: nothing maps it to another.")
+        raise ValueError(f"config.latent_dim must be {top}, the encoder's width: the authors' class has no layer between the two.")
     window, levels = f.take("attn_window_size", 32), f.take("vq_strides", [8, 4, 2, 1])
     if window == 0:
-        raise ValueError("config.attn_window_size is 0, a window of nothing; null leaves the attention out.")
+        raise ValueError("config.attn_window_size is 0; give a positive number of frames, or null for a model without attention.")
     out = {
         "sample_rate_hz": f.take("sampling_rate", 44100),
         "strides": strides,
@@ -47,7 +47,7 @@ def _snac(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normal(own: SNACConfig) -> SNACConfig:
-    """With the decoder's strides and those of all levels."""
+    """`own` with the decoder's strides and the strides of all levels filled in."""
     q = own.quantizer
     if isinstance(q, ResidualVQConfig):
         q = dataclasses.replace(q, strides=q.strides or (1,) * q.num_codebooks)

@@ -1,13 +1,18 @@
 """SNAC, the Multi-Scale Neural Audio Codec: DAC's body, and residual levels of quantization at different rates.
 
-Siuzdak et al. 2024, arXiv 2410.14411. Parity was checked against hubertsiuzdak/snac @ f49016a (MIT).
+Siuzdak et al. 2024, "SNAC: Multi-Scale Neural Audio Codec", arXiv 2410.14411. Parity was checked against
+hubertsiuzdak/snac @ f49016a (MIT).
+
+Strided convolutions encode `[B, 1, T]` to latents `[B, D, L]`. Each level of the residual quantizer averages the remaining error
+over its stride, quantizes the means, and repeats their vectors; slow levels come first. The decoder adds the vectors of all
+levels and returns `[B, 1, L * hop]`.
 
 Token layout: `ids [B, K, L]` at the rate of the fastest level; level k holds one id for every `spec.strides[k]`
 positions, repeated to fill them. `ids[:, k, :: strides[k]]` are the authors' codes of level k. L is a multiple of all
 strides (and of the attention window): clips are padded with zeros to that many frames.
 
-Noise: the decoder was trained with noise added after every up-sampling. `decode` adds none, which is the mean
-of all draws before the next non-linearity; `decode(tokens, seed=0)` draws it.
+Noise: the decoder was trained with zero-mean noise added after every up-sampling. `decode` adds none, so that its output does not
+vary; `decode(tokens, seed=0)` draws the noise from a seed.
 
 Letters: B batch, T samples, D latent width, K codebooks, L positions (frames), W window, H heads, d width of a head.
 """
@@ -46,9 +51,9 @@ class SNACConfig(StridedConfig):
     """Settings of `SNAC`; the defaults are the 24 kHz model's. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        window: frames that attend to each other at frame rate; 0: no attention.
-        depthwise: the dilated convolutions work on each channel alone.
-        noise: noise blocks in the decoder.
+        window: frames in each window of the local attention; 0: no attention.
+        depthwise: the dilated convolutions are depthwise (each channel alone).
+        noise: whether the decoder has noise blocks.
         quantizer: residual, with `strides` for the rates of its levels; its `dim` is filled in.
     """
 
@@ -72,22 +77,25 @@ class SNACConfig(StridedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window and (self.dim % HEAD_DIM or self.decoder_width % HEAD_DIM):
-            raise ValueError(f"attention needs multiples of {HEAD_DIM} channels: {self.dim}, {self.decoder_width}.")
+            raise ValueError(
+                f"with attention, the channels at frame rate must be multiples of {HEAD_DIM}: the encoder has {self.dim}, "
+                f"the decoder {self.decoder_width} (decoder_width)."
+            )
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         return self.encoder_top
 
     @property
     def frame_multiple(self) -> int:
-        """L is a multiple of this."""
+        """The number of frames that L is a multiple of: whole attention windows, whole positions of the slowest level."""
         strides = getattr(self.quantizer, "strides", ()) or (1,)
         return math.lcm(*strides, self.window or 1)
 
 
 class WindowAttention(KeepsDtype):
-    """Self-attention inside windows of W positions, rotary positions counted from the window's start, input added."""
+    """Self-attention inside windows of W positions, with a residual connection; rotary positions count from the window's start."""
 
     exact = ("frequencies",)
     frequencies: Tensor
@@ -102,7 +110,7 @@ class WindowAttention(KeepsDtype):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend in `[B, D, L]`, L a multiple of W."""
+        """Apply the attention to `[B, D, L]`, L a multiple of W; the shape stays."""
         batch, dim, length = x.shape
         y = self.qkv(self.norm(x.transpose(1, 2)))  # [B, L, 3D]
         y = y.view(batch, length // self.window, self.window, 3, self.heads, HEAD_DIM)
@@ -120,7 +128,7 @@ def _rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class SNACEncoder(nn.Module):
-    """`[B, 1, T]` to `[B, D, T / hop]`."""
+    """Convolutional encoder: waveforms `[B, 1, T]` to latents `[B, D, T / hop]`."""
 
     def __init__(self, c: SNACConfig) -> None:
         super().__init__()
@@ -138,7 +146,7 @@ class SNACEncoder(nn.Module):
 
 
 class SNACDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, L * hop]`, in -1..1."""
+    """Convolutional decoder: latents `[B, D, L]` to waveforms `[B, 1, L * hop]`, in -1..1."""
 
     def __init__(self, c: SNACConfig) -> None:
         super().__init__()
@@ -156,18 +164,18 @@ class SNACDecoder(nn.Module):
         self.head = Conv1d(low, 1, 7)
 
     def forward(self, z: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Decode, with `noise` of one `[B, 1, T]` for each level's noise block."""
+        """Decode `[B, D, L]` to `[B, 1, L * hop]`; `noise`: one `[B, 1, T]` at the rate of each level, None: no noise."""
         levels = self.levels if noise is None else [partial(level, noise=n) for level, n in zip(self.levels, noise, strict=True)]
         return in_turn([*levels, self.act, self.head, torch.tanh], self.attention(self.stem(z)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SNACDecodeOptions(DecodeOptions):
-    """Options of `SNAC.decode`, of models whose decoder has noise blocks; without either there is no noise.
+    """Options of `SNAC.decode` for models whose decoder has noise blocks; if neither is given, no noise is added.
 
     Attributes:
-        seed: draw noise, 0 or more; every item gets the same as it would alone.
-        noise: this noise, as `draw_noise` gives it for all items and positions.
+        seed: draw noise from this seed, 0 or more; an item's noise does not depend on the other items of the batch.
+        noise: use this noise, one `[B, 1, T]` for each level of the decoder, as `draw_noise` returns it.
     """
 
     seed: int | None = None
@@ -199,20 +207,20 @@ class SNAC(AudioTokenizer):
         self.spec = AudioSpec.of(self.quantizer, sample_rate_hz=config.sample_rate_hz, hop_samples=config.hop_samples)
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`: whole windows, whole positions of the slowest level."""
+        """L, the number of frames of a clip of `samples` samples, rounded up to a multiple of `frame_multiple`."""
         step = self.config.frame_multiple
         return -(-samples // (self.spec.hop_samples * step)) * step
 
     def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`."""
         return self.encoder(self.fill(x))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, noise: Sequence[Tensor] | None = None) -> Tensor:
-        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; `noise` as `draw_noise` gives it."""
+        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; `noise` as `draw_noise` returns it, None: no noise."""
         return self.decoder(z_q, noise)
 
     def draw_noise(self, frames: int, *, batch: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Standard normal noise for `frames` positions: one `[B, 1, T]` for each level of the decoder, in its order."""
+        """Standard normal noise for `frames` positions: one `[B, 1, T]` for each level of the decoder, in order, at its rate."""
         out, length = [], frames
         for stride in self.config.ups:
             length *= stride
@@ -235,7 +243,7 @@ class SNAC(AudioTokenizer):
         return torch.cat(list(along(self._plan(frames), cut, run, self.hop_out_samples)), dim=-1)
 
     def _noise_of(self, batch: Batch, frames: int) -> list[Tensor] | None:
-        """One `[B, 1, T]` for each level of the decoder."""
+        """The noise that `batch.options` specify: one `[B, 1, T]` for each level of the decoder; None: no noise."""
         o: SNACDecodeOptions = batch.options
         if o.noise is not None:
             if any(len(n) != batch.total for n in o.noise) or len(o.noise) != len(self.config.ups):
@@ -245,7 +253,7 @@ class SNAC(AudioTokenizer):
         if o.seed is None:
             return None
         drawn = self.draw_noise(frames, generator=torch.Generator().manual_seed(o.seed))
-        return [n.expand(len(batch.items), -1, -1) for n in drawn]  # every item gets the same as it would alone
+        return [n.expand(len(batch.items), -1, -1) for n in drawn]  # one draw: no item depends on the batch
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients; in train mode with noise, in eval mode as `decode` does."""
@@ -256,5 +264,5 @@ class SNAC(AudioTokenizer):
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized)
 
     def fill(self, x: Tensor) -> Tensor:
-        """A clip filled up to whole windows."""
+        """Pad clips `[B, 1, T]` with zeros to a multiple of `frame_multiple` frames."""
         return pad_to_hop(x, self.spec.hop_samples * self.config.frame_multiple)

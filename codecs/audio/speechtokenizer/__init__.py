@@ -1,1 +1,1 @@
-"""SpeechTokenizer, DM-Codec and FuseCodec: SEANet whose first level of quantization is taught the content of speech."""
+"""SpeechTokenizer, DM-Codec and FuseCodec: SEANet with a residual quantizer whose first level is distilled from speech models."""

@@ -4,9 +4,9 @@ FuseCodec, Ahasan et al. 2025, arXiv 2509.11425, section on latent representatio
 paper: one global vector of each model (mean over time of HuBERT's states, BERT's first state), repeated along time; each
 attends to the other with several heads; linear maps to the latents' width; random masks; both are added to the latents.
 
-This library's reading: the attention has a skip connection; a mask leaves one model's vector out of a whole item, so that
-the network also works where there are none. With one vector on either side all keys are equal, and what is computed once
-and then repeated is the same as what is computed at each position.
+The paper leaves details open. Here the attention has a skip connection, and a mask drops one model's vector for a whole item, so
+that the network also works without the vectors. As each model has a single vector, it is fused once and then repeated along time,
+which equals fusing it at every position.
 
 Letters: B batch, D latent width, L positions, S and W widths of the speech and the text model, N and M their vectors.
 """
@@ -25,10 +25,10 @@ class FusionConfig:
     """Settings of `LatentFusion`.
 
     Attributes:
-        semantic_dim: S.
-        context_dim: W.
-        heads: of both attentions.
-        drop: in training: probability that an item goes without one model's vectors, for each of them.
+        semantic_dim: S, channels of the speech model's vectors.
+        context_dim: W, channels of the text model's vectors.
+        heads: number of heads of both attentions.
+        drop: in training, probability with which each model's vectors are dropped for an item.
     """
 
     semantic_dim: int = 768
@@ -45,7 +45,7 @@ class FusionConfig:
 
 
 class CrossModal(nn.Module):
-    """One side: its vectors attend to the other's, `[B, width, N]` and `[B, other, M]` to `[B, D, N]`."""
+    """Cross-attention from one model's vectors `[B, width, N]` to the other's `[B, other, M]`, mapped to `[B, D, N]`."""
 
     def __init__(self, width: int, other: int, heads: int, latent_dim: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class LatentFusion(nn.Module):
         self.context = CrossModal(c.context_dim, c.semantic_dim, c.heads, latent_dim)
 
     def forward(self, z: Tensor, semantic: Tensor, context: Tensor) -> Tensor:
-        """Latents `[B, D, L]` with the vectors `[B, S, N]` and `[B, W, M]`, brought to L positions and added."""
+        """Add the vectors `[B, S, N]` and `[B, W, M]`, interpolated to L positions, to the latents `[B, D, L]`."""
         semantic, context = semantic.to(z.dtype), context.to(z.dtype)
         for part in (self.semantic(semantic, context), self.context(context, semantic)):  # [B, D, N or M]
             part = F.interpolate(part, size=z.shape[-1], mode="linear", align_corners=False)  # one vector: repeated

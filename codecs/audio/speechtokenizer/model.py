@@ -1,14 +1,21 @@
-"""SpeechTokenizer, DM-Codec and FuseCodec: SEANet whose first level of quantization is taught the content of speech.
+"""SpeechTokenizer, DM-Codec and FuseCodec: SEANet with a residual quantizer whose first level is distilled from speech models.
 
-Zhang et al. 2023, arXiv 2308.16692; Ahasan et al. 2024, arXiv 2410.15017. Parity was checked against
-ZhangXInFD/SpeechTokenizer @ 30c96fb and mubtasimahasan/DM-Codec @ 25c742a (both Apache-2.0). One architecture; they
+Zhang et al. 2023, "SpeechTokenizer: Unified Speech Tokenizer for Speech Large Language Models", arXiv 2308.16692. Ahasan et al.
+2024, "DM-Codec: Distilling Multimodal Representations for Speech Tokenization", arXiv 2410.15017. Parity was checked against
+ZhangXInFD/SpeechTokenizer @ 30c96fb and mubtasimahasan/DM-Codec @ 25c742a (both Apache-2.0). Both have one architecture; they
 differ in the teacher: hidden states of HuBERT, or those and a text model's.
 
-FuseCodec (Ahasan et al. 2025, arXiv 2509.11425; neither code nor weights are public) is the same network trained in one of
-three further ways: with `fusion` (`layers/latent_fusion.py`), or with the losses of `configs/audio/fusecodec-*.yaml`.
+SEANet (strided convolutions and a bidirectional LSTM) encodes `[B, 1, T]` to latents `[B, D, L]`, one for every hop of 320 samples:
+50 a second at 16 kHz. The residual quantizer returns ids `[B, K, L]`. In training, the vectors of the first level are also mapped
+to the teacher's width and compared with its states, so that this level encodes the content of speech. The decoder mirrors the
+encoder and returns `[B, 1, L * hop]`.
 
-The first codebook is called `semantic`, the others `acoustic`. `forward` gives `features["semantic"]`, the first
-level's vectors in the teacher's width, for a distillation loss.
+FuseCodec (Ahasan et al. 2025, "FuseCodec: Semantic-Contextual Fusion and Supervision for Neural Codecs", arXiv 2509.11425; neither
+code nor weights are public) is the same network trained in one of three further ways: with `fusion` (`latent_fusion.py`), or with
+the losses of `configs/audio/fusecodec-*.yaml`.
+
+The first codebook is called `semantic`, the others `acoustic`. `forward` returns `features["semantic"]`, the first
+level's vectors in the teacher's width `[B, S, L]`, for a distillation loss.
 
 Letters: B batch, T samples, D latent width, S teacher's width, K codebooks, L positions (frames).
 """
@@ -39,10 +46,11 @@ class SpeechTokenizerConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        seanet: both sides; `lstm_bidirectional` concerns the encoder alone.
-        semantic_dim: S; equal to `seanet.latent_dim`: no map to it.
-        quantizer: `residual_vq`; its `dim` is filled in.
-        fusion: add vectors of a speech and a text model to the latents, where they are given (FuseCodec).
+        seanet: settings of encoder and decoder; `lstm_bidirectional` applies to the encoder alone.
+        semantic_dim: S, the teacher's width; if it equals `seanet.latent_dim`, there is no linear map to it.
+        quantizer: settings of `residual_vq`; its `dim` is filled in.
+        fusion: settings of the fusion, which adds vectors of a speech and a text model to the latents if they are given
+            (FuseCodec); None: no fusion.
     """
 
     sample_rate_hz: int = 16000
@@ -53,7 +61,7 @@ class SpeechTokenizerConfig:
 
     def __post_init__(self) -> None:
         if self.seanet.causal:
-            raise ValueError("seanet.causal is true; this family looks both ways.")
+            raise ValueError("seanet.causal is true; this family is not causal: set it to false.")
         if not isinstance(self.quantizer, ResidualVQConfig):
             raise ValueError(f"quantizer is {self.quantizer.kind!r}; the first level needs 'residual_vq'.")
         if self.quantizer.codebook_dim or set(self.quantizer.strides) - {1}:
@@ -61,10 +69,10 @@ class SpeechTokenizerConfig:
 
 
 class SpeechTokenizer(FeatureTokenizer):
-    """SpeechTokenizer; see the module's docstring. Any first codebooks decode.
+    """SpeechTokenizer; see the module's docstring. The first k codebooks alone can be decoded.
 
-    With `fusion`, `encode` takes `features=`: the speech model's vector and the text model's, one above the other,
-    `[S + W, 1]` for each clip. Without them nothing is added, as for the items that go without in training.
+    With `fusion`, `encode` takes `features=`: the concatenated vectors of the speech model and of the text model, `[S + W, 1]` for
+    each clip. Without them nothing is added to the latents, as for items whose vectors are dropped in training.
     """
 
     family: ClassVar[str] = "speechtokenizer"
@@ -94,7 +102,7 @@ class SpeechTokenizer(FeatureTokenizer):
         )
 
     def encode_latents(self, x: Tensor, semantic: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """Latents `[B, D, ceil(T / hop)]` of `[B, 1, T]`; with vectors `[B, S, N]` and `[B, W, M]` these are fused in."""
+        """Latents `[B, D, ceil(T / hop)]` of clips `[B, 1, T]`; vectors `[B, S, N]` and `[B, W, M]` are added if they are given."""
         z = self.encoder(x)
         if semantic is None and context is None:
             return z
@@ -105,7 +113,7 @@ class SpeechTokenizer(FeatureTokenizer):
         return self.fusion(z, semantic, context)
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """Latents of clips `[B, 1, T]`; given features are vectors `[B, S + W, N]`, those of speech first."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`; features, if given, are vectors `[B, S + W, N]`, those of speech first."""
         features, f = self.features_of(batch), self.config.fusion
         if features is None or f is None:
             return self.encode_latents(x)
@@ -119,7 +127,7 @@ class SpeechTokenizer(FeatureTokenizer):
         return self.decoder(z_q)
 
     def semantic_features(self, z_q: Tensor) -> Tensor:
-        """First-level vectors `[B, D, L]` in the teacher's width, `[B, S, L]`."""
+        """Map first-level vectors `[B, D, L]` to the teacher's width, `[B, S, L]`."""
         return self.semantic_head(z_q.transpose(1, 2)).transpose(1, 2)
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
@@ -144,8 +152,8 @@ class SpeechTokenizer(FeatureTokenizer):
     def ids_from(self, z: Tensor, start: int) -> Tensor:
         """Ids `[B, K - start, L]` of the levels from `start` on, searched in the whole latents `[B, D, L]`.
 
-        The authors' `encode(x, st=start)`: what the skipped levels would have taken away stays in, so these are not the
-        ids that `encode` gives for the same levels.
+        This is the authors' `encode(x, st=start)`. The vectors of the skipped levels are not subtracted first, so the ids differ
+        from those that `encode` returns for the same levels.
         """
         left, out = z.float().transpose(1, 2), []  # [B, L, D]
         for level in self._levels(start):
@@ -155,7 +163,7 @@ class SpeechTokenizer(FeatureTokenizer):
         return torch.stack(out, dim=1)
 
     def latents_from(self, ids: Tensor, start: int) -> Tensor:
-        """Sum `[B, D, L]` of the vectors of ids `[B, n, L]` of the levels from `start` on: voice without content."""
+        """Sum `[B, D, L]` of the vectors of ids `[B, n, L]` of the levels from `start` on; without level 0: voice without content."""
         pairs = zip(self._levels(start)[: ids.shape[1]], ids.unbind(1), strict=True)
         rows = [level.decode_rows(at.flatten()).view(*at.shape, -1) for level, at in pairs]
         return torch.stack(rows).sum(0).transpose(1, 2)

@@ -13,7 +13,7 @@ from .model import SQCodecConfig
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments. A key of ours, `rounding_steps`, is 5 for checkpoints of `round_func5`; the class now rounds with 9."""
+    """Our config fields from the class's arguments. Our key `rounding_steps` (default 9) is 5 for checkpoints of `round_func5`."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS)
     out = {

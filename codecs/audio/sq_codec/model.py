@@ -1,11 +1,17 @@
 """SQ-Codec: no codebook at all, every latent channel rounded to one of 19 values.
 
-Yang et al. 2024 (SimpleSpeech, arXiv 2406.02328). Parity was checked against yangdongchao/SimpleSpeech @ 6b95cf0,
-`ldm/models/scalar16k.py` (no licence stated; written anew from its behaviour). The authors give no integer ids: here
-`digit = round(m z) + m`, one codebook for each channel.
+Yang et al. 2024, "SimpleSpeech: Towards Simple and Efficient Text-to-Speech with Scalar Latent Transformer Diffusion Models", arXiv
+2406.02328. Parity was checked against yangdongchao/SimpleSpeech @ 6b95cf0, `ldm/models/scalar16k.py` (no licence stated; written
+anew from its behaviour).
 
-All layers are causal but the decoder's first convolution, which looks a few frames ahead; so the codec does not
-stream, and long audio runs in overlapping pieces that equal the whole.
+Strided convolutions and a tanh encode `[B, C, T]` to latents `[B, D, L]` in -1..1, one for every hop of 320 samples: 50 a second at
+16 kHz. Each channel is rounded to a multiple of 1 / m (m = 9: 19 values). Transposed convolutions decode the rounded latents to
+`[B, C, L * hop]`.
+
+Differs: the authors' code has no integer ids; here `id = round(m z) + m`, one codebook for each channel, `[B, K, L]` with K = D.
+
+All layers are causal except the decoder's first convolution, which looks a few frames ahead; so the codec does not
+stream, and long audio is processed in overlapping pieces whose output equals that for the whole clip.
 
 Letters: B batch, C channels, T samples, D latent width, K = D codebooks, L positions (frames), s stride.
 """
@@ -23,7 +29,7 @@ from ...quantizers.scalar import ScalarConfig
 from ...spec import AudioSpec
 from ..base import AudioTokenizer, pad_to_hop
 
-#: Of the residual units of every level.
+#: Dilation of each residual unit of a level.
 DILATIONS = (1, 3, 5, 7, 9)
 
 
@@ -33,19 +39,19 @@ class SQCodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        channels: of the waveform (bands of a filter bank in the authors' terms).
-        pool: samples averaged at the start and repeated at the end; 1: none.
+        channels: channels of the waveform (bands of a filter bank in the authors' terms).
+        pool: samples that the encoder averages before its levels, and the decoder repeats after its levels; 1: no pooling.
         strides: down-sampling of each level of the encoder, from the waveform to the frames.
-        stride_kernels: kernels of these convolutions.
-        decoder_strides: up-sampling of each level of the decoder, from the frames.
-        decoder_stride_kernels: kernels of these; twice the stride where causal.
+        stride_kernels: kernel sizes of the strided convolutions.
+        decoder_strides: up-sampling of each level of the decoder, from the frames to the waveform.
+        decoder_stride_kernels: kernel sizes of the transposed convolutions; twice the stride if causal.
         width: channels at the waveform's rate; each level doubles them.
-        kernel_size: of the convolutions around the levels.
-        residual_kernel_size: of the residual units.
-        delay_kernel_size: of the decoder's first convolution, which looks ahead by half of it.
-        latent_dim: D.
-        causal: pad on the left only.
-        quantizer: `scalar` without tanh, which the encoder applies; its `dim` is filled in.
+        kernel_size: kernel size of the convolutions before and after the levels.
+        residual_kernel_size: kernel size of the residual units.
+        delay_kernel_size: kernel size of the decoder's first convolution, which looks ahead by half of it.
+        latent_dim: D, channels of the latents.
+        causal: convolutions are padded on the left only.
+        quantizer: settings of `scalar` without tanh, which the encoder applies; its `dim` is filled in.
     """
 
     sample_rate_hz: int = 16000
@@ -67,7 +73,7 @@ class SQCodecConfig:
         for name in ("strides", "decoder_strides"):
             kernels = name.removesuffix("s") + "_kernels"
             if len(getattr(self, name)) != len(getattr(self, kernels)):
-                raise ValueError(f"{name} {getattr(self, name)} needs as many {kernels}, got {getattr(self, kernels)}.")
+                raise ValueError(f"{name} {getattr(self, name)} and {kernels} {getattr(self, kernels)} must have the same length.")
         if math.prod(self.decoder_strides) != math.prod(self.strides):
             raise ValueError(f"decoder_strides {self.decoder_strides} and strides {self.strides} give other hops.")
         pairs = zip(self.decoder_strides, self.decoder_stride_kernels, strict=True)
@@ -95,7 +101,7 @@ class SQConv1d(nn.Conv1d):
         return super().forward(F.pad(x, self.pads))
 
     def length(self, steps: int) -> int:
-        """Steps that come out of `steps`."""
+        """Number of output steps for `steps` input steps."""
         reach = self.dilation[0] * (self.kernel_size[0] - 1) + 1
         return (steps + sum(self.pads) - reach) // self.stride[0] + 1
 
@@ -115,7 +121,7 @@ class SQUp(nn.ConvTranspose1d):
 
 
 class SQUnit(nn.Module):
-    """Twice (convolution, PReLU), dilated and pointwise, and the input added; `[B, C, T]`."""
+    """Dilated convolution, PReLU, pointwise convolution, PReLU, and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, c: SQCodecConfig) -> None:
         super().__init__()
@@ -134,7 +140,7 @@ def _units(channels: int, c: SQCodecConfig) -> nn.Sequential:
 
 
 class SQEncoder(nn.Module):
-    """`[B, C, T]` to `[B, D, L]` in -1..1."""
+    """Waveforms `[B, C, T]` to latents `[B, D, L]` in -1..1."""
 
     def __init__(self, c: SQCodecConfig) -> None:
         super().__init__()
@@ -162,7 +168,7 @@ class SQEncoder(nn.Module):
         return torch.tanh(self.head(x))
 
     def length(self, samples: int) -> int:
-        """L of a clip of `samples`; 0 or less: too short."""
+        """L, the number of frames of a clip of `samples` samples; 0 or less: the clip is too short."""
         steps = self.stem.length(samples)
         steps = self.pool_conv.length(steps) // self.pool if self.pool > 1 else steps
         for down in self.downs:
@@ -171,7 +177,7 @@ class SQEncoder(nn.Module):
 
 
 class SQDecoder(nn.Module):
-    """`[B, D, L]` to `[B, C, about L * hop]`."""
+    """Latents `[B, D, L]` to waveforms `[B, C, about L * hop]`."""
 
     def __init__(self, c: SQCodecConfig) -> None:
         super().__init__()
@@ -219,7 +225,7 @@ class SQCodec(AudioTokenizer):
         )
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples`: averaging drops a last step that is not whole."""
+        """L, the number of frames of a clip of `samples` samples, at least 1; pooling drops samples that do not fill a step."""
         return max(1, self.encoder.length(samples))
 
     def encode_latents(self, x: Tensor) -> Tensor:

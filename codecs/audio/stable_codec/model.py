@@ -6,14 +6,18 @@ Stability-AI/stable-codec @ 8535544 and Stability-AI/stable-audio-tools @ 50049e
     waveform -> patches -> convolution -> (strided convolution, transformer) x levels -> convolution -> FSQ
     FSQ -> convolution -> (transformer, transposed convolution) x levels -> convolution -> patches -> waveform
 
-Parity: the quantizers' ids equal those of the authors' classes. The body was NOT checked against the authors' own run,
+Patches of P samples become channels, `[B, C, T]` to `[B, C P, T / P]`; strided convolutions and windowed transformers encode them to
+latents `[B, D, L]`, one for every hop (640 samples: 25 a second at 16 kHz). Finite scalar quantization rounds each channel: ids
+`[B, K, L]`. The decoder mirrors the encoder and returns `[B, C, L * hop]`.
+
+Parity: the quantizers' ids equal those of the authors' classes. Encoder and decoder were NOT checked against the authors' own run,
 which needs FlashAttention on a GPU: its sliding window is a mask over `scaled_dot_product_attention` here. With their
 kernel replaced by that mask in float32, their classes gave equal ids and close waveforms for random weights (every option;
-snake only where a level does not change its width). Differs: the authors' code also rounds queries, keys and values to
-float16, so that ids next to a rounding edge may differ.
+snake only where a level does not change its width).
 
-Loudness: the authors bring files to -20 LUFS before they encode (`normalize` "lufs"); here the gain is stored with the
-tokens and undone by `decode`.
+Differs: the authors' code rounds queries, keys and values to float16, so that ids close to a rounding edge may differ.
+Differs: the authors normalise files to -20 LUFS before they encode and keep that loudness; here (`normalize` "lufs") the gain is
+stored with the tokens and undone by `decode`.
 
 Letters: B batch, C channels, T samples, P samples of a patch, D latent width, L positions, K codebooks.
 """
@@ -50,19 +54,19 @@ LOUDNESS_SECONDS = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class TAAEConfig:
-    """Encoder or decoder; every list runs from the waveform to the latent, also in the decoder.
+    """Settings of the encoder or of the decoder; every list runs from the waveform to the latents, also in the decoder.
 
     Attributes:
-        width: channels that `multiples` count in.
-        multiples: channels of each level over `width`; the waveform's end has those of the first level.
-        strides: of each level; 1: no convolution.
-        depths: transformer blocks of each level.
+        width: channels that `multiples` multiply.
+        multiples: channels of each level as multiples of `width`; the patches are mapped to the channels of the first level.
+        strides: stride of each level's convolution; 1: no convolution.
+        depths: number of transformer blocks of each level.
         window: positions before and after its own that a position attends to, at its level's rate; -1: all positions.
-        head_dim: width of an attention head; all channels where they are fewer.
-        snake: activations before the convolutions; otherwise there are none.
+        head_dim: width of an attention head; a level with fewer channels has one head.
+        snake: Snake activations before the convolutions; False: no activations.
         units: three dilated residual units at the finer end of each level.
-        conformer: a convolution in every transformer block.
-        layer_scale: start value of the factor of every branch; None: no factors.
+        conformer: a conformer convolution in every transformer block.
+        layer_scale: initial value of the learned factor of every branch; None: no factors.
     """
 
     width: int = 1024
@@ -78,10 +82,14 @@ class TAAEConfig:
 
     def __post_init__(self) -> None:
         if not len(self.multiples) == len(self.strides) == len(self.depths) > 0:
-            raise ValueError(f"multiples {self.multiples}, strides {self.strides}, depths {self.depths}: one entry a level.")
+            raise ValueError(
+                f"multiples is {self.multiples}, strides {self.strides}, depths {self.depths}; give each one entry for each level."
+            )
         for i, stride in enumerate(self.strides):
             if stride == 1 and self.widths[i] != self.widths[i + 1]:
-                raise ValueError(f"level {i} has stride 1, hence no convolution: it cannot go from {self.widths[i : i + 2]}.")
+                raise ValueError(
+                    f"level {i} has stride 1 and therefore no convolution: its channels cannot change, got {self.widths[i : i + 2]}."
+                )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -89,7 +97,7 @@ class TAAEConfig:
         return tuple(self.width * m for m in (self.multiples[0], *self.multiples))
 
     def transformer(self, level: int) -> WindowTransformer:
-        """The blocks of a level, as wide as its coarser end."""
+        """The transformer of a level, with the channels of the level's coarser end."""
         return WindowTransformer(
             WindowTransformerConfig(
                 width=self.widths[level + 1],
@@ -102,11 +110,11 @@ class TAAEConfig:
         )
 
     def activation(self, channels: int) -> nn.Module:
-        """Before a convolution between levels."""
+        """The activation before a convolution between levels."""
         return SnakeBeta(channels) if self.snake else nn.Identity()
 
     def residual_units(self, channels: int) -> nn.Sequential:
-        """The dilated units of one level, or none."""
+        """The dilated residual units of one level; empty if `units` is False."""
         act = SnakeBeta if self.snake else (lambda channels: nn.ELU())
         return nn.Sequential(*(DACUnit(channels, d, activation=act) for d in (DILATIONS if self.units else ())))
 
@@ -117,13 +125,13 @@ class StableCodecConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        channels: of the waveform.
-        patch_samples: P; samples of every channel that become channels of one step.
-        encoder, decoder: see `TAAEConfig`; of one hop.
-        latent_dim: D.
-        quantizer: any kind; see `POSTHOC` for those that need no training.
+        channels: channels of the waveform.
+        patch_samples: P, samples of each channel in a patch.
+        encoder, decoder: settings of both, whose strides must have the same product.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in. `POSTHOC` has quantizers that need no training.
         normalize: "lufs" brings every clip of 0.4 s or more to -20 LUFS and keeps the factor in `Tokens.scale`.
-        soft_clip: tanh at the end.
+        soft_clip: limit the waveform to -1..1 by tanh.
     """
 
     sample_rate_hz: int = 16000
@@ -142,7 +150,7 @@ class StableCodecConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples a token position."""
+        """Samples from one token position to the next."""
         return self.patch_samples * math.prod(self.encoder.strides)
 
 
@@ -159,7 +167,7 @@ class TAAEDown(nn.Module):
         self.transformer = c.transformer(level)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T]` to `[B, C', T / s]`."""
+        """Apply the level: `[B, C, T]` to `[B, C', T / s]`."""
         return self.transformer(self.conv(self.act(self.units(x))))
 
 
@@ -178,7 +186,7 @@ class TAAEUp(nn.Module):
         self.units = c.residual_units(fine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C', L]` to `[B, C, L * s]`, one step less where s is odd."""
+        """Apply the level: `[B, C', L]` to `[B, C, L * s]`, one step less if s is odd."""
         return self.units(self.conv(self.act(self.transformer(x))))
 
 
@@ -215,7 +223,7 @@ class TAAEDecoder(nn.Module):
 
 
 class StableCodec(AudioTokenizer):
-    """Stable Codec; see the module's docstring. A clip is never cut: attention works in blocks, memory grows linearly."""
+    """Stable Codec; see the module's docstring. Clips are never cut into pieces; memory grows linearly with their length."""
 
     family: ClassVar[str] = "stable_codec"
     config_class: ClassVar[type] = StableCodecConfig
@@ -260,7 +268,7 @@ class StableCodec(AudioTokenizer):
         return other.train(self.training)
 
     def normalize(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Bring clips `[B, C, T]` to -20 LUFS, and a peak of .95 where that clips; returns what undoes it, `[B, 1]`."""
+        """Bring clips `[B, C, T]` to -20 LUFS, or to a peak of 0.95 if that would clip; returns the factors `[B, 1]` that undo it."""
         if self.config.normalize == "none":
             return x, None
         return normalize_lufs(x, self.config.sample_rate_hz)
@@ -271,16 +279,16 @@ class StableCodec(AudioTokenizer):
         return self.encoder(x.transpose(2, 3).flatten(1, 2))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`, a patch less for every odd stride (filled up by `decode`)."""
+        """Waveform `[B, C, L * hop]` of latents `[B, D, L]`; each odd stride shortens it a little, and `decode` pads it with zeros."""
         y = self.decoder(z_q).unflatten(1, (self.config.channels, -1))  # [B, C, P, T / P]
         x = y.transpose(2, 3).flatten(2)
         return torch.tanh(x) if self.config.soft_clip else x
 
 
 def normalize_lufs(x: Tensor, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
-    """Bring clips `[B, C, T]` to -20 LUFS (ITU-R BS.1770), then to a peak of .95 where they clip.
+    """Bring clips `[B, C, T]` to -20 LUFS (ITU-R BS.1770), or to a peak of 0.95 if they would clip.
 
-    Silence and clips under 0.4 s keep their level. Returns the clips, and the factors that undo it, `[B, 1]`.
+    Silence and clips under 0.4 s keep their level. Returns the clips, and the factors `[B, 1]` that undo the change.
     """
     import torchaudio.functional as AF
 
@@ -290,7 +298,7 @@ def normalize_lufs(x: Tensor, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
             if clip.square().mean() < SILENCE:
                 continue
             level = float(AF.loudness(clip, sample_rate_hz))
-            if math.isfinite(level):  # every block may lie under the gate
+            if math.isfinite(level):  # not finite if every block lies under the gate
                 loud = 10 ** ((LOUDNESS_LUFS - level) / 20)
                 peak = float(clip.abs().max()) * loud
                 gain[i] = loud * (0.95 / peak if peak > 1 else 1.0)

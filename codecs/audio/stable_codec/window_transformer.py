@@ -1,8 +1,8 @@
-"""A transformer over frames whose positions see a window on both sides; memory is linear in the length.
+"""A transformer over frames, each of which attends to a window on both sides; memory is linear in the length.
 
-TAAE (Parker et al. 2024, arXiv 2411.19842, section 3.1): pre-norm blocks with a large epsilon, which keeps silence from
-being blown up; queries and keys normed head by head; rotary positions on half of a head's channels; gated feed-forward
-networks; LayerScale. On request a conformer's convolution (arXiv 2005.08100) between attention and feed-forward network.
+TAAE (Parker et al. 2024, arXiv 2411.19842, section 3.1): pre-norm blocks with a large epsilon, which keeps the norms from amplifying
+silence; LayerNorm over each head's queries and keys; rotary positions on half of a head's channels; gated feed-forward networks;
+LayerScale. Optionally a conformer's convolution (arXiv 2005.08100) between attention and feed-forward network.
 
 Letters: B batch, D width, L positions, H heads, d width of a head.
 """
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ...layers.transformer1d import QUERY_BLOCK, LayerScale, rotate
 
-#: Of the norms of queries and keys.
+#: Epsilon of the norms of queries and keys.
 QK_EPS = 1e-6
-#: Longest period of the rotary angles.
+#: Base of the rotary frequencies.
 ROPE_PERIOD = 10000.0
-#: Kernel of the conformer's depthwise convolution.
+#: Kernel size of the conformer's depthwise convolution.
 CONFORMER_KERNEL = 17
 
 
@@ -28,14 +28,15 @@ class WindowTransformerConfig:
     """Settings of `WindowTransformer`.
 
     Attributes:
-        width: D.
-        layers: blocks.
-        head_dim: d, a multiple of 4; as wide as the input where that is narrower.
+        width: D, channels of the sequence.
+        layers: number of blocks.
+        head_dim: d, width of an attention head, a multiple of 4; if D is smaller, there is one head of width D.
         window: positions before and after its own that a position attends to; -1: all positions.
-        expansion: hidden width of the feed-forward networks over D.
-        norm_eps: added to the variance, in all norms but those of queries and keys.
-        layer_scale: start value of the learned factor of every branch; None: no factors, branches start at zero.
-        conformer: a convolution in every block.
+        expansion: hidden width of the feed-forward networks divided by D.
+        norm_eps: epsilon of all norms except those of queries and keys.
+        layer_scale: initial value of the learned factor of every branch; None: no factors, and the branches' last layers start at
+            zero.
+        conformer: a conformer convolution in every block.
     """
 
     width: int = 1024
@@ -50,7 +51,7 @@ class WindowTransformerConfig:
     def __post_init__(self) -> None:
         d = min(self.head_dim, self.width)
         if self.width % d or d % 4:
-            raise ValueError(f"width is {self.width} and a head {d}: need a multiple of it, and a head of a multiple of 4.")
+            raise ValueError(f"width is {self.width} and a head {d} wide; width must be a multiple of it, and it a multiple of 4.")
         if min(self.window) < -1:
             raise ValueError(f"window is {self.window}; give numbers of positions, or -1 for all.")
 
@@ -72,7 +73,7 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: tuple[int, int]) -
 
 
 def rotary_angles(length: int, rotated: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[L, rotated / 2]`."""
+    """Cosines and sines `[L, rotated / 2]` of the rotary angles for L = `length` positions, on the device of `like`."""
     steps = torch.arange(0, rotated, 2, device=like.device, dtype=torch.float32) / rotated
     at = torch.arange(length, device=like.device, dtype=torch.float32)
     angles = at[:, None] * (1.0 / ROPE_PERIOD**steps)
@@ -80,7 +81,7 @@ def rotary_angles(length: int, rotated: int, like: Tensor) -> tuple[Tensor, Tens
 
 
 class WindowAttention(nn.Module):
-    """Self-attention; rows of `qkv` hold all queries, then all keys, then all values."""
+    """Windowed self-attention over `[B, L, D]`; the rows of `qkv` are all queries, then all keys, then all values."""
 
     def __init__(self, config: WindowTransformerConfig) -> None:
         super().__init__()
@@ -92,34 +93,34 @@ class WindowAttention(nn.Module):
         self.out = nn.Linear(c.width, c.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, L, D]` to the same."""
+        """Apply the attention to `[B, L, D]`; the shape stays."""
         heads = self.qkv(x).unflatten(2, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)  # [3, B, H, L, d]
         q, k, v = heads.unbind(0)
-        q, k = self._turned(self.q_norm(q)), self._turned(self.k_norm(k))
+        q, k = self._rotated(self.q_norm(q)), self._rotated(self.k_norm(k))
         return self.out(window_attention(q, k, v, self.window).transpose(1, 2).flatten(2))
 
-    def _turned(self, x: Tensor) -> Tensor:
-        """Rotary positions on the first half of the channels of `[B, H, L, d]`."""
+    def _rotated(self, x: Tensor) -> Tensor:
+        """Apply rotary positions to the first half of the channels of `[B, H, L, d]`."""
         half = self.head_dim // 2
         angles = rotary_angles(x.shape[2], half, x)
         return torch.cat([rotate(x[..., :half].float(), *angles).to(x.dtype), x[..., half:]], dim=-1)
 
 
 class GatedLinear(nn.Module):
-    """`value * silu(gate)`, both linear maps of the input; rows of `proj` hold the values, then the gates."""
+    """`value * silu(gate)`, both linear maps of the input; the rows of `proj` are the values, then the gates."""
 
     def __init__(self, width: int, out_width: int) -> None:
         super().__init__()
         self.proj = nn.Linear(width, 2 * out_width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to `[..., D]`."""
+        """Map `[..., D]` to `[..., out_width]`."""
         value, gate = self.proj(x).chunk(2, dim=-1)
         return value * F.silu(gate)
 
 
 class ConformerConv(nn.Module):
-    """Norm, map of every position, gate, depthwise convolution, norm, SiLU, map; `[B, L, D]` to the same."""
+    """Norm, linear map, gate, depthwise convolution, norm, SiLU, linear map; `[B, L, D]` to the same shape."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -131,14 +132,14 @@ class ConformerConv(nn.Module):
         self.map_out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the module; the input is not added."""
+        """Apply the module to `[B, L, D]`; the input is not added."""
         x = self.gated(self.map_in(self.norm_in(x)))
         x = self.conv(x.transpose(1, 2)).transpose(1, 2)
         return self.map_out(F.silu(self.norm_out(x)))
 
 
 class WindowBlock(nn.Module):
-    """Attention, optional convolution, feed-forward network; each output is scaled and added."""
+    """Attention, optional convolution, feed-forward network; each output is scaled and added to its input; `[B, L, D]`."""
 
     def __init__(self, config: WindowTransformerConfig) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class WindowBlock(nn.Module):
         self.scale_conformer = scale() if c.conformer else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, L, D]` to the same."""
+        """Apply the block to `[B, L, D]`; the shape stays."""
         x = x + self.scale_attention(self.attention(self.norm_attention(x)))
         if self.conformer is not None:
             x = x + self.scale_conformer(self.conformer(x))  # type: ignore[misc]

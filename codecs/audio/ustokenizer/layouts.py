@@ -1,8 +1,8 @@
-"""USTokenizer (DualSpeechLM): RepCodec's modules between two strided convolutions; the language model beside them is left out.
+"""USTokenizer (DualSpeechLM): RepCodec's modules between two strided convolutions; the file's language model is dropped.
 
 The config is the authors' YAML (or its part `model`, or `codec_config` alone). One key is ours: `whisper`, a configuration in
-the terms of transformers: Whisper's encoder (`speech_encoder.`) is then read from the file too; without it those
-weights, which the authors freeze, are left out and the published model is used.
+the terms of transformers. With it, Whisper's encoder (`speech_encoder.`) is read from the file; without it these
+weights, which the authors freeze, are dropped and the published model is used.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ...layouts.keymap import KeyMap, Rename, Row, State, Then, Unwrap, transpos
 from ...layouts.layout import Layout
 from .model import USTokenizerConfig
 
-#: Of the language model, its prompts, and training.
+#: Keys of the config that concern the language model, its prompts, or training.
 _UNUSED = (
     "ckpt", "device_8bit", "end_sym", "freeze_whisper", "llama_path", "lora", "lora_alpha", "lora_dropout", "lora_rank",
     "low_resource", "max_txt_len", "multi_prompt", "phi_path", "prompt_path", "prompt_template", "test_prompt_path",
@@ -76,7 +76,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _statistics() -> Then:
-    """Drop usage counts and sums of an untrained table, from which no codes can be computed."""
+    """Drop the EMA counts and sums of an untrained codebook; with those of a trained one, mark the codebook as initialised."""
 
     def read(state: State) -> State:
         out = dict(state)

@@ -1,18 +1,20 @@
 """USTokenizer of DualSpeechLM: understanding-driven speech tokens, one codebook over Whisper's features, 25 a second.
 
-Wang et al. 2025, arXiv 2508.08961. Written from lavendery/UUG @ b259503 (no licence is stated; its RepCodec files say CC
+Wang et al. 2025, "DualSpeechLM: Towards Unified Speech Understanding and Generation via Dual Speech Token Modeling with Large
+Language Models", arXiv 2508.08961. Written from lavendery/UUG @ b259503 (no licence is stated; its RepCodec files state CC
 BY-NC): `USTokenizer/models/USTokenizer.py`, `models/modules3`. Weights are announced, none are public.
 
     speech 16 kHz -> Whisper encoder (50 Hz) -> stride 2 -> RepCodec encoder -> VQ -> RepCodec decoder -> stride 2 -> features
 
-There is no waveform decoder: the authors' system generates audio with tokens of another codec (WavTokenizer). So this family
-encodes features: `encode` takes Whisper's, `[C, N]`, `extract_features` computes them from audio, `decode` reconstructs them.
+Whisper's features `[B, C, N]` become latents `[B, D, L]`, 25 a second, and ids `[B, K, L]` with K = 1. There is no waveform decoder:
+the authors' system generates audio with tokens of another codec (WavTokenizer). So this family encodes features: `encode` takes
+`[C, N]`, `extract_features` computes them from audio, `decode` reconstructs them.
 
 Differs: `decode` returns N features for N features; the authors' transposed convolution returns N - 1 if N is even.
 Differs: audio longer than 30 s is processed in pieces of 30 s; the authors truncate it.
 
-In training the authors add the cross-entropy of a frozen language model that reads the tokens; the loop here has no such
-loss, so `configs/audio/ustokenizer-debug.yaml` uses only the other two.
+Differs: the authors' training adds the cross-entropy of a frozen language model that takes the tokens as input; the training loop
+here has no such loss, so `configs/audio/ustokenizer-debug.yaml` uses only the commitment and reconstruction losses.
 
 Letters: B batch, T samples, C feature width, N features (50 a second), L = ceil(N / 2), D latent width, K codebooks.
 """
@@ -48,12 +50,12 @@ class USTokenizerConfig:
     """Settings of `USTokenizer`; the defaults are the authors' over Whisper-medium.
 
     Attributes:
-        encoder, decoder: the convolutions on either side; `features` is C for both.
-        latent_dim: D.
+        encoder, decoder: settings of the convolutions before and after the quantizer; the `features` of both must be C.
+        latent_dim: D, channels of the latents.
         whisper_model: configuration of the speech model in the terms of transformers, whose encoder is then part of this
             model's weights; empty: the published model `whisper_name` is loaded from the hub when it is first needed.
         whisper_name: name of the published speech model.
-        quantizer: any kind; its `dim` is filled in.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     encoder: FeatureConvConfig = _plain()
@@ -73,7 +75,7 @@ class USTokenizerConfig:
 
 
 class USTokenizer(LatentTokenizer):
-    """Tokens of Whisper's features; see the module's docstring. Any first codebooks decode."""
+    """Tokens of Whisper's features; see the module's docstring. The first k codebooks alone can be decoded."""
 
     family: ClassVar[str] = "ustokenizer"
     config_class: ClassVar[type] = USTokenizerConfig
@@ -131,15 +133,15 @@ class USTokenizer(LatentTokenizer):
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def kept_size(self, x: Tensor) -> tuple[int, ...]:
-        """N of features `[C, N]`: `decode` gives as many."""
+        """N of features `[C, N]`; `decode` returns the same number."""
         return (x.shape[-1],)
 
     def fit_out(self, x: Tensor, item: Tokens, options: Any) -> Tensor:
-        """Features `[C, N]` of `[C, 2 L]`; without `sizes` N is 2 L."""
+        """Cut decoded features `[C, 2 L]` to the N of the original; without `sizes` they stay as they are."""
         return x if item.sizes is None or not options.original else x[..., : int(item.sizes[0, 0])]
 
     def items_of(self, media: Any) -> list[Tensor]:
-        """Features `[C, N]` of what was passed, checked."""
+        """Checked features `[C, N]` of the media passed."""
         items = super().items_of(media)
         if any(x.ndim != 2 for x in items):
             raise ValueError(f"{self.family} takes sequences of features [C={self.spec.channels}, N], not grids.")

@@ -24,16 +24,16 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`init_args` of feature extractor, backbone and head. `hard_coded_overrides`, a key of ours, changes fixed numbers."""
+    """`init_args` of feature extractor, backbone and head. Our key `hard_coded_overrides` changes numbers that their code fixes."""
     top = Fields(_flat(config), "config")
     top.drop(*FOLDER_KEYS)
     feature, backbone, head = (Fields(top.take(part), part) for part in _PARTS)
     fixed = Fields(top.take("hard_coded_overrides", {}), "hard_coded_overrides")
-    fixed.drop("decoder_n_filters", "decoder_ratios")  # of the EnCodec decoder, which nothing uses
+    fixed.drop("decoder_n_filters", "decoder_ratios")  # of EnCodec's decoder, which the authors build and do not use
     strides = list(reversed(feature.take("dowmsamples", [6, 5, 5, 4])))
     feature.require("encodec_model", "encodec_24khz")
     feature.require("num_quantizers", 1)  # with more, the authors' class keeps the last level's vector only
-    feature.drop("bandwidths", "train_codebooks")  # read, and without effect
+    feature.drop("bandwidths", "train_codebooks")  # without effect on ids and waveforms
     dim, width = fixed.take("dimension", 512), backbone.take("dim")
     backbone.require("input_channels", dim)
     head.require("dim", width)
@@ -140,7 +140,7 @@ def _decoder(head: str) -> list[Row]:
 
 _OF_THE_NETWORK = Rename(
     [
-        ("feature_extractor.encodec.decoder.**", None),  # EnCodec's decoder, which nothing uses
+        ("feature_extractor.encodec.decoder.**", None),  # EnCodec's decoder, which the authors build and do not use
         ("head.istft.window", None),  # the Hann window: computed
         ("{feature_extractor|backbone|head}.**", "{feature_extractor|backbone|head}.**"),
         ("**", None),  # the trainer's discriminators and losses

@@ -1,7 +1,11 @@
 """WavTokenizer: one codebook over SEANet's frames, and a decoder at frame rate with an inverse Fourier transform.
 
-Ji et al. 2024, arXiv 2408.16532. Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT) and transformers 5.24
-(Apache-2.0).
+Ji et al. 2024, "WavTokenizer: an Efficient Acoustic Discrete Codec Tokenizer for Audio Language Modeling", arXiv 2408.16532.
+Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT) and transformers 5.24 (Apache-2.0).
+
+SEANet encodes `[B, 1, T]` to latents `[B, D, L]`, one for every hop (320 samples: 75 a second at 24 kHz), and the nearest vector of
+one codebook replaces each: ids `[B, 1, L]`. The decoder never leaves frame rate: residual blocks with attention, ConvNeXt blocks,
+and a head that predicts magnitude and phase of each frame for the inverse short-time Fourier transform, `[B, 1, L * hop]`.
 
 Letters: B batch, T samples, D latent width, L positions (frames), N conditions.
 """
@@ -26,17 +30,18 @@ class WavTokenizerConfig:
 
     Attributes:
         sample_rate_hz: rate of the waveform.
-        encoder: its SEANet, also a causal one; the decoder always looks both ways.
-        quantizer: any kind; its `dim` is filled in. The authors': one Euclidean table moved by running means.
-        width: of the decoder, a multiple of `groups`.
+        encoder: settings of the SEANet encoder, which may be causal; the decoder never is.
+        quantizer: settings of any quantizer; its `dim` is filled in. Published: one codebook, Euclidean distance, EMA updates.
+        width: channels of the decoder, a multiple of `groups`.
         hidden: width between the pointwise layers of a ConvNeXt block.
-        blocks: number of these.
-        conditions: settings of the decoder's norms, left over from a model with several bit rates; 0: plain norms.
-        layer_scale: start value of the learned factor of every block; 0: 1 / blocks.
-        groups: of the decoder's group norms.
-        eps: of all norms of the decoder.
+        blocks: number of ConvNeXt blocks.
+        conditions: number of scale and shift pairs of the decoder's norms, of which `condition` selects one (a remainder of a
+            model with several bit rates); 0: plain norms.
+        layer_scale: initial value of the learned factor of every ConvNeXt block; 0: 1 / blocks.
+        groups: number of groups of the decoder's group norms.
+        eps: epsilon of all norms of the decoder.
         window_samples: length of the inverse transform's window.
-        dropout: inside the residual blocks, in training.
+        dropout: probability of dropout in the decoder's residual blocks.
     """
 
     sample_rate_hz: int = 24000
@@ -58,7 +63,7 @@ class WavTokenizerConfig:
 
 
 class WavTokenizerDecoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, L * hop]`."""
+    """Decoder at frame rate: latents `[B, D, L]` to waveforms `[B, 1, L * hop]`."""
 
     def __init__(self, c: WavTokenizerConfig) -> None:
         super().__init__()
@@ -80,7 +85,7 @@ class WavTokenizerDecoder(nn.Module):
         self.head = FourierHead(width, window_samples=c.window_samples, hop_samples=c.encoder.hop_samples)
 
     def features(self, z: Tensor, condition: int) -> Tensor:
-        """What the head turns into spectra, `[B, L, width]`."""
+        """Input of the head, `[B, L, width]`, from latents `[B, D, L]`; `condition` is the index of the norms' scale and shift."""
         x = self.norm_in(self.prior(self.embed(z)).transpose(1, 2), condition).transpose(1, 2)
         for block in self.blocks:
             x = block(x, condition)

@@ -15,13 +15,13 @@ from ...layouts.speech_keys import Beside, speech_model, tensors_only
 from ...quantizers.residual_vq import ResidualVQConfig
 from .model import XCodecConfig
 
-#: The authors' names of speech models: where they are published, and their configuration.
+#: The authors' names of speech models -> the hub id of each, and its configuration.
 _SPEECH = {
     "hubert_base": ("facebook/hubert-base-ls960", {"model_type": "hubert"}),
     "hubert_base_general": ("ZhenYe234/hubert_base_general_audio", {"model_type": "hubert"}),
     "wavlm_base_plus": ("microsoft/wavlm-base-plus", {"model_type": "wavlm"}),
 }
-#: Both layouts keep the speech model under this name.
+#: Key rows of the speech model, which has the same name in both layouts.
 _SPEECH_ROWS = speech_model("semantic_model", "semantic_model.model")
 
 
@@ -42,7 +42,7 @@ def _quantizer(num: int, size: int) -> dict[str, Any]:
 def _authors(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `SoundStream`, also inside the YAML of a training run.
 
-    What the constructor holds as numbers can be changed under `hard_coded_overrides`: `semantic_width`, `encoder_width`,
+    Our key `hard_coded_overrides` changes numbers that the constructor fixes: `semantic_width`, `encoder_width`,
     `decoder_width`, `pad`, and a speech model's configuration as `hubert_config` or `wavlm_config`.
     """
     if isinstance(config.get("generator"), Mapping):
@@ -61,7 +61,7 @@ def _authors(config: Mapping[str, Any]) -> dict[str, Any]:
     width = o.take("semantic_width", 768)
     strides, rate, size = list(f.take("ratios", [8, 5, 4, 2])), f.take("sample_rate", 16000), f.take("bins", 1024)
     bandwidths = [float(b) for b in f.take("target_bandwidths", [1, 1.5, 2, 4, 6])]
-    # The authors count 10 bits a codebook, whatever its size.
+    # The authors count 10 bits for each codebook, whatever its size.
     num = int(1000 * bandwidths[-1] // (math.ceil(rate / math.prod(strides)) * 10))
     out = {
         "sample_rate_hz": rate,
@@ -103,7 +103,7 @@ def _authors_keys(own: XCodecConfig) -> KeyMap:
 
 
 def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`XcodecConfig` of transformers. A key of ours, `pad_to_frames`, turns on the feature extractor's padding."""
+    """Our config fields from `XcodecConfig` of transformers. Our key `pad_to_frames` turns on the feature extractor's padding."""
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range")
     a = Fields(f.take("acoustic_model_config", {}) or {}, "acoustic_model_config")
@@ -191,7 +191,7 @@ def _say_hf(own: XCodecConfig) -> dict[str, Any]:
     """`config.json` of transformers. Raises NotWritable where the class cannot be set up like `own`."""
     s, q = own.semantic, the_quantizer(own.quantizer, ResidualVQConfig)
     if not own.bandwidths_kbps:
-        raise NotWritable("the authors' class counts its codebooks from bandwidths_kbps, which are empty.")
+        raise NotWritable("bandwidths_kbps is empty; the class of transformers computes its number of codebooks from them.")
     out = {
         "architectures": ["XcodecModel"],
         "model_type": "xcodec",

@@ -1,16 +1,20 @@
 """X-codec: DAC's encoder and a frozen speech model's features behind one residual quantizer.
 
-Ye et al. 2024, "Codec Does Matter", arXiv 2408.17175. Parity was checked against zhenye234/xcodec @ a2e52d3
-(`SoundStream`; no licence at the root: own code from the published facts) and transformers 5.23 (`XcodecModel`, Apache-2.0).
+Ye et al. 2024, "Codec Does Matter: Exploring the Semantic Shortcoming of Codec for Audio Language Model", arXiv 2408.17175. Parity
+was checked against zhenye234/xcodec @ a2e52d3 (`SoundStream`; no licence at the root: own code from the published facts) and
+transformers 5.23 (`XcodecModel`, Apache-2.0).
 
     waveform -> DAC encoder ----------------> \\                           / linear -> DAC decoder -> waveform
     features -> convolutions (RepCodec's) --> joined, linear -> residual VQ - linear -> convolutions -> features
 
-The features are the mean over all layers of HuBERT or WavLM, of the clip with half a frame of silence on both sides.
+A clip `[B, 1, T]` and its speech features `[B, C, N]` are encoded to joint latents `[B, D, L]`, 50 a second; the residual quantizer
+returns ids `[B, K, L]`. From the quantized latents one decoder returns the waveform `[B, 1, L * hop]`; another reconstructs the
+features, for training and as semantic features. The features are the mean over all layers of HuBERT or WavLM, computed from the
+clip with half a frame of silence on both sides.
 
-The end of a clip: by default nothing is added. What does not fill a frame of both paths gives no ids, and `decode` fills
-up with zeros (`fill` "frame" pads instead). Where the encoder alone gives another number of frames than the speech model,
-it runs on the padded clip as well, as published.
+The end of a clip: by default clips are not padded. Samples that do not fill a frame of both encoders get no ids, and `decode`
+returns zeros for them (`fill` "frame" pads the clip instead). If the waveform's encoder would return another number of frames than
+the features' encoder, it also runs on the clip with silence on both sides, as published.
 
 Letters: B batch, T samples, L positions, D latent width, C channels of the features, N their frames, K codebooks.
 """
@@ -48,16 +52,17 @@ class XCodecConfig(StridedConfig):
     """Settings of `XCodec`; the defaults are the published models'. What is not listed here is in `StridedConfig`.
 
     Attributes:
-        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: the same list (not backwards).
+        decoder_strides: up-sampling of each level of the decoder, from the frames; empty: `strides` in the same order (not reversed).
         acoustic_dim: channels of the encoder's output and the decoder's input.
-        semantic: encoder and decoder of the features.
+        semantic: settings of the features' encoder and decoder.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
         pad_samples: samples of silence on both sides of the speech model's input.
-        quantizer: any kind; its `dim` is filled in: D = acoustic_dim + the features' channels.
-        bandwidths_kbps: what the model was trained for; `encode` takes the codebooks of the last one. Empty: all.
-        fill: "none" or "frame", see the top of the file.
+        quantizer: settings of any quantizer; its `dim` is filled in: D = acoustic_dim + the features' channels.
+        bandwidths_kbps: bit rates in kbit/s that the model was trained for; by default `encode` returns the codebooks of the last
+            one. Empty: all codebooks.
+        fill: "frame" pads clips with zeros to whole frames, "none" does not; see the module's docstring.
     """
 
     sample_rate_hz: int = 16000
@@ -90,14 +95,14 @@ class XCodecConfig(StridedConfig):
 
     @property
     def dim(self) -> int:
-        """Latent width D."""
+        """D, number of channels of the latents."""
         return self.acoustic_dim + self.semantic_dim
 
 
 class XCodec(FeatureTokenizer):
-    """X-codec; see the module's docstring. Any first codebooks decode. Ids depend on the whole clip: it is never cut.
+    """X-codec; see the module's docstring. The first k codebooks alone can be decoded. Ids depend on the whole clip.
 
-    Given features `[B, C, N]` are the speech model's; clips are then used without padding.
+    `features=` takes the speech model's features `[B, C, N]`; clips are then not padded. Clips are never cut into pieces.
     """
 
     family: ClassVar[str] = "xcodec"
@@ -129,7 +134,7 @@ class XCodec(FeatureTokenizer):
     # --- lengths ----------------------------------------------------------------------------------------------------
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples` without given features."""
+        """L, the number of frames of a clip of `samples` samples that is encoded without `features=`."""
         if self.config.fill == "frame":
             return super().num_frames(samples)
         return max(1, self._semantic_frames(samples))
@@ -147,7 +152,7 @@ class XCodec(FeatureTokenizer):
         return samples
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Whole frames, or with `fill` "none" enough zeros for one."""
+        """Pad clips `[B, 1, T]` with zeros: to whole frames, or with `fill` "none" only clips that are too short for one frame."""
         if self.config.fill == "frame":
             return pad_to_hop(x, self.spec.hop_samples)
         least = x.shape[-1]
@@ -159,14 +164,14 @@ class XCodec(FeatureTokenizer):
 
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
-        """Features `[B, C, N]` of the speech model for `[B, 1, T]`: the mean over its layers, the embedding included."""
+        """The speech model's features `[B, C, N]` of clips `[B, 1, T]`: the mean over its layers, the embedding included."""
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         return model.mean_of_layers(F.pad(x[:, 0], (self.config.pad_samples, self.config.pad_samples)))
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`; if `features` `[B, C, N]` are given, clips are not padded."""
         if features is None:
             x = self._padded(x)
             features = self.speech_features(x)
@@ -190,7 +195,7 @@ class XCodec(FeatureTokenizer):
         return super().ids_of(z, dataclasses.replace(batch, options=o))
 
     def num_codebooks_for(self, bandwidth_kbps: float) -> int:
-        """Codebooks that fit into `bandwidth_kbps`, at least 1; for `encode(x, num_codebooks=...)`.
+        """Number of codebooks that fit into `bandwidth_kbps` (kbit/s), at least 1; for `encode(x, num_codebooks=...)`.
 
         Raises:
             ValueError: a bandwidth that the model was not trained for.
@@ -210,10 +215,10 @@ class XCodec(FeatureTokenizer):
         return self.decode_features(self.vectors_of(ids))
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+        """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
-        `Reconstruction.features` holds "semantic", the features as the ids give them back, and "semantic_target", those
-        to compare them with.
+        `Reconstruction.features` holds "semantic", the features `[B, C, N]` reconstructed from the quantized latents, and
+        "semantic_target", the speech model's features.
         """
         given = x
         if features is None:

@@ -1,9 +1,16 @@
 """X-codec2 and NeuCodec: one codebook of 65536 entries over convolutional and w2v-BERT 2.0 features side by side.
 
-Ye et al. 2025, "Llasa", arXiv 2502.04128; NeuCodec: arXiv 2509.09550. Parity was checked against zhenye234/X-Codec-2.0
-@ e5d3b26 (MIT), neuphonic/neucodec @ 2454f32 (Apache-2.0) and the classes of transformers 5.23 (Apache-2.0).
+X-codec2: Ye et al. 2025, "Llasa: Scaling Train-Time and Inference-Time Compute for Llama-based Speech Synthesis", arXiv
+2502.04128. NeuCodec: Julian et al. 2025, "Finite Scalar Quantization Enables Redundant and Transmission-Robust Neural Audio
+Compression at Low Bit-rates", arXiv 2509.09550. Parity was checked against zhenye234/X-Codec-2.0 @ e5d3b26 (MIT),
+neuphonic/neucodec @ 2454f32 (Apache-2.0) and the classes of transformers 5.23 (Apache-2.0).
 
-`encode` computes the speech model's features itself, or takes them: then waveform and features are used unchanged.
+Two encoders run on a clip `[B, 1, T]`: BigCodec's convolutions, and a frozen w2v-BERT 2.0 with a convolutional adapter. Their
+outputs are concatenated and mapped to latents `[B, D, L]`, 50 a second. Finite scalar quantization projects each to 8 numbers of
+4 values: one id of 4^8 = 65536, `[B, 1, L]`. A transformer decodes at frame rate; the inverse short-time Fourier transform returns
+`[B, 1, L * hop_out]`, at 16 kHz (X-codec2) or 24 kHz (NeuCodec).
+
+`encode` computes the speech model's features unless `features=` is given; then waveform and features are used without padding.
 
 Letters: B batch, T samples, L token positions, D latent width, C channels of the speech features.
 """
@@ -35,28 +42,28 @@ class XCodec2Config:
     """Settings of `XCodec2`; the defaults are X-codec2's.
 
     Attributes:
-        sample_rate_hz: rate of the waveform that goes in.
-        hop_out_samples: output samples a token position; 480 in NeuCodec, which gives 24 kHz.
+        sample_rate_hz: rate of the input waveform.
+        hop_out_samples: output samples of each token position; 480 in NeuCodec, whose output has 24 kHz.
         width: channels of the convolutional encoder at the waveform's rate; each level doubles them.
-        strides: of its levels, from the waveform.
-        dilations: of its residual units.
-        acoustic_dim: channels that it gives.
+        strides: down-sampling of each of its levels, from the waveform to the frames.
+        dilations: dilation of each residual unit of a level.
+        acoustic_dim: its output channels.
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
-        semantic_layers: its layers that are used.
-        semantic_in, semantic_width, semantic_dim: channels of its features, inside their adapter, and that this gives.
-        semantic_kernel: of the adapter's convolutions.
-        semantic_bias: whether the inner two of them have a bias.
-        pad_features: half a hop of zeros on both sides before the speech model (X-codec2; not NeuCodec).
-        quantizer: any kind; its `dim` is filled in.
-        latent_dim: D, between linear maps from both encoders and to the decoder.
+        semantic_layers: number of its layers that run; the output of the last is the features.
+        semantic_in, semantic_width, semantic_dim: channels of the adapter's input (the features), hidden layers and output.
+        semantic_kernel: kernel size of the adapter's convolutions.
+        semantic_bias: whether the adapter's two hidden convolutions have a bias.
+        pad_features: pad a clip with half a hop of zeros on both sides before the speech model (X-codec2; not NeuCodec).
+        quantizer: settings of any quantizer; its `dim` is filled in.
+        latent_dim: D, channels of the latents; linear maps lead from both encoders to D and from D to the decoder.
         decoder_dim: width of the decoder.
-        layers, heads: of its transformer.
-        feed_forward: hidden width of the transformer; 0: four times the width.
+        layers, heads: number of layers and of attention heads of the decoder's transformer.
+        feed_forward: hidden width of its feed-forward layers; 0: four times `decoder_dim`.
         attention_bias: whether its attention has biases.
-        norm_eps: of its norms.
-        dropout: in the decoder's residual blocks, in training.
+        norm_eps: epsilon of its norms.
+        dropout: probability of dropout in the decoder's residual blocks.
     """
 
     sample_rate_hz: int = 16000
@@ -86,12 +93,12 @@ class XCodec2Config:
 
     @property
     def hop_samples(self) -> int:
-        """Input samples a token position."""
+        """Input samples from one token position to the next."""
         return math.prod(self.strides)
 
 
 class SemanticAdapter(nn.Module):
-    """Convolution, a residual pair of convolutions, convolution, over features `[B, C, N]`."""
+    """Convolution, a residual pair of convolutions, convolution, over speech features `[B, semantic_in, N]`."""
 
     def __init__(self, config: XCodec2Config) -> None:
         super().__init__()
@@ -103,16 +110,17 @@ class SemanticAdapter(nn.Module):
         self.conv_out = nn.Conv1d(inner, c.semantic_dim, k, padding=pad, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adapt features `[B, C, N]`."""
+        """Adapt features `[B, semantic_in, N]` to `[B, semantic_dim, N]`."""
         x = F.relu(self.conv_in(x))  # also on the skip: the authors' activation works in place
         return self.conv_out(x + self.conv2(F.relu(self.conv1(x))))
 
 
 class XCodec2Decoder(nn.Module):
-    """`[B, D, L]` to `[B, 1, L * hop]`: residual blocks, transformer, residual blocks, inverse Fourier transform.
+    """`[B, D, L]` to `[B, 1, L * hop_out]`: residual blocks, transformer, residual blocks, inverse Fourier transform.
 
-    Differs: the authors rotate queries and keys by the number of their head. Both turn by the same angle, so that no
-    score changes, and there is no rotation here; positions come from the convolutions alone.
+    Differs: the authors' rotary embedding rotates queries and keys by the index of their head instead of their position. Query
+    and key of a head are rotated by the same angle, which changes no attention score, so there is no rotation here; the
+    convolutions alone carry positions.
     """
 
     def __init__(self, config: XCodec2Config) -> None:
@@ -142,20 +150,20 @@ class XCodec2Decoder(nn.Module):
         self.head = FourierHead(width, window_samples=4 * c.hop_out_samples, hop_samples=c.hop_out_samples)
 
     def backbone(self, z: Tensor) -> Tensor:
-        """What the head takes, `[B, L, width]`."""
+        """Input of the head, `[B, L, width]`, from latents `[B, D, L]`."""
         x = self.embed(self.proj(z.transpose(1, 2)).transpose(1, 2))
         return self.norm(self.after(self.transformer(self.before(x))).transpose(1, 2))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode: `[B, D, L]` to `[B, 1, L * hop]`."""
+        """Decode: `[B, D, L]` to `[B, 1, L * hop_out]`."""
         return self.head(self.backbone(z))[:, None]
 
 
 class XCodec2(FeatureTokenizer):
-    """Speech codec with one codebook; see the module's docstring. Ids depend on the whole clip: it is never cut.
+    """Speech codec with one codebook; see the module's docstring. Ids depend on the whole clip, so clips are never cut into pieces.
 
-    Without given features a clip gets at least one zero and is filled up to whole frames, as published: an aligned clip
-    gains a frame (X-codec2), a part of a frame at the end is left out (NeuCodec).
+    Without `features=` a clip is padded with at least one zero, to whole frames, as published. So X-codec2 returns an additional
+    frame for a clip of exactly whole frames; NeuCodec, whose speech model returns one frame less, drops a partial last frame.
     """
 
     family: ClassVar[str] = "xcodec2"
@@ -184,7 +192,10 @@ class XCodec2(FeatureTokenizer):
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = XCodec2Decoder(c)
         if c.sample_rate_hz * c.hop_out_samples % c.hop_samples:
-            raise ValueError(f"{c.hop_samples} samples in and {c.hop_out_samples} out give no whole output rate.")
+            raise ValueError(
+                f"the output rate {c.sample_rate_hz} * {c.hop_out_samples} / {c.hop_samples} Hz is not a whole number; "
+                "change hop_out_samples or strides."
+            )
         self.spec = AudioSpec.of(
             self.quantizer,
             sample_rate_hz=c.sample_rate_hz,
@@ -195,7 +206,7 @@ class XCodec2(FeatureTokenizer):
     # --- features ---------------------------------------------------------------------------------------------------
 
     def num_frames(self, samples: int) -> int:
-        """L of a clip of `samples` without given features."""
+        """L, the number of frames of a clip of `samples` samples that is encoded without `features=`."""
         frames = samples // self.spec.hop_samples + 1
         return frames if self.config.pad_features else max(1, frames - 1)
 
@@ -207,7 +218,7 @@ class XCodec2(FeatureTokenizer):
 
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
-        """The speech model's features `[B, C, N]` of whole frames `[B, 1, T]` at 16 kHz."""
+        """The speech model's features `[B, C, N]` of clips `[B, 1, T]` at 16 kHz, T a whole number of frames."""
         c = self.config
         if c.sample_rate_hz != 16000 or c.hop_samples != 2 * FBANK_HOP:
             raise ValueError(
@@ -231,7 +242,7 @@ class XCodec2(FeatureTokenizer):
     # --- contract ---------------------------------------------------------------------------------------------------
 
     def encode_latents(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        """Latents `[B, D, L]` of `[B, 1, T]`; with `features` `[B, C, N]` both are used unchanged."""
+        """Latents `[B, D, L]` of clips `[B, 1, T]`; if `features` `[B, C, N]` are given, clips are not padded."""
         if features is None:
             x = self._padded(x)
             features = self.speech_features(x)
@@ -241,14 +252,14 @@ class XCodec2(FeatureTokenizer):
         return self.join(joined.transpose(1, 2)).transpose(1, 2)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`."""
+        """Waveform `[B, 1, L * hop_out]` of latents `[B, D, L]`."""
         return self.decoder(z_q)
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
-        """Reconstruct a batch `[B, 1, T]` with gradients; the speech model gets none.
+        """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
-        `Reconstruction.features` holds "semantic", the quantized latents, and "semantic_target", the features that the
-        authors' training reads from them again.
+        `Reconstruction.features` holds "semantic", the quantized latents `[B, D, L]`, and "semantic_target", the speech
+        features `[B, C, L]` that the authors' training reconstructs from them.
         """
         given = x
         if features is None:

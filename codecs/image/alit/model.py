@@ -4,11 +4,16 @@ Duggal et al. 2024, "Adaptive Length Image Tokenization via Recurrent Allocation
 Parity checked against ShivamDuggal4/adaptive-length-tokenizer @ 8c0b4ec29c (no licence stated), class
 `AdaptiveLengthImageTokenizer` over the VQGAN. Own code from the published facts.
 
+The sequence of the encoder, a transformer, starts with the grid: patches of `[B, 3, H, W]` concatenated with the latents of a frozen
+VQGAN. Each roll-out appends n latent queries and runs the encoder again; after r roll-outs the states of all r n queries, mapped to D
+channels `[B, D, r n]`, are quantized: ids `[B, 1, r n]`. A second transformer predicts from them the VQGAN's code at each grid
+position, and the VQGAN's decoder makes the picture.
+
 Tokens of r roll-outs are r n ids, the newest last. They are no prefix of those of r + 1 roll-outs.
 Dynamic halting: a grid position whose VQGAN code is already predicted with probability p > threshold is masked with
-probability p, so `encode` draws numbers: from `seed`, the same for every picture, or `uniform` itself. The authors' code
-means to skip halting in the last roll-out, but compares Python's builtin `iter` with a number; so it acts there too, here
-as there, without effect on tokens.
+probability p, so `encode` needs random numbers: from `seed`, the same for every picture, or `uniform` itself. The authors' code
+intends to skip halting in the last roll-out, but compares Python's builtin `iter` with a number, so that halting acts there too. It
+does so here as well; it has no effect on tokens.
 
 Letters: B batch, H W pixels, G grid positions, n tokens a roll-out, R roll-outs, D latent width, W width of the encoder.
 """
@@ -40,17 +45,17 @@ class ALITConfig:
     """Settings of `ALIT`; the defaults are the published small model's.
 
     Attributes:
-        base: the VQGAN underneath (`embed_dim` 0).
+        base: settings of the VQGAN underneath; its `embed_dim` must be 0.
         grid_size: positions on a side of its grid.
         patch_size: pixels on a side of the patches that are concatenated with its latents; the VQGAN's stride.
         encoder, decoder: sizes of the two transformers.
-        latent_dim: D.
-        quantizer: any kind of one codebook; its `dim` is filled in.
-        tokens_per_rollout: n.
-        rollouts: R.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer with one codebook; its `dim` is filled in.
+        tokens_per_rollout: n, number of tokens that each roll-out adds.
+        rollouts: R, number of roll-outs.
         max_tokens: number of the decoder's token positions.
-        halting: whether grid positions halt.
-        halting_threshold: probability below which a grid position never halts.
+        halting: whether grid positions halt, that is, are masked once their code is predicted well.
+        halting_threshold: probability of the right code below which a grid position never halts.
         train_base: whether the VQGAN is trained too (the second of two training stages).
         random_rollout: training reconstructs from a roll-out drawn anew for each batch, not from the last one, so that pixel losses
             and the discriminator are computed on every roll-out in turn (second stage).
@@ -83,9 +88,9 @@ class ALITConfig:
 class Rollout(NamedTuple):
     """Output of one roll-out."""
 
-    z: Tensor  #: [B, D, r n]
+    z: Tensor  #: latents [B, D, r n]
     quantized: Quantized  #: of r n positions
-    logits: Tensor  #: [B, G, V_b]
+    logits: Tensor  #: over the VQGAN's codes, [B, G, V_b]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +129,7 @@ class ALIT(ImageTokenizer):
         "patch_embed", "norm_in", "norm_again", "norm_out", "encoder", "to_latent", "class_token", "mask_token",
         "positions", "latents", "latent_positions", "rollout_tokens",
     )
-    decoder_only = ()  # each roll-out decodes: grid positions that are predicted well halt
+    decoder_only = ()  # `encode` also needs the decoder: its predictions decide which grid positions halt
 
     def __init__(self, config: ALITConfig) -> None:
         super().__init__()

@@ -96,7 +96,7 @@ _ROWS: tuple[Row, ...] = (
 
 
 def _without_wrappers(state: State) -> State:
-    """Names without the `module.` of a wrapper for several GPUs, and that of the average around it."""
+    """Remove up to two `module.` prefixes: of the wrapper for several GPUs, and of the EMA wrapper around it."""
     return {k.removeprefix("module.").removeprefix("module."): v for k, v in state.items()}
 
 

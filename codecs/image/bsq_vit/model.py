@@ -3,6 +3,10 @@
 Zhao et al. 2024, "Image and Video Tokenization with Binary Spherical Quantization", arXiv 2406.07548.
 Parity checked against zhaoyue-zephyrus/bsq-vit @ 37d212d2b4 (MIT), class `VITBSQModel`, pictures only.
 
+A ViT over the patches of pictures `[B, 3, H, W]` and a linear map return latents of unit length `[B, b, L]`. The quantizer keeps
+the sign of each channel; the bits of a position are its id, or a few ids: `[B, K, L]`. A linear map and a second ViT decode the
+signs to patches of pixels `[B, 3, H, W]`.
+
 Letters: B batch, H W pixels, h w grid, L = h * w positions, b bits a position.
 """
 
@@ -13,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...config import Signed
 from ...layers.vit import ViTBlock, embedding, init_linear
 from ...precision import unit_norm
 from ...quantizers.base import QuantizerConfig
@@ -25,10 +30,10 @@ Mask = Literal["none", "causal", "block-causal"]
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """One side's transformer.
+    """Settings of the transformer of the encoder or of the decoder.
 
     Attributes:
-        width, layers, heads: its size.
+        width, layers, heads: channels, number of blocks, number of attention heads.
         mlp_ratio: hidden width of its MLPs as a multiple of `width`.
         layer_scale: first value of a learned gain on each branch; None: no gain.
         norm_in: LayerNorm before the blocks (the patch map then has no bias).
@@ -53,18 +58,18 @@ class BSQViTConfig:
     """Settings of `BSQViT`; the defaults are the published 18-bit model's.
 
     Attributes:
-        image_size: (H, W).
+        image_size: (H, W) of the pictures in pixels.
         patch_size: pixels on a side of a patch; the stride.
-        encoder, decoder: the two transformers.
-        latent_dim: b.
-        normalize: put latents on the unit sphere.
+        encoder, decoder: settings of the two transformers.
+        latent_dim: b, channels of the latents and bits of a position.
+        normalize: scale latents to unit length.
         quantizer: any binary kind; its `dim` is filled in.
         head_width: hidden width of the decoder's tanh layer before the pixels; 0: none.
         logit_laplace: the decoder predicts location and log-scale of a logit-Laplace distribution, `[B, 6, H, W]`,
             and pictures are its median, mapped back from 0.1..0.9 (DALL-E, arXiv 2102.12092, appendix A.3).
         squeeze_input: with `logit_laplace`, map pixels 0..1 to 0.1..0.9 before the encoder. The authors' training does so, their
             `encode` does not; ids here follow `encode` unless this is set.
-        value_range: pixel values.
+        value_range: range of input and output pixels.
     """
 
     image_size: tuple[int, int] = (256, 256)
@@ -77,7 +82,7 @@ class BSQViTConfig:
     head_width: int = 3072
     logit_laplace: bool = False
     squeeze_input: bool = False
-    value_range: tuple[float, float] = (-1.0, 1.0)
+    value_range: tuple[Signed, Signed] = (-1.0, 1.0)
 
     @property
     def grid(self) -> tuple[int, int]:

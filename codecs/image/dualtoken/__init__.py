@@ -1,1 +1,1 @@
-"""DualToken: one SigLIP tower, two residual codebooks; pixels from its early layers, meaning from its late ones."""
+"""DualToken: one SigLIP tower, two residual quantizers: pixel codes from its early layers, semantic codes from its late ones."""

@@ -1,4 +1,4 @@
-"""DualToken: one SigLIP tower, two residual codebooks; pixels from its early layers, meaning from its late ones.
+"""DualToken: one SigLIP tower, two residual quantizers: pixel codes from its early layers, semantic codes from its late ones.
 
 Song et al. 2025, "DualToken: Towards Unifying Visual Understanding and Generation with Dual Visual Vocabularies", arXiv
 2503.14324. Parity checked against songweii/DualToken @ 29e7c84d00 (its README says MIT, no licence file; own code from the
@@ -6,6 +6,10 @@ published facts), class `RQVAESiglipModel`. Weights are not published.
 
     layers 1..r  ->  pixel codes     ->  convolutional decoder  ->  pixels
     layers ..s   ->  semantic codes  ->  layers s+1..           ->  features and one vector, as the tower outputs them
+
+The tower encodes pictures `[B, 3, H, W]` to features `[B, N, C]`. An attention projection maps those of layer r, and another those of
+layer s, to a few channels; f x f positions are joined to latents `[B, D f f, L]`. Each half has a residual quantizer: ids `[B, K, L]`,
+the semantic codebooks first.
 
 Letters: B batch, H W pixels, g grid side of the tower, f side of a cell with one id, L = (g / f)^2, N = g g, C width of the
 tower, D = D_s + D_p code width.
@@ -39,14 +43,14 @@ class DualTokenConfig:
     """Settings of `DualToken`; the defaults are the authors' model for 384 pixels.
 
     Attributes:
-        tower: SigLIP, with all of its layers.
-        pixel_layer, semantic_layer: number of layers before each of the two codes.
+        tower: settings of SigLIP, with all of its layers.
+        pixel_layer, semantic_layer: number of layers before the pixel and before the semantic codes.
         shortcut_layer: a third layer, whose output is mapped and added to the pixel latents times `shortcut_weight`; None: no shortcut.
         pool: whether the tower's last norm and its attention pooling follow its last layer.
-        semantic_dim, pixel_dim: D_s and D_p, per position of the tower.
-        fold: f.
-        semantic_quantizer, pixel_quantizer: quantizers of any kind.
-        decoder: see `layers/vqgan.py`.
+        semantic_dim, pixel_dim: D_s and D_p, channels of the latents at each position of the tower.
+        fold: f, positions on a side of a cell that has one id of each codebook.
+        semantic_quantizer, pixel_quantizer: settings of the two quantizers, of any kind; their `dim`s are filled in.
+        decoder: settings of the pixel decoder; see `layers/vqgan.py`.
         decoder_channels: the decoder's input channels.
         decoder_grid: height and width at which it starts; the tower's grid is resized to it. None: the tower's grid.
     """
@@ -199,7 +203,7 @@ class DualToken(ImageTokenizer):
         return Reconstruction(x_hat=self.decode_latents(quantized.z_q), z=z, quantized=quantized, features=features)
 
     def _folded(self, x: Tensor) -> Tensor:
-        """`[B, N, d]` to `[B, f f d, L]`: the f x f positions of a cell side by side."""
+        """Concatenate the channels of the f x f positions of each cell: `[B, N, d]` to `[B, f f d, L]`."""
         f, side = self.config.fold, self.config.grid_size // self.config.fold
         x = x.unflatten(1, (side, f, side, f)).transpose(2, 3)  # [B, g / f, g / f, f, f, d]
         return x.flatten(3).flatten(1, 2).transpose(1, 2)

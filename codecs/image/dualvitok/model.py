@@ -3,8 +3,9 @@
 Huang et al. 2025, "ILLUME+: Illuminating Unified MLLM with Dual Visual Tokenization and Diffusion Refinement", arXiv 2504.01934.
 Parity checked against illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0), class `DualViTok`.
 
-The picture, resized to whole steps of 28 pixels, goes through the frozen tower of Qwen2-VL and a few blocks to semantic codes;
-the picture itself through a convolutional encoder to pixel codes. Pixels are decoded from both, the semantic codes resized to
+The picture, resized to multiples of 28 pixels, is encoded by the frozen tower of Qwen2-VL and a few blocks to semantic latents
+`[B, D_s, L_s]`; at its own size a convolutional encoder maps it to pixel latents `[B, D_p, L]`. Each has one SimVQ codebook: ids
+`[B, 2, L]`, the semantic ones padded with zeros. Pictures `[B, 3, H, W]` are decoded from both codes, the semantic ones resized to
 the pixel grid; the tower's features are decoded from the semantic codes alone.
 
 Letters: B batch, H W pixels, h w pixel grid, L = h w, s t semantic grid, L_s = s t, D = D_s + D_p code width, F feature width.
@@ -45,20 +46,20 @@ class DualViTokConfig:
     """Settings of `DualViTok`; the defaults are the published ones.
 
     Attributes:
-        tower: the semantic tower, frozen unless `train_tower`.
+        tower: settings of the semantic tower, which is frozen unless `train_tower`.
         semantic_encoder: blocks from the tower's features to the semantic code, followed by `semantic_head`.
-        semantic_dim: D_s.
+        semantic_dim: D_s, channels of the semantic latents.
         target: the tower's features that the blocks read and the semantic code reconstructs: after a LayerNorm without gain
             ("norm"), or unchanged ("identity").
         semantic_decoder: blocks from the semantic code to features, followed by `feature_head`.
         feature_dim: F, width of the decoded features.
-        sizes: see `SIZES`.
-        encoder, decoder: of the pixels; see `layers/vqgan.py`.
+        sizes: picture sizes whose tower input has a fixed size, as in `SIZES`.
+        encoder, decoder: settings of the pixel encoder and decoder; see `layers/vqgan.py`.
         encoder_channels: the encoder's output channels, before the map to the code.
-        pixel_dim: D_p.
+        pixel_dim: D_p, channels of the pixel latents.
         decoder_channels: the decoder's input channels, after the map from the code; 0: as wide as the code.
         merge: the pixel decoder's input: semantic and pixel codes ("both") or pixel codes alone ("pixel").
-        semantic_quantizer, pixel_quantizer: of any kind without scales.
+        semantic_quantizer, pixel_quantizer: settings of the two quantizers, of any kind without scales; their `dim`s are filled in.
         noise_items, noise_positions: training only: share of pictures with perturbed pixel codes, and share of their perturbed
             positions. `noise`: a perturbed code is replaced by another picture's code ("other") or by zeros ("zero").
     """

@@ -1,7 +1,12 @@
 """Emu3's vision tokenizer: a VQGAN with four-frame time compression and a decoder under MoVQ's spatial norm.
 
-Emu3 (Wang et al. 2024, arXiv 2409.18869); baaivision/Emu3 @ f6ea9aaa44, emu3/tokenizer, Apache-2.0. A picture is a clip
-of four equal frames; the first of the four decoded frames is the picture, and only that one is computed here.
+Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need", arXiv 2409.18869; baaivision/Emu3 @ f6ea9aaa44, emu3/tokenizer
+(Apache-2.0).
+
+VQGAN's encoder maps each frame of a clip `[B, T, 3, H, W]` to features; causal 3-D convolutions merge groups of four frames to latents
+`[B, D, t, h, w]`, and the nearest code gives ids `[B, 1, t h w]`. The decoder up-samples in time, then decodes each frame; its norms
+are conditioned on the code. A picture is a clip of four equal frames: ids `[B, 1, h w]`; the first of the four decoded frames is the
+picture, and only that one is computed here.
 
 Letters: B batch, T frames, H W pixels, t h w grid of tokens, D width of the code, L = h w (picture) or t h w (clip).
 """
@@ -29,11 +34,11 @@ class Emu3Config:
     """Settings of `Emu3`; the defaults are the published ones.
 
     Attributes:
-        encoder, decoder: see `layers/vqgan.py`; the decoder's condition must be "spatial".
-        latent_dim: D.
+        encoder, decoder: settings of encoder and decoder, see `layers/vqgan.py`; the decoder's condition must be "spatial".
+        latent_dim: D, channels of the latents.
         frames: frames in one token step, a power of two.
-        time_blocks: residual blocks over time, in the encoder and in the decoder.
-        quantizer: any kind; its `dim` is filled in.
+        time_blocks: number of residual blocks over time, in the encoder and again in the decoder.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     encoder: EncoderConfig = EncoderConfig(widths=(256, 512, 512, 1024), stem_width=256, attention_levels=(3,))

@@ -4,9 +4,11 @@ Chen et al. 2023, "Revisiting Multimodal Representation in Contrastive Learning:
 Discrete Tokens", arXiv 2303.14865. Parity checked against yuxiaochen1103/FDT @ ccf69830c1 (Apache-2.0), `Query_model` and
 `space_dict` of class `Clip_FDT`. The backbones (CLIP's ViT and text transformer) are not included: the input is features.
 
-FDT scores every code for every position, pools the scores over positions, and turns them into one mixture of codes for the
-whole picture or text: `mixture`. The authors' code has neither ids nor a decoder.
-Differs: here the id of a position is its best code (as in the paper's figures), and `decode` gives the codes' vectors.
+A small network maps features `[B, C, N]` to D channels `[B, D, N]`. FDT scores every code of the dictionary for every position, pools
+the scores over positions, and turns them into one mixture of codes for the whole picture or text, `[B, D]`: `mixture`.
+
+Differs: the authors' code has neither ids nor a decoder. Here the id of a position is its best code (as in the paper's figures), ids
+`[B, 1, N]`, and `decode` returns the codes' vectors `[B, D, N]`.
 
 Letters: B batch, N positions = L, C width of the features, D width of the dictionary, V its size.
 """
@@ -38,9 +40,9 @@ class FDTConfig:
     """Settings of `FDT`; the defaults are those of the published ViT-B/32 model.
 
     Attributes:
-        width: C of picture features.
-        text_width: C of text features; 0: no map for texts.
-        code_dim: D.
+        width: C, channels of the picture features.
+        text_width: channels of the text features; 0: no map for texts.
+        code_dim: D, channels of the dictionary's vectors.
         weights: how pooled scores become the weights of the mixture; "sigmoid" divides by their sum.
         pool: how scores are pooled over positions.
         quantizer: of kind "sparsemax": the dictionary and the temperature of the scores. The authors' code can anneal it in

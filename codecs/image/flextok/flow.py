@@ -45,9 +45,10 @@ def sample_times(
     mode_scale: float = 0.0,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Training times `[B]`.
+    """Draw training times `[B]` in 0..1.
 
     Args:
+        batch: B.
         kind: sigmoid of a normal, or uniform.
         stratified: one normal from each of B equal parts of its distribution.
         mode_scale: with "uniform", how strongly times concentrate in the middle (SD3, section 3.1); 0: not at all.
@@ -75,7 +76,7 @@ def integrate(
     Args:
         noise: `[B, C, H, W]`.
         velocity: the conditional model, called in the type of `noise`; everything between the calls is float32.
-        steps: equal steps.
+        steps: number of Euler steps, all of equal size.
         unconditional: the model without a condition; called only where guidance is not 1.
         guidance: weight of the condition, also as a function of t; 1: no guidance.
         normalized: APG in place of classifier-free guidance: momentum -0.5, norm at most 2.5, and only the part of the

@@ -36,7 +36,7 @@ def _usual(c: Fields, **layers: tuple[str, Mapping[str, Any]]) -> None:
     """Take arguments that make layers; only the classes' own defaults are supported, in any of hydra's spellings.
 
     Args:
-        c: the step.
+        c: the arguments of one step.
         layers: argument -> (last part of the class's name, its arguments).
     """
     for key, (name, arguments) in layers.items():

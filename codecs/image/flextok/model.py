@@ -4,8 +4,10 @@ Bachmann et al. 2025, "FlexTok: Resampling Images into 1D Token Sequences of Fle
 Parity checked against apple/ml-flextok @ 87d00cc8ba (Apple Sample Code License 1.1; the published weights are for
 non-commercial research), class `FlexTokFromHub`, FlexAttention replaced by scaled dot-product attention. Own code.
 
-A frozen AutoencoderKL makes latents; an encoder with register tokens makes N tokens of them; the decoder draws VAE latents
-from noise under the condition of the tokens. `decode` is a function of its `seed` (or `noise`), `steps` and `guidance`.
+A frozen AutoencoderKL encodes pictures `[B, 3, H, W]` to VAE latents `[B, C, h, w]`. A transformer over their patches and N register
+tokens returns the registers' states `[B, latent_dim, N]`, which FSQ quantizes: ids `[B, K, N]`. The decoder, a transformer too,
+predicts the velocity of a rectified flow that leads from noise to VAE latents, conditioned on the tokens; the VAE decodes them to
+pixels. `decode` is a function of its `seed` (or `noise`), `steps` and `guidance`.
 Differs: `encode` takes the mean of the VAE's posterior where the published configuration samples, so that ids are a
 function of the picture; training samples.
 
@@ -48,29 +50,29 @@ class FlexTokConfig:
     """Settings of `FlexTok`; sizes default to d18-d18.
 
     Attributes:
-        image_size: (H, W).
+        image_size: (H, W) of the pictures in pixels.
         vae: arguments of diffusers' `AutoencoderKL`.
         vae_scale: factor on the VAE's latents.
         sample_posterior: training draws VAE latents from the posterior; ids never depend on it.
         patch_size: VAE latents on a side of a patch.
-        encoder, decoder: the two transformers.
+        encoder, decoder: settings of the two transformers.
         encoder_mask: which parts of (patches, registers) attend to which: "full"; "causal"; "causal_last": patches attend to
             one another, registers to patches and earlier registers.
-        encoder_positions, decoder_positions: of the patches.
-        num_registers: registers of the encoder.
-        num_tokens: N, the tokens of `encode`; 0: one for each register.
+        encoder_positions, decoder_positions: position embeddings of the patches; None: no position embeddings.
+        num_registers: number of register tokens of the encoder.
+        num_tokens: N, number of tokens that `encode` returns; 0: one for each register.
         register_order: how fewer tokens are made of all registers: the first ones ("nested"), or means of neighbours ("avg_pool").
-        quantizer: any kind; its `dim` is filled in from `latent_dim`.
+        quantizer: settings of any quantizer; its `dim` is filled in from `latent_dim`.
         latent_dim: channels that are quantized.
         condition: preparation of the tokens before the decoder's blocks.
         tokens_first: the decoder's sequence is (tokens, patches), otherwise (patches, tokens).
         part_modulation: tokens and patches each have a separate modulation by the time.
-        time_frequencies, longest_time: settings of the time embedding.
+        time_frequencies, longest_time: number of sines and cosines, and largest time, of the time embedding.
         zero_init: the decoder's modulations and last map start at zero (adaLN-zero); False: small random numbers.
         feature_layers: blocks of the decoder whose patches are returned as features, for a loss like REPA's (arXiv 2410.06940).
         train_pixels: training decodes the VAE latents of its one-step estimate to pixels; False returns the latents, which saves
             time if no loss is computed on pixels.
-        time_sampling, time_stratified, time_mode_scale: of training times, see `layers/flow.py`.
+        time_sampling, time_stratified, time_mode_scale: distribution of training times, see `sample_times` in `flow.py`.
     """
 
     image_size: tuple[int, int] = (256, 256)
@@ -134,7 +136,7 @@ class FlexEncoder(nn.Module):
         nn.init.trunc_normal_(self.head.proj.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, N, latent_dim]` of VAE latents `[B, C, h, w]`."""
+        """Register states `[B, N, latent_dim]` of VAE latents `[B, C, h, w]`."""
         c = self.config
         y = self.patch_embed(x)  # [B, D, rows, columns]
         y = (y if self.positions is None else y + self.positions(y.shape[2:])).flatten(2).transpose(1, 2)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class ModulatedConfig:
-    """Size of one transformer.
+    """Settings of one transformer.
 
     Attributes:
-        width: D.
-        layers: blocks.
-        head_width: d.
+        width: D, channels of the sequence.
+        layers: number of blocks.
+        head_width: d, channels of an attention head.
         mlp_ratio: hidden width of the MLP as a multiple of D; a gated one has two thirds of it.
         gated: SiLU-gated MLP (SwiGLU), otherwise plain SiLU.
         qk_norm: LayerNorm over the channels of each head's queries and keys.
@@ -69,7 +69,7 @@ class ModulatedBlock(nn.Module):
     """x + g1 attention(norm(x) (1 + c1) + s1), then x + g2 MLP(norm(x) (1 + c2) + s2); without a condition g = 1, c = s = 0.
 
     Args:
-        config: sizes.
+        config: settings of the transformer.
         parts: number of parts of the sequence with separate modulations; 0: no condition.
     """
 

@@ -56,7 +56,7 @@ def _combine(table: Tensor, kind: str) -> Tensor:
 
 
 def sincos_table(width: int, height: int, length: int) -> Tensor:
-    """`[1, D, height, length]`: a quarter of D each for sine and cosine of one axis, then of the other (MoCo v3).
+    """Fixed positions `[1, D, height, length]`: a quarter of D each for sine and cosine of one axis, then of the other (MoCo v3).
 
     As in the authors' code, the table is flattened with the second axis slowest and then read as (height, length).
     """
@@ -85,7 +85,7 @@ class ConditionConfig:
     Attributes:
         steps: in order: "positions" adds learned positions; "drop" puts a learned mask token in the place of the missing tail,
             in training of a random tail; "null" is where the whole condition is left out for guidance.
-        positions: of the tokens.
+        positions: position embeddings of the tokens.
         drop_sampling: number of tokens kept in training: any ("uniform"), a power of two ("pow2"), or any rounded up
             to one ("uniform_pow2").
         null: the decoder's tokens without a condition: one learned vector, or zeros.
@@ -117,7 +117,7 @@ class TokenCondition(nn.Module):
         self.null_token = nn.Parameter(torch.randn(width) * 0.02) if learned else None
 
     def forward(self, z_q: Tensor, *, null: bool = False) -> Tensor:
-        """`[B, N, D]` of tokens `[B, n, latent_dim]`."""
+        """The decoder's tokens `[B, N, D]` of quantized tokens `[B, n, latent_dim]`; `null`: without the condition, for guidance."""
         given = z_q.shape[1]
         if not 1 <= given <= self.num_tokens:
             raise ValueError(f"{given} tokens; 1 to {self.num_tokens} can be decoded.")

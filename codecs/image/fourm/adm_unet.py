@@ -24,7 +24,7 @@ class UNetConfig:
     Attributes:
         width: channels that `multipliers` multiply.
         blocks: residual blocks of a level on the way down; one more on the way up.
-        multipliers: of each level, from the finest; each level has half the side of the one before.
+        multipliers: channels of each level as multiples of `width`, from the finest; each level has half the side of the one before.
         attention_strides: strides at which every residual block is followed by self-attention.
         heads: attention heads, unless `head_width` is set.
         head_width: channels of a head; 0: channels divided by `heads`.
@@ -32,7 +32,7 @@ class UNetConfig:
         scale_shift: the time scales and shifts after the second norm, instead of being added before it.
         resample_blocks: residual blocks that halve and double, instead of a convolution or a mean.
         resample_convs: halve by strided convolutions, double with a convolution after; otherwise halve by means, double by repetition.
-        groups: groups of every GroupNorm.
+        groups: number of groups of every GroupNorm.
         dropout: dropout probability in residual blocks.
         zero_init: the last convolution of every branch, and of the net, starts at zero.
     """

@@ -26,10 +26,10 @@ class NoiseScheduleConfig:
     """Settings of `Schedule`.
 
     Attributes:
-        times: T.
-        betas: how the noise grows; "linear", "scaled_linear" and "sigmoid" from 1e-4 to 0.02, or along a cosine.
+        times: T, number of discrete times.
+        betas: how the noise grows: "linear", "scaled_linear" and "sigmoid" from 1e-4 to 0.02, the others along a cosine.
         shift: factor on the noise-to-signal ratio, for "shifted_cosine".
-        zero_terminal_snr: rescaled so that no signal is left at the last time (the shifted cosine has none anyway).
+        zero_terminal_snr: rescale the schedule so that no signal is left at the last time (the shifted cosine leaves none anyway).
         prediction: the network's output: the picture, the noise, or the velocity sqrt(a) noise - sqrt(1 - a) picture.
         clip: clip estimates of the picture to -1..1 at every step.
         sampler: "ddim" is a function of the start; "ddpm" draws new noise at every step.
@@ -90,12 +90,12 @@ class Schedule:
         return [i * (total // count) for i in reversed(range(count))]
 
     def sample(self, noise: Tensor, network: Callable[[Tensor, Tensor], Tensor], *, steps: int, generator: torch.Generator) -> Tensor:
-        """Draw pictures.
+        """Draw pictures `[B, C, H, W]` from noise.
 
         Args:
             noise: start `[B, C, H, W]`.
             network: its output for x_t and times `[B]`, both in the type of `noise`; everything between the calls is float32.
-            steps: see `steps`.
+            steps: number of steps, 1 to T; see the method `steps`.
             generator: source of the noise that DDPM adds, one draw for all items.
         """
         x, stride = widened(noise), self.config.times // steps

@@ -1,8 +1,8 @@
 """4M's tokenizer with a diffusion decoder (DiVAE): pixels are denoised under the condition of the codes.
 
-Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406), after Shi et al. 2022 (DiVAE, arXiv
-2206.00386). Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class
-`DiVAE`.
+Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406), based on Shi et al. 2022 (DiVAE,
+arXiv 2206.00386). Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights),
+class `DiVAE`.
 
 Encoder and codebook are those of `model.py`. The diffusion decoder runs over small patches of the noised picture. It is a U-Net
 whose input patches are concatenated with the codes, each code repeated over its patch; or a transformer between convolutions that
@@ -40,8 +40,8 @@ class FourMDiVAEConfig(FourMEncoderConfig):
         unet: the diffusion decoder, unless `uvit` is set.
         uvit: a U-ViT as the diffusion decoder; None: the U-Net.
         unet_patch: pixels on a side of the patches that the diffusion decoder takes as input.
-        schedule: times, noise and steps.
-        steps: steps of `decode`, unless its option `steps` is given; the authors evaluate with 50.
+        schedule: settings of the noise schedule and of the sampler.
+        steps: number of diffusion steps of `decode`, unless its option `steps` is given; the authors evaluate with 50.
     """
 
     unet: UNetConfig = UNetConfig()
@@ -92,7 +92,7 @@ class FourMDiffusion(FourMEncoder):
 
     @property
     def size_multiple(self) -> int:
-        """Number of which sides must be multiples: whole patches of the encoder, and sides that the diffusion decoder can halve."""
+        """Number of pixels of which sides must be multiples: whole patches of the encoder, and sides that the decoder can halve."""
         return math.lcm(self.config.patch_size, self.config.unet_patch * self.unet.config.stride)
 
     # --- latents ----------------------------------------------------------------------------------------------------

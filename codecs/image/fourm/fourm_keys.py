@@ -1,4 +1,4 @@
-"""The weights of 4M's VQ-VAE and DiVAE (apple/ml-4m @ cda590faa3) in the names of `codecs/image/fourm*.py`."""
+"""Key tables from the weights of 4M's VQ-VAE and DiVAE (apple/ml-4m @ cda590faa3) to those of this family's modules."""
 
 from collections.abc import Callable
 

@@ -83,7 +83,7 @@ class MapTokenizer(LatentTokenizer):
 
     @property
     def size_multiple(self) -> int:
-        """Number of whose multiples rows and columns are padded to."""
+        """Rows and columns are padded to multiples of this number."""
         return self.spec.stride
 
     def items_of(self, media: Any) -> list[Tensor]:
@@ -110,7 +110,7 @@ class MapTokenizer(LatentTokenizer):
         return [x.long() for x in xs]
 
     def fit_in(self, x: Tensor) -> Tensor:
-        """One map with its last row and column repeated."""
+        """One map `[C, H, W]` or `[H, W]`, padded by repeating its last row and column."""
         return self._padded(x) if self._is_map(x, batched=False) else x
 
     def kept_size(self, x: Tensor) -> tuple[int, ...]:

@@ -1,10 +1,15 @@
 """4M's tokenizer: ViT encoder, cosine codebook, ViT decoder, for pictures of any size.
 
-Mizrahi et al. 2023 (4M, arXiv 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406). Parity checked against apple/ml-4m @
-cda590faa3 (Apache-2.0 code; Apple's sample-code terms for weights), class `VQVAE`. `divae.py` has the diffusion decoder,
-`maps.py` the same networks for other input: depth, maps of classes, features of other networks, vectors.
+Mizrahi et al. 2023, "4M: Massively Multimodal Masked Modeling", arXiv 2312.06647; Bachmann et al. 2024, "4M-21: An Any-to-Any
+Vision Model for Tens of Tasks and Modalities", arXiv 2406.09406. Parity checked against apple/ml-4m @ cda590faa3 (Apache-2.0 code;
+Apple's sample-code terms for weights), class `VQVAE`.
 
-Position tables are fixed sine waves, stretched to other grids. Pixels go in and come out in -1..1.
+A ViT over patches of 16 x 16 pixels and a linear map encode pictures `[B, 3, H, W]` to latents `[B, D, h w]`. The quantizer takes the
+code with the highest cosine similarity: ids `[B, K, h w]`, K = 1 in the published models. A second ViT decodes the codes to patches
+of pixels. `divae.py` has the diffusion decoder, `maps.py` the same networks for other input: depth, maps of classes, features of
+other networks, vectors.
+
+Position tables are fixed sine waves, interpolated to other grids. Input and output pixels are in -1..1.
 Letters: B batch, C input channels, H W pixels, h w grid, W width of a transformer, D latent width, L = h w.
 """
 
@@ -31,7 +36,7 @@ class PointwiseSize:
 
     Attributes:
         width: channels between the blocks.
-        blocks: number of blocks x + MLP(norm(x)); with `residual` false one linear map fewer than that, each after a norm.
+        blocks: number of blocks x + MLP(norm(x)); if `residual` is False, `blocks` - 1 linear maps, each after a norm.
         expansion: hidden width of the MLPs as a multiple of `width`.
         residual: see `blocks`.
     """
@@ -48,13 +53,13 @@ class FourMEncoderConfig:
 
     Attributes:
         channels: C. Pictures have 3, or 1 (edges, masks): then the first colour is encoded, and decoded to three equal colours.
-        patch_size: pixels on a side of a patch; 1 for maps of one token a position.
-        encoder_grid: side of the grid that the position table is made for; others stretch it.
+        patch_size: pixels on a side of a patch; 1 for maps with one token for each position.
+        encoder_grid: side of the grid that the position table is made for; it is interpolated to other grids.
         encoder: size of the transformer.
-        encoder_tower: MLPs in the transformer's place (then `patch_size` is 1).
+        encoder_tower: MLPs instead of the transformer (`patch_size` must be 1); None: the transformer.
         tanh_mlp: a further norm and MLP with tanh, in float32, after each transformer.
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     channels: int = 3
@@ -84,7 +89,7 @@ class FourMConfig(FourMEncoderConfig):
     """Settings of `FourM`.
 
     Attributes:
-        decoder_grid, decoder, decoder_tower: as those of the encoder.
+        decoder_grid, decoder, decoder_tower: for the decoder what `encoder_grid`, `encoder` and `encoder_tower` are for the encoder.
         refine: two ConvNeXt blocks over the decoded pixels, to smooth the seams between patches.
     """
 

@@ -25,16 +25,16 @@ class UViTConfig:
     """Settings of `UViT`; the defaults are those of 4M's `uvit_b_p4_f16`.
 
     Attributes:
-        channels: of the convolutions at each level, from the finest; each level has half the side of the one before.
+        channels: channels of the convolutions at each level, from the finest; each level has half the side of the one before.
         blocks: residual blocks of a level on the way down; one more on the way up.
         halve_before_middle: halve once more before the transformer, which then runs over a grid of half the side.
-        width, layers, heads: of the transformer.
+        width, layers, heads: channels, layers and attention heads of the transformer.
         mlp_ratio: hidden width of its MLPs as a multiple of `width`.
         qkv_bias: bias of queries, keys and values.
         long_skips: each layer of the second half also reads the output of its mirror layer in the first; needs an odd number of layers.
         condition: codes are added to the positions of their patch ("add"), or read by cross-attention in every layer ("cross").
         position_grid: side of the grid that the position table is made for; others stretch it.
-        groups: groups of every GroupNorm.
+        groups: number of groups of every GroupNorm.
         dropout: dropout probability after attention and MLPs of the transformer.
         zero_init: the last convolution of every residual block, and the gates of the transformer, start at zero.
     """

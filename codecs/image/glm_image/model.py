@@ -4,6 +4,9 @@ Z.ai 2026, GLM-Image; read from `transformers` 5.24 (`modeling_glm_image.py`, Ap
 `GlmImageVQVAE`, against which it was checked. There is no paper. Only a diffusion model of 7 billion weights (the other half of
 zai-org/GLM-Image) decodes the ids to pixels; it is not implemented here.
 
+A ViT over the patches of `[B, 3, H, W]` returns features `[B, C, L]`, which a linear map takes to D channels. The code with the highest
+cosine similarity gives each patch its id: `[B, 1, L]`.
+
 Differs: pictures are padded to whole patches at their own size. The authors' processor resizes first: the short side to at least
 512, the long one to at most 2048 pixels, half of that, rounded to multiples of the patch.
 
@@ -35,14 +38,14 @@ class GlmImageConfig:
     Attributes:
         image_size: side of the pictures that the position table is made for; for other grids it is interpolated.
         patch_size: pixels on a side of a patch, which is a position.
-        width: C.
-        layers, heads: of the tower.
-        hidden: width inside its MLPs.
-        activation: inside its MLPs.
+        width: C, channels of the tower.
+        layers, heads: number of layers and of attention heads of the tower.
+        hidden: hidden width of its MLPs.
+        activation: activation of its MLPs.
         bias: whether the attention's linear maps have a bias.
-        eps: of the LayerNorms.
-        code_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        eps: epsilon of the LayerNorms.
+        code_dim: D, channels of the codes.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         pixel_mean, pixel_std: mean and deviation of the colours in 0..1, those of CLIP as in the authors' processor.
     """
 

@@ -4,8 +4,10 @@ Wang et al. 2025, "Instella-T2I: Pushing the Limits of 1D Discrete Latent Space 
 Parity checked against AMD-AGI/Instella-T2I @ 5b1a25dd65 (research-only RAIL-MS), class `BAE_Model`, with flash attention
 replaced by scaled dot-product attention. Own code from the published facts; the weights are for research only.
 
-Latent tokens precede the patches in one sequence of LLaMA-like blocks; half-way the encoder halves the patch grid and the
-decoder doubles it. The number of tokens is the same for every size, so the decoder takes the picture's size from `Tokens.sizes`.
+In the encoder, LLaMA-like blocks over one sequence, N latent tokens precede the patches of `[B, 3, H, W]`; half-way the patch grid is
+halved. The states of the latent tokens `[B, D, N]` are mapped to 64 bits each: ids `[B, K, N]`, a few bits an id. The decoder's
+sequence is the quantized tokens and mask tokens, whose grid is doubled half-way; their states become patches of pixels. The number
+of tokens is the same for every size, so the decoder takes the picture's size from `Tokens.sizes`.
 
 Letters: B batch, H W pixels, h w grid, N latent tokens, D width of the encoder.
 """
@@ -20,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...coding import Batch
-from ...config import ConfigError
+from ...config import ConfigError, SignedInt
 from ...kernels.conv2d import Conv2d
 from ...layers.rotary_vit import RotaryBlock
 from ...layers.vit import PatchesToPixels, TransformerSize, init_linear
@@ -39,17 +41,17 @@ class InstellaConfig:
 
     Attributes:
         patch_size: pixels on a side of a patch.
-        num_latents: N.
+        num_latents: N, number of latent tokens.
         encoder, decoder: sizes of the two transformers.
         rope_axes: channels of a head that are rotated by (latent index, row, column); their sum is the head width.
         down_after: blocks of the encoder (from 0) after which the grid is halved.
         up_after: blocks of the decoder after which it is doubled; one or two.
         position_scale: pixels that rows and columns are scaled to for every picture size: positions run over
             0..scale/patch - 1. 0: plain row and column numbers. The published model is used at 1024.
-        quantizer: any kind; its `dim` is filled in.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         feature_dim: width of features that the decoder predicts in training, to be compared with a teacher's (REPA,
             arXiv 2410.06940); 0: none.
-        feature_after: block of the decoder that they are predicted from.
+        feature_after: number of the decoder's block (from 0) whose output they are predicted from.
     """
 
     patch_size: int = 16
@@ -62,7 +64,7 @@ class InstellaConfig:
     position_scale: int = 1024
     quantizer: QuantizerConfig = BernoulliConfig(bits=64, code_weight=1.0, temperature=0.1)
     feature_dim: int = 0
-    feature_after: int = -1
+    feature_after: SignedInt = -1
 
     def __post_init__(self) -> None:
         if len(self.up_after) not in (1, 2):
@@ -75,7 +77,7 @@ class InstellaConfig:
 
     @property
     def multiple(self) -> int:
-        """Number of pixels of whose multiples heights and widths are padded to."""
+        """Heights and widths are padded to multiples of this number of pixels."""
         return self.patch_size * 2 ** max(len(self.down_after), len(self.up_after))
 
 
@@ -107,7 +109,7 @@ class Trunk(nn.Module):
     """Blocks over (latents, grid), with a module that resizes the grid after some of them.
 
     Args:
-        size: of the transformer.
+        size: size of the transformer.
         rope_axes: as in the config.
         resize: class of the resizing modules.
         resize_after: numbers of the blocks that a resizing module follows.
@@ -179,7 +181,7 @@ def rope_table(
 
 @dataclass(frozen=True, kw_only=True)
 class InstellaDecodeOptions(DecodeOptions):
-    """Options of `Instella.decode`; with `original=False` the padding stays on.
+    """Options of `Instella.decode`; with `original=False` the padding is not cut off.
 
     Attributes:
         size: height and width to decode at, in pixels; None: each picture's own.
@@ -225,7 +227,7 @@ class Instella(ImageTokenizer):
 
     @property
     def size_multiple(self) -> int:
-        """Number of pixels of whose multiples height and width are padded to."""
+        """Height and width are padded to multiples of this number of pixels."""
         return self.config.multiple
 
     def set_position_scale(self, pixels: int) -> "Instella":

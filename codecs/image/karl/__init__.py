@@ -1,1 +1,1 @@
-"""KARL: the number of tokens that a target quality needs, chosen in one pass."""
+"""KARL: an adaptive-length tokenizer that chooses in one pass how many tokens a target quality needs."""

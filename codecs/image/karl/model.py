@@ -1,14 +1,15 @@
-"""KARL: the number of tokens that a target quality needs, chosen in one pass.
+"""KARL: an adaptive-length tokenizer that chooses in one pass how many tokens a target quality needs.
 
 Duggal et al. 2025, "Single-pass Adaptive Image Tokenization for Minimum Program Search", arXiv 2507.07995.
 Parity checked against ShivamDuggal4/karl @ 5c1a5693ed (no licence stated), class `KARLTokenizer` over the VQGAN, picture by
 picture (the authors' attention mask is right for a batch of one). Own code from the published facts.
 
-The encoder's sequence is a token of the target L1 error, the grid (patches concatenated with VQGAN latents) and `token_budget`
-latent queries. A halting probability above 3/4 marks a token that the picture does not need; such tokens are masked in the
-decoder's attention.
+The encoder's sequence is a token of the target L1 error, the grid (patches of `[B, 3, H, W]` concatenated with the latents of a
+frozen VQGAN) and N = `token_budget` latent queries. The states of the queries, mapped to D channels `[B, D, N]`, are quantized; a
+halting probability above 3/4 marks a token that the picture does not need. Such tokens are masked in the attention of the decoder,
+which predicts the VQGAN's code at each grid position; the VQGAN's decoder makes the picture.
 
-ids `[B, 2, N]`: codebook "token", and codebook "active" (1: needed). `tokens.first(codebooks=1)` decodes all of them.
+ids `[B, 2, N]`: codebook "token", and codebook "active" (1: needed). `tokens.first(codebooks=1)` decodes with all tokens.
 
 Letters: B batch, H W pixels, G grid positions, N token budget, D latent width, W width of the encoder.
 """
@@ -44,16 +45,16 @@ class KARLConfig:
     """Settings of `KARL`; the defaults are the published small model's.
 
     Attributes:
-        base: the VQGAN underneath (`embed_dim` 0).
+        base: settings of the VQGAN underneath; its `embed_dim` must be 0.
         grid_size: positions on a side of its grid; the picture is `grid_size * patch_size` on a side.
         patch_size: pixels on a side of the patches that are concatenated with its latents; the VQGAN's stride.
         position_size: side of the learned position tables, which are resized to the grid.
         encoder, decoder: sizes of the two transformers.
-        latent_dim: D.
-        quantizer: any kind of one codebook; its `dim` is filled in.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer with one codebook; its `dim` is filled in.
         max_tokens: largest token budget.
         default_tokens: token budget if none is given.
-        halt_above: probability from which a token is not needed.
+        halt_above: a token whose halting probability is above this is not needed.
         train_budgets: token budgets that training's first pass draws from; its second pass has `default_tokens`.
         train_base: whether the VQGAN is trained too (the second of two training stages).
     """
@@ -84,7 +85,7 @@ class KARLConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KARLEncodeOptions(ImageEncodeOptions):
-    """Options of `KARL.encode`; `num_codebooks=1` leaves the flags out, so that every token counts as needed.
+    """Options of `KARL.encode`; `num_codebooks=1` omits the codebook "active", so that every token counts as needed.
 
     Attributes:
         token_budget: tokens to choose from, 1 to `config.max_tokens`, trained with multiples of 16; None: `config.default_tokens`.
@@ -230,7 +231,7 @@ class KARL(ImageTokenizer):
     # --- training ---------------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, *, token_budget: int | None = None, quality: float | Tensor = 0.05) -> Reconstruction:
-        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training two passes that teach the halting logits:
+        """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training two passes, which train the halting logits:
 
         1. A random token budget n and a small target error `[B]`. All n tokens are used: `unneeded.0` `[B, n]` is zero. The
            reconstruction's mean absolute error `[B]` is the quality that n tokens reach.
@@ -289,11 +290,11 @@ class KARL(ImageTokenizer):
 class Pass(NamedTuple):
     """Output of one pass."""
 
-    z: Tensor  #: [B, D, N]
-    halting: Tensor  #: logits [B, N]
-    active: Tensor  #: bool [B, N]
+    z: Tensor  #: latents [B, D, N]
+    halting: Tensor  #: halting logits [B, N]
+    active: Tensor  #: bool [B, N], True: needed
     quantized: Quantized
-    logits: Tensor  #: [B, G, V_b]
+    logits: Tensor  #: over the VQGAN's codes, [B, G, V_b]
 
 
 def _used(active: Tensor) -> Tensor:

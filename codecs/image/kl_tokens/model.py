@@ -1,7 +1,11 @@
-"""A continuous autoencoder whose latents are cut into tokens after training: TokenBridge over MAR's KL-16, or any of diffusers.
+"""A continuous autoencoder whose latents are quantized after training: TokenBridge over MAR's KL-16, or diffusers' AutoencoderKL.
 
-TokenBridge (Wang et al. 2025, arXiv 2503.16430); YuqingWang1029/TokenBridge @ 3ede281825, MIT. The autoencoder is
-latent diffusion's (arXiv 2112.10752). Every channel of the scaled latent is quantized by itself: K = D ids a position.
+TokenBridge: Wang et al. 2025, "Bridging Continuous and Discrete Tokens for Autoregressive Visual Generation", arXiv 2503.16430;
+YuqingWang1029/TokenBridge @ 3ede281825 (MIT). The autoencoder is that of latent diffusion: Rombach et al. 2022, "High-Resolution
+Image Synthesis with Latent Diffusion Models", arXiv 2112.10752.
+
+A convolutional encoder maps pictures `[B, 3, H, W]` to mean and variance of latents `[B, D, h w]`. Every channel of the scaled mean is
+rounded to one of a few levels by itself: ids `[B, K, h w]` with K = D. The decoder maps the levels' values back to `[B, 3, H, W]`.
 
 Letters: B batch, H W pixels, h w grid, D latent width, L = h w.
 """
@@ -13,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...coding import Batch
-from ...config import ConfigError
+from ...config import ConfigError, Signed
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
 from ...options import ImageEncodeOptions
 from ...quantizers.base import QuantizerConfig
@@ -27,13 +31,13 @@ class KLTokensConfig:
     """Settings of `KLTokens`; the defaults are TokenBridge's.
 
     Attributes:
-        encoder, decoder: see `layers/vqgan.py`.
-        latent_dim: D.
+        encoder, decoder: settings of the convolutional encoder and decoder; see `layers/vqgan.py`.
+        latent_dim: D, channels of the latents.
         variational: whether the encoder also predicts a variance (its output has 2 D channels in any case).
         posterior_map, latent_map: whether there are 1x1 convolutions after the encoder and before the decoder (diffusers'
             `use_quant_conv`, `use_post_quant_conv`).
         latent_scale, latent_shift: the quantizer's input is `(latent - latent_shift) * latent_scale`.
-        quantizer: any kind; made for "dimension_wise".
+        quantizer: settings of any quantizer, meant for "dimension_wise"; its `dim` is filled in.
     """
 
     encoder: EncoderConfig = EncoderConfig(attention_levels=(4,))
@@ -43,7 +47,7 @@ class KLTokensConfig:
     posterior_map: bool = True
     latent_map: bool = True
     latent_scale: float = 0.2325
-    latent_shift: float = 0.0
+    latent_shift: Signed = 0.0
     quantizer: QuantizerConfig = DimensionWiseConfig()
 
     def __post_init__(self) -> None:
@@ -89,7 +93,7 @@ class KLTokens(ImageTokenizer):
         self.spec = ImageSpec.of(self.quantizer, stride=c.encoder.stride)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, both `[B, D, h, w]`, before scaling; e^0.5 where there is no variance."""
+        """Mean and standard deviation of the latents, each `[B, D, h, w]`, unscaled; without `variational` the latter is e^0.5."""
         moments = self.to_posterior(self.encoder(x))
         if not self.config.variational:
             return moments, torch.full_like(moments, 0.5).exp()

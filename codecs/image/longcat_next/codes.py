@@ -4,7 +4,7 @@ Meituan LongCat Team 2026, "LongCat-Next: Lexicalizing Modalities as Discrete To
 with one table for all levels: Lee et al. 2022 (RQ-VAE, arXiv 2203.01941). Parity checked against
 meituan-longcat/LongCat-Next-inference @ 70ab100bee (no licence file; the model's repository is MIT), class `VisualQuantizer`.
 
-`decode` gives the sum of the codes, which is the input of the pixel decoder in `model.py`.
+`decode` returns the sum of the codes of all levels, which is the input of the pixel decoder in `model.py`.
 Letters: B batch, L positions, K levels, C width of the features, D width of the codes.
 """
 
@@ -24,10 +24,10 @@ class LongCatNextCodesConfig:
     """Settings of `LongCatNextCodes`; the defaults are those of the published model.
 
     Attributes:
-        width: C.
-        code_dim: D.
+        width: C, channels of the features.
+        code_dim: D, channels of the codes.
         mlp: whether features are mapped (LayerNorm, linear, GELU, linear) before quantization.
-        quantizer: any kind; its `dim` is filled in.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     width: int = 3584

@@ -5,7 +5,10 @@ meituan-longcat/LongCat-Next-inference @ 70ab100bee (no licence file; the model'
 and `VisionTransformerDecoder`. The tower was checked against `transformers`, the codes and the pixel decoder against the
 authors' classes. The default sizes were not checked against the published config; the converter reads them from that file.
 
-Tower of Qwen2.5-VL -> 2 x 2 patches merged -> residual codes with one table. Back: a ViT decodes the codes to pixels.
+The tower of Qwen2.5-VL encodes pictures `[B, 3, H, W]` to patch features, of which 2 x 2 are merged: `[B, C, h, w]`. A small network
+maps them to the latents `[B, D, h w]`, and 8 residual levels with one shared table return ids `[B, K, h w]`. A ViT decodes the sum of
+the codes to `[B, 3, H, W]`.
+
 Differs: pictures are padded to whole positions where the authors resize them; attention is scaled dot-product attention, not
 flash attention; the authors' refiner (a flow-matching model over the ViT's picture) is not implemented.
 
@@ -35,10 +38,10 @@ class PixelDecoderConfig:
     """Settings of `PixelDecoder`.
 
     Attributes:
-        width: D.
-        layers, heads: of the transformer.
-        hidden: width inside the MLPs, and of the map to pixels.
-        gated: SwiGLU, or one plain hidden layer with GELU.
+        width: D, channels of the transformer.
+        layers, heads: number of layers and of attention heads.
+        hidden: hidden width of the MLPs and of the map to pixels.
+        gated: MLPs are SwiGLU; False: one plain hidden layer with GELU.
         inner_norms: further norms, before the output maps of attention and MLP.
         biases: whether the query, key and value maps have a bias.
         eps: epsilon of most norms.
@@ -66,11 +69,11 @@ class LongCatNextConfig:
     """Settings of `LongCatNext`.
 
     Attributes:
-        tower: vision tower of the encoder.
+        tower: settings of the encoder's vision tower.
         train_tower: whether the tower is trained; the published one is frozen.
         merge: m, patches on a side that become one position.
-        codes: see `LongCatNextCodesConfig`; its width is that of the map after the tower.
-        pixel_decoder: ViT from codes to pixels.
+        codes: settings of the map to the codes, see `LongCatNextCodesConfig`; its `width` is the width of the merged features.
+        pixel_decoder: settings of the ViT from codes to pixels.
     """
 
     tower: WindowTowerConfig = WindowTowerConfig()
@@ -153,7 +156,7 @@ class PixelDecoder(nn.Module):
 
 
 class LongCatNext(ImageTokenizer):
-    """Pictures in 0..1 of any size to ids `[B, K, h w]` and back; any number of first levels decodes."""
+    """Pictures in 0..1 of any size to ids `[B, K, h w]` and back; the first k codebooks alone can be decoded."""
 
     family: ClassVar[str] = "longcat_next"
     config_class: ClassVar[type] = LongCatNextConfig

@@ -22,9 +22,9 @@ class WindowTowerConfig:
 
     Attributes:
         patch_size: pixels on a side of a patch.
-        width: D.
-        layers, heads: of the transformer.
-        hidden: width inside the gated MLPs.
+        width: D, channels of the transformer.
+        layers, heads: number of layers and of attention heads.
+        hidden: hidden width of the gated MLPs.
         window: patches on a side of a window; windows at the right and lower edge are smaller.
         whole_layers: layers that attend over the whole picture.
     """
@@ -48,7 +48,7 @@ class WindowBlock(nn.Module):
     """x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)), over a grid `[B, h, w, D]`.
 
     Args:
-        config: of the tower.
+        config: settings of the tower.
         window: patches on a side of the windows within which patches attend to one another; 0: all attend to all.
     """
 
@@ -73,7 +73,7 @@ class WindowBlock(nn.Module):
         return x + self.down(F.silu(self.gate(y)) * self.up(y))
 
     def _attend(self, qkv: Tensor) -> Tensor:
-        """`[B, h, w, D]` of `[3, B, h, w, heads, d]`."""
+        """Attention output `[B, h, w, D]` of queries, keys and values `[3, B, h, w, heads, d]`."""
         h, w = qkv.shape[2:4]
         if not self.window:
             return self._regions(qkv, h, w)

@@ -18,7 +18,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _tower(c: Fields) -> dict[str, Any]:
-    """A `Dinov2WithRegistersConfig` to a tower."""
+    """The fields of our tower's config from a `Dinov2WithRegistersConfig`."""
     c.drop(*TRANSFORMERS_KEYS, "initializer_range", "drop_path_rate")
     c.drop("out_features", "out_indices", "stage_names", "apply_layernorm", "reshape_hidden_states")
     c.drop("hidden_dropout_prob", "attention_probs_dropout_prob")  # used in training only
@@ -132,7 +132,7 @@ def _check_colours() -> Then:
 
 
 def _statistics(own: RAEConfig) -> Then:
-    """Mean and variance of the latents: `[1, D, h, w]`, `[D, h, w]`, one a channel or one for all, to `[D, h w]`."""
+    """Expand mean and variance of the latents to `[D, h w]`, from `[1, D, h, w]`, `[D, h, w]`, one for each channel, or one number."""
     side, width = own.grid_size, own.encoder.width
 
     def read(state: State) -> State:

@@ -1,8 +1,11 @@
 """A frozen image encoder's features as tokens: CubiD's channel-wise quantizer over a representation autoencoder.
 
-Representation autoencoders: Zheng et al. 2025 (arXiv 2510.11690). Parity checked against YuqingWang1029/CubiD @ 5c2146ddac
-(no licence stated; own code from the published facts), class `RAE` and the generator's `quantize`.
-DINOv2 gives one vector a patch; every channel of it is quantized by itself (K = D ids a position); a ViT decodes to pixels.
+Representation autoencoders: Zheng et al. 2025, "Diffusion Transformers with Representation Autoencoders", arXiv 2510.11690. Parity
+checked against YuqingWang1029/CubiD @ 5c2146ddac (no licence stated; own code from the published facts), class `RAE` and the
+generator's `quantize`.
+
+Frozen DINOv2 encodes pictures `[B, 3, H, W]` to one vector for each patch, `[B, D, h w]`, normalised by stored statistics. Every
+channel is rounded to one of a few levels by itself: ids `[B, K, h w]` with K = D. A ViT decodes the vectors to `[B, 3, H, W]`.
 
 Letters: B batch, H W pixels, h w grid, D width of the encoder, L = h w.
 """
@@ -29,14 +32,14 @@ class RAEConfig:
 
     Attributes:
         image_size: side of the input and output pictures, in pixels.
-        encoder: the tower, see `layers/vision_tower.py`.
-        encoder_size: side that pictures are resized to before the tower, in pixels; a rest less than a patch is ignored.
+        encoder: settings of the tower, see `layers/vision_tower.py`.
+        encoder_size: side that pictures are resized to before the tower, in pixels; a remainder smaller than a patch is ignored.
         train_encoder: whether the tower is trained; the published one is frozen.
         decoder: size of the ViT that decodes to pixels.
         decoder_hidden: width inside its MLPs.
         decoder_patch_size: side of the patch that a position is decoded to, in pixels.
         pixel_mean, pixel_std: mean and deviation of each colour; the tower's input is (x - mean) / std, as is the decoder's output.
-        quantizer: any kind; made for "dimension_wise".
+        quantizer: settings of any quantizer, meant for "dimension_wise"; its `dim` is filled in.
     """
 
     image_size: int = 256
@@ -61,7 +64,7 @@ class RAEConfig:
 
     @property
     def grid_size(self) -> int:
-        """Positions on a side."""
+        """Number of positions on a side of the grid, h = w."""
         return self.encoder_size // self.encoder.patch_size
 
 
@@ -127,7 +130,7 @@ class RAE(ImageTokenizer):
         return straight_through(x, x.detach().clamp(0, 1))
 
     def features(self, z: Tensor) -> Tensor:
-        """The frozen encoder's features `[B, D, h w]` of normalised features `[B, D, h w]`."""
+        """Undo the normalisation: the frozen encoder's features `[B, D, h w]` from normalised features `[B, D, h w]`."""
         return z * self._deviation() + self.latent_mean
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
@@ -139,7 +142,7 @@ class RAE(ImageTokenizer):
 
     @torch.no_grad()
     def fit_latents(self, x: Tensor) -> "RAE":
-        """Set the latents' mean and variance from pictures `[N, 3, H, W]`, so that `encode_latents` gives about unit scale."""
+        """Set the latents' mean and variance from pictures `[N, 3, H, W]`, so that `encode_latents` returns about unit variance."""
         z = self.encode_latents(x) * self._deviation() + self.latent_mean
         self.latent_mean.copy_(z.mean(0))
         self.latent_var.copy_(z.var(0))

@@ -1,1 +1,1 @@
-"""GigaTok and ReTok: a convolutional grid resampled into ordered 1-D tokens; in ReTok main ones and redundant ones."""
+"""GigaTok and ReTok: a convolutional grid resampled into ordered 1-D tokens; ReTok adds redundant tokens."""

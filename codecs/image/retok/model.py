@@ -1,8 +1,13 @@
-"""GigaTok and ReTok: a convolutional grid resampled into ordered 1-D tokens; in ReTok main ones and redundant ones.
+"""GigaTok and ReTok: a convolutional grid resampled into ordered 1-D tokens; ReTok adds redundant tokens.
 
-GigaTok: Xiong et al. 2025, arXiv 2504.08736; parity checked against SilentView/GigaTok @ 182920c52b (MIT). ReTok: Fu et al. 2026,
-arXiv 2601.01535; parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived from GigaTok). Both classes are
-called `VQVitModelPlus`. Own code from the published facts.
+GigaTok: Xiong et al. 2025, "GigaTok: Scaling Visual Tokenizers to 3 Billion Parameters for Autoregressive Image Generation", arXiv
+2504.08736; parity checked against SilentView/GigaTok @ 182920c52b (MIT). ReTok: Fu et al. 2026, "Improving Flexible Image Tokenizers
+for Autoregressive Image Generation", arXiv 2601.01535; parity checked against zfu006/ReTok @ ffaa8a7b4e (no licence stated; derived
+from GigaTok). The class is called `VQVitModelPlus` in both repositories. Own code from the published facts.
+
+A convolutional encoder maps pictures `[B, 3, H, W]` to a grid `[B, C, g, g]`. In a transformer, queries attend to the grid and become
+tokens, which are mapped to D channels `[B, D, n]` and quantized: ids `[B, K, n]`. In a second transformer, g x g queries attend to the
+quantized tokens and become a grid again, which a convolutional decoder maps to `[B, 3, H, W]`.
 
 Queries are means of the grid over ever finer blocks (1, 1, 2, 4, ... N/2 blocks): early tokens describe the whole picture.
 ReTok's redundant tokens start from queries `first`..N once more, with separate position vectors. Its decoder reads the first
@@ -37,22 +42,22 @@ class ReTokConfig:
     """Settings of `ReTok`; the defaults are those of ReTok's VQ_SB256.
 
     Attributes:
-        image_size: H = W.
-        encoder, decoder: the convolutional halves; see `layers/vqgan.py`.
-        z_channels: C.
-        sampler: size of the transformer that makes tokens of the grid.
-        unsampler: size of the one that makes a grid of tokens.
-        qk_norm: LayerNorm of queries and keys in both.
-        num_tokens: N, a power of two.
+        image_size: side of the pictures in pixels, H = W.
+        encoder, decoder: settings of the convolutional encoder and decoder; see `layers/vqgan.py`.
+        z_channels: C, channels of the grid.
+        sampler: size of the transformer from the grid to tokens.
+        unsampler: size of the transformer from tokens to a grid.
+        qk_norm: LayerNorm of queries and keys in sampler and unsampler.
+        num_tokens: N, number of main tokens, a power of two.
         first: number of first queries without a redundant token; there are N - first redundant tokens. N: none (GigaTok).
         queries: initial values of tokens: means over blocks of the grid, the mean of the whole grid, or learned vectors.
         learned_grid_queries: the decoder's grid queries are learned vectors, not the first token.
-        latent_dim: D.
-        quantizer: any kind of one codebook; its `dim` is filled in.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer with one codebook; its `dim` is filled in.
         feature_after: layers of the unsampler after which features are predicted, to be compared with a teacher's; 0: none.
-        grid_features: predict them from the encoder's grid instead.
+        grid_features: predict these features from the encoder's grid instead.
         feature_dim: width of the predicted features (DINOv2-B: 768).
-        prefix: any number of first tokens decodes. GigaTok was trained with all tokens only.
+        prefix: any number of first tokens can be decoded. False in GigaTok, which was trained with all tokens only.
         random_length: in training the decoder reads a random number of tokens from N to all; otherwise N, and redundant
             tokens are trained by the quantizer's loss alone. (The authors' training code is not published.)
     """
@@ -260,7 +265,7 @@ class ReTok(ImageTokenizer):
     def decode_latents(
         self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, num_tokens: int | None = None
     ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`; reads `num_tokens` of them; None: the main ones."""
+        """Pictures `[B, 3, H, W]` of latents `[B, D, n]`, from the first `num_tokens` of them; None: from the main tokens."""
         return self.decoder(self.decode_grid(z_q, num_tokens=num_tokens)[0])
 
     def decode_grid(

@@ -30,14 +30,14 @@ class Seed2CodesConfig:
     """Settings of `Seed2Codes`; the defaults are the published ones.
 
     Attributes:
-        num_queries: N.
-        width: C.
-        code_dim: D.
-        embedding_dim: E.
-        head_layers, head_heads: transformer blocks in front of the embedding.
-        down: widths that each position is narrowed to before all of them become one embedding.
+        num_queries: N, number of queries of the Q-Former.
+        width: C, channels of the Q-Former's features.
+        code_dim: D, channels of the codes.
+        embedding_dim: E, width of the image embedding.
+        head_layers, head_heads: number of transformer blocks before the embedding, and of their attention heads.
+        down: widths of the linear layers that narrow each position before all positions are mapped to one embedding.
         reverse: a Q-Former with one query, which attends to the positions; used instead of `down`.
-        quantizer: any kind; its `dim` is filled in. The authors' beta weighs the codebook's term, not the commitment.
+        quantizer: settings of any quantizer; its `dim` is filled in. The authors' beta weighs the codebook's term, not the commitment.
     """
 
     num_queries: int = 32

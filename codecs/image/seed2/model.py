@@ -3,8 +3,9 @@
 Ge et al. 2023, "Making LLaMA SEE and Draw with SEED Tokenizer", arXiv 2310.01218. Parity checked against AILab-CVC/SEED @
 93b3cf4081 (Tencent's licence text with Apache-2.0 for the code), class `Blip2QformerQuantizer`.
 
-Picture -> EVA-CLIP tower -> Q-Former with causal queries -> a small map -> codebook. Back: a small map to the Q-Former's
-features, and a head that maps all of them to one CLIP image embedding; Stable unCLIP decodes that to a picture.
+The EVA-CLIP tower encodes pictures `[B, 3, H, W]`; a Q-Former with N causal queries reads its features and returns `[B, C, N]`. A small
+network maps these to D channels, and the nearest code gives ids `[B, 1, N]`. Another maps the codes back to the Q-Former's features
+`[B, C, N]`, and a head maps all of them to one CLIP image embedding `[B, E]`, which Stable unCLIP decodes to a picture.
 
 The published weights end at the embedding (`semantic(tokens, pooled=True)`). Pictures need a diffusion decoder: pass a diffusers
 pipeline once, and `decode` runs that model's parts in its own loop, so that pictures are a function of `seed`:
@@ -41,11 +42,11 @@ class Seed2Config:
     """Settings of `Seed2`; the defaults are the published ones (EVA-CLIP-g, BERT-base).
 
     Attributes:
-        tower: the image encoder; its class token is used too.
-        qformer: the Q-Former, with causal queries.
+        tower: settings of the image encoder; its class token is used too.
+        qformer: settings of the Q-Former, with causal queries.
         train_encoder: whether tower and Q-Former are trained; the published ones are frozen.
-        codes: see `Seed2CodesConfig`.
-        decoder: the diffusion decoder; None: `decode` needs one from `set_decoder`.
+        codes: settings of the maps to the codes and back, see `Seed2CodesConfig`.
+        decoder: settings of the diffusion decoder; None: `decode` needs one from `set_decoder`.
     """
 
     tower: TowerConfig = field(

@@ -130,12 +130,12 @@ class UnclipDecoder(KeepsDtype):
         steps: int | None = None,
         guidance: float | None = None,
     ) -> Tensor:
-        """Draw pictures.
+        """Draw pictures `[B, 3, H, W]` in 0..1 of image embeddings.
 
         Args:
-            embedding: `[B, E]`.
+            embedding: image embeddings `[B, E]`.
             noise: start `[B, C, h, w]`, standard normal; None: drawn from `seed`, the same for every item.
-            embedding_noise: `[B, E]`, added to the embeddings at noise level 0; None: drawn from `seed` likewise.
+            embedding_noise: `[B, E]`, added to the embeddings at noise level 0; None: drawn from `seed`, the same for every item.
             seed: seed of both noises, where they are None.
             steps, guidance: None: those of the config.
         """
@@ -161,7 +161,7 @@ class UnclipDecoder(KeepsDtype):
         return self.to_pixels(x)
 
     def condition(self, embedding: Tensor, noise: Tensor) -> Tensor:
-        """`[B, 2 E]`: the embedding at noise level 0, then the level itself as cosines and sines (of 0)."""
+        """The U-Net's condition `[B, 2 E]`: the embedding `[B, E]` at noise level 0, then the level as cosines and sines (of 0)."""
         alpha = self.embedding_alpha
         scaled = (embedding - self.embedding_mean) / self.embedding_std
         noised = (alpha.sqrt() * scaled + (1 - alpha).sqrt() * noise) * self.embedding_std + self.embedding_mean
@@ -178,7 +178,7 @@ class UnclipDecoder(KeepsDtype):
         """One training step at random times.
 
         Args:
-            embedding: `[B, E]`.
+            embedding: image embeddings `[B, E]`.
             pictures: `[B, 3, H, W]` in 0..1, of the decoder's size.
 
         Returns:

@@ -1,9 +1,14 @@
 """TiTok and its relatives: a picture as one sequence of latent tokens, through two ViTs.
 
-TiTok: Yu et al. 2024, "An Image is Worth 32 Tokens", arXiv 2406.07550. TA-TiTok (a decoder also conditioned on text):
-Kim et al. 2025, arXiv 2501.07730. One-D-Piece (any prefix decodes): Miwa et al. 2025, arXiv 2501.10064.
-Parity checked against bytedance/1d-tokenizer @ 942a96fbdd (Apache-2.0), classes `TiTok`, `TATiTok`, and
-turingmotors/One-D-Piece @ 473665d1ec (Apache-2.0), class `OneDPiece`.
+TiTok: Yu et al. 2024, "An Image is Worth 32 Tokens for Reconstruction and Generation", arXiv 2406.07550. TA-TiTok (a decoder
+also conditioned on text): Kim et al. 2025, "Democratizing Text-to-Image Masked Generative Models with Compact Text-Aware
+One-Dimensional Tokens", arXiv 2501.07730. One-D-Piece (any prefix decodes): Miwa et al. 2025, "One-D-Piece: Image Tokenizer Meets
+Quality-Controllable Compression", arXiv 2501.10064. Parity checked against bytedance/1d-tokenizer @ 942a96fbdd (Apache-2.0),
+classes `TiTok`, `TATiTok`, and turingmotors/One-D-Piece @ 473665d1ec (Apache-2.0), class `OneDPiece`.
+
+A ViT encodes one sequence of the patches of a picture `[B, 3, H, W]` and N learned latent tokens; the states of the latter, mapped
+to D channels `[B, D, N]`, are quantized: ids `[B, K, N]`. A second ViT decodes the quantized vectors together with mask tokens in
+place of the patches to grid features `[B, width, g, g]`, which a head turns into the picture.
 
 Two generations are published. The first ("legacy": L-32, B-64, S-128, One-D-Piece) predicts logits over the codebook of a
 MaskGIT-VQGAN, whose decoder makes the pixels of the softmax-weighted mean code. The later ones (vq8k, TA-TiTok)
@@ -66,13 +71,13 @@ class TiTokConfig:
     """Settings of `TiTok`; the defaults are S-128's with pixel output.
 
     Attributes:
-        image_size: H = W.
+        image_size: side of the pictures in pixels, H = W.
         encoder_patch_size, decoder_patch_size: pixels on a side of a patch; legacy decoders predict one code of the
             MaskGIT-VQGAN for each patch.
         encoder, decoder: sizes of the two transformers.
-        num_latents: N.
-        latent_dim: D.
-        quantizer: any kind; its `dim` is filled in.
+        num_latents: N, number of latent tokens.
+        latent_dim: D, channels of the latents.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         latent_layout: the authors' first generation *reshapes* the encoder's `[B, N, width]` to `[B, width, N]` instead of
             transposing it, so that the map to D channels mixes positions; "reshaped" does the same.
         output: the decoder's target: "pixels", or "codes" of a MaskGIT-VQGAN.
@@ -80,7 +85,7 @@ class TiTokConfig:
         teacher: the MaskGIT-VQGAN whose decoder makes the pixels; None (the first of two training stages): decoding
             returns the logits `[B, V_t, g, g]`.
         text: text guidance of the decoder; None: no text.
-        prefix: any number of first tokens decodes. Training then cuts every batch to a random number of tokens from 1
+        prefix: any number of first tokens can be decoded. Training then cuts every batch to a random number of tokens from 1
             to N (tail token drop, arXiv 2501.10064, section 3.1).
     """
 

@@ -23,7 +23,7 @@ class ClipText:
 
     @torch.no_grad()
     def __call__(self, texts: list[str], length: int) -> Tensor:
-        """States `[B, length, dim]`; texts are cut to `length` tokens or filled up with token 0, as in open_clip."""
+        """States `[B, length, dim]` of B texts, which are cut to `length` tokens or padded with token 0, as in open_clip."""
         rows = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         # open_clip has a causal mask only; the tokenizer's padding token and attention mask would change the states.

@@ -17,7 +17,7 @@ from ...serialize import CheckpointError
 from ..unitok.layouts import ENCODER as VITAMIN
 from .model import TokenFlowConfig
 
-#: Scales of each teacher; the CLIP kind's last one is for pictures of 256 pixels (`infer_interpolate`), its own are 224.
+#: Scales of each teacher. The CLIP teacher's last scale is for pictures of 256 pixels (`infer_interpolate`); it was made for 224.
 _SCALES = {
     "siglip_384": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 22, 27],
     "clipb_224": [1, 2, 4, 6, 8, 10, 12, 14, 16],
@@ -26,7 +26,7 @@ _SCALES = {
 
 
 def _siglip(c: Fields) -> dict[str, Any]:
-    """SigLIP's config to our tower, without its last layer: the features come from the one before."""
+    """Our tower's fields from SigLIP's config, without the last layer: the features come from the one before."""
     return {"tower": siglip_tower(c, layers_left_out=1, norm_out="none"), "tower_input": "clipped"}
 
 

@@ -4,8 +4,9 @@ Qu et al. 2024, "TokenFlow: Unified Image Tokenizer for Multimodal Understanding
 checked against ByteVisionLab/TokenFlow @ 9812da01c0 (Apache-2.0), class `TokenFlow` with the SigLIP and the CLIP teacher; the
 ViTamin teacher's tower against timm.
 
-The teacher's tower gives semantic channels, a VQGAN encoder gives pixel channels; both are concatenated and quantized with
-paired tables. The semantic part is decoded to the teacher's features, the pixel part to pixels.
+The teacher's tower returns semantic channels `[B, D_s, L]` of pictures `[B, 3, H, W]`, a VQGAN encoder pixel channels `[B, D_p, L]`;
+they are concatenated. A multi-scale quantizer encodes them from coarse to fine scales with paired tables, a semantic and a pixel
+vector for each id: ids `[B, 1, S]`. The semantic part is decoded to the teacher's features, the pixel part to `[B, 3, H, W]`.
 
 Letters: B batch, H W pixels, g grid side, L = g g, D = D_s + D_p latent width, S positions of all scales, C width of a tower.
 """
@@ -40,17 +41,18 @@ class TokenFlowConfig:
     Attributes:
         image_size: side of the pictures and of the tower's input, in pixels.
         output_size: side of the decoded pictures, resized from the pixel decoder's output at `g * stride`.
-        tower: the semantic tower (of SigLIP without its last layer: the features come from the one before).
-        vitamin: a ViTamin instead of `tower`.
+        tower: settings of the semantic tower (SigLIP without its last layer: the features come from the one before).
+        vitamin: settings of a ViTamin that replaces `tower`; None: `tower`.
         tower_input: the tower's input of pixels in -1..1: clipped to that range ("clipped": SigLIP), unchanged ("raw": the
             CLIP teacher, as the authors don't apply CLIP's mean and deviation), or normalised by CLIP's mean and deviation
             ("clip": ViTamin).
-        encoder, decoder: of the pixels; see `layers/vqgan.py`. Pictures are resized to `g * stride` before the encoder.
-        z_channels: channels between these two and the maps to the code.
-        pixel_dim: D_p.
+        encoder, decoder: settings of the pixel encoder and decoder; see `layers/vqgan.py`. Pictures are resized to `g * stride` before
+            the encoder.
+        z_channels: output channels of the encoder and input channels of the decoder.
+        pixel_dim: D_p, pixel channels of the latents.
         semantic_decoder: transformer from the semantic code to features; its `in_channels` is D_s, its patch 1.
         feature_dim: width of the teacher's features, the semantic decoder's target.
-        quantizer: a multi-scale kind with `semantic_dim`; its last scale is the grid.
+        quantizer: settings of a multi-scale quantizer with `semantic_dim`; its last scale is the grid.
     """
 
     image_size: int = 384
@@ -170,7 +172,7 @@ class TokenFlow(ImageTokenizer):
         return self.to_features(self.semantic_decoder(semantic))
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, 1, S]`; they may end early: positions of an incomplete scale are ignored."""
+        """Pictures `[B, 3, H, W]` of ids `[B, 1, S]`, or of a first part of them; positions of an incomplete scale are ignored."""
         return self.decode_latents(self._whole(ids))
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:

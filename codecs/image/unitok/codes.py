@@ -25,10 +25,10 @@ class UniTokCodesConfig:
     """Settings of `UniTokCodes`; the defaults are the published ones.
 
     Attributes:
-        width: C.
-        code_dim: D.
-        projection: maps between the two: attention over all positions, or linear.
-        quantizer: any kind; its `dim` is filled in.
+        width: C, channels of the features.
+        code_dim: D, channels of the latents, shared out to the K codebooks.
+        projection: maps between C and D channels: attention over all positions, or linear.
+        quantizer: settings of any quantizer; its `dim` is filled in.
     """
 
     width: int = 1024

@@ -4,6 +4,10 @@ Ma et al. 2025, "UniTok: A Unified Tokenizer for Visual Generation and Understan
 Parity checked against FoundationVision/UniTok @ bb8012e8e8 (MIT), class `UniTok` at toy size, with the towers in the installed
 timm instead of the old one that the class needs; the encoder also against timm's own ViTamin. Its text tower is not included.
 
+ViTamin (convolutional stages, then a transformer) encodes pictures `[B, 3, H, W]` to features `[B, L, C]`. Attention maps them to D
+channels, which are cut into K parts, each quantized with a separate codebook: ids `[B, K, L]`. Attention maps the quantized vectors
+back to C channels; these features are the input of a language model, and of a mirrored ViTamin that decodes `[B, 3, H, W]`.
+
 Letters: B batch, H W pixels, g grid side, Q queries, L = Q + g g, C width of the features, D code width, E width of the embedding.
 """
 
@@ -26,9 +30,9 @@ class UniTokConfig:
     """Settings of `UniTok`; the defaults are the published ones.
 
     Attributes:
-        image_size: side of the pictures.
-        tower: of the encoder and, mirrored, of the decoder.
-        codes: see `UniTokCodesConfig`; its width is the tower's.
+        image_size: side of the pictures in pixels.
+        tower: settings of ViTamin, the encoder and, mirrored, the decoder.
+        codes: settings of the maps to the codes and back, see `UniTokCodesConfig`; its `width` must be the tower's.
         embedding_dim: E, width of the image embedding in the space shared with texts.
     """
 
@@ -45,7 +49,7 @@ class UniTokConfig:
 
 
 class UniTok(ImageTokenizer):
-    """ids `[B, K, L]`, queries first where there are any, then the grid row by row."""
+    """Pictures of one size to ids `[B, K, L]` and back: queries first where there are any, then the grid row by row."""
 
     family: ClassVar[str] = "unitok"
     config_class: ClassVar[type] = UniTokConfig

@@ -4,8 +4,9 @@ Zhuang et al. 2026, "UniWeTok: An Unified Binary Tokenizer with Codebook Size 2^
 Parity checked against shallowdream204/BitDance @ 4c5ea90161 (Apache-2.0), modeling/vision_encoder/autoencoder_uni.py
 `VQModel`, with flash attention replaced by scaled dot-product attention.
 
-The latents end in SigLu, 2 sigmoid(x) - 1, and their signs are the bits. The decoder is generative: Gaussian channels are
-concatenated with the code, so `decode` is a function of a `seed` (or of the `noise` itself).
+Convolutions, with a transformer at the coarsest grid, encode pictures `[B, 3, H, W]` to latents `[B, b, h w]`, limited to -1..1 by
+SigLu, 2 sigmoid(x) - 1; their signs are the bits, K ids for each position: `[B, K, h w]`. The decoder mirrors the encoder. It is
+generative: channels of Gaussian noise are concatenated with the code, so `decode` is a function of a `seed` (or of the `noise`).
 
 Letters: B batch, C channels, H W pixels, h w grid, b bits a position.
 """
@@ -28,12 +29,12 @@ from ..vqgan.model import VQGAN, noise_options
 
 @dataclass(frozen=True, kw_only=True)
 class GridAttentionConfig:
-    """Transformer over the coarsest grid.
+    """Settings of the transformer over the coarsest grid.
 
     Attributes:
         blocks: number of transformer blocks; 0: no transformer.
-        heads: attention heads; a head's width must be a multiple of 4.
-        registers: learned tokens that are added to the sequence and dropped at the end.
+        heads: number of attention heads; a head's width must be a multiple of 4.
+        registers: number of learned tokens that are added to the sequence and dropped at the end.
     """
 
     blocks: int = 2
@@ -49,8 +50,8 @@ class UniWeTokConfig:
         widths: C of each level, fine to coarse; the stride is 2^(levels - 1).
         blocks: residual blocks at each level.
         attention: settings of the transformer that encoder and decoder have at the coarsest grid.
-        latent_dim: b.
-        quantizer: any binary kind; its `dim` is filled in. SigLu is part of the encoder here, not of the quantizer.
+        latent_dim: b, channels of the latents and bits of a position.
+        quantizer: settings of any binary quantizer; its `dim` is filled in. SigLu is part of the encoder here, not of the quantizer.
     """
 
     widths: tuple[int, ...] = (256, 256, 512, 512, 1024, 1024)
@@ -90,8 +91,8 @@ class UniWeTokConfig:
 class GridAttention(nn.Module):
     """Rotary transformer over a feature map, `[B, C, H, W]`, with register tokens.
 
-    For every size, positions are scaled to an 8 x 8 grid; registers have position 0, the grid begins at 1. The authors
-    place them differently on the two sides: "encoder": n -> 7 n / last + 1.5; "decoder": n -> 7.5 (n + 0.5) / (last + 0.5) + 1.
+    For every size, positions are scaled to an 8 x 8 grid; registers have position 0, the grid begins at 1. As in the authors' code,
+    the encoder maps row or column n to 7 n / last + 1.5, the decoder to 7.5 (n + 0.5) / (last + 0.5) + 1.
     """
 
     def __init__(self, width: int, config: GridAttentionConfig, side: Literal["encoder", "decoder"]) -> None:
@@ -135,7 +136,7 @@ class GridAttention(nn.Module):
 
 
 class UniEncoder(ConvStack):
-    """Pictures `[B, 3, H, W]` to `[B, b, h, w]`. In contrast to VQGAN, the width changes in the strided convolution."""
+    """Pictures `[B, 3, H, W]` to `[B, b, h, w]`. Other than in VQGAN, the strided convolutions change the width."""
 
     def __init__(self, config: UniWeTokConfig) -> None:
         super().__init__()
@@ -187,7 +188,7 @@ class UniWeTok(VQGAN):
 
     @property
     def size_multiple(self) -> int:
-        """Number of pixels of whose multiples height and width are padded to: the stride."""
+        """Height and width are padded to multiples of this number of pixels: the stride."""
         return self.spec.stride
 
     def encode_features(self, x: Tensor) -> Tensor:

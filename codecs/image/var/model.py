@@ -1,7 +1,13 @@
 """The VQGAN line with multi-scale residual tokens: VAR and Infinity.
 
-VAR (Tian et al. 2024, arXiv 2404.02905; FoundationVision/VAR @ 78b95394fc, MIT). Infinity (Han et al. 2024, arXiv
-2412.04431; FoundationVision/Infinity @ 4c27bbb54a, MIT). The tokenizer is the first half of each.
+VAR: Tian et al. 2024, "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction", arXiv 2404.02905;
+FoundationVision/VAR @ 78b95394fc (MIT). Infinity: Han et al. 2024, "Infinity: Scaling Bitwise AutoRegressive Modeling for
+High-Resolution Image Synthesis", arXiv 2412.04431; FoundationVision/Infinity @ 4c27bbb54a (MIT). Only the tokenizers of both
+systems are here.
+
+VQGAN's encoder maps pictures `[B, 3, H, W]` to latents `[B, D, h w]`. The quantizer goes through grids from 1 x 1 up to h x w: at each
+scale it shrinks the remaining error to that grid, quantizes it, enlarges the vectors to h x w and subtracts them; ids `[B, K, S]`.
+The sum of all scales is decoded to `[B, 3, H, W]` by VQGAN's decoder.
 
 Letters: B batch, D width of the code, h w full grid, S positions of all scales, K ids a position.
 """

@@ -18,6 +18,11 @@
 | Apertus 1.5's     | huggingface/transformers v5.24.0, Apache-2.0                           | -
 | ITER's VQGAN      | chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0                           | arXiv 2312.05616
 
+The VQGAN: Esser et al. 2021, "Taming Transformers for High-Resolution Image Synthesis". Its convolutional encoder halves the sides
+at most levels, with self-attention at the coarse ones: pictures `[B, 3, H, W]` to features `[B, z_channels, h, w]`. A convolution
+maps them to D channels, and the quantizer gives each position K ids, `[B, K, h w]`. A second convolution and a mirrored decoder lead
+from the quantized vectors back to `[B, 3, H, W]`. The systems differ in levels, norms, attention and quantizer.
+
 Differs: taming's published configs place attention by resolution; here it is placed by level, so that
 it is the same for every size. GroupNorm and attention act over the whole picture. Large pictures go through the fine levels
 in pieces whose norms share their statistics (`kernels/conv_stack.py`), so ids equal those of the whole picture; a 4096 x 4096
@@ -34,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from ...coding import Batch
-from ...config import ConfigError
+from ...config import ConfigError, Signed
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
 from ...options import DecodeOptions, NoiseDecodeOptions
 from ...quantizers.base import QuantizerConfig
@@ -49,13 +54,13 @@ class VQGANConfig:
     """Settings of `VQGAN`; the defaults are LlamaGen's VQ-16.
 
     Attributes:
-        encoder, decoder: see `layers/vqgan.py`. decoder None: no decoder (Chameleon's and Apertus' encoders, as
+        encoder, decoder: settings of both, see `layers/vqgan.py`. decoder None: no decoder (Chameleon's and Apertus' encoders, as
             transformers publishes them).
         z_channels: output channels of the encoder and input channels of the decoder.
         embed_dim: D; a convolution maps z_channels to it before the quantizer and back after. 0: no such convolutions,
             D is z_channels.
         quant_kernel: kernel size of these convolutions (VAR: 3).
-        quantizer: any kind; its `dim` is filled in.
+        quantizer: settings of any quantizer; its `dim` is filled in.
         value_range: range of input and output pixels.
         network_range: range of the network's pixels if it differs from `value_range` (ITER: -1..1 and 0..1).
         clip: whether decoded pixels are clipped to `value_range`, as in some authors' `decode`. Never in training.
@@ -74,8 +79,8 @@ class VQGANConfig:
         kmeans_init=False,
         replace_below=0.0,
     )
-    value_range: tuple[float, float] = (-1.0, 1.0)
-    network_range: tuple[float, float] | None = None
+    value_range: tuple[Signed, Signed] = (-1.0, 1.0)
+    network_range: tuple[Signed, Signed] | None = None
     clip: bool = False
 
     def __post_init__(self) -> None:
@@ -91,7 +96,7 @@ class VQGANConfig:
 class VQGAN(ImageTokenizer):
     """Convolutional image tokenizer for pictures of any size; see the module's docstring.
 
-    ids `[B, K, L]` run over the grid row by row. Binary kinds of more than 18 bits are K groups of channels, in order.
+    ids `[B, K, L]` run over the grid row by row. Binary quantizers of more than 18 bits split their channels into K groups, in order.
     """
 
     family: ClassVar[str] = "vqgan"
@@ -148,11 +153,11 @@ class VQGAN(ImageTokenizer):
         """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`.
 
         Args:
-            z_q: quantized latents.
-            grid: (h, w).
+            z_q: quantized latents `[B, D, h w]`.
+            grid: (h, w), the grid of the latents.
             noise: `[B, z_channels, h, w]`, for decoders that take noise. None: fresh draws in a training step,
                 otherwise drawn from `seed`, the same for every picture of this grid.
-            seed: see `noise`.
+            seed: seed of the noise, where `noise` is None.
         """
         decoder = self._decoder()
         if grid is None or len(grid) != 2:

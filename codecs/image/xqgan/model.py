@@ -1,9 +1,15 @@
 """XQ-GAN, ImageFolder and RobusTok: DINOv2-shaped ViTs with latent tokens around product, multi-scale or single quantizers.
 
-XQ-GAN: arXiv 2412.01762. ImageFolder: arXiv 2410.01756. Latent perturbation (RobustTok): arXiv 2503.08354. RobusTok: arXiv
-2509.12474.
-Parity checked against lxa9867/ImageFolder @ 76ddfb9a65 (Adobe Research License, non-commercial) and qiuk2/RobusTok @ c4c6760a70
-(no licence stated), class `VQModel` with `enc_type` and `dec_type` "dinov2". Own code from the published facts.
+XQ-GAN: "XQ-GAN: An Open-source Image Tokenization Framework for Autoregressive Generation", arXiv 2412.01762. ImageFolder:
+"ImageFolder: Autoregressive Image Generation with Folded Tokens", arXiv 2410.01756. Latent perturbation (RobustTok): "Robust Latent
+Matters: Boosting Image Generation with Sampling Error Synthesis", arXiv 2503.08354. RobusTok: "Image Tokenizer Needs Post-Training",
+arXiv 2509.12474. Parity checked against lxa9867/ImageFolder @ 76ddfb9a65 (Adobe Research License, non-commercial) and
+qiuk2/RobusTok @ c4c6760a70 (no licence stated), class `VQModel` with `enc_type` and `dec_type` "dinov2". Own code from the published
+facts.
+
+A ViT encodes one sequence of the patches of `[B, 3, H, W]` and of P g g latent tokens. The states of the latter become latents
+`[B, P D, g g]`, and each of the P branches has a separate quantizer. A linear map joins the branches; a second ViT, over mask tokens
+and these vectors, predicts patches of pixels.
 
 Latent tokens form P branches (product quantization) of a g x g grid each. They share the patches' position table, resized to
 g x g, and a learned vector marks the part of the sequence that a token belongs to.
@@ -53,13 +59,13 @@ class XQGANConfig:
     """Settings of `XQGAN`; the defaults are VQ-4096's.
 
     Attributes:
-        image_size: H = W.
+        image_size: side of the pictures in pixels, H = W.
         patch_size: pixels on a side of a patch.
-        encoder, decoder: sizes of the two ViTs (DINOv2-B: 768, 12, 12).
-        grid_size: g.
-        branches: P.
-        latent_dim: D.
-        quantizer: of each branch; any kind, its `dim` is filled in.
+        encoder, decoder: sizes of the two ViTs (DINOv2-B: width 768, 12 layers, 12 heads).
+        grid_size: g, side of the latent grid.
+        branches: P, number of branches.
+        latent_dim: D, channels of each branch's latents.
+        quantizer: settings of the quantizer of each branch, of any kind; its `dim` is filled in.
         shared_positions: latent tokens share the patches' positions, plus a part vector; otherwise they have a separate table.
         perturbation: latent perturbation in training, only for a single table; None: none.
     """
@@ -86,7 +92,7 @@ class LatentViT(nn.Module):
     """Base of encoder and decoder: class token, positions, part vectors, DINOv2 blocks (LayerScale, eps 1e-6), final norm.
 
     Args:
-        size: of the transformer.
+        size: size of the transformer.
         patches: side of the patch grid.
         latents: side of the latent grid.
         parts: number of parts of the sequence: patches and each branch.
@@ -157,7 +163,7 @@ class XQEncoder(LatentViT):
 
 
 class XQDecoder(LatentViT):
-    """Latents `[B, g g, W]` to pictures; with shared positions a second class token precedes them."""
+    """Latents `[B, g g, W]` to pictures `[B, 3, H, W]`; with shared positions a second class token precedes the latents."""
 
     def __init__(self, config: XQGANConfig) -> None:
         c = config
@@ -240,7 +246,7 @@ class XQGAN(ImageTokenizer):
         return super().ids_of(z, dataclasses.replace(batch, grid=self.grid))
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`; a multi-scale layout may end early, an incomplete scale is ignored."""
+        """Pictures `[B, 3, H, W]` of ids `[B, P, L]`, in a multi-scale layout also of a first part; an incomplete scale is ignored."""
         if self.spec.scales:
             ids = ids[:, :, : self.spec.whole_scales(ids.shape[2])]
         return self.decode_latents(self.vectors_of(ids, self.grid))

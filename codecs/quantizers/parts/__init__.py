@@ -1,1 +1,1 @@
-"""What several quantizers share: search, codebooks, clustering, rows, bits, usage."""
+"""Code that several quantizers share: nearest-code search, codebooks, clustering, rows, bits, usage."""

@@ -1,4 +1,4 @@
-"""What the binary quantizers share: bits to ids and back, and the entropies of their soft assignment.
+"""Shared by the binary quantizers: conversion between bits and ids, and the entropies of their soft assignment.
 
 Letters: B batch, L positions, K codebooks (ids a position), b bits a position, g bits in a group, N valid positions.
 A bit is channel > 0, its value +s or -s.
@@ -58,7 +58,7 @@ def group_bits(bits: int, size: int | tuple[int, ...] | None) -> tuple[int, ...]
 
 
 def bit_weights(groups: tuple[int, ...], order: BitOrder) -> Tensor:
-    """Return int64 `[b]`: what the bit of each channel adds to its id.
+    """Return the weights int64 `[b]`, powers of two, that the bits of the channels have in their ids.
 
     `msb`: the first channel of a group is the highest bit (BSQ-ViT, FocalCodec, Infinity, vector-quantize-pytorch).
     `lsb`: it is the lowest (Open-MAGVIT2, WeTok, BitDance).
@@ -69,7 +69,7 @@ def bit_weights(groups: tuple[int, ...], order: BitOrder) -> Tensor:
 
 def pack_bits(bits: Tensor, weights: Tensor, groups: tuple[int, ...]) -> Tensor:
     """Bits bool `[B, b, L]` to ids int64 `[B, K, L]`."""
-    # A product in floats, several times faster than in integers, and exact: powers of two below 2^18 and their sums are.
+    # A float product is several times faster than one of integers, and exact: sums of powers of two below 2^18 are.
     flags, rows = bits.to(torch.float32), weights.to(torch.float32)
     if len(set(groups)) == 1:
         shape = (len(groups), groups[0])
@@ -118,7 +118,7 @@ def mean_codes(logits: Tensor) -> Tensor:
 
 
 class _MeanCodeEntropy(torch.autograd.Function):
-    """Entropy of `mean_codes`; the backward pass expands the positions again instead of keeping them."""
+    """Entropy of `mean_codes`; the backward pass computes the probabilities of all codes again instead of keeping them."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def _codes(logits: Tensor) -> Tensor:
 
 
 def _flush(p: Tensor) -> Tensor:
-    """Probabilities under 1e-18 become 0: products of two stay normal numbers, without which a CPU is 6 times slower."""
+    """Probabilities under 1e-18 become 0, so that no product of two is a subnormal number: those are 6 times slower on a CPU."""
     return F.threshold(p, 1e-18, 0.0)
 
 

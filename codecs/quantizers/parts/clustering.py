@@ -1,4 +1,4 @@
-"""Statistics of rows by code, random rows and k-means over the batches of all ranks, with fixed-size collectives.
+"""Sums and counts of rows for each code, random rows, and k-means, over the batches of all ranks with fixed-size collectives.
 
 Letters: N rows, d their width, V codebook size, S segments (batches or levels), R ranks.
 """
@@ -18,7 +18,7 @@ def dist_on() -> bool:
 
 
 def batch_statistics(rows: Tensor, ids: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Sum of the rows of each code `[V, d]` and their number `[V]`, by scatter-add (no one-hot matrix)."""
+    """Sum of the rows assigned to each code `[V, d]` and their number `[V]`, by scatter-add (no one-hot matrix)."""
     sums = rows.new_zeros(size, rows.shape[1]).scatter_add_(0, ids.unsqueeze(1).expand_as(rows), rows)
     return sums, torch.bincount(ids, minlength=size).to(rows.dtype)
 
@@ -36,16 +36,16 @@ def all_reduce_together(tensors: list[Tensor]) -> None:
 def pick_rows(
     pools: Sequence[Sequence[Tensor]], nums: Sequence[int], *, seeds: Sequence[int]
 ) -> list[tuple[Tensor, int]]:
-    """Draw rows of the batches of all ranks; the same on every rank, and as if one process had held the batches whole.
+    """Draw random rows from the batches of all ranks; every rank gets the same rows, as would one process with whole batches.
 
     Args:
-        pools: for each draw the segments `[N_s, d]` (batches or levels) to draw from, as many on every rank, of any
-            lengths. A batch is thought of as its parts in the order of ranks.
-        nums: how many rows to draw of each pool; they repeat when there are fewer.
-        seeds: of each draw; the same on every rank.
+        pools: for each draw the segments `[N_s, d]` (batches or levels) to draw from, the same number on every rank, of any
+            lengths. A segment of the whole batch is the concatenation of those of all ranks, in the order of ranks.
+        nums: number of rows to draw from each pool; rows repeat if the pool has fewer.
+        seeds: seed of each draw; the same on every rank.
 
     Returns:
-        For each draw the rows `[num, d]`, and how many there were to draw from.
+        For each draw the rows `[num, d]`, and the number of rows in its pool over all ranks.
     """
     device = pools[0][0].device
     counts, rank = torch.tensor([[len(s) for pool in pools for s in pool]], device=device), 0  # [R, all segments]
@@ -64,7 +64,7 @@ def pick_rows(
 def _pick_mine(
     segments: Sequence[Tensor], counts: Tensor, rank: int, num: int, seed: int
 ) -> tuple[Tensor, int]:
-    """This rank's share `[num, d]` of a draw, 0 where a row is another's; `counts [R, S]` are all ranks' lengths."""
+    """(this rank's share `[num, d]` of a draw, rows of other ranks 0; total rows), from the segment lengths `counts [R, S]`."""
     before = counts.t().flatten().cumsum(0).view(len(segments), -1).t() - counts  # [R, S] rows in front
     total = int(counts.sum())
     order = torch.randperm(max(total, 1), generator=torch.Generator().manual_seed(seed))
@@ -83,13 +83,13 @@ def kmeans(
 
     Args:
         segments: this rank's rows, as in `pick_rows`.
-        size: V.
+        size: V, number of clusters.
         iterations: fixed number of steps, each with fixed-size collectives.
-        space: mapping of rows and centres before distances are computed.
-        seed: of the choice of rows; must be the same on every rank.
+        space: function of rows and centres that is applied before distances are computed.
+        seed: seed of the choice of rows; must be the same on every rank.
 
     Returns:
-        Centres `[V, d]` and how many rows each has `[V]`.
+        Centres `[V, d]` and the number of rows of each `[V]`.
     """
     rows = torch.cat(list(segments))
     where = space(rows)
@@ -100,7 +100,7 @@ def kmeans(
         sums, counts = batch_statistics(rows, ids, size)
         all_reduce_together([sums, counts])
         fresh, _ = pick_rows([segments], [size], seeds=[seed + 1 + iteration])[0]
-        # In the last step an empty cluster stays where it is: its rows could no longer be counted.
+        # In the last step an empty cluster stays where it is: the rows of a new centre would not be counted any more.
         elsewhere = fresh if iteration < iterations - 1 else centres
         centres = torch.where(counts.unsqueeze(1) > 0, sums / counts.clamp(min=1).unsqueeze(1), elsewhere)
     return centres, counts

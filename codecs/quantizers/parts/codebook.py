@@ -1,4 +1,4 @@
-"""The table of code vectors: k-means start, running statistics, replacement of dead codes, equal on every rank.
+"""The table of code vectors: initialisation by k-means, EMA statistics, replacement of dead codes; the same on every rank.
 
 Letters: N rows (items x positions), V codebook size, d width of the table.
 """
@@ -21,29 +21,30 @@ from .nearest import nearest_code, unit
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(QuantizerConfig):
-    """Settings of one searched table, common to all kinds that hold any.
+    """Settings of one table of code vectors, common to all kinds that search nearest codes.
 
     Attributes:
         codebook_dim: 0: the table is as wide as its input. Otherwise the lookup happens in a space of this width,
             between a linear map down and one up (factorised codes: ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546).
         proj_bias: whether these two maps have a bias (DAC: yes; Mimi: no).
-        normalize: look up by cosine similarity: both sides are scaled to length 1.
+        normalize: look up by cosine similarity: rows and codes are scaled to length 1.
         returns: result of a lookup with `normalize`: the stored vector ("raw": DAC, MOSS) or the one of length 1
             ("normalized": ViT-VQGAN, LlamaGen; the latent is then normalised too, in losses and gradients). "unit": as
-            "normalized" after a Euclidean search (Janus in transformers).
-        update: "ema" moves codes by exponential means of the rows that chose them; "gradient" by the codebook loss.
-        decay: of these means, in 0..1.
-        commitment_weight: of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
-        codebook_weight: of `mean((sg(z) - z_q)^2)`, only with `update = "gradient"`.
-        kmeans_init: start from the centres of the first `kmeans_batches` training batches; until then codes are near
+            "normalized", but after a Euclidean search (Janus in transformers).
+        update: "ema": codes are exponential moving averages of the rows assigned to them; "gradient": the codebook loss trains
+            them.
+        decay: decay of these averages for each step, 0 <= decay < 1.
+        commitment_weight: weight of `mean((z - sg(z_q))^2)`; beta of VQ-VAE.
+        codebook_weight: weight of `mean((sg(z) - z_q)^2)`, only with `update = "gradient"`.
+        kmeans_init: initialise the codes by k-means of the first `kmeans_batches` training batches; until then they are near
             zero.
-        kmeans_batches: number of batches to collect for it; together they should hold several times V rows.
+        kmeans_batches: number of batches that k-means collects; together they should have several times V rows.
         kmeans_iterations: fixed number of Lloyd steps.
-        replace_below: a code whose running count is below this share of the uniform one (rows / V) is moved to a random
-            row of the batch (0.1 in Moshi); 0 never replaces.
-        replace_every: steps between two such checks.
-        gradient: what passes to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value is the
-            same.
+        replace_below: a dead code, whose running count is below this share of the uniform count (rows / V), is replaced by a
+            random row of the batch (0.1 in Moshi); 0: never.
+        replace_every: number of steps between two such checks.
+        gradient: estimator of the gradient to the latent: "straight_through", or "rotation" (arXiv 2410.06424). The value of
+            `z_q` is the same.
     """
 
     codebook_dim: int = 0
@@ -81,14 +82,14 @@ class TableConfig(QuantizerConfig):
 
 
 class Codebook(nn.Module):
-    """`embed [V, d]` and, for its updates, how often (`counts`) and by what (`sums`) each code was chosen.
+    """`embed [V, d]` and, for its updates, the running number (`counts [V]`) and sum (`sums [V, d]`) of the rows of each code.
 
-    With `update = "ema"` (VQ-VAE, arXiv 1711.00937, appendix A.1) `counts` and `sums` are exponential means of the
-    number and the sum of the rows of a step, and `embed = sums / counts`. With `update = "gradient"` `embed` is a
-    parameter and `counts` serves only to find dead codes.
+    With `update = "ema"` (VQ-VAE, arXiv 1711.00937, appendix A.1) `counts` and `sums` are exponential moving averages over
+    steps, and `embed = sums / counts`. With `update = "gradient"` `embed` is a parameter and `counts` is used only to find dead
+    codes.
 
-    Updates are collected by `observe` and take effect in `apply_updates`, so that a table shared by several levels
-    changes once a step, after all of them have used it. A step of several forwards is `one_step`.
+    `observe` collects rows, and `apply_updates` updates the table with them, so that a table shared by several levels changes
+    once a step, after all levels have used it. With gradient accumulation, `one_step` makes several forwards one step.
     """
 
     embed: Tensor
@@ -109,7 +110,7 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("ready", torch.tensor(not config.kmeans_init))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        # Mirrors of `ready` and `steps`, so that the GPU is not synchronised at every step.
+        # Copies of `ready` and `steps` in Python, so that the GPU is not synchronised at every step.
         self._started = False
         self._step: int | None = None
         self._samples: list[list[Tensor]] = []  # rows kept for the k-means start: a list of parts for each batch
@@ -123,7 +124,7 @@ class Codebook(nn.Module):
         return nearest_code(self.space(z.detach()), self.space(self.embed.detach().float()))
 
     def space(self, x: Tensor) -> Tensor:
-        """Rows or codes `[N, d]` where distances are taken."""
+        """Rows or codes `[N, d]` in the space in which distances are computed."""
         return unit(x) if self.config.normalize else x
 
     def vectors(self, ids: Tensor) -> Tensor:
@@ -131,13 +132,13 @@ class Codebook(nn.Module):
         return self.returned(F.embedding(ids, self.embed).float())
 
     def returned(self, rows: Tensor) -> Tensor:
-        """Rows or codes `[..., d]` in the space of the results, where losses and means are taken."""
+        """Rows or codes `[..., d]` in the space of the results, in which losses and averages are computed."""
         return rows if self.config.returns == "raw" else unit(rows)
 
     # --- training ---------------------------------------------------------------------------------------------------
 
     def row_losses(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Commitment and codebook term of each row, `[N]`, of rows `p [N, d]` and their vectors `q [N, d]`."""
+        """Commitment and codebook term, `[N]` each, of rows `p [N, d]` and their code vectors `q [N, d]`."""
         commitment = (p - q.detach()).square().mean(dim=1)
         if self.config.update == "ema":
             return commitment, torch.zeros_like(commitment)
@@ -147,12 +148,12 @@ class Codebook(nn.Module):
     def prepare(self, rows: Tensor) -> None:
         """Before the first lookups: collect valid rows `[N, d]`, and initialise by k-means once there are enough batches.
 
-        In one of several parts of a step it does nothing: the start is made from all of them before (`only_start`).
+        With gradient accumulation it does nothing: `only_start` has initialised the table from the whole batch before.
         """
         step = _step.get()
         if self.is_ready() or (not len(rows) and not dist_on()) or (step is not None and step.parts > 1 and not step.only_start):
             return
-        # as many segments in every process, also where masks leave uneven ones
+        # the same number of segments in every process, also where masks leave different numbers of rows
         self._samples.append(list(self.returned(rows.detach()).tensor_split(parts_of_step())))
         if len(self._samples) < self.config.kmeans_batches:
             return
@@ -166,11 +167,11 @@ class Codebook(nn.Module):
         self._started = True
 
     def take_observed(self, parts: int = 1) -> tuple[list[Tensor], Tensor]:
-        """Rows and ids observed since the last call, and forget them.
+        """Return the rows (a list of `[N_i, d]`) and ids `[N]` observed since the last call, and forget them.
 
         Args:
-            parts: forwards that observed them. Where each did so several times (a table for all scales), they are put in the order of
-                one forward of the whole batch, so that dead codes are replaced by the same rows.
+            parts: number of forwards that observed them. If each observed several times (a table for all scales), the rows are put
+                in the order of one forward of the whole batch, so that dead codes are replaced by the same rows.
         """
         each = len(self._rows) // parts
         order = [part * each + i for i in range(each) for part in range(parts)] if each * parts == len(self._rows) else None
@@ -182,14 +183,14 @@ class Codebook(nn.Module):
         return rows, torch.cat(ids)
 
     def next_step(self) -> int:
-        """Count an update; returns its number."""
+        """Count an update; returns its number, from 0."""
         step = int(self.steps) if self._step is None else self._step
         self._step = step + 1
         self.steps += 1
         return step
 
     def is_ready(self) -> bool:
-        """False until the k-means start has happened (always True without one)."""
+        """False until k-means has initialised the table; always True without `kmeans_init`."""
         self._started = self._started or bool(self.ready)
         return self._started
 
@@ -201,14 +202,14 @@ class Codebook(nn.Module):
             self._ids.append(ids)
 
     def _set(self, where: Tensor, vectors: Tensor, counts: Tensor) -> None:
-        """Reset embed, sums and counts together at `where` (a vector whose sums lag is overwritten in the next step)."""
+        """Set `embed`, `sums` and `counts` of the codes `where` (without new sums the next step would restore the old vector)."""
         self.embed.data[where] = vectors.to(self.embed.dtype)
         self.counts[where] = counts.to(self.counts.dtype)
         if self.config.update == "ema":
             self.sums[where] = (vectors * counts.unsqueeze(1)).to(self.sums.dtype)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # A converted checkpoint brings `embed` alone: the statistics start from it, and no k-means may overwrite it.
+        # A converted checkpoint has only `embed`: the statistics start from it, and k-means must not overwrite it.
         embed = state_dict.get(prefix + "embed")
         if embed is not None and prefix + "counts" not in state_dict:
             state_dict[prefix + "counts"] = torch.ones(self.size)
@@ -222,7 +223,7 @@ class Codebook(nn.Module):
 
 @dataclass
 class _Step:
-    """Tables that were used inside `one_step`, by identity, in the order of their first use."""
+    """State of `one_step` or `only_start`: the tables used inside, by `id`, in the order of their first use."""
 
     parts: int
     only_start: bool = False
@@ -234,13 +235,13 @@ _step: ContextVar[_Step | None] = ContextVar("step", default=None)
 
 @contextmanager
 def one_step(parts: int = 1) -> Iterator[None]:
-    """Context manager: all forwards inside are one step of training. Tables move once, at its end, by the rows of all of them.
+    """Context manager: all forwards inside are one training step. Tables are updated once, at its end, with the rows of all.
 
-    Without it every forward in train mode is a step. If the block raises, no table moves.
+    Without it every forward in train mode is a step. If the block raises, no table is updated.
 
     Args:
-        parts: number of forwards that the step's batch is cut into. With more than one, a table that waits for its k-means start
-            does not collect: let `only_start` see the whole batch before.
+        parts: number of forwards that the batch of the step is cut into (gradient accumulation). With more than one, tables are
+            not initialised by k-means inside: run the whole batch inside `only_start` before.
     """
     step = _Step(parts)
     token = _step.set(step)
@@ -266,11 +267,11 @@ def parts_of_step() -> int:
 
 @contextmanager
 def only_start(parts: int) -> Iterator[None]:
-    """Context manager: forwards in train mode inside start tables by k-means where these wait for it, and move none.
+    """Context manager: forwards in train mode inside initialise by k-means the tables that still need it, and update none.
 
     Args:
-        parts: equal parts that a batch inside is made of, one after the other along B. Among several processes the start is then that
-            of one process with these parts.
+        parts: number of equal parts that a batch inside consists of, one after the other along B. Several processes then initialise
+            tables as one process with the whole batch does.
     """
     step = _Step(parts, only_start=True)
     token = _step.set(step)
@@ -284,23 +285,23 @@ def only_start(parts: int) -> Iterator[None]:
 
 @torch.no_grad()
 def apply_updates(codebooks: Sequence[Codebook], *, parts: int = 1) -> None:
-    """Bring the rows observed since the last call into the tables: one all-reduce for all of them, then replacement.
+    """Update tables with the rows observed since the last call: one all-reduce for all tables, then replacement of dead codes.
 
     Every rank must call it with the same codebooks; the number and sizes of the collectives do not depend on the data. Inside
-    `one_step` it waits for the end of the step.
+    `one_step` the update happens at the end of the step.
     """
     step = _step.get()
     if step is not None:
         step.used |= {id(c): c for c in codebooks}
         return
     live = [c for c in codebooks if c.is_ready()]
-    seen = [c.take_observed(parts) for c in live]
-    if not live or not (dist_on() or any(len(ids) for _, ids in seen)):
+    observed = [c.take_observed(parts) for c in live]
+    if not live or not (dist_on() or any(len(ids) for _, ids in observed)):
         return
-    stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, seen, strict=True)]
+    stats = [batch_statistics(torch.cat(rows), ids, c.size) for c, (rows, ids) in zip(live, observed, strict=True)]
     all_reduce_together([t for pair in stats for t in pair])
     due = []
-    for book, (rows, _), (sums, counts) in zip(live, seen, stats, strict=True):
+    for book, (rows, _), (sums, counts) in zip(live, observed, stats, strict=True):
         _ema_step(book, sums, counts)
         step = book.next_step()
         if book.config.replace_below > 0 and step % book.config.replace_every == 0:
@@ -319,10 +320,10 @@ def _ema_step(book: Codebook, sums: Tensor, counts: Tensor) -> None:
 
 
 def _replace_dead(due: Sequence[tuple[Codebook, list[Tensor], int]]) -> None:
-    """Move codes used less than `replace_below` of the uniform share to rows of the global batch (Jukebox, Moshi).
+    """Replace codes used less than `replace_below` of the uniform share by rows of the global batch (Jukebox, Moshi).
 
     Args:
-        due: tables, the rows that this rank gave them, and seeds.
+        due: (table, rows that it observed on this rank, seed) of each table to check.
     """
     dead = [(b.counts < b.config.replace_below * b.counts.mean()).nonzero()[:, 0] for b, _, _ in due]  # on all ranks
     if not dist_on():
@@ -330,7 +331,7 @@ def _replace_dead(due: Sequence[tuple[Codebook, list[Tensor], int]]) -> None:
         dead = [at for at in dead if len(at)]
     if not due:
         return
-    # Among ranks V rows of each table are drawn whatever died, so that the collective has a fixed size.
+    # With several ranks V rows are drawn for each table, however many codes are dead: the collective has a fixed size.
     nums = [b.size if dist_on() else len(at) for (b, _, _), at in zip(due, dead, strict=True)]
     drawn = pick_rows([rows for _, rows, _ in due], nums, seeds=[seed for _, _, seed in due])
     for (book, _, _), at, (rows, total) in zip(due, dead, drawn, strict=True):

@@ -1,8 +1,9 @@
 """Residual levels with separate projections, computed in the narrow spaces between the projections.
 
-Level k takes `down_k(z - sum over j < k of up_j(v_j)) = down_k(z) - sum (down_k up_j)(v_j) - constants` with v_j the vectors of
-the levels before it, and `down_k up_j` is a small matrix. So nothing is D wide but one product at the start (all maps down)
-and one at the end (all maps up): with 1024 channels and tables of 8, a hundredth of the work of subtracting level by level.
+The input of level k is `down_k(z - sum over j < k of up_j(v_j)) = down_k(z) - sum (down_k up_j)(v_j) - constants` with v_j the
+vectors of the levels before it, and `down_k up_j` is a small matrix. So only one product at the start (all maps down) and one at
+the end (all maps up) have the width D: with 1024 channels and tables of width 8, a hundredth of the work of subtracting level by
+level.
 
 Letters: B batch, L positions, D width of the stack, K levels, d_k width of level k's table, s stride of a level.
 """
@@ -44,7 +45,7 @@ class FactorisedResidual:
         self.levels, self.maps = levels, [level.maps() for level in levels]
         self.down = wide(torch.cat([m.down for m in self.maps]))  # [sum d, D]
         bias = wide(torch.cat([m.down_bias for m in self.maps]))
-        # A batched product takes [B, L, D] as it lies in memory: latents are wide, and turning them over costs more.
+        # A batched product takes [B, L, D] in any memory layout: latents are wide, and copying them transposed would cost more.
         self.inputs = torch.baddbmm(bias, wide(z), self.down.t().expand(len(z), -1, -1))  # [B, L, sum d]
 
     def step(self, k: int, stride: int, *, keep: Tensor | None, update: bool, start: bool) -> Tensor:
@@ -64,14 +65,18 @@ class FactorisedResidual:
 def factorised_terms(
     z: Tensor, ids: Tensor, levels: Sequence[VQ | ProductVQ], strides: Sequence[int], kept: Tensor | None
 ) -> tuple[Tensor, list[RowTerms]]:
-    """Results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
+    """Quantized rows and losses, with gradients, of rows `[B, L, D]` with known ids `[K, B, L]`.
 
-    Each level's vectors are computed twice, with the same value. For its losses the vectors before it are constants: otherwise
-    they would remove the gradient of all but the first level. For its result they carry their gradients, as in DAC: otherwise
+    The input of each level is computed twice, with the same value. For its losses the vectors of earlier levels are constants:
+    otherwise they would remove the gradient of all but the first level. For `z_q` they keep their gradients, as in DAC: otherwise
     K straight-through levels would multiply the gradient wherever their subspaces overlap.
 
     Args:
-        kept: bool `[K, B]`, which items' results count; None: all.
+        z: rows `[B, L, D]`.
+        ids: `[K, B, L]`, repeated to the full rate.
+        levels: the K levels.
+        strides: stride of each level.
+        kept: bool `[K, B]`, levels that are added to `z_q` of each item; None: all.
 
     Returns:
         `z_q [B, L, D]`, and for each level its `RowTerms` between the maps, rows `[B L / s]`.

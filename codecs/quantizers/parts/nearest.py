@@ -2,13 +2,13 @@
 
 Letters: N vectors, V codes, D latent width, G groups of S = 16 neighbouring codes.
 
-A float32 product determines the nearest code up to its rounding error, and that error moves with the shape of the
-product: the same vector can get another id in another batch. So the answer is defined without it: the code whose
+A float32 product determines the nearest code up to its rounding error, and that error changes with the shape of the
+product: the same vector can get another id in another batch. So the nearest code is defined without it: the code whose
 distance, added up in float64 in a fixed order, is smallest; of equal ones the first. The fast pass over blocks
 
     score[v, n] = e_v . z_n - |e_v|^2 / 2     (largest where the distance is smallest; |e_v|^2 is a column more)
 
-finds all codes that could be it, given a bound on the rounding error. Almost always that is one, and the search is
+finds all codes that could be the nearest, given a bound on the rounding error. Almost always there is only one, and the search is
 over; the other vectors are decided in float64. An argmax over the scores takes longer than the matmul that made them, a
 plain maximum a fifth of it: so only the largest score of each group of 16 codes is kept, and of each 16 groups, and the
 winner is traced back through them.
@@ -25,8 +25,7 @@ _CHUNK = 1 << 14  # rows prepared together
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     """Return the index of the nearest code (Euclidean; for cosine give vectors of length 1), int64 `[N]`.
 
-    The result does not depend on N, on the order or layout of the rows, or on the number of threads. NaN rows give some
-    id.
+    The result does not depend on N, on the order or layout of the rows, or on the number of threads. Rows with NaN get any id.
 
     Args:
         z: `[N, D]` float32.
@@ -63,8 +62,8 @@ def _find(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     return torch.cat([search(rows) for rows in z.split(_CHUNK)])
 
 
-# A separate operator, so that `torch.compile(fullgraph=True)` takes it whole: the number of near-ties depends on the
-# data. Not by `custom_op`, whose first call loads the compiler: two seconds of every process.
+# A separate operator, so that `torch.compile(fullgraph=True)` does not trace into it: the number of near-ties depends on the
+# data. Not defined by `custom_op`, whose first call loads the compiler, two seconds in every process.
 _library = torch.library.Library("tokenzoo", "FRAGMENT")
 _library.define("search_codes(Tensor z, Tensor codebook, bool dot) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
 _library.impl("search_codes", _find, "CompositeExplicitAutograd")
@@ -86,10 +85,10 @@ def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
 
 
 class _Search:
-    """A codebook made ready for any number of vectors.
+    """A codebook prepared for the search with any number of vectors.
 
-    `table` is `[V', D + 1]`, V' = V rounded up with codes that never win; a block is `columns` of them against `rows`
-    vectors.
+    `table` is `[V', D + 1]`, V' = V rounded up with codes that are never nearest; a block is the scores of `columns` codes and
+    `rows` vectors.
     """
 
     def __init__(self, codebook: Tensor, num: int, *, dot: bool = False) -> None:
@@ -100,8 +99,8 @@ class _Search:
         self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread: half a second-level cache
         self.two_levels = size > 64 * _GROUP
         padded = _round_up(size, _GROUP**2 if self.two_levels else _GROUP)
-        # Scores are differences of nearly equal numbers when the codes lie far from the origin: move it to their middle
-        # (which adds the same to all dot products with a vector, too).
+        # Scores are differences of nearly equal numbers when the codes lie far from the origin: their mean is subtracted (which
+        # changes all dot products with a vector by the same amount, too).
         self.centre = codebook.mean(dim=0)
         self.table = codebook.new_zeros(padded, dim + 1)
         torch.sub(codebook, self.centre, out=self.table[:size, :dim])
@@ -132,7 +131,7 @@ class _Search:
         return ids
 
     def _score(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The last block of scores `[columns, n]` and the best of each group `[G, n]`, for rows `[n, D + 1]`."""
+        """The last block of scores `[columns, n]` and the best score of each group `[G, n]`, for rows `[n, D + 1]`."""
         n, scores = len(rows), self.scores
         best = self.group_best[: len(self.table) // _GROUP * n].view(-1, n)
         for start in range(0, len(self.table), self.columns):
@@ -143,7 +142,7 @@ class _Search:
         return scores, best
 
     def _block(self, rows: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids `[n]` and whether each is certain, for `[n, D + 1]` and `[n]`."""
+        """Ids `[n]` and whether each is certain, for rows `[n, D + 1]` and their rounding bounds `slack [n]`."""
         scores, best = self._score(rows)
         top = best.view(-1, _GROUP, len(rows)).amax(dim=1) if self.two_levels else best  # [G / S or G, n]
         value, group = top.max(dim=0)
@@ -194,7 +193,7 @@ def _members(x: Tensor, group: Tensor) -> Tensor:
 
 
 def _count(x: Tensor, least: Tensor) -> Tensor:
-    """How many entries of each column of `x [m, n]` reach `least [n]` (in floats: booleans are slow to sum)."""
+    """Number `[n]` of entries of each column of `x [m, n]` that are at least `least [n]` (as floats: booleans are slow to sum)."""
     return torch.ge(x, least, out=torch.empty_like(x, memory_format=torch.contiguous_format)).sum(dim=0)
 
 

@@ -1,4 +1,4 @@
-"""A linear map over the channel axis of `[B, D, L]`, for quantizers whose own width differs from the latents'."""
+"""Linear maps over the channel axis of `[B, D, L]`, for quantizers whose width differs from that of the latents."""
 
 from torch import Tensor, nn
 

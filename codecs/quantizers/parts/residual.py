@@ -1,4 +1,4 @@
-"""Shared code of residual stacks: rows in and out, items that keep only their first levels, losses summed over levels.
+"""Shared code of residual stacks: conversion to rows, dropout of an item's last levels, losses summed over levels.
 
 Letters: B batch, D latent width, L positions, K levels, s stride of a level.
 """
@@ -16,13 +16,14 @@ from .rows import row_mean
 class StackResult(NamedTuple):
     """Output of a stack for rows `[B, L, D]`."""
 
-    z_q: Tensor  #: [B, L, D]
-    commitment: Tensor  #: [K]
-    codebook: Tensor  #: [K]
+    z_q: Tensor  #: [B, L, D], with gradients
+    commitment: Tensor  #: [K], commitment loss of each level
+    codebook: Tensor  #: [K], codebook loss of each level
 
 
 class ResidualStack(Quantizer):
-    """K levels; ids `[B, K, L]`; any prefix decodes. In training z_q of an item with dropout is that of its prefix.
+    """K levels, ids `[B, K, L]`; the first n levels can be decoded without the others. In training, z_q of an item with dropout is
+    that of its first n levels.
 
     The loss is the sum over levels, each a mean over all valid positions (dropped levels count as 0, as in DAC). EnCodec takes
     the mean over levels: divide the weights by K. Subclasses write `codebooks`, `search`, `terms` and `decode_stack`; their
@@ -35,7 +36,7 @@ class ResidualStack(Quantizer):
     # --- for subclasses: the stack, on rows [B, L, D] -----------------------------------------------------------------
 
     def codebooks(self) -> list[Codebook]:
-        """The tables that learn, a shared one once."""
+        """The tables that are updated in training, a shared one once; none if the quantizer is frozen."""
         raise NotImplementedError
 
     def search(
@@ -44,29 +45,29 @@ class ResidualStack(Quantizer):
         """Return ids int64 `[num, B, L]` of rows `[B, L, D]`, without gradients.
 
         Args:
-            z: rows.
-            num: levels to search.
+            z: rows `[B, L, D]`.
+            num: number of levels to search.
             kept: bool `[K, B]`, as in `terms`.
             mask: bool `[B, L]`, valid positions.
-            update: let the tables start and collect statistics (of valid rows of kept levels).
+            update: initialise the tables by k-means if needed, and collect their statistics (of valid rows of kept levels).
         """
         raise NotImplementedError
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
-        """Return results with gradients of rows `[B, L, D]` whose ids `[K, B, L]` are known.
+        """Return quantized rows and losses, with gradients, of rows `[B, L, D]` with known ids `[K, B, L]`.
 
-        Residuals are taken with the results subtracted as constants, so that the loss of every level reaches the latent.
+        Code vectors are subtracted from the residual as constants, so that the loss of every level has a gradient to the latent.
 
         Args:
-            z: rows.
-            ids: of all levels.
+            z: rows `[B, L, D]`.
+            ids: ids of all K levels.
             kept: bool `[K, B]`, the levels that each item keeps; None: all.
             mask: bool `[B, L]`, valid positions.
         """
         raise NotImplementedError
 
     def decode_stack(self, ids: Tensor) -> Tensor:
-        """Return rows `[B, L, D]` of ids `[K', B, L]`, any K' >= 1."""
+        """Return rows `[B, L, D]` of ids `[K', B, L]` of the first K' levels, 1 <= K' <= K."""
         raise NotImplementedError
 
     # --- Quantizer ----------------------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ class ResidualStack(Quantizer):
         return out
 
     def quantize_stack(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """`forward` on float32 latents `[B, D, L]`, except that the tables' updates wait for `apply_updates`."""
+        """`forward` on float32 latents `[B, D, L]`, but without the update of the tables: call `apply_updates` after it."""
         rows = z.transpose(1, 2).contiguous()  # [B, L, D]
         kept = self._draw_levels(rows.shape[0], z.device)  # [K, B] or None
         update = self.training and not self.frozen
@@ -96,7 +97,7 @@ class ResidualStack(Quantizer):
         return self.decode_stack(ids.transpose(0, 1)).transpose(1, 2)
 
     def _draw_levels(self, batch: int, device: torch.device) -> Tensor | None:
-        """Which levels each item keeps, bool `[K, B]`; None: all levels."""
+        """Draw which levels each item keeps, bool `[K, B]`; None: all levels."""
         if not self.training or self.config.dropout == 0:
             return None
         num = self.num_codebooks
@@ -114,7 +115,7 @@ def level_losses(
 
 
 def valid_rows(shape: torch.Size, stride: int, keep: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """Bool `[B L / s]`: rows all of whose positions are valid, of items that keep the level; None: all."""
+    """Bool `[B L / s]`: rows of items that keep the level, with all `stride` positions valid; None: all rows."""
     if mask is not None:
         out = mask.unflatten(1, (-1, stride)).all(2)  # [B, L / s]
         return (out if keep is None else out & keep[:, None]).flatten()

@@ -1,5 +1,5 @@
-"""Shared code of the quantizers with one id per vector: rows instead of `[B, D, L]`, losses, gradient estimators, products
-that do not depend on the batch.
+"""Shared code of the quantizers with one id per vector: rows `[N, D]` instead of latents `[B, D, L]`, losses, gradient
+estimators, and linear maps whose result for a row does not depend on the rest of the batch.
 
 Letters: B batch, D latent width, L positions, N = B L rows, d width of a table.
 """
@@ -15,11 +15,11 @@ from .codebook import Codebook, apply_updates
 
 
 class RowTerms(NamedTuple):
-    """Output of one quantizer for rows `[N, D]`: results with gradients, and unreduced losses."""
+    """Output of one quantizer for rows `[N, D]`: quantized rows with gradients, and losses of each row."""
 
-    z_q: Tensor  #: [N, D], value exactly the decoded id, gradient the estimator's
+    z_q: Tensor  #: [N, D], value exactly the decoded id, gradient that of the estimator
     commitment: Tensor  #: [N], mean over channels of (z - sg(z_q))^2
-    codebook: Tensor  #: [N], mean over channels of (sg(z) - z_q)^2; zeros where the table does not learn from it
+    codebook: Tensor  #: [N], mean over channels of (sg(z) - z_q)^2; zeros where the table has no such loss
 
 
 class Maps(NamedTuple):
@@ -32,9 +32,9 @@ class Maps(NamedTuple):
 
 
 class RowQuantizer(Quantizer):
-    """One id a position, found for each row alone; also serves as a level of residual and multi-scale kinds.
+    """One id for each position, which depends on no other position; also used as a level of residual and multi-scale kinds.
 
-    Subclasses write `assign`, `decode_rows`, `row_terms`, and `codebooks` if they hold tables with running statistics.
+    Subclasses write `assign`, `decode_rows`, `row_terms`, and `codebooks` if they have tables with running statistics.
     Their configs have `commitment_weight` and `codebook_weight`.
     """
 
@@ -42,36 +42,38 @@ class RowQuantizer(Quantizer):
         """Return ids int64 `[N]` of rows `[N, D]`.
 
         Args:
-            rows: no gradient passes.
+            rows: `[N, D]`; ids have no gradient.
             keep: bool `[N]`, rows that count in statistics; None: all.
-            update: let the tables start and collect statistics.
-            start: whether a table that has not started yet may do so (a level waits for the one before it).
+            update: initialise the tables by k-means if needed, and collect their statistics.
+            start: False: do not initialise a table yet (that of a residual level waits for the level before it).
         """
         raise NotImplementedError
 
     def decode_rows(self, ids: Tensor) -> Tensor:
-        """Rows `[N, D]` of ids `[N]`."""
+        """Decoded rows `[N, D]` of ids `[N]`."""
         raise NotImplementedError
 
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
-        """Decoded rows and losses of rows `[N, D]` whose ids `[N]` are known.
+        """Decoded rows and losses of rows `[N, D]` with known ids `[N]`.
 
         Args:
-            through: rows of the same value as `z` that the result's gradient goes to, when it is not `z` itself.
+            z: rows `[N, D]`.
+            ids: `[N]`.
+            through: rows with the values of `z` that receive the gradient of the decoded rows; None: `z` itself.
         """
         raise NotImplementedError
 
     def codebooks(self) -> list[Codebook]:
-        """The tables that `apply_updates` has to visit."""
+        """The tables that `apply_updates` updates in training."""
         return []
 
     def is_ready(self) -> bool:
-        """False while a table still waits for its k-means start."""
+        """False while k-means has not yet initialised all tables."""
         return all(book.is_ready() for book in self.codebooks())
 
     @torch.no_grad()
     def search_rows(self, rows: Tensor) -> Tensor:
-        """Ids int64 `[N]` of rows `[N, D]`; changes nothing."""
+        """Ids int64 `[N]` of rows `[N, D]`, without any change of state."""
         return self.assign(rows)
 
     # --- Quantizer --------------------------------------------------------------------------------------------------
@@ -97,11 +99,11 @@ class RowQuantizer(Quantizer):
         return from_rows(self.decode_rows(self._join_ids(ids)), ids)
 
     def _split_ids(self, ids: Tensor, z: Tensor) -> Tensor:
-        """`[N] -> [B, K, L]`, those of latents `z [B, D, L]`."""
+        """Ids `[N] -> [B, K, L]`, with B and L of the latents `z [B, D, L]`."""
         return ids.view(len(z), 1, z.shape[-1])
 
     def _join_ids(self, ids: Tensor) -> Tensor:
-        """`[B, K, L] -> [N]`."""
+        """Ids `[B, K, L] -> [N]`, the inverse of `_split_ids`."""
         return ids.reshape(-1)
 
 
@@ -109,17 +111,17 @@ class RowQuantizer(Quantizer):
 
 
 def to_rows(z: Tensor) -> Tensor:
-    """`[B, D, L] -> [B L, D]`, contiguous."""
+    """Latents `[B, D, L]` to rows `[B L, D]`, contiguous."""
     return z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous()
 
 
 def from_rows(rows: Tensor, like: Tensor) -> Tensor:
-    """`[B L, D] -> [B, D, L]`, with B and L of `like [B, ..., L]`, which of no rows could not be known."""
+    """Rows `[B L, D]` to latents `[B, D, L]`, with B and L of `like [B, ..., L]` (also for 0 rows)."""
     return rows.view(len(like), like.shape[-1], rows.shape[1]).transpose(1, 2)
 
 
 def select(rows: Tensor, keep: Tensor | None) -> Tensor:
-    """Rows `[N, ...]` where `keep [N]` holds (all without one)."""
+    """Rows `[N, ...]` where bool `keep [N]` is True; None: all."""
     return rows if keep is None else rows[keep]
 
 
@@ -134,12 +136,12 @@ def row_mean(values: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def estimate(z: Tensor, z_q: Tensor, gradient: str) -> Tensor:
-    """Value exactly `z_q [N, d]`; gradient to `z [N, d]` by the named estimator."""
+    """Value exactly `z_q [N, d]`; gradient to `z [N, d]` by the estimator `gradient`, "straight_through" or "rotation"."""
     return rotate(z, z_q) if gradient == "rotation" else straight_through(z, z_q)
 
 
 def rotate(z: Tensor, z_q: Tensor) -> Tensor:
-    """Value exactly `z_q`; gradient of the rotation and rescaling that takes `z` to `z_q`, held constant.
+    """Value exactly `z_q`; gradient to `z` through the rotation and rescaling from `z` to `z_q`, treated as a constant.
 
     Fifty et al. 2024, "Restructuring Vector Quantization with the Rotation Trick", arXiv 2410.06424, section 4.2.
     """
@@ -163,12 +165,11 @@ class _Rotate(torch.autograd.Function):
         return scale * rotated, None
 
 
-# --- products that do not depend on the batch
-# ---------------------------------------------------------------------------
+# --- linear maps whose result for a row does not depend on the batch ---------------------------------------------------
 
 
 def linear(x: Tensor, proj: nn.Linear) -> Tensor:
-    """`proj(x)` in float32 whatever the weights were cast to."""
+    """`proj(x)` in float32, whatever dtype the weights were cast to."""
     return F.linear(x, proj.weight.float(), None if proj.bias is None else proj.bias.float())
 
 
@@ -179,10 +180,10 @@ def weights(proj: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x [N, i] @ weight [o, i].T + bias`, the same for a row whatever the other rows are.
+    """`x [N, i] @ weight [o, i].T + bias`, with a result for each row that does not depend on the other rows.
 
-    A float32 product may add in another order for another N, which moves the last bit and, once in a million lookups,
-    an id. Here it is rounded once, from float64; the gradient is the ordinary float32 one.
+    A float32 product may add in another order for another N, which changes the last bit and, once in a million lookups,
+    an id. Here the product is computed in float64 and rounded once; the gradient is the ordinary float32 one.
     """
     return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())  # type: ignore[no-any-return]
 
@@ -193,7 +194,7 @@ def wide(x: Tensor) -> Tensor:
 
 
 def steady_conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """`conv(x)` of pictures `[B, C, H, W]`, the same for a picture whatever the others are (stride 1, zero padding)."""
+    """`conv(x)` of pictures `[B, C, H, W]`, with a result for each that does not depend on the others (stride 1, zero padding)."""
     bias = None if conv.bias is None else conv.bias.float()
     return _SteadyConv.apply(x, conv.weight.float(), bias, conv.padding)  # type: ignore[no-any-return]
 

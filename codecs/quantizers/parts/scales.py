@@ -1,4 +1,4 @@
-"""Schedules of multi-scale kinds: the grids from coarse to fine, their ids in a row, and their way to full size.
+"""Schedules of multi-scale kinds: the grids from coarse to fine, their concatenated ids, and resizing to the full grid.
 
 Letters: B batch, D channels, H W the full grid, h w the grid of one scale, S' positions of the first scales.
 """
@@ -20,9 +20,10 @@ def check_scales(scales: Scales) -> None:
 
 
 def stretched(scales: Scales, grid: tuple[int, ...] | None) -> Scales:
-    """The schedule for latents of `grid`: all scales stretched with the last, rounded to the nearest, at least 1 position.
+    """The schedule for latents of `grid`: all scales stretched by the ratio of `grid` to the last scale.
 
-    Half-way sides go to the even number (Python's `round`).
+    Sides are rounded to the nearest number (half to even, as Python's `round`) and are at least 1. ValueError if `grid` has not two
+    sides.
     """
     height, width = scales[-1]
     if grid is None or tuple(grid) == (height, width):
@@ -34,14 +35,14 @@ def stretched(scales: Scales, grid: tuple[int, ...] | None) -> Scales:
 
 
 def unrolled(z: Tensor, scales: Scales) -> Tensor:
-    """Latents `[B, D, L]` as `[B, D, H, W]` of the last scale."""
+    """Latents `[B, D, L]` as `[B, D, H, W]`, the grid of the last scale; ValueError if L is not H W."""
     if z.shape[2] != scales[-1][0] * scales[-1][1]:
         raise ValueError(f"{z.shape[2]} positions do not fill a grid of {scales[-1]}; pass grid=(height, width).")
     return z.unflatten(2, scales[-1])
 
 
 def split_ids(ids: Tensor, scales: Scales) -> list[Tensor]:
-    """Ids `[B, K, S']` of the first scales, one by one, `[B, K, h w]`."""
+    """Split ids `[B, K, S']` of the first scales into those of each scale, `[B, K, h w]`; ValueError if a scale is incomplete."""
     parts, at = [], 0
     for h, w in scales:
         if at == ids.shape[2]:
@@ -54,7 +55,7 @@ def split_ids(ids: Tensor, scales: Scales) -> list[Tensor]:
 
 
 def enlarged(x: Tensor, full: tuple[int, int], mode: str) -> Tensor:
-    """`[B, D, h, w]` at full size `[B, D, H, W]`."""
+    """Interpolate `[B, D, h, w]` to the size `full`, `[B, D, H, W]`."""
     return F.interpolate(x, size=full, mode=mode, align_corners=None if mode == "nearest" else False)
 
 
@@ -63,9 +64,9 @@ class Phis(nn.ModuleList):
 
     Args:
         width: D.
-        count: convolutions, each for the scales nearest to its tick on 0..1; 0: one a scale.
+        count: number of convolutions, each for the scales nearest to its tick on 0..1; 0: one for each scale.
         scales: number of scales.
-        ratio: r; 0: there are none.
+        ratio: r; 0: no convolutions at all.
     """
 
     def __init__(self, width: int, count: int, scales: int, ratio: float) -> None:
@@ -75,12 +76,12 @@ class Phis(nn.ModuleList):
         self.of_scale = phi_of_scale(count, scales) if count else ()
 
     def at(self, index: int) -> nn.Conv2d:
-        """The convolution of scale `index`."""
+        """The convolution of scale `index`, from 0."""
         return self[self.of_scale[index]]  # type: ignore[return-value]
 
 
 def phi_of_scale(count: int, scales: int) -> tuple[int, ...]:
-    """Which of `count` convolutions each scale takes: the nearest of their ticks to scale / (scales - 1)."""
+    """Index of the convolution (of `count`) of each scale: the one with the tick nearest to scale / (scales - 1)."""
     edge = 1 / 3 / count if count == 4 else 1 / 2 / count
     ticks = np.linspace(edge, 1 - edge, count)
     return tuple(int(np.argmin(np.abs(ticks - i / max(scales - 1, 1)))) for i in range(scales))

@@ -156,7 +156,7 @@ def test_the_authors_weights_in_the_other_layout() -> None:
     tok, io = load_reference(folder), load_io(folder)
     layout = converter("mimi-hf")
     own = dataclasses.replace(tok.config, default_codebooks=0)
-    with pytest.warns(UserWarning, match="last, partly filled frame"):
+    with pytest.warns(UserWarning, match="partial last frame"):
         theirs = layout.authors_config(own)
     again = convert("mimi-hf", theirs, layout.write(tok.state_dict(), tok.config))
     assert torch.equal(again.encode(io["mult_b2.input"]).ids, io["mult_b2.ids"])
@@ -164,7 +164,7 @@ def test_the_authors_weights_in_the_other_layout() -> None:
 
 def test_what_transformers_cannot_say() -> None:
     own = converter("mimi").own_config(merged(all_sweeps()["mimi"].tiny, {"transformer": {"gating": "silu"}}))
-    with pytest.warns(UserWarning, match="partly filled"), pytest.raises(NotWritable, match="gated"):
+    with pytest.warns(UserWarning, match="partial last frame"), pytest.raises(NotWritable, match="gated"):
         converter("mimi-hf").authors_config(own)
 
 

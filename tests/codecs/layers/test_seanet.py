@@ -65,10 +65,10 @@ def test_a_stream_equals_the_whole_and_waits_as_long_as_it_says(padding):
 
 def test_settings_that_contradict_each_other_are_refused():
     for options, match in (
-        ({"causal": True, "norm": "group"}, "averages over all of time"),
-        ({"causal": True, "lstm_bidirectional": True}, "reads the future"),
+        ({"causal": True, "norm": "group"}, "averages over the whole signal"),
+        ({"causal": True, "lstm_bidirectional": True}, "depends on later frames"),
         ({"strides": ()}, "at least one positive"),
-        ({"trim_right": 0.5}, "causal = true only"),
+        ({"trim_right": 0.5}, "only with causal = true"),
     ):
         with pytest.raises(ValueError, match=match):
             SEANetConfig(**options)

@@ -81,7 +81,7 @@ def test_value_range_says_what_floats_mean():
         assert torch.allclose(as_pictures(floats[None], SIGNED, given_range=(low, high))[0], UNIT * 2 - 1, atol=1e-5)
     bright = UNIT.clamp(min=0.5) * 2 - 1  # all in 0..1, and meant as -1..1
     assert torch.equal(one(bright, SIGNED, (-1, 1)), bright)
-    with pytest.raises(MediaError, match=r"lie in 0\.\.195\.3; value_range says 0\.\.1"):
+    with pytest.raises(MediaError, match=r"lie in 0\.\.195\.3; value_range is 0\.\.1"):
         one(UNIT * 200, SIGNED, (0, 1))
 
 

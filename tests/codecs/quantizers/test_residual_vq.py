@@ -361,7 +361,7 @@ def test_errors():
         ({"shared_codebook": True, "codebook_size": (1, 2, 3, 4)}, "one codebook_size"),
         ({"shared_codebook": True, "split_first": True}, "exclude"),
         ({"dropout": 1.5}, "probability"),
-        ({"product": 2, "projection": "shared", "codebook_dim": 2}, "own tables and maps"),
+        ({"product": 2, "projection": "shared", "codebook_dim": 2}, "separate tables and maps"),
         ({"num_codebooks": 1, "split_first": True}, "needs more"),
     ]:
         with pytest.raises(ConfigError, match=text):

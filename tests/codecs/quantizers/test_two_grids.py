@@ -39,7 +39,7 @@ def test_each_part_sees_its_own_positions():
 def test_usage_counts_real_ids_alone():
     q = build().train()
     q(torch.randn(4, 5, 24), grid=(4, 6))
-    assert q.coarse.window.seen == 4 * 6 and q.fine.window.seen == 4 * 24
+    assert q.coarse.window.recorded == 4 * 6 and q.fine.window.recorded == 4 * 24
     assert q.usage().shape == q.perplexity().shape == q.dead().shape == (2,)
 
 

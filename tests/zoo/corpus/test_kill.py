@@ -9,13 +9,13 @@ import json
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
-from corpus_cases import bad_sounds, contents, lively, make, saved, sounds
+from corpus_cases import bad_sounds, contents, full_for_units, lively, make, saved, sounds
+from kills import Killer
 from tokenzoo.zoo.corpus import Options, Pace, TokenDataset, bulk, verify
 from tokenzoo.zoo.corpus.ledger import Ledger, attach, begin
 from tokenzoo.zoo.corpus.local import LocalEngine, WorkerError
@@ -156,6 +156,22 @@ def test_a_full_disk_stops_the_job_and_loses_nothing(whole, source, tmp_path, mo
         assert contents(out) == want
 
 
+def test_a_full_disk_in_workers_ends_the_job_with_its_reason(tmp_path, monkeypatch):
+    """The fault comes from the worker: other workers are not tried on the same disk."""
+    source, model = sounds(tmp_path / "in", 30), saved("spectral", tmp_path / "model")
+    make(model, source, tmp_path / "whole", **SETTINGS)
+    full = full_for_units(tmp_path, monkeypatch)
+    start, started = LocalEngine._start, []
+    monkeypatch.setattr(LocalEngine, "_start", lambda self, device: (started.append(device), start(self, device)))
+    pace = Pace(workers=2, progress=False)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        make(model, source, tmp_path / "out", pace=pace, **SETTINGS)
+    assert caught.value.errno == errno.ENOSPC and len(started) == 2
+    full.unlink()
+    make(model, source, tmp_path / "out", pace=pace, **SETTINGS)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def command(model: str, source, out, *more: str) -> list[str]:
     line = [sys.executable, "-m", "tokenzoo", "tokenize", model, str(source), "-o", str(out), *more]
     return [*line, "--unit-items", "6", "--shard-items", "6"]
@@ -207,6 +223,43 @@ def test_kill_9_of_the_command_and_its_workers(tmp_path):
     assert done.returncode == 0, done.stderr
     assert contents(out) == contents(tmp_path / "whole")
     once(out, source)
+
+
+@pytest.mark.slow
+def test_100_kills_at_random_points(tmp_path):
+    """Two workers, all formats; what a folder that was killed again and again holds in the end is compared byte by byte."""
+    source = sounds(tmp_path / "in", 160)
+    bad_sounds(source / "sub1")
+    model, rounds = saved("spectral", tmp_path / "model"), itertools.count()
+    killer = Killer(
+        tmp_path / "kills",
+        20,
+        roles={"main": "tokenize", "worker": "tokenzoo.zoo.corpus.worker"},
+        begun=lambda out: (out / ".work/plan.json").exists(),
+        code=1,  # bad sounds are among the media
+    )
+
+    def line(out, format):
+        return [*command(model, source, out, "--workers", "2", "--format", format), "--shard-items", "20"]
+
+    whole = {}
+    for format in ("parquet", "tar", "megatron", "flat"):
+        make(model, source, tmp_path / format, format=format, unit_items=6, shard_items=20)
+        whole[format] = contents(tmp_path / format)
+    killer.measure(line(tmp_path / "measured", "parquet"), tmp_path / "measured")
+    assert contents(tmp_path / "measured") == whole["parquet"]
+    assert killer.steps["main"] > 100 and killer.steps["worker"] > 50, "steps are no longer seen"
+    while killer.kills.total() < 100:
+        number = next(rounds)
+        format, out = list(whole)[number % 4], tmp_path / f"out{number}"
+        while not killer.run(line(out, format), out):
+            pass
+        assert contents(out) == whole[format], f"seed {killer.seed}, round {number}, after {killer}"
+        once(out, source)
+        shutil.rmtree(out)
+    assert killer.nothing_is_left()
+    assert min(killer.kills[whom] for whom in ("group", "main", "worker")) > 5
+    print(f"{killer}, {next(rounds)} completions, all bytes equal")
 
 
 def ledger(tmp_path, source, **options) -> tuple[Ledger, str]:
@@ -284,6 +337,18 @@ def test_an_item_that_kills_its_process_is_a_failure(tmp_path, monkeypatch):
     once(tmp_path / "out", source)
 
 
+def test_a_worker_whose_parent_is_gone_encodes_nothing(tmp_path):
+    """Also where the parent was killed before its worker looked who that is."""
+    job, _ = ledger(tmp_path, sounds(tmp_path / "in", 6))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(PATIENCE_SECONDS)
+    line = [sys.executable, "-m", "tokenzoo.zoo.corpus.worker", str(job.out), "--parent", str(gone.pid)]
+    orders = '{"unit": 0, "careful": false, "skip": []}\n'
+    done = subprocess.run(line, env=ENVIRONMENT, input=orders, text=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 1 and not done.stderr
+    assert job.todo(0) == [0, 1]
+
+
 def test_workers_that_cannot_start_end_the_job(tmp_path, monkeypatch):
     job, _ = ledger(tmp_path, sounds(tmp_path / "in", 4))
     (tmp_path / "model/model.safetensors").write_bytes(b"")
@@ -291,7 +356,7 @@ def test_workers_that_cannot_start_end_the_job(tmp_path, monkeypatch):
         list(LocalEngine(job, 1, 1).run(job.todo(0)))
 
 
-# --- several ranks, and Ray -------------------------------------------------------------------------------------------
+# --- several ranks -----------------------------------------------------------------------------------------------------
 
 
 def test_ranks_share_a_ledger(tmp_path):
@@ -314,53 +379,3 @@ def test_ranks_share_a_ledger(tmp_path):
         assert process.returncode == 0, text
     assert contents(out) == contents(tmp_path / "whole")
     assert json.loads((out / "manifest.json").read_text())["totals"]["items"] == 40
-
-
-@pytest.mark.slow
-def test_ray_with_two_workers_and_one_killed(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
-    source = sounds(tmp_path / "in", 90)
-    model = saved("spectral", tmp_path / "model")
-    make(model, source, tmp_path / "whole", unit_items=3, shard_items=7)
-    environment = {"env_vars": {"PYTHONPATH": ENVIRONMENT["PYTHONPATH"]}}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    add, seen, killed = bulk.Progress.add, [], []
-
-    def after_two(self, items, tokens, failed):
-        add(self, items, tokens, failed)
-        seen.append(items)
-        if len(seen) == 2:
-            killed.extend(kill_one_actor())
-
-    monkeypatch.setattr(bulk.Progress, "add", after_two)
-    try:
-        pace = Pace(engine="ray", workers=2, progress=False)
-        make(model, source, tmp_path / "out", unit_items=3, shard_items=7, pace=pace)
-    finally:
-        ray.shutdown()
-    assert killed and len(seen) == 30
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-
-
-def kill_one_actor() -> list[int]:
-    """SIGKILL one of the actors that encode: they are called so in the list of processes, and descend from this one."""
-    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                name = file.read()
-        except OSError:
-            continue
-        if name.startswith(b"ray::") and b"EncodeUnits" in name and os.getpid() in ancestors(pid):
-            os.kill(pid, signal.SIGKILL)
-            return [pid]
-    return []
-
-
-def ancestors(pid: int) -> list[int]:
-    """A process's parent, its parent, and so on."""
-    out = []
-    while pid > 1:
-        with open(f"/proc/{pid}/stat") as file:
-            pid = int(file.read().rpartition(")")[2].split()[1])
-        out.append(pid)
-    return out

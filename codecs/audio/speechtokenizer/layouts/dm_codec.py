@@ -1,4 +1,4 @@
-"""DM-Codec: SpeechTokenizer's network and JSON, taught by a language model as well."""
+"""DM-Codec: SpeechTokenizer's network and JSON; its first level is distilled from a language model as well."""
 
 from ....layouts.layout import Layout
 from . import speechtokenizer

@@ -9,7 +9,7 @@ from ....layouts.layout import Layout
 from ....layouts.seanet_keys import codebook_rows, running_codebooks, seanet_config, seanet_rows
 from ..model import SpeechTokenizerConfig
 
-#: What the JSON files in the authors' repository and on the hub (older) hold for the trainer.
+#: Keys that only the trainer reads, of the JSON files in the authors' repository and of the older ones on the hub.
 _TRAINING = (
     "adam_b1", "adam_b2", "batch_size", "betas", "codebook_loss_lambda", "commitment_loss_lambda", "dist_config",
     "distill_loss_lambda", "distill_type", "epochs", "fmax", "fmax_for_loss", "fmin", "hop_size", "intial_learning_rate",
@@ -32,7 +32,7 @@ def config(theirs: Mapping[str, Any]) -> dict[str, Any]:
     seanet = Fields({names.get(k, k): f.take(k) for k in keys}, "config")
     rate = f.take("sample_rate")
     f.require("sampling_rate", rate)  # the trainer's name for the same
-    f.drop("codebook_dim")  # of the published Snake model: no class has read it
+    f.drop("codebook_dim")  # in the published Snake model's JSON; no class has ever read it
     out = {
         "sample_rate_hz": rate,
         "seanet": seanet_config(seanet),

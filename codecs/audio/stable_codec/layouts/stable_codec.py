@@ -17,7 +17,7 @@ from .stable_fsq import dithered_fsq, residual_fsq
 
 
 def _side(fields: Fields, name: str, channels: int, latent_dim: int) -> tuple[dict[str, Any], bool]:
-    """`TAAEEncoder` or `TAAEDecoder`, with its type around it; and whether its output is clipped softly."""
+    """The fields of a `TAAEConfig` from the entry of `TAAEEncoder` or `TAAEDecoder`; and whether its output goes through tanh."""
     top = part(fields, name)
     top.require("type", "taae")
     top.drop("requires_grad")
@@ -46,7 +46,7 @@ def _side(fields: Fields, name: str, channels: int, latent_dim: int) -> tuple[di
 
 
 def _bottleneck(top: Fields, latent_dim: int) -> dict[str, Any]:
-    """`DitheredFSQBottleneck`."""
+    """The quantizer's config from the entry of a `DitheredFSQBottleneck`."""
     top.require("type", "dithered_fsq")
     top.drop("requires_grad")
     c = part(top, "config")
@@ -65,7 +65,7 @@ def _bottleneck(top: Fields, latent_dim: int) -> dict[str, Any]:
 
 
 def _posthoc(setting: Any) -> dict[str, Any]:
-    """A post-hoc bottleneck by the authors' name, or its stages `[levels, scale]`."""
+    """The config of a post-hoc quantizer, from its name in the authors' code or its stages `[levels, scale]`."""
     if isinstance(setting, str):
         if setting not in POSTHOC:
             raise ValueError(f"posthoc_bottleneck is {setting!r}; allowed: {', '.join(POSTHOC)}.")
@@ -74,10 +74,10 @@ def _posthoc(setting: Any) -> dict[str, Any]:
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`model_config.json`.
+    """Our config fields from `model_config.json`.
 
-    Two keys of ours state the call of the authors' wrapper: `posthoc_bottleneck` (a preset's name, or stages) and
-    `normalize` (true: files are brought to -20 LUFS).
+    Two keys of ours stand for arguments of the authors' wrapper: `posthoc_bottleneck` (a preset's name, or stages) and
+    `normalize` (true: clips are normalised to -20 LUFS).
     """
     f = Fields(config, "stable-codec")
     f.drop(*FOLDER_KEYS, "sample_size", "audio_channels", "training", "dataset")
@@ -147,7 +147,7 @@ _UNIT: tuple[Row, ...] = tuple((f"{i}.*", f"{name}.*") for i, name in enumerate(
 
 
 def _level(theirs: str, ours: str, side: TAAEConfig, level: int, *, encoder: bool) -> list[Row]:
-    """One `TAAEBlock`: the encoder runs units, activation, convolution, transformer; the decoder backwards."""
+    """Key rows of one `TAAEBlock`: units, activation, convolution, transformer in the encoder; the reverse order in the decoder."""
     units = 3 if side.units else 0
     act, conv, transformer = (units, units + 1, units + 2) if encoder else (1, 2, 0)
     first = 0 if encoder else 3
@@ -173,7 +173,7 @@ def _side_rows(name: str, side: TAAEConfig) -> list[Row]:
 
 
 def _zero_biases() -> Then:
-    """The authors' norms have a constant of zero in place of a bias."""
+    """Drop the zero buffers that the authors' norms have in place of a bias; CheckpointError if one is not zero."""
 
     def read(state: State) -> State:
         for key in [k for k in state if k.endswith("norm.beta")]:
@@ -184,7 +184,7 @@ def _zero_biases() -> Then:
     return Then(read, lambda state: state)
 
 
-#: Rotary frequencies, which are computed, and a head of the training.
+#: Weights that are dropped: rotary frequencies, which are computed, and a head that only training uses.
 _DROPPED = ("**.rope.{inv_freq|scale}", "{projection_head|proj_head}.**")
 
 

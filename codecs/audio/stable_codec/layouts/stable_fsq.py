@@ -37,7 +37,7 @@ def dithered_fsq(config: Mapping[str, Any], name: str) -> dict[str, Any]:
         "scale": float(c.take("scale", 1.0)),
         "noise_dropout": float(c.take("noise_dropout", 0.5)),
     }
-    c.drop("dither_inference")  # kept by the class, read nowhere
+    c.drop("dither_inference")  # stored by the class, but never read
     c.done()
     if groups == 1:
         return out
@@ -56,11 +56,12 @@ def residual_fsq(stages: Sequence[Sequence[Any]]) -> dict[str, Any]:
 
 
 def authors_ids(quantizer: FSQ | ResidualFSQ, ids: Tensor, *, num_codebooks: int = 1) -> Tensor:
-    """The authors' numbering of ids `[B, K, L]`: one integer a codebook or stage, also where it is larger than 2^18.
+    """Convert ids `[B, K, L]` to the authors' numbering: one integer for each codebook or stage, which may be larger than 2^18.
 
     Args:
-        quantizer: what gave `ids`.
-        num_codebooks: of the authors' `DitheredFSQ`; a `grouped_fsq` knows it.
+        quantizer: the quantizer that returned `ids`.
+        ids: its ids `[B, K, L]`.
+        num_codebooks: number of codebooks of the authors' `DitheredFSQ`; not needed for a `grouped_fsq`.
 
     Returns:
         int64 `[B, codebooks or stages, L]`.

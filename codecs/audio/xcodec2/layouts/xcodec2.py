@@ -29,7 +29,7 @@ def _residual(theirs: str) -> list[Row]:
 
 # --- the authors' layout --------------------------------------------------------------------------------------------
 
-#: What the hub repository's config.json holds beside `semantic_hidden_size`: its class reads none of them.
+#: Keys of the hub repository's config.json that its class does not read (it reads `semantic_hidden_size`).
 _NOT_READ = ("codec_encoder_hidden_size", "codec_decoder_hidden_size", "use_vocos")
 
 
@@ -42,15 +42,15 @@ def authors_config(config: Mapping[str, Any], *, neucodec: bool = False) -> dict
     """Fields of `XCodec2Config`.
 
     Args:
-        config: the hub repository's, which states one size; or the constructor arguments of the parts, by the checkpoint's
-            prefixes; or both.
-        neucodec: the class of NeuCodec, which gives 24 kHz and pads nothing before the speech model.
+        config: the hub repository's config, which states one size; or the constructor arguments of each part, under the
+            part's prefix in the checkpoint; or a mixture of the two.
+        neucodec: the config is of NeuCodec, whose output has 24 kHz and which pads nothing before the speech model.
     """
     f = Fields(config, "config")
     f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, *_NOT_READ)
     e, g = Fields(f.take("CodecEnc", {}), "CodecEnc"), Fields(f.take("generator", {}), "generator")
     e.drop("depth", "heads", "pos_meb_dim")  # of a transformer that the class does not build
-    # of a quantizer that the class does not build, and of a rotation without effect
+    # of a quantizer that the class does not build, and of a rotary embedding without effect (see `XCodec2Decoder`)
     g.drop("vq_num_quantizers", "vq_commit_weight", "vq_weight_init", "vq_full_commit_loss")
     g.drop("codebook_size", "codebook_dim", "pos_meb_dim")
     strides, acoustic = list(e.take("up_ratios", [2, 2, 4, 4, 5])), e.take("hidden_dim", 1024)
@@ -213,7 +213,7 @@ _HF_LAYER: list[Row] = [
 ]
 _HF: list[Row] = [
     *speech_model("semantic_encoder", "semantic_model.model"),
-    ("**.filter", None),  # fixed, as is the next; the last are tables that the quantizer makes itself
+    ("**.filter", None),  # fixed, as is the next; the last are tables that the quantizer computes itself
     ("acoustic_decoder.head.window", None),
     ("quantizer.quantizer.**", None),
     ("semantic_adapter.conv1.weight", "adapter.conv_in.weight"),
@@ -233,7 +233,7 @@ _HF: list[Row] = [
 
 
 def hf_keys(own: XCodec2Config) -> KeyMap:
-    """Keys of transformers; the speech model's stay its own."""
+    """Keys of transformers; those of the speech model stay as they are."""
     fuse = Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where="acoustic_decoder.**self_attn.")
     return KeyMap(Beside(("semantic_encoder.**",), WeightNorm(written="")), fuse, Rename(_HF))
 

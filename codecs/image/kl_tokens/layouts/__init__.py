@@ -1,1 +1,1 @@
-"""Published layouts that the kl_tokens family reads, one file a system."""
+"""Published layouts that the kl_tokens family reads, one file for each system."""

@@ -1,4 +1,4 @@
-"""TiTok (bytedance/1d-tokenizer), both generations; `tatitok.py` and `one_d_piece.py` take this config and these keys."""
+"""TiTok (bytedance/1d-tokenizer), both published generations; `tatitok.py` and `one_d_piece.py` use the same config and keys."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,1 +1,1 @@
-"""Published layouts that the vqgan family reads, one file a system."""
+"""Published layouts that the vqgan family reads, one file for each system."""

@@ -14,7 +14,7 @@ from .ibq_config import TABLE
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping of `Apertus1p5VisionTokenizerConfig` to our config fields."""
+    """Our config fields from those of `Apertus1p5VisionTokenizerConfig`."""
     c = Fields(config, "apertus1p5_vision_tokenizer-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "spatial_scale_factor")  # the factor follows from the multipliers
     c.require("in_channels", 3)

@@ -25,7 +25,7 @@ _OLD_NAMES = {
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping of `ChameleonVQVAEConfig` to our config fields.
+    """Our config fields from those of `ChameleonVQVAEConfig`.
 
     The released class has no decoder. The class that Anole's copies were saved with has one, and the key `quant_state_dims` in its
     configs; for files with a decoder and without that key, set `"decoder": true`, a key of ours.
@@ -76,7 +76,7 @@ def _keys(own: VQGANConfig) -> KeyMap:
     rows = [*LEVELS, *RESAMPLE, *middle, *TABLE]
     if own.decoder is not None:
         return KeyMap(Fuse(("q", "k", "v"), "qkv"), Rename(rows))
-    # the released class keeps the map before the decoder, but has no decoder
+    # the released class has no decoder, but still the convolution before it
     return KeyMap(Then(_without_decoder, lambda s: s), Fuse(("q", "k", "v"), "qkv"), Rename(rows, also_drop=("post_quant_conv.*",)))
 
 

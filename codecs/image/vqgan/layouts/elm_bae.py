@@ -1,4 +1,4 @@
-"""ELM's binary autoencoder (Pepper-lll/LMforImageGeneration @ c2f29f0ac9, no licence stated): blocks in one list a side."""
+"""ELM's binary autoencoder (Pepper-lll/LMforImageGeneration @ c2f29f0ac9, no licence stated): one list of blocks on each side."""
 
 from collections.abc import Mapping
 from typing import Any

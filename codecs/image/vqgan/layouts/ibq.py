@@ -1,4 +1,4 @@
-"""IBQ (TencentARC/SEED-Voken @ b9a17eac8e): taming's layout, one large table with lookup by dot product; averaged weights first."""
+"""IBQ (TencentARC/SEED-Voken @ b9a17eac8e): taming's layout, one large table with lookup by dot product; EMA weights are preferred."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""ITER's Swin VQGAN (chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0): blocks in one list a side."""
+"""ITER's Swin VQGAN (chaofengc/ITER @ 826bcaa3a3, CC BY-NC-SA 4.0): one list of blocks on each side."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -44,7 +44,7 @@ _UNUSED = ("num_patches", "projection_dim", "num_hidden_layers", "hidden_act", "
 
 
 def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping of `JanusVQVAEConfig` to our config fields."""
+    """Our config fields from those of `JanusVQVAEConfig`."""
     c = Fields(config, "janus_vqgan-hf")
     c.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, *_UNUSED)
     c.require("in_channels", 3)

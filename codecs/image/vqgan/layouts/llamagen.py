@@ -1,4 +1,4 @@
-"""LlamaGen's VQ-8 and VQ-16 (FoundationVision/LlamaGen @ ce98ec4180): averaged weights before raw ones."""
+"""LlamaGen's VQ-8 and VQ-16 (FoundationVision/LlamaGen @ ce98ec4180); a file's EMA weights are preferred to its raw ones."""
 
 from collections.abc import Mapping
 from typing import Any

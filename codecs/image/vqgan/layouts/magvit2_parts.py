@@ -31,7 +31,7 @@ def magvit2_stacks(c: Fields, *, noise: bool) -> dict[str, Any]:
 
 
 def sign_bits(c: Fields, *, bits: int, per_code: int, groups: int | Sequence[int]) -> dict[str, Any]:
-    """The quantizer's config: the number of sign bits, `per_code` bits in each code of the entropy term, `groups` bits in each id."""
+    """The quantizer's config: `bits` sign bits, `per_code` of them in each code of the entropy term, `groups` of them in each id."""
     entropy = {"entropy": "exact"} if per_code == bits else {"entropy": "grouped", "entropy_group_bits": per_code}
     sample = float(c.take("sample_minimization_weight", 1.0))
     batch = float(c.take("batch_maximization_weight", 1.0))
@@ -74,5 +74,5 @@ _COMPUTED = ("quantize.{pre_mask|post_mask|codebook|zero}", "quantize.mask**")
 
 
 def magvit2_map(own: Any) -> KeyMap:
-    """The key map of a checkpoint: wrapper prefixes removed, averaged weights before raw ones."""
+    """The key map of a checkpoint: wrapper prefixes are removed, EMA weights are preferred to raw ones."""
     return taming_map(middle=residual("mid_block.{}", "middle.{}"), resample=_RESAMPLE, more=_ADAPTIVE, dropped=_COMPUTED)

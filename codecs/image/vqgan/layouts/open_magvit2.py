@@ -1,4 +1,4 @@
-"""Open-MAGVIT2 (TencentARC/SEED-Voken @ b9a17eac8e): sign bits, one id or two factors; averaged weights before raw ones."""
+"""Open-MAGVIT2 (TencentARC/SEED-Voken @ b9a17eac8e): sign bits, as one id or two factors; EMA weights are preferred to raw ones."""
 
 from collections.abc import Mapping
 from typing import Any

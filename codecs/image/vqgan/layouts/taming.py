@@ -25,7 +25,7 @@ def _vqgan(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vqgan_back(own: VQGANConfig) -> dict[str, Any]:
-    """A mapping of the authors' arguments, `model.params` of their YAML, to our config fields."""
+    """The authors' arguments (`model.params` of their YAML) from our config fields."""
     size = the_quantizer(own.quantizer, VQConfig).codebook_size
     out = {"ddconfig": taming_ddconfig(own), "n_embed": size, "embed_dim": own.embed_dim}
     return check_round_trip(own, out, _vqgan)

@@ -115,7 +115,7 @@ _DROPPED = (
 
 
 def _sizes_of_codes(own: XQGANConfig) -> Then:
-    """Drop the size of every scale's codes, stored with lfq; CheckpointError if it differs from the config's."""
+    """Drop the length of every scale's codes, stored with lfq; CheckpointError if it differs from the config's."""
     q = own.quantizer
 
     def read(state: State) -> State:
@@ -134,7 +134,7 @@ def _sizes_of_codes(own: XQGANConfig) -> Then:
 
 
 def _keys(own: XQGANConfig) -> KeyMap:
-    """The key map; averaged weights before raw ones, as in the authors' scripts (`ema`, then `model`, then `state_dict`)."""
+    """The key map; EMA weights are preferred to raw ones, as in the authors' scripts (`ema`, then `model`, then `state_dict`)."""
     count = getattr(own.quantizer, "phi_count", 0)
     rows = [
         *_ROWS,

@@ -1,4 +1,4 @@
-"""Who may import whom inside `codecs`, and what belongs into which room. Run: pytest tests/codecs/test_rooms.py"""
+"""Who may import whom inside `codecs`, and what belongs into which folder. Run: pytest tests/codecs/test_folders.py"""
 
 import ast
 from collections.abc import Iterator

@@ -1,0 +1,30 @@
+"""Two processes on this machine that train together (gloo, CPU)."""
+
+import os
+import socket
+import subprocess
+import sys
+
+from waiting import PATIENCE_SECONDS
+
+
+def run_two(script: str, *arguments: object) -> list[str]:
+    """Run a script of Python as ranks 0 and 1 of one group; what each wrote to its error output. Both must end with code 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    processes = [
+        subprocess.Popen(command, env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE, text=True)
+        for r in range(2)
+    ]
+    texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], "\n".join(texts)
+    return texts
