@@ -33,7 +33,8 @@ def test_a_run_says_that_its_ids_ignore_the_input(tmp_path, alive, capsys):
     photos = write_photo(tmp_path / "photos")
     settings = [f"data.train={photos}", f"data.valid={photos}", f"output={tmp_path / 'out'}", "steps=4", "every.log=1"]
     settings += ["optimizer.lr=0"]  # as it starts, so it stays
-    run = load_run("image/vqgan-debug", [*settings, "every.validate=0", "every.preview=0", "every.checkpoint=0", "batch_size=16", "tensorboard=false"])
+    settings += ["every.validate=0", "every.preview=0", "every.checkpoint=0", "batch_size=16", "tensorboard=false"]
+    run = load_run("image/vqgan-debug", settings)
     trainer = Trainer(run)
     if not alive:
         with torch.no_grad():

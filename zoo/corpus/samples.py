@@ -115,9 +115,9 @@ class Positions(Sampler[list[int]]):
 class TokenLoader(DataLoader):
     """A `DataLoader` that can be stopped and continued at any batch; make it with `data.loader(...)`.
 
-    Each `for` begins at `start`, except the first one after `load_state_dict`. Batches that workers have prefetched but
-    the loop has not taken are not counted. The position counts samples of all ranks, so a state fits another number of ranks and another
-    batch size too.
+    Each `for` begins at `start`, except the first one after `load_state_dict`. Batches that workers have prefetched but the loop has
+    not taken are not counted. The position counts samples of all ranks, so a state fits another number of ranks and another batch
+    size too.
     """
 
     def __init__(self, data: Samples, positions: Positions, *, num_workers: int, prefetch: int) -> None:

@@ -38,7 +38,7 @@ class Report:
         measured: name -> number of items that its mean is over.
         left_out: (name, reason, files): metrics that could not be computed on some items.
         tokens: bits a pixel or kbit/s; number of tokens counted in each codebook; for each codebook usage (share of its ids that
-            occur, 0..1), perplexity, and entropy in bits.
+            occur, 0..1), perplexity, entropy in bits, and at a position, over items, entropy in bits and number of different ids.
         vocab_sizes: V of each codebook.
         failed: file -> why it could not be used.
         notes: metrics that were left out as a whole, and why; which of two variants of a metric was used.

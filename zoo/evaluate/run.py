@@ -61,7 +61,7 @@ class TokenCounts:
         self.positions.add(tokens)
 
     def summary(self) -> dict[str, float | list[float]]:
-        """Share of ids that occur (0..1), perplexity, entropy in bits and figures by position of each codebook, and the number of tokens."""
+        """Figures of each codebook, see `Report.tokens`, and the number of tokens in each."""
         out: dict[str, list[float]] = {"usage": [], "perplexity": [], "entropy bits": []}
         for count in self.counts:
             p = count.double() / count.sum().clamp(min=1)
