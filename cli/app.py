@@ -32,7 +32,7 @@ _VERBS = {
         "demo": media.demo,
     },
     _MANY: {"tokenize": corpora.tokenize, "lm": corpora.lm},
-    _MAKE: {"train": training.train, "quantize": training.quantize, "push": models.push},
+    _MAKE: {"train": training.train, "configs": training.configs, "quantize": training.quantize, "push": models.push},
 }
 for _panel, _verbs in _VERBS.items():
     for _name, _verb in _verbs.items():

@@ -18,11 +18,45 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. data.train=DIR steps=1000.")
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Train this tokenizer on: a name, org/repo, file:FOLDER, a run's folder."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build all parts, take one step on noise, print shapes, parameters and memory.")
+    ] = False,
 ) -> None:
     """Train a tokenizer; the same command resumes a run that was stopped."""
     from ..train.__main__ import main as run
 
-    raise typer.Exit(run([*([config] if config else []), *(overrides or [])], debug=debugging()))
+    raise typer.Exit(run([*([config] if config else []), *(overrides or [])], source=source, dry=dry_run, debug=debugging()))
+
+
+def configs(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="CONFIG", help="A bundled run, or a YAML file; none: list the bundled ones.", show_default=False),
+    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there, as a start for your own.")] = None,
+) -> None:
+    """List the bundled runs; show one with all that it takes from its bases, or write it to a file."""
+    from ..codecs.files import write_text
+    from ..train.files import bundled_names, bundled_purpose, resolved
+
+    if name is None:
+        names = bundled_names()
+        width = max(map(len, names))
+        print("\n".join(f"{n:{width}}  {bundled_purpose(n)}" for n in names))
+        return
+    text = resolved(name, overrides or [])
+    if out is None:
+        print(text, end="")
+        return
+    if out.exists():
+        raise FileExistsError(f"{out} is there already; name another file, or delete it.")
+    write_text(out, text)
+    print(f"tokenzoo train {out}")
 
 
 def quantize(

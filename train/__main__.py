@@ -2,31 +2,49 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 # Read when torch loads: threads that wait sleep instead of spinning. On a machine that does other work too, spinning
 # makes a step of two threads ten times slower than a step of one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..codecs.config import ConfigError
-from .files import bundled_names, bundled_purpose, load_run
+from .config import RunConfig
+from .files import NotValidated, bundled_names, bundled_purpose, load_run
+
+#: The bundled run that trains a loaded tokenizer on, by modality.
+FINE_TUNE = {"audio": "audio/fine-tune", "image": "image/fine-tune"}
 
 
-def main(arguments: Sequence[str], *, debug: bool = False) -> int:
+def main(arguments: Sequence[str], *, source: str | None = None, dry: bool = False, debug: bool = False) -> int:
     """Train with the run file and overrides in the arguments.
 
     Args:
-        arguments: a run file or its name, then overrides.
+        arguments: a run file or its name, then overrides; with `source` the run file may be left out.
+        source: the tokenizer to train on, as `init` names it: its family, config and weights take the place of the run's `model`.
+        dry: build everything, take one step on noise, and print what the run is and needs.
         debug: raise errors instead of printing them.
 
     Returns:
         The exit code: 0; 1 after an error; 2 for a wrong run file or none; 130 after a second Ctrl-C.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if (not arguments and not source) or (arguments and arguments[0] in ("-h", "--help")):
         print(usage())
         return 0 if arguments else 2
     try:
-        config = load_run(arguments[0], arguments[1:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", NotValidated)
+            warnings.showwarning = lambda message, *rest, **named: print(f"warning: {message}", file=sys.stderr)
+            config = _run_of(arguments, source)
+        if dry:
+            from .dry_run import dry_run
+
+            facts = dry_run(config)
+            width = max(map(len, facts))
+            print("\n".join(f"{name:{width}}  {value}" for name, value in facts.items()))
+            return 0
         from .loop import train
 
         result = train(config)
@@ -39,6 +57,22 @@ def main(arguments: Sequence[str], *, debug: bool = False) -> int:
         return 130
     print(result.model)
     return 0
+
+
+def _run_of(arguments: Sequence[str], source: str | None) -> RunConfig:
+    """The run that the arguments of `main` describe."""
+    if source is None:
+        return load_run(arguments[0], arguments[1:])
+    first = arguments[0] if arguments else ""
+    named = [first] if first and ("=" not in first or Path(first).is_file()) else []
+    if not named:
+        from .pretrained import modality_of
+
+        modality = modality_of(source)
+        if modality not in FINE_TUNE:
+            raise ConfigError(f"{source!r} takes {modality} media; name a run file with data and losses for these.")
+        named = [FINE_TUNE[modality]]
+    return load_run(named[0], [f"init={source}", "model=from_init", *arguments[len(named) if first == named[0] else 0 :]])
 
 
 def usage() -> str:

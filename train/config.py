@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..codecs.config import ConfigError, nearest
 from ..codecs.devices import DEVICES, dtype_name
 from .balance import BalanceConfig
+from .best import BestConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
@@ -49,22 +50,29 @@ class ScheduleConfig:
     """Learning rate schedule; the rate is a pure function of the step.
 
     Attributes:
-        kind: after the warm-up: constant; half a cosine down to `final_ratio` at `RunConfig.steps`; or
-            multiplied by `gamma` at every step, never below `final_ratio`.
+        kind: after the warm-up: constant; half a cosine down to `final_ratio` at `RunConfig.steps`; "exponential": multiplied by
+            `gamma` at every step; "drops": multiplied by `gamma` at each of the steps `at`. The last two stop at `final_ratio`.
         warmup_steps: linear rise from 0.
         final_ratio: lowest rate as a share of the peak.
-        gamma: factor a step of the exponential kind (DAC: 0.999996).
+        gamma: factor of the kinds "exponential" (DAC: 0.999996) and "drops" (IBQ: 0.1).
+        at: increasing numbers of steps of the kind "drops".
     """
 
-    kind: Literal["constant", "cosine", "exponential"] = "cosine"
+    kind: Literal["constant", "cosine", "exponential", "drops"] = "cosine"
     warmup_steps: int = 0
     final_ratio: float = 0.0
     gamma: float = 0.999996
+    at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check("schedule.warmup_steps", self.warmup_steps, low=0)
         _check("schedule.final_ratio", self.final_ratio, low=0, high=1)
         _check("schedule.gamma", self.gamma, low=0, high=1, above=True)
+        if (self.kind == "drops") != bool(self.at) or list(self.at) != sorted({s for s in self.at if s > 0}):
+            raise ConfigError(
+                f"schedule.kind is {self.kind!r} and schedule.at {list(self.at)}; 'drops', and no other kind, needs the steps at "
+                "which the rate falls: positive and increasing."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +176,7 @@ class RunConfig:
             ("fp32", "bf16", "fp16" are understood); losses, quantizers and weights are float32 always.
         ema: running mean of the weights.
         every: intervals of logging, checkpoints, previews and validation.
+        best: which weights are kept in `OUT/best`, and when a run that has stopped improving ends.
         seed: of weights, data order and crops.
         deterministic: ask torch for deterministic kernels on a GPU too, which is slower; on a CPU it always does.
         device: "auto" takes the GPU that accelerate finds; or "cpu", "cuda", "cuda:1" (a single process), "mps".
@@ -198,6 +207,7 @@ class RunConfig:
     precision: str = "float32"
     ema: EmaConfig = field(default_factory=EmaConfig)
     every: CadenceConfig = field(default_factory=CadenceConfig)
+    best: BestConfig = field(default_factory=BestConfig)
     seed: int = 0
     deterministic: bool = False
     device: str = "auto"
@@ -233,6 +243,9 @@ class RunConfig:
             teacher = getattr(loss, "teacher", None)
             if teacher is not None and teacher not in self.teachers:
                 raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
+        known = ("total", *sorted(self.losses), "psnr", "si_sdr")
+        if self.best.figure is not None and self.best.figure not in known:
+            raise ConfigError(f"best.figure is {self.best.figure!r}.{nearest(self.best.figure, known)}")
         if not any(loss.weight > 0 for loss in self.losses.values()):
             raise ConfigError("losses: at least one loss with a positive weight is needed.")
         judged = any(loss.needs_discriminators for loss in self.losses.values())
@@ -251,6 +264,7 @@ class RunConfig:
 FREE_TO_CHANGE = (
     "steps",
     "every",
+    "best",
     "output",
     "threads",
     "tensorboard",

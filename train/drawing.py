@@ -92,6 +92,68 @@ def sheet(
     return np.asarray(image)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A curve: float `[N]` places along x, rising, and `[N]` values, all finite."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+_COLOURS = ((31, 90, 180), (214, 96, 20), (40, 140, 60), (150, 60, 160))
+
+
+def lines(panels: Sequence[tuple[str, dict[str, Line]]], *, x: str, columns: int = 3, size: tuple[int, int] = (180, 360)) -> np.ndarray:
+    """Draw curves in panels with names, axes and a legend.
+
+    Args:
+        panels: name and, by label, the curves of each.
+        x: label of the x axes.
+        columns: panels side by side.
+        size: height and width of a panel's area.
+
+    Returns:
+        uint8 `[H, W, 3]`, on white.
+    """
+    from PIL import Image, ImageDraw
+
+    high, wide = size
+    columns = min(columns, len(panels))
+    axes = [_around([line.y for line in drawn.values()]) for _, drawn in panels]
+    left = _GAP + max(_y_room(axis) for axis in axes)
+    across, down = left + wide + _GAP, _TEXT + 8 + high + _TICK + 2 * _SMALL + 8 + _GAP
+    image = Image.new("RGB", (columns * across, _GAP + -(-len(panels) // columns) * down), "white")
+    draw = ImageDraw.Draw(image)
+    for number, ((name, drawn), vertical) in enumerate(zip(panels, axes, strict=True)):
+        row, column = divmod(number, columns)
+        at, top = left + column * across, _GAP + row * down + _TEXT + 8
+        draw.text((at, top - 8), _fit(name, wide // 2, _TEXT), _INK, _font(_TEXT), anchor="ls")
+        steps = np.concatenate([line.x for line in drawn.values()])
+        across_axis = Axis(x, float(steps.min()), float(max(steps.max(), steps.min() + 1)))
+        end = at + wide
+        for colour, (label, line) in reversed(list(zip(_COLOURS, drawn.items(), strict=False))):
+            draw.text((end, top - 8), label, colour, _font(_SMALL), anchor="rs")
+            end -= _length(label, _SMALL) + 12
+            places = [
+                (at + (a - across_axis.low) / (across_axis.high - across_axis.low) * (wide - 1),
+                 top + high - 1 - (b - vertical.low) / (vertical.high - vertical.low) * (high - 1))
+                for a, b in zip(line.x.tolist(), line.y.tolist(), strict=True)
+            ]  # fmt: skip
+            draw.line(places, fill=colour, width=2)
+        draw.rectangle((at - 1, top - 1, at + wide, top + high), outline=_LINE)
+        _y_axis(image, vertical, at - 1, top, high)
+        _x_axis(image, across_axis, at, top + high, wide)
+    return np.asarray(image)
+
+
+def _around(values: Sequence[np.ndarray]) -> Axis:
+    """An axis without label that holds all values, with a little room."""
+    whole = np.concatenate(values)
+    low, high = float(whole.min()), float(whole.max())
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return Axis("", low - room, high + room)
+
+
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers between `low` and `high`, at most `most` of them: multiples of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / max(1, most - 1)

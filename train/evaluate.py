@@ -9,14 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..codecs.config import ConfigError
 from ..codecs.tokenizer import Tokenizer
+from .best import Best, best_of
 from .data import open_clips
 from .data.media import Media
 from .data.sources import as_list
 from .data.stream import StreamClips
 from .log import RunLog
 from .losses.base import LossInputs
+from .processes import said_by_first
 from .randomness import randomness_kept
+from .resume import publish_model
 from .state import TrainState
 
 
@@ -44,17 +48,37 @@ class Validation:
         self.names, self.crops = fixed_crops(state, media, wanted)
 
     def run(self) -> None:
-        """Log the mean of every non-adversarial loss, and the usage of each codebook."""
+        """Log the mean of every non-adversarial loss, a figure in dB, and the usage of each codebook; keep the best weights."""
         state = self.state
         if state.rank == 0 and self.scored:
             with self._looking() as model:
-                losses, usage = self._measure(model)
-            values = {f"valid/{name}": value for name, value in losses.items()}
+                losses, figures, usage = self._measure(model)
+            values = {f"valid/{name}": value for name, value in (losses | figures).items()}
             values["valid/total"] = sum(state.objective.weights[name] * value for name, value in losses.items())
             values |= {f"valid/usage_{k}": value for k, value in enumerate(usage)}
             self.log.metrics(state.step, values)
-            self.log.say(f"step {state.step} valid  " + "  ".join(f"{k} {v:.4g}" for k, v in losses.items()))
+            self.log.say(f"step {state.step} valid  " + "  ".join(f"{k} {v:.4g}" for k, v in (losses | figures).items()))
+            self._keep_best(values)
         state.accelerator.wait_for_everyone()
+
+    def best(self) -> Best | None:
+        """The best validation so far, in the first process; None without one."""
+        figure = self.state.config.best.figure
+        return best_of(self.out, figure) if figure and self.scored and self.state.rank == 0 else None
+
+    def exhausted(self) -> bool:
+        """True if the run should end, as no validation of late was better; the same answer in every process."""
+        found, patience = self.best(), self.state.config.best.patience
+        return patience > 0 and said_by_first(self.state.accelerator, found is not None and found.since >= patience)
+
+    def _keep_best(self, values: dict[str, float]) -> None:
+        figure = self.state.config.best.figure
+        if figure and f"valid/{figure}" not in values:
+            known = ", ".join(sorted(n.removeprefix("valid/") for n in values))
+            raise ConfigError(f"best.figure is {figure!r}; this run's validation has {known}.")
+        found = self.best()
+        if found and found.step == self.state.step:
+            publish_model(self.state, self.out, "best")
 
     def preview(self) -> None:
         """Write originals beside reconstructions to `OUT/previews/<step>`, and `items.txt`, which lists their sources."""
@@ -72,9 +96,9 @@ class Validation:
             (folder / "items.txt").write_text("".join(f"{i:02d}\t{name}\n" for i, name in enumerate(names)))
         state.accelerator.wait_for_everyone()
 
-    def _measure(self, model: Tokenizer) -> tuple[dict[str, float], list[float]]:
-        """Mean losses by name, and the share of each codebook that was used."""
-        state, totals = self.state, dict[str, float]()
+    def _measure(self, model: Tokenizer) -> tuple[dict[str, float], dict[str, float], list[float]]:
+        """Mean losses by name, mean figures of the media, and the share of each codebook that was used."""
+        state, totals, figures = self.state, dict[str, float](), dict[str, float]()
         counts = [torch.zeros(v) for v in model.quantizer.codebook_sizes]
         size = max(1, state.config.batch_size // state.config.accumulation // state.world)
         for x in torch.stack(self.crops).split(size):
@@ -84,9 +108,12 @@ class Validation:
             inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
             for name, value in state.objective.compute(inputs, adversarial=False, scored=True).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
+            if out.x_hat.shape == x.shape:
+                for name, value in self.media.figures(x, out.x_hat.float()).items():
+                    figures[name] = figures.get(name, 0.0) + value * len(x) / len(self.crops)
             for k, count in enumerate(counts):
                 count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
-        return totals, [float((c > 0).float().mean()) for c in counts]
+        return totals, figures, [float((c > 0).float().mean()) for c in counts]
 
     @contextmanager
     def _looking(self) -> Iterator[Tokenizer]:

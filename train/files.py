@@ -8,8 +8,10 @@
 """
 
 import difflib
+import itertools
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,34 @@ def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: no such file, unknown keys (the nearest is named), wrong types, or values that do not fit.
+
+    Warns:
+        NotValidated: `overrides` name training data but no validation data, and those of the file are not there.
     """
-    return parse_run(read_mapping(source, overrides), own=True)
+    values = read_mapping(source, overrides)
+    given = {item.partition("=")[0] for item in overrides}
+    if "data.train" in given and not given & {"data.valid", "data"}:
+        _leave_out_missing(values)
+    return parse_run(values, own=True)
+
+
+class NotValidated(UserWarning):
+    """A run without validation data."""
+
+
+def _leave_out_missing(values: dict[str, Any]) -> None:
+    """Take out `data.valid` if it is a path of the run file that is not there: the user has given other training data."""
+    data = values.get("data")
+    valid = data.get("valid") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(valid, str) or not valid or any(sign in valid for sign in ("{", "*", "://")):
+        return
+    if not Path(valid).expanduser().exists():
+        warnings.warn(
+            f"data.valid {valid!r} is not there: this run is not validated. data.valid=FOLDER names media to validate it on.",
+            NotValidated,
+            stacklevel=3,
+        )
+        values["data"] = {**data, "valid": []}
 
 
 def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
@@ -122,6 +150,30 @@ def merge(parent: Any, child: Any) -> Any:
         if key in child and child[key] != parent.get(key, child[key]):
             return dict(child)
     return {**parent, **{key: merge(parent.get(key), value) for key, value in child.items()}}
+
+
+def resolved(source: str | Path, overrides: Sequence[str] = ()) -> str:
+    """A run file as YAML text, with its header, all that it takes from its bases, and the overrides; checked as `load_run` does.
+
+    Raises:
+        ConfigError: as `load_run`.
+    """
+    from omegaconf import OmegaConf
+
+    values = read_mapping(source, overrides)
+    parse_run(values, own=True)
+    lines = find(source).read_text(encoding="utf-8").splitlines()
+    header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return "\n".join([*header, OmegaConf.to_yaml(OmegaConf.create(_without_removed(values)))])
+
+
+def _without_removed(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the parts that a run file has removed from its base."""
+    sections = ("losses", "discriminators", "teachers")
+    return {
+        key: {n: part for n, part in value.items() if part is not None} if key in sections and isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
 
 
 def bundled_names() -> list[str]:

@@ -23,6 +23,7 @@ from ..codecs.quantizers.external import External
 from ..codecs.tokenizer import Tokenizer
 from . import checkpoint, resume
 from .config import RunConfig
+from .curves import write_curves
 from .data import open_batches, open_clips
 from .data.loader import Batch
 from .evaluate import Validation
@@ -140,7 +141,7 @@ class Trainer:
                 world=state.world,
             )
             validation = Validation(state, self.media, self.log, self.out)
-        stopping = False
+        stopping = validation.exhausted()
         while state.step < config.steps and not stopping:
             values = self.train_step(feed)
             # Read once a step: a request that comes later, while the run is saved or validated, counts after the next step.
@@ -153,11 +154,15 @@ class Trainer:
                 self._save()  # first: after a stop request the process may be killed soon
             if due(every.validate, state.step) or (last and every.validate):
                 validation.run()
+                if validation.exhausted() and not last:
+                    self.log.say(f"no better {config.best.figure} in {config.best.patience} validations: the run ends here.")
+                    stopping = True
+                    self._save()
             if due(every.preview, state.step) or (last and every.preview):
                 validation.preview()
             if due(every.checkpoint, state.step) or last:
                 self._save()
-        self._farewell()
+        self._farewell(validation)
 
     def train_step(self, feed: Iterator[Batch]) -> dict[str, Tensor]:
         """One optimiser step over `accumulation` batches of `feed`; returns the mean of every loss."""
@@ -205,8 +210,10 @@ class Trainer:
             return bool(mean_over(self.state.accelerator, requested) > 0)
         return bool(self.stop)
 
-    def _farewell(self) -> None:
+    def _farewell(self, validation: Validation) -> None:
         state = self.state
+        if state.rank == 0:
+            self._where_to_look(validation)
         if state.world > 1:
             for found in gather_object([state.broken]):
                 state.broken |= found
@@ -216,6 +223,20 @@ class Trainer:
             self.log.say(f"{len(state.broken)} files could not be used:")
             for name, reason in sorted(state.broken.items()):
                 self.log.say(f"  {name}: {reason}")
+
+    def _where_to_look(self, validation: Validation) -> None:
+        """Draw the curves, and name what a user looks at, listens to and loads."""
+        curves = write_curves(self.out)
+        places = [f"curves: {curves}"] if curves else []
+        shown = sorted((self.out / "previews").glob("*")) if (self.out / "previews").is_dir() else []
+        places += [f"originals and reconstructions: {shown[-1]}"] if shown else []
+        if (best := validation.best()) and (self.out / "best").is_dir():
+            figure = self.config.best.figure
+            places.append(f"best weights, step {best.step} with {figure} {best.value:.4g}: tokenzoo.load('file:{self.out / 'best'}')")
+        if (self.out / "model").is_dir():
+            places.append(f"last weights: tokenzoo.load('file:{self.out}')")
+        for place in places:
+            self.log.say(place)
 
     def _what_is_saved(self) -> str:
         """Message that names what is saved in the output folder when a run is stopped."""

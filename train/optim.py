@@ -30,6 +30,8 @@ def rate(schedule: ScheduleConfig, peak: float, step: int, steps: int) -> float:
         return peak * (schedule.final_ratio + (1 - schedule.final_ratio) * 0.5 * (1 + math.cos(math.pi * share)))
     if schedule.kind == "exponential":
         return peak * max(schedule.final_ratio, schedule.gamma**passed)
+    if schedule.kind == "drops":
+        return peak * max(schedule.final_ratio, schedule.gamma ** sum(step >= s for s in schedule.at))
     return peak
 
 

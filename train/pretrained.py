@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..codecs import hooks
 from ..codecs.config import ConfigError, from_mapping, to_mapping
-from ..codecs.families import FAMILIES
+from ..codecs.families import FAMILIES, build_tokenizer
 from ..codecs.serialize import CheckpointError
 from ..codecs.tokenizer import Tokenizer
-from .checkpoint import read_meta, read_tensors
+from .checkpoint import checkpoints, read_meta, read_tensors
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,25 @@ def open_pretrained(name: str) -> Pretrained:
     """Read the weights that `name` refers to.
 
     Args:
-        name: a checkpoint folder of a run, the run's output folder, or what `load_tokenizer` takes.
+        name: a checkpoint folder of a run, the run's output folder (its newest checkpoint), or what `load_tokenizer` takes.
 
     Raises:
         ConfigError: there is nothing of this name, or no tokenizer in it.
+        CheckpointError: a checkpoint that is damaged.
         OSError: the hub could not be reached.
     """
     folder = Path(name.removeprefix("file:")).expanduser()
-    if (folder / "state.pt").is_file():
-        return _from_checkpoint(name, folder)
+    saved = [folder] if (folder / "state.pt").is_file() else checkpoints(folder) if (folder / "model").is_dir() else []
+    if saved:
+        return _from_checkpoint(name, saved[-1])
     tokenizer = load_tokenizer(name)
     return Pretrained(name, tokenizer.family, to_mapping(tokenizer.config), tokenizer.state_dict())
+
+
+def modality_of(name: str) -> str:
+    """"audio", "image" or "latent": what the tokenizer that `name` refers to takes; arguments and errors as of `open_pretrained`."""
+    pretrained = open_pretrained(name)
+    return build_tokenizer(pretrained.family, pretrained.config).spec.modality
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -43,3 +43,11 @@ def connect(config: RunConfig) -> Accelerator:
 def mean_over(accelerator: Accelerator, value: Tensor) -> Tensor:
     """Mean of a tensor over all processes, the same on each."""
     return accelerator.reduce(value, "mean")  # type: ignore[return-value]
+
+
+def said_by_first(accelerator: Accelerator, value: bool) -> bool:
+    """`value` of the first process, in all processes (all must call)."""
+    if accelerator.num_processes == 1:
+        return value
+    own = torch.tensor([float(value and accelerator.process_index == 0)], device=accelerator.device)
+    return bool(mean_over(accelerator, own) > 0)

@@ -88,9 +88,9 @@ def _write(state: TrainState, final: Path, data: str, seconds: float) -> None:
     state.accelerator.wait_for_everyone()
 
 
-def publish_model(state: TrainState, out: Path) -> None:
-    """Write the tokenizer with the weights that are published (`state.best()`) to `OUT/model`."""
-    final = out / "model"
+def publish_model(state: TrainState, out: Path, name: str = "model") -> None:
+    """Write the tokenizer with the weights that are published (`state.best()`) to `OUT/model`, or to another folder in OUT."""
+    final = out / name
     partial = checkpoint.partial_name(final)
     shutil.rmtree(partial, ignore_errors=True)
     save_folder(state.best(), partial)

@@ -92,7 +92,11 @@ def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
 def start_discriminators(module: nn.Module, init: Pretrained | None, parts: tuple[str, ...]) -> None:
     """If `init` is the checkpoint of a run with discriminators, and is loaded as a whole, load these into `module`."""
     if init is not None and not parts and init.discriminators is not None:
-        load_strict(module, init.discriminators, f"{init.name} (discriminators)")
+        try:
+            load_strict(module, init.discriminators, f"{init.name} (discriminators)")
+        except CheckpointError as error:
+            advice = "To begin with fresh ones, name the tokenizer alone: the folder `model` of that run."
+            raise CheckpointError(f"{error} {advice}") from error
 
 
 # --- weights --------------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ import re
 import pytest
 import teacher_models
 import torch
+import yaml
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import FAMILIES, build_tokenizer
 from tokenzoo.codecs.serialize import save_folder
-from tokenzoo.train.files import bundled_names, find, load_run, read_mapping
+from tokenzoo.train.files import bundled_names, find, load_run, merge, read_mapping
 from tokenzoo.train.losses import perceptual, vision_distance
 from tokenzoo.train.start import freeze
 
@@ -40,7 +41,12 @@ def small(teacher, tiny):
     return dataclasses.replace(teacher, **own)
 
 
-@pytest.mark.parametrize("name", bundled_names())
+#: Runs that name their own model; the others train a loaded one on.
+WITH_MODEL = [n for n in bundled_names() if not n.endswith("/fine-tune")]
+
+
+@pytest.mark.filterwarnings("ignore::tokenzoo.train.files.NotValidated")
+@pytest.mark.parametrize("name", WITH_MODEL)
 def test_it_builds(name, tiny, monkeypatch):
     monkeypatch.setattr(perceptual, "_official", lambda network: torch.nn.Identity())
     monkeypatch.setattr(perceptual.VggDistance, "from_file", lambda config: torch.nn.Identity())
@@ -65,7 +71,7 @@ def test_it_builds(name, tiny, monkeypatch):
 def offered():
     """Names of the features of each image family in training, by its debug run (TiTok's with codes, as its first stage has them)."""
     found = {}
-    for name in bundled_names():
+    for name in WITH_MODEL:
         model = read_mapping(name)["model"]
         if name.startswith("image/") and name.endswith("-debug") and not model["family"].endswith(("_codes", "fdt", "latent")):
             changes = {"output": "codes"} if model["family"] == "titok" else {}
@@ -74,7 +80,8 @@ def offered():
     return found
 
 
-@pytest.mark.parametrize("name", [n for n in bundled_names() if n.startswith("image/") and not n.endswith("-debug")])
+@pytest.mark.parametrize("name", [n for n in WITH_MODEL if n.startswith("image/") and not n.endswith("-debug")])
+@pytest.mark.filterwarnings("ignore::tokenzoo.train.files.NotValidated")
 def test_its_losses_read_what_its_family_offers(name, offered):
     run = load_run(name, ["data.train=x"])
     for loss in run.losses.values():
@@ -89,8 +96,50 @@ def test_its_losses_read_what_its_family_offers(name, offered):
 def test_its_header_names_its_command(name):
     lines = find(name).read_text().splitlines()
     header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
-    command = rf"tokenzoo[ .]train (configs/)?{re.escape(name)}(\.yaml)?( |$)"
+    called = r"--from \S+" if name not in WITH_MODEL else rf"(configs/)?{re.escape(name)}(\.yaml)?"
+    command = rf"tokenzoo[ .]train {called}( |$)"
     assert any(re.search(command, line) for line in header), f"the header of {name} does not say how to run it"
+
+
+#: "owner/name @ 0123abc" in a header, also over the end of a line: the repository whose numbers the file has.
+REPOSITORY = re.compile(r"\b[\w.-]+/[\w.-]+ @\s+(# )?[0-9a-f]{7,40}\b")
+
+
+def of_authors():
+    """Names of the recipes of images and audio whose headers name a repository."""
+    names = [n for n in bundled_names() if n.startswith(("image/", "audio/")) and not n.endswith("-debug")]
+    return [n for n in names if REPOSITORY.search(header(find(n)))]
+
+
+def header(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
+
+
+def stated(path):
+    """What a run file states in its own lines and in those of the recipes that it builds on, without the shared `_` files."""
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    base = own.pop("base", None)
+    parent = {} if base is None or base.startswith("_") else stated(path.parent / base)
+    return merge(parent, own)
+
+
+@pytest.mark.parametrize("name", of_authors())
+def test_a_recipe_with_an_authors_name_states_what_shared_files_would_decide(name):
+    """Numbers inherited from a shared file are this project's; under an author's name they would pass for the author's."""
+    found = stated(find(name))
+    assert {"ema", "balance", "precision"} <= found.keys()
+    assert "decay" in found["ema"] and "kind" in found["balance"]
+    wanted = {"kind", "lr", "betas", "weight_decay", "schedule"}
+    assert wanted <= found["optimizer"].keys()
+    if any(loss.needs_discriminators for loss in load_run(name, ["data.train=x", "data.valid=[]"]).losses.values()):
+        assert wanted <= found["discriminator_optimizer"].keys()
+
+
+def test_most_recipes_name_the_repository_of_their_numbers():
+    names = of_authors()
+    assert {"image/llamagen-vq16", "image/dualtoken-256", "image/titok-l32-stage2"} <= set(names)
+    assert "image/photo-f16-rvq7" not in names
 
 
 def test_a_model_that_does_not_exist_is_found_before_it_is_built():

@@ -290,6 +290,29 @@ def test_scales_shrink_and_small_pictures_grow(tmp_path):
     assert grown[0][0].shape == (3, 100, 100)
 
 
+def test_a_crop_covers_a_share_of_the_shorter_side():
+    """The values of a crop of a picture that rises evenly from left to right say how wide a piece it shows."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 80), (90, 80)).astype(np.uint8)
+
+    def widths(train, cover):
+        media = ImageDataConfig(crop=20, cover=cover, flip=False).media(IMAGE)
+        rng = np.random.default_rng(0)
+        crops = [media.crop(lambda: ramp, rng, train) for _ in range(40)]
+        return [float((c[0, 0, -1] - c[0, 0, 0]) / 2) * 20 / 19 for c in crops]  # values are -1..1; between centres of edge pixels
+
+    assert widths(True, (1.0, 1.0)) == pytest.approx([1.0] * 40, abs=0.05)
+    drawn = widths(True, (0.5, 1.0))
+    assert min(drawn) == pytest.approx(0.5, abs=0.05) and max(drawn) == pytest.approx(1.0, abs=0.08)
+    assert 0.6 < float(np.median(drawn)) < 0.74  # 1 / share is drawn evenly: the median is 1 / 1.5
+    assert widths(False, (0.5, 0.75)) == pytest.approx([0.75] * 40, abs=0.05)
+
+
+@pytest.mark.parametrize(("cover", "scales"), [((0.0, 1.0), (1.0,)), ((0.9, 0.8), (1.0,)), ((0.5, 1.1), (1.0,)), ((0.5, 1.0), (0.5,))])
+def test_impossible_shares_are_refused(cover, scales):
+    with pytest.raises(ConfigError, match="data.cover"):
+        ImageDataConfig(cover=cover, scales=scales)
+
+
 def test_odd_picture_formats(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "a.png")  # transparent: white
     Image.fromarray(np.full((20, 20), 257 * 100, np.uint16)).save(tmp_path / "b.png")  # 16 bits
@@ -397,6 +420,13 @@ def test_gain_is_random_and_never_clips(tmp_path):
     peaks = [float(clips[i][0].abs().max()) for i in range(20)]
     assert max(peaks) <= 1.0
     assert min(peaks) < 0.4 < 0.9 < max(peaks)
+
+
+def test_equal_bounds_are_a_fixed_gain_of_training_crops(tmp_path):
+    write_sounds(tmp_path, 1)
+    plain, quiet = sounds(tmp_path)[0], sounds(tmp_path, gain_db=(-20.0, -20.0))[0]
+    for i in range(3):
+        assert torch.allclose(quiet[i][0], 0.1 * plain[i][0], atol=1e-4)
 
 
 def test_quiet_places_are_drawn_again(tmp_path):

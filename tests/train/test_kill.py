@@ -6,10 +6,12 @@
 import itertools
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,6 +20,7 @@ from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.train import checkpoint
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
+from tokenzoo.train.state import TrainState
 from train_media import RVQ, assert_equal, audio_run, image_run, write_pictures, write_sounds
 from two_processes import run_two
 from waiting import PATIENCE_SECONDS, kill_when
@@ -106,6 +109,29 @@ def tensors(value, path=""):
     elif isinstance(value, (list, tuple)):
         for i, inner in enumerate(value):
             yield from tensors(inner, f"{path}/{i}")
+
+
+def test_old_checkpoints_are_removed_by_a_run_that_has_nothing_left_to_do(tmp_path, monkeypatch):
+    """The one before was killed between its last checkpoint and the removal of those before it."""
+    every = {"log": 1, "checkpoint": 1, "keep": 1, "preview": 0, "validate": 0}
+    run = image_run(write_pictures(tmp_path / "pictures", 4), tmp_path / "out", steps=2, every=every)
+    with monkeypatch.context() as m:
+        m.setattr(checkpoint, "prune", lambda out, keep: None)
+        train(parse_run(run))
+    assert len(checkpoint.checkpoints(tmp_path / "out")) == 2
+    train(parse_run(run))
+    assert [p.name for p in checkpoint.checkpoints(tmp_path / "out")] == [checkpoint.folder_name(2)]
+
+
+def test_a_run_killed_before_its_first_checkpoint_draws_the_same_numbers_again(tmp_path):
+    """Also those of Python and NumPy, of which losses and networks of the user may make use."""
+    config, drawn = parse_run(image_run(write_pictures(tmp_path / "pictures", 4), tmp_path / "out")), []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        TrainState(config)
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+    assert drawn[0] == drawn[1]
 
 
 # --- random points ----------------------------------------------------------------------------------------------------

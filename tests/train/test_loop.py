@@ -245,6 +245,14 @@ def test_rates_are_functions_of_the_step():
     decay = ScheduleConfig(kind="exponential", gamma=0.5, final_ratio=0.2)
     assert [rate(decay, 1.0, s, 9) for s in range(4)] == pytest.approx([1, 0.5, 0.25, 0.2])
     assert rate(ScheduleConfig(kind="constant"), 3.0, 77, 9) == 3.0
+    drops = ScheduleConfig(kind="drops", gamma=0.1, at=(4, 6), warmup_steps=2)
+    assert [rate(drops, 1.0, s, 9) for s in (0, 2, 3, 4, 5, 6, 8)] == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "drops"}, {"kind": "drops", "at": (6, 4)}, {"kind": "drops", "at": (0,)}, {"at": (4,)}])
+def test_a_rate_that_drops_needs_increasing_steps_and_no_other_rate_has_them(wrong):
+    with pytest.raises(ConfigError, match="schedule.at"):
+        ScheduleConfig(**wrong)
 
 
 def test_only_matrices_decay():

@@ -32,7 +32,7 @@ class AudioDataConfig(DataConfig):
             loudness ("lufs", DAC: -16), or leave it ("none").
         level_db: target level.
         level_jitter_db: random deviation from it, evenly drawn from +- this.
-        gain_db: random gain of the whole crop, evenly drawn from this range.
+        gain_db: random gain of the whole training crop, evenly drawn from this range; two equal numbers: a fixed gain.
         min_level_db: crops quieter than this root mean square are drawn again, up to 4 times.
         max_visits: see `DataConfig`; long files are visited in proportion to their length.
     """
@@ -92,9 +92,21 @@ class Audio:
                 break
         x = torch.cat(pieces, dim=1)
         low, high = self.config.gain_db
-        if train and high > low:
+        if train and (low, high) != (0, 0):  # equal ones: a fixed gain
             x = x * 10 ** (rng.uniform(low, high) / 20)
         return x / x.abs().max().clamp(min=1.0)  # never beyond full scale
+
+    def figures(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
+        """`si_sdr` in dB, scale-invariant signal-to-distortion ratio (arXiv 1811.02508); the mean over clips, silent ones left out."""
+        a, b = x.double().flatten(1), x_hat.double().flatten(1)
+        power = a.square().sum(1)
+        loud = power > 0
+        if not loud.any():
+            return {}
+        a, b, power = a[loud], b[loud], power[loud]
+        target = ((a * b).sum(1) / power)[:, None] * a
+        ratio = target.square().sum(1).clamp(min=1e-12) / (b - target).square().sum(1).clamp(min=1e-12)
+        return {"si_sdr": float(10 * ratio.log10().mean())}
 
     def preview(self) -> Preview:
         """Return the writer of wav files and spectrograms."""

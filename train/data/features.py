@@ -87,6 +87,10 @@ class Features:
             missing -= pieces[-1].shape[1]
         return torch.from_numpy(np.concatenate(pieces, axis=1))
 
+    def figures(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
+        """Features have no figures beside the losses."""
+        return {}
+
     def preview(self) -> Preview:
         """Return the writer of originals and reconstructions as arrays."""
         return FeaturePreview()

@@ -1,7 +1,7 @@
 """Random crops of pictures for training, read as `encode` reads them, at random scales and flipped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError
 from ...codecs.media import IMAGE_ENDINGS, Blob, probe_image, read_pixels
-from ...codecs.spec import TokenizerSpec
+from ...codecs.spec import ImageSpec, TokenizerSpec
 from ..preview import ImagePreview
 from .config import DataConfig
 from .media import Item, Preview
@@ -22,7 +22,7 @@ class ImageDataConfig(DataConfig):
     """How crops are cut from pictures.
 
     Attributes:
-        crop: height and width of a crop in pixels.
+        crop: height and width of a crop in pixels; 0: the size that the tokenizer takes, 256 for one that takes any size.
         scales: the picture is shrunk by one of these, drawn at random among those at which a crop still fits.
         cover: instead of `scales`, a crop covers between these shares of the picture's shorter side: its shorter side is resized to a
             length from `crop / high` to `crop / low`, drawn evenly (ADM, LlamaGen: [0.8, 1]; [1, 1]: the whole shorter side). Crops of
@@ -42,17 +42,28 @@ class ImageDataConfig(DataConfig):
     min_std: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.crop < 1 or not self.scales or not all(0 < s <= 1 for s in self.scales):
-            raise ConfigError(f"data.crop is {self.crop}, data.scales are {self.scales}; need >= 1 and 0 < scale <= 1.")
+        if self.crop < 0 or not self.scales or not all(0 < s <= 1 for s in self.scales):
+            raise ConfigError(f"data.crop is {self.crop}, data.scales are {self.scales}; need >= 0 and 0 < scale <= 1.")
         if self.cover is not None and not (0 < self.cover[0] <= self.cover[1] <= 1 and self.scales == (1.0,)):
             raise ConfigError(
-                f"data.cover is {list(self.cover)}, data.scales are {list(self.scales)}; need 0 < low <= high <= 1, and scales left out."
+                f"data.cover is {list(self.cover)}, data.scales are {list(self.scales)}; need 0 < low <= high <= 1, without scales."
             )
 
     def media(self, spec: TokenizerSpec) -> "Images":
         if spec.modality != "image":
             raise ConfigError(f"data.kind is 'images', but the tokenizer's modality is {spec.modality!r}.")
-        return Images(self, spec.channels, spec.value_range)  # type: ignore[attr-defined]
+        assert isinstance(spec, ImageSpec)
+        config = self
+        if not self.crop:
+            height, width = spec.image_size or (_CROP, _CROP)
+            if height != width:
+                raise ConfigError(f"this tokenizer takes pictures of {height} x {width}; crops are square.")
+            config = replace(self, crop=height)
+        return Images(config, spec.channels, spec.value_range)
+
+
+#: Crop of a tokenizer that takes any size, where none is chosen.
+_CROP = 256
 
 
 class Images:
@@ -98,6 +109,12 @@ class Images:
         low, high = self.value_range
         x = torch.from_numpy(patch.copy()).float() * ((high - low) / white) + low  # [H, W(, C)]
         return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
+
+    def figures(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
+        """`psnr` in dB, of pixels clipped to the value range; the mean over pictures."""
+        low, high = self.value_range
+        error = (x_hat.clamp(low, high) - x).square().flatten(1).mean(1) / (high - low) ** 2
+        return {"psnr": float(-10 * error.clamp(min=1e-10).log10().mean())}
 
     def preview(self) -> Preview:
         """Return the writer of sheets of originals and reconstructions."""

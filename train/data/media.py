@@ -64,6 +64,10 @@ class Media(Protocol):
         """
         ...
 
+    def figures(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
+        """Figures of a validation batch in the media's own terms, by name, means over items; media and reconstructions of one shape."""
+        ...
+
     def preview(self) -> Preview:
         """Return the writer of previews of this kind of media."""
         ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...codecs.spec import TokenizerSpec
@@ -24,6 +25,8 @@ class AdversarialConfig(LossConfig):
 
     Attributes:
         game: "hinge" or "least_squares".
+        softplus: the tokenizer's loss is `mean(softplus(-m))` instead, m being the mean logit of each item (with a hinge for the
+            discriminator: Open-MAGVIT2, IBQ, WeTok).
         heads: "sum" over heads (DAC, HiFi-GAN) or "mean" (EnCodec; the same for one head).
         lecam_weight: of the LeCam term, which pulls r towards the running mean of f and f towards that of r; 0: off. TiTok: 0.001.
         lecam_decay: of the running means, which begin at 0 and are updated after each step (as in 1d-tokenizer).
@@ -33,6 +36,7 @@ class AdversarialConfig(LossConfig):
     needs_discriminators: ClassVar[bool] = True
     trains_discriminators: ClassVar[bool] = True
     game: Literal["hinge", "least_squares"] = "hinge"
+    softplus: bool = False
     heads: Literal["sum", "mean"] = "mean"
     lecam_weight: float = 0.0
     lecam_decay: float = 0.999
@@ -58,6 +62,8 @@ class Adversarial(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the loss of the tokenizer, a scalar."""
         fakes = [j.logits.float() for j in inputs.fake]
+        if self.config.softplus:
+            return self._over_heads([F.softplus(-f.flatten(1).mean(1)).mean() for f in fakes])
         if self.config.game == "hinge":
             return self._over_heads([-f.mean() for f in fakes])
         return self._over_heads([(1 - f).square().mean() for f in fakes])

@@ -25,6 +25,7 @@ class CodesConfig(LossConfig):
         teacher: name under `teachers:` of one that computes ids (kind `tokenizer`); None: the ids are a feature of the tokenizer.
         target: name of the ids `[B, L]` among the tokenizer's features; used without a teacher.
         weights: of the terms of the sum, in their order; the last one is also that of all further terms. Empty: 1 each.
+        smoothing: share of the target's probability that is spread evenly over all V ids (ALIT, KARL: 0.1).
     """
 
     kind: ClassVar[str] = "codes"
@@ -32,6 +33,11 @@ class CodesConfig(LossConfig):
     teacher: str | None = None
     target: str = "ids"
     weights: tuple[float, ...] = ()
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise ConfigError(f"smoothing is {self.smoothing}; it is a share of the target's probability, at least 0 and below 1.")
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return Codes(self)
@@ -58,4 +64,5 @@ class Codes(Loss):
                 f"{self.config.feature!r} predicts {logits[0].shape[2]} ids below {logits[0].shape[1]}; "
                 f"{teacher or self.config.target!r} gives {ids.dtype} {list(ids.shape)}. Grids and vocabularies must agree."
             )
-        return weighted_sum([F.cross_entropy(y, ids) for y in logits], self.config.weights)
+        terms = [F.cross_entropy(y, ids, label_smoothing=self.config.smoothing) for y in logits]
+        return weighted_sum(terms, self.config.weights)

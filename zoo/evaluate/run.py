@@ -70,7 +70,8 @@ class TokenCounts:
             out["perplexity"].append(float(torch.tensor(entropy).exp()))
             out["entropy bits"].append(entropy / float(torch.log(torch.tensor(2.0))))
         places = self.positions.statistics()
-        out |= {"bits at a position": places.entropy_bits.tolist(), "ids at a position": places.distinct.tolist()}
+        if places.items >= 2:
+            out |= {"bits at a position": places.entropy_bits.tolist(), "ids at a position": places.distinct.tolist()}
         return {"tokens counted": float(self.counts[0].sum()) if self.counts else 0.0, **out}
 
 

@@ -14,7 +14,7 @@ Differs: `decode` returns N features for N features; the authors' transposed con
 Differs: audio longer than 30 s is processed in pieces of 30 s; the authors truncate it.
 
 Differs: the authors' training adds the cross-entropy of a frozen language model that takes the tokens as input; the training loop
-here has no such loss, so `configs/audio/ustokenizer-debug.yaml` uses only the commitment and reconstruction losses.
+here has no such loss, so `configs/audio/ustokenizer-*.yaml` use only the commitment and reconstruction losses.
 
 Letters: B batch, T samples, C feature width, N features (50 a second), L = ceil(N / 2), D latent width, K codebooks.
 """

@@ -23,6 +23,15 @@ def test_adversarial_games(game, heads):
     assert float(module(inputs([0], [0], fake=fake))) == pytest.approx(over(generator), rel=1e-5)
 
 
+def test_softplus_of_the_mean_logit_of_each_item():
+    rng = np.random.default_rng(3)
+    real, fake = judgements(rng), judgements(rng)
+    means = [j.logits.numpy().reshape(len(j.logits), -1).mean(1) for j in fake]
+    module = loss("adversarial", softplus=True)
+    assert float(module(inputs([0], [0], fake=fake))) == pytest.approx(np.mean([np.log1p(np.exp(-m)).mean() for m in means]), rel=1e-5)
+    assert float(module.judge_loss(real, fake)) == float(loss("adversarial").judge_loss(real, fake))
+
+
 def test_lecam_pulls_towards_the_other_sides_mean():
     rng = np.random.default_rng(2)
     real, fake = judgements(rng, ((2, 1, 9),)), judgements(rng, ((2, 1, 9),))

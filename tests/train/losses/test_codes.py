@@ -21,6 +21,13 @@ def test_codes():
     module = loss("codes", IMAGE, teacher="t")
     value = module(inputs([0], [0], out=grid, targets={"t": torch.tensor(ids)}))
     assert float(value) == pytest.approx(nll(logits[0], ids), rel=1e-5)
+    # a tenth of the target's probability is spread over all ids
+    smooth = loss("codes", IMAGE, teacher="t", smoothing=0.1)
+    value = smooth(inputs([0], [0], out=grid, targets={"t": torch.tensor(ids)}))
+    everywhere = np.mean([nll(logits[0], np.full_like(ids, v)) for v in range(7)])
+    assert float(value) == pytest.approx(0.9 * nll(logits[0], ids) + 0.1 * everywhere, rel=1e-5)
+    with pytest.raises(ConfigError, match="smoothing"):
+        loss("codes", IMAGE, teacher="t", smoothing=1.0)
     for wrong in (torch.tensor(ids)[:, :5], torch.tensor(ids) + 3, torch.tensor(ids).double()):
         with pytest.raises(ConfigError, match="Grids and vocabularies must agree"):
             module(inputs([0], [0], out=grid, targets={"t": wrong}))
