@@ -78,6 +78,8 @@ def building(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except (NameError, ImportError):  # no settings cause these
+        raise
     except Exception as error:
         if type(error).__module__.split(".")[0] == __name__.split(".")[0]:
             raise

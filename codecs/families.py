@@ -6,6 +6,8 @@ from typing import Any
 from .config import SettingsError, building, from_mapping
 from .kinds import Kinds
 from .precision import float32_by_default
+from .spec import ImageSpec
+from .start import start_pictures
 from .tokenizer import Tokenizer
 
 # family -> "module:class"
@@ -87,4 +89,6 @@ def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own:
     for name, weight in tokenizer.named_parameters():
         if weight.numel() == 0:
             raise SettingsError(f"{what} cannot be built with these settings ({name} would have the shape {list(weight.shape)}).")
+    if isinstance(tokenizer.spec, ImageSpec):
+        start_pictures(tokenizer, tokenizer.spec.value_range)
     return tokenizer

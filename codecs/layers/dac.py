@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..kernels.residual1d import Residual1d
 from ..kernels.snake import Snake
 from ..kernels.stream import Layer
+from ..start import start_deviation
 from .causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 
 #: Dilations of the three residual units of every level.
@@ -129,6 +130,6 @@ def dac_context_frames(strides: tuple[int, ...], *, edge: int) -> int:
 def dac_init(module: nn.Module) -> None:
     """Initialise convolutions as the authors do; for `nn.Module.apply`."""
     if isinstance(module, nn.Conv1d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=start_deviation(module.weight[0].numel()))
         if module.bias is not None:
             torch.nn.init.zeros_(module.bias)

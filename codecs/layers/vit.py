@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..start import start_deviation
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerSize:
@@ -113,9 +115,9 @@ def embedding(*shape: int) -> nn.Parameter:
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialise linear and convolution layers of ViTs: truncated normal of deviation 0.02, zero bias; for `nn.Module.apply`."""
+    """Initialise linear and convolution layers of ViTs: truncated normal of `start_deviation`, zero bias; for `nn.Module.apply`."""
     if isinstance(module, (nn.Linear, nn.Conv2d)):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=start_deviation(module.weight[0].numel()))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

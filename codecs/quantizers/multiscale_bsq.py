@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import ConfigError
+from ..config import ConfigError, Signed
 from .base import Quantized, straight_through
 from .bsq import BSQ, BSQConfig
 from .parts.scales import Phis, Scales, check_scales, enlarged, split_ids, stretched, unrolled
@@ -46,7 +46,7 @@ class MultiScaleBSQConfig(BSQConfig):
     entropy: Literal["exact", "grouped", "analytic", "none"] = "analytic"
     scales: Scales = ((1, 1), (2, 2), (4, 4), (6, 6), (8, 8), (12, 12), (16, 16))
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-    phi_ratio: float = 0.0
+    phi_ratio: Signed = 0.0
     phi_count: int = 4
     unit_input: bool = False
     code_value: float = 0.0

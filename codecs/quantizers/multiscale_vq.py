@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import ConfigError
+from ..config import ConfigError, Signed
 from .base import Quantized, Quantizer, straight_through
 from .paired_vq import PairedCodebook
 from .parts.codebook import Codebook, TableConfig, apply_updates
@@ -43,7 +43,7 @@ class MultiScaleVQConfig(TableConfig):
     codebook_size: int = 4096
     scales: Scales = tuple((s, s) for s in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16))
     upsample: Literal["bilinear", "bicubic", "nearest"] = "bicubic"
-    phi_ratio: float = 0.5
+    phi_ratio: Signed = 0.5
     phi_count: int = 4
     dropout: float = 0.0
     dropout_from: int = 1

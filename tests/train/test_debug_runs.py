@@ -1,40 +1,70 @@
-"""Every bundled `*-debug` run trains: two steps on made-up media.
+"""Every bundled `*-debug` run, as it is shipped, on a photograph, a recording or features: its loss falls, its ids tell inputs apart.
 
-    pytest -m slow tests/train/test_debug_runs.py
+    pytest tests/train/test_debug_runs.py              # a third of them
+    pytest -m slow tests/train/test_debug_runs.py      # the others
 """
 
 import json
 import math
+from pathlib import Path
 
 import pytest
+import soundfile
+import tokenzoo
+import torch
+from small_runs import write_photo
+from tokenzoo.codecs.position_statistics import PositionStatistics, statistics
 from tokenzoo.codecs.serialize import load_folder
 from tokenzoo.train.files import bundled_names, load_run, read_mapping
-from tokenzoo.train.loop import train
-from train_media import write_features, write_pictures, write_sounds
+from tokenzoo.train.loop import Trainer
+from train_media import write_features
 
 DEBUG = [name for name in bundled_names() if name.endswith("-debug")]
+#: Their ids may still be much the same for all inputs after so few steps.
+HARDLY_YET = {f"image/{n}-debug" for n in ("alit", "flextok", "retok", "robustok", "seed2")} | {
+    f"audio/{n}-debug"
+    for n in ("encodec", "longcat", "nemo_codec", "qwen3_tts", "snac", "speechtokenizer", "sq_codec", "wavtokenizer", "xcodec2")
+}
 
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
     folder = tmp_path_factory.mktemp("media")
-    pictures = write_pictures(folder / "image", 4, size=(300, 300))
-    sounds = write_sounds(folder / "audio", 4, seconds=2.0, rate=16000)
-    return {"images": pictures, "audio": sounds, "features": write_features(folder / "features", 4, channels=8)}
+    wave, rate = soundfile.read(Path(tokenzoo.__file__).parent / "zoo/demo/media/speech.flac")
+    (folder / "audio").mkdir()
+    soundfile.write(folder / "audio/speech.flac", wave, rate)
+    features = write_features(folder / "features", 8, channels=8)
+    return {"images": write_photo(folder / "image"), "audio": folder / "audio", "features": features}
 
 
 def test_there_is_one_for_each_modality():
-    assert {name.partition("/")[0] for name in DEBUG} == {"image", "audio"}
+    assert {name.partition("/")[0] for name in DEBUG} == {"image", "audio"} and set(DEBUG) >= HARDLY_YET
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEBUG)
+@pytest.mark.parametrize("name", [n if i % 3 == 0 else pytest.param(n, marks=pytest.mark.slow) for i, n in enumerate(DEBUG)])
+@pytest.mark.filterwarnings("ignore")
 def test_debug_run_trains(name, media, tmp_path):
     folder = media[read_mapping(name)["data"]["kind"]]
-    changes = [f"data.train={folder}", f"output={tmp_path}", "steps=2", "every.log=1", "every.validate=0"]
-    changes += ["every.preview=0", "tensorboard=false", "device=cpu", "data.num_workers=0"]
-    result = train(load_run(name, changes))
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
-    assert [math.isfinite(row["loss/total"]) for row in rows] == [True, True]
-    assert rows[-1]["grad_norm"] > 0
+    changes = [f"data.train={folder}", "data.valid=[]", f"output={tmp_path}", "every.log=1", "every.preview=0", "every.validate=0"]
+    trainer = Trainer(load_run(name, [*changes, "tensorboard=false", "device=cpu", "data.num_workers=0", "threads=1"]))
+    result = trainer.run()
+    losses = [json.loads(line)["loss/total"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert all(map(math.isfinite, losses)) and len(losses) == result.step
+    before, after = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
+    found = by_position(trainer)
+    alike = float(found.alike.min())
+    print(f"{name}: loss {before:.4g} -> {after:.4g}, {alike:.0%} of pairs alike, {float(found.distinct.max()):.1f} ids a position")
+    assert after < before
+    assert name in HARDLY_YET or not found.ignored(), f"{alike:.0%} of the pairs of inputs have the same id at a position"
     load_folder(result.model)
+
+
+def by_position(trainer: Trainer) -> PositionStatistics:
+    """Statistics of the ids of 16 crops of the run's data."""
+    state = trainer.state
+    model, parts = state.best().eval(), []
+    for i in range(0, 16, 4):
+        x = torch.stack([trainer.clips[j][0] for j in range(i, i + 4)])
+        with torch.no_grad():
+            parts.append(model(x, *state.features(state.objective.targets(x))).quantized.ids)
+    return statistics(torch.cat(parts))

@@ -396,7 +396,7 @@ def test_media_that_come_back_in_another_shape_are_explained(pictures, tmp_path)
     made, feed = trainer(image_run(pictures, tmp_path))
     forward = made.state.generator.forward
     made.state.generator.forward = lambda x: dataclasses.replace(out := forward(x), x_hat=out.x_hat[..., 1:])
-    with pytest.raises(ConfigError, match=r"\[4, 3, 32, 32\] with \[4, 3, 32, 31\]"):
+    with pytest.raises(ConfigError, match=r"\[4, 3, 32, 32\] as \[4, 3, 32, 31\]"):
         made.train_step(feed)
 
 

@@ -31,6 +31,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ...config import SignedInt
 from ...kernels.snake import SnakeBeta
 from ...layers.dac import DILATIONS, DACUnit
 from ...quantizers.base import QuantizerConfig
@@ -73,7 +74,7 @@ class TAAEConfig:
     multiples: tuple[int, ...] = (1,)
     strides: tuple[int, ...] = (2,)
     depths: tuple[int, ...] = (8,)
-    window: tuple[int, int] = (63, 64)
+    window: tuple[SignedInt, SignedInt] = (63, 64)
     head_dim: int = 128
     snake: bool = False
     units: bool = False

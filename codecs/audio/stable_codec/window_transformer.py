@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...config import SignedInt
 from ...layers.transformer1d import QUERY_BLOCK, LayerScale, rotate
 
 #: Epsilon of the norms of queries and keys.
@@ -42,7 +43,7 @@ class WindowTransformerConfig:
     width: int = 1024
     layers: int = 8
     head_dim: int = 128
-    window: tuple[int, int] = (63, 64)
+    window: tuple[SignedInt, SignedInt] = (63, 64)
     expansion: int = 4
     norm_eps: float = 1e-2
     layer_scale: float | None = 1e-5

@@ -29,6 +29,7 @@ from ...options import MAX_STEPS, NoiseDecodeOptions, OrderedEncodeOptions, chec
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
+from ...start import start_deviation
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 from .flow import TimeEmbedding, integrate, sample_times
@@ -130,7 +131,7 @@ class FlexEncoder(nn.Module):
         width = c.encoder.width
         self.patch_embed = nn.Conv2d(channels, width, c.patch_size, stride=c.patch_size)
         self.positions = Positions(width, c.grid, c.encoder_positions) if c.encoder_positions else None
-        self.registers = nn.Parameter(torch.randn(c.num_registers, width) * 0.02)
+        self.registers = nn.Parameter(torch.randn(c.num_registers, width) * start_deviation(width))
         self.blocks = nn.ModuleList(ModulatedBlock(c.encoder) for _ in range(c.encoder.layers))
         self.head = NormHead(width, c.latent_dim)
         nn.init.trunc_normal_(self.head.proj.weight, std=0.02)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...start import start_deviation
+
 
 @dataclass(frozen=True, kw_only=True)
 class PositionsConfig:
@@ -38,7 +40,7 @@ class Positions(nn.Module):
         else:
             if len(set(sizes)) != 1:
                 raise ValueError(f"learned positions need equal sides, got {sizes}.")
-            self.table = nn.Parameter(torch.randn(len(sizes), 1, width, sizes[0]) * 0.02)
+            self.table = nn.Parameter(torch.randn(len(sizes), 1, width, sizes[0]) * start_deviation(width))
 
     def forward(self, shape: tuple[int, ...]) -> Tensor:
         """Positions `[1, D, *shape]`."""
@@ -111,10 +113,10 @@ class TokenCondition(nn.Module):
         self.config, self.num_tokens = config, num_tokens
         self.proj = nn.Linear(latent_dim, width)
         nn.init.xavier_uniform_(self.proj.weight)
-        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.mask_token = nn.Parameter(torch.randn(width) * start_deviation(width))
         self.positions = Positions(width, (num_tokens,), config.positions) if "positions" in config.steps else None
         learned = "null" in config.steps and config.null == "learned"
-        self.null_token = nn.Parameter(torch.randn(width) * 0.02) if learned else None
+        self.null_token = nn.Parameter(torch.randn(width) * start_deviation(width)) if learned else None
 
     def forward(self, z_q: Tensor, *, null: bool = False) -> Tensor:
         """The decoder's tokens `[B, N, D]` of quantized tokens `[B, n, latent_dim]`; `null`: without the condition, for guidance."""

@@ -30,6 +30,7 @@ from ...options import DecodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.bernoulli import BernoulliConfig
 from ...spec import ImageSpec
+from ...start import start_deviation
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
 from ..base import ImageTokenizer, pad_to_stride
@@ -207,12 +208,12 @@ class Instella(ImageTokenizer):
         self.config = c = config
         width, p = c.encoder.width, c.patch_size
         self.patch_embed = nn.Conv2d(3, width, p, stride=p)
-        self.latents = nn.Parameter(torch.randn(c.num_latents, width) * 0.02)
+        self.latents = nn.Parameter(torch.randn(c.num_latents, width) * start_deviation(width))
         self.encoder = Trunk(c.encoder, c.rope_axes, GridHalver, c.down_after)
         self.encoder_out = nn.Linear(width, width)
         self.quantizer = c.quantizer.build(dim=width)
         self.decoder_in = nn.Sequential(nn.RMSNorm(width, eps=1e-6), nn.Linear(width, c.decoder.width))
-        self.mask_token = nn.Parameter(torch.randn(c.decoder.width) * 0.02)
+        self.mask_token = nn.Parameter(torch.randn(c.decoder.width) * start_deviation(c.decoder.width))
         self.decoder = Trunk(c.decoder, c.rope_axes, GridDoubler, c.up_after)
         self.to_pixels = PatchesToPixels(c.decoder.width, p)
         self.feature_head = None
