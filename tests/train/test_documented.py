@@ -13,6 +13,7 @@ import pytest
 import tokenzoo
 import tokenzoo.train
 import torch
+from cli_runs import run
 from tokenzoo.train import train_step
 from tokenzoo.train.__main__ import main
 from tokenzoo.train.files import load_run
@@ -69,11 +70,12 @@ def test_the_commands_run(place, capsys):
             assert "audio/encodec-24khz " in capsys.readouterr().out
         elif program == "tokenzoo":
             assert words[0] == "train"
-            assert main([*words[1:], *SMALL]) == 0
-            done.append(capsys.readouterr().out.strip())
+            ran = run(*words, *SMALL)
+            assert ran.code == 0, ran.err
+            done.append(ran.out.strip())
         else:
             assert program == "accelerate" and words[-2:] == ["tokenzoo.train", "my.yaml"]
-    assert done == ["runs/try/model", "runs/tuned/model"]
+    assert done[:3] == ["runs/try/model", "runs/tuned/model", "runs/mine/model"] and "on noise" in done[3] and len(done) == 4
     assert tokenzoo.load("file:runs/tuned").config == tokenzoo.load("photo-f16-rvq7").config
 
 
