@@ -198,8 +198,12 @@ def names_like(name: str) -> list[str]:
     return list(dict.fromkeys(found + [n for n in names if any(w in words[n] for w in close)]))[:12]
 
 
-def find(source: str | Path) -> Path:
+def find(source: str | Path, *, among: Sequence[str] | None = None) -> Path:
     """Return the path of a run file given by path or by bundled name.
+
+    Args:
+        source: the path or the name.
+        among: bundled names that the message lists if there is no such file; None: training runs like it.
 
     Raises:
         ConfigError: neither; bundled names like it are named.
@@ -214,6 +218,8 @@ def find(source: str | Path) -> Path:
         pass
     if inside := _bundled_file(path.as_posix()):
         return inside
+    if among is not None:
+        raise ConfigError(f"no run file {str(source)!r:.300}, neither a path nor a bundled name; bundled are {', '.join(among)}.")
     like = names_like(path.as_posix().removeprefix("configs/").removesuffix(".yaml"))
     hint = f"Did you mean {', '.join(like)}? " if like else ""
     name = f"{str(source)!r:.300}"

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ...codecs.config import from_mapping, to_mapping
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
-from ...train.files import read_mapping
+from ...train.files import find, read_mapping
 from ..hub import load
 from ..media_out import write_audio, write_image
 from .attention import same_document
@@ -86,7 +86,7 @@ class LMConfig:
 
 def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Do a whole run; returns the report."""
-    c = from_mapping(LMConfig, read_mapping(config, overrides))
+    c = from_mapping(LMConfig, read_mapping(find(config, among=("lm/speech", "lm/photos")), overrides))
     torch.set_num_threads(c.threads)
     out = Path(c.output)
     out.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import torch
 import yaml
 from corpus_cases import make, pictures, saved, sounds
 from PIL import Image
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo import demo
 from tokenzoo.zoo.corpus import lm
 
@@ -99,6 +100,11 @@ def test_without_held_out_media_a_part_of_the_corpus_is_held_out(tmp_path, monke
     keys = [{d.metadata(i)["key"] for i in range(d.documents)} for d in (train, valid)]
     assert all(keys) and not keys[0] & keys[1] and len(keys[0] | keys[1]) == 8
     assert 0 < report["valid_tokens"] <= sum(valid.steps())
+
+
+def test_a_run_that_is_not_there_names_those_that_are():
+    with pytest.raises(ConfigError, match="no run file 'lm/musik'.*bundled are lm/speech, lm/photos"):
+        lm.main("lm/musik", [])
 
 
 def test_bits_are_those_of_the_model_and_unigram_those_of_the_counts(tmp_path):
