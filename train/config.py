@@ -12,6 +12,7 @@ from .best import BestConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
 from .losses.base import LossConfig
+from .moving import RampConfig
 from .teachers.base import TeacherConfig
 
 #: Value of `model.family` for: the family and config of the tokenizer that `init` names.
@@ -165,6 +166,7 @@ class RunConfig:
         optimizer: of the tokenizer (and of parameters that losses own).
         discriminator_optimizer: of the discriminators.
         balance: loss weights from gradient norms; off by default.
+        moving: values that change with the step, by path ("losses.adversarial.weight", "model.quantizer.temperature"): `moving.py`.
         adversarial_start: first step at which discriminators are trained and their losses count.
         steps: optimiser steps of the whole run.
         batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
@@ -198,6 +200,7 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
+    moving: dict[str, RampConfig] = field(default_factory=dict)
     adversarial_start: int = 0
     steps: int = 10000
     batch_size: int = 16

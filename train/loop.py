@@ -191,6 +191,7 @@ class Trainer:
         for name, per_book in (("position_entropy", places.entropy_bits), ("position_ids", places.distinct)):
             scalars |= {f"codebook/{name}_{k}": v for k, v in enumerate(per_book.tolist())}
         self._warn_of_dead_ids(places)
+        scalars |= {f"moving/{path}": value for path, value in state.moving.values(state.step - 1).items()}
         scalars["data/broken"] = len(state.broken)
         self.log.metrics(state.step, scalars)
         losses = {name.removeprefix("loss/"): v for name, v in scalars.items() if name.startswith("loss/")}

@@ -21,6 +21,7 @@ from .adversary import Adversary
 from .buffers import load_buffers, unsaved_buffers
 from .config import RunConfig
 from .ema import Ema
+from .moving import Moving
 from .objective import Objective
 from .optim import build_optimizer
 from .positions import StepIds
@@ -52,6 +53,7 @@ class TrainState:
         step: finished optimiser steps.
         rows: in streamed data, the rows that this process used up; else the position in the data is `step * batch_size`.
         broken: files that could not be used: name -> reason.
+        moving: values that change with the step.
         positions: ids of the latest step, to see whether they depend on the input.
 
     Raises:
@@ -90,6 +92,7 @@ class TrainState:
         self.tokenizer.to(self.device).train()
         self.ema = Ema(config.ema, self.tokenizer) if config.ema.decay else None
         own = self.objective.losses.parameters()
+        self.moving = Moving(config.moving, [self.objective.weights, self.objective.balancer.weights], self.tokenizer)
         self.trained = [p for p in (*self.tokenizer.parameters(), *own) if p.requires_grad]
         self.optimizer = build_optimizer(config.optimizer, self.trained)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")

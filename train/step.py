@@ -49,7 +49,7 @@ def train_step(state: TrainState, batch: Tensor | Sequence[Tensor]) -> dict[str,
     start_tables(state, parts)
     state.positions.begin()
     totals: dict[str, Tensor] = {}
-    with one_step(len(parts)), _running_numbers(state):
+    with state.moving.at(state.step), one_step(len(parts)), _running_numbers(state):
         for i, part in enumerate(parts):
             x = part.to(state.device, non_blocking=True)
             with _gradients_stay_here(state, i < len(parts) - 1):

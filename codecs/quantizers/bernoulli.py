@@ -37,6 +37,7 @@ class BernoulliConfig(QuantizerConfig):
     """
 
     kind: ClassVar[str] = "bernoulli"
+    moving: ClassVar[tuple[str, ...]] = ("temperature",)
 
     bits: int = 64
     group_bits: int | tuple[int, ...] | None = None

@@ -35,6 +35,7 @@ class GumbelConfig(QuantizerConfig):
     """
 
     kind: ClassVar[str] = "gumbel"
+    moving: ClassVar[tuple[str, ...]] = ("temperature",)
 
     codebook_size: int = 8192
     code_dim: int = 0

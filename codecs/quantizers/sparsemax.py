@@ -26,12 +26,13 @@ class SparsemaxConfig(QuantizerConfig):
 
     Attributes:
         codebook_size: V. FDT: 16384, with D = 512.
-        temperature: the scores are divided by it; FDT anneals from 1000 to 0.01: set `quantizer.temperature`.
+        temperature: the scores are divided by it; FDT anneals from 1000 to 0.01: `moving` in a run file.
         hard: True: z_q is the chosen vector in training too, with the gradient of the mixture. False: z_q is the mixture in
             training, which is not `decode(ids)`; in eval mode it is always the chosen vector.
     """
 
     kind: ClassVar[str] = "sparsemax"
+    moving: ClassVar[tuple[str, ...]] = ("temperature",)
 
     codebook_size: int = 16384
     temperature: float = 1.0
@@ -56,11 +57,10 @@ class Sparsemax(Quantizer):
     def __init__(self, config: SparsemaxConfig) -> None:
         super().__init__(config, (config.codebook_size,))
         self.table = nn.Parameter(torch.randn(config.codebook_size, config.dim))
-        self.temperature = config.temperature
 
     def scores(self, rows: Tensor) -> Tensor:
         """Scores `[N, V]` of rows `[N, D]`."""
-        return rows @ self.table.t() / self.dim**0.5 / self.temperature
+        return rows @ self.table.t() / self.dim**0.5 / self.config.temperature
 
     def mix(self, scores: Tensor) -> Tensor:
         """Mixture `[N, D]` of the table's vectors with the weights sparsemax(scores)."""

@@ -1,5 +1,7 @@
 """Sparsemax lookup against NumPy and the authors' finite discrete tokens."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -74,7 +76,7 @@ def test_chunks_change_nothing(monkeypatch):
 
 def test_a_low_temperature_gives_one_code():
     q = make()
-    q.temperature = 1e-3
+    q.config = dataclasses.replace(q.config, temperature=1e-3)
     z = latents(2, 8, 30)
     assert torch.allclose(q.train()(z).z_q, q.decode(q.encode(z)), atol=1e-4)
     with pytest.raises(ConfigError, match="temperature"):
