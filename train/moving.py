@@ -134,7 +134,7 @@ def _setting(path: str, owner: Any, names: list[str]) -> _Slot:
 
     def put(value: float) -> float:
         before = getattr(holder(), names[-1])
-        owner.config = _changed(owner.config, names, value)
+        owner.config = _changed(owner.config, names, type(before)(value))  # whole numbers are rounded down
         return before
 
     return put

@@ -67,14 +67,15 @@ def test_a_temperature_moves_in_training_alone(tmp_path):
 
 
 def test_a_perturbation_fades(tmp_path):
-    moving = "moving={model.perturbation.rate: {first: 1.0, last: 0.0, begin: 0, end: 2}}"
+    rate, near = "{first: 1.0, last: 0.0, begin: 0, end: 2}", "{first: 9, last: 4, begin: 0, end: 2}"
+    moving = f"moving={{model.perturbation.rate: {rate}, model.perturbation.neighbours: {near}}}"
     trainer = Trainer(run_of(tmp_path, moving, name="image/robustok-debug"))
     tokenizer, met = trainer.state.tokenizer, []
     perturb = tokenizer.perturb
-    tokenizer.perturb = lambda z, z_q, config: met.append(config.rate) or perturb(z, z_q, config)
+    tokenizer.perturb = lambda z, z_q, config: met.append((config.rate, config.neighbours)) or perturb(z, z_q, config)
     for _ in range(3):
         train_step(trainer.state, torch.rand(2, *trainer.media.shape))
-    assert met == [1.0, 0.5, 0.0] and tokenizer.config.perturbation.rate == 0.5
+    assert met == [(1.0, 9), (0.5, 6), (0.0, 4)] and tokenizer.config.perturbation.rate == 0.5
 
 
 @pytest.mark.parametrize(

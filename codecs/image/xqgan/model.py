@@ -50,7 +50,7 @@ class PerturbationConfig:
         neighbours: delta, number of nearest codes among which the replacement is drawn.
     """
 
-    moving: ClassVar[tuple[str, ...]] = ("rate", "share")
+    moving: ClassVar[tuple[str, ...]] = ("rate", "share", "neighbours")
     rate: float = 1.0
     share: float = 0.1
     neighbours: int = 100
