@@ -233,6 +233,8 @@ class TokenDataset(Samples):
         """
         if position < 0:
             raise IndexError(f"position {position}; allowed: from 0.")
+        if not len(self):
+            raise CorpusError(f"{self.folder} holds no sample: none of its inputs became tokens.")
         if self.blocks is None:
             document, epoch = self._document(position)
             ids, labels = self.packed(document, np.random.default_rng((self.seed or 0, 1, epoch, document)))

@@ -100,4 +100,9 @@ def map_arrow(path: Path) -> pa.Table:
     body, seal = data.slice(0, data.size - 32), data.slice(data.size - 32)
     if hashlib.sha256(body).digest() != seal.to_pybytes():
         raise CorpusError(f"{path} was altered: its checksum does not match.")
-    return pa.ipc.open_file(pa.BufferReader(body)).read_all()
+    try:
+        table = pa.ipc.open_file(pa.BufferReader(body)).read_all()
+        _ = table.column_names  # UTF-8, as all that `write_arrow` writes
+        return table
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} is no Arrow file of this library: {(str(error).splitlines() or ['?'])[0][:200]}.") from error

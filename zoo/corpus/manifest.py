@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...codecs.config import ConfigError, from_mapping
+from ...codecs.config import ConfigError, from_mapping, to_mapping
 from ...codecs.sealing import sha256_of
 from .files import CorpusError, read_unsealed
 from .formats import Shard, open_shard
@@ -59,7 +59,7 @@ class Manifest(Plan):
 
 
 def read_manifest(folder: Path, *, altered: bool = False) -> dict[str, Any]:
-    """Read and check `manifest.json`: its checksum, and the type and range of every value.
+    """Read and check `manifest.json`: its checksum, and the type and range of every value. Keys that may be left out are filled in.
 
     Args:
         altered: also take a manifest whose checksum does not match, as long as its types are right.
@@ -85,8 +85,7 @@ def read_manifest(folder: Path, *, altered: bool = False) -> dict[str, Any]:
         raise CorpusError(f"{path} is of version {version!r:.40}; this library reads {VERSION}. {advice}")
     if not whole and not altered:
         raise CorpusError(f"{path} was altered: its checksum does not match. Copy it again from its source.")
-    of_plan(Manifest, manifest, path)
-    return manifest
+    return to_mapping(of_plan(Manifest, manifest, path))
 
 
 def check_file(folder: Path, name: str, facts: dict[str, Any]) -> str | None:

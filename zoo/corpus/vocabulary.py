@@ -42,6 +42,10 @@ SPECIALS = (
 )
 
 
+#: Letters of the longest name.
+_LONGEST = 200
+
+
 @dataclass(frozen=True, kw_only=True)
 class Books:
     """The codebooks of one tokenizer.
@@ -57,10 +61,11 @@ class Books:
     vocab_sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.name or ":" in self.name or any(c.isspace() for c in self.name):
-            raise ConfigError(f"name is {self.name!r}; it must be a word without ':' (it is part of token strings).")
+        if not self.name or len(self.name) > _LONGEST or ":" in self.name or any(c.isspace() for c in self.name):
+            rule = f"it must be a word of at most {_LONGEST} letters without ':' (it is part of token strings)"
+            raise ConfigError(f"name is {self.name!r:.200}; {rule}.")
         if not self.vocab_sizes or min(self.vocab_sizes) < 1:
-            raise ConfigError(f"vocab_sizes of {self.name!r} is {self.vocab_sizes}; give one positive number a codebook.")
+            raise ConfigError(f"vocab_sizes of {self.name!r:.200} is {self.vocab_sizes}; give one positive number a codebook.")
 
     @staticmethod
     def of(name: str, spec: TokenizerSpec, *, num_codebooks: int | None = None) -> "Books":
@@ -123,15 +128,15 @@ class Vocabulary:
         names = [*parts, *(r.name for r in self.reserved)]
         double = sorted({n for n in names if names.count(n) > 1})
         if double:
-            raise ConfigError(f"the name {double[0]!r} stands twice in the vocabulary; names must be unique.")
+            raise ConfigError(f"the name {double[0]!r:.200} stands twice in the vocabulary; names must be unique.")
         if self.text_size < 0 or self.multiple_of < 1:
             raise ConfigError(f"text_size is {self.text_size}, multiple_of {self.multiple_of}; allowed: from 0, from 1.")
         for r in self.reserved:
             if r.size < 1 or r.after not in parts or r.after == "filling":
-                raise ConfigError(f"reserved {r.name!r}: size {r.size} after {r.after!r}.{nearest(r.after, parts)}")
+                raise ConfigError(f"reserved {r.name!r:.200}: size {r.size} after {r.after!r:.200}.{nearest(r.after, parts)}")
         for name, i in self.text_specials.items():
             if name not in SPECIALS:
-                raise ConfigError(f"text_specials: unknown special {name!r}.{nearest(name, SPECIALS)}")
+                raise ConfigError(f"text_specials: unknown special {name!r:.200}.{nearest(name, SPECIALS)}")
             if not 0 <= i < self.text_size:
                 raise ConfigError(f"text_specials.{name} is {i}; text ids are 0..{self.text_size - 1}.")
         if len(set(self.text_specials.values())) < len(self.text_specials):
@@ -170,7 +175,7 @@ class Vocabulary:
     def special(self, name: str) -> int:
         """Id of a special token. Raises ConfigError on an unknown name."""
         if name not in SPECIALS:
-            raise ConfigError(f"unknown special token {name!r}.{nearest(name, SPECIALS)}")
+            raise ConfigError(f"unknown special token {name!r:.200}.{nearest(name, SPECIALS)}")
         if name in self.text_specials:
             return self.text_specials[name]
         start = next(r.start for r in self.ranges() if r.owner == "specials")
@@ -186,7 +191,7 @@ class Vocabulary:
             if books.name == name:
                 return books
         known = [b.name for b in self.media]
-        raise ConfigError(f"the vocabulary has no tokenizer {name!r}.{nearest(name, known)}")
+        raise ConfigError(f"the vocabulary has no tokenizer {name!r:.200}.{nearest(name, known)}")
 
     def offsets(self, name: str) -> tuple[int, ...]:
         """First id of each codebook of a tokenizer, K numbers."""

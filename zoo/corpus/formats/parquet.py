@@ -104,8 +104,10 @@ def unpacked(path: Path) -> pa.Table:
         CorpusError: no such file.
     """
     try:
-        return pq.read_table(path, memory_map=True).combine_chunks()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path, memory_map=True).combine_chunks()
+        _ = table.column_names  # UTF-8, if the file is whole
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} is no Parquet file that can be read ({(str(error).splitlines() or ['?'])[0][:200]}).") from error
 
 

@@ -56,7 +56,7 @@ class BitsPacking(FlatPacking):
         sizes = split_sizes(config.vocab_sizes, config.bits)
         if self.books.vocab_sizes != sizes:
             have = self.books.vocab_sizes
-            raise ConfigError(f"{config.tokenizer!r} in the vocabulary has sizes {have}; its parts are {sizes}.")
+            raise ConfigError(f"{config.tokenizer!r:.200} in the vocabulary has sizes {have}; its parts are {sizes}.")
         self.widths = [split_widths(v, config.bits) for v in config.vocab_sizes]
 
     @property

@@ -45,7 +45,7 @@ class RasterPacking(FlatPacking):
     def __init__(self, config: RasterConfig) -> None:
         super().__init__(config)
         if len(self.vocab_sizes) != 1:
-            raise ConfigError(f"raster packing takes K=1 codebook, {config.tokenizer!r} has {len(self.vocab_sizes)}.")
+            raise ConfigError(f"raster packing takes K=1 codebook, {config.tokenizer!r:.200} has {len(self.vocab_sizes)}.")
         if config.grid is not None and min(config.grid) < 1:
             raise ConfigError(f"grid is {config.grid}; give two positive numbers or null.")
 
