@@ -155,7 +155,7 @@ class RunConfig:
     Attributes:
         model: the tokenizer; left out, it is that of `init`.
         init: weights to start from: whatever `tokenzoo.load` takes (a registry name, `org/repo` of the hub, a folder, also as
-            `file:FOLDER`), the output folder of a run, or its `checkpoint-N` folder (which brings its discriminators along).
+            `file:FOLDER`), the output folder of a run, or its `checkpoint-N` folder; these two bring their discriminators along.
         init_parts: load only these parts of `init` (`encoder`, ...), and no discriminators; empty: everything.
         grafts: part -> where its weights come from, after `init`: "NAME", a whole other tokenizer (named as for `init`), or
             "NAME#part", a part of one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
