@@ -85,7 +85,8 @@ def read_manifest(folder: Path, *, altered: bool = False) -> dict[str, Any]:
         raise CorpusError(f"{path} is of version {version!r:.40}; this library reads {VERSION}. {advice}")
     if not whole and not altered:
         raise CorpusError(f"{path} was altered: its checksum does not match. Copy it again from its source.")
-    return to_mapping(of_plan(Manifest, manifest, path))
+    whole = to_mapping(of_plan(Manifest, manifest, path))
+    return {key: value for key, value in whole.items() if value is not None or key in manifest}
 
 
 def check_file(folder: Path, name: str, facts: dict[str, Any]) -> str | None:
