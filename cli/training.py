@@ -42,12 +42,10 @@ def configs(
 ) -> None:
     """List the bundled runs; show one with all that it takes from its bases, or write it to a file."""
     from ..codecs.files import write_text
-    from ..train.files import bundled_names, bundled_purpose, resolved
+    from ..train.files import bundled_rows, resolved
 
     if name is None:
-        names = bundled_names()
-        width = max(map(len, names))
-        print("\n".join(f"{n:{width}}  {bundled_purpose(n)}" for n in names))
+        print("\n".join(bundled_rows()))
         return
     text = resolved(name, overrides or [])
     if out is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .config import SettingsError, building, from_mapping
+from .config import building, from_mapping
 from .kinds import Kinds
 from .precision import float32_by_default
 from .spec import ImageSpec
@@ -83,12 +83,11 @@ def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own:
     cls = FAMILIES.resolve(family, own=own)
     if not isinstance(config, cls.config_class):
         config = from_mapping(cls.config_class, {} if config is None else config, path="config", own=own)
-    what = f"a tokenizer of family {family!r}"
-    with float32_by_default(), building(what):
+    with float32_by_default(), building(f"a tokenizer of family {family!r}"):
         tokenizer = cls(config)  # type: ignore[call-arg]
-    for name, weight in tokenizer.named_parameters():
-        if weight.numel() == 0:
-            raise SettingsError(f"{what} cannot be built with these settings ({name} would have the shape {list(weight.shape)}).")
+        for name, weight in tokenizer.named_parameters():
+            if weight.numel() == 0:
+                raise ValueError(f"{name} would have the shape {list(weight.shape)}")
     if isinstance(tokenizer.spec, ImageSpec):
         start_pictures(tokenizer, tokenizer.spec.value_range)
     return tokenizer

@@ -6,6 +6,7 @@ usage and perplexity look healthy. Over many items at one position such a tokeni
 Letters: N items, K codebooks, L positions, P positions that are looked at.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ def statistics(ids: Tensor) -> PositionStatistics:
     if items == 0 or ordered.shape[1] == 0:
         none = torch.zeros(books, device=ids.device)
         return PositionStatistics(none, none, none, items)
-    entropy = torch.special.entr(p).sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+    entropy = torch.special.entr(p).sum(-1) / math.log(2)
     return PositionStatistics(mean(entropy), mean((counts > 0).double().sum(-1)), mean(pairs), items)
 
 

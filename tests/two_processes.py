@@ -1,4 +1,4 @@
-"""Two processes on this machine that train together (gloo, CPU)."""
+"""Processes on this machine that train together (gloo, CPU)."""
 
 import os
 import socket
@@ -8,8 +8,8 @@ import sys
 from waiting import PATIENCE_SECONDS
 
 
-def run_two(script: str, *arguments: object) -> list[str]:
-    """Run a script of Python as ranks 0 and 1 of one group; what each wrote to its error output. Both must end with code 0."""
+def run_two(script: str, *arguments: object, world: int = 2) -> list[str]:
+    """Run a script of Python as ranks 0 to `world` - 1 of one group; what each wrote to its error output. All must end with code 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -17,14 +17,14 @@ def run_two(script: str, *arguments: object) -> list[str]:
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(world),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-c", script, *map(str, arguments)]
     processes = [
         subprocess.Popen(command, env=shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE, text=True)
-        for r in range(2)
+        for r in range(world)
     ]
     texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
-    assert [p.returncode for p in processes] == [0, 0], "\n".join(texts)
+    assert [p.returncode for p in processes] == [0] * world, "\n".join(texts)
     return texts

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..codecs.config import ConfigError
 from .config import RunConfig
-from .files import NotValidated, bundled_names, bundled_purpose, load_run
+from .files import NotValidated, bundled_rows, load_run
 
 #: The bundled run that trains a loaded tokenizer on, by modality.
 FINE_TUNE = {"audio": "audio/fine-tune", "image": "image/fine-tune"}
@@ -63,23 +63,21 @@ def _run_of(arguments: Sequence[str], source: str | None) -> RunConfig:
     """The run that the arguments of `main` describe."""
     if source is None:
         return load_run(arguments[0], arguments[1:])
-    first = arguments[0] if arguments else ""
-    named = [first] if first and ("=" not in first or Path(first).is_file()) else []
-    if not named:
+    if arguments and ("=" not in arguments[0] or Path(arguments[0]).is_file()):
+        name, overrides = arguments[0], arguments[1:]
+    else:
         from .pretrained import modality_of
 
-        modality = modality_of(source)
+        modality, overrides = modality_of(source), arguments
         if modality not in FINE_TUNE:
             raise ConfigError(f"{source!r} takes {modality} media; name a run file with data and losses for these.")
-        named = [FINE_TUNE[modality]]
-    return load_run(named[0], [f"init={source}", "model=from_init", *arguments[len(named) if first == named[0] else 0 :]])
+        name = FINE_TUNE[modality]
+    return load_run(name, [f"init={source}", "model=from_init", *overrides])
 
 
 def usage() -> str:
     """Usage, and every bundled run with its purpose."""
-    names = bundled_names()
-    width = max(len(n) for n in names)
-    rows = "\n".join(f"  {name:{width}}  {bundled_purpose(name)}" for name in names)
+    rows = "\n".join(f"  {row}" for row in bundled_rows())
     return (
         "tokenzoo train CONFIG [KEY=VALUE ...]     for example: tokenzoo train image/convnet-debug data.train=photos steps=100\n\n"
         "CONFIG is a YAML file of your own (its `base:` may name a bundled one), or one of these bundled runs. A `-debug` run takes\n"

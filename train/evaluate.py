@@ -18,7 +18,7 @@ from .data.sources import as_list
 from .data.stream import StreamClips
 from .log import RunLog
 from .losses.base import LossInputs
-from .processes import said_by_first
+from .processes import any_process
 from .randomness import randomness_kept
 from .resume import publish_model
 from .state import TrainState
@@ -68,8 +68,11 @@ class Validation:
 
     def exhausted(self) -> bool:
         """True if the run should end, as no validation of late was better; the same answer in every process."""
-        found, patience = self.best(), self.state.config.best.patience
-        return patience > 0 and said_by_first(self.state.accelerator, found is not None and found.since >= patience)
+        patience = self.state.config.best.patience
+        if not patience:
+            return False
+        found = self.best()  # None in all processes but the first
+        return any_process(self.state.accelerator, found is not None and found.since >= patience)
 
     def _keep_best(self, values: dict[str, float]) -> None:
         figure = self.state.config.best.figure

@@ -187,6 +187,13 @@ def bundled_purpose(name: str) -> str:
     return textwrap.shorten(re.split(r" \(|: |; ", first.lstrip("# "))[0].rstrip("."), 90, placeholder=" ...")
 
 
+def bundled_rows() -> list[str]:
+    """A line of text for each bundled run: its name and purpose."""
+    names = bundled_names()
+    width = max(map(len, names))
+    return [f"{n:{width}}  {bundled_purpose(n)}" for n in names]
+
+
 def names_like(name: str) -> list[str]:
     """Suggestions for an unknown `name`: bundled names that contain it, else similar ones; at most 12."""
     names, word = bundled_names(), name.lower().rstrip("/").rpartition("/")[2]

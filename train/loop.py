@@ -29,7 +29,7 @@ from .data.loader import Batch
 from .evaluate import Validation
 from .log import RunLog
 from .losses.lengths import check_crop
-from .processes import mean_over
+from .processes import any_process, mean_over
 from .randomness import randomness_kept
 from .state import TrainState
 from .step import train_step
@@ -206,10 +206,7 @@ class Trainer:
 
     def _stop_requested(self) -> bool:
         """The same answer in every process: a signal may reach only one of them."""
-        if self.state.world > 1:
-            requested = torch.tensor([float(bool(self.stop))], device=self.state.device)
-            return bool(mean_over(self.state.accelerator, requested) > 0)
-        return bool(self.stop)
+        return any_process(self.state.accelerator, bool(self.stop))
 
     def _farewell(self, validation: Validation) -> None:
         state = self.state

@@ -45,9 +45,8 @@ def mean_over(accelerator: Accelerator, value: Tensor) -> Tensor:
     return accelerator.reduce(value, "mean")  # type: ignore[return-value]
 
 
-def said_by_first(accelerator: Accelerator, value: bool) -> bool:
-    """`value` of the first process, in all processes (all must call)."""
+def any_process(accelerator: Accelerator, value: bool) -> bool:
+    """True in all processes if `value` is True in one (all must call)."""
     if accelerator.num_processes == 1:
         return value
-    own = torch.tensor([float(value and accelerator.process_index == 0)], device=accelerator.device)
-    return bool(mean_over(accelerator, own) > 0)
+    return bool(mean_over(accelerator, torch.tensor([float(value)], device=accelerator.device)) > 0)

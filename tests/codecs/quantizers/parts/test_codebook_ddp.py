@@ -3,13 +3,9 @@
     pytest tests/codecs/quantizers/parts/test_codebook_ddp.py
 """
 
-import os
-import socket
-import subprocess
-import sys
 
 import torch
-from waiting import PATIENCE_SECONDS
+from two_processes import run_two
 
 # Runs in one process on whole batches, or in two on halves. DDP does not send buffers around: quantizers do without.
 WORKER = """
@@ -77,22 +73,7 @@ if world > 1:
 
 
 def run(path, world):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = os.environ | {
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", WORKER, str(path), str(world)]
-    processes = [
-        subprocess.Popen(command, env=shared | {"RANK": str(r)}, stderr=subprocess.PIPE, text=True) for r in range(world)
-    ]
-    texts = [p.communicate(timeout=PATIENCE_SECONDS)[1] for p in processes]
-    assert all(p.returncode == 0 for p in processes), "\n".join(texts)
+    run_two(WORKER, path, world, world=world)
     return torch.load(path, weights_only=True)
 
 
