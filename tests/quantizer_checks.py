@@ -29,10 +29,16 @@ SETTINGS: dict[str, dict] = {
     "grouped_fsq": {},
     "dimension_wise": {},
     "scalar": {},
+    "additive_vq": {"num_codebooks": 2, "codebook_size": 16, "beam": 4},
+    "anchors": {"num_codebooks": 3, "codebook_size": 16},
+    "random_projection": {"num_codebooks": 2, "codebook_size": 16, "codebook_dim": 4},
     "kmeans": {"codebook_size": 16},
     "sparsemax": {},
     "external": {"name": "VectorQuantize", "options": {"codebook_size": 16}},
 }
+
+#: Kinds whose tables are fitted to features by `fit`, not trained.
+FITTED = {"kmeans", "anchors"}
 
 
 def latents(batch: int, dim: int, length: int, *, seed: int = 0, scale: float = 1.0) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantizer
+from .parts.beam import beam_search
 from .parts.codebook import Codebook, TableConfig
 from .parts.factorised import FactorisedResidual, PlainResidual, factorised_decode, factorised_terms, pool, repeat
 from .parts.residual import ResidualStack, StackResult, level_losses, valid_rows
@@ -44,6 +45,9 @@ class ResidualVQConfig(TableConfig):
             0: one stack. Older configs have False for 0 and True for 1.
         stack_dim: width of the residuals, between one linear map down and one up around the whole stack, both with a bias
             (MOSS: 512, while each level still has its maps to `codebook_dim`); 0: D itself.
+        beam: number of id sequences that the search keeps after each level, see `parts/beam.py`. 1: the nearest code of every level,
+            as published codecs do. More: nearer vectors from the same tables and bits, for about `beam` times the search; the ids of
+            the first n levels then depend on how many levels are searched.
     """
 
     kind: ClassVar[str] = "residual_vq"
@@ -58,6 +62,7 @@ class ResidualVQConfig(TableConfig):
     strides: tuple[int, ...] = ()
     split_first: int | bool = 0
     stack_dim: int = 0
+    beam: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +87,8 @@ class ResidualVQConfig(TableConfig):
             raise ConfigError("shared_codebook and split_first exclude each other: the two stacks have separate tables.")
         if self.product < 1 or (self.product > 1 and (self.shared_codebook or self.projection != "level")):
             raise ConfigError("product needs separate tables and maps in each level: shared_codebook false, projection 'level'.")
+        if self.beam < 1 or (self.beam > 1 and (self.product > 1 or max(self.strides, default=1) > 1)):
+            raise ConfigError(f"beam is {self.beam}; it is 1 or more, and 1 with product tables or strides.")
         if not 0 <= self.dropout <= 1:
             raise ConfigError(f"dropout is {self.dropout}; it is a probability.")
         if self.stack_dim and self.codebook_dim and self.projection == "shared":
@@ -142,7 +149,21 @@ class ResidualVQ(ResidualStack):
         update = update and not self.frozen
         start_from = z if self.in_proj is None else _steady(z, self.in_proj)
         levels = self._row_levels()[:num]
-        residual = (FactorisedResidual if self._projected_levels() else PlainResidual)(start_from, levels)
+        beam = self.config.beam > 1
+        if beam and all(level.is_ready() for level in levels):
+            return self._beam(start_from, levels, kept, mask, update)
+        ids = self._greedy(start_from, levels, kept, mask, update)
+        if beam and update and all(level.is_ready() for level in levels):  # the tables have just started
+            for book in self.codebooks():
+                book.take_observed()
+            return self._beam(start_from, levels, kept, mask, update)
+        return ids
+
+    def _greedy(
+        self, z: Tensor, levels: list[VQ | ProductVQ], kept: Tensor | None, mask: Tensor | None, update: bool
+    ) -> Tensor:
+        """Ids `[num, B, L]` of rows `[B, L, d]`, the nearest code of every level, as in `search`."""
+        residual = (FactorisedResidual if self._projected_levels() else PlainResidual)(z, levels)
         out, ready = [], True
         for k, (level, stride) in enumerate(zip(levels, self._steps(), strict=False)):
             keep = valid_rows(z.shape[:2], stride, None if kept is None else kept[k], mask) if update else None
@@ -150,6 +171,18 @@ class ResidualVQ(ResidualStack):
             out.append(residual.step(k, stride, keep=keep, update=update, start=ready))  # [B, L]
             ready = ready and (not update or level.is_ready())
         return torch.stack(out)
+
+    def _beam(
+        self, z: Tensor, levels: list[VQ | ProductVQ], kept: Tensor | None, mask: Tensor | None, update: bool
+    ) -> Tensor:
+        """Ids `[num, B, L]` of rows `[B, L, d]` by beam search, as in `search`."""
+        tables, left = [level for level in levels if isinstance(level, VQ)], z.flatten(0, 1)
+        ids = beam_search(left, tables, self.config.beam)
+        if update:
+            for k, level in enumerate(tables):
+                level.observe(left, ids[k], valid_rows(z.shape[:2], 1, None if kept is None else kept[k], mask))
+                left = left - level.decode_rows(ids[k])
+        return ids.unflatten(1, z.shape[:2])
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
         inner = z if self.in_proj is None else linear(z, self.in_proj)  # [B, L, d]

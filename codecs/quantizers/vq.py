@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantizer
+from .parts.beam import nearest_codes
 from .parts.codebook import Codebook, TableConfig
 from .parts.rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, steady_linear, weights
 
@@ -69,12 +70,23 @@ class VQ(RowQuantizer):
     def decode_rows(self, ids: Tensor) -> Tensor:
         return self._up(self.codebook.vectors(ids))
 
+    @torch.no_grad()
+    def nearest(self, rows: Tensor, count: int) -> Tensor:
+        """The `count` nearest codes, nearest first, int64 `[N, min(count, V)]`, of rows `[N, D]`."""
+        p = rows if self.in_proj is None else steady_linear(rows, self.in_proj.weight, self.in_proj.bias)
+        return nearest_codes(self.codebook.space(p), self.codebook.space(self.codebook.embed.float()), count)
+
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
         p = self._down(z)
         out = self.narrow_terms(p, ids, through=p if through is None else self._down(through))
         return RowTerms(self._up(out.z_q), out.commitment, out.codebook)
 
     # --- the same in the space of the table, for levels of a residual stack (`factorised.py`) -----------------------
+
+    def observe(self, rows: Tensor, ids: Tensor, keep: Tensor | None) -> None:
+        """Collect statistics of rows `[N, D]` whose ids `[N]` are known; `keep` as in `assign`."""
+        p = rows if self.in_proj is None else steady_linear(rows, self.in_proj.weight, self.in_proj.bias)
+        self.codebook.observe(select(p, keep), select(ids, keep))
 
     @torch.no_grad()
     def assign_projected(

@@ -30,6 +30,8 @@ KINDS: dict[str, dict] = {
     "paired_vq": {"kind": "paired_vq", **START, "semantic_dim": 4},
     "multiscale_vq": {"kind": "multiscale_vq", **START, "scales": [[1, 1], [2, 2], [4, 4]]},
     "dual": {"kind": "dual"},
+    "residual_vq, beam": {"kind": "residual_vq", **START, "num_codebooks": 3, "beam": 3},
+    "additive_vq": {"kind": "additive_vq", "num_codebooks": 3, "codebook_size": 12, "beam": 3, "replace_below": 0.3},
 }
 STEPS = 5
 

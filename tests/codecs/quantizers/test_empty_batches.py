@@ -5,7 +5,7 @@
 
 import pytest
 import torch
-from quantizer_checks import SETTINGS
+from quantizer_checks import FITTED, SETTINGS
 from tokenzoo.codecs.quantizers import QUANTIZERS, build
 
 ALL = SETTINGS | {"gumbel": {"codebook_size": 16}}
@@ -16,7 +16,7 @@ CASES = [(k, b, n) for k in sorted(ALL) for b, n in ((0, 16), (2, 0), (0, 0)) if
 def quantizer(kind):
     torch.manual_seed(0)
     made = build(kind, dim=8, **ALL[kind])
-    if kind == "kmeans":  # its centres are fitted, not trained
+    if kind in FITTED:
         made.fit(torch.randn(4, 8, 16))
     made.train()(torch.randn(2, 8, 16), grid=(4, 4) if kind.startswith("multiscale") else None)  # tables have started
     return made

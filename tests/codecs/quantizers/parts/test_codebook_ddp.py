@@ -25,6 +25,10 @@ KINDS = {
     "scales": dict(kind="multiscale_vq", codebook_size=16, scales=((1, 1), (2, 2), (4, 4)), update="ema", kmeans_init=True,
                    replace_below=0.3, phi_ratio=0.0),
     "kmeans": dict(kind="kmeans", codebook_size=12, iterations=8),
+    "anchors": dict(kind="anchors", codebook_size=12, num_codebooks=3),
+    "additive": dict(kind="additive_vq", codebook_size=16, num_codebooks=2, beam=4),
+    "joint": dict(kind="additive_vq", codebook_size=16, num_codebooks=2, beam=4, iterations=4),
+    "beam": dict(kind="residual_vq", codebook_size=16, num_codebooks=3, beam=3, replace_below=0.3, decay=0.8),
 }
 
 class Model(torch.nn.Module):
@@ -48,7 +52,7 @@ for name, config in KINDS.items():
     batches = [torch.randn(4, 6, 16, generator=data) for _ in range(6)]
     mask = None if name == "scales" else torch.rand(4, 16, generator=data) < 0.8
     mine = slice(4 * rank // world, 4 * (rank + 1) // world)
-    if name == "kmeans":
+    if name in ("kmeans", "anchors", "joint"):
         q.fit(batches[0][mine])
     else:
         model = Model(q).train()
@@ -79,7 +83,7 @@ def run(path, world):
 
 def test_two_ranks_equal_one_process(tmp_path):
     one, two = run(tmp_path / "one.pt", 1), run(tmp_path / "two.pt", 2)
-    assert len(one) == 10
+    assert len(one) == 14
     for name, state in one.items():
         for key, value in state.items():
             torch.testing.assert_close(
