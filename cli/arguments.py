@@ -1,11 +1,13 @@
 """Arguments and flags that subcommands share: the model first, then the files, and the same flags everywhere."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..codecs.devices import DEVICES, DTYPES
+
+T = TypeVar("T")
 
 
 def _names(incomplete: str) -> list[str]:
@@ -103,3 +105,25 @@ def pairs_of(pairs: list[str] | None) -> dict[str, str]:
             raise ValueError(f"-O {key} is given twice: {out[key]!r} and {value!r}.")
         out[key] = value
     return out
+
+
+def settings_of(cls: type[T], text: str, flag: str) -> T:
+    """A dataclass of the library from `key=value,key=value`, the value of `flag`; numbers are read as YAML reads them.
+
+    Raises:
+        ValueError: a part without `=`, an unknown key, or a value of a wrong type or range.
+    """
+    import yaml
+
+    from ..codecs.config import from_mapping
+
+    values: dict[str, Any] = {}
+    for pair in text.split(","):
+        key, sign, value = pair.partition("=")
+        if not sign or key.strip() in values:
+            raise ValueError(f"{flag} takes key=value,key=value with different keys, got {text!r}.")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{flag} {key.strip()}: {value!r} is no value.") from error
+    return from_mapping(cls, values, flag)

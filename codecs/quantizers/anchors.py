@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
-from .parts.beam import nearest_codes
 from .parts.clustering import all_reduce_together, pick_rows
+from .parts.nearest import nearest_codes
 from .parts.rows import from_rows, to_rows
 
 

@@ -5,6 +5,8 @@ Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +16,10 @@ from torch import Tensor
 
 from ..config import ConfigError, Polymorphic
 from ..precision import KeepsDtype
+from .parts.nearest import nearest_codes
 from .parts.usage import UsageWindow
+
+_ROWS = 1 << 16  # ids decoded together by `code_vectors`
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,27 @@ class Quantizer(KeepsDtype):
         with torch.autocast(ids.device.type, enabled=False):
             return self._decode(ids, grid)
 
+    @torch.no_grad()
+    def code_vectors(self, codebook: int) -> Tensor:
+        """Return float32 `[V, width]`: where the ids of one codebook lie, so that distances between rows are distances between ids.
+
+        The rows are the quantized latents of a position whose other codebooks have id 0 (multi-scale kinds: the codes of a scale).
+        """
+        size, repeat = self.codebook_sizes[codebook], math.lcm(*self.strides)
+        rows = []
+        for ids in torch.arange(size, device=self._device()).split(_ROWS):
+            all_ids = ids.new_zeros(1, self.num_codebooks, len(ids) * repeat)
+            all_ids[0, codebook] = ids.repeat_interleave(repeat)
+            rows.append(self.decode(all_ids)[0, :, ::repeat].t())
+        return torch.cat(rows)
+
+    def neighbours(self, codebook: int, ids: Tensor, count: int) -> Tensor:
+        """Return the `count` ids nearest to each of `ids [N]` of one codebook, int64 `[N, min(count, V)]`, itself first."""
+        vectors, (some, where) = self.code_vectors(codebook), ids.unique(return_inverse=True)
+        near = nearest_codes(vectors[some], vectors, count)
+        near[:, 0] = some  # of equal codes the search finds any
+        return near[where]
+
     def freeze(self, frozen: bool = True) -> "Quantizer":
         """Stop every change of the codebook (statistics, replacement, gradients); the straight-through gradient stays."""
         for part in self.modules():
@@ -150,6 +176,9 @@ class Quantizer(KeepsDtype):
     def dead(self) -> Tensor:
         """Number of codes of each codebook not used in the running window, int64 `[K]`, reduced over ranks."""
         return self.window.dead()
+
+    def _device(self) -> torch.device:
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     # --- for subclasses -------------------------------------------------------------------------------------------
 

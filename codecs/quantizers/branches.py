@@ -39,6 +39,10 @@ class Branches(Quantizer):
             branch.freeze(frozen)  # type: ignore[operator]
         return super().freeze(frozen)
 
+    def code_vectors(self, codebook: int) -> Tensor:
+        branch, k = divmod(codebook, self.num_codebooks // len(self.branches))
+        return self.branches[branch].code_vectors(k)  # type: ignore[operator, no-any-return]
+
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         parts = [b._quantize(part, grid, mask) for b, part in self._pairs(z)]
         metrics = {k: torch.stack([p.metrics[k] for p in parts]).mean() for k in parts[0].metrics}

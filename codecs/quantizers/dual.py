@@ -82,6 +82,10 @@ class Dual(Quantizer):
         b = self.second._decode(ids[:, n:], grid) if ids.shape[1] > n else a.new_zeros(len(a), self.second.dim, a.shape[2])
         return torch.cat((a, b), dim=1)
 
+    def code_vectors(self, codebook: int) -> Tensor:
+        n = self.first.num_codebooks
+        return self.first.code_vectors(codebook) if codebook < n else self.second.code_vectors(codebook - n)
+
     def _parts(self) -> tuple[Quantizer, Quantizer]:
         return self.first, self.second
 

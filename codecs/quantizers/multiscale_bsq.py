@@ -86,6 +86,13 @@ class MultiScaleBSQ(BSQ):
         """Length of the codes of scale `index` relative to those of the first scale."""
         return self.config.growth**index
 
+    @torch.no_grad()
+    def code_vectors(self, codebook: int) -> Tensor:
+        size, device = self.codebook_sizes[codebook], self._device()
+        ids = torch.zeros(1, self.num_codebooks, size, dtype=torch.int64, device=device)
+        ids[0, codebook] = torch.arange(size, device=device)
+        return self.values(self.unpack(ids))[0].t()
+
     def _levels(self, z: Tensor, grid: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
         """(activated channels relative to the scale's `length`, bits), `[B, b, h w]` each, of every scale of `z [B, D, L]`."""
         scales = self.schedule(grid)

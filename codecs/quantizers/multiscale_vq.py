@@ -100,6 +100,10 @@ class MultiScaleVQ(Quantizer):
             return h
         return h * (1 - self.phis.ratio) + steady_conv2d(h, self.phis.at(index)) * self.phis.ratio
 
+    @torch.no_grad()
+    def code_vectors(self, codebook: int) -> Tensor:
+        return self.codebook.vectors(torch.arange(self.codebook.size, device=self.codebook.embed.device)).float()
+
     def next_inputs(self, ids: Tensor, *, grid: tuple[int, ...] | None = None) -> Tensor:
         """Input of an autoregressive model over scales: after each scale but the last the sum so far, area-resized to the next one.
 

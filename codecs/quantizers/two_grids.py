@@ -56,6 +56,10 @@ class TwoGrids(Quantizer):
         n, k = self._coarse_positions(ids, grid), self.coarse.num_codebooks
         return _join(self.coarse.decode(ids[:, :k, :n]), self.fine.decode(ids[:, k:]))
 
+    def code_vectors(self, codebook: int) -> Tensor:
+        k = self.coarse.num_codebooks
+        return self.coarse.code_vectors(codebook) if codebook < k else self.fine.code_vectors(codebook - k)
+
     # --- usage: each part has its own window, since their numbers of positions differ ------------------------
 
     def usage(self) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..config import ConfigError
 from .base import Quantizer
-from .parts.beam import nearest_codes
 from .parts.codebook import Codebook, TableConfig
+from .parts.nearest import nearest_codes
 from .parts.rows import Maps, RowQuantizer, RowTerms, estimate, linear, select, steady_linear, weights
 
 

@@ -4,7 +4,8 @@
     report = evaluate(tokenzoo.load("NAME"), "folder")      # report.metrics: name -> mean over items
 """
 
+from .perturb import Perturb
 from .report import Report, print_report, report_text
 from .run import evaluate
 
-__all__ = ["Report", "evaluate", "print_report", "report_text"]
+__all__ = ["Perturb", "Report", "evaluate", "print_report", "report_text"]

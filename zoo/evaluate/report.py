@@ -18,6 +18,7 @@ DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "LPIPS (VGG)": ("0 up", "lower"),
     "LPIPS-HED": ("0 up", "lower"),
     "rFID": ("0 up", "lower"),
+    "pFID": ("0 up", "lower"),
     "kbit/s": ("kbit/s", "lower"),
     "bits a pixel": ("bit/pixel", "lower"),
 }

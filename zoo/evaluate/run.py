@@ -19,6 +19,7 @@ from ...codecs.tokens import Tokens
 from ...codecs.wrapping import unwrap
 from ..finding import find, other_kind
 from ..progress import Bar
+from .perturb import Perturb, perturbed
 from .report import Report
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def evaluate(
     *,
     num_codebooks: int | None = None,
     limit: int = 0,
+    perturb: Perturb | None = None,
     encode_options: EncodeOptions | None = None,
     decode_options: DecodeOptions | None = None,
     progress: bool = False,
@@ -96,6 +98,7 @@ def evaluate(
             sequence of these.
         num_codebooks: encode only the first ones, this many; None: all.
         limit: use at most this many files, in order of name (0: all).
+        perturb: replace some ids before they are decoded; counted ids and bits are those before. FID is then called pFID.
         encode_options, decode_options: for `encode` and `decode`; None: their defaults.
         progress: show a bar on a terminal.
 
@@ -123,7 +126,8 @@ def evaluate(
                 original = metrics.read(path)
                 before = metrics.left_out.copy()
                 tokens = tokenizer.encode(original, encode_options, **extra)[0]
-                found = metrics.add(original, tokenizer.decode(tokens, decode_options)[0])
+                shown_tokens = perturbed(tokens, tokenizer.quantizer, perturb, item=items) if perturb else tokens
+                found = metrics.add(original, tokenizer.decode(shown_tokens, decode_options)[0])
             except Exception as error:  # decoders may raise any exception; no file ends the run
                 known = isinstance(error, (ValueError, OSError)) and str(error)
                 _LOG.debug("%s", shown(path), exc_info=error)
@@ -141,7 +145,10 @@ def evaluate(
     counts = counts or TokenCounts(())
     unit = "kbit/s" if tokenizer.spec.modality == "audio" else "bits a pixel"
     rate = counts.bits / extent / (1000 if unit == "kbit/s" else 1) if extent else float("nan")
-    totals = metrics.totals()
+    totals, notes = metrics.totals(), list(metrics.notes)
+    if perturb is not None:
+        totals = {"pFID" if n == "rFID" else n: v for n, v in totals.items()}
+        notes.append(f"reconstructed from perturbed ids: {perturb}")
     return Report(
         model=name,
         data=named,
@@ -152,7 +159,7 @@ def evaluate(
         tokens={unit: rate, **counts.summary()},
         vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,
-        notes=[*metrics.notes, *counts.positions.statistics().warnings()],
+        notes=[*notes, *counts.positions.statistics().warnings()],
         versions={p: _version(p) for p in ("tokenzoo", "torch", "torchmetrics", "pesq", "pystoi")},
     )
 

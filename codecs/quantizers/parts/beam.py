@@ -12,11 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .nearest import row_sum
-from .rows import wide
+from .nearest import row_sum, smallest, wide
 
 _NUMBERS = 1 << 22  # candidates times width that are held at once
-_INDEX_BITS = 20
 
 
 class Level(Protocol):
@@ -29,20 +27,6 @@ class Level(Protocol):
     def decode_rows(self, ids: Tensor) -> Tensor:
         """Vectors `[N, D]` of ids `[N]`."""
         ...
-
-
-def nearest_codes(rows: Tensor, codebook: Tensor, count: int) -> Tensor:
-    """Return the `count` nearest codes (Euclidean), nearest first, int64 `[N, min(count, V)]`.
-
-    Args:
-        rows: `[N, d]`.
-        codebook: `[V, d]`.
-        count: C.
-    """
-    codes = wide(codebook)
-    half = row_sum(codes.square()) / 2
-    parts = rows.split(max(_NUMBERS // len(codebook), 1))
-    return torch.cat([_smallest(half - wide(part) @ codes.t(), min(count, len(codebook))) for part in parts])
 
 
 def beam_search(z: Tensor, levels: Sequence[Level], width: int) -> Tensor:
@@ -64,25 +48,9 @@ def _search(z: Tensor, levels: Sequence[Level], width: int) -> Tensor:
         flat = residual.flatten(0, 1).to(z.dtype)
         ids = level.nearest(flat, width).unflatten(0, residual.shape[:2])  # [N, P, C]
         left = residual.unsqueeze(2) - wide(level.decode_rows(ids.flatten())).view(*ids.shape, residual.shape[2])  # [N, P, C, D]
-        best = _smallest(row_sum(left.square()).flatten(1), min(width, ids.shape[1] * ids.shape[2]))  # [N, P']
+        best = smallest(row_sum(left.square()).flatten(1), min(width, ids.shape[1] * ids.shape[2]))  # [N, P']
         path, at = best // ids.shape[2], best.unsqueeze(-1)
         residual = left.flatten(1, 2).gather(1, at.expand(-1, -1, left.shape[-1]))
         before = paths.gather(1, path.unsqueeze(-1).expand(-1, -1, paths.shape[2]))
         paths = torch.cat((before, ids.flatten(1, 2).gather(1, best).unsqueeze(-1)), dim=2)
     return paths[:, 0].t().contiguous()
-
-
-def _smallest(values: Tensor, count: int) -> Tensor:
-    """Places `[N, count]` of the smallest of `values [N, M]`, M < 2^20, in order; of values equal to 32 bits the first.
-
-    A product of matrices rounds its last bits differently for another number of rows, so values that near count as equal.
-    """
-    values = values + 0.0  # -0.0 to 0.0
-    place = torch.arange(values.shape[1], device=values.device)
-    if values.dtype == torch.float64:
-        bits = values.view(torch.int64)
-        key = (bits ^ ((bits >> 63) & (2**63 - 1))) >> _INDEX_BITS << _INDEX_BITS | place
-    else:  # where float64 does not exist
-        bits = values.view(torch.int32).long()
-        key = (bits ^ ((bits >> 63) & (2**31 - 1))) << _INDEX_BITS | place
-    return key.topk(count, dim=1, largest=False).indices

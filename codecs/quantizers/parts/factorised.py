@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from ..product_vq import ProductVQ
 from ..vq import VQ
-from .rows import RowQuantizer, RowTerms, steady_linear, wide
+from .nearest import wide
+from .rows import RowQuantizer, RowTerms, steady_linear
 
 
 class PlainResidual:

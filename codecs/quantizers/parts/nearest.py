@@ -20,6 +20,8 @@ from torch import Tensor
 _SMALL = 1 << 16  # up to this many N V D the float64 definition is evaluated directly
 _GROUP = 16  # S
 _CHUNK = 1 << 14  # rows prepared together
+_NUMBERS = 1 << 22  # distances of `nearest_codes` that are held at once
+_INDEX_BITS = 20
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
@@ -39,6 +41,36 @@ def largest_dot(z: Tensor, codebook: Tensor) -> Tensor:
     return _search(z.detach(), codebook.detach(), True)
 
 
+def nearest_codes(rows: Tensor, codebook: Tensor, count: int) -> Tensor:
+    """Return the `count` nearest codes (Euclidean), nearest first, int64 `[N, min(count, V)]`.
+
+    Args:
+        rows: `[N, d]`.
+        codebook: `[V, d]`.
+        count: C.
+    """
+    codes = wide(codebook)
+    half = row_sum(codes.square()) / 2
+    parts = rows.split(max(_NUMBERS // len(codebook), 1))
+    return torch.cat([smallest(half - wide(part) @ codes.t(), min(count, len(codebook))) for part in parts])
+
+
+def smallest(values: Tensor, count: int) -> Tensor:
+    """Places `[N, count]` of the smallest of `values [N, M]`, M < 2^20, in order; of values equal to 32 bits the first.
+
+    A product of matrices rounds its last bits differently for another number of rows, so values that near count as equal.
+    """
+    values = values + 0.0  # -0.0 to 0.0
+    place = torch.arange(values.shape[1], device=values.device)
+    if values.dtype == torch.float64:
+        bits = values.view(torch.int64)
+        key = (bits ^ ((bits >> 63) & (2**63 - 1))) >> _INDEX_BITS << _INDEX_BITS | place
+    else:  # where float64 does not exist
+        bits = values.view(torch.int32).long()
+        key = (bits ^ ((bits >> 63) & (2**31 - 1))) << _INDEX_BITS | place
+    return key.topk(count, dim=1, largest=False).indices
+
+
 def row_sum(x: Tensor) -> Tensor:
     """Sum over the last axis by halving, `[..., D] -> [...]`: the same additions whatever the other axes are."""
     while x.shape[-1] > 1:
@@ -47,6 +79,11 @@ def row_sum(x: Tensor) -> Tensor:
         x = x[..., :half] + x[..., half : 2 * half]
         x = torch.cat((x, rest), dim=-1) if rest.shape[-1] else x
     return x[..., 0]
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float64, or in float32 on Apple GPUs, which have no float64."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
 def unit(x: Tensor) -> Tensor:
@@ -79,8 +116,7 @@ _search = torch.ops.tokenzoo.search_codes
 
 def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
     """The definition: squared distances (or negative dot products) `[...]` of `[..., D]`, in float64 where it exists."""
-    wide = torch.float32 if z.device.type == "mps" else torch.float64
-    z, codes = z.to(wide), codes.to(wide)
+    z, codes = wide(z), wide(codes)
     return row_sum(-z * codes if dot else (z - codes).square())
 
 

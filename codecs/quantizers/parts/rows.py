@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..base import Quantized, Quantizer, straight_through
 from .codebook import Codebook, apply_updates
+from .nearest import wide
 
 
 class RowTerms(NamedTuple):
@@ -186,11 +187,6 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     an id. Here the product is computed in float64 and rounded once; the gradient is the ordinary float32 one.
     """
     return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())  # type: ignore[no-any-return]
-
-
-def wide(x: Tensor) -> Tensor:
-    """`x` in float64, or in float32 on Apple GPUs, which have no float64."""
-    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
 def steady_conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
