@@ -33,7 +33,7 @@ from .bulk import tokenize
 from .check import entropy
 from .dataset import TokenDataset, random_window
 from .files import write_json
-from .packing.base import Packing
+from .sampling import SamplerConfig, sample
 
 #: What is held out where no other media are given for that.
 SHARES = {"train": 0.95, "valid": 0.05}
@@ -56,7 +56,7 @@ class LMConfig:
         valid_samples: held-out sequences that are measured.
         samples, positions: how many samples are drawn, and of how many token positions.
         prompt: each sample continues the first `prompt` positions of a held-out item; 0: unconditional.
-        temperature, top_k: of sampling; temperature 0 takes the likeliest id.
+        sampler: how ids are drawn; with `draft` in fewer passes of the model, see `sampling.py`.
         seed, threads, output: as their names say.
     """
 
@@ -78,8 +78,7 @@ class LMConfig:
     samples: int = 4
     positions: int = 250
     prompt: int = 0
-    temperature: float = 0.9
-    top_k: int = 50
+    sampler: SamplerConfig = SamplerConfig()
     seed: int = 0
     threads: int = 1
 
@@ -102,11 +101,13 @@ def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
     report = {"config": to_mapping(c), "tokenizer_sha256": train.manifest["tokenizer"]["sha256"]}
     report |= {"parameters": sum(p.numel() for p in model.parameters()), **figures}
     write_json(out / "report.json", report)
-    tokenizer = load(c.tokenizer)
+    tokenizer, books = load(c.tokenizer), len(train.packing.vocab_sizes)
+    codes = [tokenizer.quantizer.code_vectors(k) for k in range(books)] if c.sampler.group_distance else []
     for i in range(c.samples):
         prompt = valid.tokens(i).first(codebooks=c.codebooks or None, positions=c.prompt) if c.prompt else None
-        tokens = sample(model, train.packing, c.positions, prompt, temperature=c.temperature, top_k=c.top_k, seed=c.seed + i)
-        print(write_sample(tokenizer, tokens, c.window, out / f"sample-{i}"))
+        drawn = sample(model, train.packing, c.positions, prompt, config=c.sampler, seed=c.seed + i, codes=codes)
+        path = write_sample(tokenizer, drawn.tokens, c.window, out / f"sample-{i}")
+        print(f"{path}: {drawn.steps} ids in {drawn.passes} passes")
     return report
 
 
@@ -220,41 +221,6 @@ def frequencies(data: TokenDataset, books: int) -> list[np.ndarray]:
         for k in range(books):
             out[k] += np.bincount(ids[k], minlength=len(out[k]))
     return out
-
-
-@torch.no_grad()
-def sample(
-    model: Any, packing: Packing, positions: int, prompt: Tokens | None = None, *, temperature: float, top_k: int, seed: int
-) -> Tokens:
-    """Tokens that the model generates after `prompt` (or after the begin token), up to its end token.
-
-    Args:
-        packing: interleaved, or another of one id a step that takes all codebooks of a position in turn. At each step only
-            ids of the codebook whose turn it is can be drawn, and the end token where a position begins.
-        positions: of prompt and continuation together, at most.
-        temperature: 0 takes the likeliest id.
-    """
-    name, books = packing.config.tokenizer, len(packing.vocab_sizes)
-    offsets = packing.vocabulary.offsets(name)
-    ids = [packing.begin_id] if prompt is None else packing.pack(prompt).input_ids[0, :-1].tolist()
-    generator = torch.Generator().manual_seed(seed)
-    past, fresh = None, torch.tensor([ids])
-    while len(ids) - 1 < positions * books:
-        result = model(input_ids=fresh, past_key_values=past, use_cache=True)
-        past, turn = result.past_key_values, (len(ids) - 1) % books
-        allowed = list(range(offsets[turn], offsets[turn] + packing.vocab_sizes[turn]))
-        allowed += [packing.end_id] if turn == 0 and len(ids) > 1 else []
-        scores = result.logits[0, -1, allowed].float()
-        if temperature == 0:
-            at = int(scores.argmax())
-        else:
-            kept = scores.topk(min(top_k, len(allowed)))
-            at = int(kept.indices[torch.multinomial((kept.values / temperature).softmax(0), 1, generator=generator)])
-        ids.append(allowed[at])
-        if allowed[at] == packing.end_id:
-            break
-        fresh = torch.tensor([ids[-1:]])
-    return packing.unpack(ids).tokens
 
 
 def write_sample(tokenizer: Tokenizer, tokens: Tokens, window: Sequence[int], path: Path) -> Path:

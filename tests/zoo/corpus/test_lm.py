@@ -18,8 +18,10 @@ from PIL import Image
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo import demo
 from tokenzoo.zoo.corpus import lm
+from tokenzoo.zoo.corpus.sampling import SamplerConfig
 
 pytest.importorskip("transformers")
+GREEDY = SamplerConfig(temperature=0)
 MEDIA = Path(demo.__file__).parent / "media"
 SMALL = {"width": 64, "layers": 2, "heads": 2, "tokens": "", "output": "", "train": "", "valid": ""}
 
@@ -47,7 +49,7 @@ def test_a_handful_of_clips_is_learnt_to_the_id(name, tmp_path):
     assert loss < 0.1
     for i in range(4):
         want = data.tokens(i)
-        got = lm.sample(model, data.packing, 999, want.first(positions=2), temperature=0, top_k=1, seed=0)
+        got = lm.sample(model, data.packing, 999, want.first(positions=2), config=GREEDY, seed=0).tokens
         assert torch.equal(got.ids, want.ids), "every id, and the end where it belongs"
         grid = want.grid
         back = tokenizer.decode(dataclasses.replace(got, grid=grid, scale=want.scale, sizes=want.sizes))
