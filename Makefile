@@ -1,10 +1,10 @@
-# make test | make test-quick | make test-slow | make demo | make lint     (each creates .venv and installs on first use)
+# make test | make test-quick | make test-slow | make mechanisms | make demo | make lint     (each creates .venv and installs on first use)
 # test-quick: under a minute on two cores; what it runs stands in tests/quick.py
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install test test-quick test-slow demo lint wheel clean
+.PHONY: install test test-quick test-slow mechanisms demo lint wheel clean
 
 install: $(VENV)/.installed-test
 
@@ -26,6 +26,9 @@ test-quick: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
+
+mechanisms: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/mechanisms.py
 
 demo: $(VENV)/.installed
 	$(BIN)/tokenzoo demo -o demo_out

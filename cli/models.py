@@ -51,8 +51,12 @@ def push(
     repo_id: Annotated[str, typer.Argument(metavar="REPO", help="org/repo on the hub.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to.")] = None,
+    discriminators: Annotated[
+        bool, typer.Option("--discriminators", help="And the discriminators of the run, so that others can train on with them.")
+    ] = False,
 ) -> None:
     """Publish a tokenizer on the hub."""
     from ..zoo.hub import load, push_to_hub
 
-    print(push_to_hub(load(folder), repo_id, private=private, revision=revision))
+    judges = folder if discriminators else None
+    print(push_to_hub(load(folder), repo_id, private=private, revision=revision, discriminators=judges))

@@ -36,6 +36,7 @@ FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
     "longcat": "audio.longcat.model:LongCat",
     "levo": "audio.levo.model:LeVo",
     "ustokenizer": "audio.ustokenizer.model:USTokenizer",
+    "speech_units": "audio.speech_units.model:SpeechUnits",
     "convnet": "image.convnet:ConvTokenizer",
     "vqgan": "image.vqgan.model:VQGAN",
     "var": "image.var.model:MultiScaleVQGAN",

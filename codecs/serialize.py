@@ -21,6 +21,8 @@ from .wrapping import unwrap
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+#: Settings and weights of discriminators beside a tokenizer, which only training reads.
+DISCRIMINATOR_FILES = ("discriminators.json", "discriminators.safetensors")
 FORMAT = 1
 MAX_CONFIG_BYTES = 16 << 20
 

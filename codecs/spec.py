@@ -116,6 +116,7 @@ class AudioSpec(TokenizerSpec):
         latency_samples: int = 0,
         prefix: Prefix | None = None,
         names: tuple[str, ...] = (),
+        decodes: bool = True,
         semantic_dim: int = 0,
     ) -> Self:
         """Spec of a tokenizer around `quantizer`: vocabularies, strides and (where it is None) `prefix` are the quantizer's."""
@@ -130,6 +131,7 @@ class AudioSpec(TokenizerSpec):
             causal=causal,
             latency_samples=latency_samples,
             names=names,
+            decodes=decodes,
             semantic_dim=semantic_dim,
         )
 
@@ -292,6 +294,21 @@ class LatentSpec(TokenizerSpec):
             decodes=decodes,
             semantic_dim=semantic_dim,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec(LatentSpec):
+    """Facts of a tokenizer of maps.
+
+    Attributes:
+        stride: rows and columns of the map from one token to the next; 1: one token for each position of the map.
+        classes: number of classes; the input is integers `[H, W]`. 0: the input is floats `[C, H, W]`, C being `channels`.
+        sequences: floats `[C, N]` are accepted as well, for no position depends on another.
+    """
+
+    stride: int = 1
+    classes: int = 0
+    sequences: bool = False
 
 
 def _prefix(quantizer: "Quantizer") -> Prefix:

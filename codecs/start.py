@@ -4,6 +4,8 @@ Published ViTs begin with weights of deviation 0.02, which fits layers of 768 in
 so little that the tokens of all pictures are alike, and training would not change that for long.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,11 +15,29 @@ _WIDE = 512
 _MEAN, _STD = 0.45, 0.15
 #: Of the contrast of photographs, what a decoder begins with.
 _FAINT = 0.3
+#: Deviation of a narrow network's sequence after its first norm: what queries collect from patches then outweighs what they began as.
+_QUIET = 0.25
+
+#: Log-variance of an untrained VAE's posterior.
+_QUIET_NOISE = -10.0
 
 
 def start_deviation(inputs: int) -> float:
     """Standard deviation of a layer's first weights: 0.02 from 512 inputs on, `inputs ** -0.5` for fewer."""
     return 0.02 if inputs >= _WIDE else inputs**-0.5
+
+
+def start_layer_scale(width: int, published: float) -> float:
+    """First value of the LayerScale of a transformer: `published`, made for deep and wide ones, from width 512 on; 1 below."""
+    return published if width >= _WIDE else 1.0
+
+
+def first_norm(width: int) -> nn.LayerNorm:
+    """The norm of a sequence of patches and queries before the blocks; below width 512 with small gains."""
+    norm = nn.LayerNorm(width)
+    if width < _WIDE:
+        nn.init.constant_(norm.weight, _QUIET)
+    return norm
 
 
 @torch.no_grad()
@@ -28,8 +48,8 @@ def start_pictures(tokenizer: nn.Module, value_range: tuple[float, float]) -> No
     an even grey: far from all pictures, the fastest way down is to forget the picture.
 
     Args:
-        tokenizer: an untrained one; changed are its layers `patch_embed` with three input channels, and `to_pixels` or the layers
-            of a `PatchesToPixels`.
+        tokenizer: an untrained one; changed are its layers `patch_embed` with three input channels, and `to_pixels`, the layers of a
+            `PatchesToPixels`, or the last convolution of a VQGAN's decoder.
         value_range: of its pixels.
     """
     low, high = value_range
@@ -42,7 +62,7 @@ def start_pictures(tokenizer: nn.Module, value_range: tuple[float, float]) -> No
             layer.weight.mul_(layer.weight[0].numel() ** -0.5 / spread / layer.weight.std().clamp(min=1e-6))
             if layer.bias is not None:
                 layer.bias.copy_(-layer.weight.sum((1, 2, 3)) * grey)
-        elif place[-1] == "to_pixels" or place[-2:] in (["patches", "proj"], ["to_pixels", "proj"]):
+        elif place[-1] == "to_pixels" or place[-2:] in (["patches", "proj"], ["to_pixels", "proj"], ["decoder", "head"]):
             layer.weight.mul_(_FAINT * spread)
             if layer.bias is not None:
                 layer.bias.fill_(grey)
@@ -50,6 +70,36 @@ def start_pictures(tokenizer: nn.Module, value_range: tuple[float, float]) -> No
             nn.init.dirac_(layer.weight)
             if layer.bias is not None:
                 layer.bias.zero_()
+
+
+@torch.no_grad()
+def start_vae(vae: Any, channels: int, *, pictures: int = 64, side: int = 32) -> None:
+    """Start a narrow diffusers `AutoencoderKL` in place: latents of photographs get mean 0, deviation 1 and hardly any noise.
+
+    Trained ones have such latents; those of an untrained one are a constant with faint differences, and the noise is far above them.
+
+    Args:
+        vae: an untrained one, for pixels in -1..1.
+        channels: of its latents.
+        pictures, side: number and side in pixels of the pictures that are encoded: one brightness each, and its gradient and noise.
+    """
+    first, last = vae.encoder.conv_out, vae.quant_conv if vae.quant_conv is not None else vae.encoder.conv_out
+    if first.weight[0].numel() >= _WIDE or first.weight.device.type == "meta":
+        return
+    g = torch.Generator().manual_seed(0)
+    tilt = torch.linspace(-1, 1, side)
+    x = torch.randn(pictures, 3, side, side, generator=g) / 2 + torch.randn(pictures, 3, 1, 1, generator=g)
+    for slope in (tilt, tilt[:, None]):
+        x += torch.randn(pictures, 1, 1, 1, generator=g) * slope
+    x = 2 * (_MEAN + _STD * x) - 1  # [N, 3, side, side]
+    was = vae.training
+    moments = vae.eval().encode(x).latent_dist.parameters[:, :channels]
+    vae.train(was)
+    mean, std = moments.mean((0, 2, 3)), moments.std((0, 2, 3)).clamp(min=1e-6)
+    last.weight[:channels].div_(std[:, None, None, None])
+    last.bias[:channels].sub_(mean).div_(std)
+    last.weight[channels:].zero_()
+    last.bias[channels:].fill_(_QUIET_NOISE)
 
 
 def _narrow(layer: nn.Conv2d | nn.Linear) -> bool:

@@ -11,13 +11,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_PLAIN = ("compiling", "config", "devices", "files", "hooks", "kinds", "pieces", "precision", "version", "weights")
+_PLAIN = ("compiling", "config", "devices", "files", "hooks", "kinds", "pieces", "precision", "recomputable", "version", "weights")
 #: Groups of the files directly in a folder: the folder, the group's name, its files; no files: all the others of the folder.
 _GROUPS = (
     ("codecs", "codecs: config, kinds", _PLAIN),
     ("codecs", "codecs: tokens, spec", ("identity", "spec", "token_fields", "token_file", "tokens")),
     ("codecs", "codecs: tokenizer", ()),
-    ("train", "train: parts", ("buffers", "checkpoint", "drawing", "finite", "preview", "pretrained", "randomness")),
+    (
+        "train",
+        "train: parts",
+        ("buffers", "checkpoint", "discriminator_files", "drawing", "finite", "packages", "preview", "pretrained", "randomness", "weight_norm"),
+    ),
     ("train", "train: loop", ()),
     ("zoo", "zoo: quantize", ("quantize",)),
     ("zoo", "zoo: cards, hub", ()),

@@ -4,6 +4,7 @@ import pytest
 import tokenzoo
 import torch
 from families import TINY
+from quantizer_checks import FITTED
 from tokenzoo.codecs.audio.base import AudioTokenizer
 from tokenzoo.codecs.families import FAMILIES
 from tokenzoo.codecs.tokenizer import NotDecodable, Tokenizer
@@ -20,6 +21,8 @@ def build(label: str) -> Tokenizer:
     torch.manual_seed(0)
     family, config = TINY[label]
     tokenizer = tokenzoo.build_tokenizer(family, config)
+    if getattr(tokenizer.quantizer.config, "kind", "") in FITTED:
+        tokenizer.quantizer.fit(tokenizer.encode_latents(batch(tokenizer, 4)))
     tokenizer.train()
     with torch.no_grad():
         for seed in range(3):

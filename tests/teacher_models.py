@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import timm
+import tokenizers
 import torch
 import transformers
 from timm.models import save_for_hf
@@ -53,6 +54,40 @@ def text_model(folder: Path) -> Path:
         max_position_embeddings=64, initializer_range=0.3,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def clip_text(folder: Path) -> Path:
+    """The text half of a CLIP of 8 channels whose words are the letters a to h."""
+    torch.manual_seed(5)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {f"{c}</w>": i for i, c in enumerate("abcdefgh")} | {"<|startoftext|>": 8, "<|endoftext|>": 9}
+    (folder / "vocab.json").write_text(json.dumps(words))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    transformers.CLIPTokenizer.from_pretrained(str(folder)).save_pretrained(folder)
+    config = transformers.CLIPTextConfig(
+        vocab_size=10, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, projection_dim=6,
+        max_position_embeddings=77, bos_token_id=8, eos_token_id=9, initializer_range=0.3, initializer_factor=20.0,
+    )  # fmt: skip
+    transformers.CLIPTextModelWithProjection(config).save_pretrained(folder)
+    return folder
+
+
+def language_model(folder: Path) -> Path:
+    """A LLaMA of 16 channels and 2 layers whose tokens are the letters a to h and words of a prompt."""
+    torch.manual_seed(4)
+    words = ["<pad>", "<unk>", "</s>", "<s>", *"abcdefgh", "this", "shows"]
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=model, pad_token="<pad>", unk_token="<unk>", eos_token="</s>", bos_token="<s>"
+    )
+    tokenizer.save_pretrained(folder)
+    config = transformers.LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, initializer_range=0.3, pad_token_id=0, bos_token_id=3, eos_token_id=2,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

@@ -148,6 +148,8 @@ NO_GRADIENT: dict[str, tuple[str, ...]] = {
 
 
 def test_gradients_reach_every_parameter(tokenizer):
+    if not any(p.requires_grad for p in tokenizer.parameters()):
+        pytest.skip("it is fitted, not trained")
     tokenizer.train()
     try:
         tokenizer.zero_grad()
@@ -312,6 +314,8 @@ def test_resampled_audio_comes_back_at_its_own_rate(label):
     rate = tokenizer.spec.sample_rate_hz
     if tokenizer.spec.decoded_rate_hz != rate:
         pytest.skip("decodes at another rate by design")
+    if not tokenizer.spec.decodes:
+        pytest.skip("gives no sound back")
     x = item(tokenizer, 1234)
     y = decode(tokenizer, tokenizer.encode((x, rate * 3 // 2)))
     assert y.shape == (1, *x.shape)

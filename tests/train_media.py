@@ -41,6 +41,19 @@ def write_features(folder: Path, count: int = 6, *, channels: int, length: int =
     return folder
 
 
+def write_maps(folder: Path, count: int = 6, *, channels: int = 1, classes: int = 0, size: tuple[int, int] = (40, 48)) -> Path:
+    """Smooth maps of `size` (height, width): `000.npy` ... `[C, H, W]`, float32, or `000.png` ... of numbers below `classes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] / 8
+    for i in range(count):
+        waves = np.stack([np.sin(x * (1 + 0.2 * i) + y * (1 + c) + i) for c in range(channels)])
+        if classes:
+            Image.fromarray(((waves[0] + 1) / 2.0001 * classes).astype(np.uint8)).save(folder / f"{i:03d}.png")
+        else:
+            np.save(folder / f"{i:03d}.npy", waves.astype(np.float32))
+    return folder
+
+
 FSQ: dict[str, Any] = {"kind": "fsq", "levels": [8, 8, 8, 8]}
 RVQ: dict[str, Any] = {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16, "dropout": 0.5}
 

@@ -7,6 +7,18 @@ import sys
 
 from waiting import PATIENCE_SECONDS
 
+#: A script that trains the run files of its arguments, one after the other.
+TRAIN = """
+import sys, torch.distributed as dist
+from tokenzoo.train.files import load_run
+from tokenzoo.train.loop import Trainer
+
+for path in sys.argv[1:]:
+    Trainer(load_run(path)).run()
+dist.barrier()  # a process that leaves first takes connections away that the other still reads
+dist.destroy_process_group()
+"""
+
 
 def run_two(script: str, *arguments: object, world: int = 2) -> list[str]:
     """Run a script of Python as ranks 0 to `world` - 1 of one group; what each wrote to its error output. All must end with code 0."""

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Read when torch loads: threads that wait sleep instead of spinning. On a machine that does other work too, spinning
 # makes a step of two threads ten times slower than a step of one.
@@ -13,6 +14,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from ..codecs.config import ConfigError
 from .config import RunConfig
 from .files import NotValidated, bundled_rows, load_run
+
+if TYPE_CHECKING:
+    from .pretrained import Pretrained
 
 #: The bundled run that trains a loaded tokenizer on, by modality.
 FINE_TUNE = {"audio": "audio/fine-tune", "image": "image/fine-tune"}
@@ -37,17 +41,17 @@ def main(arguments: Sequence[str], *, source: str | None = None, dry: bool = Fal
         with warnings.catch_warnings():
             warnings.simplefilter("always", NotValidated)
             warnings.showwarning = lambda message, *rest, **named: print(f"warning: {message}", file=sys.stderr)
-            config = _run_of(arguments, source)
+            config, init = _run_of(arguments, source)
         if dry:
             from .dry_run import dry_run
 
-            facts = dry_run(config)
+            facts = dry_run(config, init=init)
             width = max(map(len, facts))
             print("\n".join(f"{name:{width}}  {value}" for name, value in facts.items()))
             return 0
         from .loop import train
 
-        result = train(config)
+        result = train(config, init=init)
     except (ValueError, OSError, ArithmeticError) as error:  # a wrong config, an unreachable hub, a full disk, a loss that is NaN
         if debug:
             raise
@@ -59,20 +63,23 @@ def main(arguments: Sequence[str], *, source: str | None = None, dry: bool = Fal
     return 0
 
 
-def _run_of(arguments: Sequence[str], source: str | None) -> RunConfig:
-    """The run that the arguments of `main` describe."""
+def _run_of(arguments: Sequence[str], source: str | None) -> "tuple[RunConfig, Pretrained | None]":
+    """The run that the arguments of `main` describe, and the weights that it starts from, where they had to be read for that."""
     if source is None:
-        return load_run(arguments[0], arguments[1:])
+        return load_run(arguments[0], arguments[1:]), None
+    init = None
     if arguments and ("=" not in arguments[0] or Path(arguments[0]).is_file()):
         name, overrides = arguments[0], arguments[1:]
     else:
-        from .pretrained import modality_of
+        from .pretrained import open_pretrained
 
-        modality, overrides = modality_of(source), arguments
+        init = open_pretrained(source)
+        modality, overrides = init.modality, arguments
         if modality not in FINE_TUNE:
             raise ConfigError(f"{source!r} takes {modality} media; name a run file with data and losses for these.")
         name = FINE_TUNE[modality]
-    return load_run(name, [f"init={source}", "model=from_init", *overrides])
+    config = load_run(name, [f"init={source}", "model=from_init", *overrides])
+    return config, init if config.init == source else None
 
 
 def usage() -> str:

@@ -1,5 +1,6 @@
 """Adversarial training: discriminators, their optimiser, and which side gets gradients."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -39,7 +40,7 @@ class Adversary:
             with building(f"discriminators.{name}"):
                 judges[name] = c.build(spec)
         self.module = DiscriminatorSet(judges).to(accelerator.device).train()
-        self.parameters = list(self.module.parameters())
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(config.discriminator_optimizer, self.parameters)
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=config.precision == "float16")
         self.wrapped = accelerator.prepare_model(self.module)
@@ -62,31 +63,59 @@ class Adversary:
         set_rate(self.optimizer, rate(c.schedule, c.lr, max(0, step - start), self.config.steps - start))
         self.optimizer.zero_grad(set_to_none=True)
 
-    def backward(self, x: Tensor, x_hat: Tensor, share: float, step: int) -> tuple[dict[str, Tensor], list[Judgement]]:
-        """Add `share` times the gradients of the discriminators' losses to those of their weights.
+    def turn(self, step: int) -> tuple[bool, bool]:
+        """Whether the tokenizer, and whether the discriminators are updated at a step of the run."""
+        return self.config.turns.trains(step - self.config.adversarial_start)
+
+    def backward(
+        self, x: Tensor, x_hat: Tensor, share: float, step: int, features: Mapping[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], list[Judgement], list[Judgement]]:
+        """Judge both batches, and add `share` times the gradients of the discriminators' losses to those of their weights.
+
+        Both players' gradients are taken at the same weights, so one pass over `x_hat` serves both. For the second one, ask for the
+        gradients of the tokenizer's weights alone (`backward(inputs=...)`, `autograd.grad`).
 
         Args:
-            x, x_hat: media and detached reconstructions, `[B, C, T]` or `[B, C, H, W]`.
+            x, x_hat: media and reconstructions, `[B, C, T]` or `[B, C, H, W]`; `x_hat` with its graph, which is not walked here.
             share: of this part in the batch of the step, 0..1.
-            step: for messages.
+            step: of the run.
+            features: of the tokenizer, for discriminators that read one.
 
         Returns:
-            The detached losses by name, and the detached judgements of `x`.
+            The detached losses by name, the detached judgements of `x`, and those of `x_hat` with their graph.
         """
-        self.module.requires_grad_(True)
         with self._autocast(x):
-            real, fake = self.wrapped(x, x_hat)
+            real, fake = self.wrapped(x, x_hat, self._read(features))
         found = {f"discriminator/{name}": loss.judge_loss(real, fake) for name, loss in self.losses.items()}
+        update = self.config.turns.updates(step - self.config.adversarial_start)
+        for name, loss in self.losses.items():
+            again = functools.partial(self._again, features=features)
+            found[f"discriminator/{name}_penalty"] = loss.judge_penalty(again, x, x_hat.detach(), real, fake, update)
         losses = {name: value for name, value in found.items() if value is not None}
         check_finite(losses, step)
-        self.accelerator.backward(self.scaler.scale(torch.stack([*losses.values()]).sum() * share))
-        return {name: value.detach() for name, value in losses.items()}, [j.detach() for j in real]
+        total = self.scaler.scale(torch.stack([*losses.values()]).sum() * share)
+        self.accelerator.backward(total, inputs=self.parameters, retain_graph=True)
+        return {name: value.detach() for name, value in losses.items()}, [j.detach() for j in real], fake
 
-    def judge(self, x_hat: Tensor) -> list[Judgement]:
-        """Run the discriminators with frozen weights: gradients flow to `x_hat` only, so none are reduced over processes."""
-        self.module.requires_grad_(False)
-        with self._autocast(x_hat):
-            return self.module(x_hat)[0]
+    def judge(self, x: Tensor, x_hat: Tensor, features: Mapping[str, Tensor] | None = None) -> tuple[list[Judgement], list[Judgement]]:
+        """Judge both batches at a step that does not update the discriminators: `x` without, `x_hat` with its graph."""
+        with self._autocast(x):
+            with torch.no_grad():
+                real = self.module(x, features=self._read(features))[0]
+            return real, self.module(x_hat, features=self._read(features))[0]
+
+    def _read(self, features: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Those of the tokenizer's features that discriminators read, without their graph."""
+        read = {getattr(member, "reads", "") for member in self.module.members.values()}
+        return {name: value.detach() for name, value in (features or {}).items() if name in read}
+
+    def _again(self, x: Tensor, *, features: Mapping[str, Tensor] | None = None) -> list[Judgement]:
+        """Run the discriminators once more within a step, for a penalty: in float32, since R1 is a small gradient.
+
+        Not through the wrapper: all weights are in the graph of the first run too, so their gradients are reduced once.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self.module(x.float(), features=self._read(features))[0]
 
     def step(self, step: int) -> Tensor:
         """Clip, update the weights, and return the norm of the gradient."""

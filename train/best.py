@@ -11,7 +11,7 @@ from pathlib import Path
 from ..codecs.config import ConfigError
 
 #: Figures of which more is better; of all others less is.
-HIGHER = ("psnr", "si_sdr", "usage")
+HIGHER = ("accuracy", "psnr", "si_sdr", "usage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class BestConfig:
 
     Attributes:
         figure: of the validation, as it stands in `metrics.jsonl` after "valid/": "total", the name of a loss, "psnr" (pictures) or
-            "si_sdr" (sound), in dB. None: nothing is kept.
+            "si_sdr" (sound), in dB, "accuracy" (maps of classes). None: nothing is kept.
         patience: end the run after this many validations in a row without a better value; 0: never.
     """
 

@@ -36,6 +36,9 @@ class ModelConfig:
             tokenizer's config, e.g. `{quantizer: {dropout: 0.5}}`.
         features: names under `teachers:` whose targets `forward` takes after the media, in this order, for families that
             take features of frozen models (SpeechTokenizer with `fusion`: a speech model's, then a text model's).
+        weight_norm: parts whose convolutions (of a part without any: linear layers) have weight norm while they are trained, e.g.
+            `[encoder, decoder]`; or `[published]`: the weights that have one in the authors' layout that `init` was loaded from. What
+            is saved in `OUT/model` has plain weights.
         frozen: parts that keep their weights (`encoder`, `quantizer`, `decoder.levels`, ...), codebooks included; for
             training in stages.
     """
@@ -43,6 +46,7 @@ class ModelConfig:
     family: str = FROM_INIT
     config: dict[str, Any] = field(default_factory=dict)
     features: tuple[str, ...] = ()
+    weight_norm: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
 
 
@@ -51,23 +55,31 @@ class ScheduleConfig:
     """Learning rate schedule; the rate is a pure function of the step.
 
     Attributes:
-        kind: after the warm-up: constant; half a cosine down to `final_ratio` at `RunConfig.steps`; "exponential": multiplied by
-            `gamma` at every step; "drops": multiplied by `gamma` at each of the steps `at`. The last two stop at `final_ratio`.
-        warmup_steps: linear rise from 0.
+        kind: after the warm-up: constant; half a cosine ("cosine") or a straight line ("linear") down to `final_ratio`;
+            "exponential": multiplied by `gamma` at every step; "drops": multiplied by `gamma` at each of the steps `at`. The last
+            two stop at `final_ratio`.
+        warmup_steps: linear rise from `first_ratio`.
+        first_ratio: rate before the first step of the warm-up, as a share of the peak.
         final_ratio: lowest rate as a share of the peak.
+        length: steps of the fall of "cosine" and "linear" after the warm-up, at the end of which the rate stays; 0: to the end of
+            the run.
         gamma: factor of the kinds "exponential" (DAC: 0.999996) and "drops" (IBQ: 0.1).
         at: increasing numbers of steps of the kind "drops".
     """
 
-    kind: Literal["constant", "cosine", "exponential", "drops"] = "cosine"
+    kind: Literal["constant", "cosine", "linear", "exponential", "drops"] = "cosine"
     warmup_steps: int = 0
+    first_ratio: float = 0.0
     final_ratio: float = 0.0
+    length: int = 0
     gamma: float = 0.999996
     at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check("schedule.warmup_steps", self.warmup_steps, low=0)
+        _check("schedule.first_ratio", self.first_ratio, low=0, high=1)
         _check("schedule.final_ratio", self.final_ratio, low=0, high=1)
+        _check("schedule.length", self.length, low=0)
         _check("schedule.gamma", self.gamma, low=0, high=1, above=True)
         if (self.kind == "drops") != bool(self.at) or list(self.at) != sorted({s for s in self.at if s > 0}):
             raise ConfigError(
@@ -120,6 +132,42 @@ class EmaConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnsConfig:
+    """Which side is updated at which step from `adversarial_start` on: a cycle of three groups of steps, in this order.
+
+    The learning rate of each side is that of the step, whether it is updated or not. A step that does not update the tokenizer
+    leaves its codebooks and running means as they are, too.
+
+    Attributes:
+        discriminators: steps that update the discriminators alone (KARL, ALIT: 8, before one of the tokenizer).
+        both: steps that update both.
+        tokenizer: steps that update the tokenizer alone (NeMo's 21.5 Hz codec: 1, after one of both).
+    """
+
+    discriminators: int = 0
+    both: int = 1
+    tokenizer: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.both and not (self.discriminators and self.tokenizer):
+            raise ConfigError(
+                f"turns is {self.discriminators} steps of the discriminators, {self.both} of both, {self.tokenizer} of the "
+                "tokenizer: one side would never be updated."
+            )
+
+    def trains(self, step: int) -> tuple[bool, bool]:
+        """Whether the tokenizer, and whether the discriminators are updated at a step, counted from `adversarial_start`."""
+        place = step % (self.discriminators + self.both + self.tokenizer)
+        return place >= self.discriminators, place < self.discriminators + self.both
+
+    def updates(self, step: int) -> int:
+        """Updates of the discriminators before this step, counted from `adversarial_start`."""
+        each = self.discriminators + self.both
+        cycles, place = divmod(step, each + self.tokenizer)
+        return cycles * each + min(place, each)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CadenceConfig:
     """Intervals in steps (0: never) of logging, checkpoints, previews and validation, and their sizes.
 
@@ -168,10 +216,13 @@ class RunConfig:
         balance: loss weights from gradient norms; off by default.
         moving: values that change with the step, by path ("losses.adversarial.weight", "model.quantizer.temperature"): `moving.py`.
         adversarial_start: first step at which discriminators are trained and their losses count.
+        turns: which of the two sides is updated at which step from there on; both at every step unless given.
         steps: optimiser steps of the whole run.
         batch_size: crops in one optimiser step, over all devices and all `accumulation` parts.
         accumulation: number of parts that a batch is split into, to save memory. Gradients, codebooks and running means are those of
             the whole batch; BatchNorm in a discriminator and "adaptive" loss weights are those of each part.
+        recompute_blocks: of each block of the tokenizer, keep only its input for the backward pass, and compute the block again there,
+            to save memory (gradient checkpointing): the same gradients, in about a third more time. See `recompute.py`.
         grad_clip: largest norm of the tokenizer's gradient; 0: no limit.
         discriminator_grad_clip: the same for all discriminators together.
         precision: what networks compute in: "float32", "bfloat16", or "float16" with loss scaling, for GPUs without bfloat16
@@ -202,9 +253,11 @@ class RunConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     moving: dict[str, RampConfig] = field(default_factory=dict)
     adversarial_start: int = 0
+    turns: TurnsConfig = field(default_factory=TurnsConfig)
     steps: int = 10000
     batch_size: int = 16
     accumulation: int = 1
+    recompute_blocks: bool = False
     grad_clip: float = 1.0
     discriminator_grad_clip: float = 0.0
     precision: str = "float32"
@@ -243,10 +296,16 @@ class RunConfig:
     def _check_losses(self) -> None:
         for name, loss in self.losses.items():
             _check(f"losses.{name}.weight", loss.weight, low=0)
+            self._check_partner(f"losses.{name}.against", loss.against, ("image",))
+            self._check_partner(f"losses.{name}.partner", getattr(loss, "partner", ""), loss.partner_kinds)
+            if loss.against and loss.needs_discriminators:
+                raise ConfigError(f"losses.{name}.against is {loss.against!r}; discriminators compare with the media alone.")
             teacher = getattr(loss, "teacher", None)
             if teacher is not None and teacher not in self.teachers:
                 raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
-        known = ("total", *sorted(self.losses), "psnr", "si_sdr")
+        for name, config in self.teachers.items():
+            self._check_partner(f"teachers.{name}.partner", config.partner, config.partner_kinds)
+        known = ("total", *sorted(self.losses), "psnr", "si_sdr", "accuracy")
         if self.best.figure is not None and self.best.figure not in known:
             raise ConfigError(f"best.figure is {self.best.figure!r}.{nearest(self.best.figure, known)}")
         if not any(loss.weight > 0 for loss in self.losses.values()):
@@ -256,10 +315,33 @@ class RunConfig:
             raise ConfigError("losses use discriminators, but none is configured; add one under `discriminators`.")
         if self.discriminators and not any(loss.trains_discriminators for loss in self.losses.values()):
             raise ConfigError("discriminators are configured, but no loss of kind 'adversarial' trains them.")
+        self._check_judged()
         if self.precision == "float16" and self.balance.kind != "none":
             raise ConfigError(
                 f"balance.kind is {self.balance.kind!r}, which measures gradients; float16 is too coarse for them. Take bfloat16."
             )
+
+
+    def _check_partner(self, path: str, name: str, kinds: tuple[str, ...]) -> None:
+        """Raise ConfigError if `data.partners` has no partner of this name and of one of these kinds; "": none is asked for."""
+        if name and name not in self.data.partners:
+            known = nearest(name, list(self.data.partners)) if self.data.partners else " data.partners describes none."
+            raise ConfigError(f"{path} is {name!r}.{known}")
+        if name and self.data.partners[name].kind not in kinds:
+            raise ConfigError(f"{path} is {name!r}, of kind {self.data.partners[name].kind!r}; allowed: {', '.join(kinds)}.")
+
+    def _check_judged(self) -> None:
+        """Losses may name only discriminators that there are, and each of these needs a loss that trains it."""
+        trained: set[str] = set()
+        for name, loss in self.losses.items():
+            judges = getattr(loss, "discriminators", ())
+            for judge in judges:
+                if judge not in self.discriminators:
+                    raise ConfigError(f"losses.{name}.discriminators names {judge!r}.{nearest(judge, list(self.discriminators))}")
+            if loss.trains_discriminators:
+                trained |= set(judges or self.discriminators)
+        if idle := sorted(self.discriminators.keys() - trained):
+            raise ConfigError(f"no loss trains the discriminators {', '.join(idle)}: name them in losses.NAME.discriminators.")
 
 
 # Keys that may change between a checkpoint and the run that resumes from it: none of them affects a training step.
@@ -272,12 +354,15 @@ FREE_TO_CHANGE = (
     "threads",
     "tensorboard",
     "find_unused",
+    "recompute_blocks",
     "init",
     "init_parts",
     "grafts",
     "data.num_workers",
     "data.cache",
     "data.valid",
+    "data.valid_crop",
+    "data.valid_crop_seconds",
 )
 
 

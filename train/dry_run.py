@@ -1,22 +1,27 @@
 """`tokenzoo train CONFIG --dry-run`: build all parts of a run, take one step on noise, and say what it is and what it needs."""
 
 import dataclasses
+import math
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .config import RunConfig
+from .config import RunConfig, TurnsConfig
 from .data import open_clips
+from .data.loader import Batch, Clips
+from .data.media import noise
+from .data.partners import PartnerBatch
 from .data.stream import StreamClips
+from .pretrained import Pretrained
 from .state import TrainState
 from .step import train_step
 
 
-def dry_run(config: RunConfig) -> dict[str, str]:
+def dry_run(config: RunConfig, *, init: Pretrained | None = None) -> dict[str, str]:
     """Facts of a run as short texts; nothing is written, and no weight is kept.
 
     The step is the heaviest one: discriminators train in it, whatever `adversarial_start` is.
@@ -25,25 +30,30 @@ def dry_run(config: RunConfig) -> dict[str, str]:
         ConfigError: parts that do not fit each other, or data that are not there.
         ValueError: a crop that is too small for a loss.
     """
-    state = TrainState(dataclasses.replace(config, adversarial_start=0))
+    state = TrainState(dataclasses.replace(config, adversarial_start=0, turns=TurnsConfig()), init=init)
     media = config.data.media(state.tokenizer.spec)
     clips = open_clips(config.data.train, media, dataclasses.replace(config.data, cache="none"), seed=config.seed)
     parts = config.accumulation * state.world
-    x = torch.rand(config.batch_size // parts, *media.shape, generator=torch.Generator().manual_seed(0)) * 0.2
+    largest = max(media.shapes, key=math.prod)
+    x = noise(state.tokenizer.spec, config.batch_size // parts, largest)
+    batch = Batch(x, partners=_partners(clips, x))
+    first = Batch(x[:1], partners={name: value[:1] for name, value in batch.partners.items()}).to(state.device)
     with torch.no_grad():
-        out = state.tokenizer.eval()(x[:1].to(state.device), *state.features(state.objective.targets(x[:1].to(state.device))))
+        out = state.tokenizer.eval()(first.x, *state.features(state.objective.targets(first.x, first.partners)))
     seconds = time.monotonic()
-    values = train_step(state, [x] * config.accumulation)
+    values = train_step(state, [batch] * config.accumulation)
     seconds = time.monotonic() - seconds
     items = "a stream" if isinstance(clips, StreamClips) else f"{len(clips):,} items"
     weights = {name: f"{c.weight:g} x {name}" for name, c in config.losses.items()}
     facts = {
         "tokenizer": f"{state.tokenizer.family}, {_number(state.tokenizer.parameters())} parameters",
         "trained": f"{_number(state.trained)} parameters",
-        "data": f"{items}; a step takes {config.batch_size} crops of {list(media.shape)}",
+        "data": f"{items}; a step takes {config.batch_size} {_crops(media.shapes)}",
         "latents and ids": f"{list(out.z.shape[1:])} and {list(out.quantized.ids.shape[1:])} of a crop",
         "losses": ", ".join(weights.values()),
     }
+    if state.recomputed:
+        facts["computed twice"] = f"{len(state.recomputed)} blocks, to save memory"
     if state.adversary:
         names = ", ".join(sorted(config.discriminators))
         facts["discriminators"] = f"{names}, {_number(state.adversary.parameters)} parameters, from step {config.adversarial_start}"
@@ -55,6 +65,28 @@ def dry_run(config: RunConfig) -> dict[str, str]:
         "length": f"{config.steps:,} steps, {config.steps * config.batch_size:,} crops",
         "output": config.output,
     }
+
+
+def _crops(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Name the shapes of crops, of which each batch has one."""
+    listed = ", ".join(str(list(shape)) for shape in sorted(shapes, key=math.prod))
+    return f"crops of {listed}" if len(shapes) == 1 else f"crops of one of {listed}, measured here with the last"
+
+
+def _partners(clips: Clips | StreamClips, x: Tensor) -> PartnerBatch:
+    """Partners of a batch of noise `x`: texts and features of the first item; noise as pictures, and maps of class 0."""
+    if not clips.partners.kinds:
+        return {}
+    sample = clips[0] if isinstance(clips, Clips) else next(iter(clips))[0]
+    like: dict[str, Tensor | list[str]] = {}
+    for name, value in sample.partners.items():
+        if isinstance(value, str):
+            like[name] = [value] * len(x)
+        elif clips.partners.kinds[name].placed:
+            like[name] = x if value.is_floating_point() else torch.zeros(len(x), *x.shape[2:], dtype=torch.int64)
+        else:
+            like[name] = value.expand(len(x), *value.shape)
+    return like
 
 
 def _number(parameters: Iterable[nn.Parameter]) -> str:

@@ -1,6 +1,5 @@
 """Validation during a run: losses and code usage on validation data, and previews."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from ..codecs.config import ConfigError
 from ..codecs.tokenizer import Tokenizer
 from .best import Best, best_of
 from .data import open_clips
+from .data.loader import Batch, Sample, collate
 from .data.media import Media
 from .data.sources import as_list
 from .data.stream import StreamClips
@@ -40,7 +40,7 @@ class Validation:
         self.state, self.media, self.log, self.out = state, media, log, out
         config = state.config
         self.scored = bool(as_list(config.data.valid))
-        self.crops: list[Tensor] = []
+        self.crops: list[Sample] = []
         self.names: list[str] = []
         if state.rank or not (config.every.validate or config.every.preview):
             return
@@ -90,29 +90,42 @@ class Validation:
             folder = self.out / "previews" / f"{state.step:08d}"
             folder.mkdir(parents=True, exist_ok=True)
             count = state.config.every.preview_items
-            x, names = torch.stack(self.crops[:count]), self.names[:count]
+            batch, names = collate(self.crops[:count]), self.names[:count]
+            there = batch.to(state.device)
             with self._looking() as model:
-                targets = state.objective.targets(x.to(state.device)) if state.config.model.features else {}
-                x_hat = model(x.to(state.device), *state.features(targets)).x_hat.float().cpu()
-            state.objective.check_output(x, x_hat, "previews")
-            self.log.media(state.step, self.media.preview().write(folder, x, x_hat, names=names))
-            (folder / "items.txt").write_text("".join(f"{i:02d}\t{name}\n" for i, name in enumerate(names)))
+                targets = state.objective.targets(there.x, there.partners) if state.config.model.features else {}
+                x_hat = _shown(there.x, model(there.x, *state.features(targets)).x_hat).cpu()
+            state.objective.check_output(batch.x, x_hat, "previews")
+            self.log.media(state.step, self.media.preview().write(folder, batch.x, x_hat, names=names))
+            self._write_partners(folder, names, batch, x_hat)
         state.accelerator.wait_for_everyone()
+
+    def _write_partners(self, folder: Path, names: list[str], batch: Batch, x_hat: Tensor) -> None:
+        """Write `items.txt`, a line for each item: its number, name and texts; and partner pictures above the reconstructions."""
+        texts = [v for v in batch.partners.values() if isinstance(v, list)]
+        rows = zip(names, *([" ".join(t.split()) for t in text] for text in texts), strict=True)
+        (folder / "items.txt").write_text("".join("\t".join((f"{i:02d}", *row)) + "\n" for i, row in enumerate(rows)), encoding="utf-8")
+        for name, value in batch.partners.items():
+            if isinstance(value, Tensor) and self.state.config.data.partners[name].kind == "image":
+                (folder / name).mkdir(exist_ok=True)
+                self.media.preview().write(folder / name, value, x_hat, names=names)
 
     def _measure(self, model: Tokenizer) -> tuple[dict[str, float], dict[str, float], list[float]]:
         """Mean losses by name, mean figures of the media, and the share of each codebook that was used."""
         state, totals, figures = self.state, dict[str, float](), dict[str, float]()
         counts = [torch.zeros(v) for v in model.quantizer.codebook_sizes]
         size = max(1, state.config.batch_size // state.config.accumulation // state.world)
-        for x in torch.stack(self.crops).split(size):
-            x = x.to(state.device)
-            targets = state.objective.targets(x)
+        for first in range(0, len(self.crops), size):
+            batch = collate(self.crops[first : first + size]).to(state.device)
+            x, partners = batch.x, batch.partners
+            targets = state.objective.targets(x, partners)
             out = model(x, *state.features(targets))
-            inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets)
+            inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets, partners=partners)
             for name, value in state.objective.compute(inputs, adversarial=False, scored=True).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
-            if out.x_hat.shape == x.shape:
-                for name, value in self.media.figures(x, out.x_hat.float()).items():
+            x_hat = _shown(x, out.x_hat)
+            if x_hat.shape == x.shape:
+                for name, value in self.media.figures(x, x_hat).items():
                     figures[name] = figures.get(name, 0.0) + value * len(x) / len(self.crops)
             for k, count in enumerate(counts):
                 count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
@@ -131,7 +144,12 @@ class Validation:
             model.train(was_training)
 
 
-def fixed_crops(state: TrainState, media: Media, wanted: int) -> tuple[list[str], list[Tensor]]:
+def _shown(x: Tensor, x_hat: Tensor) -> Tensor:
+    """A reconstruction `x_hat` of media `x` as a person sees it: of scores `[B, V, H, W]` of classes the likeliest, `[B, H, W]`."""
+    return x_hat.float() if x.is_floating_point() else x_hat.argmax(1)
+
+
+def fixed_crops(state: TrainState, media: Media, wanted: int) -> tuple[list[str], list[Sample]]:
     """Cut crops without augmentation from items spread evenly over the validation data or, without any, the training data.
 
     Args:
@@ -140,21 +158,21 @@ def fixed_crops(state: TrainState, media: Media, wanted: int) -> tuple[list[str]
         wanted: number of crops; fewer if the data have fewer.
 
     Returns:
-        Names of the items, and their crops; always the same ones.
+        Names of the items, and their crops with their partners; always the same ones.
     """
     config = state.config
-    lazy = dataclasses.replace(config.data, cache="none")
-    entries = config.data.valid if as_list(config.data.valid) else config.data.train
-    clips = open_clips(entries, media, lazy, seed=config.seed, train=False)
+    own = bool(as_list(config.data.valid))
+    entries = config.data.valid if own else config.data.train
+    clips = open_clips(entries, media, config.data.validating(own=own), seed=config.seed, train=False)
     if isinstance(clips, StreamClips):
         taken = list(itertools.islice(clips, wanted))
-        return [f"row {used - 1}" for _, _, used in taken], [x for x, _, _ in taken]
+        return [f"row {used - 1}" for _, used in taken], [sample for sample, _ in taken]
     places = [i * len(clips) // wanted for i in range(wanted)] if len(clips) > wanted else range(len(clips))
     names, crops = [], []
     for place in places:
-        x, broken = clips[place]
-        state.broken |= broken
+        sample = clips[place]
+        state.broken |= sample.broken
         name = clips.names[clips.order.item(place)]
-        names.append(name if name not in broken else f"in place of {name}, which is broken")
-        crops.append(x)
+        names.append(name if name not in sample.broken else f"in place of {name}, which is broken")
+        crops.append(sample)
     return names, crops

@@ -3,7 +3,7 @@
     base: audio/_base.yaml       # the parent: a path relative to this file, else a bundled name; it may have a parent itself
     losses:
       mel: {weight: 10}          # merged into the parent's mel
-      waveform_l1: null          # removed
+      waveform_l1: null          # removed, as every part of `losses`, `discriminators`, `teachers` and `data.partners` can be
     data: {kind: audio, ...}     # another `kind` or `family` than the parent's replaces the whole section
 """
 
@@ -72,16 +72,14 @@ def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
     Raises:
         ConfigError: unknown keys (the nearest is named), wrong types, or values that do not fit.
     """
-    values = dict(values)
+    values = _without_removed(values)
     if values.get("model") == FROM_INIT:
         del values["model"]  # as if it were left out
     for section in ("losses", "discriminators", "teachers"):
         parts = values.get(section)
         if isinstance(parts, Mapping):
             values[section] = {
-                name: {"kind": name, **part} if isinstance(part, Mapping) else part
-                for name, part in parts.items()
-                if part is not None
+                name: {"kind": name, **part} if isinstance(part, Mapping) else part for name, part in parts.items()
             }
     run = from_mapping(RunConfig, values, own=own)
     if own:
@@ -167,13 +165,17 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> str:
     return "\n".join([*header, OmegaConf.to_yaml(OmegaConf.create(_without_removed(values)))])
 
 
-def _without_removed(values: dict[str, Any]) -> dict[str, Any]:
+def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without the parts that a run file has removed from its base."""
-    sections = ("losses", "discriminators", "teachers")
-    return {
-        key: {n: part for n, part in value.items() if part is not None} if key in sections and isinstance(value, Mapping) else value
-        for key, value in values.items()
-    }
+    out = {**values}
+    sections = [(out, key) for key in ("losses", "discriminators", "teachers")]
+    if isinstance(out.get("data"), Mapping):
+        out["data"] = {**out["data"]}
+        sections.append((out["data"], "partners"))
+    for place, key in sections:
+        if isinstance(place.get(key), Mapping):
+            place[key] = {name: part for name, part in place[key].items() if part is not None}
+    return out
 
 
 def bundled_names() -> list[str]:

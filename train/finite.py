@@ -27,7 +27,10 @@ def clip(parameters: Sequence[nn.Parameter], limit: float, step: int, what: str,
     Raises:
         NonFiniteLoss: the norm is not finite, unless `finite` is False (the caller then handles it).
     """
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf"))
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if limit:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     if finite and not bool(norm.isfinite()):
         raise NonFiniteLoss(f"step {step}: the gradient of {what} is not finite. Lower the learning rate.")
     return norm.detach()

@@ -29,6 +29,7 @@ from .data.loader import Batch
 from .evaluate import Validation
 from .log import RunLog
 from .losses.lengths import check_crop
+from .pretrained import Pretrained
 from .processes import any_process, mean_over
 from .randomness import randomness_kept
 from .state import TrainState
@@ -54,14 +55,17 @@ class Trainer:
     Args:
         config: the run.
         tokenizer: trained in place of a new one of `config.model`, which may be left out then.
+        init: what `config.init` names, where it is read already.
 
     Attributes:
         state: all that is trained, and the step reached.
         out: folder of the run.
     """
 
-    def __init__(self, config: RunConfig, tokenizer: Tokenizer | nn.Module | None = None) -> None:
-        self.state = TrainState(config, tokenizer=tokenizer)
+    def __init__(
+        self, config: RunConfig, tokenizer: Tokenizer | nn.Module | None = None, *, init: Pretrained | None = None
+    ) -> None:
+        self.state = TrainState(config, tokenizer=tokenizer, init=init)
         self.config, self.out = self.state.config, Path(config.output)
         if config.batch_size % (config.accumulation * self.state.world):
             raise ConfigError(
@@ -72,8 +76,9 @@ class Trainer:
             if isinstance(part, External):
                 part.check_parts(config.accumulation)
         self.media = self.config.data.media(self.state.tokenizer.spec)
-        check_crop("losses", config.losses, self.media.shape)
-        check_crop("discriminators", config.discriminators, self.media.shape)
+        for shape in {*self.media.shapes, self.media.shape}:
+            check_crop("losses", config.losses, shape)
+            check_crop("discriminators", config.discriminators, shape)
         self.stop = StopRequest()
         self._dead_ids = False
 
@@ -100,7 +105,9 @@ class Trainer:
         _repeatable(before or config.deterministic or state.device.type == "cpu")
         try:
             with randomness_kept():  # setting up must not move the random numbers of the first step
-                self.clips = open_clips(config.data.train, self.media, config.data, seed=config.seed, say=say)
+                self.clips = open_clips(
+                    config.data.train, self.media, config.data, seed=config.seed, say=say, batch_size=config.batch_size
+                )
                 resume.prepare_folder(state, self.out)
             resumed = resume.resume(state, self.out, data=self.clips.fingerprint)
             state.broken |= self.clips.broken
@@ -171,7 +178,7 @@ class Trainer:
             batch = next(feed)
             self.state.broken |= batch.broken
             self.state.rows = batch.rows
-            parts.append(batch.x)
+            parts.append(batch)
         return train_step(self.state, parts)
 
     # --- small parts ----------------------------------------------------------------------------------------------
@@ -249,9 +256,9 @@ def due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def train(config: RunConfig) -> Result:
-    """Build a trainer, run it, and leave the group of processes, if there is one."""
-    trainer = Trainer(config)
+def train(config: RunConfig, *, init: Pretrained | None = None) -> Result:
+    """Build a trainer, run it, and leave the group of processes, if there is one; `init`: what the config names, if read already."""
+    trainer = Trainer(config, init=init)
     result = trainer.run()
     trainer.state.accelerator.end_training()
     return result

@@ -1,5 +1,6 @@
 """Objective of a run: losses by name with weights, and the frozen teachers that some of them use."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from ..codecs.config import ConfigError, building
 from ..codecs.spec import TokenizerSpec
 from .balance import Balancer
 from .config import RunConfig
-from .losses.base import Loss, LossInputs
+from .data.partners import PartnerBatch
+from .losses.base import Loss, LossInputs, partner_named
 
 
 class Objective:
@@ -23,8 +25,8 @@ class Objective:
         widths: channels of the tokenizer's features "z", "z_q" and others, for losses with parameters that depend on them.
 
     Attributes:
-        losses: name -> loss. `weights`: name -> weight, the same keys.
-        teachers: name -> frozen network.
+        losses: name -> loss. `weights`: name -> weight; `against`: name -> partner, the same keys.
+        teachers: name -> frozen network; `taught_on`: the partner that each takes in place of the media, "": none.
         balancer: makes one scalar of the losses.
     """
 
@@ -34,19 +36,22 @@ class Objective:
         for loss in losses.values():
             loss.prepare(dict(widths))
         self.losses = nn.ModuleDict(losses).to(device)
+        self.against = {name: c.against for name, c in config.losses.items()}
         self.weights = {name: c.weight for name, c in config.losses.items()}
         self.balancer = Balancer(config.balance, losses, self.weights).to(device)
         teachers = {name: _built(f"teachers.{name}", c, spec) for name, c in sorted(config.teachers.items())}
         self.teachers = nn.ModuleDict(teachers).to(device).eval()
+        self.taught_on = {name: c.partner for name, c in config.teachers.items()}
 
     @property
     def by_name(self) -> dict[str, Loss]:
         """The losses by name, typed as `Loss`."""
         return {name: cast(Loss, loss) for name, loss in self.losses.items()}
 
-    def targets(self, x: Tensor) -> dict[str, Tensor]:
-        """Targets of every teacher for a batch, by name."""
-        return {name: teacher(x) for name, teacher in self.teachers.items()}
+    def targets(self, x: Tensor, partners: PartnerBatch) -> dict[str, Tensor]:
+        """Targets of every teacher for a batch `[B, C, ...]` and its partners, by name."""
+        inputs = {name: partner_named(partners, p) if (p := self.taught_on[name]) else x for name in self.teachers}
+        return {name: teacher(inputs[name]) for name, teacher in self.teachers.items()}
 
     def compute(self, inputs: LossInputs, *, adversarial: bool, scored: bool = False) -> dict[str, Tensor]:
         """Return every loss that counts, unweighted, by the names of the config.
@@ -57,7 +62,12 @@ class Objective:
             scored: leave out losses whose features are missing: some families compute them in training only.
         """
         counts = {n: loss for n, loss in self.by_name.items() if adversarial or not loss.adversarial}
-        return {n: loss(inputs) for n, loss in counts.items() if not scored or loss.can_score(inputs)}
+        return {n: loss(self._of(n, inputs)) for n, loss in counts.items() if not scored or loss.can_score(inputs)}
+
+    def _of(self, name: str, inputs: LossInputs) -> LossInputs:
+        """The inputs of one loss: with its partner picture as media, if it is against one."""
+        partner = self.against[name]
+        return dataclasses.replace(inputs, x=partner_named(inputs.partners, partner)) if partner else inputs
 
     def weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of detached losses, for reports."""
@@ -65,7 +75,7 @@ class Objective:
 
     def check_output(self, x: Tensor, x_hat: Tensor, purpose: str = "") -> None:
         """Raise `ConfigError` if media and reconstruction differ in shape although a loss, or `purpose` if given, compares them."""
-        readers = [purpose] if purpose else [name for name, loss in self.by_name.items() if loss.on_output]
+        readers = [purpose] if purpose else [name for name, loss in self.by_name.items() if loss.on_output and not loss.of_scores]
         if x_hat.shape != x.shape and readers:
             raise ConfigError(
                 f"the tokenizer reconstructs media of shape {list(x.shape)} as {list(x_hat.shape)}; {', '.join(readers)} "

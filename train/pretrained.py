@@ -1,10 +1,12 @@
 """Initial weights of a run: anything that `tokenzoo.load` takes, and the folders that training runs write."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..codecs import hooks
@@ -13,6 +15,8 @@ from ..codecs.families import FAMILIES, build_tokenizer
 from ..codecs.serialize import CheckpointError
 from ..codecs.tokenizer import Tokenizer
 from .checkpoint import checkpoints, read_meta, read_tensors
+from .discriminator_files import read_discriminators
+from .weight_norm import plain
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Pretrained:
         family, config: of the tokenizer; `config` has plain values, for all keys.
         weights: its state dict, on the CPU.
         discriminators: state dict of the discriminators that were trained with it, if available.
+        layout: name of the authors' layout that it was loaded from; "": this library's own.
+        published: the discriminators lie beside a published tokenizer; those of a run's checkpoint are not published.
     """
 
     name: str
@@ -31,13 +37,28 @@ class Pretrained:
     config: dict[str, Any]
     weights: dict[str, Tensor]
     discriminators: dict[str, Tensor] | None = None
+    layout: str = ""
+    published: bool = False
+
+    @property
+    def modality(self) -> str:
+        """"audio", "image" or "latent": what the tokenizer takes."""
+        with torch.device("meta"):
+            return build_tokenizer(self.family, self.config).spec.modality
+
+    def release(self) -> None:
+        """Let go of the weights, once they are in the networks: a run would keep a second copy of them in memory."""
+        self.weights.clear()
+        if self.discriminators is not None:
+            self.discriminators.clear()
 
 
 def open_pretrained(name: str) -> Pretrained:
     """Read the weights that `name` refers to.
 
     Args:
-        name: a checkpoint folder of a run, the run's output folder (its newest checkpoint), or what `load_tokenizer` takes.
+        name: a checkpoint folder of a run, the run's output folder (its newest checkpoint), or what `load_tokenizer` takes; the
+            last brings the discriminators that were published beside it.
 
     Raises:
         ConfigError: there is nothing of this name, or no tokenizer in it.
@@ -49,13 +70,19 @@ def open_pretrained(name: str) -> Pretrained:
     if saved:
         return _from_checkpoint(name, saved[-1])
     tokenizer = load_tokenizer(name)
-    return Pretrained(name, tokenizer.family, to_mapping(tokenizer.config), tokenizer.state_dict())
+    judges = _published_discriminators(name)
+    config, layout = to_mapping(tokenizer.config), tokenizer.layout
+    return Pretrained(name, tokenizer.family, config, tokenizer.state_dict(), judges, layout, published=True)
 
 
-def modality_of(name: str) -> str:
-    """"audio", "image" or "latent": what the tokenizer that `name` refers to takes; arguments and errors as of `open_pretrained`."""
-    pretrained = open_pretrained(name)
-    return build_tokenizer(pretrained.family, pretrained.config).spec.modality
+def _published_discriminators(name: str) -> dict[str, Tensor] | None:
+    """State dict of the discriminators beside a tokenizer; None where there are none. Raises CheckpointError for broken files."""
+    try:
+        beside = hooks.call("discriminator_files", name)
+    except OSError as error:  # the tokenizer came from the cache
+        warnings.warn(f"whether {name} was published with discriminators is not known, so none are taken: {error}", stacklevel=3)
+        return None
+    return read_discriminators(*beside).weights if beside else None
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -77,10 +104,12 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 
 def _from_checkpoint(name: str, folder: Path) -> Pretrained:
-    model = read_meta(folder, files=("state.pt",))["config"]["model"]
+    meta = read_meta(folder, files=("state.pt",))
+    model = meta["config"]["model"]
     saved = read_tensors(folder / "state.pt")
     config = whole_config(model["family"], model["config"])
-    return Pretrained(name, model["family"], config, saved.get("ema") or saved["tokenizer"], saved.get("discriminators"))
+    weights = plain(saved.get("ema") or saved["tokenizer"], meta.get("weight_norm", ()))
+    return Pretrained(name, model["family"], config, weights, saved.get("discriminators"), meta.get("layout", ""))
 
 
 def whole_config(family: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,8 @@ def _write(state: TrainState, final: Path, data: str, seconds: float) -> None:
             "world": state.world,
             "data": data,
             "config": to_mapping(state.config),
+            "layout": state.tokenizer.layout,
+            "weight_norm": state.normed,
         }
         checkpoint.write_meta(partial, meta)
         publish_model(state, out)  # first, so that where there is a checkpoint there is a model, whenever it is killed

@@ -21,6 +21,10 @@ class OtherConfig(UserWarning):
     """The weights of `init` fit, but they were trained with other settings."""
 
 
+class OtherDiscriminators(UserWarning):
+    """The discriminators that were published with `init` are not those of the run."""
+
+
 def open_init(config: RunConfig) -> Pretrained | None:
     """Read what `config.init` names, if anything; raises as `open_pretrained`."""
     return open_pretrained(config.init) if config.init else None
@@ -43,6 +47,7 @@ def new_tokenizer(config: RunConfig, init: Pretrained | None) -> tuple[ModelConf
         _fill(tokenizer, model, init, config.init_parts)
     for part, source in config.grafts.items():
         _graft(tokenizer, part, source)
+    tokenizer.layout = init.layout if init is not None else ""
     return model, tokenizer
 
 
@@ -90,11 +95,20 @@ def freeze(tokenizer: Tokenizer, parts: Iterable[str]) -> None:
 
 
 def start_discriminators(module: nn.Module, init: Pretrained | None, parts: tuple[str, ...]) -> None:
-    """If `init` is the checkpoint of a run with discriminators, and is loaded as a whole, load these into `module`."""
+    """If `init` has discriminators, and is loaded as a whole, load these into `module`.
+
+    Those of a published tokenizer that do not fit are left out with the warning `OtherDiscriminators`.
+
+    Raises:
+        CheckpointError: those of a run's checkpoint do not fit.
+    """
     if init is not None and not parts and init.discriminators is not None:
         try:
             load_strict(module, init.discriminators, f"{init.name} (discriminators)")
         except CheckpointError as error:
+            if init.published:
+                warnings.warn(f"{error} This run starts with fresh discriminators.", OtherDiscriminators, stacklevel=2)
+                return
             advice = "To begin with fresh ones, name the tokenizer alone: the folder `model` of that run."
             raise CheckpointError(f"{error} {advice}") from error
 

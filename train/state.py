@@ -20,14 +20,18 @@ from ..codecs.wrapping import unwrap
 from .adversary import Adversary
 from .buffers import load_buffers, unsaved_buffers
 from .config import RunConfig
+from .data.media import noise
 from .ema import Ema
 from .moving import Moving
 from .objective import Objective
 from .optim import build_optimizer
 from .positions import StepIds
+from .pretrained import Pretrained
 from .processes import connect
 from .randomness import random_state, seed_all, set_random_state
+from .recompute import recomputable_blocks
 from .start import described, freeze, new_tokenizer, open_init, start_discriminators
+from .weight_norm import add_weight_norm, plain_copy
 
 #: Parts of a state dict that differ between processes.
 PER_PROCESS = ("random", "buffers", "broken", "rows")
@@ -40,6 +44,7 @@ class TrainState:
         config: the run.
         tokenizer: trained in place of a new one of `config.model`, which may be left out then.
         accelerator: devices and processes; None: made from `config`.
+        init: what `config.init` names, where it is read already; its weights are released.
 
     Attributes:
         config: the run, with the tokenizer's family and whole config in `config.model`.
@@ -53,7 +58,9 @@ class TrainState:
         step: finished optimiser steps.
         rows: in streamed data, the rows that this process used up; else the position in the data is `step * batch_size`.
         broken: files that could not be used: name -> reason.
+        normed: modules of the tokenizer that have weight norm while they are trained.
         moving: values that change with the step.
+        recomputed: blocks that are computed again in the backward pass.
         positions: ids of the latest step, to see whether they depend on the input.
 
     Raises:
@@ -62,23 +69,31 @@ class TrainState:
     """
 
     def __init__(
-        self, config: RunConfig, *, tokenizer: Tokenizer | nn.Module | None = None, accelerator: Accelerator | None = None
+        self,
+        config: RunConfig,
+        *,
+        tokenizer: Tokenizer | nn.Module | None = None,
+        accelerator: Accelerator | None = None,
+        init: Pretrained | None = None,
     ) -> None:
         self.accelerator = accelerator or connect(config)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
         seed_all(config.seed)  # the same weights in every process
-        init = open_init(config) if tokenizer is None else None
+        init = init or open_init(config) if tokenizer is None else None
         if tokenizer is None:
             model, self.tokenizer = new_tokenizer(config, init)
         else:
             self.tokenizer = unwrap(tokenizer)
             model = described(config, self.tokenizer)
         self.config = config = dataclasses.replace(config, model=model)
+        self.normed = add_weight_norm(self.tokenizer, model.weight_norm, self.tokenizer.layout)
         freeze(self.tokenizer, model.frozen)
         self._build(config)
         if self.adversary:
             start_discriminators(self.adversary.module, init, config.init_parts)
+        if init is not None:
+            init.release()
         self.step, self.rows = 0, 0
         self.broken: dict[str, str] = {}
         self.positions = StepIds(self.tokenizer.spec.num_codebooks)
@@ -86,13 +101,15 @@ class TrainState:
 
     def _build(self, config: RunConfig) -> None:
         spec = self.tokenizer.spec
-        projects = any(getattr(c, "project", 0) for c in config.losses.values())
-        widths = feature_widths(self.tokenizer, config.data.media(spec).shape) if projects else {}
+        widths = {}
+        if any(c.needs_widths() for c in config.losses.values()):
+            widths = feature_widths(self.tokenizer, config.data.media(spec).shape)
         self.objective = Objective(config, spec, self.device, widths)
         self.tokenizer.to(self.device).train()
         self.ema = Ema(config.ema, self.tokenizer) if config.ema.decay else None
         own = self.objective.losses.parameters()
         self.moving = Moving(config.moving, [self.objective.weights, self.objective.balancer.weights], self.tokenizer)
+        self.recomputed = recomputable_blocks(self.tokenizer) if config.recompute_blocks else []
         self.trained = [p for p in (*self.tokenizer.parameters(), *own) if p.requires_grad]
         self.optimizer = build_optimizer(config.optimizer, self.trained)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
@@ -112,8 +129,12 @@ class TrainState:
         return self.step * self.config.batch_size
 
     def best(self) -> Tokenizer:
-        """The weights that are validated and published: the running mean, or the tokenizer itself without one."""
-        return self.ema.module if self.ema else self.tokenizer  # type: ignore[return-value]
+        """The weights that are validated and published: the running mean, or the tokenizer itself without one.
+
+        With weight norm it is a copy, in which the norms are folded.
+        """
+        best = self.ema.module if self.ema else self.tokenizer
+        return plain_copy(best, self.normed) if self.normed else best  # type: ignore[return-value]
 
     def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
         """Further arguments of the tokenizer's `forward`: those of the teachers' `targets` that `config.model.features` names."""
@@ -173,7 +194,7 @@ class TrainState:
 @torch.no_grad()
 def feature_widths(tokenizer: Tokenizer, shape: tuple[int, ...]) -> dict[str, int]:
     """Channels of the features that a tokenizer gives to losses, by name, from one run on noise of `shape`; leaves it in eval mode."""
-    x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) * 0.1
+    x = noise(tokenizer.spec, 1, shape)
     with building(f"a {tokenizer.family} tokenizer for media of {list(shape)}"):
         out = tokenizer.eval()(x.to(tokenizer.device))
     latents = {"z": out.z, "z_q": out.quantized.z_q}

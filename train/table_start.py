@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from ..codecs.quantizers.base import Quantizer
 from ..codecs.quantizers.parts.codebook import Codebook, only_start
+from .data.loader import Batch
 from .optim import autocast
 from .randomness import randomness_kept
 from .state import TrainState
 
 
-def start_tables(state: TrainState, parts: Sequence[Tensor]) -> None:
-    """Start k-means, in every quantizer that waits for it, with the latents of all `parts` of a step, each `[B, C, ...]`.
+def start_tables(state: TrainState, parts: Sequence[Batch]) -> None:
+    """Start k-means, in every quantizer that waits for it, with the latents of all `parts` of a step.
 
     Nothing else changes: no statistics, no random state. A quantizer with `kmeans_batches` above 1 needs several steps.
     """
@@ -62,7 +63,7 @@ def _waiting(module: nn.Module) -> list[Quantizer]:
     return [q for child in module.children() for q in _waiting(child)]
 
 
-def _first_call(state: TrainState, part: Tensor, waiting: Sequence[Quantizer]) -> _Call | None:
+def _first_call(state: TrainState, part: Batch, waiting: Sequence[Quantizer]) -> _Call | None:
     """The first call of one of `waiting` in the tokenizer's forward of `part`; None: there is none."""
 
     def stop(quantizer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -71,10 +72,10 @@ def _first_call(state: TrainState, part: Tensor, waiting: Sequence[Quantizer]) -
         raise _Reached(_Call(quantizer, z.detach(), named.get("grid"), named.get("mask")))
 
     hooks = [q.register_forward_pre_hook(stop, with_kwargs=True) for q in waiting]
-    x = part.to(state.device, non_blocking=True)
+    part = part.to(state.device)
     try:
-        with randomness_kept(), autocast(state.config.precision, x.device):
-            state.tokenizer(x, *state.features(state.objective.targets(x)))
+        with randomness_kept(), autocast(state.config.precision, part.x.device):
+            state.tokenizer(part.x, *state.features(state.objective.targets(part.x, part.partners)))
     except _Reached as reached:
         return reached.call
     finally:

@@ -13,7 +13,7 @@ import torch
 
 from ..codecs.building import Part
 from ..codecs.devices import pick_device, pick_dtype
-from ..codecs.serialize import CONFIG_NAME, CheckpointError, save_folder
+from ..codecs.serialize import CONFIG_NAME, DISCRIMINATOR_FILES, CheckpointError, save_folder
 from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
 from . import loader, registry
@@ -231,6 +231,7 @@ def save_pretrained(
     *,
     dtype: torch.dtype | None = None,
     layout: str | None = None,
+    discriminators: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write a tokenizer into `folder` (made if missing).
 
@@ -240,25 +241,54 @@ def save_pretrained(
         dtype: of the weights in the file, e.g. `torch.float16`; None: as they are.
         layout: write config and weights as another library or the authors' code loads them, in place of this library's layout:
             "encodec-hf" is what transformers' `EncodecModel.from_pretrained` reads. Allowed: `writable_layouts()`.
+        discriminators: a training run's folder or checkpoint, whose discriminators are written beside the tokenizer; a run that
+            starts from it then starts from them too.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: a layout that does not exist, that can only be read, or that belongs to another family.
+        ValueError: a layout that does not exist, that can only be read, or that belongs to another family; a run without
+            discriminators.
     """
     from .model_card import card_text
 
-    tokenizer = unwrap(tokenizer)
+    tokenizer, folder = unwrap(tokenizer), Path(folder)
     if layout is not None:
         from .writing import write_layout
 
-        return write_layout(tokenizer, Path(folder), layout, dtype)
-    folder = save_folder(tokenizer, folder, dtype=dtype)
-    readme = folder / "README.md"
-    if not readme.exists():
-        readme.write_text(card_text(tokenizer))
+        write_layout(tokenizer, folder, layout, dtype)
+    else:
+        save_folder(tokenizer, folder, dtype=dtype)
+        readme = folder / "README.md"
+        if not readme.exists():
+            readme.write_text(card_text(tokenizer))
+    if discriminators is not None:
+        from ..train.discriminator_files import write_discriminators
+
+        write_discriminators(Path(discriminators).expanduser(), folder)
     return folder
+
+
+def discriminator_files(name: str) -> tuple[Path, Path] | None:
+    """Files of the discriminators that lie beside a tokenizer in a folder or repository, downloaded; None if there are none.
+
+    Args:
+        name: as in `load`. A name of the registry has none: its card names all its files.
+
+    Raises:
+        HubError: the hub could not be reached.
+    """
+    text, files = _text("name", name), None
+    if text.startswith("file:") or (text not in registry.cards() and not text.startswith("hub:") and _is_folder(text)):
+        files = Folder(_inner(Path(text.removeprefix("file:")).expanduser()))
+    elif text not in registry.cards():
+        hub_id, pinned = _hub_name(text)
+        files = None if registry.card_of_hub_id(hub_id) else _Remote(hub_id, pinned, None, False, None)
+    if files is None or not all(files.has(part) for part in DISCRIMINATOR_FILES):
+        return None
+    described, tensors = (files.file(part) for part in DISCRIMINATOR_FILES)
+    return described, tensors
 
 
 def push_to_hub(
@@ -270,6 +300,7 @@ def push_to_hub(
     revision: str | None = None,
     commit_message: str = "Upload tokenizer",
     dtype: torch.dtype | None = None,
+    discriminators: str | os.PathLike[str] | None = None,
 ) -> str:
     """Publish a tokenizer as a hub repository, in this library's layout with a model card.
 
@@ -281,6 +312,7 @@ def push_to_hub(
         revision: branch to write to; None: the main one.
         commit_message: first line of the commit.
         dtype: of the weights in the file; None: as they are.
+        discriminators: as in `save_pretrained`.
 
     Returns:
         URL of the commit.
@@ -293,7 +325,7 @@ def push_to_hub(
 
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(tokenizer, folder, dtype=dtype)
+        save_pretrained(tokenizer, folder, dtype=dtype, discriminators=discriminators)
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             info = api.upload_folder(repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..codecs.building import Part, build_around, plan_of
 from ..codecs.layouts.nested import nested_of
-from ..codecs.serialize import CONFIG_NAME, WEIGHTS_NAME, CheckpointError, check_shapes, from_parts
+from ..codecs.serialize import CONFIG_NAME, DISCRIMINATOR_FILES, WEIGHTS_NAME, CheckpointError, check_shapes, from_parts
 from ..codecs.tokenizer import Tokenizer
 from . import registry
 from .registry import Card
@@ -241,7 +241,8 @@ def find_weights(files: Files, folder: str = "") -> str | None:
     for name in WEIGHT_NAMES:
         if files.has(folder + name):
             return folder + name
-    inside = [n for n in files.names() if n.startswith(folder) and "/" not in n[len(folder) :] and n.endswith(WEIGHT_ENDINGS)]
+    there = [n for n in files.names() if n.startswith(folder) and "/" not in n[len(folder) :] and n not in DISCRIMINATOR_FILES]
+    inside = [n for n in there if n.endswith(WEIGHT_ENDINGS)]
     return inside[0] if len(inside) == 1 else None
 
 
@@ -289,7 +290,7 @@ def _by_names(files: Files, part: Part | None) -> Tokenizer | None:
 
 def _only_settings(files: Files) -> dict[str, Any] | None:
     """Settings of the only config file, whatever its name; None if there are none or several."""
-    found = [n for n in files.names() if is_config(n) and "/" not in n]
+    found = [n for n in files.names() if is_config(n) and "/" not in n and n not in DISCRIMINATOR_FILES]
     return read_settings(files.file(found[0])) if len(found) == 1 else None
 
 

@@ -1,10 +1,13 @@
-"""Makes a tokenizer of a trained continuous autoencoder: each channel of its latents is rounded to levels.
+"""Makes a tokenizer of what is trained already, by fitting a quantizer to media: no gradient, no loss.
 
     tokenzoo quantize stabilityai/sd-vae-ft-mse photos/ --out my-tokenizer --levels 64
+    tokenzoo quantize stabilityai/sd-vae-ft-mse photos/ --out my-tokenizer --quantizer kmeans --codebook 1024
     tokenzoo.load("file:my-tokenizer")
 
-Method of TokenBridge (Wang et al. 2025, arXiv 2503.16430): bins of equal probability under a Gaussian; their range in each
-channel is fitted to media. Nothing is trained. Letters: B batch, D latent width, L positions.
+Continuous autoencoders: by default each channel of their latents is rounded to levels (TokenBridge, Wang et al. 2025, arXiv
+2503.16430): bins of equal probability under a Gaussian, whose range in each channel is fitted. Every other quantizer with a `fit`
+(k-means, anchors, additive quantization) is fitted to a sample of all positions. `units.py` makes tokenizers of speech models.
+Letters: B batch, D latent width, L positions, N rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codecs.quantizers.dimension_wise import DimensionWise
+from ..codecs.quantizers.base import Quantizer, QuantizerConfig
+from ..codecs.quantizers.dimension_wise import DimensionWise, DimensionWiseConfig
 from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
 from .evaluate.run import media_files
@@ -24,19 +28,21 @@ from .progress import Bar
 
 @dataclass(frozen=True)
 class Fit:
-    """How well the levels represent the latents.
+    """How well the codes represent the latents.
 
     Attributes:
         items: number of media that were read.
-        positions: number of latent positions, over all media.
-        latent_snr_db: signal-to-noise ratio in dB: power of the latents around their means over the power of the rounding error.
-        outside: share (0..1) of latent values outside the range of the levels, which are clipped to it.
+        positions: number of latent positions, over all media, or those of them that were drawn.
+        latent_snr_db: signal-to-noise ratio in dB: power of the latents around their means over the power of the error.
+        outside: share (0..1) of latent values outside the range of the levels, which are clipped to it; 0 without levels.
+        error: squared distance to the code, mean over positions and channels.
     """
 
     items: int
     positions: int
     latent_snr_db: float
-    outside: float
+    outside: float = 0.0
+    error: float = 0.0
 
 
 @torch.no_grad()
@@ -44,44 +50,82 @@ def quantize(
     tokenizer: Tokenizer,
     media: str | Path | Sequence[Any],
     *,
+    quantizer: QuantizerConfig | None = None,
     levels: int = 64,
     sigmas: float = 3.0,
     limit: int = 256,
+    positions: int = 500_000,
     progress: bool = False,
 ) -> tuple[Tokenizer, Fit]:
-    """Fit the levels of a tokenizer to media.
+    """Fit the quantizer of a tokenizer to media.
 
     Args:
-        tokenizer: one whose quantizer is "dimension_wise": `tokenzoo.load` makes one of any diffusers `AutoencoderKL`.
+        tokenizer: one whose quantizer is fitted, not trained: `tokenzoo.load` makes one of any diffusers `AutoencoderKL`.
         media: a folder, a glob, a `.txt` list, or a sequence of what `encode` takes.
-        levels: V, number of levels of each channel.
-        sigmas: range of the levels to either side of a channel's mean, in standard deviations.
+        quantizer: settings of a quantizer that has `fit`, which takes the place of the tokenizer's own; None: the tokenizer's.
+        levels: "dimension_wise": V, number of levels of each channel.
+        sigmas: "dimension_wise": range of the levels to either side of a channel's mean, in standard deviations.
         limit: take at most this many media items (0: all).
+        positions: other kinds: fit to at most this many positions, drawn at random from all.
         progress: show a bar on a terminal.
 
     Returns:
-        A new tokenizer with the same autoencoder, in eval mode, and how well its levels represent the latents.
+        A new tokenizer with the same network, in eval mode, and how well its codes represent the latents.
 
     Raises:
-        ValueError: a tokenizer with another quantizer, or no media.
+        ValueError: a quantizer that is trained instead of fitted, no media, or fewer positions than codes.
     """
     tokenizer = unwrap(tokenizer)
-    if not isinstance(tokenizer.quantizer, DimensionWise):
-        kind = tokenizer.quantizer.config.kind
-        raise ValueError(f"{tokenizer.family} has a quantizer {kind!r}; only 'dimension_wise' is fitted after training.")
+    own = tokenizer.config.quantizer if quantizer is None else quantizer  # type: ignore[attr-defined]
+    if quantizer is None and isinstance(own, DimensionWiseConfig):
+        own = replace(own, levels=levels, sigmas=sigmas)
+    if not callable(getattr(own.quantizer_class(), "fit", None)):
+        raise ValueError(
+            f"a quantizer {own.kind!r} is trained, not fitted; 'dimension_wise', 'kmeans', 'anchors' and 'additive_vq' are fitted."
+        )
     items: list[Any] = list(media_files(media, tokenizer.spec.modality)) if isinstance(media, str | Path) else list(media)
     items = items[:limit] if limit else items
     if not items:
         raise ValueError(f"no {tokenizer.spec.modality} media in {media!r}.")
-    own = replace(tokenizer.config.quantizer, levels=levels, sigmas=sigmas)  # type: ignore[attr-defined]
     config = replace(tokenizer.config, quantizer=own)  # type: ignore[attr-defined, type-var]
     fresh = type(tokenizer)(config).to(tokenizer.device, tokenizer.dtype).eval()
     state = {k: v for k, v in tokenizer.state_dict().items() if not k.startswith("quantizer.")}
     fresh.load_state_dict(state, strict=False)
-    quantizer: DimensionWise = fresh.quantizer  # type: ignore[assignment]
-    with Bar(2 * len(items), "fitting", show=progress) as bar:  # each item is encoded twice: to fit, and to measure
-        quantizer.fit(_latents(fresh, items, bar))
-        return fresh, _measure(fresh, quantizer, items, bar)
+    if isinstance(fresh.quantizer, DimensionWise):
+        with Bar(2 * len(items), "fitting", show=progress) as bar:  # each item is encoded twice: to fit, and to measure
+            fresh.quantizer.fit(_latents(fresh, items, bar))
+            return fresh, _measure(fresh, fresh.quantizer, items, bar)
+    with Bar(len(items), "fitting", show=progress) as bar:
+        rows = _drawn(_latents(fresh, items, bar), positions)
+    return fresh, _fit(fresh.quantizer, rows, len(items))
+
+
+def _fit(quantizer: Quantizer, rows: Tensor, items: int) -> Fit:
+    """Fit to rows `[N, D]`."""
+    error = float(quantizer.fit(rows))  # type: ignore[operator]
+    power = float((rows - rows.mean(0)).double().square().mean())
+    snr = 10 * torch.tensor(power / max(error, 1e-30)).log10()
+    return Fit(items, len(rows), float(snr), error=error)
+
+
+def _drawn(latents: Iterator[Tensor], most: int) -> Tensor:
+    """Rows `[N, D]` of latents `[1, D, L]`: all, or `most` of them drawn at random, with twice as many in memory at most."""
+    generator = torch.Generator().manual_seed(0)
+    rows: list[Tensor] = []
+    keys: list[Tensor] = []
+
+    def thin() -> None:
+        joined, key = torch.cat(rows), torch.cat(keys)
+        kept = key.topk(min(most, len(key))).indices.sort().values
+        rows[:], keys[:] = [joined[kept.to(joined.device)]], [key[kept]]
+
+    for z in latents:
+        rows.append(z[0].t().float())
+        keys.append(torch.rand(z.shape[2], generator=generator))
+        if sum(map(len, keys)) > 2 * most:
+            thin()
+    thin()
+    return rows[0]
 
 
 def _latents(tokenizer: Tokenizer, items: Sequence[Any], bar: Bar) -> Iterator[Tensor]:
@@ -102,4 +146,5 @@ def _measure(tokenizer: Tokenizer, quantizer: DimensionWise, items: Sequence[Any
         outside += float(((z < quantizer.low) | (z > quantizer.high)).sum())
         positions += z.shape[0] * z.shape[2]
     snr = 10 * torch.tensor(power / error).log10()
-    return Fit(len(items), positions, float(snr), outside / (positions * quantizer.dim))
+    values = positions * quantizer.dim
+    return Fit(len(items), positions, float(snr), outside / values, error / values)

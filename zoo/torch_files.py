@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
@@ -61,8 +61,8 @@ def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
             return _read(_Window(file, start, size), mapped, str(path))  # type: ignore[arg-type]
     except CheckpointError:
         raise
-    except _BROKEN as error:
-        raise CheckpointError(f"{path} is no file of weights that can be read: {_short(error)}") from error
+    except BROKEN as error:
+        raise CheckpointError(f"{path} is no file of weights that can be read: {short(error)}") from error
 
 
 def read_torch_bytes(data: bytes, name: str) -> Any:
@@ -72,18 +72,18 @@ def read_torch_bytes(data: bytes, name: str) -> Any:
         return _read(io.BytesIO(data), mapped, name)
     except CheckpointError:
         raise
-    except _BROKEN as error:
-        raise CheckpointError(f"{name} is no file of weights that can be read: {_short(error)}") from error
+    except BROKEN as error:
+        raise CheckpointError(f"{name} is no file of weights that can be read: {short(error)}") from error
 
 
 #: Whatever a broken pickle, zip or tensor description raises on the way.
-_BROKEN = (
+BROKEN = (
     pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, IndexError, ValueError, TypeError, AttributeError,
     RuntimeError, OverflowError, RecursionError, MemoryError, NotImplementedError, struct.error, UnicodeDecodeError, OSError,
 )  # fmt: skip
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text[:200] + ("" if text.endswith(".") else ".")
 
@@ -165,9 +165,15 @@ def _read_stream(file: BinaryIO, mapped: Tensor) -> Any:
 class Inert:
     """Placeholder for a class or function that a file names, and for its objects: accepts any arguments, does nothing."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.state: Any = None
-        self.entries: dict[Any, Any] = {}
+    state: Any
+    entries: dict[Any, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        out = super().__new__(cls)  # a pickle may make an object without calling `__init__`
+        out.state, out.entries = None, {}
+        return out
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -224,23 +230,45 @@ class _Later:
         return raw.view(self.dtype).as_strided(self.size, self.stride, raw.storage_offset() // item + self.offset)
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
-    """The pure Python unpickler, whose memory grows with the file only, with a `find_class` that imports nothing."""
+class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+    """The pure Python unpickler, whose memory grows with the file only, with a `find_class` that imports nothing.
 
-    dispatch = {
+    Args:
+        file: positioned at the start of a pickle.
+    """
+
+    stack: Any  # these three are set by `load`
+    append: Any
+    read: Any
+    dispatch: dict[int, Any] = {
         code: run
         for code, run in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
         if bytes([code]) not in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.EXT1, pickle.EXT2, pickle.EXT4)
     }
 
-    def __init__(self, file: BinaryIO, bytes_of: Any, *, widths: bool = False) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__(_Counted(file), encoding="latin1", errors="replace")
-        self.bytes_of, self.kinds = bytes_of, {}
         self.classes: dict[tuple[str, str], type[Inert]] = {}
 
     def run(self) -> Any:
         """The object that the pickle describes."""
         return self.load()
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Plain containers by their names, and an `Inert` class for every other name."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module in ("builtins", "__builtin__") and name in ("list", "dict", "tuple", "set", "frozenset"):
+            return {"list": list, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset}[name]
+        return self.classes.setdefault((module, name), type("Inert", (Inert,), {"named": f"{module}.{name}"}))
+
+
+class _Unpickler(InertUnpickler):
+    """Reads tensors; `bytes_of` returns the bytes of a storage by its key."""
+
+    def __init__(self, file: BinaryIO, bytes_of: Any, *, widths: bool = False) -> None:
+        super().__init__(file)
+        self.bytes_of, self.kinds = bytes_of, {}
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
@@ -251,7 +279,6 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
             ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *rest: data,
             ("torch._tensor", "_rebuild_from_type_v2"): lambda build, kind, args, state: build(*args),
             ("torch", "Size"): tuple,
-            ("collections", "OrderedDict"): collections.OrderedDict,
         }
         if (module, name) in known:
             return known[module, name]
@@ -259,9 +286,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
             return _DTYPES[name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        if module in ("builtins", "__builtin__") and name in ("list", "dict", "tuple", "set", "frozenset"):
-            return {"list": list, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset}[name]
-        return self.classes.setdefault((module, name), type("Inert", (Inert,), {"named": f"{module}.{name}"}))
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "module":  # in the format before 1.6: a class with its source text

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..codecs.config import check_depth, parse_json
 from ..codecs.serialize import MAX_CONFIG_BYTES, CheckpointError
+from .pickled_arrays import is_pickle, read_arrays
 from .torch_files import read_torch, read_torch_bytes
 
 #: Names under which libraries and authors keep a tokenizer's weights, in the order in which they are tried.
@@ -78,7 +79,8 @@ def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | Non
     path = file(name)
     if name.endswith(".safetensors"):
         return read_safetensors(path, wanted)
-    data = _read_npy(path) if name.endswith(".npy") else read_torch(path)
+    data = _read_npy(path) if name.endswith(".npy") else read_arrays(path) if is_pickle(path) else read_torch(path)
+    data = {"": data} if isinstance(data, Tensor) else data
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no weights by name, but {type(data).__name__}.")
     if wanted is None:

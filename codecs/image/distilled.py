@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers.vit import TransformerSize, ViTBlock
 from ..layers.vqgan import DecoderConfig, EncoderConfig
 from ..quantizers.vq import VQ, VQConfig
+from ..start import first_norm
 from .vqgan.model import VQGAN, VQGANConfig
 
 #: The VQGAN that KARL and ALIT were published with: MAGE's (Li et al. 2022, arXiv 2211.09117), MaskGIT's network at stride 16.
@@ -31,7 +32,7 @@ class GridDecoder(nn.Module):
 
     def __init__(self, size: TransformerSize, codes: int) -> None:
         super().__init__()
-        self.norm_in = nn.LayerNorm(size.width)
+        self.norm_in = first_norm(size.width)
         self.blocks = nn.ModuleList(ViTBlock(size.width, size.heads) for _ in range(size.layers))
         self.norm_out = nn.LayerNorm(size.width)
         self.head = nn.Sequential(nn.Linear(size.width, 2 * size.width), nn.Tanh(), nn.Linear(2 * size.width, codes))

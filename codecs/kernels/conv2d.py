@@ -1,28 +1,65 @@
 """2-D convolutions with the fastest available implementation: `nn.Conv2d`, halving and doubling.
 
-With gradients, or on other devices than CPUs, PyTorch's own implementation runs; values are equal up to rounding.
+On other devices than CPUs, under autocast, and with gradients for halving, PyTorch's own implementation runs; values are equal up
+to rounding.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .mode import cpu_inference, empty_like_layout
-from .winograd import convolve3x3, pays
+from .winograd import convolve3x3, filter_gradient, pays
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`; on a CPU, without gradients, 3x3 filters with many channels are computed by `winograd.py`."""
+    """`nn.Conv2d`; on a CPU, 3x3 filters with many channels are computed by `winograd.py`, and so are their gradients."""
 
     def quick(self, x: Tensor) -> bool:
-        """Whether `winograd.py` computes the convolution of `x [B, C, H, W]`."""
-        plain = self.kernel_size == (3, 3) and self.padding == (1, 1) and self.padding_mode == "zeros" and self.groups == 1
-        unit = self.stride == self.dilation == (1, 1)
-        return plain and unit and cpu_inference(x) and not torch.compiler.is_compiling() and pays(x, self.weight)
+        """Whether `winograd.py` alone computes the convolution of `x [B, C, H, W]`, without gradients."""
+        return cpu_inference(x) and self._suits(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `[B, C, H, W]` to `[B, O, H', W']`."""
-        return convolve3x3(x, self.weight, self.bias) if self.quick(x) else super().forward(x)
+        if not self._suits(x):
+            return super().forward(x)
+        return convolve3x3(x, self.weight, self.bias) if cpu_inference(x) else _Convolution.apply(x, self.weight, self.bias)
+
+    def _suits(self, x: Tensor) -> bool:
+        plain = self.kernel_size == (3, 3) and self.padding == (1, 1) and self.padding_mode == "zeros" and self.groups == 1
+        unit = self.stride == self.dilation == (1, 1)
+        here = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+        return plain and unit and here and pays(x, self.weight)
+
+
+class _Convolution(torch.autograd.Function):
+    """3x3 convolution of `x [B, C, H, W]` with zeros around it, and its gradients; results have the memory layout of `x`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """`[B, O, H, W]`."""
+        ctx.save_for_backward(x, weight)
+        return _like(convolve3x3(x, weight, bias), x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients of `x`, `weight` and `bias`, where asked for."""
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            _like(convolve3x3(grad, weight.flip(2, 3).transpose(0, 1)), x) if of_x else None,
+            filter_gradient(x, grad) if of_weight else None,
+            grad.sum((0, 2, 3)) if of_bias else None,
+        )
+
+
+def _like(y: Tensor, x: Tensor) -> Tensor:
+    """`y` in the memory layout of `x`: in channels-last memory, oneDNN's gradients of other layers' weights would be slower."""
+    return y.contiguous() if x.is_contiguous() else y
 
 
 class HalvingConv2d(nn.Conv2d):
@@ -64,10 +101,14 @@ class DoublingConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, C, H, W]` to `[B, O, 2 H, 2 W]`."""
-        if not cpu_inference(x):
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
             return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         taps = x.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # [parity, row of x, row of the kernel]
         filters = torch.einsum("aiy,bjx,ocyx->abocij", taps, taps, self.weight)  # [2, 2, O, C, 2, 2]
+        if torch.is_grad_enabled():
+            h, w = x.shape[-2:]
+            parts = [[F.conv2d(x, filters[a, b], self.bias, padding=1)[..., a : a + h, b : b + w] for b in (0, 1)] for a in (0, 1)]
+            return torch.stack([torch.stack(row, dim=-1) for row in parts], dim=3).flatten(4).flatten(2, 3)
         height, width = x.shape[-2:]
         y = empty_like_layout(x, len(x), self.out_channels, 2 * height, 2 * width)
         for a in (0, 1):

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..recomputable import Recomputable
 from .conv1d import join
 from .mode import cpu_inference, watched
 from .stream import Layer, State, Streaming, chain
 
 
-class Residual1d(Streaming):
+class Residual1d(Streaming, Recomputable):
     """`skip(x) + branch(x)`: base of residual units `[B, C, T]`; a subclass defines the layers of the branch.
 
     Attributes:

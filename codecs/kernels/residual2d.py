@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..recomputable import Recomputable
 from .conv2d import Conv2d
 from .mode import Layer2d, cpu_inference, watched
 from .norm import GroupNorm
@@ -43,7 +44,7 @@ def sequence(x: Tensor, *layers: Layer) -> Tensor:
     return _run(x, layers) if _fusing(x) else _in_order(x, layers)
 
 
-class Residual2d(Layer2d):
+class Residual2d(Layer2d, Recomputable):
     """`shortcut(x) + branch(x)`: base of residual blocks over `[B, C, H, W]`; a subclass defines the layers of the branch.
 
     Attributes:

@@ -12,6 +12,9 @@ block is read, the bias and a sum while it is written: none of these needs a sep
 
     padded block --tiles--> inputs at the 36 points --products with the filter--> outputs at the 36 points --> 4x4 outputs a tile
 
+The gradient of the filter takes the same way back: that of the outputs, at the 36 points, times the inputs at these points, summed
+over tiles. That of the inputs is a convolution with the mirrored filter.
+
 Letters: B batch, C channels in, O channels out, H W positions, h w tiles of a block, i j rows and columns of a tile's 6x6 values,
 n its 4x4 outputs.
 """
@@ -85,6 +88,33 @@ def convolve3x3(
     return y.permute(0, 3, 1, 2)
 
 
+def filter_gradient(x: Tensor, grad: Tensor) -> Tensor:
+    """Gradient `[O, C, 3, 3]` of the filter of `F.conv2d(x, filter, padding=1)`.
+
+    Args:
+        x: input `[B, C, H, W]`.
+        grad: gradient of the output `[B, O, H, W]`.
+    """
+    batch, channels, height, width = x.shape
+    outs = grad.shape[1]
+    block = _Block(x, x.new_zeros(outs, channels, 3, 3), None)
+    filters, back = (matrix.to(x) for matrix in _matrices()[1:])
+    buffers = [x.new_empty(n * block.height * block.width // 16 * outs) for n in (16, 24, 36)]
+    cut = x.new_empty(block.height, block.width, outs)
+    total = x.new_zeros(36, channels, outs)
+    source, behind = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
+    for item, top, left in product(range(batch), range(0, height, block.height), range(0, width, block.width)):
+        block.read(source[item], top, left)
+        inputs = block.points().view(36, -1, channels)
+        part = cut[: 4 * block.h, : 4 * block.w]
+        _cut(behind[item], part, top, left)
+        tiles = _part(buffers[0], 4, 4, block.h, block.w, outs)  # [j, i, ...]
+        tiles.copy_(part.unflatten(1, (block.w, 4)).unflatten(0, (block.h, 4)).permute(3, 1, 0, 2, 4))
+        outputs = _along_both(back.T, tiles.flatten(2), *buffers[1:]).view(36, -1, outs)
+        total.baddbmm_(inputs.transpose(1, 2), outputs)
+    return (filters.T @ total.view(36, -1)).view(3, 3, channels, outs).permute(3, 2, 0, 1).contiguous()
+
+
 class _Block:
     """A block of a picture: `read`, then `convolve`, then `write`; the same object is used for one block after the other.
 
@@ -119,12 +149,16 @@ class _Block:
 
     def convolve(self) -> None:
         """Transform tiles to values at the points, multiply by the filter, transform back to 4x4 outputs `[column, row, h, w, O]`."""
-        tiles = _part(self.inputs[0], 6, 6, self.h, self.w, self.channels)  # [j, i, ...]
-        tiles.copy_(self.block.unfold(0, 6, 4).unfold(1, 6, 4).permute(4, 3, 0, 1, 2))
-        points = _along_both(self.to_points, tiles.flatten(2), *self.inputs[1:])  # [i, j, h w C]
+        points = self.points()
         products = _part(self.results[0], 36, self.h * self.w, self.outs)
         torch.bmm(points.view(36, self.h * self.w, self.channels), self.filter, out=products)
         self.tiles = _along_both(self.from_points, products.view(6, 6, -1), *self.results[1:])
+
+    def points(self) -> Tensor:
+        """The tiles' values at the points, `[i, j, h w C]`."""
+        tiles = _part(self.inputs[0], 6, 6, self.h, self.w, self.channels)  # [j, i, ...]
+        tiles.copy_(self.block.unfold(0, 6, 4).unfold(1, 6, 4).permute(4, 3, 0, 1, 2))
+        return _along_both(self.to_points, tiles.flatten(2), *self.inputs[1:])
 
     def write(self, place: Tensor, added: Tensor | None) -> None:
         """Write the outputs, plus the bias and `added`, to their `place [rows, columns, O]`, cut where the picture ends."""
@@ -155,12 +189,12 @@ def _part(buffer: Tensor, *shape: int) -> Tensor:
 
 
 def _along_both(matrix: Tensor, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Multiply `matrix [m, 6]` into both leading axes of `x [6, 6, size]`, and swap these: `[m, m, size]`, in the buffer `second`."""
+    """Multiply `matrix [m, k]` into both leading axes of `x [k, k, size]`, and swap these: `[m, m, size]`, in the buffer `second`."""
     return _times(matrix, _times(matrix, x, first).transpose(0, 1), second)
 
 
 def _times(matrix: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
-    """Multiply `matrix [m, 6]` into the second axis of `x [k, 6, size]`: `[k, m, size]`, in `buffer`."""
+    """Multiply `matrix [m, n]` into the second axis of `x [k, n, size]`: `[k, m, size]`, in `buffer`."""
     k, _, size = x.shape
     return torch.bmm(matrix.expand(k, -1, -1), x, out=_part(buffer, k, len(matrix), size))
 

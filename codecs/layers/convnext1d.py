@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..recomputable import Recomputable
 from .causal import Conv1d, State, Streaming
 
 
-class ConvNeXtBlock1d(Streaming):
+class ConvNeXtBlock1d(Streaming, Recomputable):
     """Depthwise convolution, LayerNorm, two pointwise layers with GELU between, layer scale, residual; `[B, D, L]`."""
 
     def __init__(

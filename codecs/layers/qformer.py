@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..recomputable import Recomputable
 
 
 class Attention(nn.Module):
@@ -45,7 +46,7 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
 
-class QueryLayer(nn.Module):
+class QueryLayer(nn.Module, Recomputable):
     """Self-attention of the queries, cross-attention to the memory, MLP; each pre-norm and with a residual connection."""
 
     def __init__(self, width: int, heads: int, *, mlp_ratio: float = 4.0, qk_norm: bool = False) -> None:
@@ -100,7 +101,7 @@ class QFormerConfig:
             raise ConfigError(f"memory_every is {self.memory_every}; it counts layers, from 1.")
 
 
-class QFormerLayer(nn.Module):
+class QFormerLayer(nn.Module, Recomputable):
     """Self-attention, cross-attention to the memory if `reads`, MLP; each with a residual connection and post-norm."""
 
     def __init__(self, config: QFormerConfig, memory_width: int, *, reads: bool) -> None:

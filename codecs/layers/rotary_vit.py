@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..recomputable import Recomputable
+
 Rotation = Literal["halves", "pairs"]
 
 
@@ -39,7 +41,7 @@ class RotaryAttention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class RotaryBlock(nn.Module):
+class RotaryBlock(nn.Module, Recomputable):
     """x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); `[B, L, D]`.
 
     Args:

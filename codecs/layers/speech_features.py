@@ -3,7 +3,7 @@
 Letters: B batch, T samples, N feature frames, C feature channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,10 @@ CONV_KERNELS, CONV_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 
 #: Hop and window of filter-bank frames in samples at 16 kHz, and the number of mel bands.
 FBANK_HOP, FBANK_WINDOW, FBANK_BINS = 160, 400, 80
+
+#: Weights that transformers may report as missing: the mask's vector is for training only, and of the convolution's weight norm some
+#: versions look for both spellings.
+_NOT_MISSED = ("masked_spec_embed", "pos_conv_embed.conv")
 
 
 def stacked_fbanks(x: Tensor) -> Tensor:
@@ -75,10 +79,23 @@ class FrozenModel(nn.Module):
 
     @classmethod
     def pretrained(cls, name: str, part: str = "", **options: Any) -> "FrozenModel":
-        """Load the published model `name` from the hub; `options` change its configuration (e.g. fewer layers)."""
+        """Load the published model `name` from the hub or a folder; `options` change its configuration (e.g. fewer layers).
+
+        Raises:
+            ValueError: weights of the model that its config describes are missing; transformers would leave them at random.
+        """
         out = cls.__new__(cls)
         nn.Module.__init__(out)
-        whole = _transformers().AutoModel.from_pretrained(name, **options)
+        transformers = _transformers()
+        logging = transformers.utils.logging
+        before = logging.get_verbosity()
+        logging.set_verbosity_error()  # else each weight of a layer that is left out is reported
+        try:
+            whole, info = transformers.AutoModel.from_pretrained(name, output_loading_info=True, **options)
+        finally:
+            logging.set_verbosity(before)
+        if missing := sorted(k for k in info["missing_keys"] if not any(known in k for known in _NOT_MISSED)):
+            raise ValueError(f"{name} holds no weights for {missing[0]!r} and {len(missing) - 1} others of its model.")
         out.model = getattr(whole, part) if part else whole
         return out.freeze()
 
@@ -109,6 +126,12 @@ class FrozenModel(nn.Module):
         """Hidden states `[B, C, N]` by `index`: 0 input of the first layer, 1 its output, -1 output of the last; None: their mean."""
         states = self.model(inputs, output_hidden_states=True).hidden_states
         return (torch.stack(states).mean(0) if index is None else states[index]).transpose(1, 2)
+
+    @torch.no_grad()
+    def layers(self, inputs: Tensor, indices: Sequence[int]) -> Tensor:
+        """Hidden states `[B, len(indices) C, N]` of several layers, one behind the other; `indices` as in `layer`."""
+        states = self.model(inputs, output_hidden_states=True).hidden_states
+        return torch.cat([states[i] for i in indices], dim=-1).transpose(1, 2)
 
 
 def _remade(kind: type[FrozenModel], model_class: type[nn.Module], config: Any, state: dict[str, Tensor]) -> FrozenModel:

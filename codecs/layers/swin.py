@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..recomputable import Recomputable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class GatedMLP(nn.Module):
         return self.down(x * gain)
 
 
-class SwinLayer(nn.Module):
+class SwinLayer(nn.Module, Recomputable):
     """Windowed attention and MLP, each pre-norm and with a residual connection; `[B, h, w, D]`."""
 
     def __init__(self, config: SwinConfig, *, shift: int) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..kernels.stream import layers_first, rows_first
 from ..precision import LSTM
+from ..recomputable import Recomputable
 from .causal import State, Streaming
 
 #: Number of queries for which attention is computed at once: bounds the memory of long inputs.
@@ -200,7 +201,7 @@ def _norm(config: Transformer1dConfig) -> nn.Module:
     return kind(config.width, eps=config.norm_eps)
 
 
-class TransformerBlock1d(nn.Module):
+class TransformerBlock1d(nn.Module, Recomputable):
     """Attention and feed-forward network, each pre-norm, with LayerScale and a residual connection; `[B, L, D]`."""
 
     def __init__(self, config: Transformer1dConfig) -> None:

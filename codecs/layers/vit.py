@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..start import start_deviation
+from ..recomputable import Recomputable
+from ..start import first_norm, start_deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class ViTBlock(nn.Module):
+class ViTBlock(nn.Module, Recomputable):
     """x + attention(norm(x)), then x + MLP(norm(x)) with exact GELU; `[B, L, D]`.
 
     Args:
@@ -140,7 +141,7 @@ class LatentQueryEncoder(nn.Module):
         self.positions = embedding(1 + (image_size // patch_size) ** 2, width)
         self.latents = embedding(num_latents, width)
         self.latent_positions = embedding(num_latents, width)
-        self.norm_in = nn.LayerNorm(width)
+        self.norm_in = first_norm(width)
         self.blocks = nn.ModuleList(ViTBlock(width, heads) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
 
@@ -171,7 +172,7 @@ class LatentQueryDecoder(nn.Module):
         self.mask_token = embedding(1, width)
         self.positions = embedding(1 + grid_size**2, width)
         self.latent_positions = embedding(num_latents, width)
-        self.norm_in = nn.LayerNorm(width)
+        self.norm_in = first_norm(width)
         self.blocks = nn.ModuleList(ViTBlock(width, heads) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
 

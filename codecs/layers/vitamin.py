@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..recomputable import Recomputable
 from .attention_projection import GatedMLP
 from .vit import SelfAttention, embedding
 
@@ -121,7 +122,7 @@ class MBConv(nn.Module):
         return self.shortcut(x) + self.project(F.gelu(self.depthwise(y)))
 
 
-class GatedBlock(nn.Module):
+class GatedBlock(nn.Module, Recomputable):
     """x + attention(norm(x)), then x + gated MLP(norm(x)); `[B, L, D]`. `drop_path` as in `ViTaminConfig`."""
 
     def __init__(self, width: int, heads: int, *, mlp_ratio: float, drop_path: float = 0.0, gelu: str = "tanh") -> None:

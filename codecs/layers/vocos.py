@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..recomputable import Recomputable
 from .stft import STFT
 
 
@@ -42,7 +43,7 @@ def make_norm(width: int, conditions: int, *, eps: float = 1e-6) -> nn.Module:
     return ConditionedNorm(width, conditions, eps=eps) if conditions else PlainNorm(width, eps=eps)
 
 
-class VocosBlock(nn.Module):
+class VocosBlock(nn.Module, Recomputable):
     """ConvNeXt block: depthwise convolution of 7, norm, two pointwise layers, layer scale, residual; `[B, D, L]`."""
 
     def __init__(self, width: int, hidden: int, *, layer_scale: float, conditions: int = 0, eps: float = 1e-6) -> None:
@@ -60,7 +61,7 @@ class VocosBlock(nn.Module):
         return x + y.transpose(1, 2)
 
 
-class FrameResBlock(nn.Module):
+class FrameResBlock(nn.Module, Recomputable):
     """Twice (group norm, SiLU, convolution of 3), and the input added; `[B, D, L]`."""
 
     def __init__(self, width: int, *, dropout: float = 0.0, groups: int = 32, eps: float = 1e-6) -> None:

@@ -19,6 +19,7 @@ from ..kernels.norm import GroupNorm
 from ..kernels.residual2d import Residual2d, sequence
 from ..kernels.stream import Layer
 from ..kernels.tiles import beside
+from ..recomputable import Recomputable
 
 EPS = 1e-6
 
@@ -149,7 +150,7 @@ class ResBlock(Residual2d):
         return y + self.shortcut(y)
 
 
-class AttentionBlock(Layer2d):
+class AttentionBlock(Layer2d, Recomputable):
     """Self-attention over all positions, plus the input; `[B, C, H, W]`. VQGAN has one head."""
 
     def __init__(self, channels: int, norm: nn.Module, *, heads: int = 1) -> None:
@@ -169,7 +170,7 @@ class AttentionBlock(Layer2d):
         return x + self.out(y.reshape(x.shape))
 
 
-class HeadAttentionBlock(Layer2d):
+class HeadAttentionBlock(Layer2d, Recomputable):
     """ITER's "mhsa": attention among the heads of each position, never between positions; `[B, C, H, W]`.
 
     The authors pass (batch, position, head, width) to a function that attends over the last axis but one, so that heads are mixed

@@ -62,6 +62,7 @@ SYSTEMS: Kinds[ModuleType] = Kinds("layout", (__package__ or "").rpartition(".")
     "longcat-audio-codec": "audio.longcat.layouts",
     "songgeneration": "audio.levo.layouts",
     "ustokenizer": "audio.ustokenizer.layouts",
+    "kmeans-units": "audio.speech_units.layouts",
     "focalcodec": "audio.focalcodec.layouts",
     "focalcodec-causal": "audio.focalcodec.layouts",
     "qwen3-tts-tokenizer-12hz": "audio.qwen3_tts.layouts",

@@ -26,7 +26,7 @@ from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS
 from .errors import MediaError, shown
 from .items import Picture, Prepared, Waveform
 from .limits import MAX_PIXELS, MAX_SAMPLES
-from .picture_files import probe_image, read_image, read_pixels
+from .picture_files import probe_image, read_image, read_labels, read_pixels
 from .pictures import as_pictures
 from .resampling import resample
 from .rows import HubDataset, RowBlob, datasets_package, load_hub, undecoded
@@ -71,6 +71,7 @@ __all__ = [
     "probe_image",
     "read_audio",
     "read_image",
+    "read_labels",
     "read_pixels",
     "resample",
     "shown",

@@ -40,6 +40,28 @@ def read_pixels(source: Source, *, name: str = "", max_pixels: int | None = None
         return pixels_of(image, medium.name)
 
 
+def read_labels(source: Source, *, name: str = "") -> np.ndarray:
+    """Read a picture file whose pixels are numbers of classes: integers `[H, W]`, upright; of a palette, the indices.
+
+    Raises:
+        FileNotFoundError, MediaError: as `read_image`; a picture of colours, of floats, or with transparency of its own.
+    """
+    with opened(source, name) as medium, decoding(medium.name):
+        image = _open(medium.file, medium.name)
+        check_pixels(image.width, image.height, medium.name)
+        return labels_of(image, medium.name)
+
+
+def labels_of(image: Any, name: str) -> np.ndarray:
+    """Numbers of classes of a PIL picture, as `read_labels` returns them."""
+    with decoding(name):
+        _quietly(image.load)
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise MediaError(f"{name} has pixels of mode {image.mode}; numbers of classes are grey (8 or 16 bits) or a palette.")
+        labels = np.array(upright(image))
+        return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
 def probe_image(source: Source, *, name: str = "") -> tuple[int, int]:
     """Height and width of a picture file, upright, without decoding it.
 

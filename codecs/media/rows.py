@@ -1,5 +1,6 @@
 """Rows of data sets of the package `datasets` as blobs: the encoded bytes, without decoding by that package."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,7 +51,12 @@ class RowBlob:
 
     def open(self) -> Path | BinaryIO:
         """Return the row's bytes, or the path of its file."""
-        return open_cell(self.rows[self.index][self.column], allow_paths=self.allow_paths)
+        return open_cell(self.cell, allow_paths=self.allow_paths)
+
+    @property
+    def cell(self) -> Any:
+        """The cell as `datasets` gives it: a dict of an undecoded picture or sound, or a text, number or list."""
+        return self.rows[self.index][self.column]
 
 
 def datasets_package() -> Any:
@@ -66,15 +72,16 @@ def datasets_package() -> Any:
     return datasets
 
 
-def load_hub(entry: HubDataset, *, keep_columns: bool = False) -> Any:
+def load_hub(entry: HubDataset, *, keep_columns: bool = False, also: Sequence[str] = ()) -> Any:
     """Open a data set with decoding of its media column switched off.
 
     Args:
         entry: the data set, its column and how to read it.
         keep_columns: keep the other columns; the entry then need not name the media column.
+        also: further columns that are kept, undecoded too.
 
     Raises:
-        ConfigError: `datasets` is not installed, or the column does not exist.
+        ConfigError: `datasets` is not installed, or a column does not exist.
     """
     rows = datasets_package().load_dataset(
         entry.hub,
@@ -85,10 +92,11 @@ def load_hub(entry: HubDataset, *, keep_columns: bool = False) -> Any:
         streaming=entry.streaming,
     )
     columns = rows.column_names
-    if columns is not None and entry.column not in columns and (entry.column or not keep_columns):
-        raise ConfigError(f"the data set {entry.hub!r} has no column {entry.column!r}; it has {', '.join(columns)}.")
-    rows = undecoded(rows, entry.column)
-    return rows if columns is None or keep_columns else rows.select_columns([entry.column])
+    for column in (entry.column, *also):
+        if columns is not None and column not in columns and (column or not keep_columns):
+            raise ConfigError(f"the data set {entry.hub!r} has no column {column!r}; it has {', '.join(columns)}.")
+        rows = undecoded(rows, column)
+    return rows if columns is None or keep_columns else rows.select_columns(list(dict.fromkeys((entry.column, *also))))
 
 
 def undecoded(rows: Any, column: str) -> Any:

@@ -39,6 +39,18 @@ class Branches(Quantizer):
             branch.freeze(frozen)  # type: ignore[operator]
         return super().freeze(frozen)
 
+    def fit(self, features: Tensor) -> float:
+        """Fit every branch to its part of features `[N, P D]` or `[B, P D, L]`; returns the mean of what their own `fit` returns.
+
+        Raises:
+            ValueError: a kind that is not fitted, another width, or too few features.
+        """
+        if not hasattr(self.branches[0], "fit"):
+            raise ValueError(f"a quantizer of kind {self.config.kind!r} is trained, not fitted.")
+        if features.ndim not in (2, 3) or features.shape[1] != self.dim:
+            raise ValueError(f"fit takes features [N, {self.dim}] or [B, {self.dim}, L]; got {list(features.shape)}.")
+        return sum(b.fit(part) for b, part in self._pairs(features)) / len(self.branches)  # type: ignore[operator]
+
     def code_vectors(self, codebook: int) -> Tensor:
         branch, k = divmod(codebook, self.num_codebooks // len(self.branches))
         return self.branches[branch].code_vectors(k)  # type: ignore[operator, no-any-return]

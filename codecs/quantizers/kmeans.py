@@ -85,6 +85,20 @@ class KMeans(RowQuantizer):
         return float((rows - self.centres[nearest_code(rows, self.centres)]).square().mean())
 
     @torch.no_grad()
+    def use(self, centres: Tensor) -> None:
+        """Take centres `[V, D]` that were fitted elsewhere.
+
+        Raises:
+            ValueError: another shape, or numbers that are not finite.
+        """
+        if tuple(centres.shape) != tuple(self.centres.shape):
+            raise ValueError(f"centres must be [V={len(self.centres)}, D={self.dim}]; got {list(centres.shape)}.")
+        if not bool(torch.isfinite(centres).all()):
+            raise ValueError("centres must be finite numbers; these hold NaN or infinities.")
+        self.centres.copy_(self._space(centres.float()))
+        self.fitted.fill_(True)
+
+    @torch.no_grad()
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
         self._is_fitted = self._is_fitted or bool(self.fitted)
         if not self._is_fitted:

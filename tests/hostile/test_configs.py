@@ -28,7 +28,10 @@ from tokenzoo.zoo.torch_files import read_torch
 from tokenzoo.zoo.weight_files import read_settings, read_weights
 
 #: One of each kind of network and quantizer.
-FAMILIES = ("spectral", "encodec", "dac", "snac", "mimi", "vqgan", "convnet", "titok", "var", "bsq_vit", "dualvitok", "latent")
+FAMILIES = (
+    "spectral", "encodec", "dac", "snac", "mimi", "vqgan", "convnet", "titok", "var", "bsq_vit", "dualvitok", "latent",
+    "speech-units-layers",
+)  # fmt: skip
 
 
 # --- config.json ----------------------------------------------------------------------------------------------------

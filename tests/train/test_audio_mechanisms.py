@@ -9,6 +9,7 @@ from statistics import median
 import pytest
 import soundfile
 import torch
+from effects import effect
 from tokenzoo.codecs.media import resample
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import Trainer
@@ -45,6 +46,7 @@ def speech(tmp_path_factory):
     return folder
 
 
+@pytest.mark.effect
 def test_dropout_of_quantizers_makes_prefixes_decode_better(speech):
     """Zeghidour et al. 2021 (SoundStream, arXiv 2107.03312), section III-C; Kumar et al. 2023 (DAC), section 3.2."""
     errors = {0.0: [], 0.5: []}  # of the first codebook and of all, for each seed
@@ -56,6 +58,9 @@ def test_dropout_of_quantizers_makes_prefixes_decode_better(speech):
             decoded = [tokenizer.decode(tokens.first(codebooks=k)) for k in (1, BOOKS)]
             found.append([float(mel(LossInputs(x=x, x_hat=y, out=None))) for y in decoded])
     without, dropped = errors[0.0], errors[0.5]
+    for i, figure in enumerate(("mel distance of the first of 4 codebooks", "mel distance of all 4 codebooks")):
+        both = {"with_": median(e[i] for e in dropped), "without": median(e[i] for e in without)}
+        effect("dropout of codebooks (SoundStream, DAC)", figure, **both)
     assert max(every for _, every in without + dropped) < 1.4, f"not all have learnt: {errors}"  # untrained: 2.7
     assert median(a[0] / b[0] for a, b in zip(dropped, without, strict=True)) < 0.85, errors
     assert median(first / every for first, every in without) > 1.2, errors

@@ -476,7 +476,7 @@ def test_features_are_cropped_checked_and_continued(tmp_path):
     spec = LatentSpec(vocab_sizes=(16,), channels=4)
     clips = Clips(config.train, config.media(spec), config, seed=0)
     assert sorted(Path(n).name for n in clips.broken) == ["ids.npy", "nan.npy", "wide.npy"]
-    x, _ = clips[0]
+    x = clips[0].x
     assert x.shape == (4, 20) and x.dtype == torch.float32
     short = FeatureDataConfig(train=str(folder / "000.npy"), crop=5)
     places = {float(Clips(short.train, short.media(spec), short, seed=s)[0][0][0, 0]) for s in range(20)}

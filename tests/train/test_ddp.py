@@ -44,7 +44,7 @@ def two_process_run(pictures, output, quantizer):
         losses={
             "pixel": {},
             "quantizer": {},
-            "adversarial": {"weight": 0.1, "game": "least_squares", "lecam_weight": 0.01},
+            "adversarial": {"weight": 0.1, "game": "least_squares", "lecam_weight": 0.01, "r1_weight": 1.0, "r1_every": 2},
             "feature_matching": {},
             "distillation": {"teacher": "envelope", "project": 1, "along": "mse", "weight": 0.1},
         },

@@ -132,12 +132,12 @@ def test_turns_do_not_pollute_each_others_gradients(pictures, tmp_path):
     judges, x = made.state.adversary.module, next(feed).x
     x_hat = made.state.tokenizer(x).x_hat
 
-    made.state.adversary.backward(x, x_hat.detach(), 1.0, 0)
+    fake = made.state.adversary.backward(x, x_hat, 1.0, 0)[-1]
     assert not gradients(made.state.tokenizer)
     own = gradients(judges)
     assert len(own) == len(list(judges.parameters()))
 
-    made.state.adversary.judge(x_hat)[0].logits.mean().backward()  # the tokenizer's turn
+    fake[0].logits.mean().backward(inputs=made.state.trained)  # the tokenizer's turn
     assert gradients(made.state.tokenizer)
     assert all(torch.equal(g, own[name]) for name, g in gradients(judges).items())
 
@@ -245,6 +245,11 @@ def test_rates_are_functions_of_the_step():
     decay = ScheduleConfig(kind="exponential", gamma=0.5, final_ratio=0.2)
     assert [rate(decay, 1.0, s, 9) for s in range(4)] == pytest.approx([1, 0.5, 0.25, 0.2])
     assert rate(ScheduleConfig(kind="constant"), 3.0, 77, 9) == 3.0
+    line = ScheduleConfig(kind="linear", warmup_steps=2, first_ratio=0.1, final_ratio=0.2, length=4)
+    assert [rate(line, 1.0, s, 99) for s in (0, 1, 2, 4, 6, 50)] == pytest.approx([0.55, 1, 1, 0.6, 0.2, 0.2])
+    assert [rate(ScheduleConfig(kind="linear"), 1.0, s, 8) for s in (0, 2, 8)] == pytest.approx([1, 0.75, 0])
+    short = ScheduleConfig(kind="cosine", length=10)
+    assert [rate(short, 1.0, s, 99) for s in (0, 5, 10, 50)] == pytest.approx([1, 0.5, 0, 0])
     drops = ScheduleConfig(kind="drops", gamma=0.1, at=(4, 6), warmup_steps=2)
     assert [rate(drops, 1.0, s, 9) for s in (0, 2, 3, 4, 5, 6, 8)] == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01, 0.01])
 

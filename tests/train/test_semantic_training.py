@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import teacher_models
 import torch
+from effects import effect
 from teacher_models import RATE, sounds
 from tokenzoo.codecs.audio.speechtokenizer.latent_fusion import FusionConfig, LatentFusion
 from tokenzoo.codecs.audio.speechtokenizer.model import SpeechTokenizer, SpeechTokenizerConfig
@@ -70,10 +71,11 @@ def cosine(trainer, tokenizer, name):
     """The mean likeness that the loss `name` (along time, `-log sigmoid`) sees, over clips that were not trained on."""
     x = sounds(16, SAMPLES, seed=1)
     out = tokenizer.eval()(x)
-    inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=trainer.state.objective.targets(x))
+    inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=trainer.state.objective.targets(x, {}))
     return -float(torch.log(torch.expm1(trainer.state.losses[name](inputs))))
 
 
+@pytest.mark.effect
 @pytest.mark.parametrize(
     ("name", "taught"),
     [
@@ -89,6 +91,7 @@ def test_teaching_raises_the_likeness_to_the_teachers(name, taught, folders, cli
     trainer.run()
     for loss in taught:
         before, after = cosine(trainer, untaught, loss), cosine(trainer, trainer.state.tokenizer, loss)
+        effect(f"{loss} teacher ({name})", "likeness of the first codebook to the teacher", with_=after, without=before)
         assert after > before + 0.12, (loss, before, after)
 
 
@@ -111,6 +114,7 @@ def fusion_codec(fusion=True):
     return SpeechTokenizer(config)
 
 
+@pytest.mark.effect
 def test_fusion_lets_the_first_codebook_carry_what_the_sound_does_not_say():
     """Each clip has a text vector that has nothing to do with its sound; the first level is asked to resemble it."""
     g = torch.Generator().manual_seed(3)
@@ -133,6 +137,8 @@ def test_fusion_lets_the_first_codebook_carry_what_the_sound_does_not_say():
         ids = (codec.encode(x, features=vectors) if fused else codec.encode(x)).ids[:, :1]
         carried = codec.semantic_features(codec.quantizer.decode(ids)).mean(2)  # [16, S]
         results[fused] = float((F.cosine_similarity(carried[:, None], kinds, dim=2).argmax(1) == said).float().mean())
+    figure = "share of clips whose text vector the first codebook shows"
+    effect("latent fusion (FuseCodec)", figure, with_=results[True], without=results[False])
     assert results[True] > 0.9 and results[False] < 0.6, results
 
 
@@ -165,6 +171,7 @@ def test_fusion_wants_both_vectors_and_a_model_that_has_it():
         fusion_codec().eval().encode(x, features=vector)
 
 
+@pytest.mark.effect
 def test_an_image_model_teaches_pictures_patch_by_patch(tmp_path):
     model = teacher_models.vision_model(tmp_path / "vit")
     pictures = write_pictures(tmp_path / "pictures", 12, size=(32, 32))
@@ -180,6 +187,7 @@ def test_an_image_model_teaches_pictures_patch_by_patch(tmp_path):
         with torch.no_grad():
             x = torch.stack([trainer.clips[i][0] for i in range(8)])
             out = trainer.state.tokenizer.eval()(x)
-            inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=trainer.state.objective.targets(x))
+            inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=trainer.state.objective.targets(x, {}))
             likeness[weight] = 1 - float(trainer.state.losses["distillation"](inputs))
+    effect("image model as a teacher", "likeness of the codes to its patches", with_=likeness[1.0], without=likeness[0.0])
     assert likeness[1.0] > likeness[0.0] + 0.3, likeness

@@ -27,7 +27,7 @@ IMAGE = ImageSpec(vocab_sizes=(16,), stride=8)
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("teachers")
-    kinds = ("speech_model", "transcriber", "text_model", "vision_model")
+    kinds = ("speech_model", "transcriber", "text_model", "vision_model", "clip_text")
     return {kind: str(getattr(teacher_models, kind)(root / kind)) for kind in kinds}
 
 
@@ -198,3 +198,48 @@ def test_vision_model_gives_patches_and_one_vector(folders):
 
 
 # --- losses -------------------------------------------------------------------------------------------------------------
+
+
+# --- what lies beside the media -----------------------------------------------------------------------------------------
+
+
+def test_text_states_of_a_text_beside_the_sound_are_those_of_its_transcript(folders):
+    x = sounds(3, 6400)
+    for form, options in (("frames", {"frames": 20}), ("pieces", {}), ("first", {})):
+        common = {"text_model": folders["text_model"], "form": form, "layer": -1}
+        of_sound = build("text_states", transcriber=folders["transcriber"], **common)
+        of_text = build("text_states", partner="p", **common, **options)
+        texts, frames = of_sound.transcribe(x)
+        assert frames == 20 and len(set(texts)) > 1
+        assert torch.equal(of_sound(x), of_text(texts))
+    for options in ({}, {"partner": "p", "transcriber": "t"}, {"partner": "p"}, {"partner": "p", "form": "first", "frames": 3}):
+        with pytest.raises(ConfigError, match="it needs one of them|need the number of pieces"):
+            build("text_states", text_model=folders["text_model"], **options)
+
+
+def test_stored_features_are_given_as_they_are():
+    vectors, rows = torch.randn(2, 5), torch.randn(2, 7, 5)
+    assert torch.equal(build("stored", partner="p")(vectors), vectors[..., None])
+    assert torch.equal(build("stored", partner="p")(rows), rows)
+    assert torch.equal(build("stored", partner="p", time_first=True)(rows), rows.transpose(1, 2))
+    with pytest.raises(ConfigError, match=r"items of shape \[2, 3, 4\]; allowed"):
+        build("stored", partner="p")(torch.zeros(1, 2, 3, 4))
+
+
+def test_captions_reach_the_decoder_in_training_as_in_decode(folders):
+    """TA-TiTok with the teacher's states as further argument equals `decode` with the texts themselves."""
+    size = {"width": 32, "layers": 1, "heads": 2}
+    config = {"image_size": 32, "encoder_patch_size": 8, "decoder_patch_size": 8, "encoder": size, "decoder": size}
+    config |= {"num_latents": 4, "latent_dim": 4}
+    config |= {"quantizer": {"kind": "vq", "codebook_size": 16}, "text": {"length": 6, "dim": 8, "model": folders["clip_text"]}}
+    tokenizer, texts = build_tokenizer("titok", config).eval(), ["a b", "c"]
+    teacher = build("clip_text", IMAGE, partner="caption", model=folders["clip_text"], length=6)
+    x, states = torch.rand(2, 3, 32, 32), teacher(texts)
+    assert states.shape == (2, 8, 6) and not torch.equal(states[0], states[1])
+    with torch.no_grad():
+        want = tokenizer.decode(tokenizer.encode(x), text=texts)
+        torch.testing.assert_close(tokenizer(x, states).x_hat.clamp(0, 1), want.clamp(0, 1))
+    tokenizer.train()(x, states).x_hat.mean().backward()
+    assert tokenizer.text.proj.weight.grad.abs().sum() > 0
+    with pytest.raises(ConfigError, match="has no partner; name the text"):
+        build("clip_text", IMAGE)

@@ -4,6 +4,8 @@ import pytest
 import tokenzoo
 import torch
 from tokenzoo import cli
+from tokenzoo.codecs.quantizers.additive_vq import AdditiveVQConfig
+from tokenzoo.codecs.quantizers.kmeans import KMeansConfig
 from tokenzoo.zoo.quantize import quantize
 from typer.testing import CliRunner
 
@@ -65,6 +67,20 @@ def test_command(vae, tmp_path):
     tokens = tok.encode(tmp_path / "photos" / "0.png")
     assert tokens.vocab_sizes == (8,) * 4 and len(tokens.ids.unique()) == 8
     assert tok.decode(tokens).shape == (1, 3, 24, 20)
+
+
+@pytest.mark.parametrize("settings", [KMeansConfig(codebook_size=16), AdditiveVQConfig(codebook_size=8, num_codebooks=2)])
+@torch.no_grad()
+def test_other_quantizers_of_an_autoencoder(pictures, settings):
+    torch.manual_seed(0)
+    kl = tokenzoo.build_tokenizer("kl_tokens", {"encoder": SIDE, "decoder": SIDE}).eval()
+    fitted, report = quantize(kl, pictures, quantizer=settings)
+    z = torch.cat([kl.encode_latents(kl.prepare(p)[0].x[None]) for p in pictures], dim=2)
+    back = fitted.quantizer.decode(fitted.quantizer.encode(z))
+    assert report.error == pytest.approx(float((back - z).square().mean()), rel=1e-3)
+    power = (z - z.mean(2, keepdim=True)).square().mean()
+    assert report.latent_snr_db == pytest.approx(float(10 * (power / (back - z).square().mean()).log10()), abs=0.01)
+    assert report.positions == z.shape[2] and report.outside == 0 and fitted.decode(fitted.encode(pictures[0])).shape == (1, 3, 20, 30)
 
 
 def test_what_cannot_be_fitted(pictures):

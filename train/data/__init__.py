@@ -1,4 +1,4 @@
-"""Training data: sources, crops, order and batches, the same for pictures, sound and stored features."""
+"""Training data: sources, crops, order and batches, the same for pictures, sound, maps and stored features."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -18,16 +18,18 @@ def open_clips(
     seed: int,
     train: bool = True,
     say: Callable[[str], None] = lambda text: None,
+    batch_size: int = 1,
 ) -> "Clips | StreamClips":
     """Return the crops of a data set, with random access; in order only, if the one entry is a streamed hub data set.
 
     Args:
         entries: where media come from (`data.train` or `data.valid` of a run).
         media: how items are decoded and cropped.
-        settings: cache and visits.
+        settings: cache, visits and partners.
         seed: of order and crops.
         train: shuffle and augment.
         say: called with a line of progress while the cache fills.
+        batch_size: crops in a batch, over all processes and all parts of a step: those for training have one size.
     """
     from ...codecs.media import HubDataset
     from .loader import Clips
@@ -36,8 +38,8 @@ def open_clips(
 
     listed = as_list(entries)
     if len(listed) == 1 and isinstance(listed[0], HubDataset) and listed[0].streaming:
-        return StreamClips(listed[0], media, seed=seed, train=train)
-    return Clips(entries, media, settings, seed=seed, train=train, say=say)
+        return StreamClips(listed[0], media, settings, seed=seed, train=train, batch_size=batch_size)
+    return Clips(entries, media, settings, seed=seed, train=train, say=say, batch_size=batch_size)
 
 
 def open_batches(
@@ -49,7 +51,7 @@ def open_batches(
         clips: what `open_clips` returned.
         settings: number of workers, and batches that each prepares ahead.
         position: first crop, counted over all processes.
-        rows: in a stream, in place of `position`: the number of rows of this process to skip.
+        rows: in a stream, the number of rows of this process to skip.
         size: crops in a batch, over all processes.
         rank, world: number of this process, and of all.
     """
@@ -58,4 +60,4 @@ def open_batches(
 
     if isinstance(clips, Clips):
         return batches(clips, settings, position, size, rank=rank, world=world)
-    return stream_batches(clips, settings, rows, size, rank=rank, world=world)
+    return stream_batches(clips, settings, rows, size, rank=rank, world=world, position=position)

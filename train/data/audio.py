@@ -16,6 +16,7 @@ from ...codecs.spec import AudioSpec, TokenizerSpec
 from ..preview import AudioPreview
 from .config import DataConfig
 from .media import Item, Preview
+from .sizes import several
 
 #: int16 of a sample of 1.0 in the cache.
 FULL_SCALE = 32767
@@ -26,7 +27,8 @@ class AudioDataConfig(DataConfig):
     """How crops are cut from sound files.
 
     Attributes:
-        crop_seconds: length of a crop, rounded up to whole hops.
+        crop_seconds: length of a crop, rounded up to whole hops; of several, each batch has one, drawn at random.
+        valid_crop_seconds: length of crops of the validation data and of previews; 0: the longest of `crop_seconds`.
         short: a clip shorter than the crop is continued with other clips ("concat") or with silence ("pad").
         normalize: bring each clip's crop to `level_db`: root mean square over full scale ("rms"), ITU-R BS.1770
             loudness ("lufs", DAC: -16), or leave it ("none").
@@ -39,7 +41,8 @@ class AudioDataConfig(DataConfig):
 
     kind: ClassVar[str] = "audio"
     max_visits: int = 1000
-    crop_seconds: float = 1.0
+    crop_seconds: float | tuple[float, ...] = 1.0
+    valid_crop_seconds: float = 0.0
     short: Literal["concat", "pad"] = "concat"
     normalize: Literal["none", "rms", "lufs"] = "none"
     level_db: Signed = -20.0
@@ -48,7 +51,7 @@ class AudioDataConfig(DataConfig):
     min_level_db: Signed = -60.0
 
     def __post_init__(self) -> None:
-        if self.crop_seconds <= 0 or self.gain_db[0] > self.gain_db[1]:
+        if min(several("data.crop_seconds", self.crop_seconds)) <= 0 or self.gain_db[0] > self.gain_db[1]:
             raise ConfigError(f"data.crop_seconds is {self.crop_seconds}, data.gain_db {self.gain_db}; need > 0 and low <= high.")
 
     def media(self, spec: TokenizerSpec) -> "Audio":
@@ -61,13 +64,16 @@ class Audio:
     """The `Media` of sound. The cache keeps int16 at the tokenizer's rate: 115 MB an hour at 16 kHz."""
 
     suffixes = AUDIO_ENDINGS
+    bucket = None
 
     def __init__(self, config: AudioDataConfig, spec: AudioSpec) -> None:
         if spec.channels not in (1, 2):
             raise ConfigError(f"sound for training has 1 or 2 channels; the tokenizer takes {spec.channels}.")
         self.config, self.rate, self.channels = config, spec.sample_rate_hz, spec.channels
-        self.length = -(-round(config.crop_seconds * self.rate) // spec.hop_samples) * spec.hop_samples
+        lengths = several("data.crop_seconds", config.crop_seconds)
+        self.length = self._whole_hops(config.valid_crop_seconds or max(lengths), spec.hop_samples)
         self.shape = (self.channels, self.length)
+        self.shapes = tuple((self.channels, self._whole_hops(seconds, spec.hop_samples)) for seconds in lengths)
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return int16 `[C, T]` at the tokenizer's rate; float32 of sound beyond full scale."""
@@ -77,12 +83,14 @@ class Audio:
         return (wave * FULL_SCALE).round().to(torch.int16).numpy()
 
     def crops_in(self, item: Item) -> float:
-        """Length of the item as a multiple of the crop length."""
-        return self._samples(item) / self.length
+        """Length of the item as a multiple of the longest crop's."""
+        return self._samples(item) / max(length for _, length in self.shapes)
 
-    def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
+    def crop(
+        self, draw: Callable[[], Item], rng: np.random.Generator, train: bool, *, shape: tuple[int, ...] | None = None
+    ) -> Tensor:
         """Return float32 `[C, crop]` in -1..1."""
-        pieces, missing = [], self.length
+        pieces, missing = [], (shape or self.shape)[1]
         while missing > 0:
             piece = self._piece(draw(), missing, rng, train)  # [C, t]
             pieces.append(self._level(piece, rng, train))
@@ -111,6 +119,10 @@ class Audio:
     def preview(self) -> Preview:
         """Return the writer of wav files and spectrograms."""
         return AudioPreview(self.rate)
+
+    def _whole_hops(self, seconds: float, hop_samples: int) -> int:
+        """Samples of a length, rounded up to whole hops."""
+        return -(-round(seconds * self.rate) // hop_samples) * hop_samples
 
     def _samples(self, item: Item) -> int:
         """Number of samples of the item at the tokenizer's rate."""

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from ...codecs.config import ConfigError
-from ...codecs.latent import LatentSpec
 from ...codecs.media import Blob, MediaError, opened, shown
 from ...codecs.media.errors import decoding
-from ...codecs.spec import TokenizerSpec
+from ...codecs.spec import LatentSpec, MapSpec, TokenizerSpec
 from .config import DataConfig
 from .media import Item, Preview
 
@@ -43,6 +42,8 @@ class FeatureDataConfig(DataConfig):
     def media(self, spec: TokenizerSpec) -> "Features":
         if not isinstance(spec, LatentSpec):
             raise ConfigError(f"data.kind is 'features', but the tokenizer's modality is {spec.modality!r}.")
+        if isinstance(spec, MapSpec) and not spec.sequences:
+            raise ConfigError("data.kind is 'features', sequences [C, N], but the tokenizer takes maps. Set data.kind to 'maps'.")
         return Features(self, spec.channels)
 
 
@@ -50,10 +51,12 @@ class Features:
     """The `Media` of features. The cache keeps float32 `[C, N]`."""
 
     suffixes = (".npy",)
+    bucket = None
 
     def __init__(self, config: FeatureDataConfig, channels: int) -> None:
         self.config, self.channels = config, channels
         self.shape = (channels, config.crop)
+        self.shapes = (self.shape,)
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return the features of a file as float32 `[C, N]`.
@@ -76,9 +79,11 @@ class Features:
         """Length of the item as a multiple of the crop length."""
         return self._array(item).shape[1] / self.config.crop
 
-    def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
+    def crop(
+        self, draw: Callable[[], Item], rng: np.random.Generator, train: bool, *, shape: tuple[int, ...] | None = None
+    ) -> Tensor:
         """Return float32 `[C, crop]`, from as many items as it takes."""
-        pieces, missing = [], self.config.crop
+        pieces, missing = [], (shape or self.shape)[1]
         while missing > 0:
             x = self._array(draw())
             spare = max(0, x.shape[1] - missing)

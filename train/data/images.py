@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from ...codecs.spec import ImageSpec, TokenizerSpec
 from ..preview import ImagePreview
 from .config import DataConfig
 from .media import Item, Preview
+from .places import Place
+from .sizes import BucketConfig, several
+from .windows import ResizedCropConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,19 @@ class ImageDataConfig(DataConfig):
     """How crops are cut from pictures.
 
     Attributes:
-        crop: height and width of a crop in pixels; 0: the size that the tokenizer takes, 256 for one that takes any size.
+        crop: height and width of a crop in pixels; 0: the size that the tokenizer takes, 256 for one that takes any size. For
+            tokenizers that take any size also several, `[224, 288, 352]`, of which each batch has one, drawn at random; or sizes of
+            several aspects, `{area: 65536, aspects: [0.5, 1.0, 2.0]}`: see `BucketConfig`.
+        valid_crop: height and width of crops of the validation data and of previews; 0: the largest of `crop`, with several aspects
+            the largest of those that are nearest to a square.
         scales: the picture is shrunk by one of these, drawn at random among those at which a crop still fits.
         cover: instead of `scales`, a crop covers between these shares of the picture's shorter side: its shorter side is resized to a
             length from `crop / high` to `crop / low`, drawn evenly (ADM, LlamaGen: [0.8, 1]; [1, 1]: the whole shorter side). Crops of
-            the validation data cover the share `high`.
+            the validation data cover the share `high`. For crops that are not square, read: of the largest piece with their aspect.
+        resized_crop: instead of `scales` and `cover`, torchvision's `RandomResizedCrop`: see `ResizedCropConfig`. Crops of the validation
+            data cover the whole shorter side.
+        place: "anywhere", at random, or "center": crops lie in the middle of the picture. Without effect on `resized_crop`.
+        filter: with which pictures are resized.
         flip: mirror half of the crops.
         max_side: with `cache: memory`, larger pictures are shrunk to this long side; 0: kept as they are.
         min_std: crops flatter than this (standard deviation of grey values 0..255) are drawn again, up to
@@ -34,16 +45,23 @@ class ImageDataConfig(DataConfig):
     """
 
     kind: ClassVar[str] = "images"
-    crop: int = 128
+    crop: int | tuple[int, ...] | BucketConfig = 128
+    valid_crop: int = 0
     scales: tuple[float, ...] = (1.0,)
     cover: tuple[float, float] | None = None
+    resized_crop: ResizedCropConfig | None = None
+    place: Literal["anywhere", "center"] = "anywhere"
+    filter: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
     flip: bool = True
     max_side: int = 0
     min_std: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.crop < 0 or not self.scales or not all(0 < s <= 1 for s in self.scales):
+        sizes = () if isinstance(self.crop, BucketConfig) else several("data.crop", self.crop)
+        if min((0, *sizes)) < 0 or not self.scales or not all(0 < s <= 1 for s in self.scales):
             raise ConfigError(f"data.crop is {self.crop}, data.scales are {self.scales}; need >= 0 and 0 < scale <= 1.")
+        if self.resized_crop is not None and (self.cover is not None or self.scales != (1.0,)):
+            raise ConfigError("data.resized_crop is given beside data.cover or data.scales; each of them says what a crop shows. Keep one.")
         if self.cover is not None and not (0 < self.cover[0] <= self.cover[1] <= 1 and self.scales == (1.0,)):
             raise ConfigError(
                 f"data.cover is {list(self.cover)}, data.scales are {list(self.scales)}; need 0 < low <= high <= 1, without scales."
@@ -59,7 +77,14 @@ class ImageDataConfig(DataConfig):
             if height != width:
                 raise ConfigError(f"this tokenizer takes pictures of {height} x {width}; crops are square.")
             config = replace(self, crop=height)
-        return Images(config, spec.channels, spec.value_range)
+        images = Images(config, spec.channels, spec.value_range)
+        for _, height, width in (*images.shapes, images.shape):
+            if spec.image_size not in (None, (height, width)):
+                raise ConfigError(
+                    f"data.crop or data.valid_crop asks for crops of {height} x {width} pixels; this tokenizer takes pictures of "
+                    f"{spec.image_size[0]} x {spec.image_size[1]} alone. Set data.crop to 0 or to that size, and no other beside it."
+                )
+        return images
 
 
 #: Crop of a tokenizer that takes any size, where none is chosen.
@@ -75,7 +100,15 @@ class Images:
         if channels not in (1, 3):
             raise ConfigError(f"pictures for training have 1 or 3 channels; the tokenizer takes {channels}.")
         self.config, self.channels, self.value_range = config, channels, value_range
-        self.shape = (channels, config.crop, config.crop)
+        crop = config.crop
+        self.bucket = self._bucket if isinstance(crop, BucketConfig) else None
+        sizes = crop.sizes if isinstance(crop, BucketConfig) else tuple((n, n) for n in several("data.crop", crop))
+        self.shapes = tuple((channels, height, width) for height, width in sizes)
+        # The largest one, among those that are nearest to a square.
+        self.shape = max(self.shapes, key=lambda shape: (-max(shape[1:]) / min(shape[1:]), shape[1] * shape[2]))
+        if config.valid_crop:
+            self.shape = (channels, config.valid_crop, config.valid_crop)
+        self.filter = Image.Resampling[config.filter.upper()]
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Return uint8 `[H, W, 3]` or `[H, W]`, or deep grey as float32 `[H, W]` in 0..1; shrunk to `max_side`."""
@@ -91,22 +124,35 @@ class Images:
         return pixels
 
     def crops_in(self, item: Item) -> float:
-        """Area of the picture at full size as a multiple of the crop area."""
-        height, width = item.shape[:2] if isinstance(item, np.ndarray) else probe_image(item)
-        return height * width / self.config.crop**2
+        """Area of the picture at full size as a multiple of the largest crop's."""
+        height, width = self._size(item)
+        return height * width / max(h * w for _, h, w in self.shapes)
 
-    def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
-        """Return float32 `[C, crop, crop]` in the value range."""
-        item = draw()
+    def crop(
+        self,
+        draw: Callable[[], Item],
+        rng: np.random.Generator,
+        train: bool,
+        *,
+        shape: tuple[int, ...] | None = None,
+        note: Callable[[Place], None] = lambda place: None,
+    ) -> Tensor:
+        """Return float32 `[C, H, W]` in the value range; `note` is called with the place of the crop in its picture."""
+        size, item = (shape or self.shape)[1:], draw()
         image = item if isinstance(item, np.ndarray) else self.decode(item)  # [H, W(, 3)]
-        white = 255 if image.dtype == np.uint8 else 1
-        for _ in range(8 if train and self.config.min_std > 0 else 1):
-            patch = self._cut(image, rng, train)
-            if patch.astype(np.float32).std(axis=(0, 1)).mean() * (255 / white) >= self.config.min_std:
+        place = self._place(image.shape[0], image.shape[1], (size[0], size[1]), rng, train)
+        for _ in range(7 if train and self.config.min_std > 0 else 0):
+            if self._spread(image, place) >= self.config.min_std:
                 break
-        if train and self.config.flip and rng.random() < 0.5:
-            patch = patch[:, ::-1]
-        low, high = self.value_range
+            place = self._place(image.shape[0], image.shape[1], (size[0], size[1]), rng, train)
+        place = replace(place, mirrored=bool(train and self.config.flip and rng.random() < 0.5))
+        note(place)
+        return self.at(image, place)
+
+    def at(self, image: np.ndarray, place: Place) -> Tensor:
+        """Return the crop of a decoded picture at a place, float32 `[C, H, W]` in the value range."""
+        patch, (low, high) = place.cut(image, self.filter), self.value_range
+        white = 255 if image.dtype == np.uint8 else 1
         x = torch.from_numpy(patch.copy()).float() * ((high - low) / white) + low  # [H, W(, C)]
         return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
 
@@ -120,27 +166,42 @@ class Images:
         """Return the writer of sheets of originals and reconstructions."""
         return ImagePreview(self.value_range)
 
-    def _side(self, short: int, rng: np.random.Generator, train: bool) -> float:
-        """Length of a crop's side in pixels of a picture whose shorter side is `short`."""
-        size, cover = self.config.crop, self.config.cover
-        if cover is not None:
-            return short / (1 / cover[1] + (1 / cover[0] - 1 / cover[1]) * (rng.random() if train else 0.0))
-        fitting = [s for s in self.config.scales if short * s >= size] if train else [1.0]
-        return min(size / (fitting[int(rng.integers(len(fitting)))] if fitting else 1.0), short)
+    def _bucket(self, item: Item) -> int:
+        """Index in `shapes` of the bucket of an item."""
+        assert isinstance(self.config.crop, BucketConfig)
+        return self.config.crop.bucket(*self._size(item))
 
-    def _cut(self, image: np.ndarray, rng: np.random.Generator, train: bool) -> np.ndarray:
-        """One crop `[crop, crop(, 3)]` of the picture's own number type; a picture smaller than the crop is enlarged to fit."""
-        height, width = image.shape[:2]
-        size, short = self.config.crop, min(height, width)
-        side = self._side(short, rng, train)
-        left = (width - side) * (rng.random() if train else 0.5)
-        top = (height - side) * (rng.random() if train else 0.5)
-        if side == size:  # whole pixels: no resampling at the original scale
-            return image[int(top) : int(top) + size, int(left) : int(left) + size]
-        # PIL gets only what the filter can reach (3 source pixels a target pixel): it copies all that it is given.
-        reach = int(3 * max(1.0, side / size)) + 2
-        x, y = max(0, int(left) - reach), max(0, int(top) - reach)
-        part = image[y : int(top + side) + reach + 1, x : int(left + side) + reach + 1]
-        box = (left - x, top - y, left - x + side, top - y + side)
-        whole = Image.fromarray(np.ascontiguousarray(part))
-        return np.asarray(whole.resize((size, size), Image.Resampling.LANCZOS, box=box))
+    def _size(self, item: Item) -> tuple[int, int]:
+        """Height and width of an item."""
+        height, width = item.shape[:2] if isinstance(item, np.ndarray) else probe_image(item)
+        return height, width
+
+    def _extent(self, whole: tuple[float, float], size: tuple[int, int], rng: np.random.Generator, train: bool) -> tuple[float, float]:
+        """Height and width of the piece that a crop shows, in pixels of the picture; `whole`: of the largest one of this aspect."""
+        if self.config.cover is not None or self.config.resized_crop is not None:
+            low, high = self.config.cover or (1.0, 1.0)
+            share = 1 / high + (1 / low - 1 / high) * (rng.random() if train and self.config.cover is not None else 0.0)
+            return whole[0] / share, whole[1] / share
+        fitting = [s for s in self.config.scales if whole[0] * s >= size[0]] if train else [1.0]
+        scale = fitting[int(rng.integers(len(fitting)))] if fitting else 1.0
+        return min(size[0] / scale, whole[0]), min(size[1] / scale, whole[1])
+
+    def _spread(self, image: np.ndarray, place: Place) -> float:
+        """Standard deviation of the grey values of a crop, for white of 255."""
+        spread = place.cut(image, self.filter).astype(np.float32).std(axis=(0, 1)).mean()
+        return float(spread) * (1 if image.dtype == np.uint8 else 255)
+
+    def _place(self, height: int, width: int, size: tuple[int, int], rng: np.random.Generator, train: bool) -> Place:
+        """Draw the place of a crop; a picture smaller than the crop is enlarged to fit."""
+        if train and self.config.resized_crop is not None:
+            y, x, h, w = self.config.resized_crop.window(height, width, size, rng)
+            return Place(top=y, left=x, height=h, width=w, picture=(height, width), size=size, alone=True)
+        narrow = width * size[0] <= height * size[1]
+        whole = (width * size[0] / size[1], width) if narrow else (height, height * size[1] / size[0])
+        high, wide = self._extent(whole, size, rng, train)
+        anywhere = train and self.config.place == "anywhere"
+        left = (width - wide) * (rng.random() if anywhere else 0.5)
+        top = (height - high) * (rng.random() if anywhere else 0.5)
+        if (high, wide) == size:  # whole pixels: no resampling at the original scale
+            top, left = int(top), int(left)
+        return Place(top=top, left=left, height=high, width=wide, picture=(height, width), size=size)

@@ -1,22 +1,22 @@
 """Batches of crops from a source: cache, workers, broken files, and a position to resume from."""
 
-import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...codecs.config import ConfigError
-from ...codecs.media import shown
+from ...codecs.media import Blob, shown
 from .config import DataConfig, Entries
 from .media import Item, Media
-from .order import BatchPositions, VisitOrder, fingerprint
-from .sources import collect
+from .order import BatchPositions, BucketOrder, VisitOrder, fingerprint
+from .partner_files import collect_with_partners
+from .partners import PartnerBatch, Partners, Read, on_device, stacked
 
 #: After this many broken items in a row the run ends: the cause is then not single files.
 PATIENCE = 100
@@ -24,11 +24,31 @@ PATIENCE = 100
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops `[B, C, ...]`; broken items found, name -> reason; in streams, the number of rows used so far."""
+    """Crops and what belongs to them.
+
+    Attributes:
+        x: media, float32 `[B, C, ...]`.
+        broken: items found broken, name -> reason.
+        rows: in streams, the number of rows used so far.
+        partners: by name; see `partners.PartnerBatch`.
+    """
+
+    x: Tensor
+    broken: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    partners: PartnerBatch = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch with its tensors on a device."""
+        return replace(self, x=self.x.to(device, non_blocking=True), partners=on_device(self.partners, device))
+
+
+class Sample(NamedTuple):
+    """A crop, the items found broken while looking for it (name -> reason), and its partners by name."""
 
     x: Tensor
     broken: dict[str, str]
-    rows: int = 0
+    partners: dict[str, Tensor | str]
 
 
 class Clips(Dataset):
@@ -41,6 +61,7 @@ class Clips(Dataset):
         seed: of order and crops.
         train: shuffle and augment; False gives items in their order and plain crops.
         say: called with a line of progress while the cache fills.
+        batch_size: crops in a batch, over all processes and all parts of a step: those for training have one size.
     """
 
     def __init__(
@@ -52,73 +73,84 @@ class Clips(Dataset):
         seed: int,
         train: bool = True,
         say: Callable[[str], None] = lambda text: None,
+        batch_size: int = 1,
     ) -> None:
         self.media, self.train = media, train
         self.broken: dict[str, str] = {}
-        blobs = collect(entries, media.suffixes)
+        self.partners = Partners(config.partners, media)
+        blobs, beside = collect_with_partners(entries, media.suffixes, config.partners)
         self.names = [shown(b.name) for b in blobs]  # they go into reports, previews and a checksum
         self.items: list[Item] = list(blobs)
+        self.beside: list[Mapping[str, Blob | Read]] = list(beside)
+        self.partners.start(beside)
         listed = len(blobs)
         if config.cache == "memory":
             self._decode_all(say)
         visits = [1] * len(self.items)
         if config.max_visits > 1 and train:
             visits = [self._visits(name, item, config.max_visits) for name, item in zip(self.names, self.items)]
+        buckets = self._buckets(media.bucket, visits) if train and media.bucket else None  # broken ones have no visits afterwards
         if not sum(visits):
             raise ConfigError(f"none of the {listed} items of {entries!r} can be read: {self._example()}")
-        self.order = VisitOrder(visits, seed, shuffle=train)
+        if buckets:
+            self.order: VisitOrder = BucketOrder(visits, buckets, seed, batch_size=batch_size)
+        else:
+            self.order = VisitOrder(visits, seed, shuffle=train, sizes=len(media.shapes), batch_size=batch_size)
         self.fingerprint = fingerprint(self.names, visits)
 
     def __len__(self) -> int:
         """Number of crops drawn in an epoch."""
         return len(self.order)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, dict[str, str]]:
-        """Return the crop at `position` and the items found broken while looking for it."""
+    def __getitem__(self, position: int) -> Sample:
+        """Return the crop at `position`."""
         found: dict[str, str] = {}
+        shape = self.media.shapes[self.order.size(position)] if self.train else self.media.shape
         for attempt in range(PATIENCE):
             # Each attempt has its own random numbers: the result must not depend on whether this process
             # met the broken file before. The first attempt takes the item at `position`, later ones a random item.
             rng = self.order.rng(position, attempt)
-            first = self.order.item(position if attempt == 0 else int(rng.integers(len(self.order))))
-            current, calls = [first], itertools.count()
+            first = self.order.another(position, rng) if attempt else self.order.item(position)
+            drawn: list[int] = []
 
-            def draw(first: int = first, current: list[int] = current, calls: Iterator[int] = calls, rng: Any = rng) -> Item:
-                current[0] = first if next(calls) == 0 else int(rng.integers(len(self.items)))
-                if self.names[current[0]] in self.broken:
-                    raise ValueError(self.broken[self.names[current[0]]])
-                return self.items[current[0]]
+            def draw(first: int = first, drawn: list[int] = drawn, rng: Any = rng) -> Item:
+                drawn.append(int(rng.integers(len(self.items))) if drawn else first)
+                if self.names[drawn[-1]] in self.broken:
+                    raise ValueError(self.broken[self.names[drawn[-1]]])
+                return self.items[drawn[-1]]
 
             try:
-                return self.media.crop(draw, rng, self.train), found
+                x, place = self.partners.crop(draw, rng, self.train, shape)
+                return Sample(x, found, self.partners.beside([self.beside[i] for i in drawn], place))
             except Exception as error:  # decoders may raise any exception; the file is named in the report
-                name = self.names[current[0]]
+                name = self.names[drawn[-1] if drawn else first]
                 if name not in self.broken:
                     found[name] = self.broken[name] = f"{type(error).__name__}: {error}"
         raise RuntimeError(f"{PATIENCE} items in a row could not be used; the last: {self._example()}")
 
     def _decode_all(self, say: Callable[[str], None]) -> None:
-        """Replace blobs by decoded arrays; broken ones leave the list."""
+        """Replace blobs by decoded arrays, and their partners likewise; broken ones leave the list."""
 
         def decode(index: int) -> Any:
             try:
-                return self.media.decode(self.items[index])  # type: ignore[arg-type]
+                return self.media.decode(self.items[index]), self.partners.read(self.beside[index])  # type: ignore[arg-type]
             except Exception as error:
                 return error
 
-        names, items, size = [], [], 0
+        names, items, beside, size = [], [], [], 0
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             for index, result in enumerate(pool.map(decode, range(len(self.items)))):
                 if isinstance(result, Exception):
                     self.broken[self.names[index]] = f"{type(result).__name__}: {result}"
                     continue
                 names.append(self.names[index])
-                items.append(result)
-                size += result.nbytes
+                items.append(result[0])
+                beside.append(result[1])
+                size += result[0].nbytes + sum(len(v) if isinstance(v, str) else v.nbytes for v in result[1].values())
                 if (index + 1) % 500 == 0:
                     say(f"decoded {index + 1} of {len(self.items)} files, {size / 2**20:.0f} MiB")
         say(f"holding {len(items)} decoded files in memory, {size / 2**20:.0f} MiB")
-        self.names, self.items = names, items
+        self.names, self.items, self.beside = names, items, beside
 
     def _visits(self, name: str, item: Item, most: int) -> int:
         try:
@@ -126,6 +158,17 @@ class Clips(Dataset):
         except Exception as error:
             self.broken[name] = f"{type(error).__name__}: {error}"
             return 0
+
+    def _buckets(self, bucket: Callable[[Item], int], visits: list[int]) -> list[int]:
+        """The bucket of each item. Sets visits of broken ones to 0."""
+        found = [0] * len(visits)
+        for index, (name, item) in enumerate(zip(self.names, self.items, strict=True)):
+            try:
+                found[index] = bucket(item)
+            except Exception as error:
+                self.broken[name] = f"{type(error).__name__}: {error}"
+                visits[index] = 0
+        return found
 
     def _example(self) -> str:
         return next((f"{name}: {reason}" for name, reason in reversed(self.broken.items())), "no reason known")
@@ -149,12 +192,12 @@ def batches(
     yield from loader
 
 
-def collate(samples: list[tuple[Tensor, dict[str, str]]]) -> Batch:
-    """Stack crops of one size into a `Batch`, and merge their broken items."""
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack crops of one size and their partners into a `Batch`, and merge their broken items."""
     broken: dict[str, str] = {}
-    for _, found in samples:
-        broken |= found
-    return Batch(torch.stack([x for x, _ in samples]), broken)
+    for sample in samples:
+        broken |= sample.broken
+    return Batch(torch.stack([s.x for s in samples]), broken, partners=stacked([s.partners for s in samples]))
 
 
 def _one_thread(worker: int) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ...codecs.media import Blob
+from ...codecs.spec import MapSpec, TokenizerSpec
 
 
 class Preview(Protocol):
@@ -27,6 +29,14 @@ class Preview(Protocol):
         ...
 
 
+def noise(spec: TokenizerSpec, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Made-up media to try a tokenizer out with: float32 `[count, *shape]` in 0..0.2, of classes random ones; always the same."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(spec, MapSpec) and spec.classes:
+        return torch.randint(spec.classes, (count, *shape), generator=generator)
+    return torch.rand(count, *shape, generator=generator) * 0.2
+
+
 #: An item ready to be cut: decoded already (cache) or still encoded.
 Item = np.ndarray | Blob
 
@@ -36,8 +46,12 @@ class Media(Protocol):
 
     #: lower-case file endings with the dot
     suffixes: tuple[str, ...]
-    #: of a crop: `(C, T)` or `(C, H, W)`
+    #: of a crop of the validation data and of previews: `(C, T)` or `(C, H, W)`
     shape: tuple[int, ...]
+    #: of crops for training; each batch has one of them
+    shapes: tuple[tuple[int, ...], ...]
+    #: index in `shapes` of the one that an item has in training; None: it may have any
+    bucket: Callable[[Item], int] | None
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Decode a whole item into the compact form that the cache keeps.
@@ -51,13 +65,16 @@ class Media(Protocol):
         """About how many crops fit into an item."""
         ...
 
-    def crop(self, draw: Callable[[], Item], rng: np.random.Generator, train: bool) -> Tensor:
+    def crop(
+        self, draw: Callable[[], Item], rng: np.random.Generator, train: bool, *, shape: tuple[int, ...] | None = None
+    ) -> Tensor:
         """Cut one crop.
 
         Args:
             draw: gives the item; called again it gives other items of the source, to fill up short ones.
             rng: the only source of randomness.
             train: False leaves augmentation out.
+            shape: one of `shapes`; None: `shape` of this object.
 
         Returns:
             float32 `[C, T]` or `[C, H, W]` in the tokenizer's value range.

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from .sizes import drawn_size
+
 
 class VisitOrder:
     """Item at each position of an endless sequence of visits.
@@ -14,13 +16,17 @@ class VisitOrder:
 
     Args:
         visits: how often each item appears in an epoch.
-        seed: of the permutations and of the crops.
+        seed: of the permutations, of the crops and of their sizes.
         shuffle: False keeps the items in their order (validation).
+        sizes: number of sizes of crops, of which each batch has one.
+        batch_size: crops in a batch, over all processes and all parts of an optimiser step.
     """
 
-    def __init__(self, visits: Sequence[int], seed: int, *, shuffle: bool = True) -> None:
+    def __init__(
+        self, visits: Sequence[int], seed: int, *, shuffle: bool = True, sizes: int = 1, batch_size: int = 1
+    ) -> None:
         self.items = np.repeat(np.arange(len(visits)), visits)
-        self.seed, self.shuffle = seed, shuffle
+        self.seed, self.shuffle, self.sizes, self.batch_size = seed, shuffle, sizes, batch_size
         self._epoch, self._permuted = -1, self.items
 
     def __len__(self) -> int:
@@ -37,10 +43,77 @@ class VisitOrder:
             self._epoch = epoch
         return int(self._permuted[place])
 
+    def size(self, position: int) -> int:
+        """Return which of the `sizes` the crop at `position` has; it depends on the seed and the number of the batch."""
+        return drawn_size(self.seed, position // self.batch_size, self.sizes)
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """Return the index of a random item that may stand at `position` in place of its own."""
+        return self.item(int(rng.integers(len(self))))
+
     def rng(self, position: int, attempt: int = 0) -> np.random.Generator:
         """Return the random numbers that belong to `position`, the same in every process."""
         epoch, place = divmod(position, len(self.items))
         return np.random.default_rng((self.seed, 2, epoch, place, attempt))
+
+
+class BucketOrder(VisitOrder):
+    """The order in which a batch has items of one bucket alone.
+
+    Each bucket has an endless sequence of its own, permutation after permutation of its visits, of which a batch takes the next
+    `batch_size`. No item is left over or repeated to fill a batch: one that does not fit into the last batch of its bucket's
+    permutation comes in the bucket's next one. The buckets take turns evenly, each as often as it has visits, so that an epoch has every
+    item once but for about one batch of each bucket.
+
+    Args:
+        visits: how often each item appears in an epoch.
+        buckets: of each item.
+        seed, batch_size: see `VisitOrder`.
+    """
+
+    def __init__(self, visits: Sequence[int], buckets: Sequence[int], seed: int, *, batch_size: int) -> None:
+        super().__init__(visits, seed, sizes=max(buckets) + 1, batch_size=batch_size)
+        of_visit = np.asarray(buckets)[self.items]
+        self._members = [self.items[of_visit == b] for b in range(self.sizes)]
+        self._round, self._turns, self._before = -1, np.empty(0, int), np.empty(0, int)
+        self._shuffled: dict[int, tuple[int, np.ndarray]] = {}
+
+    def size(self, position: int) -> int:
+        """Return the bucket of the batch that `position` lies in."""
+        return self._turn(position // self.batch_size)[0]
+
+    def item(self, position: int) -> int:
+        """Return the index of the item at `position`."""
+        batch, row = divmod(position, self.batch_size)
+        bucket, before = self._turn(batch)
+        members = self._members[bucket]
+        epoch, place = divmod(before * self.batch_size + row, len(members))
+        if self._shuffled.get(bucket, (-1,))[0] != epoch:
+            permuted = np.random.default_rng((self.seed, 1, epoch, bucket)).permutation(members)
+            self._shuffled[bucket] = (epoch, permuted)
+        return int(self._shuffled[bucket][1][place])
+
+    def another(self, position: int, rng: np.random.Generator) -> int:
+        """Return the index of a random item of the bucket of `position`."""
+        members = self._members[self.size(position)]
+        return int(members[rng.integers(len(members))])
+
+    def _turn(self, batch: int) -> tuple[int, int]:
+        """The bucket of a batch, and the number of earlier batches of this bucket.
+
+        A round is as many batches as there are visits. In it a bucket with n visits has n batches, one at a random place of each n-th part.
+        """
+        number, place = divmod(batch, len(self.items))
+        if number != self._round:
+            rng = np.random.default_rng((self.seed, 4, number))
+            counts = [len(m) for m in self._members]
+            when = np.concatenate([(np.arange(n) + rng.random(n)) / max(n, 1) for n in counts])
+            order = np.argsort(when, kind="stable")
+            self._turns = np.repeat(np.arange(self.sizes), counts)[order]
+            self._before = np.concatenate([np.arange(n) for n in counts])[order]
+            self._round = number
+        bucket = int(self._turns[place])
+        return bucket, number * len(self._members[bucket]) + int(self._before[place])
 
 
 class BatchPositions(Sampler[list[int]]):

@@ -31,8 +31,13 @@ def as_list(entries: Entries) -> tuple[str | HubDataset, ...]:
     return entries if isinstance(entries, tuple) else (entries,)
 
 
-def collect(entries: Entries, suffixes: Sequence[str]) -> list[Blob]:
+def collect(entries: Entries, suffixes: Sequence[str], *, columns: Sequence[str] = ()) -> list[Blob]:
     """List all items of `entries` whose name ends in one of `suffixes`; of hub data sets, all rows.
+
+    Args:
+        entries: where items come from.
+        suffixes: lower-case ends of their names.
+        columns: further columns of hub data sets that are kept.
 
     Raises:
         ConfigError: an entry that does not exist, or holds no such item.
@@ -41,7 +46,7 @@ def collect(entries: Entries, suffixes: Sequence[str]) -> list[Blob]:
     for entry in as_list(entries):
         seen = Seen()  # a repeated entry is drawn more often
         if isinstance(entry, HubDataset):
-            found: list[Blob] = list(_hub_rows(entry))
+            found: list[Blob] = list(_hub_rows(entry, columns))
         else:
             found = [b for path in expand_braces(entry) for b in _from_path(path, suffixes, seen)]
         if not found:
@@ -59,20 +64,20 @@ def _from_path(path: str, suffixes: Sequence[str], seen: Seen) -> list[Blob]:
     expanded = os.path.expanduser(path)
     if os.path.isdir(expanded):
         found = walk(expanded, (*suffixes, ".tar"), seen=seen)
-        return [blob for file in found for blob in (_from_tar(file, suffixes) if _is_tar(file) else [FileBlob(file)])]
+        return [blob for file in found for blob in (from_tar(file, suffixes) if _is_tar(file) else [FileBlob(file)])]
     if not os.path.exists(expanded):
         raise ConfigError(f"{path!r} is neither a folder nor a file.")
     if not seen.first(expanded):
         return []
-    return _from_tar(expanded, suffixes) if _is_tar(expanded) else [FileBlob(expanded)]
+    return from_tar(expanded, suffixes) if _is_tar(expanded) else [FileBlob(expanded)]
 
 
 def _is_tar(path: str) -> bool:
     return path.lower().endswith(".tar")
 
 
-def _from_tar(path: str, suffixes: Sequence[str]) -> list[Blob]:
-    """Members with one of the endings; of a broken tar file those before the damage, and an item that raises the error."""
+def from_tar(path: str, suffixes: Sequence[str]) -> list[Blob]:
+    """Members of a tar file with one of the endings; of a broken one those before the damage, and an item that raises the error."""
     blobs: list[Blob] = []
     try:
         with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -84,8 +89,8 @@ def _from_tar(path: str, suffixes: Sequence[str]) -> list[Blob]:
     return blobs
 
 
-def _hub_rows(entry: HubDataset) -> list[Blob]:
+def _hub_rows(entry: HubDataset, columns: Sequence[str]) -> list[Blob]:
     if entry.streaming:
         raise ConfigError(f"the data set {entry.hub!r} is streamed; it cannot be mixed with other entries.")
-    rows = load_hub(entry)
+    rows = load_hub(entry, also=columns)
     return [RowBlob(entry.hub, rows, i, entry.column, entry.allow_paths) for i in range(len(rows))]

@@ -10,15 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
+from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length, half_window
-from .base import Discriminator, DiscriminatorConfig
+from .base import Discriminator, SoundConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiPeriodConfig(DiscriminatorConfig):
+class MultiPeriodConfig(SoundConfig):
     """Settings of `MultiPeriod`: one head a period, and the channels of its layers."""
 
     kind: ClassVar[str] = "multi_period"
@@ -31,9 +30,7 @@ class MultiPeriodConfig(DiscriminatorConfig):
         return half_window(max(self.periods))
 
     def build(self, spec: TokenizerSpec) -> Discriminator:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
-        return MultiPeriod(self, spec.channels)
+        return MultiPeriod(self, self.sound(spec).channels)
 
 
 class MultiPeriod(Discriminator):
@@ -47,7 +44,7 @@ class MultiPeriod(Discriminator):
     def forward(self, x: Tensor) -> list[Judgement]:
         """Judge waveforms `[B, C, T]`; ValueError unless T is more than half of each period."""
         check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
-        return [head(x) for head in self.heads]
+        return [head(self.config.level(x)) for head in self.heads]
 
 
 class PeriodHead(nn.Module):

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
+from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length, half_window
-from .base import Discriminator, DiscriminatorConfig
+from .base import Discriminator, SoundConfig
+from .spectra import ComplexSpectrogram
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiResolutionStftConfig(DiscriminatorConfig):
+class MultiResolutionStftConfig(SoundConfig):
     """Settings of `MultiResolutionStft`.
 
     Attributes:
@@ -43,9 +43,7 @@ class MultiResolutionStftConfig(DiscriminatorConfig):
         return half_window(max(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Discriminator:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
-        return MultiResolutionStft(self, spec.channels)
+        return MultiResolutionStft(self, self.sound(spec).channels)
 
 
 class MultiResolutionStft(Discriminator):
@@ -59,28 +57,7 @@ class MultiResolutionStft(Discriminator):
     def forward(self, x: Tensor) -> list[Judgement]:
         """Judge waveforms `[B, C, T]`; ValueError unless T is more than half of each window, as edges are reflected by half of it."""
         check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
-        return [head(x) for head in self.heads]
-
-
-class ComplexSpectrogram(nn.Module):
-    """Centred STFT with real and imaginary parts as channels."""
-
-    window: Tensor
-
-    def __init__(self, length: int, hop: int, *, normalized: bool) -> None:
-        super().__init__()
-        self.length, self.hop, self.normalized = length, hop, normalized
-        self.register_buffer("window", torch.hann_window(length), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, T]` -> `[B, 2C, frames, F]`."""
-        flat = x.float().flatten(0, 1)
-        with torch.autocast(x.device.type, enabled=False):
-            spec = torch.stft(
-                flat, self.length, self.hop, window=self.window, normalized=self.normalized, return_complex=True
-            )  # [B*C, F, N]
-        spec = torch.view_as_real(spec).unflatten(0, x.shape[:2])  # [B, C, F, N, 2]
-        return spec.permute(0, 1, 4, 3, 2).flatten(1, 2)  # [B, 2C, N, F]
+        return [head(self.config.level(x)) for head in self.heads]
 
 
 class BandedHead(nn.Module):

@@ -12,22 +12,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
+from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length, half_window
-from .base import Discriminator, DiscriminatorConfig
-from .multi_resolution_stft import ComplexSpectrogram
+from .base import Discriminator, SoundConfig
+from .spectra import ComplexSpectrogram
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiScaleStftConfig(DiscriminatorConfig):
-    """Settings of `MultiScaleStftDiscriminator`: one head a window, channels of every layer, dilations in time."""
+class MultiScaleStftConfig(SoundConfig):
+    """Settings of `MultiScaleStftDiscriminator`.
+
+    Attributes:
+        windows: Hann window and FFT lengths, one head each.
+        channels: of every layer.
+        dilations: in time, of one layer each.
+        slope: of the leaky ReLU below zero (audiocraft: 0.3).
+    """
 
     kind: ClassVar[str] = "multi_scale_stft"
     windows: tuple[int, ...] = (1024, 2048, 512, 256, 128)
     channels: int = 32
     dilations: tuple[int, ...] = (1, 2, 4)
+    slope: float = 0.2
 
     @property
     def least_samples(self) -> int:
@@ -35,9 +42,7 @@ class MultiScaleStftConfig(DiscriminatorConfig):
         return half_window(max(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Discriminator:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the discriminator {self.kind!r} judges sound, not media of modality {spec.modality!r}.")
-        return MultiScaleStftDiscriminator(self, spec.channels)
+        return MultiScaleStftDiscriminator(self, self.sound(spec).channels)
 
 
 class MultiScaleStftDiscriminator(Discriminator):
@@ -51,7 +56,7 @@ class MultiScaleStftDiscriminator(Discriminator):
     def forward(self, x: Tensor) -> list[Judgement]:
         """Judge waveforms `[B, C, T]`; ValueError unless T is more than half of each window, as edges are reflected by half of it."""
         check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
-        return [head(x) for head in self.heads]
+        return [head(self.config.level(x)) for head in self.heads]
 
 
 class SpectralHead(nn.Module):
@@ -63,7 +68,7 @@ class SpectralHead(nn.Module):
     def __init__(self, config: MultiScaleStftConfig, length: int, media_channels: int) -> None:
         super().__init__()
         self.spectrum = ComplexSpectrogram(length, length // 4, normalized=True)
-        c = config.channels
+        self.slope, c = config.slope, config.channels
         layers = [weight_norm(nn.Conv2d(2 * media_channels, c, (3, 9), padding=(1, 4)))]
         for d in config.dilations:
             layers.append(weight_norm(nn.Conv2d(c, c, (3, 9), stride=(1, 2), dilation=(d, 1), padding=(d, 4))))
@@ -76,6 +81,6 @@ class SpectralHead(nn.Module):
         x = self.spectrum(x)  # [B, 2C, N, F]
         features = []
         for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
+            x = F.leaky_relu(layer(x), self.slope)
             features.append(x)
         return Judgement(self.out(x), tuple(features))

@@ -10,11 +10,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import ImageSpec, TokenizerSpec
+from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length
-from .base import Discriminator, DiscriminatorConfig
+from .base import Discriminator, DiscriminatorConfig, pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +37,7 @@ class PatchGanConfig(DiscriminatorConfig):
         return 3 * 2**self.layers  # the last two layers take 3 pixels of the map that is left
 
     def build(self, spec: TokenizerSpec) -> Discriminator:
-        if not isinstance(spec, ImageSpec):
-            raise ConfigError(f"the discriminator 'patchgan' judges pictures, not media of modality {spec.modality!r}.")
-        return PatchGan(self, spec.channels)
+        return PatchGan(self, pictures(self, spec).channels)
 
 
 class PatchGan(Discriminator):

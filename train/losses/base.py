@@ -1,6 +1,6 @@
 """What a loss is: a frozen config with a weight, and a module that turns one training step into a scalar."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,14 +18,25 @@ class Judgement:
     Attributes:
         logits: any shape that begins with B; high for real media.
         features: outputs of the layers before, for feature matching.
+        source: name of the discriminator in the run file.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
+    source: str = ""
 
     def detach(self) -> "Judgement":
         """The same output, detached from the graph."""
-        return Judgement(self.logits.detach(), tuple(f.detach() for f in self.features))
+        return Judgement(self.logits.detach(), tuple(f.detach() for f in self.features), self.source)
+
+
+#: Runs all discriminators on media; gradients flow to their weights and to the media.
+Judge = Callable[[Tensor], list[Judgement]]
+
+
+def of_discriminators(judgements: Sequence[Judgement], names: Collection[str]) -> list[Judgement]:
+    """Those of the discriminators `names`, in their order; of all, if none is named."""
+    return [j for j in judgements if not names or j.source in names]
 
 
 @dataclass(frozen=True)
@@ -33,12 +44,14 @@ class LossInputs:
     """All inputs that a loss may use.
 
     Attributes:
-        x: media, float32 `[B, C, T]` or `[B, C, H, W]`.
-        x_hat: reconstruction in the shape of `x`, float32, with gradient.
+        x: media, float32 `[B, C, T]` or `[B, C, H, W]`; maps of classes, int64 `[B, H, W]`.
+        x_hat: reconstruction in the shape of `x`, float32, with gradient; of classes their scores `[B, V, H, W]`.
         out: what `Tokenizer.forward` returned (latents, quantizer result, extra features).
         real: judgements of `x`, one for each head of all discriminators, detached; empty before `adversarial_start`.
         fake: judgements of `x_hat`, with gradient to `x_hat` only.
         targets: teachers' features by teacher name.
+        partners: what belongs to each medium beside it, by the names of `data.partners`: B texts, pictures `[B, C, H, W]` with the
+            crops of `x`, maps int64 `[B, H, W]`, features `[B, ...]`.
     """
 
     x: Tensor
@@ -47,6 +60,46 @@ class LossInputs:
     real: Sequence[Judgement] = ()
     fake: Sequence[Judgement] = ()
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+    partners: Mapping[str, Tensor | list[str]] = field(default_factory=dict)
+
+    @property
+    def partner(self) -> Tensor | list[str]:
+        """The partner of the media, where there is one alone; raises ConfigError where there are none or several."""
+        return partner_named(self.partners, "")
+
+
+def partner_named(partners: Mapping[str, Tensor | list[str]], name: str) -> Tensor | list[str]:
+    """Return one of the partners of a batch.
+
+    Args:
+        partners: by name.
+        name: "" for the only one.
+
+    Raises:
+        ConfigError: there is no such partner; or several, and no name.
+    """
+    if name in partners:
+        return partners[name]
+    if not name and len(partners) == 1:
+        return next(iter(partners.values()))
+    if name:
+        raise ConfigError(f"the media have no partner {name!r}; data.partners names {', '.join(sorted(partners)) or 'none'}.")
+    raise ConfigError(
+        f"the media have {len(partners) or 'no'} partners{': ' if partners else ''}{', '.join(sorted(partners))}; this needs one: "
+        "name it by `partner` where there are several, and describe it under data.partners where there is none."
+    )
+
+
+def texts_named(partners: Mapping[str, Tensor | list[str]], name: str) -> list[str]:
+    """As `partner_named`, of texts.
+
+    Raises:
+        ConfigError: as `partner_named`, and for a partner that is no text.
+    """
+    found = partner_named(partners, name)
+    if isinstance(found, Tensor):
+        raise ConfigError(f"the partner {name!r} is no text; set its kind under data.partners to text.")
+    return found
 
 
 def features_named(inputs: LossInputs, name: str) -> list[Tensor]:
@@ -77,6 +130,13 @@ def _find(inputs: LossInputs, name: str) -> list[Tensor]:
     return [features[f"{stem}{n}"] for n in numbers]
 
 
+def width_of(widths: Mapping[str, int], feature: str) -> int:
+    """Channels of a feature of the tokenizer; raises ConfigError, with the names of those it has, if it has no such feature."""
+    if feature not in widths:
+        raise ConfigError(f"the tokenizer has no feature {feature!r}; it has {', '.join(sorted(widths))}.")
+    return widths[feature]
+
+
 def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """Weighted sum of scalars; the last weight is also that of all further terms. Without weights: the plain sum."""
     if not weights:
@@ -87,13 +147,26 @@ def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Polymorphic):
-    """Settings common to all losses. `weight` 0 still computes and logs the loss."""
+    """Settings common to all losses.
+
+    Attributes:
+        weight: 0 still computes and logs the loss.
+        against: a partner picture (under `data.partners`) that takes the place of the media: the reconstruction of a noisy picture is
+            compared with the clean one.
+    """
 
     #: the loss uses the outputs of discriminators; it also computes the loss that trains them.
     needs_discriminators: ClassVar[bool] = False
     trains_discriminators: ClassVar[bool] = False
+    #: kinds of partners that a loss with the setting `partner` takes.
+    partner_kinds: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
+    against: str = ""
+
+    def needs_widths(self) -> bool:
+        """Whether `Loss.prepare` needs the channels of the tokenizer's features."""
+        return bool(getattr(self, "project", 0))
 
     def build(self, spec: TokenizerSpec) -> "Loss":
         """Return the loss module for media as `spec` describes them."""
@@ -107,6 +180,8 @@ class Loss(nn.Module):
     adversarial: bool = False
     #: False where the loss does not use `x_hat` but latents or features; such losses are never balanced.
     on_output: bool = True
+    #: True where `x_hat` are scores of classes, and `x` the classes.
+    of_scores: bool = False
 
     #: Names of the tokenizer's features that the loss compares. Some families compute them in training only: validation then
     #: leaves the loss out.
@@ -127,7 +202,20 @@ class Loss(nn.Module):
         """
 
     def judge_loss(self, real: Sequence[Judgement], fake: Sequence[Judgement]) -> Tensor | None:
-        """Return the loss of the discriminators, a scalar, if this is the loss that trains them; else None."""
+        """Return the loss of the discriminators, a scalar, if this is a loss that trains them; else None."""
+        return None
+
+    def judge_penalty(
+        self, judge: Judge, x: Tensor, x_hat: Tensor, real: Sequence[Judgement], fake: Sequence[Judgement], update: int
+    ) -> Tensor | None:
+        """Return a further loss of the discriminators for which these run again, a scalar, or None.
+
+        Args:
+            judge: runs all discriminators once more.
+            x, x_hat: media and detached reconstructions.
+            real, fake: what was judged of both, with gradients.
+            update: number of this update of the discriminators, from 0; lazy penalties are computed at some of them.
+        """
         return None
 
     def forward(self, inputs: LossInputs) -> Tensor:

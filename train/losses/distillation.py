@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import ImageSpec, TokenizerSpec
-from .base import Loss, LossConfig, LossInputs, features_named
+from .base import Loss, LossConfig, LossInputs, features_named, width_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,14 @@ class DistillationConfig(LossConfig):
         teacher: name under `teachers:`.
         feature: name in `Reconstruction.features`; "z_q" and "z" are the latents after and before the quantizer.
         along: "frames": one minus the cosine at each position; "channels": `-log sigmoid(cosine)` along time for each
-            feature (SpeechTokenizer's D-axis); "mse": mean square distance.
+            feature (SpeechTokenizer's D-axis); "mse": mean square distance; "smooth_l1": as in `FeatureLossConfig`.
         project: width D of the teacher when a linear layer is to be learned in between; 0: widths agree already.
     """
 
     kind: ClassVar[str] = "distillation"
     teacher: str
     feature: str = "z_q"
-    along: Literal["frames", "channels", "mse"] = "frames"
+    along: Literal["frames", "channels", "mse", "smooth_l1"] = "frames"
     project: int = 0
 
     def build(self, spec: TokenizerSpec) -> Loss:
@@ -57,7 +57,7 @@ class Distillation(Loss):
     def prepare(self, widths: dict[str, int]) -> None:
         """Make the projection; `widths` gives the number of channels of each feature by name."""
         if self.config.project:
-            self.head = nn.Conv1d(self._width(widths), self.config.project, 1)
+            self.head = nn.Conv1d(width_of(widths, self.config.feature), self.config.project, 1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean distance, a scalar; targets are interpolated linearly to the tokenizer's positions."""
@@ -91,17 +91,13 @@ class Distillation(Loss):
         grid = target.unflatten(2, (theirs, theirs))
         return F.interpolate(grid, size=(ours, ours), mode="bilinear", antialias=True, align_corners=False).flatten(2)
 
-    def _width(self, widths: dict[str, int]) -> int:
-        if self.config.feature not in widths:
-            known = ", ".join(sorted(widths))
-            raise ConfigError(f"the tokenizer has no feature {self.config.feature!r}; it has {known}.")
-        return widths[self.config.feature]
-
 
 def distance(ours: Tensor, target: Tensor, along: str) -> Tensor:
     """Mean distance of two `[B, D, L]`; see `DistillationConfig.along`."""
     if along == "mse":
         return (ours - target).square().mean()
+    if along == "smooth_l1":
+        return F.smooth_l1_loss(ours, target)
     if along == "frames":
         return (1 - F.cosine_similarity(ours, target, dim=1)).mean()
     return -F.logsigmoid(F.cosine_similarity(ours, target, dim=2)).mean()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...codecs.spec import TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from .base import Judgement, Loss, LossConfig, LossInputs, of_discriminators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +20,20 @@ class FeatureMatchingConfig(LossConfig):
 
     Attributes:
         relative: divide each distance by the mean magnitude of the real features (EnCodec).
-        layers: "sum" over all maps of all heads (DAC, HiFi-GAN) or "mean" (EnCodec).
+        layers: "sum" over all maps of all heads (DAC, HiFi-GAN), "mean" (EnCodec), or "heads": the mean over heads of the sum over
+            their maps (Vocos).
+        discriminators: names of those whose features are compared; empty: all.
+        skip: number of maps of each head, from its input on, that are left out (Vocos: 1 of the periods').
+        logits: compare the logits too (HiFi-GAN's code).
     """
 
     kind: ClassVar[str] = "feature_matching"
     needs_discriminators: ClassVar[bool] = True
     relative: bool = False
-    layers: Literal["sum", "mean"] = "mean"
+    layers: Literal["sum", "mean", "heads"] = "mean"
+    discriminators: tuple[str, ...] = ()
+    skip: int = 0
+    logits: bool = False
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return FeatureMatching(self)
@@ -47,17 +54,27 @@ class FeatureMatching(Loss):
         Raises:
             ValueError: a head that gives no features.
         """
-        if without := [i for i, head in enumerate(inputs.fake) if not head.features]:
+        c = self.config
+        heads = [of_discriminators(judgements, c.discriminators) for judgements in (inputs.real, inputs.fake)]
+        if without := [i for i, head in enumerate(heads[1]) if len(head.features) <= c.skip]:
             raise ValueError(
-                f"feature_matching compares the features of all heads, but of {len(inputs.fake)} heads number {without} (from 0) "
-                "gives none. Its discriminator must return them with the logits: Judgement(logits, features); else take the loss out."
+                f"feature_matching compares the features of all heads, but of {len(heads[1])} heads number {without} (from 0) "
+                "gives none. Its discriminator must return them with the logits: Judgement(logits, features); else take the loss out, "
+                "or lower its `skip`."
             )
-        terms = []
-        for real, fake in zip(inputs.real, inputs.fake, strict=True):
-            for r, f in zip(real.features, fake.features, strict=True):
-                gap = (f.float() - r.float()).abs().mean()
-                terms.append(gap / r.float().abs().mean().clamp(min=1e-8) if self.config.relative else gap)
-        if not terms:
+        totals, count = [], 0
+        for real, fake in zip(*heads, strict=True):
+            terms = [self._gap(r.float(), f.float()) for r, f in zip(self._maps(real), self._maps(fake), strict=True)]
+            totals.append(torch.stack(terms).sum())
+            count += len(terms)
+        if not totals:
             return inputs.x_hat.sum() * 0
-        total = torch.stack(terms).sum()
-        return total / len(terms) if self.config.layers == "mean" else total
+        return torch.stack(totals).sum() / {"sum": 1, "mean": count, "heads": len(totals)}[c.layers]
+
+    def _maps(self, judgement: Judgement) -> tuple[Tensor, ...]:
+        maps = judgement.features[self.config.skip :]
+        return (*maps, judgement.logits) if self.config.logits else maps
+
+    def _gap(self, real: Tensor, fake: Tensor) -> Tensor:
+        gap = (fake - real).abs().mean()
+        return gap / real.abs().mean().clamp(min=1e-8) if self.config.relative else gap

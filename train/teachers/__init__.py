@@ -5,8 +5,10 @@ from .base import TeacherConfig
 
 # kind -> "module:config class"
 TEACHERS: Kinds[type[TeacherConfig]] = Kinds("teacher kind", __name__, {
+    "clip_text": "clip_text:ClipTextConfig",
     "envelope": "envelope:EnvelopeConfig",
     "speech_model": "speech_model:SpeechModelConfig",
+    "stored": "stored:StoredConfig",
     "text_states": "text_states:TextStatesConfig",
     "tokenizer": "tokenizer:TokenizerTeacherConfig",
     "vision_model": "vision_model:VisionModelConfig",

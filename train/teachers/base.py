@@ -4,9 +4,8 @@ A teacher computes target features of a batch of media. The tokenizer's own feat
 the losses `distillation` and `aligned_distillation` compare the two.
 """
 
-import importlib
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,16 @@ from ...codecs.spec import AudioSpec, TokenizerSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Polymorphic):
-    """Base of all teacher settings; `build` returns the frozen module."""
+    """Base of all teacher settings; `build` returns the frozen module.
+
+    Attributes:
+        partner: what the teacher takes in place of the media: the name of a partner under `data.partners`.
+    """
+
+    #: kinds of partners that it may be
+    partner_kinds: ClassVar[tuple[str, ...]] = ("image",)
+
+    partner: str = ""
 
     def build(self, spec: TokenizerSpec) -> "Teacher":
         """Return the teacher for media as `spec` describes them."""
@@ -29,14 +37,14 @@ class Teacher(nn.Module):
     """Base class: never trained, always in eval mode, never part of a checkpoint."""
 
     @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """Return targets of media `[B, C, T]` or `[B, C, H, W]`: features `[B, D, L]`, where a column of zeros is padding, or, of the
-        kind `tokenizer`, int64 ids `[B, L]`.
+    def forward(self, x: Tensor | list[str]) -> Tensor:
+        """Return targets of media `[B, C, T]` or `[B, C, H, W]`, or of partners of another kind: features `[B, D, L]`, where a column
+        of zeros is padding, or, of the kind `tokenizer`, int64 ids `[B, L]`.
         """
         return self.targets(x)
 
-    def targets(self, x: Tensor) -> Tensor:
-        """Return the targets of a batch of media, see `forward`; implemented by each subclass, runs without gradients."""
+    def targets(self, x: Any) -> Tensor:
+        """Return the targets of a batch of media or partners, see `forward`; implemented by each subclass, runs without gradients."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Teacher":
@@ -66,15 +74,3 @@ class WaveformInput(nn.Module):
         if self.normalize:
             y = (y - y.mean(-1, keepdim=True)) / torch.sqrt(y.var(-1, unbiased=False, keepdim=True) + 1e-7)
         return nn.functional.pad(y, pad)
-
-
-def transformers_package(who: str) -> ModuleType:
-    """Return the package transformers; `who` is the teacher's kind, for the message.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(f"the teacher {who!r} needs the package transformers: pip install 'tokenzoo[transformers]'.") from error

@@ -13,7 +13,8 @@ from torch import Tensor
 from ...codecs.config import ConfigError, SignedInt
 from ...codecs.layers.speech_features import FrozenModel
 from ...codecs.spec import TokenizerSpec
-from .base import Teacher, TeacherConfig, WaveformInput, transformers_package
+from ..packages import transformers_package
+from .base import Teacher, TeacherConfig, WaveformInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class SpeechModel(Teacher):
         self.config = config
         normalize = config.normalize
         if normalize is None:
-            extractor = transformers_package(config.kind).AutoFeatureExtractor.from_pretrained(config.model)
+            extractor = transformers_package(f"the teacher {config.kind!r}").AutoFeatureExtractor.from_pretrained(config.model)
             normalize = bool(getattr(extractor, "do_normalize", False))
         self.waveform_input = WaveformInput(spec, config.rate_hz, normalize=normalize, who=config.kind)
         self.model = FrozenModel.pretrained(config.model)

@@ -29,6 +29,7 @@ from ...precision import widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
+from ...start_sound import LEVEL, start_sound
 from ...tokenizer import Reconstruction
 from ..bandwidth import codebooks_within
 from ..base import AudioTokenizer
@@ -94,6 +95,7 @@ class Encodec(Streamable, AudioTokenizer):
         self.encoder = SEANetEncoder(c)
         self.quantizer = config.quantizer.build(dim=c.latent_dim)
         self.decoder = SEANetDecoder(config.decoder or dataclasses.replace(c, lstm_bidirectional=False))
+        start_sound(self.encoder, self.decoder, level=1.0 if config.normalize else LEVEL)
         self.holds_back = c.padding == "reflect"
         whole = not config.normalize and config.segment_seconds is None
         streams = whole and c.streamable and (config.decoder or c).streamable

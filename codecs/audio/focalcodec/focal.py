@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers.causal import Conv1d, State, Streaming
+from ...recomputable import Recomputable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class FocalModulation(Streaming):
         return self.out(self.norm((query * self.context(total)).transpose(1, 2)))
 
 
-class FocalBlock(Streaming):
+class FocalBlock(Streaming, Recomputable):
     """Focal modulation, then an MLP with hidden width 4 D, each added to its input; `[B, L, D]`."""
 
     def __init__(self, width: int, window: int, config: FocalConfig) -> None:

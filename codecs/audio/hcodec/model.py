@@ -33,6 +33,7 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import pad_to_hop
 from ..features import FeatureTokenizer
@@ -190,6 +191,7 @@ class HCodec(FeatureTokenizer):
         c, dim = config, config.seanet.latent_dim
         self.config = config
         self.encoder = HCodecEncoder(c)
+        start_sound(self.encoder)
         self.semantic_encoder = FeatureEncoder(dim, c.semantic)
         self.quantizer: Dual = Dual(
             DualConfig(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_vq import GroupedVQConfig
+from ...recomputable import Recomputable
 from ...spec import AudioSpec
 from ..base import AudioTokenizer, pad_to_hop
 
@@ -76,7 +77,7 @@ class HiFiCodecConfig:
         return self.encoder_width * 2 ** len(self.strides)
 
 
-class HiFiUnit(nn.Module):
+class HiFiUnit(nn.Module, Recomputable):
     """For each dilation: leaky ReLU, convolution (and again, undilated), the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...], *, double: bool) -> None:

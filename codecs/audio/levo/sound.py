@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...kernels.snake import SnakeBeta
 from ...precision import KeepsDtype, widened
+from ...recomputable import Recomputable
 
 #: Noise left at time 1 (lowest deviation of the flow's path).
 SIGMA_MIN = 1e-4
@@ -55,7 +56,7 @@ class FlowConfig:
         return self.window_frames - self.window_frames // 4 * 3
 
 
-class FlowBlock(nn.Module):
+class FlowBlock(nn.Module, Recomputable):
     """Attention over all frames and an MLP, both shifted, scaled and gated by the time."""
 
     def __init__(self, width: int, config: FlowConfig) -> None:

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ...coding import Batch, Coded
+from ...kernels.residual1d import Residual1d
 from ...kernels.snake import Snake
+from ...kernels.stream import Layer
 from ...layers.causal import Chain, Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.dac import DILATIONS
 from ...options import EncodeOptions, FeatureEncodeOptions
@@ -32,6 +34,7 @@ from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
 from ..base import pad_to_hop
@@ -119,7 +122,7 @@ class Memory(nn.Module):
         return self.norm2(self.lstm2(x)[0]).transpose(1, 2)
 
 
-class CausalUnit(Streaming):
+class CausalUnit(Residual1d):
     """DAC's residual unit with causal convolutions; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -129,9 +132,9 @@ class CausalUnit(Streaming):
         self.act_out = Snake(channels)
         self.conv_out = Conv1d(channels, channels, 1, causal=True)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Map `[B, C, T]` to `[B, C, T]`, continuing a stream where `state` ends."""
-        return x + self.conv_out(self.act_out(self.conv_in(self.act_in(x), state)), state)
+    def branch(self) -> list[Layer]:
+        """The layers whose output is added to the input."""
+        return [self.act_in, self.conv_in, self.act_out, self.conv_out]
 
 
 class CausalUp(Streaming):
@@ -202,6 +205,7 @@ class LongCat(FeatureTokenizer):
             self.decoder: nn.Module = CausalDecoder(dim, c.decoder_width, c.decoder_strides)
         else:
             self.decoder = DACDecoder(dim, c.decoder_width, c.decoder_strides, whole=True)
+        start_sound(self.encoder, self.decoder)
         first = ("semantic",) if c.semantic_size else ()
         rate = c.output_rate_hz or c.sample_rate_hz * c.hop_out_samples // c.hop_samples
         self.encode_options = FeatureEncodeOptions if c.semantic_size else EncodeOptions

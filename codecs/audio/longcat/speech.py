@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...config import ConfigError
 from ...precision import KeepsDtype
 from ...quantizers.parts.nearest import nearest_code, unit
+from ...recomputable import Recomputable
 
 #: Factor on waveforms in -1..1 before the filter bank.
 PCM = 32767.0
@@ -69,7 +70,7 @@ class SpeechIdsConfig:
             raise ConfigError(f"low_hz {self.low_hz} and high_hz {self.high_hz} must lie in 0..{self.sample_rate_hz / 2}.")
 
 
-class SpeechBlock(nn.Module):
+class SpeechBlock(nn.Module, Recomputable):
     """Attention and a feed-forward part, each after a norm and added to its input, then a last norm; `[B, L, D]`."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:

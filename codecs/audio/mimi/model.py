@@ -26,6 +26,7 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
 from ..stream import Streamable
@@ -168,6 +169,7 @@ class Mimi(Streamable, AudioTokenizer):
         self.encoder = MimiEncoder(c.seanet, c.encoder_transformer, c.frame_stride, fill=not self.pad_rest)
         self.quantizer = c.quantizer.build(dim=c.seanet.latent_dim)
         self.decoder = MimiDecoder(c)
+        start_sound(self.encoder, self.decoder)
         split = int(getattr(c.quantizer, "split_first", 0))
         num = self.quantizer.num_codebooks
         self.spec = AudioSpec.of(

@@ -28,7 +28,9 @@ from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.seanet import EDGES
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_fsq import GroupedFSQConfig
+from ...recomputable import Recomputable
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ..base import AudioTokenizer, pad_to_hop
 from ..stream import Streamable
 
@@ -141,7 +143,7 @@ def _masked(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x if mask is None else x * mask
 
 
-class NemoUnit(Streaming):
+class NemoUnit(Streaming, Recomputable):
     """Activation, dilated convolution, activation, convolution, and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, kernel: int, dilation: int, c: NemoSideConfig) -> None:
@@ -270,6 +272,7 @@ class NemoCodec(Streamable, AudioTokenizer):
         self.encoder = NemoEncoder(c.dim, c.encoder)
         self.quantizer = c.quantizer.build(dim=c.dim)
         self.decoder = NemoDecoder(c.dim, c.output, c.decoder)
+        start_sound(self.encoder, self.decoder)
         hop, causal = math.prod(c.encoder.strides), c.encoder.causal and c.decoder.causal
         self.spec = AudioSpec.of(
             self.quantizer,

@@ -19,7 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...kernels.residual1d import Residual1d
 from ...kernels.snake import SnakeBeta
+from ...kernels.stream import Layer
 from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.seanet import SEANetConfig
@@ -28,6 +30,7 @@ from ...quantizers.base import Quantized, Quantizer, straight_through
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
 from ..mimi.model import MimiEncoder
@@ -139,6 +142,9 @@ class TwinResidualVQ(Quantizer):
                 kmeans_init=False,
             )
         )
+        for name, table in self.tables.named_parameters():
+            if name.endswith("codebook.embed"):  # as large as the latents: no data starts these, and the decoder sees nothing else
+                nn.init.normal_(table, std=k**-0.5)
         # Half of the projections is never used: they are only here because the authors' files contain them.
         for stack in (self.tables.first, self.tables.rest):
             assert stack.in_proj is not None
@@ -167,7 +173,7 @@ class TwinResidualVQ(Quantizer):
         return self.tables.decode(ids)
 
 
-class WaveUnit(Streaming):
+class WaveUnit(Residual1d):
     """SnakeBeta, dilated convolution (kernel 7), SnakeBeta, convolution (kernel 1), and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -176,9 +182,9 @@ class WaveUnit(Streaming):
         self.conv1 = Conv1d(channels, channels, 7, dilation=dilation, causal=True)
         self.conv2 = Conv1d(channels, channels, 1, causal=True)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the unit: `[B, C, T]` to the same shape."""
-        return x + self.conv2(self.act2(self.conv1(self.act1(x), state)), state)
+    def branch(self) -> list[Layer]:
+        """The layers whose output is added to the input."""
+        return [self.act1, self.conv1, self.act2, self.conv2]
 
 
 class WaveLevel(Streaming):
@@ -262,6 +268,7 @@ class Qwen3TTS(Streamable, AudioTokenizer):
         self.encoder = MimiEncoder(config.seanet, config.encoder_transformer, config.frame_stride, fill=True)
         self.quantizer = TwinResidualVQ(config)
         self.decoder = Qwen3TTSDecoder(config)
+        start_sound(self.encoder, self.decoder)
         self.spec = AudioSpec.of(
             self.quantizer,
             names=("semantic",) + ("acoustic",) * (config.num_codebooks - 1),

@@ -39,6 +39,7 @@ from ...precision import KeepsDtype
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer, pad_to_hop, to_length
 
@@ -198,6 +199,7 @@ class SNAC(AudioTokenizer):
         self.config = config
         self.encoder = SNACEncoder(config)
         self.decoder = SNACDecoder(config)
+        start_sound(self.encoder, self.decoder)
         self.quantizer = config.quantizer.build(dim=config.dim)
         reach = max(dac_context_frames(config.strides, edge=3), dac_context_frames(config.ups[::-1], edge=3))
         step = config.frame_multiple  # pieces must begin where windows do

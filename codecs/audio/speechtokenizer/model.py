@@ -34,6 +34,7 @@ from ...quantizers.base import QuantizerConfig, straight_through
 from ...quantizers.parts.rows import RowQuantizer
 from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import to_length
 from ..features import FeatureTokenizer
@@ -86,6 +87,7 @@ class SpeechTokenizer(FeatureTokenizer):
         self.encoder = SEANetEncoder(c)
         self.quantizer = config.quantizer.build(dim=c.latent_dim)  # type: ignore[assignment]
         self.decoder = SEANetDecoder(dataclasses.replace(c, lstm_bidirectional=False))
+        start_sound(self.encoder, self.decoder)
         same = config.semantic_dim == c.latent_dim
         self.fusion = LatentFusion(config.fusion, c.latent_dim) if config.fusion else None
         self.semantic_head = nn.Identity() if same else nn.Linear(c.latent_dim, config.semantic_dim)

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.scalar import ScalarConfig
+from ...recomputable import Recomputable
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ..base import AudioTokenizer, pad_to_hop
 
 #: Dilation of each residual unit of a level.
@@ -120,7 +122,7 @@ class SQUp(nn.ConvTranspose1d):
         return y[..., : y.shape[-1] - self.cut]
 
 
-class SQUnit(nn.Module):
+class SQUnit(nn.Module, Recomputable):
     """Dilated convolution, PReLU, pointwise convolution, PReLU, and the input added; `[B, C, T]`."""
 
     def __init__(self, channels: int, dilation: int, c: SQCodecConfig) -> None:
@@ -216,6 +218,7 @@ class SQCodec(AudioTokenizer):
         self.encoder = SQEncoder(config)
         self.quantizer = config.quantizer.build(dim=config.latent_dim)
         self.decoder = SQDecoder(config)
+        start_sound(self.encoder, self.decoder)
         self.context_frames = _context(config)
         self.spec = AudioSpec.of(
             self.quantizer,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...config import SignedInt
 from ...layers.transformer1d import QUERY_BLOCK, LayerScale, rotate
+from ...recomputable import Recomputable
 
 #: Epsilon of the norms of queries and keys.
 QK_EPS = 1e-6
@@ -139,7 +140,7 @@ class ConformerConv(nn.Module):
         return self.map_out(F.silu(self.norm_out(x)))
 
 
-class WindowBlock(nn.Module):
+class WindowBlock(nn.Module, Recomputable):
     """Attention, optional convolution, feed-forward network; each output is scaled and added to its input; `[B, L, D]`."""
 
     def __init__(self, config: WindowTransformerConfig) -> None:

@@ -21,6 +21,7 @@ from ...layers.vocos import FourierHead, FrameAttention, FrameResBlock, VocosBlo
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ..base import AudioTokenizer
 
 
@@ -106,6 +107,7 @@ class WavTokenizer(AudioTokenizer):
         super().__init__()
         self.config = config
         self.encoder = SEANetEncoder(config.encoder)
+        start_sound(self.encoder)
         self.quantizer = config.quantizer.build(dim=config.encoder.latent_dim)
         self.decoder = WavTokenizerDecoder(config)
         self.decoder.apply(_init)

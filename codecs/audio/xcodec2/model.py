@@ -30,6 +30,7 @@ from ...layers.vocos import FourierHead, FrameResBlock
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_fsq import ResidualFSQConfig
 from ...spec import AudioSpec
+from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..bigcodec.model import BigCodecConfig, BigCodecEncoder
 from ..features import FeatureTokenizer
@@ -185,6 +186,7 @@ class XCodec2(FeatureTokenizer):
                 latent_dim=c.acoustic_dim,
             )
         )
+        start_sound(self.encoder)
         self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
         self._loaded: list[FrozenModel] = []  # a list: a model from the hub is no part of this one's weights
         self.adapter = SemanticAdapter(c)

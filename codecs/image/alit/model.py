@@ -34,6 +34,7 @@ from ...precision import unit_norm
 from ...quantizers.base import Quantized, QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
+from ...start import first_norm
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 from ..distilled import MAGE_VQGAN, BaseTokenizer, GridDecoder, check_base
@@ -141,7 +142,7 @@ class ALIT(ImageTokenizer):
         self.positions = embedding(1 + grid, width)
         self.latents, self.latent_positions = embedding(n, width), embedding(n, width)
         self.rollout_tokens = embedding(c.rollouts, n, width)
-        self.norm_in, self.norm_again, self.norm_out = (nn.LayerNorm(width) for _ in range(3))
+        self.norm_in, self.norm_again, self.norm_out = first_norm(width), first_norm(width), nn.LayerNorm(width)
         self.encoder = nn.ModuleList(ViTBlock(width, c.encoder.heads) for _ in range(c.encoder.layers))
         self.to_latent = nn.Linear(width, c.latent_dim)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
@@ -267,15 +268,16 @@ class ALIT(ImageTokenizer):
         """Reconstruct `[B, 3, H, W]` from the last roll-out; in training with `random_rollout` from a random one.
 
         For the losses of latent distillation, `features` contains for every roll-out r `logits.r` `[B, V_b, G]` and their mean
-        code `code.r` `[B, C, G]`, and once the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`. The quantizer's loss is
-        the sum over the roll-outs.
+        code `code.r` `[B, C, G]`, and once the VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; `group` `[B, 1]` is the number
+        of the roll-out that is shown, for discriminators of the kind `by_group`. The quantizer's loss is the sum over the roll-outs.
         """
         runs = self.roll(x)
-        last, shown = runs[-1], runs[-1]
+        last, number = runs[-1], len(runs) - 1
         if self.training and self.config.random_rollout:
-            shown = runs[int(torch.randint(len(runs), ()))]
+            number = int(torch.randint(len(runs), ()))
+        shown = runs[number]
         ids = self.base.ids(self.base.features(x))
-        features = {"ids": ids, "code_target": self.base.code(ids)}
+        features = {"ids": ids, "code_target": self.base.code(ids), "group": ids.new_full((len(x), 1), number)}
         for i, run in enumerate(runs):
             features |= {f"logits.{i}": run.logits.transpose(1, 2), f"code.{i}": self.base.mean_code(run.logits)}
         loss = torch.stack([r.quantized.loss for r in runs]).sum()

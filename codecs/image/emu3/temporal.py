@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...recomputable import Recomputable
+
 
 class CausalConv3d(nn.Conv3d):
     """3-D convolution with zeros before the first frame (always two) and around each frame; `[B, C, T, h, w]`.
@@ -47,7 +49,7 @@ class FixedNorm3d(nn.Module):
         return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, training=False, eps=1e-5)
 
 
-class TemporalResBlock(nn.Module):
+class TemporalResBlock(nn.Module, Recomputable):
     """(norm, SiLU, 3x3x3 causal convolution) twice, and the input added; `[B, C, T, h, w]`."""
 
     def __init__(self, channels: int) -> None:

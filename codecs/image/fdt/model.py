@@ -146,10 +146,21 @@ class FDT(LatentTokenizer):
             feature = feature / weights.sum(-1, keepdim=True)
         return Mixture(weights, feature)
 
-    def forward(self, x: Tensor) -> Reconstruction:
-        """Quantize each position with gradients; `features["mixture"]` is `[B, D, 1]`."""
+    def forward(self, x: Tensor, text: Tensor | None = None) -> Reconstruction:
+        """Quantize each position with gradients.
+
+        Args:
+            x: picture features `[B, C, N]`.
+            text: features `[B, C', N']` of the texts that belong to them; columns of zeros are padding.
+
+        Returns:
+            Among its features are "mixture" `[B, D, 1]` and, with texts, "text_mixture" `[B, D, 1]`.
+        """
         grid = self.grid_of(x)
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=grid)
         features = {"mixture": self._mixture(z, None).feature.unsqueeze(2)}
+        if text is not None:
+            padding = (text == 0).all(1).long()  # [B, N']
+            features["text_mixture"] = self.mixture(text, side="text", padding=padding).feature.unsqueeze(2)
         return Reconstruction(x_hat=self.decode_latents(quantized.z_q, grid), z=z, quantized=quantized, features=features)

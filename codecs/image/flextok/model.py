@@ -29,7 +29,7 @@ from ...options import MAX_STEPS, NoiseDecodeOptions, OrderedEncodeOptions, chec
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
-from ...start import start_deviation
+from ...start import start_deviation, start_vae
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 from .flow import TimeEmbedding, integrate, sample_times
@@ -134,7 +134,7 @@ class FlexEncoder(nn.Module):
         self.registers = nn.Parameter(torch.randn(c.num_registers, width) * start_deviation(width))
         self.blocks = nn.ModuleList(ModulatedBlock(c.encoder) for _ in range(c.encoder.layers))
         self.head = NormHead(width, c.latent_dim)
-        nn.init.trunc_normal_(self.head.proj.weight, std=0.02)
+        nn.init.trunc_normal_(self.head.proj.weight, std=start_deviation(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Register states `[B, N, latent_dim]` of VAE latents `[B, C, h, w]`."""
@@ -243,6 +243,7 @@ class FlexTok(ImageTokenizer):
         self.config = c = config
         self.vae = AutoencoderKL(**c.vae).eval().requires_grad_(False)
         channels = cast(Any, self.vae.config).latent_channels
+        start_vae(self.vae, channels)
         self.encoder = FlexEncoder(c, channels)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = FlexDecoder(c, channels)

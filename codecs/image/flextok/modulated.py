@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...recomputable import Recomputable
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModulatedConfig:
@@ -65,7 +67,7 @@ class Modulation(nn.Module):
         return torch.cat([y[:, i : i + 1].expand(-1, n, -1) for i, n in enumerate(lengths)], dim=1).chunk(self.count, dim=-1)
 
 
-class ModulatedBlock(nn.Module):
+class ModulatedBlock(nn.Module, Recomputable):
     """x + g1 attention(norm(x) (1 + c1) + s1), then x + g2 MLP(norm(x) (1 + c2) + s2); without a condition g = 1, c = s = 0.
 
     Args:

@@ -89,14 +89,14 @@ class ConditionConfig:
             in training of a random tail; "null" is where the whole condition is left out for guidance.
         positions: position embeddings of the tokens.
         drop_sampling: number of tokens kept in training: any ("uniform"), a power of two ("pow2"), or any rounded up
-            to one ("uniform_pow2").
+            to one ("uniform_pow2"); "none": all.
         null: the decoder's tokens without a condition: one learned vector, or zeros.
         null_probability: share of training items without a condition.
     """
 
     steps: tuple[Literal["positions", "drop", "null"], ...] = ("positions", "drop", "null")
     positions: PositionsConfig = PositionsConfig()
-    drop_sampling: Literal["uniform", "pow2", "uniform_pow2"] = "uniform_pow2"
+    drop_sampling: Literal["uniform", "pow2", "uniform_pow2", "none"] = "uniform_pow2"
     null: Literal["learned", "zero"] = "learned"
     null_probability: float = 0.2
 
@@ -141,6 +141,8 @@ class TokenCondition(nn.Module):
         return (torch.arange(self.num_tokens)[None, :, None] < keep[:, None, None]).to(device)
 
     def _sample(self, n: int) -> int:
+        if self.config.drop_sampling == "none":
+            return n
         if self.config.drop_sampling == "pow2":
             return 2 ** int(torch.randint(n.bit_length(), ()))
         k = int(torch.randint(1, n + 1, ()))

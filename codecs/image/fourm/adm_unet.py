@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...config import ConfigError
 from ...kernels.conv2d import Conv2d
+from ...recomputable import Recomputable
 from .diffusion import time_waves
 
 
@@ -67,7 +68,7 @@ class UNetConfig:
         return 2 ** (len(self.multipliers) - 1)
 
 
-class TimedResBlock(nn.Module):
+class TimedResBlock(nn.Module, Recomputable):
     """skip(x) + convolution(SiLU(norm(convolution(SiLU(norm(x))) + time))), `[B, C, H, W]`; may halve or double first."""
 
     def __init__(self, c: UNetConfig, channels: int, out: int, *, resample: str = "") -> None:

@@ -4,10 +4,10 @@ The networks are those of `model.py` and `divae.py`; only inputs and outputs dif
 2312.06647), Bachmann et al. 2024 (4M-21, arXiv 2406.09406); parity checked against apple/ml-4m @ cda590faa3, classes `VQVAE` and
 `DiVAE`.
 
-    tok.encode(depth)      # float [1, H, W], standardised by the caller; any size
+    tok.encode(depth)      # float [1, H, W] of any size; of 4M's depth first `codecs.media.arrays.standardized(depth)`
     tok.encode(features)   # float [C, h, w] of CLIP, DINOv2 or ImageBind, one token a position
     tok.encode(vectors)    # float [C, N]: N global features or poses, K ids each, where both halves are towers of MLPs
-    tok.encode(classes)    # integers [H, W], below `spec.classes`; decode gives the likeliest class of each pixel
+    tok.encode(classes)    # integers [H, W] below `spec.classes`, or a picture or file of them; decode gives the likeliest classes
 
 The networks that predict depth, features and classes from a picture are not included.
 Letters: B batch, C channels, H W rows and columns of a map, h w grid of tokens, D latent width, K codebooks.
@@ -22,27 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from ...coding import Batch
-from ...latent import LatentSpec, LatentTokenizer, as_tensors
+from ...latent import LatentTokenizer, as_tensors
+from ...media import MediaError
+from ...media.blobs import is_encoded
+from ...media.picture_files import labels_of, read_labels
 from ...options import DecodeOptions
+from ...spec import MapSpec
 from ...tokenizer import Reconstruction
 from ..base import pad_to_stride
 from .divae import FourMDiffusion, FourMDiVAEConfig
 from .model import FourMCodec, FourMConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapSpec(LatentSpec):
-    """Facts of a tokenizer of maps.
-
-    Attributes:
-        stride: rows and columns of the map from one token to the next; 1: one token for each position of the map.
-        classes: number of classes; the input is integers `[H, W]`. 0: the input is floats `[C, H, W]`, C being `channels`.
-        sequences: floats `[C, N]` are accepted as well, for no position depends on another.
-    """
-
-    stride: int = 1
-    classes: int = 0
-    sequences: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +84,19 @@ class MapTokenizer(LatentTokenizer):
             xs = super().items_of(media)
             for i, x in enumerate(xs):
                 if x.ndim == 2 and not spec.sequences:
-                    raise ValueError(f"{self.family} takes maps [C={spec.channels}, H, W]; item {i} is {list(x.shape)}.")
+                    raise MediaError(f"{self.family} takes maps [C={spec.channels}, H, W]; item {i} is {list(x.shape)}.")
             return xs
-        takes = f"{self.family} takes maps of classes: integers [H, W], or batches or lists of them"
+        takes = f"{self.family} takes maps of classes: integers [H, W], pictures of them, or batches or lists of these"
+        media = [_numbers(x, f"item {i}") for i, x in enumerate(media)] if many else _numbers(media, "the picture")
         xs = as_tensors(media, 2, takes=takes, advice=self.features_advice)
         for i, x in enumerate(xs):
             if x.ndim != 2 or x.numel() == 0 or x.is_floating_point() or x.dtype == torch.bool:
                 name = f"item {i}" if many else "the batch"
-                raise ValueError(
+                raise MediaError(
                     f"{self.family} takes maps of classes: integers [H, W], or batches [B, H, W]; {name} is {x.dtype} {list(x.shape)}."
                 )
             if int(x.min()) < 0 or int(x.max()) >= spec.classes:
-                raise ValueError(f"item {i} has classes in {int(x.min())}..{int(x.max())}, outside 0..{spec.classes - 1}.")
+                raise MediaError(f"item {i} has classes in {int(x.min())}..{int(x.max())}, outside 0..{spec.classes - 1}.")
         return [x.long() for x in xs]
 
     def fit_in(self, x: Tensor) -> Tensor:
@@ -131,6 +121,13 @@ class MapTokenizer(LatentTokenizer):
             return pad_to_stride(x, multiple)
         more = [torch.arange(math.ceil(n / multiple) * multiple).clamp(max=n - 1) for n in (rows, columns)]
         return x[..., more[0][:, None], more[1]]
+
+
+def _numbers(media: Any, name: str) -> Any:
+    """A file or a PIL picture of classes as an array `[H, W]`; all else unchanged. Raises what `read_labels` raises."""
+    if hasattr(media, "getbands"):
+        return labels_of(media, name)
+    return read_labels(media) if is_encoded(media) else media
 
 
 class FourMMaps(FourMCodec, MapTokenizer):

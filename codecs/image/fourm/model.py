@@ -24,6 +24,7 @@ from ...config import ConfigError
 from ...layers.vit import PatchesToPixels, TransformerSize, ViTBlock
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
+from ...recomputable import Recomputable
 from ...spec import ImageSpec
 from ...tokenizer import Tokenizer
 from ..base import ImageTokenizer
@@ -150,7 +151,7 @@ class GridTransformer(nn.Module):
         return x.transpose(1, 2).unflatten(2, shape)
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(nn.Module, Recomputable):
     """x + gain * MLP(norm(depthwise convolution(x))), `[B, C, H, W]` (arXiv 2201.03545)."""
 
     def __init__(self, channels: int) -> None:

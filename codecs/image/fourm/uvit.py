@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...config import ConfigError
 from ...layers.vit import SelfAttention
+from ...recomputable import Recomputable
 from .adm_unet import Resample, Step, TimedResBlock, UNetConfig
 from .diffusion import time_waves
 
@@ -82,7 +83,7 @@ class CrossAttention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class TimedBlock(nn.Module):
+class TimedBlock(nn.Module, Recomputable):
     """Self-attention, cross-attention (if any) and an MLP, each shifted, scaled and gated by the time; `[B, L, D]`."""
 
     def __init__(self, c: UViTConfig, time: int, *, context: int = 0, skip: bool = False) -> None:

@@ -240,7 +240,8 @@ class KARL(ImageTokenizer):
 
         Returns:
             `features` of pass i: `logits.i` `[B, V_b, G]`, their mean code `code.i` `[B, C, G]`, `halting.i` `[B, tokens]`; the
-            VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.i`. The quantizer's loss is
+            VQGAN's `ids` `[B, G]` and `code_target` `[B, C, G]`; in training the targets `unneeded.i`, and `group` `[B, 1]`, the
+            number of the discriminator of the kind `by_group` that judges n tokens: n / 32 - 1. The quantizer's loss is
             the sum of both passes. `x_hat` has the first half of the items from pass 1, the others from pass 2.
 
         Differs: target errors of pass 1 are drawn evenly up to 0.04 (the authors draw an error less often once it is reached), and
@@ -265,6 +266,7 @@ class KARL(ImageTokenizer):
         added = torch.arange(self.config.default_tokens, device=x.device) >= budget
         features |= self._features(first, 0) | self._features(second, 1)
         features |= {"unneeded.0": torch.zeros_like(first.halting), "unneeded.1": added.expand_as(second.halting).float()}
+        features["group"] = ids.new_full((len(x), 1), max(0, min(8, budget // 32) - 1))
         loss = first.quantized.loss + second.quantized.loss
         both = torch.stack([second.quantized.ids[:, 0], second.active.long()], dim=1)
         quantized = dataclasses.replace(second.quantized, ids=both, loss=loss)

@@ -26,6 +26,7 @@ from ...config import ConfigError
 from ...layers.rotary_vit import rotate
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD
 from ...quantizers.base import Quantizer
+from ...recomputable import Recomputable
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer, pad_to_stride
@@ -92,7 +93,7 @@ class LongCatNextConfig:
         return self.tower.patch_size * self.merge
 
 
-class PixelDecoderBlock(nn.Module):
+class PixelDecoderBlock(nn.Module, Recomputable):
     """x + attention(RMSNorm(x)), then x + MLP(RMSNorm(x)); `[B, n, D]`, queries and keys rotated in pairs of channels."""
 
     def __init__(self, config: PixelDecoderConfig) -> None:

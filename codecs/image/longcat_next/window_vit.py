@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...config import ConfigError
 from ...layers.rotary_vit import rotate
+from ...recomputable import Recomputable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class WindowTowerConfig:
             raise ConfigError(f"window is {self.window}; it counts patches, from 1.")
 
 
-class WindowBlock(nn.Module):
+class WindowBlock(nn.Module, Recomputable):
     """x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)), over a grid `[B, h, w, D]`.
 
     Args:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...config import ConfigError
 from ...latent import LatentSpec, LatentTokenizer
 from ...layers.qformer import QFormer, QFormerConfig
-from ...layers.vit import ViTBlock
+from ...layers.vit import ViTBlock, init_linear
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...tokenizer import Reconstruction
@@ -105,6 +105,8 @@ class Seed2Codes(LatentTokenizer):
         self.quantizer = c.quantizer.build(dim=c.code_dim)
         self.from_code = nn.Sequential(nn.Linear(c.code_dim, c.code_dim), nn.Tanh(), nn.Linear(c.code_dim, c.width))
         self.head = EmbeddingHead(c)
+        for part in (self.to_code, self.from_code, self.head):
+            part.apply(init_linear)
         self.spec = LatentSpec.of(
             self.quantizer,
             channels=c.width,

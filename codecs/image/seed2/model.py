@@ -28,6 +28,7 @@ from ...config import ConfigError
 from ...layers.draws import same_draws
 from ...layers.qformer import QFormer, QFormerConfig
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
+from ...layers.vit import init_linear
 from ...options import MAX_STEPS, NoiseDecodeOptions, check_at_least
 from ...quantizers.base import Quantizer
 from ...spec import ImageSpec
@@ -102,7 +103,7 @@ class Seed2(ImageTokenizer):
         self.tower_norm = nn.LayerNorm(c.tower.width)
         self.qformer = QFormer(c.qformer, num_queries=c.codes.num_queries, memory_width=c.tower.width)
         for part in (self.tower, self.tower_norm, self.qformer):
-            part.requires_grad_(c.train_encoder)
+            part.apply(init_linear).requires_grad_(c.train_encoder)
         self.codes = Seed2Codes(c.codes)
         self.decoder = UnclipDecoder(c.decoder, c.codes.embedding_dim) if c.decoder else None
         self.register_buffer("pixel_mean", torch.tensor(CLIP_MEAN)[:, None, None], persistent=False)

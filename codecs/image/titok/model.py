@@ -231,8 +231,15 @@ class TiTok(ImageTokenizer):
         """Whether `decode` gives pictures: False for the first training stage, whose decoder ends in logits."""
         return self.config.output == "pixels" or self.config.teacher is not None
 
-    def forward(self, x: Tensor, *, text: Tensor | None = None) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; with output "codes", `features["logits"]` is `[B, V_t, g, g]`."""
+    def forward(self, x: Tensor, states: Tensor | None = None, *, text: Tensor | None = None) -> Reconstruction:
+        """Reconstruct `[B, 3, H, W]`; with output "codes", `features["logits"]` is `[B, V_t, g, g]`.
+
+        Args:
+            x: pictures.
+            states: text states `[B, dim, length]`, as the teacher `clip_text` gives them in training.
+            text: the same as `[B, length, dim]`, as `decode` takes them.
+        """
+        text = text if states is None else states.transpose(1, 2)
         z = self.encode_latents(x)
         quantized = self.quantizer(z)
         z_q = quantized.z_q

@@ -25,6 +25,6 @@ class ClipText:
     def __call__(self, texts: list[str], length: int) -> Tensor:
         """States `[B, length, dim]` of B texts, which are cut to `length` tokens or padded with token 0, as in open_clip."""
         rows = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
-        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows], device=self.model.device)
         # open_clip has a causal mask only; the tokenizer's padding token and attention mask would change the states.
         return self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state

@@ -35,7 +35,7 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.branches import Branches
 from ...quantizers.vq import VQ, VQConfig
 from ...spec import ImageSpec
-from ...start import start_deviation
+from ...start import start_deviation, start_layer_scale
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 
@@ -112,7 +112,7 @@ class LatentViT(nn.Module):
         else:
             self.parts = nn.Parameter(torch.randn(parts, size.width) * (1 / size.width / 3) ** 0.5)
         self.blocks = nn.ModuleList(
-            ViTBlock(size.width, size.heads, layer_scale=1e-5, eps=1e-6) for _ in range(size.layers)
+            ViTBlock(size.width, size.heads, layer_scale=start_layer_scale(size.width, 1e-5), eps=1e-6) for _ in range(size.layers)
         )
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
 

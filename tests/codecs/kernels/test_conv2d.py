@@ -22,9 +22,13 @@ def doubled(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("kind", "plain"), [(HalvingConv2d, halved), (DoublingConv2d, doubled)])
 def test_they_are_the_plain_convolutions(kind, plain, size):
     layer = kind(8, 6)
-    x = torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0))
-    want = plain(layer, x)
-    assert torch.equal(layer(x), want)  # records gradients
+    x = torch.randn(2, 8, *size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    want, trained = plain(layer, x), layer(x)
+    torch.testing.assert_close(trained, want, atol=2e-6, rtol=1e-5)
+    weights = [x, layer.weight, layer.bias]
+    wanted, gradients = (torch.autograd.grad(y.square().sum(), weights) for y in (want, trained))
+    for got, exact in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(got, exact, atol=2e-5, rtol=1e-5)
     with torch.no_grad():
         got = layer(channels_last(x))
     assert got.is_contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tokenzoo.codecs.kernels.conv2d import Conv2d
-from tokenzoo.codecs.kernels.winograd import convolve3x3
+from tokenzoo.codecs.kernels.winograd import convolve3x3, filter_gradient
 
 
 def problem(channels: int, outs: int, height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, ...]:
@@ -79,3 +79,45 @@ def test_only_without_gradients_and_where_it_pays(monkeypatch):
         plain = torch.nn.Conv2d.forward(conv, large)
         monkeypatch.setattr(torch.nn.Conv2d, "forward", None)
         assert (conv(large) - plain).abs().max() < 1e-5
+
+
+# --- gradients -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_gradient_of_the_filter(size, batch):
+    x, weight, _ = problem(8, 24, *size, batch)
+    grad = torch.randn(batch, 24, *size, generator=torch.Generator().manual_seed(1))
+    filters = weight.double().requires_grad_()
+    (exact,) = torch.autograd.grad(F.conv2d(x.double(), filters, padding=1), filters, grad.double())
+    assert (filter_gradient(x, grad) - exact).abs().max() < 1e-5 * (batch * size[0] * size[1]) ** 0.5
+    assert (filter_gradient(x.double(), grad.double()) - exact).abs().max() < 1e-12 * (batch * size[0] * size[1]) ** 0.5
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_layer_trains_with_the_gradients_of_the_convolution(layout):
+    layer = Conv2d(64, 96, 3, padding=1)
+    x = torch.randn(2, 64, 34, 51, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout).requires_grad_()
+    inputs = [x, layer.weight, layer.bias]
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    y, plain = layer(x), F.conv2d(*exact, padding=1)
+    assert y.grad_fn.name() != "ConvolutionBackward0"  # PyTorch's
+    assert y.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(y.double(), plain, atol=1e-5, rtol=1e-5)
+    draw = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    wanted = torch.autograd.grad(plain, exact, draw.double())
+    for got, want in zip(torch.autograd.grad(y, inputs, draw, retain_graph=True), wanted, strict=True):
+        assert (got - want).abs().max() < 5e-5 * want.std()
+    (alone,) = torch.autograd.grad(y, x, draw)  # as for frozen weights
+    torch.testing.assert_close(alone.double(), wanted[0], atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_a_batch_are_sums_over_its_items():
+    layer = Conv2d(64, 64, 3, padding=1)
+    x = torch.randn(3, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+    layer(x).square().sum().backward()
+    whole, layer.weight.grad = layer.weight.grad, None
+    for item in x.split(1):
+        layer(item).square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, whole, atol=1e-2, rtol=1e-4)

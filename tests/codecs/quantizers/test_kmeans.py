@@ -5,6 +5,9 @@ import pytest
 import torch
 from quantizer_checks import check_contract, check_gradient, latents
 from tokenzoo.codecs.quantizers import build
+from tokenzoo.codecs.quantizers.branches import Branches
+from tokenzoo.codecs.quantizers.kmeans import KMeansConfig
+from tokenzoo.codecs.quantizers.vq import VQConfig
 
 
 def features(clusters=12, each=40, dim=6):
@@ -71,6 +74,32 @@ def test_errors():
         q.fit(torch.randn(19, 6))
     with pytest.raises(ValueError, match=r"\[N, D=6\]"):
         q.fit(torch.randn(19, 5))
+    with pytest.raises(ValueError, match=r"\[V=20, D=6\]"):
+        q.use(torch.zeros(20, 5))
+    with pytest.raises(ValueError, match="NaN"):
+        q.use(torch.full((20, 6), torch.nan))
     other = quantizer()
     q.load_state_dict(other.state_dict())
     assert torch.equal(q.encode(latents(1, 6, 30)), other.encode(latents(1, 6, 30)))
+
+
+def test_centres_of_others():
+    q, table = build("kmeans", dim=6, codebook_size=20, normalize=True), torch.randn(20, 6, dtype=torch.float64)
+    q.use(table)
+    assert torch.allclose(q.centres, torch.nn.functional.normalize(table.float(), dim=1))
+    assert torch.equal(q.encode(3 * table.float().t()[None])[0, 0], torch.arange(20))
+
+
+def test_branches_are_fitted_each_to_its_own_channels():
+    config = KMeansConfig(dim=6, codebook_size=5)
+    both, rows = Branches(config, 2), latents(1, 12, 80)[0].t()
+    error = both.fit(rows)
+    alone = [config.build() for _ in range(2)]
+    errors = [q.fit(part) for q, part in zip(alone, rows.chunk(2, dim=1), strict=True)]
+    assert error == pytest.approx(sum(errors) / 2)
+    assert torch.equal(both.encode(rows.t()[None]), torch.cat([q.encode(p.t()[None]) for q, p in zip(alone, rows.chunk(2, 1))], 1))
+    assert both.fit(rows.t()[None]) == pytest.approx(error)
+    with pytest.raises(ValueError, match=r"\[N, 12\]"):
+        both.fit(rows[:, :6])
+    with pytest.raises(ValueError, match="trained, not fitted"):
+        Branches(VQConfig(dim=6), 2).fit(rows)

@@ -74,6 +74,8 @@ SWEEPS = {
             "features of patches of 14": _FEATURES | {"patch_size": 14, "image_size": 42},
             "memory codes": _FEATURES | {"quant_type": "memcodes", "num_codebooks": 2},
             "one memory code": {"quant_type": "memcodes", "codebook_size": 16},
+            "six channels with memory codes": {"n_channels": 6, "quant_type": "memcodes", "num_codebooks": 2},
+            "classes with memory codes": {"n_labels": 7, "n_channels": 5, "quant_type": "memcodes", "num_codebooks": 4},
             "towers": _TOWERS,
             "towers with memory codes": _TOWERS | {"quant_type": "memcodes", "num_codebooks": 4},
             "plain towers": _TOWERS | {"enc_type": "MLP/B_3-Wi_8", "dec_type": "MLP/B_2-Wi_6"},

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.codecs.image.fourm.maps import FourMDiVAEMaps, FourMMaps
+from tokenzoo.codecs.media import MediaError
 from tokenzoo.zoo.convert import convert, converter, load_reference
 from torch.testing import assert_close
 
@@ -131,3 +134,25 @@ def test_what_is_not_supported_is_said(change, said):
     config, state, _ = parts("4m-features")
     with pytest.raises(ValueError, match=said):
         convert("4m-vqvae", {**config, **change}, state)
+
+
+def test_pictures_and_files_of_classes(tmp_path):
+    """Grey or with a palette, open or not: the same ids as the numbers."""
+    tok = load_reference(reference_folder("image", "4m-semseg"))
+    classes = parts("4m-semseg")[2]["input"][0]
+    ids = tok.encode(classes).ids
+    grey = Image.fromarray(classes.numpy().astype(np.uint8))
+    palette = grey.copy()
+    palette.putpalette([255 - i % 256 for i in range(768)])
+    for i, picture in enumerate((grey, palette)):
+        picture.save(path := tmp_path / f"{i}.png")
+        for medium in (picture, path, str(path), path.read_bytes(), [picture], [path, picture]):
+            assert all(torch.equal(row, ids[0]) for row in tok.encode(medium).ids)
+        with path.open("rb") as file:
+            assert torch.equal(tok.encode(file).ids, ids)
+    with pytest.raises(MediaError, match="mode RGB"):
+        tok.encode(grey.convert("RGB"))
+    with pytest.raises(FileNotFoundError):
+        tok.encode(tmp_path / "none.png")
+    with pytest.raises(MediaError, match="outside 0..14"):
+        tok.encode(grey.point(lambda value: value + 1))

@@ -1,0 +1,1 @@
+"""Discrete speech units: the model and the layout of published k-means centres."""
