@@ -243,7 +243,7 @@ def _present(*distributions: str) -> list[str]:
 
 #: What the table does not show.
 FOUND = [
-    "Measured on 2026-11-29 case by case (`--only`, 1 to 3 pairs) while other programs used the cores: wall times are several times",
+    "Measured on 2026-11-29 case by case (`--only`, 2 or 3 pairs) while other programs used the cores: wall times are several times",
     "those of an idle machine; the ratios of processor time are what counts.",
     "",
     "## Where the time goes",
@@ -264,7 +264,7 @@ FOUND = [
     "With weight norm, as their recipes have it, DAC and EnCodec spend a part of the step in norms, the same on both sides.",
     "vector-quantize-pytorch's residual stack passes the decoder's gradient to the encoder once for each level (8 times here).",
     "",
-    "**Not met**: 1.3x for DAC (one pair of steps on a busy machine); EnCodec's memory, 5 % above the authors'.",
+    "**Not met**: 1.3x for DAC (two pairs of steps on a busy machine); EnCodec's memory, 5 % above the authors'.",
 ]
 
 

@@ -20,7 +20,10 @@ _GROUPS = (
     (
         "train",
         "train: parts",
-        ("buffers", "checkpoint", "discriminator_files", "drawing", "finite", "packages", "preview", "pretrained", "randomness", "weight_norm"),
+        (
+            "buffers", "checkpoint", "discriminator_files", "drawing", "finite",
+            "packages", "preview", "pretrained", "randomness", "weight_norm",
+        ),
     ),
     ("train", "train: loop", ()),
     ("zoo", "zoo: quantize", ("quantize",)),
