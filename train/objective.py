@@ -12,7 +12,7 @@ from ..codecs.spec import TokenizerSpec
 from .balance import Balancer
 from .config import RunConfig
 from .data.partners import PartnerBatch
-from .losses.base import Loss, LossInputs, partner_named
+from .losses.base import Loss, LossInputs, features_named, partner_named
 
 
 class Objective:
@@ -25,7 +25,7 @@ class Objective:
         widths: channels of the tokenizer's features "z", "z_q" and others, for losses with parameters that depend on them.
 
     Attributes:
-        losses: name -> loss. `weights`: name -> weight; `against`: name -> partner, the same keys.
+        losses: name -> loss. `weights`: name -> weight; `against`: name -> partner; `scaled_by`: name -> feature, the same keys.
         teachers: name -> frozen network; `taught_on`: the partner that each takes in place of the media, "": none.
         balancer: makes one scalar of the losses.
     """
@@ -37,6 +37,7 @@ class Objective:
             loss.prepare(dict(widths))
         self.losses = nn.ModuleDict(losses).to(device)
         self.against = {name: c.against for name, c in config.losses.items()}
+        self.scaled_by = {name: c.scaled_by for name, c in config.losses.items()}
         self.weights = {name: c.weight for name, c in config.losses.items()}
         self.balancer = Balancer(config.balance, losses, self.weights).to(device)
         teachers = {name: _built(f"teachers.{name}", c, spec) for name, c in sorted(config.teachers.items())}
@@ -62,7 +63,16 @@ class Objective:
             scored: leave out losses whose features are missing: some families compute them in training only.
         """
         counts = {n: loss for n, loss in self.by_name.items() if adversarial or not loss.adversarial}
-        return {n: loss(self._of(n, inputs)) for n, loss in counts.items() if not scored or loss.can_score(inputs)}
+        return {
+            n: loss(self._of(n, inputs)) * self._scale(n, inputs)
+            for n, loss in counts.items()
+            if not scored or loss.can_score(inputs)
+        }
+
+    def _scale(self, name: str, inputs: LossInputs) -> Tensor | float:
+        """The factor of one loss for this batch."""
+        feature = self.scaled_by[name]
+        return features_named(inputs, feature)[0].detach().float().mean() if feature else 1.0
 
     def _of(self, name: str, inputs: LossInputs) -> LossInputs:
         """The inputs of one loss: with its partner picture as media, if it is against one."""

@@ -3,14 +3,18 @@
     pytest tests/train/test_image_features.py
 """
 
+import dataclasses
 import json
 
 import pytest
 import torch
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.image.karl.model import ERRORS
+from tokenzoo.train import TrainState
 from tokenzoo.train.files import load_run, read_mapping
 from tokenzoo.train.loop import train
+from tokenzoo.train.losses.base import LossInputs
 from torch.nn import functional as F
 from train_media import write_pictures
 
@@ -153,3 +157,37 @@ def test_validation_leaves_out_what_is_there_in_training_only(tmp_path):
     train(load_run("image/karl-debug", [*changes, "every.validate=1", "every.preview=0", "tensorboard=false", "device=cpu"]))
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").open()]
     assert "loss/halting" in rows[0] and "valid/codes" in rows[-1] and "valid/halting" not in rows[-1]
+
+
+def test_retok_draws_every_number_of_tokens_and_says_what_share_was_left_out():
+    tokenizer = tiny("retok").train()
+    x, total, lengths = pictures(tokenizer)[:1], tokenizer.config.all_tokens, []
+    tokenizer.unsampler.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
+    with torch.no_grad():
+        for _ in range(12 * total):
+            left_out = tokenizer(x).features["left_out"]
+            torch.testing.assert_close(left_out, torch.tensor([1 - lengths[-1] / total]))
+        assert set(lengths) == set(range(1, total + 1))
+        tokenizer.eval()(x)
+        assert lengths[-1] == tokenizer.config.num_tokens
+        always = tiny("retok", least_length=tokenizer.config.num_tokens).train()
+        always.unsampler.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
+        lengths.clear()
+        for _ in range(12):
+            always(x)
+        assert min(lengths) >= tokenizer.config.num_tokens
+
+
+def test_a_loss_is_scaled_by_a_feature_of_the_tokenizer(tmp_path):
+    run = load_run("image/retok-debug", ["data.train=nowhere", "data.valid=[]", f"output={tmp_path}", "threads=1", "device=cpu"])
+    state = TrainState(run)
+    x = pictures(state.tokenizer)
+    out, targets = state.tokenizer(x), state.objective.targets(x, {})
+    inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=targets)
+    scaled = state.objective.compute(inputs, adversarial=False)
+    whole = state.objective.by_name["features"](inputs)
+    torch.testing.assert_close(scaled["features"], whole * out.features["left_out"].mean())
+    torch.testing.assert_close(scaled["pixel"], state.objective.by_name["pixel"](inputs))
+    other = dataclasses.replace(run, losses={"pixel": dataclasses.replace(run.losses["pixel"], scaled_by="length")})
+    with pytest.raises(ConfigError, match="no feature 'length'"):
+        TrainState(other).objective.compute(inputs, adversarial=False)

@@ -151,6 +151,8 @@ class LossConfig(Polymorphic):
 
     Attributes:
         weight: 0 still computes and logs the loss.
+        scaled_by: a feature of the tokenizer with whose mean over the batch the loss is multiplied: a weight that depends on what was
+            drawn for the batch (ReTok's `left_out`).
         against: a partner picture (under `data.partners`) that takes the place of the media: the reconstruction of a noisy picture is
             compared with the clean one.
     """
@@ -163,6 +165,7 @@ class LossConfig(Polymorphic):
 
     weight: float = 1.0
     against: str = ""
+    scaled_by: str = ""
 
     def needs_widths(self) -> bool:
         """Whether `Loss.prepare` needs the channels of the tokenizer's features."""

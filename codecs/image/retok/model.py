@@ -58,8 +58,10 @@ class ReTokConfig:
         grid_features: predict these features from the encoder's grid instead.
         feature_dim: width of the predicted features (DINOv2-B: 768).
         prefix: any number of first tokens can be decoded. False in GigaTok, which was trained with all tokens only.
-        random_length: in training the decoder reads a random number of tokens from N to all; otherwise N, and redundant
-            tokens are trained by the quantizer's loss alone. (The authors' training code is not published.)
+        random_length: in training the decoder reads a random number of first tokens, `least_length` to all of them, each number
+            with equal probability; otherwise N, and redundant tokens are trained by the quantizer's loss alone. The redundant tokens
+            are the first that a shorter sequence loses, so the last main tokens are read as often as they are.
+        least_length: least of these numbers; N: the main tokens are always read.
     """
 
     image_size: int = 256
@@ -82,6 +84,7 @@ class ReTokConfig:
     feature_dim: int = 768
     prefix: bool = True
     random_length: bool = True
+    least_length: int = 1
 
     @property
     def grid_size(self) -> int:
@@ -96,6 +99,8 @@ class ReTokConfig:
     def __post_init__(self) -> None:
         if not 0 < self.first <= self.num_tokens:
             raise ValueError(f"first is {self.first}; it lies in 1 to num_tokens, {self.num_tokens}.")
+        if not 1 <= self.least_length <= self.num_tokens:
+            raise ValueError(f"least_length is {self.least_length}; it lies in 1 to num_tokens, {self.num_tokens}.")
         if self.queries == "blocks" and self.num_tokens & (self.num_tokens - 1):
             raise ValueError(f"num_tokens is {self.num_tokens}; means over blocks need a power of two.")
         if self.image_size % self.encoder.stride or self.encoder.stride != self.decoder.stride:
@@ -287,17 +292,18 @@ class ReTok(ImageTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`.
 
-        `features` are the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, and `predicted`
-        `[B, feature_dim, g g]`, to be compared with a teacher's patches.
+        `features` are the encoder's `grid` and the decoder's `grid_hat` `[B, C, g, g]`, `predicted` `[B, feature_dim, g g]`, to be
+        compared with a teacher's patches, and `left_out` `[1]`, the share of all tokens that the decoder did not read.
         """
         c, grid = self.config, self.encoder(x)
         z = self._latents(grid)
         quantized = self.quantizer(z)
-        count = None
+        count = c.num_tokens
         if self.training and c.random_length:
-            count = int(torch.randint(c.num_tokens, c.all_tokens + 1, ()))
+            least = c.least_length if c.prefix else c.num_tokens
+            count = int(torch.randint(least, c.all_tokens + 1, ()))
         grid_hat, predicted = self.decode_grid(quantized.z_q, num_tokens=count, want_features=True)
-        features = {"grid": grid, "grid_hat": grid_hat}
+        features = {"grid": grid, "grid_hat": grid_hat, "left_out": grid.new_tensor([1 - count / c.all_tokens])}
         if self.features is not None:
             predicted = self.features(grid.flatten(2).transpose(1, 2))
         if predicted is not None:

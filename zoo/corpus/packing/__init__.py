@@ -19,6 +19,9 @@
     bits            some bits of an id                    binary codes too big for one integer (LFQ, BSQ)
     per_dimension   the dimensions of a position          TokenBridge, FSQ by dimension
 
+Sequences with many repeats (speech units) may go in as runs: `codecs/run_lengths.py: collapse` gives tokens with a codebook of
+durations, which the patterns for several codebooks take, and `expand` leads back from what `unpack` returns.
+
 The rules that hold for all of them:
 
 - A medium is `begin_<modality>`, its ids, `end_<modality>`; shorter items of a batch are filled with `pad` at the end.
