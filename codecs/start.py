@@ -32,6 +32,15 @@ def start_layer_scale(width: int, published: float) -> float:
     return published if width >= _WIDE else 1.0
 
 
+def start_positions(width: int, published: float) -> float:
+    """Deviation of a position table whose rows are added to patches: `published` from width 512 on; 1, that of a patch, below.
+
+    Attention by position is then there from the first step. Where patches outweigh positions, a short run learns no more of a picture
+    than its mean colour.
+    """
+    return published if width >= _WIDE else 1.0
+
+
 def first_norm(width: int) -> nn.LayerNorm:
     """The norm of a sequence of patches and queries before the blocks; below width 512 with small gains."""
     norm = nn.LayerNorm(width)

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from families import TINY
 from small_runs import held_out
+from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.codecs.image.karl.model import KARL
 from tokenzoo.codecs.image.xqgan.model import LatentViT, TransformerSize
 from tokenzoo.codecs.start import first_norm, start_vae
 
@@ -32,8 +35,18 @@ def test_a_wide_vae_stays_as_it_is():
     assert all(torch.equal(weights[k], v) for k, v in untrained.state_dict().items())
 
 
-@pytest.mark.parametrize(("width", "norm", "scale"), [(64, 0.25, 1.0), (512, 1.0, 1e-5)])
-def test_gains_of_narrow_and_wide_transformers(width, norm, scale):
+@pytest.mark.parametrize(("width", "norm", "scale", "positions"), [(64, 0.25, 1.0, 1.0), (512, 1.0, 1e-5, 0.02)])
+def test_gains_and_positions_of_narrow_and_wide_transformers(width, norm, scale, positions):
     assert float(first_norm(width).weight.detach().unique()) == norm
-    block = LatentViT(TransformerSize(width=width, layers=1, heads=8), patches=2, latents=2, parts=2).blocks[0]
-    assert float(block.attention_scale.detach().unique()) == pytest.approx(scale)
+    for own in (0, 16):
+        vit = LatentViT(TransformerSize(width=width, layers=1, heads=8), patches=8, latents=4, parts=2, own_positions=own)
+        assert float(vit.blocks[0].attention_scale.detach().unique()) == pytest.approx(scale)
+        for table in (vit.positions, *([vit.latent_positions] if own else [])):
+            assert float(table.detach().std()) == pytest.approx(positions, rel=0.1)
+
+
+def test_narrow_karl_begins_with_positions_as_large_as_patches():
+    tokenizer = build_tokenizer(*TINY["karl"])
+    assert isinstance(tokenizer, KARL)
+    for table in (tokenizer.encoder_positions, tokenizer.decoder_positions):
+        assert float(table.detach().std()) == pytest.approx(1.0, rel=0.15)

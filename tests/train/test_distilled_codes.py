@@ -100,8 +100,8 @@ def test_every_roll_out_of_alit_is_worth_decoding_when_all_are_trained(vqgan, ph
     ids, told = codes_of(vqgan, x), {}
     for feature in ("logits.*", "logits.2", "logits.0"):
         names = [f"losses.codes.feature={feature}", f"losses.code.feature={feature.replace('logits', 'code')}"]
-        weights = "losses.codes.weights=[1.0]"  # of all roll-outs alike
-        tokenizer = grafted("image/alit-debug", photos, vqgan, tmp_path / feature, *ROLLS, *names, weights, "steps=500")
+        alike = ["losses.codes.weights=[1.0]", "optimizer.lr=1e-3", "steps=500"]  # all roll-outs weigh the same
+        tokenizer = grafted("image/alit-debug", photos, vqgan, tmp_path / feature, *ROLLS, *names, *alike)
         with torch.no_grad():
             told[feature] = [float(F.cross_entropy(r.logits.transpose(1, 2), ids)) for r in tokenizer.roll(x)]
     all_trained, last_trained, first_trained = told.values()

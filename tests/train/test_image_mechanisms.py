@@ -71,7 +71,7 @@ def test_latent_perturbation_makes_the_decoder_forgive_wrong_ids(photos, tmp_pat
     x, lost = held_out(96, 16, (-1.0, 1.0)), {}
     wrong = PerturbationConfig(rate=0.5, share=1.0, neighbours=64)
     for perturbation in ("{rate: 0.5, share: 0.7, neighbours: 64}", "null"):
-        changes = [*SMALL, "steps=600", f"model.config.perturbation={perturbation}"]
+        changes = [*SMALL, "steps=500", f"model.config.perturbation={perturbation}"]
         tokenizer = trained("image/robustok-debug", photos, tmp_path / str(len(perturbation)), *changes)
         with torch.no_grad():
             z = tokenizer.encode_latents(x)

@@ -79,6 +79,7 @@ def test_parts_are_grafted_from_other_tokenizers(tmp_path):
     donor = build_tokenizer("vqgan", config | {"quantizer": {"kind": "vq", "codebook_size": 16}})
     save_folder(donor, tmp_path / "vqgan")
     run = image_run(tmp_path, tmp_path / "out")
+    run["data"]["crop"] = 16
     run["model"] = {"family": "titok", "config": titok(teacher={"decoder": stack, "latent_dim": 8})}
     run["grafts"] = {
         "head.codebook": f"{tmp_path / 'vqgan'}#quantizer.codebook.embed",

@@ -29,10 +29,10 @@ from ...precision import widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
-from ...start_sound import LEVEL, start_sound
 from ...tokenizer import Reconstruction
 from ..bandwidth import codebooks_within
 from ..base import AudioTokenizer
+from ..start import LEVEL, start_sound
 from ..stream import Streamable
 
 

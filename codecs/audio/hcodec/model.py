@@ -33,10 +33,10 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import pad_to_hop
 from ..features import FeatureTokenizer
+from ..start import start_sound
 
 #: Samples of silence on both sides before the speech model, and from one of its frames to the next, at 16 kHz.
 SPEECH_PAD, SPEECH_HOP = 160, 320

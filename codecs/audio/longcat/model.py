@@ -34,12 +34,12 @@ from ...quantizers.dual import Dual, DualConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
 from ..base import pad_to_hop
 from ..dac.model import DACDecoder, DACEncoder
 from ..features import FeatureTokenizer
+from ..start import start_sound
 from .speech import SpeechIds, SpeechIdsConfig
 
 

@@ -26,9 +26,9 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
+from ..start import start_sound
 from ..stream import Streamable
 
 _SEANET = SEANetConfig(

@@ -30,8 +30,8 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_fsq import GroupedFSQConfig
 from ...recomputable import Recomputable
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ..base import AudioTokenizer, pad_to_hop
+from ..start import start_sound
 from ..stream import Streamable
 
 Activation = Literal["leaky_relu", "elu", "snake", "half_snake"]

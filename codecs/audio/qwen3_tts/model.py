@@ -30,10 +30,10 @@ from ...quantizers.base import Quantized, Quantizer, straight_through
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...quantizers.split_vq import SplitResidualVQ
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
 from ..mimi.model import MimiEncoder
+from ..start import start_sound
 from ..stream import Streamable
 
 _SEANET = SEANetConfig(

@@ -39,9 +39,9 @@ from ...precision import KeepsDtype
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer, pad_to_hop, to_length
+from ..start import start_sound
 
 #: Width of an attention head, fixed in the authors' class.
 HEAD_DIM = 64

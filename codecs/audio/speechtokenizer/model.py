@@ -34,10 +34,10 @@ from ...quantizers.base import QuantizerConfig, straight_through
 from ...quantizers.parts.rows import RowQuantizer
 from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..base import to_length
 from ..features import FeatureTokenizer
+from ..start import start_sound
 from .latent_fusion import FusionConfig, LatentFusion
 
 

@@ -28,8 +28,8 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.scalar import ScalarConfig
 from ...recomputable import Recomputable
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ..base import AudioTokenizer, pad_to_hop
+from ..start import start_sound
 
 #: Dilation of each residual unit of a level.
 DILATIONS = (1, 3, 5, 7, 9)

@@ -21,8 +21,8 @@ from ...layers.vocos import FourierHead, FrameAttention, FrameResBlock, VocosBlo
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ..base import AudioTokenizer
+from ..start import start_sound
 
 
 @dataclass(frozen=True, kw_only=True)

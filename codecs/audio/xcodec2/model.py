@@ -30,10 +30,10 @@ from ...layers.vocos import FourierHead, FrameResBlock
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_fsq import ResidualFSQConfig
 from ...spec import AudioSpec
-from ...start_sound import start_sound
 from ...tokenizer import Reconstruction
 from ..bigcodec.model import BigCodecConfig, BigCodecEncoder
 from ..features import FeatureTokenizer
+from ..start import start_sound
 
 _QUANTIZER = ResidualFSQConfig(levels=(4,) * 8, num_codebooks=1, convention="fsq", project=True)
 

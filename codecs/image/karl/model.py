@@ -29,6 +29,7 @@ from ...options import ImageEncodeOptions, check_at_least
 from ...quantizers.base import Quantized, QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
+from ...start import start_positions
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 from ..distilled import MAGE_VQGAN, BaseTokenizer, GridDecoder, check_base
@@ -124,7 +125,7 @@ class KARL(ImageTokenizer):
         self.base = BaseTokenizer(c.base, train=c.train_base)
         width, side = c.encoder.width, c.grid_size * c.patch_size
         self.patch_embed = nn.Conv2d(3, width - self.base.channels, c.patch_size, stride=c.patch_size)
-        self.encoder_positions = embedding(c.position_size, c.position_size, width)
+        self.encoder_positions = _position_table(c.position_size, width)
         self.latents = embedding(c.max_tokens, width)
         self.error_tokens = nn.Parameter(torch.tensor(ERRORS)[:, None].repeat(1, width))
         self.encoder_norm_in = nn.LayerNorm(width)
@@ -135,7 +136,7 @@ class KARL(ImageTokenizer):
         self.halting = nn.Sequential(nn.Linear(width, 512), nn.Tanh(), nn.Linear(512, 1))
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.from_latent = nn.Linear(c.latent_dim, c.decoder.width)
-        self.decoder_positions = embedding(c.position_size, c.position_size, c.decoder.width)
+        self.decoder_positions = _position_table(c.position_size, c.decoder.width)
         self.mask_token = embedding(c.decoder.width)
         self.token_positions = embedding(c.max_tokens, c.decoder.width)
         self.decoder = GridDecoder(c.decoder, self.base.codes)
@@ -297,6 +298,11 @@ class Pass(NamedTuple):
     active: Tensor  #: bool [B, N], True: needed
     quantized: Quantized
     logits: Tensor  #: over the VQGAN's codes, [B, G, V_b]
+
+
+def _position_table(side: int, width: int) -> nn.Parameter:
+    """A learned table `[P, P, W]` of the positions of a grid of side P."""
+    return nn.Parameter(torch.randn(side, side, width) * start_positions(width, width**-0.5))
 
 
 def _used(active: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from ...quantizers.base import QuantizerConfig
 from ...quantizers.branches import Branches
 from ...quantizers.vq import VQ, VQConfig
 from ...spec import ImageSpec
-from ...start import start_deviation, start_layer_scale
+from ...start import start_layer_scale, start_positions
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 
@@ -105,10 +105,10 @@ class LatentViT(nn.Module):
         super().__init__()
         self.patches, self.latents = patches, latents
         self.class_token = nn.Parameter(torch.zeros(1, size.width))
-        self.positions = nn.Parameter(torch.randn(1 + patches**2, size.width) * start_deviation(size.width))
+        self.positions = nn.Parameter(torch.randn(1 + patches**2, size.width) * start_positions(size.width, 0.02))
         self.latent_positions = self.parts = None
         if own_positions:
-            self.latent_positions = nn.Parameter(torch.randn(own_positions, size.width) * start_deviation(size.width))
+            self.latent_positions = nn.Parameter(torch.randn(own_positions, size.width) * start_positions(size.width, 0.02))
         else:
             self.parts = nn.Parameter(torch.randn(parts, size.width) * (1 / size.width / 3) ** 0.5)
         self.blocks = nn.ModuleList(

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tokenzoo.codecs.audio.start import LEVEL, start_sound
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
-from tokenzoo.codecs.start_sound import LEVEL, start_sound
 from torch import Tensor, nn
 
 #: Narrow settings of families that start so.

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from .kernels.residual1d import Residual1d
+from ..kernels.residual1d import Residual1d
 
 #: RMS of recordings, samples in -1..1.
 LEVEL = 0.1
