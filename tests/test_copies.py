@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -118,22 +119,18 @@ def test_one_half_can_be_compiled():
         half.decode(original.encode(x))
 
 
-def _encode_there(tokenizer: Tokenizer, x: torch.Tensor, queue) -> None:
+def _encode_there(tokenizer: Tokenizer, x: torch.Tensor) -> np.ndarray:
     torch.set_num_threads(1)
-    queue.put(tokenizer.encode(x).ids.numpy())
+    return tokenizer.encode(x).ids.numpy()
 
 
 @pytest.mark.parametrize("label", ["convnet", "xcodec"])
 def test_a_spawned_process_gets_a_compiled_one(label):
     tokenizer = compiled(label)
-    x, context = batch(tokenizer, 2), multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_encode_there, args=(tokenizer, x, queue))
-    process.start()
-    try:
-        ids = queue.get(timeout=PATIENCE_SECONDS)
-    finally:
-        process.join(PATIENCE_SECONDS)
+    x = batch(tokenizer, 2)
+    # an executor raises what the process raised, and BrokenProcessPool where it died
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        ids = pool.submit(_encode_there, tokenizer, x).result(PATIENCE_SECONDS)
     assert torch.equal(torch.from_numpy(ids), tokenizer.encode(x).ids)
 
 
