@@ -8,7 +8,7 @@ Letters: B batch, D latent width, L positions, K codebooks, V codebook size, N r
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,8 @@ from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
 from .parts.beam import beam_search
 from .parts.clustering import all_reduce_together, kmeans
-from .parts.codebook import Codebook, apply_updates
 from .parts.residual import StackResult
-from .parts.rows import row_mean, to_rows
+from .parts.rows import feature_rows, row_mean
 from .residual_vq import ResidualVQ, ResidualVQConfig
 from .vq import VQ
 
@@ -64,9 +63,8 @@ class AdditiveVQConfig(QuantizerConfig):
 
     def stack(self) -> ResidualVQConfig:
         """The residual stack with the same tables."""
-        update: Literal["gradient"] = "gradient"
         return ResidualVQConfig(
-            dim=self.dim, num_codebooks=self.num_codebooks, codebook_size=self.codebook_size, beam=self.beam, update=update,
+            dim=self.dim, num_codebooks=self.num_codebooks, codebook_size=self.codebook_size, beam=self.beam, update="gradient",
             commitment_weight=self.commitment_weight, codebook_weight=self.codebook_weight, kmeans_init=self.kmeans_init,
             kmeans_iterations=self.kmeans_iterations, replace_below=self.replace_below,
         )  # fmt: skip
@@ -82,10 +80,7 @@ class AdditiveVQ(Quantizer):
         self.stack = _JointStack(config.stack())
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
-        out = self.stack.quantize_stack(z, mask)
-        if self.training and not self.frozen:
-            apply_updates(self.stack.codebooks())
-        return out
+        return self.stack._quantize(z, grid, mask)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         return self.stack._encode(z, grid, num_codebooks)
@@ -105,12 +100,9 @@ class AdditiveVQ(Quantizer):
         Raises:
             ValueError: another width, or fewer features than codes in a table.
         """
-        rows = (to_rows(features) if features.ndim == 3 else features).float()
-        if rows.ndim != 2 or rows.shape[1] != self.dim or len(rows) < self.config.codebook_size:
-            raise ValueError(
-                f"fit takes at least codebook_size = {self.config.codebook_size} features, [N, D={self.dim}] or "
-                f"[B, {self.dim}, L]; got {list(features.shape)}."
-            )
+        rows, size = feature_rows(features, self.dim), self.config.codebook_size
+        if len(rows) < size:
+            raise ValueError(f"fit takes at least codebook_size = {size} features; got {len(rows)}.")
         tables = self._start(rows)
         ids = beam_search(rows, self.stack.tables(), self.config.beam)
         for _ in range(self.config.iterations):
@@ -146,9 +138,6 @@ class _JointStack(ResidualVQ):
 
     def tables(self) -> list[VQ]:
         return list(self.levels)  # type: ignore[arg-type]
-
-    def codebooks(self) -> list[Codebook]:
-        return [] if self.frozen else [level.codebook for level in self.tables()]
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
         total = torch.stack([level.codebook.vectors(at) for level, at in zip(self.tables(), ids, strict=True)]).sum(0)  # [B, L, D]

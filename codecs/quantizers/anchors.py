@@ -17,7 +17,7 @@ from ..config import ConfigError
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
 from .parts.clustering import all_reduce_together, pick_rows
 from .parts.nearest import nearest_codes
-from .parts.rows import from_rows, to_rows
+from .parts.rows import feature_rows, from_rows, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +72,9 @@ class Anchors(Quantizer):
         Raises:
             ValueError: another width, or fewer features than anchors.
         """
-        rows, size = (to_rows(features) if features.ndim == 3 else features).float(), self.config.codebook_size
-        if rows.ndim != 2 or rows.shape[1] != self.dim or len(rows) < size:
-            raise ValueError(
-                f"fit takes at least codebook_size = {size} features, [N, D={self.dim}] or [B, {self.dim}, L]; got "
-                f"{list(features.shape)}."
-            )
+        rows, size = feature_rows(features, self.dim), self.config.codebook_size
+        if len(rows) < size:
+            raise ValueError(f"fit takes at least codebook_size = {size} features; got {len(rows)}.")
         drawn, total = pick_rows([[rows]], [16 * size], seeds=[self.config.seed])[0]
         self.anchors.copy_(_farthest(drawn[:total], size))
         self.fitted.fill_(True)

@@ -14,7 +14,7 @@ from ..config import ConfigError
 from .base import Quantizer, QuantizerConfig, straight_through
 from .parts.clustering import kmeans
 from .parts.nearest import nearest_code, unit
-from .parts.rows import RowQuantizer, RowTerms, to_rows
+from .parts.rows import RowQuantizer, RowTerms, feature_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,7 @@ class KMeans(RowQuantizer):
         Raises:
             ValueError: another width, or fewer features than centres.
         """
-        rows = (to_rows(features) if features.ndim == 3 else features).float()
-        if rows.ndim != 2 or rows.shape[1] != self.dim or not len(rows):
-            raise ValueError(f"fit takes features [N, D={self.dim}] or [B, {self.dim}, L]; got {list(features.shape)}.")
+        rows = feature_rows(features, self.dim)
         if len(rows) < self.config.codebook_size:
             raise ValueError(f"{len(rows)} features cannot fill {self.config.codebook_size} centres; give more or set V lower.")
         rows = self._space(rows)

@@ -116,6 +116,18 @@ def to_rows(z: Tensor) -> Tensor:
     return z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous()
 
 
+def feature_rows(features: Tensor, dim: int) -> Tensor:
+    """Features `[N, D]` or latents `[B, D, L]` that a quantizer is fitted to, as float32 rows `[N, D]`.
+
+    Raises:
+        ValueError: another rank or width, or none at all.
+    """
+    rows = (to_rows(features) if features.ndim == 3 else features).float()
+    if rows.ndim != 2 or rows.shape[1] != dim or not len(rows):
+        raise ValueError(f"fit takes features [N, D={dim}] or [B, {dim}, L]; got {list(features.shape)}.")
+    return rows
+
+
 def from_rows(rows: Tensor, like: Tensor) -> Tensor:
     """Rows `[B L, D]` to latents `[B, D, L]`, with B and L of `like [B, ..., L]` (also for 0 rows)."""
     return rows.view(len(like), like.shape[-1], rows.shape[1]).transpose(1, 2)
