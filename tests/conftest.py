@@ -24,6 +24,16 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 os.environ.pop("HF_TOKEN", None)
 
 
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """The cache of the package datasets is a folder of this test, and nothing is fetched."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    # `datasets` waits some seconds at each end of a shuffled stream.
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+
+
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="only what tests/quick.py names: under a minute")
 

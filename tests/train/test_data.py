@@ -216,15 +216,6 @@ def parquet(folder, count=5):
     return str(folder / "rows.parquet")
 
 
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    # `datasets` waits some seconds at each end of a shuffled stream.
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
-
-
 def test_hub_data_set_read_at_random(tmp_path, hub_cache):
     config = ImageDataConfig(crop=16)
     entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(tmp_path),), allow_paths=True)

@@ -168,14 +168,6 @@ def parquet(folder: Path, out: Path) -> str:
     return str(out / "rows.parquet")
 
 
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
-
-
 def test_columns_of_a_hub_data_set_are_those_of_the_folder(folder, tmp_path, hub_cache):
     entry = HubDataset(hub="parquet", column="photo", data_files=(parquet(folder, tmp_path),), allow_paths=True)
     a, b = clips(folder), clips(entry, data(partners=COLUMNS))
