@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import training
+# For these imports alone: processes that later tests start get `sys.path`, where `benchmarks/audio.py` would hide `tests/audio`.
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import training
+    import training_images as training_images  # which `training` imports when it needs them
+    import training_sound as training_sound
 
 
 @pytest.mark.parametrize("name", ["plain-vq", "plain-residual-vq"])
