@@ -60,7 +60,7 @@ def dtype_name(name: str) -> str:
     """
     word = _SHORT.get(name, name) if isinstance(name, str) else name
     if word not in DTYPES:
-        raise ValueError(f"dtype is {name!r}; allowed: {', '.join(DTYPES)} ({', '.join(_SHORT)} are understood too).")
+        raise ValueError(f"dtype is {name!r:.200}; allowed: {', '.join(DTYPES)} ({', '.join(_SHORT)} are understood too).")
     return word
 
 
@@ -76,5 +76,5 @@ def pick_dtype(name: torch.dtype | str | None) -> torch.dtype | None:
         return None
     found = getattr(torch, dtype_name(name)) if isinstance(name, str) else name
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(f"dtype is {name!r}; allowed: {', '.join(DTYPES)}, or a floating torch.dtype.")
+        raise ValueError(f"dtype is {name!r:.200}; allowed: {', '.join(DTYPES)}, or a floating torch.dtype.")
     return found

@@ -158,7 +158,7 @@ class OptionHelp(NamedTuple):
 def options_class(tokenizer: "Coding | type[Coding]", direction: Direction) -> type[Options]:
     """The dataclass of the options that `tokenizer` takes; an instance may take fewer options than its class."""
     if direction not in ("encode", "decode"):
-        raise ValueError(f"direction is {direction!r}; allowed: 'encode', 'decode'.")
+        raise ValueError(f"direction is {direction!r:.200}; allowed: 'encode', 'decode'.")
     return tokenizer.encode_options if direction == "encode" else tokenizer.decode_options
 
 
@@ -295,7 +295,7 @@ def _value(hint: Any, text: str, name: str) -> Any:
         return tuple(_value(args[0], part, name) for part in text.split(","))
     kind = _type_text(hint)
     if hint in (bool, int, float, type(None)):
-        raise ConfigError(f"{name} is {text!r}; allowed: {kind}.")
+        raise ConfigError(f"{name} is {text!r:.200}; allowed: {kind}.")
     raise ConfigError(f"{name} is of type {kind}: it cannot be given as text, only from Python.")
 
 
@@ -310,4 +310,4 @@ def _any_of(args: tuple[Any, ...], text: str, name: str) -> Any:
             return _value(arg, text, name)
         except ConfigError:
             pass
-    raise ConfigError(f"{name} is {text!r}; allowed: {' or '.join(_type_text(a) for a in args if a in readable)}.")
+    raise ConfigError(f"{name} is {text!r:.200}; allowed: {' or '.join(_type_text(a) for a in args if a in readable)}.")

@@ -100,6 +100,7 @@ class AudioSpec(TokenizerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_range(self.value_range)
         self._check_positive("sample_rate_hz", self.sample_rate_hz)
         self._check_positive("hop_samples", self.hop_samples)
 
@@ -190,6 +191,7 @@ class ImageSpec(TokenizerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_range(self.value_range)
         for side in self.image_size or ():
             self._check_positive("image_size", side)
 
@@ -309,6 +311,12 @@ class MapSpec(LatentSpec):
     stride: int = 1
     classes: int = 0
     sequences: bool = False
+
+
+def _check_range(value_range: tuple[float, float]) -> None:
+    low, high = value_range
+    if not -math.inf < low < high < math.inf:
+        raise ConfigError(f"value_range is {value_range}; it must be two finite numbers, the lower one first.")
 
 
 def _prefix(quantizer: "Quantizer") -> Prefix:

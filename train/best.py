@@ -1,5 +1,8 @@
 """The best weights of a run by one figure of its validation, and when a run has stopped improving.
 
+    figures: {pesq: {}}                             # computed at validation, beside losses, psnr and si_sdr; see figures/
+    best: {figure: pesq, patience: 5}
+
 Which step was best follows from `metrics.jsonl` alone, so a resumed run knows it too.
 """
 
@@ -10,8 +13,8 @@ from pathlib import Path
 
 from ..codecs.config import ConfigError
 
-#: Figures of which more is better; of all others less is.
-HIGHER = ("accuracy", "psnr", "si_sdr", "usage")
+#: Figures that every validation has, as far as they fit the media: more is better.
+OWN_FIGURES = ("psnr", "si_sdr", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class BestConfig:
 
     Attributes:
         figure: of the validation, as it stands in `metrics.jsonl` after "valid/": "total", the name of a loss, "psnr" (pictures) or
-            "si_sdr" (sound), in dB, "accuracy" (maps of classes). None: nothing is kept.
+            "si_sdr" (sound), in dB, "accuracy" (maps of classes), or a name under `figures`. None: nothing is kept.
         patience: end the run after this many validations in a row without a better value; 0: never.
     """
 
@@ -47,12 +50,13 @@ class Best:
     since: int
 
 
-def best_of(out: Path, figure: str) -> Best | None:
+def best_of(out: Path, figure: str, *, higher: bool) -> Best | None:
     """The best validation in `OUT/metrics.jsonl`; None if there is none yet.
 
     Args:
         out: folder of the run.
         figure: as in `BestConfig`.
+        higher: whether more of it is better.
     """
     key, found = f"valid/{figure}", list[tuple[int, float]]()
     path = out / "metrics.jsonl"
@@ -62,6 +66,6 @@ def best_of(out: Path, figure: str) -> Best | None:
             found.append((values["step"], values[key]))
     if not found:
         return None
-    sign = -1 if figure in HIGHER else 1
+    sign = -1 if higher else 1
     place = min(range(len(found)), key=lambda i: sign * found[i][1])  # the first of equal ones
     return Best(*found[place], len(found) - 1 - place)

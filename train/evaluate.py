@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..codecs.config import ConfigError
 from ..codecs.tokenizer import Tokenizer
-from .best import Best, best_of
+from .best import OWN_FIGURES, Best, best_of
 from .data import open_clips
 from .data.loader import Batch, Sample, collate
 from .data.media import Media
 from .data.sources import as_list
 from .data.stream import StreamClips
+from .figures.base import Figure
 from .log import RunLog
 from .losses.base import LossInputs
 from .processes import any_process
@@ -40,15 +41,18 @@ class Validation:
         self.state, self.media, self.log, self.out = state, media, log, out
         config = state.config
         self.scored = bool(as_list(config.data.valid))
+        self.figures: dict[str, Figure] = {}
         self.crops: list[Sample] = []
         self.names: list[str] = []
         if state.rank or not (config.every.validate or config.every.preview):
             return
         wanted = max(config.every.validate_items if self.scored else 0, config.every.preview_items)
+        if self.scored and config.every.validate:
+            self.figures = {name: figure.build(state.tokenizer.spec) for name, figure in config.figures.items()}
         self.names, self.crops = fixed_crops(state, media, wanted)
 
     def run(self) -> None:
-        """Log the mean of every non-adversarial loss, a figure in dB, and the usage of each codebook; keep the best weights."""
+        """Log the mean of every non-adversarial loss, the figures, and the usage of each codebook; keep the best weights."""
         state = self.state
         if state.rank == 0 and self.scored:
             with self._looking() as model:
@@ -63,8 +67,12 @@ class Validation:
 
     def best(self) -> Best | None:
         """The best validation so far, in the first process; None without one."""
-        figure = self.state.config.best.figure
-        return best_of(self.out, figure) if figure and self.scored and self.state.rank == 0 else None
+        config = self.state.config
+        figure = config.best.figure
+        if not (figure and self.scored and self.state.rank == 0):
+            return None
+        higher = config.figures[figure].higher if figure in config.figures else figure in OWN_FIGURES
+        return best_of(self.out, figure, higher=higher)
 
     def exhausted(self) -> bool:
         """True if the run should end, as no validation of late was better; the same answer in every process."""
@@ -77,6 +85,9 @@ class Validation:
     def _keep_best(self, values: dict[str, float]) -> None:
         figure = self.state.config.best.figure
         if figure and f"valid/{figure}" not in values:
+            if figure in self.figures:
+                crops = f"any of the {len(self.crops)} crops"
+                raise ConfigError(f"best.figure is {figure!r}, which is not defined for {crops} of the validation (see its kind).")
             known = ", ".join(sorted(n.removeprefix("valid/") for n in values))
             raise ConfigError(f"best.figure is {figure!r}; this run's validation has {known}.")
         found = self.best()
@@ -92,7 +103,7 @@ class Validation:
             count = state.config.every.preview_items
             batch, names = collate(self.crops[:count]), self.names[:count]
             there = batch.to(state.device)
-            with self._looking() as model:
+            with self._looking() as model, state.reading(model, there.partners):
                 targets = state.objective.targets(there.x, there.partners) if state.config.model.features else {}
                 x_hat = _shown(there.x, model(there.x, *state.features(targets)).x_hat).cpu()
             state.objective.check_output(batch.x, x_hat, "previews")
@@ -119,7 +130,8 @@ class Validation:
             batch = collate(self.crops[first : first + size]).to(state.device)
             x, partners = batch.x, batch.partners
             targets = state.objective.targets(x, partners)
-            out = model(x, *state.features(targets))
+            with state.reading(model, partners):
+                out = model(x, *state.features(targets))
             inputs = LossInputs(x=x, x_hat=out.x_hat.float(), out=out, targets=targets, partners=partners)
             for name, value in state.objective.compute(inputs, adversarial=False, scored=True).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(x) / len(self.crops)
@@ -127,8 +139,11 @@ class Validation:
             if x_hat.shape == x.shape:
                 for name, value in self.media.figures(x, x_hat).items():
                     figures[name] = figures.get(name, 0.0) + value * len(x) / len(self.crops)
+                for figure in self.figures.values():
+                    figure.add(x, x_hat)
             for k, count in enumerate(counts):
                 count += torch.bincount(out.quantized.ids[:, k].flatten().cpu(), minlength=len(count))
+        figures |= {name: value for name, figure in self.figures.items() if (value := figure.take()) is not None}
         return totals, figures, [float((c > 0).float().mean()) for c in counts]
 
     @contextmanager

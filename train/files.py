@@ -3,7 +3,7 @@
     base: audio/_base.yaml       # the parent: a path relative to this file, else a bundled name; it may have a parent itself
     losses:
       mel: {weight: 10}          # merged into the parent's mel
-      waveform_l1: null          # removed, as every part of `losses`, `discriminators`, `teachers` and `data.partners` can be
+      waveform_l1: null          # removed; so can parts of `discriminators`, `teachers`, `figures`, `moving` and `data.partners`
     data: {kind: audio, ...}     # another `kind` or `family` than the parent's replaces the whole section
 """
 
@@ -20,6 +20,9 @@ from ..codecs.config import ConfigError, from_mapping
 from ..codecs.families import FAMILIES
 from ..codecs.kinds import register
 from .config import FROM_INIT, ModelConfig, RunConfig
+
+#: Sections of a run file that hold parts by name.
+PARTS = ("losses", "discriminators", "teachers", "figures")
 
 
 def load_run(source: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -62,7 +65,7 @@ def _leave_out_missing(values: dict[str, Any]) -> None:
 
 
 def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
-    """Check a plain mapping against `RunConfig`; the name of a loss, discriminator or teacher without `kind` is its kind.
+    """Check a plain mapping against `RunConfig`; the name of a loss, discriminator, teacher or figure without `kind` is its kind.
 
     Args:
         values: of a run file.
@@ -75,7 +78,7 @@ def parse_run(values: Mapping[str, Any], *, own: bool = False) -> RunConfig:
     values = _without_removed(values)
     if values.get("model") == FROM_INIT:
         del values["model"]  # as if it were left out
-    for section in ("losses", "discriminators", "teachers"):
+    for section in PARTS:
         parts = values.get(section)
         if isinstance(parts, Mapping):
             values[section] = {
@@ -168,7 +171,7 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> str:
 def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without the parts that a run file has removed from its base."""
     out = {**values}
-    sections = [(out, key) for key in ("losses", "discriminators", "teachers")]
+    sections = [(out, key) for key in (*PARTS, "moving")]
     if isinstance(out.get("data"), Mapping):
         out["data"] = {**out["data"]}
         sections.append((out["data"], "partners"))

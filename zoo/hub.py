@@ -141,7 +141,7 @@ def load(
     text, folder = _text("name", name), None if folder is None else _text("folder", folder)
     revision = None if revision is None else _text("revision", revision)
     if part not in (None, "encoder", "decoder"):
-        raise ValueError(f"part is {part!r}; allowed: 'encoder', 'decoder', or None for both.")
+        raise ValueError(f"part is {part!r:.200}; allowed: 'encoder', 'decoder', or None for both.")
     if folder is not None:
         tokenizer = _from_folder_of_card(text, Path(folder).expanduser(), part)
     elif isinstance(name, os.PathLike) or text.startswith("file:"):

@@ -1,6 +1,7 @@
 """Facts of tokens that follow from the quantizer."""
 
 import pytest
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec, LatentSpec
 
@@ -48,5 +49,8 @@ def test_what_else_is_passed_on():
     assert audio.names == ("a",) and audio.semantic_dim == 7 and audio.prefix == ()
     image = ImageSpec.of(q, stride=0, image_size=(16, 16), num_positions=9, value_range=(0.0, 1.0), resize="crop", decodes=False)
     assert (image.positions(), image.value_range, image.resize, image.decodes) == (9, (0.0, 1.0), "crop", False)
+    for wrong in ((0.0, 0.0), (1.0, -1.0), (0.0, float("inf")), (float("nan"), 1.0)):
+        with pytest.raises(ConfigError, match="value_range is .* the lower one first"):
+            ImageSpec.of(q, stride=2, value_range=wrong)
     with pytest.raises(TypeError, match="vocab_sizes"):
         LatentSpec.of(q, channels=4, vocab_sizes=(3,))

@@ -51,8 +51,8 @@ def write(folder, rows):
 )
 def test_the_best_validation(tmp_path, figure, values, want):
     rows = [{"step": i + 1, f"valid/{figure}": v} for i, v in enumerate(values)]
-    assert best_of(write(tmp_path, [{"step": 1, "loss/total": 0.1}, *rows]), figure) == want
-    assert best_of(tmp_path / "nothing", figure) is None
+    assert best_of(write(tmp_path, [{"step": 1, "loss/total": 0.1}, *rows]), figure, higher=figure == "psnr") == want
+    assert best_of(tmp_path / "nothing", figure, higher=False) is None
 
 
 def test_the_best_weights_are_kept_and_a_worse_run_goes_on(tmp_path, capsys):

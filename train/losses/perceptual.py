@@ -54,10 +54,8 @@ class Perceptual(Loss):
     def __init__(self, config: PerceptualConfig, value_range: tuple[float, float]) -> None:
         super().__init__()
         self.config, self.value_range = config, value_range
-        official = config.weights.startswith("lpips:")
-        network = _official(config.weights[6:]) if official else VggDistance.from_file(config)
         # In a list, so that it is neither a parameter of the loss nor saved with it.
-        self._network = [network.requires_grad_(False).eval()]
+        self._network = [distance_network(config.weights, config.inputs, config.blocks)]
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the loss, a scalar: the mean over the batch."""
@@ -67,6 +65,20 @@ class Perceptual(Loss):
         x, x_hat = ((v[:items] - low) / (high - low) for v in (inputs.x, inputs.x_hat))  # 0..1
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
             return network(x_hat, x).float().mean()
+
+
+def distance_network(weights: str, inputs: str = "caffe", blocks: int = len(BLOCKS)) -> nn.Module:
+    """Return the frozen network of LPIPS, called with two batches `[B, 3, H, W]` in 0..1, which gives distances `[B]`.
+
+    Args:
+        weights, inputs, blocks: see `PerceptualConfig`.
+
+    Raises:
+        ConfigError: no such file or network, other tensors in it, or the package lpips is not installed.
+    """
+    official = weights.startswith("lpips:")
+    network = _official(weights.removeprefix("lpips:")) if official else VggDistance.from_file(Path(weights), inputs, blocks)
+    return network.requires_grad_(False).eval()
 
 
 class VggDistance(nn.Module):
@@ -98,23 +110,26 @@ class VggDistance(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
 
     @classmethod
-    def from_file(cls, config: PerceptualConfig) -> "VggDistance":
-        """Return the network with the weights of `config.weights`.
+    def from_file(cls, path: Path, inputs: str, blocks: int) -> "VggDistance":
+        """Return the network with the weights of a safetensors file.
+
+        Args:
+            path, inputs, blocks: see `PerceptualConfig`.
 
         Raises:
             ConfigError: no such file, or other tensors in it.
         """
         from safetensors.torch import load_file
 
-        if not 1 <= config.blocks <= len(BLOCKS):
-            raise ConfigError(f"perceptual.blocks is {config.blocks}; allowed: 1 to {len(BLOCKS)}.")
-        path = Path(config.weights).expanduser()
+        if not 1 <= blocks <= len(BLOCKS):
+            raise ConfigError(f"perceptual.blocks is {blocks}; allowed: 1 to {len(BLOCKS)}.")
+        path = path.expanduser()
         if not path.is_file():
             raise ConfigError(
                 f"perceptual.weights: no file {str(path)!r}. `python -m tokenzoo.zoo.evaluate.perceptual --cache DIR` "
                 "writes one; 'lpips:vgg' takes the official network of the package lpips instead."
             )
-        network = cls(config.inputs, config.blocks)
+        network = cls(inputs, blocks)
         state = load_file(path)
         wanted = network.state_dict()
         if not wanted.keys() <= state.keys() or any(state[k].shape != v.shape for k, v in wanted.items()):

@@ -5,7 +5,7 @@ PESQ (ITU-T P.862.2) and STOI (Taal et al. 2011) come from the packages `pesq` a
 
 import importlib
 import math
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ...codecs.media import Waveform, read_audio, resample, to_channels
 from ...codecs.tokenizer import Tokenizer
+from ...train.figures.base import Unfit
+from ...train.figures.speech import RATE_HZ, pesq_wb, stoi
 from .figures import Figures
 
 #: Window of the mel distance, in samples.
@@ -59,7 +61,7 @@ class AudioMetrics(Figures):
         x = resample(original.samples, original.sample_rate_hz, rate)
         y = decoded.cpu()[..., : x.shape[-1]]
         x = x[..., : y.shape[-1]]
-        a, b = resample(x, rate, 16000).mean(0), resample(y, rate, 16000).mean(0)  # [T] at 16 kHz
+        a, b = resample(x, rate, RATE_HZ).mean(0), resample(y, rate, RATE_HZ).mean(0)  # [T] at 16 kHz
         return self.measured({
             "mel distance": lambda: self._mel(x, y),
             "STFT distance": lambda: _stft(x, y),
@@ -86,33 +88,17 @@ class AudioMetrics(Figures):
 
     def _perceived(self, x: Tensor, y: Tensor) -> float | None:
         """PESQ-WB of 16 kHz mono `[T]`."""
-        if self._pesq is None:
-            return None
-        try:
-            return float(self._pesq.pesq(16000, x.numpy(), y.numpy(), "wb"))
-        except (self._pesq.PesqError, ValueError, ZeroDivisionError) as error:
-            # "buffer needs to be at least 1/4 of a second", "no utterances detected"
-            short = x.shape[-1] < 16000 // 4
-            return self.without("PESQ-WB", "too short" if short else f"unfit ({_words(error)})")
+        return None if self._pesq is None else self._judged("PESQ-WB", pesq_wb, x, y)
 
     def _intelligible(self, x: Tensor, y: Tensor) -> float | None:
         """STOI of 16 kHz mono `[T]`."""
-        if self._stoi is None:
-            return None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                value = float(self._stoi.stoi(x.numpy(), y.numpy(), 16000))
-            except (ValueError, IndexError, ZeroDivisionError):  # fewer samples than one of its frames
-                return self.without("STOI", "too short")
-        if any("Not enough" in str(w.message) for w in caught) or not math.isfinite(value):
-            return self.without("STOI", "too short, or silent for too long,")
-        return value
+        return None if self._stoi is None else self._judged("STOI", stoi, x, y)
 
-
-def _words(error: Exception) -> str:
-    text = error.args[0] if error.args else ""
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) or type(error).__name__
+    def _judged(self, metric: str, judge: Callable[[Tensor, Tensor], float], x: Tensor, y: Tensor) -> float | None:
+        try:
+            return judge(x, y)
+        except Unfit as error:
+            return self.without(metric, str(error))
 
 
 def _stft(x: Tensor, y: Tensor) -> float:
