@@ -81,7 +81,8 @@ def test_the_example_names_its_files():
 
 
 def test_the_example_works(tree, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(tree.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(tree.parent), "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run(*command: str) -> None:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)

@@ -160,7 +160,7 @@ def test_validation_leaves_out_what_is_there_in_training_only(tmp_path):
 
 
 def test_retok_draws_every_number_of_tokens_and_says_what_share_was_left_out():
-    tokenizer = tiny("retok", num_tokens=8).train()
+    tokenizer = tiny("retok", num_tokens=4, first=2).train()
     x, total, lengths = pictures(tokenizer)[:1], tokenizer.config.all_tokens, []
     tokenizer.unsampler.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_retok_draws_every_number_of_tokens_and_says_what_share_was_left_out():
         assert set(lengths) == set(range(1, total + 1))
         tokenizer.eval()(x)
         assert lengths[-1] == tokenizer.config.num_tokens
-        always = tiny("retok", num_tokens=8, least_length=8).train()
+        always = tiny("retok", num_tokens=4, first=2, least_length=4).train()
         always.unsampler.register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
         lengths.clear()
         for _ in range(12):

@@ -233,8 +233,7 @@ def test_two_processes_equal_one(pictures, tmp_path):
             assert torch.allclose(value, two[key], atol=2e-5), f"{name}: {key}"
 
 
-def test_a_stream_has_one_size_a_batch_too(pictures, tmp_path, monkeypatch):
-    pytest.importorskip("datasets")
+def test_a_stream_has_one_size_a_batch_too(pictures, tmp_path, hub_cache):
     from datasets import Dataset
 
     files = sorted(pictures.rglob("*.png"))

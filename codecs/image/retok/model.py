@@ -31,6 +31,7 @@ from ...options import DecodeOptions, EncodeOptions, ImageEncodeOptions, Ordered
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
+from ...start import start_positions
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 
@@ -117,7 +118,7 @@ class Sampler(nn.Module):
         width = c.sampler.width
         self.norm_in = nn.LayerNorm(c.z_channels)
         self.embed = nn.Linear(c.z_channels, width)
-        self.grid_positions = embedding(c.grid_size**2, width)
+        self.grid_positions = positions_of(c.grid_size**2, width)
         self.positions, self.redundant_positions = token_positions(c, width)
         self.queries = embedding(c.num_tokens, width) if c.queries == "learned" else None
         self.query = nn.Linear(width, width) if c.queries != "learned" else None
@@ -148,7 +149,12 @@ class Sampler(nn.Module):
 def token_positions(config: ReTokConfig, width: int) -> tuple[nn.Parameter, nn.Parameter | None]:
     """Position vectors of the main tokens, and of the redundant tokens, if any."""
     more = config.all_tokens - config.num_tokens
-    return embedding(config.num_tokens, width), embedding(more, width) if more else None
+    return positions_of(config.num_tokens, width), positions_of(more, width) if more else None
+
+
+def positions_of(count: int, width: int) -> nn.Parameter:
+    """A table of position vectors `[count, W]`."""
+    return nn.Parameter(torch.randn(count, width) * start_positions(width, width**-0.5))
 
 
 def joined(main: Tensor, redundant: Tensor | None) -> Tensor:
@@ -180,7 +186,7 @@ class Unsampler(nn.Module):
         width = c.unsampler.width
         self.norm_in = nn.LayerNorm(c.z_channels)
         self.embed = nn.Linear(c.z_channels, width)
-        self.grid_positions = embedding(c.grid_size**2, width)
+        self.grid_positions = positions_of(c.grid_size**2, width)
         self.grid_queries = embedding(c.grid_size**2, width) if c.learned_grid_queries else None
         self.positions, self.redundant_positions = token_positions(c, width)
         self.layers = nn.ModuleList(
