@@ -14,7 +14,7 @@ Letters: K codebooks, V ids of a codebook, w width of the window.
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from torch import Tensor
 from ...codecs.config import ConfigError
 from ...codecs.tokens import Tokens
 from .packing.base import Packing
+from .packing.per_dimension import PerDimensionPacking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class SamplerConfig:
         group_probability: ... whose probability differs by less than this ...
         group_distance: ... and whose code vectors are less than this apart, in root mean squares of all vectors; 0: each id alone,
             which is exact. Needs the tokenizer's code vectors.
+        passes: passes of a masked model in which all ids of an item are drawn; 0: one for each id, which is exact.
+        reveal: the ids that a pass of a masked model keeps: "random" ones, or those drawn with the most "confidence".
     """
 
     temperature: float = 0.9
@@ -44,6 +47,8 @@ class SamplerConfig:
     group_ranks: int = 7
     group_probability: float = 0.15
     group_distance: float = 0.0
+    passes: int = 0
+    reveal: Literal["random", "confidence"] = "random"
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -67,15 +72,16 @@ class _Steps:
         self.packing, self.config = packing, config
         self._allowed: dict[tuple[int, bool], Tensor] = {}
         self.offsets, self.sizes = packing.vocabulary.offsets(packing.config.tokenizer), packing.vocab_sizes
+        self.order = packing.order if isinstance(packing, PerDimensionPacking) else tuple(range(len(self.sizes)))
 
     def turn(self, step: int) -> int:
         """Codebook of step 0, 1, ... after the begin token."""
-        return step % len(self.sizes)
+        return self.order[step % len(self.order)]
 
     def allowed(self, step: int) -> Tensor:
         """Ids that may stand at a step: those of its codebook, and the end token where a position begins."""
         k = self.turn(step)
-        ends = k == 0 and step > 0
+        ends = step % len(self.order) == 0 and step > 0
         if (k, ends) not in self._allowed:
             ids = list(range(self.offsets[k], self.offsets[k] + self.sizes[k]))
             self._allowed[k, ends] = torch.tensor(ids + [self.packing.end_id] * ends)
@@ -89,13 +95,8 @@ class _Steps:
 
     def probabilities(self, logits: Tensor, step: int) -> Tensor:
         """Probabilities `[V]` of the step's id, from logits `[V]`: only allowed ids, `temperature` and `top_k` applied."""
-        ids, c = self.allowed(step), self.config
-        scores, p = logits[ids].double(), torch.zeros(len(logits), dtype=torch.float64)
-        if c.temperature == 0:
-            p[ids[scores.argmax()]] = 1
-            return p
-        kept = scores.topk(min(c.top_k, len(ids)))
-        p[ids[kept.indices]] = (kept.values / c.temperature).softmax(0)
+        ids, p = self.allowed(step), torch.zeros(len(logits), dtype=torch.float64)
+        p[ids] = weights(logits[ids], self.config)
         return p
 
 
@@ -129,7 +130,7 @@ def sample(
     ids = [packing.begin_id] if prompt is None else packing.pack(prompt).input_ids[0, :-1].tolist()
     first, last = len(ids), positions * len(packing.vocab_sizes) + 1  # the begin token is no step
     groups = _Groups(config, steps, codes) if config.group_distance else None
-    name = _cache_name(model)
+    name = cache_name(model)
     cache, passes = None, 0
     guesses: list[int] = []
     drafts: list[Tensor] = []  # the distribution that each guess was drawn from
@@ -151,13 +152,13 @@ def sample(
                 break
         if ids[-1] != packing.end_id and len(ids) < last:
             rest = (p[kept] - drafts[kept]).clamp(min=0) if kept < len(guesses) else p[kept]
-            ids.append(_draw(rest if float(rest.sum()) > 0 else p[kept], generator))
+            ids.append(int(draw(rest if float(rest.sum()) > 0 else p[kept], generator)))
         if (more := cache.get_seq_length() - len(ids) + 1) > 0:
             cache.crop(-more)
         # later steps are guessed from this pass; those beyond its window from equal probabilities
         begin, number = len(ids) - 1, max(0, min(config.draft, last - len(ids)))
         drafts = [p[s - at] if s - at < len(p) else steps.uniform(s, len(logits[0])) for s in range(begin, begin + number)]
-        guesses = [_draw(q, generator) for q in drafts]
+        guesses = [int(draw(q, generator)) for q in drafts]
     return Drawn(packing.unpack(ids).tokens, passes, len(ids) - first)
 
 
@@ -184,11 +185,18 @@ class _Groups:
         return float(mine[group].sum() / q[offset : offset + len(mine)][group].sum())
 
 
-def _cache_name(model: Any) -> str:
+def weights(logits: Tensor, config: SamplerConfig) -> Tensor:
+    """Probabilities float64 `[..., V]` of ids with these logits, `temperature` and `top_k` applied."""
+    kept = logits.double().topk(1 if config.temperature == 0 else min(config.top_k, logits.shape[-1]))
+    p = (kept.values / (config.temperature or 1)).softmax(-1)
+    return torch.zeros_like(logits, dtype=torch.float64).scatter(-1, kept.indices, p)
+
+
+def draw(p: Tensor, generator: torch.Generator) -> Tensor:
+    """Ids `[...]` drawn in proportion to weights `[..., V]`."""
+    return torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=generator).view(p.shape[:-1])
+
+
+def cache_name(model: Any) -> str:
     """The argument for keys and values: `cache`, or `past_key_values` in transformers before 5.24."""
     return "cache" if "cache" in inspect.signature(getattr(model, "forward", model)).parameters else "past_key_values"
-
-
-def _draw(p: Tensor, generator: torch.Generator) -> int:
-    """An id drawn in proportion to weights `[V]`."""
-    return int(torch.multinomial(p, 1, generator=generator))

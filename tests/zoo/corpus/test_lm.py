@@ -13,17 +13,21 @@ import soundfile
 import tokenzoo
 import torch
 import yaml
-from corpus_cases import make, pictures, saved, sounds
+from corpus_cases import lively, make, pictures, saved, sounds
 from PIL import Image
-from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.config import ConfigError, from_mapping
+from tokenzoo.train.files import find, read_mapping
 from tokenzoo.zoo import demo
 from tokenzoo.zoo.corpus import lm
+from tokenzoo.zoo.corpus.models.base import GeneratorConfig, load_generator
+from tokenzoo.zoo.corpus.models.kinds import MODELS
 from tokenzoo.zoo.corpus.sampling import SamplerConfig
 
 pytest.importorskip("transformers")
 GREEDY = SamplerConfig(temperature=0)
 MEDIA = Path(demo.__file__).parent / "media"
-SMALL = {"width": 64, "layers": 2, "heads": 2, "tokens": "", "output": "", "train": "", "valid": ""}
+MODEL = {"kind": "llama", "width": 64, "layers": 2, "heads": 2}
+SMALL = {"model": MODEL, "tokens": "", "output": "", "train": "", "valid": ""}
 
 
 def handful(name: str, folder) -> None:
@@ -43,18 +47,75 @@ def test_a_handful_of_clips_is_learnt_to_the_id(name, tmp_path):
     handful(name, tmp_path / "in")
     tokenizer = tokenzoo.load(name)
     make(tokenizer, tmp_path / "in", tmp_path / "out", codebooks=2)
-    config = lm.LMConfig(tokenizer=name, codebooks=2, steps=250, batch_size=4, lr=5e-3, block=128, **SMALL)
+    run = SMALL | {"tokenizer": name, "codebooks": 2, "steps": 250, "batch_size": 4, "lr": 5e-3, "block": 128}
+    config = from_mapping(lm.LMConfig, run)
     data = lm.TokenDataset(tmp_path / "out", seed=0)
-    model, loss = lm.fit(data, config)
+    model, loss = lm.train_model(data, config)
     assert loss < 0.1
     for i in range(4):
         want = data.tokens(i)
-        got = lm.sample(model, data.packing, 999, want.first(positions=2), config=GREEDY, seed=0).tokens
+        got = model.sample(999, want.first(positions=2), config=GREEDY, seed=0).tokens
         assert torch.equal(got.ids, want.ids), "every id, and the end where it belongs"
         grid = want.grid
         back = tokenizer.decode(dataclasses.replace(got, grid=grid, scale=want.scale, sizes=want.sizes))
         whole = tokenizer.decode(dataclasses.replace(want, sample_rate_hz=None))
         assert torch.equal(back, whole)
+
+
+RUNS = {
+    "per_dimension": {"kind": "per_dimension", "order": "frequency", "head_width": 32},
+    "masked": {"kind": "masked"},
+    "bits": {"kind": "bits", "group_bits": 5},  # ids of 10 bits
+    "2^64": {"kind": "bits", "group_bits": 1, "inputs": "tiled"},
+    "2^64 grouped": {"kind": "bits", "group_bits": 8, "head_layers": 1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_of_each_kind_learns_a_photograph(name, tmp_path):
+    """Four tiles of the photograph, by heart: far fewer bits than their frequencies need; samples decode, and the model loads."""
+    handful("photo", tmp_path / "in")
+    wide = "64" in name
+    if wide:
+        tokenizer = lively("instella", {"quantizer": {"kind": "bernoulli", "bits": 64}})
+        tokenzoo.save_pretrained(tokenizer, tmp_path / "tokenizer")
+    run = SMALL | {
+        "tokenizer": f"file:{tmp_path / 'tokenizer'}" if wide else "photo-f16-rvq7",
+        "train": str(tmp_path / "in"),
+        "valid": str(tmp_path / "in"),
+        "tokens": str(tmp_path / "tokens"),
+        "output": str(tmp_path / "out"),
+        "model": {"width": 64, "layers": 2, "heads": 2} | RUNS[name],
+        "window": [] if wide else [4, 4],
+        "block": 0,
+        "codebooks": 0 if wide else 2,
+        "decode": {"size": "24,28"} if wide else {},
+        "steps": 900 if name == "masked" else 300,
+        "batch_size": 4,
+        "lr": 5e-3,
+        "samples": 2,
+        "positions": 5 if wide else 16,
+        "prompt": 2,
+        "sampler": {"temperature": 0},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    report = lm.main(str(tmp_path / "run.yaml"), [])
+    assert report == json.loads((tmp_path / "out/report.json").read_text())
+    without = report.get("bitwise_bits", report["unigram_bits"])
+    print(f"{name}: {report['bits']:.3f} bits an id ({report['bits_mean']}), without context {without:.3f}")
+    assert report["bits"] < 0.3 * without
+    assert all(min(Image.open(tmp_path / f"out/sample-{i}.png").size) >= 24 for i in range(2))
+    model, data = load_generator(tmp_path / "out/model"), lm.open_tokens(tmp_path / "tokens/valid", from_mapping(lm.LMConfig, run))
+    same = []
+    for i in range(4):
+        want = data.tokens(i).first(codebooks=run["codebooks"] or None)
+        got = model.sample(run["positions"], want.first(positions=2), config=GREEDY, seed=0).tokens
+        same.append(float((got.ids == want.ids).double().mean()))
+    print(f"share of ids that two positions recall: {same}")
+    assert min(same) == 1
+    if name == "per_dimension":
+        assert sorted(model.config.order) == [0, 1], "found in the data"
 
 
 @pytest.mark.parametrize("label", ["spectral", "convnet"])
@@ -78,7 +139,7 @@ def test_a_whole_run(label, tmp_path):
         "positions": 30 if audio else 12,
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
-    report = lm.main(str(tmp_path / "run.yaml"), ["steps=3", "width=16"])
+    report = lm.main(str(tmp_path / "run.yaml"), ["steps=3", "model.width=16"])
     assert report == json.loads((tmp_path / "out/report.json").read_text())
     assert report["config"]["steps"] == 3 and len(report["bits_by_codebook"]) == 2
     assert 0 < report["unigram_bits"] <= 4 and np.isfinite(report["bits"])
@@ -94,32 +155,43 @@ def test_without_held_out_media_a_part_of_the_corpus_is_held_out(tmp_path, monke
     monkeypatch.setattr(lm, "SHARES", {"train": 0.5, "valid": 0.5})
     folder = sounds(tmp_path / "in", 8)
     run = SMALL | {"tokenizer": saved("spectral", tmp_path / "model"), "train": str(folder), "valid": "", "codebooks": 1}
-    run |= {"tokens": str(tmp_path / "tokens"), "output": str(tmp_path / "out"), "steps": 2, "samples": 0, "block": 32, "width": 16}
+    run |= {"tokens": str(tmp_path / "tokens"), "output": str(tmp_path / "out"), "steps": 2, "samples": 0, "block": 32}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
     report = lm.main(str(tmp_path / "run.yaml"), [])
-    config = lm.LMConfig(**run)
+    config = from_mapping(lm.LMConfig, run)
     train, valid = lm.split_tokens(tmp_path / "tokens" / "train", config)
     keys = [{d.metadata(i)["key"] for i in range(d.documents)} for d in (train, valid)]
     assert all(keys) and not keys[0] & keys[1] and len(keys[0] | keys[1]) == 8
     assert 0 < report["valid_tokens"] <= sum(valid.steps())
 
 
+def test_the_bundled_runs_are_those_of_the_folder():
+    files = {f"lm/{p.stem}" for p in (Path(tokenzoo.__file__).parent / "configs/lm").glob("*.yaml")}
+    assert files == {*lm.BUNDLED}
+    runs = [from_mapping(lm.LMConfig, read_mapping(find(name, among=lm.BUNDLED))) for name in lm.BUNDLED]
+    assert len({r.output for r in runs}) == len(runs) and {r.model.kind for r in runs} == {*MODELS.names()}
+    with pytest.raises(ConfigError, match="kind masked follows only .*passes"):
+        from_mapping(lm.LMConfig, read_mapping(find("lm/photos-masked"), ["sampler.draft=3"]))
+
+
 def test_a_run_that_is_not_there_names_those_that_are():
-    with pytest.raises(ConfigError, match="no run file 'lm/musik'.*bundled are lm/speech, lm/photos"):
+    with pytest.raises(ConfigError, match="no run file 'lm/musik'.*bundled are lm/speech, lm/photos, "):
         lm.main("lm/musik", [])
 
 
 def test_bits_are_those_of_the_model_and_unigram_those_of_the_counts(tmp_path):
     """A model that says the same for every id has log2 V bits, and uniform ids an entropy of nearly that."""
     make(tokenzoo.load(saved("spectral", tmp_path / "model")), sounds(tmp_path / "in", 6), tmp_path / "out")
-    config = lm.LMConfig(tokenizer="x", block=32, steps=1, batch_size=2, **SMALL)
+    config = from_mapping(lm.LMConfig, SMALL | {"tokenizer": "x", "block": 32, "steps": 1, "batch_size": 2})
     data = lm.TokenDataset(tmp_path / "out", block=32)
 
     class Flat(torch.nn.Module):
         def forward(self, input_ids, **_):
             return type("O", (), {"logits": torch.zeros(*input_ids.shape, data.packing.vocabulary.size)})()
 
-    figures = lm.measure(Flat(), data, data, config)
+    model = config.model.build(data.packing)
+    model.net = Flat()
+    figures = lm.measure_model(model, data, data, config)
     assert figures["bits"] == pytest.approx(np.log2(data.packing.vocabulary.size), abs=1e-4)
     counts = np.zeros((3, 16))
     labels = torch.cat([data[p]["labels"][1:] for p in range(min(len(data), config.valid_samples))])
@@ -135,13 +207,13 @@ def test_bits_are_those_of_the_model_and_unigram_those_of_the_counts(tmp_path):
 def test_no_step_sees_another_document(tmp_path):
     """Ids of the document before, in the same block, change no loss."""
     make(tokenzoo.load(saved("spectral", tmp_path / "model")), sounds(tmp_path / "in", 6), tmp_path / "out")
-    config = lm.LMConfig(tokenizer="x", **SMALL)
     data = lm.TokenDataset(tmp_path / "out", block=160, seed=0)
-    model = lm.build_model(data.packing.vocabulary.size, config).eval()
+    torch.manual_seed(0)
+    model, generator = from_mapping(GeneratorConfig, MODEL).build(data.packing).eval(), torch.Generator()
     batch = next(b for b in data.loader(1) if int(b["document_ids"].max()) > 0)
     behind = (batch["document_ids"] > 0)[0, 1:] & (batch["labels"] != -100)[0, 1:]
     kept = behind[(batch["labels"] != -100)[0, 1:]]
-    before = lm.losses(model, batch)[0][kept]
+    before = model.losses(batch, generator)[0][kept]
     other = {k: v.clone() for k, v in batch.items()}
     other["input_ids"][batch["document_ids"] == 0] = data.packing.pad_id
-    assert torch.allclose(lm.losses(model, other)[0][kept], before, atol=1e-5)
+    assert torch.allclose(model.losses(other, generator)[0][kept], before, atol=1e-5)
