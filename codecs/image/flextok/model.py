@@ -14,25 +14,22 @@ function of the picture; training samples.
 Letters: B batch, H W pixels, h w grid of VAE latents, C their channels, N register tokens, D width, L = patches + N.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...coding import Batch
-from ...layers.draws import same_draws
+from ...layers.rectified_flow import TimeEmbedding, draw_step
 from ...layers.vit import init_linear
-from ...options import MAX_STEPS, NoiseDecodeOptions, OrderedEncodeOptions, check_at_least
+from ...options import OrderedEncodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
-from ...start import start_deviation, start_vae
+from ...start import start_deviation
 from ...tokenizer import Reconstruction
-from ..base import ImageTokenizer
-from .flow import TimeEmbedding, integrate, sample_times
+from ..flow_decoded import FlowDecoded, vae_stride
 from .modulated import ModulatedBlock, ModulatedConfig, NormHead
 from .parts import ConditionConfig, Positions, PositionsConfig, TokenCondition, part_mask
 
@@ -73,7 +70,7 @@ class FlexTokConfig:
         feature_layers: blocks of the decoder whose patches are returned as features, for a loss like REPA's (arXiv 2410.06940).
         train_pixels: training decodes the VAE latents of its one-step estimate to pixels; False returns the latents, which saves
             time if no loss is computed on pixels.
-        time_sampling, time_stratified, time_mode_scale: distribution of training times, see `sample_times` in `flow.py`.
+        time_sampling, time_stratified, time_mode_scale: distribution of training times, see `layers/rectified_flow.py`.
     """
 
     image_size: tuple[int, int] = (256, 256)
@@ -113,7 +110,7 @@ class FlexTokConfig:
     @property
     def vae_stride(self) -> int:
         """Pixels from one VAE latent to the next."""
-        return 2 ** (len(self.vae.get("block_out_channels", (64,))) - 1)
+        return vae_stride(self.vae)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -203,51 +200,22 @@ class FlexDecoder(nn.Module):
         return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, grid), c.patch_size), features
 
 
-@dataclass(frozen=True, kw_only=True)
-class FlexTokDecodeOptions(NoiseDecodeOptions):
-    """Options of `FlexTok.decode`; `noise` is the start of the flow, `[B, C, h, w]` of the VAE's latents.
-
-    Attributes:
-        steps: Euler steps, 1 to 10,000; the authors show 20.
-        guidance: weight of the tokens, also as a function of the time in 0..1; 1: no guidance. The authors show 7.5 with
-            `normalized_guidance`.
-        normalized_guidance: APG (arXiv 2410.02416) in place of classifier-free guidance.
-    """
-
-    steps: int = 25
-    guidance: float | Callable[[float], float] = 1.0
-    normalized_guidance: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("steps", self.steps, 1, MAX_STEPS)
-        if not callable(self.guidance):
-            check_at_least("guidance", self.guidance, 0)
-
-
-class FlexTok(ImageTokenizer):
+class FlexTok(FlowDecoded):
     """Pictures of one size to N ordered tokens and back; see the module's docstring."""
 
     family: ClassVar[str] = "flextok"
     config_class: ClassVar[type] = FlexTokConfig
     encode_options = OrderedEncodeOptions
-    decode_options = FlexTokDecodeOptions
     encoder_only = ("vae.encoder", "vae.quant_conv", "encoder")
     decoder_only = ("vae.decoder", "vae.post_quant_conv", "decoder")
-    vae: Any  # diffusers' type annotations: a dict for its config, a tuple for the results of encode and decode
 
     def __init__(self, config: FlexTokConfig) -> None:
         super().__init__()
-        from diffusers import AutoencoderKL
-
         self.config = c = config
-        self.vae = AutoencoderKL(**c.vae).eval().requires_grad_(False)
-        channels = cast(Any, self.vae.config).latent_channels
-        start_vae(self.vae, channels)
+        channels = self._start_vae(c.vae, scale=c.vae_scale, image_size=c.image_size)
         self.encoder = FlexEncoder(c, channels)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = FlexDecoder(c, channels)
-        self.latent_shape = (channels, c.image_size[0] // c.vae_stride, c.image_size[1] // c.vae_stride)
         self.spec = ImageSpec.of(
             self.quantizer,
             prefix=("positions",),
@@ -257,88 +225,13 @@ class FlexTok(ImageTokenizer):
             resize="crop",
         )
 
-    def train(self, mode: bool = True) -> "FlexTok":
-        """Switch the mode; the VAE stays as it is."""
-        super().train(mode)
-        self.vae.eval()
-        return self
-
-    # --- latents ----------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def vae_encode(self, x: Tensor, *, sample: bool = False) -> Tensor:
-        """VAE latents `[B, C, h, w]` of pictures `[B, 3, H, W]`; the posterior's mean unless `sample`."""
-        posterior = self.vae.encode(x).latent_dist
-        return (posterior.sample() if sample else posterior.mode()) * self.config.vae_scale
-
-    def vae_decode(self, latents: Tensor) -> Tensor:
-        """Pictures `[B, 3, H, W]` of VAE latents `[B, C, h, w]`."""
-        return self.vae.decode(latents / self.config.vae_scale).sample
-
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, latent_dim, N]` of pictures `[B, 3, H, W]`."""
         return self.encoder(self.vae_encode(x)).transpose(1, 2)
 
-    def decode_latents(
-        self,
-        z_q: Tensor,
-        grid: tuple[int, ...] | None = None,
-        *,
-        noise: Tensor | None = None,
-        seed: int = 0,
-        steps: int = 25,
-        guidance: float | Callable[[float], float] = 1.0,
-        normalized_guidance: bool = False,
-    ) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, latent_dim, n]`, n from 1 to N; the arguments are the options of `decode`."""
-        latents = self.sample_latents(
-            z_q, noise=noise, seed=seed, steps=steps, guidance=guidance, normalized_guidance=normalized_guidance
-        )
-        return self.vae_decode(latents)
-
-    def sample_latents(
-        self,
-        z_q: Tensor,
-        *,
-        noise: Tensor | None = None,
-        seed: int = 0,
-        steps: int = 25,
-        guidance: float | Callable[[float], float] = 1.0,
-        normalized_guidance: bool = False,
-    ) -> Tensor:
-        """VAE latents `[B, C, h, w]` drawn under the condition of `[B, latent_dim, n]`."""
-        if noise is None:
-            draw = torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-            noise = draw.to(z_q).expand(len(z_q), -1, -1, -1)  # one draw: no item depends on the batch
-        return integrate(
-            noise,
-            lambda x, t: self.velocity(x, t, z_q),
-            steps=steps,
-            unconditional=lambda x, t: self.velocity(x, t, z_q, null=True),
-            guidance=guidance,
-            normalized=normalized_guidance,
-        )
-
     def velocity(self, x: Tensor, t: Tensor, z_q: Tensor, *, null: bool = False) -> Tensor:
         """The decoder's output for noised VAE latents `[B, C, h, w]` at times `[B]` and tokens `[B, latent_dim, n]`."""
         return self.decoder(x, t, z_q.transpose(1, 2), null=null)[0]
-
-    # --- tokens -----------------------------------------------------------------------------------------------------
-
-    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
-        """Pictures `[B, 3, H, W]` of ids `[B, K, n]`, or of any first part of them."""
-        o: FlexTokDecodeOptions = batch.options
-        noise = batch.rows("noise")
-        if noise is not None and noise.shape[1:] != self.latent_shape:
-            raise ValueError(f"noise of a picture is {list(noise.shape[1:])}, expected {list(self.latent_shape)}.")
-        return self.decode_latents(
-            self.vectors_of(ids),
-            noise=None if noise is None else noise.to(self.device, self.dtype),
-            seed=o.seed,
-            steps=o.steps,
-            guidance=o.guidance,
-            normalized_guidance=o.normalized_guidance,
-        )
 
     def forward(self, x: Tensor) -> Reconstruction:
         """In eval mode `encode` and `decode` of `[B, 3, H, W]`. In training one step of the flow at random times.
@@ -360,11 +253,9 @@ class FlexTok(ImageTokenizer):
     def _one_step(self, clean: Tensor, z_q: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The estimate of VAE latents `[B, C, h, w]` from noised ones, and `forward`'s features."""
         c = self.config
-        with same_draws(clean.device, active=not self.training):
-            times = {"kind": c.time_sampling, "stratified": c.time_stratified, "mode_scale": c.time_mode_scale}
-            t = sample_times(len(clean), device=clean.device, **times)
-            noise, share = torch.randn_like(clean), t[:, None, None, None].to(clean.dtype)
-        noised = share * noise + (1 - share) * clean
-        v, layers = self.decoder(noised, t, z_q.transpose(1, 2))
+        step = draw_step(
+            clean, kind=c.time_sampling, stratified=c.time_stratified, mode_scale=c.time_mode_scale, fixed=not self.training
+        )
+        v, layers = self.decoder(step.x, step.t, z_q.transpose(1, 2))
         features = {name: y.transpose(1, 2) for name, y in layers.items()}
-        return noised - share * v, {**features, "velocity": v, "velocity_target": noise - clean}
+        return step.estimate(v), {**features, "velocity": v, "velocity_target": step.target}

@@ -1,4 +1,4 @@
-"""Rectified flow: noised latents x_t = t noise + (1 - t) x, velocity noise - x, integrated from t = 1 down to 0.
+"""Rectified flow: noised latents x_t = t noise + (1 - t) x, velocity noise - x, integrated from t = 1 down to 0 (FlexTok, COMiT).
 
 Liu et al. 2022, arXiv 2209.03003; time distribution: Esser et al. 2024 (SD3), arXiv 2403.03206; normalised guidance (APG):
 Sadat et al. 2024, arXiv 2410.02416.
@@ -8,31 +8,39 @@ Letters: B batch, C H W of the latents.
 
 import math
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...precision import widened
+from ..precision import widened
+from .draws import same_draws
 
 #: Maps (x_t `[B, C, H, W]`, t `[B]`) to a velocity `[B, C, H, W]`.
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 class TimeEmbedding(nn.Module):
-    """Times `[B]` in 0..`longest` to vectors `[B, D]`: cosines and sines at 1000 / longest and below, then two linear maps."""
+    """Times `[B]` in 0..`longest` to vectors `[B, D]`: cosines and sines, then two linear maps.
 
-    def __init__(self, width: int, *, frequencies: int = 256, longest: float = 1.0) -> None:
+    Args:
+        width: D.
+        frequencies: number of cosines and sines together.
+        longest: the largest time; the highest frequency is 1000 / longest.
+        spread: the frequencies fall geometrically from the highest one towards its `spread`-th part. DiT: 10,000.
+    """
+
+    def __init__(self, width: int, *, frequencies: int = 256, longest: float = 1.0, spread: float = 256.0) -> None:
         super().__init__()
-        self.frequencies, self.longest = frequencies, longest
+        self.frequencies, self.longest, self.spread = frequencies, longest, spread
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed times `[B]` as vectors `[B, D]`."""
         half = self.frequencies // 2
         steps = torch.arange(half, dtype=torch.float32, device=t.device)
-        angles = t[:, None].float() * (1000.0 / self.longest * torch.exp(-math.log(256) * steps / half))
+        angles = t[:, None].float() * (1000.0 / self.longest * torch.exp(-math.log(self.spread) * steps / half))
         table = F.pad(torch.cat([angles.cos(), angles.sin()], dim=-1), (0, self.frequencies % 2))
         return self.mlp(table.to(cast(nn.Linear, self.mlp[0]).weight.dtype))
 
@@ -60,6 +68,45 @@ def sample_times(
         return torch.sigmoid(torch.randn(batch, device=device))
     t = torch.rand(batch, device=device)
     return 1 - t - mode_scale * (torch.cos(math.pi * t / 2) ** 2 - 1 + t) if mode_scale else t
+
+
+class FlowStep(NamedTuple):
+    """One point of the flow to train on.
+
+    Attributes:
+        x: noised latents `[B, C, H, W]`.
+        t: times `[B]`.
+        target: true velocity `[B, C, H, W]`.
+    """
+
+    x: Tensor
+    t: Tensor
+    target: Tensor
+
+    def estimate(self, velocity: Tensor) -> Tensor:
+        """Latents `[B, C, H, W]` that one step of size t with this velocity ends at."""
+        return self.x - _over_latents(self.t, self.x) * velocity
+
+
+def draw_step(
+    clean: Tensor,
+    *,
+    kind: Literal["logit_normal", "uniform"] = "logit_normal",
+    stratified: bool = False,
+    mode_scale: float = 0.0,
+    fixed: bool = False,
+) -> FlowStep:
+    """Draw a time and noise for each of the latents `[B, C, H, W]`; settings as in `sample_times`, `fixed`: always the same draw."""
+    with same_draws(clean.device, active=fixed):
+        t = sample_times(len(clean), kind=kind, stratified=stratified, mode_scale=mode_scale, device=clean.device)
+        noise = torch.randn_like(clean)
+    share = _over_latents(t, clean)
+    return FlowStep(share * noise + (1 - share) * clean, t, noise - clean)
+
+
+def _over_latents(t: Tensor, x: Tensor) -> Tensor:
+    """Times `[B]` as `[B, 1, 1, 1]`, in the type of `x`."""
+    return t[:, None, None, None].to(x.dtype)
 
 
 def integrate(

@@ -1,0 +1,1 @@
+"""COMiT: the model, its transformer, crops and published layout."""
