@@ -58,6 +58,7 @@ def _later(name: str) -> Any:
 
 # methods of `Tokenizer` call them, and `codecs` imports nothing of `zoo`
 HOOKS.update({name: _later(name) for name in ("load", "save_pretrained", "push_to_hub")})
+HOOKS["read_network"] = lambda *args, **kwargs: importlib.import_module(".zoo.network_files", __name__).read_network(*args, **kwargs)
 HOOKS["discriminator_files"] = lambda name: importlib.import_module(".zoo.hub", __name__).discriminator_files(name)  # not public
 
 

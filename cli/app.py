@@ -17,7 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
-corpus = typer.Typer(help="Check a token corpus, or print statistics of it.", no_args_is_help=True, context_settings=_HELP)
+corpus = typer.Typer(
+    help="Check a token corpus, print statistics of it, or write generated ids.", no_args_is_help=True, context_settings=_HELP
+)
 data = typer.Typer(help="Build the training data of the shipped models.", no_args_is_help=True, context_settings=_HELP)
 
 _USE, _MANY, _MAKE = "Use a tokenizer", "Many media at once", "Make and publish a tokenizer"
@@ -41,6 +43,7 @@ app.add_typer(corpus, name="corpus", rich_help_panel=_MANY)
 app.add_typer(data, name="data", rich_help_panel=_MAKE)
 corpus.command("verify")(ended(corpora.verify_corpus))
 corpus.command("stats")(ended(corpora.corpus_stats))
+corpus.command("generate")(ended(corpora.generate_ids))
 data.command("build")(ended(corpora.build_data))
 
 

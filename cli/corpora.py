@@ -92,6 +92,27 @@ def corpus_stats(folder: Tokens, as_json: Json = False) -> None:
     print(json.dumps(asdict(found), indent=1) if as_json else found.table())
 
 
+def generate_ids(
+    language_model: Annotated[Path, typer.Argument(metavar="LM", help="A folder that `tokenzoo lm` wrote.", show_default=False)],
+    folder: Tokens,
+    out: Out,
+    keep: Annotated[float, typer.Option(help="Share of positions that keep their true ids.")] = 0.7,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest id.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Draw among this many likeliest ids (0: among all).")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    batch: Annotated[int, typer.Option(help="Items that go through the model together.")] = 32,
+    limit: Annotated[int, typer.Option(help="Only the first items, this many (0: all).")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Write ids as a language model draws them beside those of a corpus, to train a decoder on (needs transformers)."""
+    from ..codecs.devices import pick_device
+    from ..zoo.corpus.generated import GeneratedConfig, generate
+
+    config = GeneratedConfig(keep=keep, temperature=temperature, top_k=top_k, seed=seed, batch=batch)
+    made = generate(language_model, folder, out, config=config, device=pick_device(device), limit=limit)
+    print(f"{out}: ids of {made.items} items, of which {made.changed:.1%} are not the true ones")
+
+
 def build_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="photos or speech.", show_default=False)],
     out: Out = Path("data"),
@@ -107,7 +128,7 @@ def build_data(
 
 
 def lm(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a bundled one: lm/speech, lm/photos.")],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a bundled one: lm/speech, lm/photos, ...")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. steps=1000.")] = None,
 ) -> None:
     """Train a small language model on tokens, measure it, sample from it and decode the samples (needs transformers)."""

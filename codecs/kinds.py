@@ -157,8 +157,8 @@ class Kinds(Generic[T]):
 
 
 def register(part: Any, *, name: str | None = None) -> Any:
-    """Register your own loss, quantizer, discriminator, teacher, family, packing or kind of data in this process, so that configs
-    which come with weights or data may name it too.
+    """Register your own loss, quantizer, discriminator, teacher, family, packing, language model or kind of data in this process, so
+    that configs which come with weights or data may name it too.
 
     Args:
         part: its class, or its import name "package.module:Class"; the top of `codecs/kinds.py` says which class that is.

@@ -114,7 +114,7 @@ def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Toke
     try:
         state = load_file(weights)
     except SafetensorError as error:
-        raise CheckpointError(f"{weights} is broken ({str(error):.300}); download or copy it again.") from error
+        raise CheckpointError(f"{weights} is broken ({error!s:.300}); download or copy it again.") from error
     try:
         numbers = sum(v.numel() for v in state.values())
         return build_around(

@@ -1,9 +1,12 @@
 """What the tests of the audio ports share: stored cases, tolerances, streams, and foreign layouts made on the spot."""
 
 import json
+import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import save_file
@@ -64,3 +67,22 @@ def as_folder(tmp_path: Path, system: str, config: dict, state: dict[str, Tensor
 def noise(*shape: int) -> Tensor:
     """The same test signal every time."""
     return 0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def drawn_weight(name: str, shape: tuple[int, ...]) -> Tensor:
+    """The value of the authors' key `name`, the same wherever it is made."""
+    drawn = np.random.RandomState(zlib.crc32(name.replace("embed_avg", "embed").encode())).standard_normal(shape)
+    n = torch.from_numpy(np.asarray(drawn)).float()
+    if name.endswith("initted"):
+        return torch.ones(shape, dtype=torch.bool)
+    if name.endswith("window"):
+        return torch.hann_window(*shape)
+    if name.endswith("cluster_size"):
+        return torch.ones(shape)
+    if name.endswith((".embed", ".embed_avg")):
+        return 0.7 * n
+    if name.endswith("query_embedding"):
+        return 0.2 * n
+    if name.endswith(("original0", "weight_g", "alpha", "gamma", ".scale")) or (name.endswith("weight") and n.ndim == 1):
+        return 1 + 0.2 * n
+    return 0.1 * n if n.ndim == 1 else n * 1.3 / math.sqrt(n[0].numel())

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from tokenzoo.codecs.recomputable import Recomputable
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.config import RunConfig
 from tokenzoo.train.data.audio import AudioDataConfig
 from tokenzoo.train.data.images import ImageDataConfig
+from tokenzoo.train.data.media import noise
 from tokenzoo.train.files import parse_run
 from tokenzoo.train.state import TrainState
 
@@ -103,6 +106,14 @@ def distillation(f: Facts) -> Change | None:
     width = 1 if f.sounds else 64
     loss = {"kind": "distillation", "teacher": "extra", "feature": "z", "project": width, "along": "frames", "weight": 0.1}
     return {"teachers": {"extra": teacher}, "losses": {"extra": loss}}
+
+
+def token_prior(f: Facts) -> Change | None:
+    """A small causal model of the codes, whose loss reaches the encoder."""
+    if not any(p.requires_grad for p in f.state.tokenizer.parameters()):
+        return None
+    prior = {"kind": "token_prior", "codes": "vectors", "width": 16, "layers": 1, "heads": 2, "weight": 0.01}
+    return {"losses": {"prior": prior}}
 
 
 # --- discriminators ----------------------------------------------------------------------------------------------------
@@ -280,6 +291,38 @@ def frozen_decoder(f: Facts) -> Change | None:
     return {"model": {"frozen": ["decoder"]}}
 
 
+def generated_ids(f: Facts) -> Change | None:
+    """The decoder reads ids of a generator: here random ones, in files beside the pictures of `data.train`."""
+    shape = _shape_of_ids(f)
+    if shape is None:
+        return None
+    folder = f.start / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, picture in enumerate(sorted(Path(str(f.run.data.train)).glob("*.png"))):
+        rng = np.random.default_rng(i)
+        ids = [rng.integers(size, size=shape[1]) for size in f.state.tokenizer.spec.vocab_sizes[: shape[0]]]
+        np.save(folder / f"{picture.stem}.npy", np.stack(ids))
+    whole = {"scales": [1.0], "resized_crop": None, "cover": [1.0, 1.0], "place": "center", "flip": False}
+    return {
+        "init": str(f.start),
+        "model": {"frozen": ["quantizer"], "ids": "generated"},
+        "data": {**whole, "partners": {"generated": {"kind": "ids", "folder": str(folder)}}},
+    }
+
+
+@torch.no_grad()
+def _shape_of_ids(f: Facts) -> tuple[int, int] | None:
+    """K and L of a crop, where a decoder of pictures reads them from one call of the quantizer, and always as many."""
+    tokenizer = copy.deepcopy(f.state.tokenizer).train()
+    if not f.pictures or f.run.model.features or "quantizer" not in dict(tokenizer.named_children()):
+        return None
+    found: list[tuple[int, int]] = []
+    tokenizer.quantizer.register_forward_hook(lambda module, args, out: found.append((out.ids.shape[1], out.ids.shape[2])))
+    for _ in range(4):
+        tokenizer(noise(tokenizer.spec, 2, f.run.data.media(tokenizer.spec).shape))
+    return found[0] if len(found) == 4 and len(set(found)) == 1 else None
+
+
 def _trained(f: Facts, part: str) -> bool:
     return any(p.requires_grad for p in f.state.tokenizer.get_submodule(part).parameters())
 
@@ -329,9 +372,10 @@ def half_precision(f: Facts) -> Change:
 MECHANISMS: dict[str, Callable[[Facts], Change | None]] = {
     m.__name__: m
     for m in (
-        as_shipped, losses, distillation, discriminators, several_discriminators, turns, balance_gradients, balance_adaptive,
-        moving_weight, moving_settings, running_mean, no_running_mean, best, dropout, restart, kmeans_start, prefix_lengths,
-        perturbation, started, parts, grafts, frozen_decoder, sizes, aspects, accumulation, recompute, weight_norm, half_precision,
+        as_shipped, losses, distillation, token_prior, discriminators, several_discriminators, turns, balance_gradients,
+        balance_adaptive, moving_weight, moving_settings, running_mean, no_running_mean, best, dropout, restart, kmeans_start,
+        prefix_lengths, perturbation, started, parts, grafts, frozen_decoder, generated_ids, sizes, aspects, accumulation, recompute,
+        weight_norm, half_precision,
     )
 }  # fmt: skip
 

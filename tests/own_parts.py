@@ -19,6 +19,7 @@ from tokenzoo.train.data.images import ImageDataConfig
 from tokenzoo.train.discriminators.base import Discriminator, DiscriminatorConfig
 from tokenzoo.train.losses.base import Judgement, Loss, LossConfig
 from tokenzoo.train.teachers.base import Teacher, TeacherConfig
+from tokenzoo.zoo.corpus.models.llama import LlamaModelConfig
 from tokenzoo.zoo.corpus.packing.raster import RasterConfig
 
 CALLS = []
@@ -86,6 +87,10 @@ class SameImagesConfig(ImageDataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(RasterConfig):
+    pass
+
+@dataclass(frozen=True, kw_only=True)
+class OwnLlamaConfig(LlamaModelConfig):
     pass
 
 class Undecorated(LossConfig):

@@ -8,6 +8,7 @@ import pytest
 import tokenzoo
 from tokenzoo.cli.app import app
 from tokenzoo.train.files import bundled_names
+from tokenzoo.zoo.corpus.lm import BUNDLED as LM_RUNS
 from tokenzoo.zoo.registry import cards, list_models
 from typer.main import get_command
 
@@ -24,7 +25,7 @@ def test_the_page_has_commands():
 def test_names_exist(command):
     verb, first, *rest = shlex.split(command)[1:]
     if verb in ("train", "lm"):
-        assert first in {*bundled_names(), "lm/photos", "lm/speech"}
+        assert first in {*bundled_names(), *LM_RUNS}
     elif verb in ("info", "eval"):
         assert first in cards()
     elif verb == "list":

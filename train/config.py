@@ -8,9 +8,10 @@ from typing import Any, Literal
 from ..codecs.config import ConfigError, nearest
 from ..codecs.devices import DEVICES, dtype_name
 from .balance import BalanceConfig
-from .best import BestConfig
+from .best import OWN_FIGURES, BestConfig
 from .data.config import DataConfig
 from .discriminators.base import DiscriminatorConfig
+from .figures.base import FigureConfig
 from .losses.base import LossConfig
 from .moving import RampConfig
 from .teachers.base import TeacherConfig
@@ -41,6 +42,8 @@ class ModelConfig:
             is saved in `OUT/model` has plain weights.
         frozen: parts that keep their weights (`encoder`, `quantizer`, `decoder.levels`, ...), codebooks included; for
             training in stages.
+        ids: a partner of kind "ids" that the decoder reads in place of the encoder's ids, in training and in validation; "": none. The
+            quantizer must be frozen. See `reading.py`.
     """
 
     family: str = FROM_INIT
@@ -48,6 +51,7 @@ class ModelConfig:
     features: tuple[str, ...] = ()
     weight_norm: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    ids: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +233,8 @@ class RunConfig:
             ("fp32", "bf16", "fp16" are understood); losses, quantizers and weights are float32 always.
         ema: running mean of the weights.
         every: intervals of logging, checkpoints, previews and validation.
+        figures: name -> settings of figures that validation computes (`figures/`: LPIPS, rFID, PESQ, STOI); `kind` is the name unless
+            given.
         best: which weights are kept in `OUT/best`, and when a run that has stopped improving ends.
         seed: of weights, data order and crops.
         deterministic: ask torch for deterministic kernels on a GPU too, which is slower; on a CPU it always does.
@@ -263,6 +269,7 @@ class RunConfig:
     precision: str = "float32"
     ema: EmaConfig = field(default_factory=EmaConfig)
     every: CadenceConfig = field(default_factory=CadenceConfig)
+    figures: dict[str, FigureConfig] = field(default_factory=dict)
     best: BestConfig = field(default_factory=BestConfig)
     seed: int = 0
     deterministic: bool = False
@@ -294,6 +301,7 @@ class RunConfig:
                 raise ConfigError(f"model.features names {name!r}.{nearest(name, list(self.teachers))}")
 
     def _check_losses(self) -> None:
+        self._check_partner("model.ids", self.model.ids, ("ids",))
         for name, loss in self.losses.items():
             _check(f"losses.{name}.weight", loss.weight, low=0)
             self._check_partner(f"losses.{name}.against", loss.against, ("image",))
@@ -305,7 +313,9 @@ class RunConfig:
                 raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
         for name, config in self.teachers.items():
             self._check_partner(f"teachers.{name}.partner", config.partner, config.partner_kinds)
-        known = ("total", *sorted(self.losses), "psnr", "si_sdr", "accuracy")
+        if taken := sorted(self.figures.keys() & {"total", *self.losses, *OWN_FIGURES}):
+            raise ConfigError(f"figures.{taken[0]}: a loss or a figure has this name already; take another.")
+        known = ("total", *sorted(self.losses), *OWN_FIGURES, *sorted(self.figures))
         if self.best.figure is not None and self.best.figure not in known:
             raise ConfigError(f"best.figure is {self.best.figure!r}.{nearest(self.best.figure, known)}")
         if not any(loss.weight > 0 for loss in self.losses.values()):
@@ -350,6 +360,7 @@ FREE_TO_CHANGE = (
     "steps",
     "every",
     "best",
+    "figures",
     "output",
     "threads",
     "tensorboard",

@@ -75,7 +75,7 @@ def read_discriminators(described: Path, tensors: Path) -> SavedDiscriminators:
         data = parse_json(described.read_bytes())
         weights = load_file(tensors)
     except (ConfigError, SafetensorError) as error:
-        raise CheckpointError(f"{described} or {tensors.name} is broken ({str(error):.300}); download or copy both again.") from error
+        raise CheckpointError(f"{described} or {tensors.name} is broken ({error!s:.300}); download or copy both again.") from error
     settings = data.get("discriminators") if isinstance(data, dict) else None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{described} describes no discriminators: the mapping 'discriminators' is missing.")

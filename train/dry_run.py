@@ -38,7 +38,7 @@ def dry_run(config: RunConfig, *, init: Pretrained | None = None) -> dict[str, s
     x = noise(state.tokenizer.spec, config.batch_size // parts, largest)
     batch = Batch(x, partners=_partners(clips, x))
     first = Batch(x[:1], partners={name: value[:1] for name, value in batch.partners.items()}).to(state.device)
-    with torch.no_grad():
+    with torch.no_grad(), state.reading(state.tokenizer, first.partners):
         out = state.tokenizer.eval()(first.x, *state.features(state.objective.targets(first.x, first.partners)))
     seconds = time.monotonic()
     values = train_step(state, [batch] * config.accumulation)

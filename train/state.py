@@ -8,6 +8,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .adversary import Adversary
 from .buffers import load_buffers, unsaved_buffers
 from .config import RunConfig
 from .data.media import noise
+from .data.partners import PartnerBatch
 from .ema import Ema
 from .moving import Moving
 from .objective import Objective
@@ -29,6 +31,7 @@ from .positions import StepIds
 from .pretrained import Pretrained
 from .processes import connect
 from .randomness import random_state, seed_all, set_random_state
+from .reading import check_frozen, reading
 from .recompute import recomputable_blocks
 from .start import described, freeze, new_tokenizer, open_init, start_discriminators
 from .weight_norm import add_weight_norm, plain_copy
@@ -89,6 +92,7 @@ class TrainState:
         self.config = config = dataclasses.replace(config, model=model)
         self.normed = add_weight_norm(self.tokenizer, model.weight_norm, self.tokenizer.layout)
         freeze(self.tokenizer, model.frozen)
+        check_frozen(self.tokenizer, model.ids)
         self._build(config)
         if self.adversary:
             start_discriminators(self.adversary.module, init, config.init_parts)
@@ -139,6 +143,10 @@ class TrainState:
     def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
         """Further arguments of the tokenizer's `forward`: those of the teachers' `targets` that `config.model.features` names."""
         return [targets[name] for name in self.config.model.features]
+
+    def reading(self, model: Tokenizer, partners: PartnerBatch) -> AbstractContextManager[None]:
+        """Context manager of a forward pass of `model`: its decoder reads the ids that `config.model.ids` names, if any."""
+        return reading(model, self.config.model.ids, partners)
 
     # --- as plain data ----------------------------------------------------------------------------------------------
 

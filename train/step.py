@@ -102,7 +102,7 @@ def _backward(state: TrainState, batch: Batch, adversary: Adversary | None, shar
     """
     objective, x, partners = state.objective, batch.x, batch.partners
     targets = objective.targets(x, partners)
-    with autocast(state.config.precision, x.device), recomputed(state.recomputed):
+    with autocast(state.config.precision, x.device), recomputed(state.recomputed), state.reading(state.tokenizer, partners):
         out = state.generator(x, *state.features(targets))
     state.positions.record(without_padding(state.tokenizer, x, out.quantized.ids))
     x_hat = out.x_hat.float()
@@ -128,8 +128,9 @@ def _backward(state: TrainState, batch: Batch, adversary: Adversary | None, shar
 
 def _judge_only(state: TrainState, batch: Batch, adversary: Adversary, share: float) -> dict[str, Tensor]:
     """Add `share` times the gradients of the discriminators at a step that does not update the tokenizer; returns detached losses."""
-    with torch.no_grad(), autocast(state.config.precision, batch.x.device):
-        out = state.generator(batch.x, *state.features(state.objective.targets(batch.x, batch.partners)))
+    config, partners = state.config, batch.partners
+    with torch.no_grad(), autocast(config.precision, batch.x.device), state.reading(state.tokenizer, partners):
+        out = state.generator(batch.x, *state.features(state.objective.targets(batch.x, partners)))
     state.positions.record(without_padding(state.tokenizer, batch.x, out.quantized.ids))
     x_hat = out.x_hat.float()
     state.objective.check_output(batch.x, x_hat)

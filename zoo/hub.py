@@ -17,7 +17,7 @@ from ..codecs.serialize import CONFIG_NAME, DISCRIMINATOR_FILES, CheckpointError
 from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
 from . import loader, registry
-from .loader import Folder
+from .loader import Files, Folder
 from .registry import Card
 
 
@@ -268,6 +268,24 @@ def save_pretrained(
 
         write_discriminators(Path(discriminators).expanduser(), folder)
     return folder
+
+
+def files_of(name: str | os.PathLike[str]) -> Files:
+    """The files of a folder or of a hub repository, which are downloaded one by one when they are read.
+
+    Args:
+        name: a folder, also as `file:PATH`; or a hub id `org/repo`, also with `hub:` before or `@revision` behind it.
+
+    Raises:
+        CheckpointError: neither of these.
+    """
+    text = _text("name", name)
+    if isinstance(name, os.PathLike) or text.startswith("file:") or (not text.startswith("hub:") and _is_folder(text)):
+        return Folder(Path(text.removeprefix("file:")).expanduser())
+    hub_id, pinned = _hub_name(text)
+    if hub_id.count("/") != 1:
+        raise CheckpointError(f"{text!r:.300} is neither a folder on this machine nor a hub id org/repo.")
+    return _Remote(hub_id, pinned, None, False, None)
 
 
 def discriminator_files(name: str) -> tuple[Path, Path] | None:

@@ -146,8 +146,10 @@ class Attention1d(nn.Module):
         self.out = nn.Linear(self.heads * self.head_dim, c.width, bias=out_bias)
         self.lstm = LSTM(c.width, c.width, batch_first=True) if c.recurrent else None
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
-        """Attention over `[B, L, D]`, same shape; `angles`: cosines and sines `[L, d/2]` of these positions."""
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        """Attention over `[B, L, D]`; `angles`: cosines and sines `[L, d/2]` of these positions; `keys` as in `Transformer1d`."""
         batch, length = x.shape[:2]
         if self.lstm is not None:
             x, last = self.lstm(x, None if state is None else layers_first(state.get(self.lstm)))
@@ -163,7 +165,8 @@ class Attention1d(nn.Module):
         groups = self.heads // self.kv_heads
         if groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        y = attend(q, k, v, self.context) if self.causal else F.scaled_dot_product_attention(q, k, v)
+        mask = None if keys is None else keys[:, None, None]
+        y = attend(q, k, v, self.context) if self.causal else F.scaled_dot_product_attention(q, k, v, mask)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
     def _remember(self, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, Tensor]:
@@ -214,9 +217,11 @@ class TransformerBlock1d(nn.Module, Recomputable):
         self.scale_attention = nn.Identity() if start is None else LayerScale(config.width, start)
         self.scale_feed_forward = nn.Identity() if start is None else LayerScale(config.width, start)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None) -> Tensor:
-        """Apply the block to `[B, L, D]`; `angles` as in `Attention1d`; with `state`, to the next piece of a stream."""
-        x = x + self.scale_attention(self.attention(self.norm_attention(x), angles, state))
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, state: State | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        """Apply the block to `[B, L, D]`; `angles`, `keys` as in `Attention1d`; with `state`, to the next piece of a stream."""
+        x = x + self.scale_attention(self.attention(self.norm_attention(x), angles, state, keys))
         return x + self.scale_feed_forward(self.feed_forward(self.norm_feed_forward(x)))
 
 
@@ -250,8 +255,11 @@ class Transformer1d(Streaming):
         if always_project or out_channels != config.width:
             self.out_proj = nn.Linear(config.width, out_channels, bias=proj_bias)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
-        """Apply the stack to `[B, C, L]`; with `state`, to the next piece of a stream (ValueError if not causal)."""
+    def forward(self, x: Tensor, state: State | None = None, *, keys: Tensor | None = None) -> Tensor:
+        """Apply the stack to `[B, C, L]`; with `state`, to the next piece of a stream (ValueError if not causal).
+
+        `keys` `[B, L]` is False at positions that fill up an item at its end: if not causal, no position attends to these.
+        """
         c, length = self.config, x.shape[2]
         start = 0
         if state is not None:
@@ -265,7 +273,7 @@ class Transformer1d(Streaming):
             x = x + _sinusoids(start, length, c.width, c.sin_period, x)
         angles = None if c.rope_period is None else self._angles(start, length, x)
         for block in self.blocks:
-            x = block(x, angles, state)
+            x = block(x, angles, state, keys)
         x = x if self.norm is None else self.norm(x)
         x = x if self.out_proj is None else self.out_proj(x)
         return x.transpose(1, 2)

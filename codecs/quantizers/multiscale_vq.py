@@ -35,6 +35,8 @@ class MultiScaleVQConfig(TableConfig):
         dropout: probability that a training item is reconstructed from its first scales alone, a random number of them, so that
             these can be decoded without the rest (ImageFolder, arXiv 2410.01756: 0.1, from 3); losses cover all scales.
         dropout_from: the fewest scales that such an item keeps.
+        drop_scale: probability that a training batch does without one scale, any but the first: it is neither subtracted nor part of
+            the losses, and the scales after it make up for it (TokenFlow's training code: 0.1).
         semantic_dim: width of the first of two tables that share their ids (TokenFlow; see `paired_vq`); 0: one table.
     """
 
@@ -47,6 +49,7 @@ class MultiScaleVQConfig(TableConfig):
     phi_count: int = 4
     dropout: float = 0.0
     dropout_from: int = 1
+    drop_scale: float = 0.0
     semantic_dim: int = 0
     update: Literal["ema", "gradient"] = "gradient"
     kmeans_init: bool = False
@@ -59,6 +62,8 @@ class MultiScaleVQConfig(TableConfig):
             raise ConfigError(
                 f"dropout is {self.dropout}, dropout_from {self.dropout_from}; allowed: 0 to 1, and 1 to {len(self.scales)} scales."
             )
+        if not 0 <= self.drop_scale <= 1 or (self.drop_scale and len(self.scales) < 2):
+            raise ConfigError(f"drop_scale is {self.drop_scale} with {len(self.scales)} scales; allowed: 0 to 1, with at least 2.")
         if self.codebook_dim or self.gradient != "straight_through":
             raise ConfigError("multiscale_vq has no codebook_dim, and allows only gradient 'straight_through'.")
         if self.dim and not 0 <= self.semantic_dim < self.dim:
@@ -134,20 +139,24 @@ class MultiScaleVQ(Quantizer):
         total, residual = torch.zeros_like(x), x.detach()
         kept, shown = self._kept(len(x), x.device), torch.zeros_like(x)
         commitment, code, ids = z.new_zeros(()), z.new_zeros(()), []
+        absent = self._absent()
+        count = len(scales) - (absent is not None)
         learns = self.training and not self.frozen
         if learns and not self.codebook.is_ready():  # k-means starts from the latents at all scales
             small = [F.interpolate(residual, size=scale, mode="area").flatten(2) for scale in scales]
             self.codebook.prepare(to_rows(torch.cat(small, dim=2)))
         for i, scale in enumerate(scales):
             rows, found = self._search(residual, i, scale)
+            ids.append(found)
+            if i == absent:
+                continue
             if learns:
                 self.codebook.observe(rows, found.flatten())
             added = self.grow(found, i, scale, scales[-1])
             total, residual = total + added, residual - added.detach()
             shown = shown + (added if kept is None else added * (i < kept)).detach()
-            commitment = commitment + _mean((total.detach() - x).square(), weights) / len(scales)
-            code = code + _mean((total - x.detach()).square(), weights) / len(scales)
-            ids.append(found)
+            commitment = commitment + _mean((total.detach() - x).square(), weights) / count
+            code = code + _mean((total - x.detach()).square(), weights) / count
         if learns:
             apply_updates([self.codebook])
         loss = c.commitment_weight * commitment + c.codebook_weight * code
@@ -163,6 +172,13 @@ class MultiScaleVQ(Quantizer):
         some = torch.randint(c.dropout_from, count + 1, (batch,), device=device)
         dropped = torch.rand(batch, device=device) < c.dropout
         return torch.where(dropped, some, count)[:, None, None, None]
+
+    def _absent(self) -> int | None:
+        """The scale that this batch does without; None: it has all."""
+        c = self.config
+        if not c.drop_scale or not self.training or float(torch.rand(())) >= c.drop_scale:
+            return None
+        return int(torch.randint(1, len(c.scales), ()))
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         scales = self.schedule(grid)

@@ -32,7 +32,7 @@ def flags(parameter: inspect.Parameter) -> tuple[str, ...]:
 def test_all_verbs_are_there():
     assert set(VERBS) == {
         *("list", "info", "encode", "decode", "reconstruct", "eval", "demo", "tokenize", "lm", "train", "configs", "quantize", "push"),
-        *("corpus verify", "corpus stats", "data build"),
+        *("corpus verify", "corpus stats", "corpus generate", "data build"),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from cli_runs import run, saved
 from PIL import Image
 from tokenzoo.zoo import training_data
+from tokenzoo.zoo.corpus import generated
 
 
 @pytest.fixture
@@ -43,6 +44,24 @@ def test_options_of_the_model_are_part_of_the_job(corpus):
     titok = saved("titok", corpus / "titok")
     ran = run("tokenize", titok, corpus / "in", "-o", corpus / "titok-out", "--workers", 0, "-O", "resize=squash")
     assert ran.code == 0 and "3 items" in ran.out
+
+
+def test_generated_ids_are_written_with_the_flags_of_the_command(monkeypatch, tmp_path):
+    asked = {}
+
+    def generate(lm, tokens, out, **options):
+        asked.update(options, lm=lm, tokens=tokens, out=out)
+        return generated.Generated(items=7, changed=0.25)
+
+    monkeypatch.setattr(generated, "generate", generate)
+    flags = ["--keep", 0.5, "--temperature", 2, "--top-k", 9, "--seed", 3, "--batch", 4, "--limit", 7, "--device", "cpu"]
+    ran = run("corpus", "generate", tmp_path / "lm", tmp_path / "tokens", "-o", tmp_path / "ids", *flags)
+    assert ran.code == 0 and "ids of 7 items, of which 25.0% are not the true ones" in ran.out
+    config = generated.GeneratedConfig(keep=0.5, temperature=2.0, top_k=9, seed=3, batch=4)
+    assert str(asked.pop("device")) == "cpu"
+    assert asked == {"lm": tmp_path / "lm", "tokens": tmp_path / "tokens", "out": tmp_path / "ids", "config": config, "limit": 7}
+    ran = run("corpus", "generate", tmp_path / "lm", tmp_path / "tokens", "-o", tmp_path / "ids", "--keep", 2)
+    assert ran.code == 1 and "keep is 2.0" in ran.err
 
 
 def test_training_data_are_built_with_the_flags_of_the_command(monkeypatch, tmp_path):

@@ -20,6 +20,8 @@ from tokenzoo.train.losses.base import LossConfig
 from tokenzoo.train.teachers import TEACHERS
 from tokenzoo.train.teachers.base import TeacherConfig
 from tokenzoo.zoo.corpus.formats import FORMATS
+from tokenzoo.zoo.corpus.models.base import GeneratorConfig
+from tokenzoo.zoo.corpus.models.kinds import MODELS
 from tokenzoo.zoo.corpus.packing import PATTERNS
 from tokenzoo.zoo.corpus.packing.base import PackingConfig
 
@@ -32,6 +34,7 @@ TABLES = {
     "teacher": (TEACHERS, TeacherConfig),
     "data": (DATA, DataConfig),
     "packing": (PATTERNS, PackingConfig),
+    "language model": (MODELS, GeneratorConfig),
     "format": (FORMATS, None),
     "layout": (SYSTEMS, None),
 }
@@ -44,6 +47,7 @@ OWN = {
     "teacher": "MiddleConfig",
     "data": "SameImagesConfig",
     "packing": "RowsConfig",
+    "language model": "OwnLlamaConfig",
 }
 
 

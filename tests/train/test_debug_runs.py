@@ -15,6 +15,7 @@ import torch
 from small_runs import write_photo
 from tokenzoo.codecs.position_statistics import PositionStatistics, statistics
 from tokenzoo.codecs.serialize import load_folder
+from tokenzoo.train.data.loader import collate
 from tokenzoo.train.files import bundled_names, load_run
 from tokenzoo.train.loop import Trainer
 from train_media import write_features, write_maps
@@ -65,7 +66,7 @@ def by_position(trainer: Trainer) -> PositionStatistics:
     state = trainer.state
     model, parts = state.best().eval(), []
     for i in range(0, 16, 4):
-        x = torch.stack([trainer.clips[j][0] for j in range(i, i + 4)])
+        batch = collate([trainer.clips[j] for j in range(i, i + 4)])
         with torch.no_grad():
-            parts.append(model(x, *state.features(state.objective.targets(x, {}))).quantized.ids)
+            parts.append(model(batch.x, *state.features(state.objective.targets(batch.x, batch.partners))).quantized.ids)
     return statistics(torch.cat(parts))

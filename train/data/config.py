@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from ...codecs.config import Polymorphic
+from ...codecs.config import ConfigError, Polymorphic
 from ...codecs.kinds import Kinds
 from ...codecs.media import HubDataset
 from ...codecs.spec import TokenizerSpec
@@ -34,19 +34,28 @@ class PartnerConfig:
     Attributes:
         kind: "text": UTF-8, stripped. "image": another picture, with the crop and the flip of the item (also of another size). "map":
             numbers of classes, a picture of grey or palette values or whole numbers in `.npy`, with the same crop. "features": floats
-            of any shape, whole, the same shape for all items, in `.npy` or `.safetensors`.
+            of any shape, whole, the same shape for all items, in `.npy` or `.safetensors`. "ids": whole numbers `[K, L]` or
+            `[L]`, the ids of a whole item, for `model.ids`; crops then show the same of a picture always.
         suffix: end of its file's or member's name in place of the item's ending: `.txt`, `.clean.png`. Items never end in it. "": those
             of the kind.
         folder: where its files are, if not beside the items; one folder for all entries of the data.
         valid_folder: the same for the validation data; "": `folder`.
         column: of a hub data set.
+        original: of kind "image": the crop itself as it was before `data.degrade`; it has no file.
     """
 
-    kind: Literal["text", "image", "features", "map"]
+    kind: Literal["text", "image", "features", "map", "ids"]
     suffix: str = ""
     folder: str = ""
     valid_folder: str = ""
     column: str = ""
+    original: bool = False
+
+    def __post_init__(self) -> None:
+        if self.original and (self.kind != "image" or self.suffix or self.folder or self.valid_folder or self.column):
+            raise ConfigError(
+                f"a partner with `original` is the item's own crop, of kind 'image' and without suffix, folder or column; got {self}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,7 @@ class DataConfig(Polymorphic):
 
     Attributes:
         train, valid: where media come from.
-        partners: name -> what belongs to each item beside the medium itself: texts, pictures, features, maps.
+        partners: name -> what belongs to each item beside the medium itself: texts, pictures, features, maps, ids.
         max_visits: a large item is visited in proportion to its size (crops that fit into it) within an epoch, but
             no more often than this; 1: every item once an epoch.
         cache: "memory" decodes everything once at the start and keeps it in RAM (shared with the workers).

@@ -14,6 +14,7 @@ from ...codecs.media import IMAGE_ENDINGS, Blob, probe_image, read_pixels
 from ...codecs.spec import ImageSpec, TokenizerSpec
 from ..preview import ImagePreview
 from .config import DataConfig
+from .degrade import DegradeConfig, degraded
 from .media import Item, Preview
 from .places import Place
 from .sizes import BucketConfig, several
@@ -40,6 +41,8 @@ class ImageDataConfig(DataConfig):
         filter: with which pictures are resized.
         flip: mirror half of the crops.
         max_side: with `cache: memory`, larger pictures are shrunk to this long side; 0: kept as they are.
+        degrade: blur, loss of size, noise and JPEG, after everything else, also of validation data; see `DegradeConfig`. A partner
+            with `original: true` keeps the clean crop.
         min_std: crops flatter than this (standard deviation of grey values 0..255) are drawn again, up to
             8 times; skies and borders carry little information.
     """
@@ -55,6 +58,7 @@ class ImageDataConfig(DataConfig):
     flip: bool = True
     max_side: int = 0
     min_std: float = 0.0
+    degrade: DegradeConfig | None = None
 
     def __post_init__(self) -> None:
         sizes = () if isinstance(self.crop, BucketConfig) else several("data.crop", self.crop)
@@ -155,6 +159,10 @@ class Images:
         white = 255 if image.dtype == np.uint8 else 1
         x = torch.from_numpy(patch.copy()).float() * ((high - low) / white) + low  # [H, W(, C)]
         return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
+
+    def degraded(self, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return a crop as `config.degrade` leaves it; without that, unchanged."""
+        return x if self.config.degrade is None else degraded(x, self.config.degrade, rng, self.value_range)
 
     def figures(self, x: Tensor, x_hat: Tensor) -> dict[str, float]:
         """`psnr` in dB, of pixels clipped to the value range; the mean over pictures."""

@@ -121,7 +121,8 @@ class Clips(Dataset):
 
             try:
                 x, place = self.partners.crop(draw, rng, self.train, shape)
-                return Sample(x, found, self.partners.beside([self.beside[i] for i in drawn], place))
+                beside = self.partners.beside([self.beside[i] for i in drawn], place, x)
+                return Sample(self.partners.degraded(x, rng), found, beside)
             except Exception as error:  # decoders may raise any exception; the file is named in the report
                 name = self.names[drawn[-1] if drawn else first]
                 if name not in self.broken:

@@ -15,6 +15,7 @@ PARTNER_ENDINGS = {
     "image": IMAGE_ENDINGS,
     "features": (".npy", ".safetensors"),
     "map": (".png", ".npy"),
+    "ids": (".npy", ".safetensors"),
 }
 
 
@@ -32,6 +33,7 @@ def collect_with_partners(
         ConfigError: items without a partner, of which the message names one; two files that may be the partner of one item; a partner
             whose files cannot be known from items; no items at all.
     """
+    partners = {name: p for name, p in partners.items() if not p.original}
     _check_known_apart(partners, endings)
     blobs = collect(entries, endings, columns=[p.column for p in partners.values() if p.column])
     if not partners:

@@ -1,6 +1,6 @@
-"""What belongs to an item beside the medium: texts, pictures, features, maps of classes; read, cropped with it, and stacked.
+"""What belongs to an item beside the medium: texts, pictures, features, maps of classes, ids; read, cropped with it, and stacked.
 
-Letters: B batch, H W pixels.
+Letters: B batch, H W pixels, K codebooks, L positions.
 """
 
 import contextlib
@@ -19,10 +19,11 @@ from .config import PartnerConfig
 from .media import Item, Media
 from .places import Place
 
-#: Partners of a batch by name: B texts; pictures float32 `[B, C, H, W]`; maps int64 `[B, H, W]`; features float32 `[B, ...]`.
+#: Partners of a batch by name: B texts; pictures float32 `[B, C, H, W]`; maps int64 `[B, H, W]`; features float32 `[B, ...]`;
+#: ids int64 `[B, K, L]`.
 PartnerBatch = Mapping[str, Tensor | list[str]]
 
-#: A partner that was read: text, pixels, numbers of classes or features.
+#: A partner that was read: text, pixels, numbers of classes, features or ids.
 Read = str | np.ndarray
 
 #: Longest text of an item in bytes.
@@ -42,7 +43,7 @@ class Partners:
 
     def __init__(self, configs: Mapping[str, PartnerConfig], media: Media) -> None:
         self.media, self.configs = media, configs
-        self.kinds = {name: _KINDS[c.kind](name, media) for name, c in configs.items()}
+        self.kinds = {name: _Original(name, media) if c.original else _KINDS[c.kind](name, media) for name, c in configs.items()}
         self.placed = any(kind.placed for kind in self.kinds.values())
 
     def read(self, sources: Mapping[str, Blob]) -> dict[str, Read]:
@@ -72,18 +73,27 @@ class Partners:
         x = self.media.crop(draw, rng, train, shape=shape, note=places.append)  # type: ignore[call-arg]  # `_pictures` checked it
         return x, places[-1]
 
-    def beside(self, items: Sequence[Mapping[str, Blob | Read]], place: Place | None) -> dict[str, Tensor | str]:
+    def degraded(self, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """The crop `x` as the tokenizer gets it: degraded, where the media are pictures with `data.degrade`."""
+        degrade: Callable[[Tensor, np.random.Generator], Tensor] | None = getattr(self.media, "degraded", None)
+        return x if degrade is None else degrade(x, rng)
+
+    def beside(self, items: Sequence[Mapping[str, Blob | Read]], place: Place | None, crop: Tensor) -> dict[str, Tensor | str]:
         """Return the partners of a crop.
 
         Args:
             items: partners of the items that the crop was made of, read or not.
             place: of the crop in its picture.
+            crop: the crop itself, before it is degraded.
 
         Raises:
             MediaError: a partner cannot be read, does not fit its picture, or belongs to one of several items.
         """
         out: dict[str, Tensor | str] = {}
         for name, kind in self.kinds.items():
+            if isinstance(kind, _Original):
+                out[name] = crop
+                continue
             values = [v if isinstance(v := item[name], (str, np.ndarray)) else self._read(name, v) for item in items]
             if len(values) > 1 and not isinstance(values[0], str):
                 raise MediaError(
@@ -108,7 +118,7 @@ def stacked(samples: Sequence[Mapping[str, Tensor | str]]) -> dict[str, Tensor |
     """Partners of B crops as those of a batch.
 
     Raises:
-        ConfigError: features of several shapes.
+        ConfigError: features or ids of several shapes.
     """
     out: dict[str, Tensor | list[str]] = {}
     for name in samples[0]:
@@ -181,6 +191,29 @@ class _Features:
         return torch.from_numpy(value)
 
 
+class _Ids:
+    placed = False
+
+    def __init__(self, name: str, media: Media) -> None:
+        self.name = name
+        fixed = {"flip": False, "place": "center", "cover": (1.0, 1.0), "resized_crop": None}
+        config = getattr(media, "config", None)
+        if wrong := [key for key, value in fixed.items() if getattr(config, key, value) != value]:
+            raise ConfigError(
+                f"data.partners.{name} are the ids of whole items, so a crop must show what was encoded: set data.cover=[1, 1], "
+                f"data.place=center and data.flip=false. Different here: {', '.join(wrong)}."
+            )
+
+    def read(self, blob: Blob) -> np.ndarray:
+        x = read_array(blob, self.name)
+        if x.ndim not in (1, 2) or not x.size or not np.issubdtype(x.dtype, np.integer) or x.min() < 0:
+            raise MediaError(f"{shown(blob.name)} holds {x.dtype} {list(x.shape)}; ids are whole numbers [K, L] from 0.")
+        return np.atleast_2d(x).astype(np.int64)
+
+    def cut(self, value: Any, place: Place | None) -> Tensor:
+        return torch.from_numpy(value)
+
+
 class _Picture:
     placed = True
 
@@ -193,6 +226,20 @@ class _Picture:
     def cut(self, value: Any, place: Place | None) -> Tensor:
         assert place is not None
         return self.media.at(value, place.within(*value.shape[:2]))
+
+
+class _Original:
+    placed = True
+
+    def __init__(self, name: str, media: Media) -> None:
+        if getattr(getattr(media, "config", None), "degrade", None) is None:
+            raise ConfigError(f"data.partners.{name} is the picture before data.degrade, which is not set; set it, or name a file.")
+
+    def read(self, blob: Blob) -> Read:
+        raise AssertionError("it has no file")
+
+    def cut(self, value: Any, place: Place | None) -> Tensor:
+        raise AssertionError("it is the crop")
 
 
 class _Map:
@@ -210,7 +257,7 @@ class _Map:
         return torch.from_numpy(place.within(*value.shape).nearest(value).astype(np.int64))
 
 
-_KINDS: dict[str, Callable[[str, Media], _Kind]] = {"text": _Text, "image": _Picture, "features": _Features, "map": _Map}
+_KINDS: dict[str, Callable[[str, Media], _Kind]] = {"text": _Text, "image": _Picture, "features": _Features, "map": _Map, "ids": _Ids}
 
 
 def _pictures(name: str, media: Media) -> Any:

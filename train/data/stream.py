@@ -47,7 +47,7 @@ class StreamClips(IterableDataset):
             )
         self.entry, self.media, self.seed, self.train, self.batch_size = entry, media, seed, train, batch_size
         self.partners = Partners(config.partners, media)
-        self.columns = {name: column_of(name, p, entry.hub) for name, p in config.partners.items()}
+        self.columns = {name: column_of(name, p, entry.hub) for name, p in config.partners.items() if not p.original}
         self.rows = load_hub(entry, also=tuple(self.columns.values()))
         if train:
             self.rows = self.rows.shuffle(seed=seed, buffer_size=entry.shuffle_buffer)
@@ -80,7 +80,8 @@ class StreamClips(IterableDataset):
 
                 try:
                     x, place = self.partners.crop(draw, rng, self.train, shape)
-                    sample = Sample(x, found, self.partners.beside([beside for _, beside in current], place))
+                    beside = self.partners.beside([theirs for _, theirs in current], place, x)
+                    sample = Sample(self.partners.degraded(x, rng), found, beside)
                 except Exception as error:  # decoders may raise any exception
                     used += len(current)
                     if not current:  # not a row but the stream itself

@@ -35,8 +35,8 @@ def pesq_wb(x: Tensor, y: Tensor) -> float:
         raise Unfit("too short" if x.shape[-1] < RATE_HZ // 4 else f"unfit ({_words(error)})") from error
 
 
-def stoi(x: Tensor, y: Tensor) -> float:
-    """STOI, at most 1, of a recording `x` and its reconstruction `y`, `[T]` at 16 kHz.
+def stoi(x: Tensor, y: Tensor, *, extended: bool = False) -> float:
+    """STOI, at most 1, of a recording `x` and its reconstruction `y`, `[T]` at 16 kHz; `extended`: ESTOI (Jensen and Taal 2016).
 
     Raises:
         Unfit: silent, fewer samples than one of its frames, or too few that are not silent.
@@ -47,7 +47,7 @@ def stoi(x: Tensor, y: Tensor) -> float:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            value = float(pystoi.stoi(x.numpy(), y.numpy(), RATE_HZ))
+            value = float(pystoi.stoi(x.numpy(), y.numpy(), RATE_HZ, extended=extended))
         except (ValueError, IndexError, ZeroDivisionError) as error:  # fewer samples than one of its frames
             raise Unfit("too short") from error
     if any("Not enough" in str(w.message) for w in caught) or not math.isfinite(value):

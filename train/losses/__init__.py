@@ -23,6 +23,8 @@ LOSSES: Kinds[type[LossConfig]] = Kinds("loss kind", __name__, {
     "text_contrast": "text_contrast:TextContrastConfig",
     "language_model": "language_model:LanguageModelConfig",
     "codes": "codes:CodesConfig",
+    "token_prior": "token_prior:TokenPriorConfig",
+    "class_balanced": "class_balanced:ClassBalancedConfig",
     "halting": "halting:HaltingConfig",
     "quantizer": "quantizer:QuantizerLossConfig",
 }, base="base:LossConfig")  # fmt: skip

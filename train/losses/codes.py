@@ -25,6 +25,8 @@ class CodesConfig(LossConfig):
         teacher: name under `teachers:` of one that computes ids (kind `tokenizer`); None: the ids are a feature of the tokenizer.
         target: name of the ids `[B, L]` among the tokenizer's features; used without a teacher.
         weights: of the terms of the sum, in their order; the last one is also that of all further terms. Empty: 1 each.
+        item_weights: name of a feature `[B, 1]` or `[B, L]` that the loss of each position is multiplied with (ITER: the share of
+            masked positions of a picture); "": 1 everywhere.
         smoothing: share of the target's probability that is spread evenly over all V ids (ALIT, KARL: 0.1).
     """
 
@@ -33,6 +35,7 @@ class CodesConfig(LossConfig):
     teacher: str | None = None
     target: str = "ids"
     weights: tuple[float, ...] = ()
+    item_weights: str = ""
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -51,7 +54,8 @@ class Codes(Loss):
     def __init__(self, config: CodesConfig) -> None:
         super().__init__()
         self.config = config
-        self.reads = (config.feature,) if config.teacher else (config.feature, config.target)
+        target = "" if config.teacher else config.target
+        self.reads = tuple(name for name in (config.feature, target, config.item_weights) if name)
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean cross-entropy, a scalar; of several logits the weighted sum."""
@@ -64,5 +68,7 @@ class Codes(Loss):
                 f"{self.config.feature!r} predicts {logits[0].shape[2]} ids below {logits[0].shape[1]}; "
                 f"{teacher or self.config.target!r} gives {ids.dtype} {list(ids.shape)}. Grids and vocabularies must agree."
             )
-        terms = [F.cross_entropy(y, ids, label_smoothing=self.config.smoothing) for y in logits]
-        return weighted_sum(terms, self.config.weights)
+        terms = [F.cross_entropy(y, ids, label_smoothing=self.config.smoothing, reduction="none") for y in logits]  # [B, L] each
+        if name := self.config.item_weights:
+            terms = [term * features_named(inputs, name)[0].detach().float() for term in terms]
+        return weighted_sum([term.mean() for term in terms], self.config.weights)

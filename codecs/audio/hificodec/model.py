@@ -16,7 +16,7 @@ Letters: B batch, C channels, T samples, D latent width, K codebooks, L position
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,25 @@ class HiFiCodecConfig:
         return self.encoder_width * 2 ** len(self.strides)
 
 
+class GeneratorConfig(Protocol):
+    """What `HiFiDecoder` reads of a config; see `HiFiCodecConfig`."""
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def decoder_width(self) -> int: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def stride_kernels(self) -> tuple[int, ...]: ...
+    @property
+    def unit_kernels(self) -> tuple[int, ...]: ...
+    @property
+    def unit_dilations(self) -> tuple[tuple[int, ...], ...]: ...
+    @property
+    def unit(self) -> str: ...
+
+
 class HiFiUnit(nn.Module, Recomputable):
     """For each dilation: leaky ReLU, convolution (and again, undilated), the input added; `[B, C, T]`."""
 
@@ -96,7 +115,7 @@ class HiFiUnit(nn.Module, Recomputable):
         return x
 
 
-def _units(channels: int, c: HiFiCodecConfig, *, backwards: bool = False) -> nn.ModuleList:
+def _units(channels: int, c: GeneratorConfig, *, backwards: bool = False) -> nn.ModuleList:
     pairs = list(zip(c.unit_kernels, c.unit_dilations, strict=True))
     pairs = pairs[::-1] if backwards else pairs
     return nn.ModuleList(HiFiUnit(channels, k, d, double=c.unit == "double") for k, d in pairs)
@@ -156,7 +175,7 @@ class HiFiEncoder(nn.Module):
 class HiFiUp(nn.Module):
     """One level of the decoder: leaky ReLU, transposed convolution, mean of units; to `[B, C / 2, T * s]`."""
 
-    def __init__(self, channels: int, stride: int, kernel: int, c: HiFiCodecConfig) -> None:
+    def __init__(self, channels: int, stride: int, kernel: int, c: GeneratorConfig) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose1d(channels, channels // 2, kernel, stride=stride, padding=(kernel - stride) // 2)
         self.units = _units(channels // 2, c)
@@ -168,10 +187,16 @@ class HiFiUp(nn.Module):
 
 
 class HiFiDecoder(nn.Module):
-    """HiFi-GAN's generator: latents `[B, D, L]` to waveforms `[B, 1, about L * hop]`, in -1..1."""
+    """HiFi-GAN's generator: latents `[B, D, L]` to waveforms `[B, 1, about L * hop]`, in -1..1.
 
-    def __init__(self, c: HiFiCodecConfig) -> None:
+    Args:
+        c: sizes.
+        last_slope: negative slope of the leaky ReLU before the last convolution.
+    """
+
+    def __init__(self, c: GeneratorConfig, *, last_slope: float = SLOPE) -> None:
         super().__init__()
+        self.last_slope = last_slope
         self.stem = nn.Conv1d(c.dim, c.decoder_width, 7, padding=3)
         pairs = list(zip(c.strides, c.stride_kernels, strict=True))[::-1]
         self.levels = nn.Sequential(*(HiFiUp(c.decoder_width // 2**i, s, k, c) for i, (s, k) in enumerate(pairs)))
@@ -179,7 +204,7 @@ class HiFiDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode: `[B, D, L]` to `[B, 1, about L * hop]`."""
-        return torch.tanh(self.head(F.leaky_relu(self.levels(self.stem(z)), SLOPE)))
+        return torch.tanh(self.head(F.leaky_relu(self.levels(self.stem(z)), self.last_slope)))
 
 
 class HiFiCodec(AudioTokenizer):

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ...layouts.fields import FOLDER_KEYS, Fields
-from ...layouts.keymap import KeyMap, State, Then, flat
+from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm, flat
 from ...layouts.layout import Layout
 from ...serialize import CheckpointError
 from .model import SpeechUnitsConfig
+from .vocoder import UnitVocoderConfig
 
 _CENTRES, _MODEL, _OURS = "cluster_centers_", "speech_model.", "model.model."
 
@@ -32,12 +33,90 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "pad_samples": f.take("padding", 0),
         "chunk_samples": f.take("max_chunk", 1_600_000),
     }
+    if "vocoder" in config:  # our key: fairseq's config of a unit vocoder
+        out["vocoder"] = _vocoder(Fields(f.take("vocoder"), "vocoder"), out["quantizer"]["codebook_size"])
     f.done()
     return out
 
 
-def _authors_config(own: SpeechUnitsConfig) -> dict[str, Any]:
+#: Keys of the vocoder's JSON that only its trainer reads.
+_TRAINING = (
+    "input_training_file", "input_validation_file", "num_gpus", "batch_size", "learning_rate", "adam_b1", "adam_b2", "lr_decay", "seed",
+    "segment_size", "num_mels", "num_freq", "n_fft", "hop_size", "win_size", "fmin", "fmax", "fmax_for_loss", "num_workers",
+    "dist_config", "dur_prediction_weight", "resblock", "code_hop_size", "type",
+)  # fmt: skip
+
+
+def _vocoder(f: Fields, units: int) -> dict[str, Any]:
+    """A `UnitVocoderConfig` mapping from the JSON of fairseq's `CodeGenerator`."""
+    f.drop(*_TRAINING)
+    f.require("sampling_rate", 16000)
+    f.require("num_embeddings", units)
+    for key in ("f0", "multispkr", "embedder_params"):
+        if f.take(key, None):
+            raise ValueError(f"vocoder.{key} is set; only vocoders of one voice and without pitch are supported.")
+    dim = f.take("embedding_dim")
+    f.require("model_in_dim", dim, 80)
+    predictor = dict(f.take("dur_predictor_params", None) or {})
+    out = {
+        "dim": dim,
+        "decoder_width": f.take("upsample_initial_channel"),
+        "strides": f.take("upsample_rates")[::-1],
+        "stride_kernels": f.take("upsample_kernel_sizes")[::-1],
+        "unit_kernels": f.take("resblock_kernel_sizes"),
+        "unit_dilations": f.take("resblock_dilation_sizes"),
+        "duration_width": 0,
+    }
+    f.done()
+    if predictor:
+        p = Fields(predictor, "vocoder.dur_predictor_params")
+        p.require("encoder_embed_dim", dim)
+        out |= {
+            "duration_width": p.take("var_pred_hidden_dim"), "duration_kernel": p.take("var_pred_kernel_size"),
+            "duration_dropout": p.take("var_pred_dropout"),
+        }  # fmt: skip
+        p.done()
+    return out
+
+
+def _authors_vocoder(own: UnitVocoderConfig, units: int) -> dict[str, Any]:
+    """The inverse of `_vocoder`. Raises ValueError for residual units that their class does not have."""
+    if own.unit != "double":
+        raise ValueError(f"vocoder.unit is {own.unit!r}; the authors' vocoder has double ones.")
+    predictor = {
+        "encoder_embed_dim": own.dim, "var_pred_hidden_dim": own.duration_width, "var_pred_kernel_size": own.duration_kernel,
+        "var_pred_dropout": own.duration_dropout,
+    }  # fmt: skip
     return {
+        "num_embeddings": units, "embedding_dim": own.dim, "model_in_dim": own.dim, "upsample_initial_channel": own.decoder_width,
+        "upsample_rates": list(own.strides[::-1]), "upsample_kernel_sizes": list(own.stride_kernels[::-1]),
+        "resblock_kernel_sizes": list(own.unit_kernels), "resblock_dilation_sizes": [list(d) for d in own.unit_dilations],
+        "sampling_rate": 16000, "dur_predictor_params": predictor if own.duration_width else None,
+    }  # fmt: skip
+
+
+def _vocoder_rows(own: UnitVocoderConfig) -> list[Row]:
+    rows: list[Row] = [
+        ("generator.dict.weight", "vocoder.embed.weight"),
+        ("generator.conv_pre.*", "vocoder.generator.stem.*"),
+        ("generator.conv_post.*", "vocoder.generator.head.*"),
+        ("generator.ups.{}.*", "vocoder.generator.levels.{}.conv.*"),
+        ("generator.dur_predictor.conv1.0.*", "vocoder.predictor.conv_in.*"),
+        ("generator.dur_predictor.conv2.0.*", "vocoder.predictor.conv_out.*"),
+        ("generator.dur_predictor.ln1.*", "vocoder.predictor.norm_in.*"),
+        ("generator.dur_predictor.ln2.*", "vocoder.predictor.norm_out.*"),
+        ("generator.dur_predictor.proj.*", "vocoder.predictor.out.*"),
+    ]
+    kinds = len(own.unit_kernels)
+    for i in range(len(own.strides) * kinds):  # the authors number the units through all levels
+        at = f"vocoder.generator.levels.{i // kinds}.units.{i % kinds}"
+        rows += [(f"generator.resblocks.{i}.{a}.{{}}.*", f"{at}.{b}.{{}}.*") for a, b in (("convs1", "dilated"), ("convs2", "plain"))]
+    return rows
+
+
+def _authors_config(own: SpeechUnitsConfig) -> dict[str, Any]:
+    voice = {} if own.vocoder is None else {"vocoder": _authors_vocoder(own.vocoder, own.quantizer.codebook_size)}  # type: ignore[attr-defined]
+    return voice | {
         "model": dict(own.model), "pretrained_model": own.model_name, "layers": list(own.layers),
         "n_clusters": own.quantizer.codebook_size, "normalize": own.normalize == "clip",  # type: ignore[attr-defined]
         "padding": own.pad_samples, "max_chunk": own.chunk_samples,
@@ -47,6 +126,9 @@ def _authors_config(own: SpeechUnitsConfig) -> dict[str, Any]:
 def _keys(own: SpeechUnitsConfig) -> KeyMap:
     """`cluster_centers_` of one layer, `L.cluster_centers_` of layer L of several; all else of an estimator is dropped."""
     alone = len(own.layers) == 1
+    vocoder = None
+    if own.vocoder is not None:
+        vocoder = KeyMap(WeightNorm(but=("generator.dur_predictor.**",)), Rename(_vocoder_rows(own.vocoder)))
 
     def names() -> list[tuple[str, str]]:
         return [
@@ -57,6 +139,8 @@ def _keys(own: SpeechUnitsConfig) -> KeyMap:
     def read(state: State) -> State:
         theirs = flat(state)
         out = {_OURS + k.removeprefix(_MODEL): v for k, v in theirs.items() if k.startswith(_MODEL)}
+        if vocoder is not None:
+            out |= vocoder.read({k: v for k, v in theirs.items() if k.startswith("generator.")})
         for name, ours in names():
             bare = name.removesuffix(_CENTRES).rstrip(".")  # an array without an estimator around it
             table = theirs.get(name, theirs.get(bare))
@@ -71,6 +155,8 @@ def _keys(own: SpeechUnitsConfig) -> KeyMap:
 
     def write(state: State) -> State:
         out = {_MODEL + k.removeprefix(_OURS): v for k, v in state.items() if k.startswith(_OURS)}
+        if vocoder is not None:
+            out |= vocoder.write({k: v for k, v in state.items() if k.startswith("vocoder.")})
         return out | {name: state[f"{ours}.centres"] for name, ours in names()}
 
     return KeyMap(Then(read, write))

@@ -9,7 +9,7 @@ those of transformers: HuBERT, WavLM, wav2vec 2.0 (XLS-R), data2vec, UniSpeech, 
 
 A clip `[1, T]` has ids `[K, L]`, a codebook for each layer. Without padding L is (T - 400) // 320 + 1 at 50 Hz: samples that do not
 fill the window of a frame get no ids. Each clip and each of its pieces goes through the speech model alone, as the authors do it: ids
-depend neither on the other clips of a batch nor on padding. There is no decoder: unit vocoders are separate models.
+depend neither on the other clips of a batch nor on padding. A unit vocoder (`vocoder.py`) is an optional decoder of one layer's units.
 
 Differs: the last layer of a model with pre-norm blocks is taken after the final LayerNorm, as transformers and SpeechBrain have it;
 fairseq takes it before. Clips are normalised with epsilon 1e-5, as fairseq and SpeechBrain do; transformers' own processors add 1e-7.
@@ -19,7 +19,7 @@ Letters: B batch, T samples, L positions, D channels of a layer, K layers.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -44,7 +44,9 @@ from ...quantizers.branches import Branches
 from ...quantizers.kmeans import KMeansConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
+from ...tokens import Tokens
 from ..base import AudioTokenizer
+from .vocoder import UnitVocoder, UnitVocoderConfig, runs_of
 
 #: `model_type` of models that take waveforms, as transformers names them -> number of layers where the config does not state it.
 WAVE_MODELS = {
@@ -67,6 +69,7 @@ class SpeechUnitsConfig:
         normalize: "clip" brings each clip to mean 0 and variance 1 first (large models, XLS-R), "none" does not (HuBERT-base).
         pad_samples: samples of silence on both sides of a clip. 0: as fairseq and textless; 40: slamkit.
         chunk_samples: longer clips go through the speech model in pieces of this many samples, each alone.
+        vocoder: settings of the decoder from units to a waveform; None: the tokenizer only encodes.
     """
 
     model: Mapping[str, Any] = field(default_factory=lambda: {"model_type": "hubert"})
@@ -76,6 +79,7 @@ class SpeechUnitsConfig:
     normalize: Literal["none", "clip"] = "none"
     pad_samples: int = 0
     chunk_samples: int = 1_600_000
+    vocoder: UnitVocoderConfig | None = None
 
     def __post_init__(self) -> None:
         kind = self.model.get("model_type")
@@ -98,6 +102,10 @@ class SpeechUnitsConfig:
                 f"chunk_samples is {self.chunk_samples}, at least the {self.window_samples} of one frame are needed; "
                 f"pad_samples is {self.pad_samples}, at least 0."
             )
+        if self.vocoder is not None and self.vocoder.hop_samples != self.hop_samples:
+            raise ConfigError(f"vocoder.strides make {self.vocoder.hop_samples} samples of a unit, not {self.hop_samples}.")
+        if self.vocoder is not None and len(self.layers) != 1:
+            raise ConfigError(f"layers is {list(self.layers)!r:.100}; a vocoder decodes the units of one layer.")
 
     @property
     def takes_fbanks(self) -> bool:
@@ -139,7 +147,8 @@ class SpeechUnitsConfig:
 
 
 class SpeechUnits(AudioTokenizer):
-    """Discrete speech units; see the module's docstring. `decode` raises NotDecodable, `semantic` returns the centres of the ids.
+    """Discrete speech units; see the module's docstring. `decode` needs a vocoder, else it raises NotDecodable; `semantic` returns the
+    centres of the ids.
 
     The centres come from a published file or from `quantizer.fit`; `tokenzoo quantize --features` does either.
     """
@@ -147,7 +156,7 @@ class SpeechUnits(AudioTokenizer):
     family: ClassVar[str] = "speech_units"
     config_class: ClassVar[type] = SpeechUnitsConfig
     encoder_only = ("model",)
-    decoder_only = ()
+    decoder_only = ("vocoder",)
     config: SpeechUnitsConfig
     place: Tensor
 
@@ -159,13 +168,16 @@ class SpeechUnits(AudioTokenizer):
         self._published = NamedModel(c.model_name, {"num_hidden_layers": min(c.num_layers, max(c.layers) + 1)})
         count = len(c.layers)
         self.quantizer = c.quantizer.build(dim=c.width) if count == 1 else Branches(replace(c.quantizer, dim=c.width), count)
+        if c.vocoder is not None and self.quantizer.num_codebooks != 1:
+            raise ConfigError(f"quantizer gives {self.quantizer.num_codebooks} ids a frame; a vocoder decodes one.")
+        self.vocoder = None if c.vocoder is None else UnitVocoder(self.quantizer.codebook_sizes[0], c.vocoder)
         self.register_buffer("place", torch.zeros(()), persistent=False)  # device and dtype of a tokenizer without weights of its own
         self.spec = AudioSpec.of(
             self.quantizer,
             sample_rate_hz=16000,
             hop_samples=c.hop_samples,
             names=tuple(f"layer {i}" for i in c.layers) if self.quantizer.num_codebooks == count > 1 else (),
-            decodes=False,
+            decodes=c.vocoder is not None,
             semantic_dim=count * c.width,
         )
 
@@ -220,8 +232,39 @@ class SpeechUnits(AudioTokenizer):
         """Centres `[B, K D, L]` of ids `[B, K, L]`."""
         return self.vectors_of(ids, grid)
 
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Waveforms `[B, 1, L * hop]` of units `[B, 1, L]`."""
+        self.check_decodes()
+        assert self.vocoder is not None
+        return self.vocoder(ids[:, 0])
+
+    @torch.no_grad()
+    def with_repeats(self, units: Tensor | Sequence[int]) -> Tokens:
+        """Tokens `[1, 1, L]` of units without repeats `[R]`, each for as long as the vocoder predicts.
+
+        Raises:
+            NotDecodable: there is no vocoder.
+            ValueError: the vocoder predicts no durations, or `units` is not one row.
+        """
+        self.check_decodes()
+        assert self.vocoder is not None
+        row = self.check_ids(torch.as_tensor(units)[None, None]).ids[:, 0].to(self.device)  # [1, R]
+        return self.tokens(row.repeat_interleave(self.vocoder.durations(row)[0], dim=1)[:, None])
+
     def forward(self, x: Tensor) -> Reconstruction:
-        """Encode and quantize `[B, 1, T]`; `x_hat` is the centres of the ids, `[B, K D, L]`, not a waveform."""
+        """Encode and quantize `[B, 1, T]`, and decode with the vocoder; without one, `x_hat` is the centres of the ids `[B, K D, L]`.
+
+        `Reconstruction.features` of a vocoder that predicts durations holds "log_durations" and "log_durations_target", `[B, 1, R]`:
+        logarithms of the durations plus one of the runs of units, zeros behind an item's last run.
+        """
         z = self.encode_latents(x)
         quantized = self.quantizer(z)
-        return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
+        if self.vocoder is None:
+            return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
+        ids, features = quantized.ids[:, 0], {}
+        if self.vocoder.predictor is not None:
+            runs = runs_of(ids)
+            found = self.vocoder.log_durations(runs.units) * (runs.durations > 0)
+            features = {"log_durations": found[:, None], "log_durations_target": (runs.durations + 1).log()[:, None]}
+        x_hat = self.to_length(self.vocoder(ids), x.shape[-1])
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)

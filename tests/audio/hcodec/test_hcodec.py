@@ -6,7 +6,7 @@
 import pytest
 import torch
 from audio_cases import close, stored
-from tokenzoo.codecs.audio.hcodec.layouts import lucid_axes, lucid_rows
+from tokenzoo.codecs.audio.hcodec.layouts.parts import lucid_axes, lucid_rows
 from tokenzoo.codecs.layouts.keymap import KeyMap, Rename
 from tokenzoo.codecs.layouts.seanet_keys import running_codebooks
 from tokenzoo.zoo.convert import converter

@@ -17,7 +17,23 @@ SMALL_HCODEC = {
     "dropout": 0.0,
 }
 
+_TRANSFORMER = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "causal": False, "context": None}
+SMALL_ADAPTIVE = SMALL_HCODEC | {
+    "merging": {"acoustic": _TRANSFORMER, "semantic": _TRANSFORMER, "smoother": _TRANSFORMER | {"width": 16}, "longest": 4}
+}
+SMALL_SPECTRA = SMALL_HCODEC | {
+    "sample_rate_hz": 48000,
+    "spectra": {
+        "width": 8, "hidden": 8, "blocks": 1, "heads": 2, "layers": 1, "feed_forward": 8, "latent_dim": 8, "window_samples": 1920,
+        "hop_samples": 960, "stride": 2,
+    },
+    "semantic": SMALL_HCODEC["semantic"] | {"strides": [2]},
+    "upsampling": "repeat",
+    "window_samples": 1920,
+}  # fmt: skip
+
 #: label -> (family, config)
 TINY: dict[str, tuple[str, dict]] = {
     "hcodec": ("hcodec", SMALL_HCODEC),
+    "hcodec-adaptive": ("hcodec", SMALL_ADAPTIVE),
 }

@@ -40,11 +40,22 @@ def _with_all_of_an_estimator(state: dict[str, Any]) -> dict[str, Any]:
 _LARGE = {"model_type": "wavlm", "do_stable_layer_norm": True, "feat_extract_norm": "layer"}
 _SIX = {"layers": [1, 3, 7, 12, 18, 23], "model": {"num_hidden_layers": 24}}
 
+_VOCODER = {
+    "resblock": "1", "num_embeddings": 7, "embedding_dim": 4, "model_in_dim": 4, "upsample_rates": [5, 4],
+    "upsample_kernel_sizes": [11, 8], "upsample_initial_channel": 8,
+    "resblock_kernel_sizes": [3, 5], "resblock_dilation_sizes": [[1, 3, 5], [1, 2, 3]],
+    "sampling_rate": 16000, "code_hop_size": 20, "dur_prediction_weight": 1.0,
+    "dur_predictor_params": {"encoder_embed_dim": 4, "var_pred_hidden_dim": 6, "var_pred_kernel_size": 3, "var_pred_dropout": 0.5},
+}  # fmt: skip
+
 SWEEPS = {
     "kmeans-units": Sweep(
         tiny={"model": _MODEL, "layers": [1], "n_clusters": 7},
+        parts={"g_00500000": ("generator.",)},
         options={
             "as it is": {},
+            "a vocoder": {"vocoder": _VOCODER},
+            "a vocoder without durations": {"vocoder": _VOCODER | {"dur_predictor_params": None, "f0": False}},
             "the input of the layers": {"layers": [0]},
             "the last layer": {"layers": [2]},
             "two layers": {"layers": [2, 0]},
@@ -64,9 +75,11 @@ SWEEPS = {
             "another model": ({"model": {"model_type": "bert"}}, "model_type"),
             "pieces of nothing": ({"max_chunk": 20}, "one frame"),
             "an unknown key": ({"n_cluster": 7}, "n_cluster"),
+            "a vocoder of other units": ({"vocoder": _VOCODER | {"num_embeddings": 8}}, "num_embeddings"),
+            "a vocoder of several voices": ({"vocoder": _VOCODER | {"multispkr": True}}, "multispkr"),
         },
         enliven=_spread,
         published=_with_all_of_an_estimator,
-        cards={"wavlm-large-6x1000": _SIX},
+        cards={"wavlm-large-6x1000": _SIX, "hubert-base-l6-km100-lj": {"vocoder": _VOCODER}},
     )
 }

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from quantizer_checks import check_contract, check_gradient, latents
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
@@ -145,3 +146,32 @@ def test_dropout_gives_some_items_back_from_their_first_scales():
     assert torch.isclose(quantizer.eval()(z).z_q, quantizer.decode(out.ids, grid=(4, 4)), atol=1e-5).all()
     with pytest.raises(ConfigError, match="dropout_from 4"):
         build("multiscale_vq", dim=6, **config, dropout_from=4)
+
+
+def without(q, z, absent):
+    """z_q and the mean error of a schedule that lacks one scale, as TokenFlow's training code computes them."""
+    residual, total, losses = z.detach().unflatten(2, SCALES[-1]), 0, []
+    for scale in [s for i, s in enumerate(SCALES) if i != absent]:
+        small = F.interpolate(residual, size=scale, mode="area")
+        rows = small.flatten(2).transpose(1, 2)
+        code = q.codebook.embed[torch.cdist(rows, q.codebook.embed[None]).argmin(-1)].transpose(1, 2).unflatten(2, scale)
+        up = F.interpolate(code, size=SCALES[-1], mode="bicubic")
+        total, residual = total + up, residual - up
+        losses.append((total - z.unflatten(2, SCALES[-1])).square().mean())
+    return total.flatten(2), torch.stack(losses).mean()
+
+
+def test_a_batch_may_do_without_one_scale():
+    """Any but the first, in a share of the training batches; what remains is as if the schedule had never had it."""
+    q, z = _q(phi_ratio=0.0, drop_scale=0.5), latents(2, 5, 24)
+    wanted = {absent: without(q, z, absent) for absent in (None, 1, 2)}
+    counts = dict.fromkeys(wanted, 0)
+    for _ in range(200):
+        out = q.train()(z)
+        [found] = [a for a, (z_q, _) in wanted.items() if torch.allclose(out.z_q, z_q, atol=1e-5)]
+        assert out.ids.shape == (2, 1, 31) and torch.isclose(out.loss, 1.25 * wanted[found][1], atol=1e-5)
+        counts[found] += 1
+    assert 75 < counts[None] < 125 and 30 < counts[1] < 70, counts
+    assert torch.allclose(q.eval()(z).z_q, wanted[None][0], atol=1e-5) and torch.equal(q(z).ids, q.encode(z))
+    with pytest.raises(ConfigError, match="with 1 scales"):
+        build("multiscale_vq", dim=5, scales=[(4, 6)], drop_scale=0.1)

@@ -26,6 +26,11 @@ def test_codes():
     value = smooth(inputs([0], [0], out=grid, targets={"t": torch.tensor(ids)}))
     everywhere = np.mean([nll(logits[0], np.full_like(ids, v)) for v in range(7)])
     assert float(value) == pytest.approx(0.9 * nll(logits[0], ids) + 0.1 * everywhere, rel=1e-5)
+    # each picture with its own weight
+    weighted = loss("codes", IMAGE, item_weights="share")
+    out = SimpleNamespace(features={"logits": torch.tensor(logits[0]), "ids": torch.tensor(ids), "share": torch.tensor([[0.5], [2.0]])})
+    expected = (0.5 * nll(logits[0][:1], ids[:1]) + 2 * nll(logits[0][1:], ids[1:])) / 2
+    assert float(weighted(inputs([0], [0], out=out))) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ConfigError, match="smoothing"):
         loss("codes", IMAGE, teacher="t", smoothing=1.0)
     for wrong in (torch.tensor(ids)[:, :5], torch.tensor(ids) + 3, torch.tensor(ids).double()):

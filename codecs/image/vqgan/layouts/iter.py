@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....layouts.configs import legacy_vq, open_config, part
-from ....layouts.keymap import KeyMap, Rename, Unwrap
+from ....layouts.keymap import KeyMap, Rename, Row, Unwrap
 from ....layouts.layout import Layout
 from ....layouts.vqgan_keys import TABLE
 from ..model import VQGANConfig
 from .block_lists import decoder_entries, encoder_entries, side_rows
 
 
-def _iter(config: Mapping[str, Any]) -> dict[str, Any]:
+def iter_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Config fields of the VQGAN from the arguments of the authors' class."""
     c = open_config(config, "iter")
     c.drop("ckpt_path", "type")
     dd = part(c, "ddconfig")
@@ -51,18 +52,23 @@ def _window(side: int, window: int) -> dict[str, Any]:
     return {"window": side, "shifted": False} if side <= window else {"window": window, "shifted": True}
 
 
-#: The decoder under a second name, and buffers that are computed from the window.
-_DROPPED = ("generator.**", "**.relative_position_index", "**.attn_mask")
+#: Buffers that are computed from the window.
+WINDOW_BUFFERS = ("**.relative_position_index", "**.attn_mask")
 
 
-def _keys(own: VQGANConfig) -> KeyMap:
+def iter_rows(own: VQGANConfig) -> list[Row]:
+    """Rows of all weights of the VQGAN."""
     assert own.decoder is not None
-    rows = [
+    return [
+        ("generator.**", None),  # the decoder under a second name
         *side_rows("encoder", "encoder", encoder_entries(own.encoder)),
         *side_rows("decoder", "decoder", decoder_entries(own.decoder)),
         *TABLE,
     ]
-    return KeyMap(Unwrap("params_ema", "params"), Rename(rows, also_drop=_DROPPED))
+
+
+def _keys(own: VQGANConfig) -> KeyMap:
+    return KeyMap(Unwrap("params_ema", "params"), Rename(iter_rows(own), also_drop=WINDOW_BUFFERS))
 
 
 LAYOUTS = (
@@ -70,7 +76,7 @@ LAYOUTS = (
         system="iter",
         upstream="chaofengc/ITER basicsr/archs/vqgan_swin.py VQModel",
         family="vqgan",
-        config=_iter,
+        config=iter_config,
         keys=_keys,
     ),
 )

@@ -1,0 +1,1 @@
+"""Layouts of H-Codec, one file a version."""
