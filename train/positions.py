@@ -4,6 +4,7 @@ Items of one step alone: from step to step ids change because codebook and encod
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ MOST = 256
 
 
 class StepIds:
-    """The ids of one step of this process; see `codecs/position_statistics.py`.
+    """The ids of one step; see `codecs/position_statistics.py`.
 
     Args:
         num_codebooks: K.
@@ -36,14 +37,14 @@ class StepIds:
         self.parts.append(ids.detach())
 
     def statistics(self) -> PositionStatistics:
-        """Statistics over the step, means over processes (all must call)."""
-        found = statistics(_joined(self.parts, self.num_codebooks))
+        """Statistics over the items of the step in all processes (all must call)."""
+        rows = _joined(self.parts, self.num_codebooks)
         if dist.is_available() and dist.is_initialized():
-            values = torch.stack(found[:3])
-            dist.all_reduce(values)
-            entropy, distinct, alike = values / dist.get_world_size()
-            found = PositionStatistics(entropy, distinct, alike, found.items)
-        return found
+            everyones: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(everyones, rows.cpu())
+            shortest = min(r.shape[2] for r in everyones)
+            rows = torch.cat([r[:, :, :shortest] for r in everyones])[:MOST]
+        return statistics(rows)
 
 
 def _joined(parts: Sequence[Tensor], num_codebooks: int) -> Tensor:

@@ -15,6 +15,7 @@ from . import checkpoint
 from .config import RunConfig, differences
 from .files import parse_run
 from .pretrained import whole_config
+from .randomness import randomness_kept
 from .state import PER_PROCESS, TrainState
 
 
@@ -91,11 +92,15 @@ def _write(state: TrainState, final: Path, data: str, seconds: float) -> None:
 
 
 def publish_model(state: TrainState, out: Path, name: str = "model") -> None:
-    """Write the tokenizer with the weights that are published (`state.best()`) to `OUT/model`, or to another folder in OUT."""
+    """Write the tokenizer with the weights that are published (`state.best()`) to `OUT/model`, or to another folder in OUT.
+
+    Random generators keep their state, so that a run ends with the same weights however often it is saved.
+    """
     final = out / name
     partial = checkpoint.partial_name(final)
     shutil.rmtree(partial, ignore_errors=True)
-    save_folder(state.best(), partial)
+    with randomness_kept():  # some modules draw their first weights again when they are copied
+        save_folder(state.best(), partial)
     checkpoint.replace_files(partial, final)
 
 

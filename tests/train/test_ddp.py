@@ -3,6 +3,9 @@
     pytest tests/train/test_ddp.py
 """
 
+import json
+
+import pytest
 import torch
 import yaml
 from tokenzoo.train.files import parse_run
@@ -76,3 +79,11 @@ def test_two_processes_equal_one(tmp_path):
         for part in ("tokenizer", "ema", "discriminators", "losses"):
             for key, value in a[part].items():
                 assert torch.allclose(value.float(), b[part][key].float(), atol=2e-5), f"{name}: {part}/{key}"
+        one, two = (first_step(tmp_path / name / n) for n in ("one", "two"))
+        places = [key for key in one if key.startswith("codebook/position")]
+        assert places and [one[key] for key in places] == [pytest.approx(two[key]) for key in places], "of the items of one process"
+
+
+def first_step(output):
+    with (output / "metrics.jsonl").open() as lines:
+        return json.loads(next(lines))

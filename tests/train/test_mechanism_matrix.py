@@ -45,7 +45,7 @@ SHARED = [
     ("image/titok-debug", "recompute"),
     ("image/vqgan-debug", "discriminators"),
     ("image/var-debug", "running_mean"),
-    ("audio/wavtokenizer-debug", "moving_weight"),
+    ("audio/hificodec-debug", "moving_weight"),
     ("audio/spectral-debug", "moving_weight"),
     ("image/kl_tokens-debug", "accumulation"),
 ]

@@ -9,9 +9,10 @@ import torch
 from contract_cases import build
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.layouts.systems import converter
-from tokenzoo.train import TrainState, parse_run, train_step
+from tokenzoo.train import TrainState, load_run, parse_run, train_step
 from tokenzoo.train.loop import train
 from tokenzoo.train.pretrained import open_pretrained
+from tokenzoo.train.resume import publish_model
 from train_media import assert_equal, write_sounds
 
 #: layout -> family; the first spells norms as `weight_g`, the second as a parametrization
@@ -110,3 +111,12 @@ def test_parts_by_name(published):
     own = tokenzoo.save_pretrained(published[1], folder.parent / "own")
     with pytest.raises(ConfigError, match="was not loaded from an authors' layout"):
         TrainState(run(own))
+
+
+@pytest.mark.parametrize("name", ["audio/dualcodec-debug", "audio/xcodec2-debug"])
+def test_saving_draws_no_random_numbers(name, tmp_path):
+    """The copy that is saved has layers of transformers, which draw first weights when they are made."""
+    settings = ["data.train=nowhere", "data.valid=[]", f"output={tmp_path}", "threads=1", "device=cpu", "model.weight_norm=[decoder]"]
+    state, before = TrainState(load_run(name, settings)), torch.get_rng_state()
+    publish_model(state, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
