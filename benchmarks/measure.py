@@ -6,7 +6,6 @@ in_process(__file__, "--memory", "case")                           # a separate 
 write("audio", head, results, page)                                # benchmarks/results/audio.{json,md}
 """
 
-import contextlib
 import datetime
 import json
 import os
@@ -20,6 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from tokenzoo.zoo.bench.memory import peak as peak
+from tokenzoo.zoo.bench.memory import reset_peak as reset_peak
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table notes it
@@ -68,22 +70,6 @@ def take_turns(
 def limit_memory(size: int = MEMORY_LIMIT) -> None:
     """Let this process fail where it would take more than `size` bytes."""
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
-
-
-def reset_peak() -> int:
-    """Start the peak of the resident set anew (Linux), and return it in bytes."""
-    with contextlib.suppress(OSError):  # elsewhere the peak so far is the baseline, and small differences are lost
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak()
-
-
-def peak() -> int:
-    """Peak of the resident set in bytes."""
-    try:
-        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def in_process(script: str, *arguments: str) -> Any:

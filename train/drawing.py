@@ -8,7 +8,7 @@ Pictures are uint8 `[H, W, 3]`, rows of pixels from top to bottom.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,10 +100,21 @@ class Line:
     y: np.ndarray
 
 
-_COLOURS = ((31, 90, 180), (214, 96, 20), (40, 140, 60), (150, 60, 160))
+#: Colours of curves, in order; those of more than there are colours start again.
+COLOURS = (
+    (31, 90, 180), (214, 96, 20), (40, 140, 60), (150, 60, 160), (120, 90, 40),
+    (20, 150, 160), (200, 50, 90), (110, 110, 110), (150, 150, 20), (20, 60, 90),
+)  # fmt: skip
 
 
-def lines(panels: Sequence[tuple[str, dict[str, Line]]], *, x: str, columns: int = 3, size: tuple[int, int] = (180, 360)) -> np.ndarray:
+def lines(
+    panels: Sequence[tuple[str, dict[str, Line]]],
+    *,
+    x: str,
+    columns: int = 3,
+    size: tuple[int, int] = (180, 360),
+    marks: bool = False,
+) -> np.ndarray:
     """Draw curves in panels with names, axes and a legend.
 
     Args:
@@ -111,6 +122,7 @@ def lines(panels: Sequence[tuple[str, dict[str, Line]]], *, x: str, columns: int
         x: label of the x axes.
         columns: panels side by side.
         size: height and width of a panel's area.
+        marks: draw a dot at each place, also of curves of one; the legend then stands below all panels.
 
     Returns:
         uint8 `[H, W, 3]`, on white.
@@ -119,34 +131,49 @@ def lines(panels: Sequence[tuple[str, dict[str, Line]]], *, x: str, columns: int
 
     high, wide = size
     columns = min(columns, len(panels))
-    axes = [_around([line.y for line in drawn.values()]) for _, drawn in panels]
+    axes = [around([line.y for line in drawn.values()]) for _, drawn in panels]
     left = _GAP + max(_y_room(axis) for axis in axes)
     across, down = left + wide + _GAP, _TEXT + 8 + high + _TICK + 2 * _SMALL + 8 + _GAP
-    image = Image.new("RGB", (columns * across, _GAP + -(-len(panels) // columns) * down), "white")
+    names = list(dict.fromkeys(label for _, drawn in panels for label in drawn))
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(names)}
+    above = _GAP + -(-len(panels) // columns) * down
+    image = Image.new("RGB", (columns * across, above + (len(names) * (_SMALL + 6) + _GAP if marks else 0)), "white")
     draw = ImageDraw.Draw(image)
     for number, ((name, drawn), vertical) in enumerate(zip(panels, axes, strict=True)):
         row, column = divmod(number, columns)
         at, top = left + column * across, _GAP + row * down + _TEXT + 8
         draw.text((at, top - 8), _fit(name, wide // 2, _TEXT), _INK, _font(_TEXT), anchor="ls")
-        steps = np.concatenate([line.x for line in drawn.values()])
-        across_axis = Axis(x, float(steps.min()), float(max(steps.max(), steps.min() + 1)))
+        level = _across([line.x for line in drawn.values()], x, marks=marks)
         end = at + wide
-        for colour, (label, line) in reversed(list(zip(_COLOURS, drawn.items(), strict=False))):
-            draw.text((end, top - 8), label, colour, _font(_SMALL), anchor="rs")
-            end -= _length(label, _SMALL) + 12
+        for label, line in reversed(drawn.items()):
+            if not marks:
+                draw.text((end, top - 8), label, colours[label], _font(_SMALL), anchor="rs")
+                end -= _length(label, _SMALL) + 12
             places = [
-                (at + (a - across_axis.low) / (across_axis.high - across_axis.low) * (wide - 1),
+                (at + (a - level.low) / (level.high - level.low) * (wide - 1),
                  top + high - 1 - (b - vertical.low) / (vertical.high - vertical.low) * (high - 1))
                 for a, b in zip(line.x.tolist(), line.y.tolist(), strict=True)
             ]  # fmt: skip
-            draw.line(places, fill=colour, width=2)
+            draw.line(places, fill=colours[label], width=2)
+            for a, b in places if marks else ():
+                draw.ellipse((a - 4, b - 4, a + 4, b + 4), fill=colours[label])
         draw.rectangle((at - 1, top - 1, at + wide, top + high), outline=_LINE)
         _y_axis(image, vertical, at - 1, top, high)
-        _x_axis(image, across_axis, at, top + high, wide)
+        _x_axis(image, level, at, top + high, wide)
+    for i, label in enumerate(names if marks else ()):
+        draw.text((left, above + i * (_SMALL + 6)), label, colours[label], _font(_SMALL))
     return np.asarray(image)
 
 
-def _around(values: Sequence[np.ndarray]) -> Axis:
+def _across(places: Sequence[np.ndarray], label: str, *, marks: bool) -> Axis:
+    """The axis of steps, at least one long; with dots, which must not lie on the edge, that of any numbers."""
+    if marks:
+        return replace(around(places), label=label)
+    steps = np.concatenate(places)
+    return Axis(label, float(steps.min()), float(max(steps.max(), steps.min() + 1)))
+
+
+def around(values: Sequence[np.ndarray]) -> Axis:
     """An axis without label that holds all values, with a little room."""
     whole = np.concatenate(values)
     low, high = float(whole.min()), float(whole.max())

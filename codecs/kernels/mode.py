@@ -1,12 +1,33 @@
 """Conditions under which the kernels of this folder run: on a CPU, without gradients. Else PyTorch's own implementations run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
+
+_plain = False
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Context manager: PyTorch's own implementations run in the block, in the whole process; to count a model's operations, say."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def is_plain() -> bool:
+    """Whether a block of `plain` is running."""
+    return _plain
 
 
 def cpu_inference(x: Tensor) -> bool:
     """Whether `x` is on a CPU, and neither gradients nor autocast are on, so that layers may choose memory layout and buffers."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or _plain)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -28,6 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .mode import is_plain
+
 #: Least number of tiles of 4x4 outputs in a block, for matrix products with enough rows; and number of input values (tiles x
 #: channels) of a block, few enough for the caches.
 _TILES, _VALUES = 128, 1 << 15
@@ -43,7 +45,8 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether `convolve3x3` of `x [B, C, H, W]` with `weight [O, C, 3, 3]` is faster than PyTorch's; does not depend on B."""
     tiles = -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
     wide = min(weight.shape[:2]) >= _NARROWEST
-    return x.dtype == weight.dtype == torch.float32 and wide and tiles >= max(_FEWEST, weight[..., 0, 0].numel() / _FILTER_PER_TILE)
+    enough = tiles >= max(_FEWEST, weight[..., 0, 0].numel() / _FILTER_PER_TILE)
+    return x.dtype == weight.dtype == torch.float32 and wide and enough and not is_plain()
 
 
 def convolve3x3(

@@ -15,6 +15,7 @@ from tokenzoo.train import TrainState
 from tokenzoo.train.files import load_run, read_mapping
 from tokenzoo.train.loop import train
 from tokenzoo.train.losses.base import LossInputs
+from tokenzoo.train.state import feature_widths
 from torch.nn import functional as F
 from train_media import write_pictures
 
@@ -182,6 +183,7 @@ def test_a_loss_is_scaled_by_a_feature_of_the_tokenizer(tmp_path):
     run = load_run("image/retok-debug", ["data.train=nowhere", "data.valid=[]", f"output={tmp_path}", "threads=1", "device=cpu"])
     state = TrainState(run)
     x = pictures(state.tokenizer)
+    assert feature_widths(state.tokenizer, x.shape[1:]).keys() == {"z", "z_q", "grid", "grid_hat", "predicted"}, "a number has no channels"
     out, targets = state.tokenizer(x), state.objective.targets(x, {})
     inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=targets)
     scaled = state.objective.compute(inputs, adversarial=False)

@@ -34,6 +34,34 @@ def test_psnr_and_ssim():
     assert metrics.add(u, y)["PSNR dB"] == pytest.approx(-10 * math.log10(np.mean((a - b) ** 2)), abs=1e-3)
 
 
+def test_ms_ssim_needs_five_scales():
+    metrics = ImageMetrics(tiny("convnet"))
+    x = torch.nn.functional.interpolate(torch.rand(1, 3, 21, 21), size=(176, 180), mode="bilinear")[0] * 2 - 1
+    same, worse = metrics.add(metrics.to_uint8(x), x), metrics.add(metrics.to_uint8(x), x + 0.2 * torch.randn(3, 176, 180))
+    assert same["MS-SSIM"] == pytest.approx(1) and same["MS-SSIM"] > worse["MS-SSIM"] > worse["SSIM"]
+    small = x[:, :175]
+    assert "MS-SSIM" not in metrics.add(metrics.to_uint8(small), small)
+    assert metrics.left_out[("MS-SSIM", "too small")] == 1
+
+
+def test_metrics_begin_anew_with_the_same_networks():
+    metrics, x = ImageMetrics(tiny("convnet")), torch.zeros(3, 8, 8)
+    metrics.add(metrics.to_uint8(x), x)
+    again = metrics.anew()
+    assert (again.items, metrics.items) == (0, 1) and metrics.left_out and not again.left_out
+    assert again.perceptual is metrics.perceptual and again.add(metrics.to_uint8(x), x) == {"PSNR dB": pytest.approx(100)}
+    assert metrics.items == 1
+
+
+@pytest.mark.parametrize("delay", [-37, 0, 120])
+def test_a_delay_costs_si_sdr_but_not_the_aligned_one(delay):
+    x = torch.randn(1, 8000)
+    late = torch.cat([torch.zeros(1, 120), x, torch.zeros(1, 120)], -1)[..., 120 - delay : 8120 - delay] + 0.01 * torch.randn(1, 8000)
+    found = AudioMetrics(tiny("spectral")).add(Waveform(x, 16000), late)
+    assert found["SI-SDR dB, aligned"] == pytest.approx(40, abs=1)
+    assert (found["SI-SDR dB"] > 35) == (delay == 0)
+
+
 def test_audio_figures():
     metrics = AudioMetrics(tiny("spectral"))
     t = np.arange(32000) / 16000
@@ -46,6 +74,7 @@ def test_audio_figures():
     assert worse["SI-SDR dB"] == pytest.approx(10 * math.log10(float(x.square().mean() / (noisy - x).square().mean())), abs=0.3)
     if "STOI" in clean:
         assert clean["STOI"] == pytest.approx(1, abs=1e-3)
+        assert clean["ESTOI"] == pytest.approx(1, abs=1e-3) and worse["ESTOI"] < worse["STOI"]
         assert worse["STOI"] < 1
     if "PESQ-WB" in clean:
         assert clean["PESQ-WB"] > 4.5
@@ -104,7 +133,7 @@ def test_whatever_a_metric_raises_costs_neither_the_item_nor_other_figures(label
             soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(size=8000) * 0.1, 16000)
     name, others = ("SSIM", {"PSNR dB"}) if label == "convnet" else ("mel distance", {"STFT distance", "SI-SDR dB"})
     if label == "convnet":
-        monkeypatch.setattr(ImageMetrics, "_find_ssim", lambda self: fails)
+        monkeypatch.setattr(ImageMetrics, "_find_ssim", lambda self: (fails, fails))
     else:
         monkeypatch.setattr(AudioMetrics, "_mel", fails)
     report = evaluate(tiny(label), tmp_path)

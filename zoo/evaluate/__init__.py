@@ -4,8 +4,9 @@
     report = evaluate(tokenzoo.load("NAME"), "folder")      # report.metrics: name -> mean over items
 """
 
+from .density import tok_dense
 from .perturb import Perturb
 from .report import Report, print_report, report_text
 from .run import evaluate
 
-__all__ = ["Perturb", "Report", "evaluate", "print_report", "report_text"]
+__all__ = ["Perturb", "Report", "evaluate", "print_report", "report_text", "tok_dense"]

@@ -1,7 +1,9 @@
 """Base of the metrics of a modality: each metric is computed by itself, so that one that fails does not affect the others."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Self
 
 
 class Figures:
@@ -13,6 +15,12 @@ class Figures:
 
     def __init__(self) -> None:
         self.left_out: Counter[tuple[str, str]] = Counter()
+
+    def anew(self) -> Self:
+        """A copy that has counted nothing yet, with the same networks."""
+        other = copy.copy(self)
+        other.left_out = Counter()
+        return other
 
     def measured(self, metrics: Mapping[str, Callable[[], float | None]]) -> dict[str, float]:
         """Values by name of the metrics that could be computed on one item; each function returns None, or raises, if it cannot."""

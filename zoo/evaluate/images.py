@@ -1,9 +1,10 @@
-"""Metrics of reconstructed pictures: PSNR, SSIM, a perceptual distance, and rFID if the weights of its network are available."""
+"""Metrics of reconstructed pictures: PSNR, SSIM, MS-SSIM, a perceptual distance, and rFID where its network can be had."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from .figures import Figures
 
 #: Side of SSIM's window in pixels (Wang et al. 2004), hence the least side of a picture.
 SSIM_WINDOW = 11
+#: Least side for MS-SSIM (Wang et al. 2003): its fifth scale, a sixteenth, must hold the window.
+MS_SSIM_SIDE = 176
 #: Fewer pictures than this give no meaningful rFID.
 MIN_FID_ITEMS = 500
 
@@ -28,18 +31,29 @@ class ImageMetrics(Figures):
         self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
         self.tokenizer = tokenizer
         self.notes: list[str] = []
-        self._ssim = self._find_ssim()
+        self._ssim, self._ms_ssim = self._find_ssim()
         self.perceptual_name, self.perceptual = self._find_perceptual()
+        self.dists = self._find_dists()
         self.fid = self._find_fid() if items >= MIN_FID_ITEMS else None
         self.items = 0
 
-    def _find_ssim(self) -> Any:
+    def anew(self) -> Self:
+        """See `Figures.anew`."""
+        other = super().anew()
+        other.items, other.notes = 0, list(self.notes)
+        if self.fid is not None:
+            other.fid = copy.deepcopy(self.fid)
+            other.fid.reset()
+        return other
+
+    def _find_ssim(self) -> tuple[Any, Any]:
+        """SSIM and MS-SSIM, or None twice."""
         try:
-            from torchmetrics.functional.image import structural_similarity_index_measure
+            from torchmetrics.functional import image
         except ImportError:
-            self.notes.append("no SSIM: the package torchmetrics is not installed; pip install 'tokenzoo[eval]'")
-            return None
-        return structural_similarity_index_measure
+            self.notes.append("no SSIM and MS-SSIM: the package torchmetrics is not installed; pip install 'tokenzoo[eval]'")
+            return None, None
+        return image.structural_similarity_index_measure, image.multiscale_structural_similarity_index_measure
 
     def _find_perceptual(self) -> tuple[str, Any]:
         """The official LPIPS if its network is available, else LPIPS-HED, else None."""
@@ -59,6 +73,18 @@ class ImageMetrics(Figures):
         self.notes.append("LPIPS-HED: LPIPS heads on the VGG16 of the HED edge detector; not official LPIPS numbers")
         return "LPIPS-HED", metric
 
+    def _find_dists(self) -> Any:
+        """DISTS-HED if its weights are in the cache, else None."""
+        from .dists import DistsHed
+
+        try:
+            metric = DistsHed.from_cache(Path(os.environ.get("TOKENZOO_CACHE", "data/cache")))
+        except FileNotFoundError as error:
+            self.notes.append(f"no DISTS: {error}")
+            return None
+        self.notes.append("DISTS-HED: weights of DISTS on the VGG16 of the HED edge detector; not official DISTS numbers")
+        return metric
+
     def _find_fid(self) -> Any:
         try:
             from torchmetrics.image.fid import FrechetInceptionDistance
@@ -74,10 +100,7 @@ class ImageMetrics(Figures):
 
     def read(self, path: Path) -> Tensor:
         """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only."""
-        (x,) = as_pictures(path, self.spec.value_range)
-        if self.spec.image_size is not None:
-            x = self.tokenizer.fit_in(x, self.spec.resize)  # type: ignore[attr-defined, operator]
-        return self.to_uint8(x)
+        return read_picture(path, self.tokenizer)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
         """Metrics of one picture by name; those for which it is too small are left out, and counted in `left_out`.
@@ -94,9 +117,12 @@ class ImageMetrics(Figures):
         }
         if self._ssim is not None:
             metrics["SSIM"] = lambda: self._of_large(side, SSIM_WINDOW, "SSIM", lambda: self._ssim(y, x, data_range=1.0))
+            metrics["MS-SSIM"] = lambda: self._of_large(side, MS_SSIM_SIDE, "MS-SSIM", lambda: self._ms_ssim(y, x, data_range=1.0))
         if self.perceptual is not None:
             name = self.perceptual_name
             metrics[name] = lambda: self._of_large(side, 64, name, lambda: self.perceptual(y, x))
+        if self.dists is not None:
+            metrics["DISTS-HED"] = lambda: self._of_large(side, 64, "DISTS-HED", lambda: self.dists(y, x))
         out = self.measured(metrics)
         self._count_for_fid(a, b)
         self.items += 1
@@ -127,3 +153,11 @@ class ImageMetrics(Figures):
             except Exception as error:  # of the whole set: the figures of the items stay
                 self.notes.append(f"no rFID: {type(error).__name__}: {error}")
         return {}
+
+
+def read_picture(path: Path, tokenizer: Any) -> Tensor:
+    """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only."""
+    (x,) = as_pictures(path, tokenizer.spec.value_range)
+    if tokenizer.spec.image_size is not None:
+        x = tokenizer.fit_in(x, tokenizer.spec.resize)
+    return tokenizer.to_uint8(x)

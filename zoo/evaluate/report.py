@@ -11,16 +11,25 @@ DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "mel distance": ("natural log of magnitude", "lower"),
     "STFT distance": ("magnitude + log10 of magnitude", "lower"),
     "SI-SDR dB": ("dB", "higher"),
+    "SI-SDR dB, aligned": ("dB", "higher"),
     "PESQ-WB": ("MOS-LQO, 1 to 4.64", "higher"),
     "STOI": ("0 to 1", "higher"),
+    "ESTOI": ("0 to 1", "higher"),
+    "DistillMOS": ("MOS, 1 to 5", "higher"),
+    "speaker similarity (Resemblyzer)": ("cosine, 0 to 1", "higher"),
+    "dWER (Whisper)": ("share of words", "lower"),
     "PSNR dB": ("dB", "higher"),
     "SSIM": ("-1 to 1", "higher"),
+    "MS-SSIM": ("0 to 1", "higher"),
     "LPIPS (VGG)": ("0 up", "lower"),
     "LPIPS-HED": ("0 up", "lower"),
+    "DISTS-HED": ("0 to 1", "lower"),
     "rFID": ("0 up", "lower"),
     "pFID": ("0 up", "lower"),
     "kbit/s": ("kbit/s", "lower"),
     "bits a pixel": ("bit/pixel", "lower"),
+    "tokens a second": ("1/s", "lower"),
+    "tokens a megapixel": ("1/megapixel", "lower"),
 }
 _ARROWS = {"higher": "↑ higher", "lower": "↓ lower"}
 #: At least this many times V tokens are needed to estimate how many of the V ids are used.
@@ -38,8 +47,9 @@ class Report:
         metrics: name with unit -> mean over items (rFID: of the set).
         measured: name -> number of items that its mean is over.
         left_out: (name, reason, files): metrics that could not be computed on some items.
-        tokens: bits a pixel or kbit/s; number of tokens counted in each codebook; for each codebook usage (share of its ids that
-            occur, 0..1), perplexity, entropy in bits, and at a position, over items, entropy in bits and number of different ids.
+        tokens: bits a pixel or kbit/s; tokens a megapixel or a second; number of tokens counted in each codebook; for each codebook
+            usage (share of its ids that occur, 0..1), perplexity, entropy in bits, and at a position, over items, entropy in bits
+            and number of different ids.
         vocab_sizes: V of each codebook.
         failed: file -> why it could not be used.
         notes: metrics that were left out as a whole, and why; which of two variants of a metric was used.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ...codecs.config import ConfigError
 from ...codecs.media.endings import ENDINGS
 from ...codecs.media.errors import shown
 from ...codecs.options import DecodeOptions, EncodeOptions
@@ -51,11 +52,12 @@ class TokenCounts:
     def __init__(self, vocab_sizes: tuple[int, ...]) -> None:
         self.counts = [torch.zeros(v, dtype=torch.int64) for v in vocab_sizes]
         self.positions = PositionCounts()
-        self.bits = 0
+        self.bits = self.tokens = 0
 
     def add(self, tokens: Tokens) -> None:
         """Count the ids and bits of one item."""
         self.bits += sum(tokens.bits())
+        self.tokens += sum(map(sum, tokens.counts()))
         own = tokens.counts()[0] if tokens.book_grids is not None else [tokens.ids.shape[2]] * tokens.num_codebooks
         for k, count in enumerate(self.counts):
             count += torch.bincount(tokens.ids[0, k, : own[k]].cpu(), minlength=len(count))
@@ -86,7 +88,8 @@ def evaluate(
     perturb: Perturb | None = None,
     encode_options: EncodeOptions | None = None,
     decode_options: DecodeOptions | None = None,
-    progress: bool = False,
+    extra: Sequence[str] = (),
+    progress: bool | str = False,
 ) -> Report:
     """Measure `tokenizer` on the media files that `data` names.
 
@@ -100,11 +103,12 @@ def evaluate(
         limit: use at most this many files, in order of name (0: all).
         perturb: replace some ids before they are decoded; counted ids and bits are those before. FID is then called pFID.
         encode_options, decode_options: for `encode` and `decode`; None: their defaults.
-        progress: show a bar on a terminal.
+        extra: names of metrics of `speech_models.py`, which need optional packages.
+        progress: show a bar on a terminal; a text: the words before it.
 
     Raises:
         FileNotFoundError: `data` names no media file that exists.
-        ValueError: the tokenizer takes neither sound nor pictures.
+        ValueError: the tokenizer takes neither sound nor pictures, or an unknown name in `extra`.
     """
     tokenizer = unwrap(tokenizer)
     files = media_files(data, tokenizer.spec.modality)
@@ -112,20 +116,20 @@ def evaluate(
     files = files[:limit] if limit else files
     if not any(path.exists() for path in files):
         raise FileNotFoundError(f"no {tokenizer.spec.modality} files in {named}.")
-    metrics, failed = _metrics(tokenizer, len(files)), {}
+    metrics, failed = metrics_of(tokenizer, len(files), extra), {}
     values: dict[str, list[float]] = {}
     left_out: dict[tuple[str, str], list[str]] = {}
     counts: TokenCounts | None = None
-    extra = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
+    first = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
     name, extent, items = tokenizer.source or tokenizer.family, 0.0, 0
-    with Bar(len(files), "measuring", show=progress) as bar:
+    with Bar(len(files), progress if isinstance(progress, str) else "measuring", show=bool(progress)) as bar:
         for path in files:
             try:
                 if wrong := other_kind(path, tokenizer.spec.modality, name):
                     raise ValueError(wrong)
                 original = metrics.read(path)
                 before = metrics.left_out.copy()
-                tokens = tokenizer.encode(original, encode_options, **extra)[0]
+                tokens = tokenizer.encode(original, encode_options, **first)[0]
                 shown_tokens = perturbed(tokens, tokenizer.quantizer, perturb, item=items) if perturb else tokens
                 found = metrics.add(original, tokenizer.decode(shown_tokens, decode_options)[0])
             except Exception as error:  # decoders may raise any exception; no file ends the run
@@ -143,8 +147,11 @@ def evaluate(
                 items += 1
             bar.step()
     counts = counts or TokenCounts(())
-    unit = "kbit/s" if tokenizer.spec.modality == "audio" else "bits a pixel"
-    rate = counts.bits / extent / (1000 if unit == "kbit/s" else 1) if extent else float("nan")
+    sound = tokenizer.spec.modality == "audio"
+    rates = {
+        "kbit/s" if sound else "bits a pixel": counts.bits / (1000 if sound else 1),
+        "tokens a second" if sound else "tokens a megapixel": counts.tokens * (1 if sound else 1e6),
+    }
     totals, notes = metrics.totals(), list(metrics.notes)
     if perturb is not None:
         totals = {"pFID" if n == "rFID" else n: v for n, v in totals.items()}
@@ -156,11 +163,11 @@ def evaluate(
         metrics={n: sum(v) / len(v) for n, v in values.items()} | totals,
         measured={n: len(v) for n, v in values.items()} | dict.fromkeys(totals, items),
         left_out=[(metric, why, files) for (metric, why), files in left_out.items()],
-        tokens={unit: rate, **counts.summary()},
+        tokens={**{n: v / extent if extent else float("nan") for n, v in rates.items()}, **counts.summary()},
         vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,
         notes=[*notes, *counts.positions.statistics().warnings()],
-        versions={p: _version(p) for p in ("tokenzoo", "torch", "torchmetrics", "pesq", "pystoi")},
+        versions=versions(),
     )
 
 
@@ -170,13 +177,20 @@ def media_files(data: str | Path | Sequence[str | Path], modality: str) -> list[
     return [found.path for found in find(places, ENDINGS.get(modality, ()))]
 
 
-def _metrics(tokenizer: Tokenizer, items: int) -> Metrics:
+def metrics_of(tokenizer: Tokenizer, items: int, extra: Sequence[str] = ()) -> Metrics:
+    """The metrics of a tokenizer's modality, for at most `items` items; `extra` as in `evaluate`.
+
+    Raises:
+        ValueError: the tokenizer takes neither sound nor pictures, or an unknown name in `extra`.
+    """
     if tokenizer.spec.modality == "audio":
         from .audio import AudioMetrics
 
-        return AudioMetrics(tokenizer)
+        return AudioMetrics(tokenizer, extra)
     if tokenizer.spec.modality != "image":
         raise ValueError(f"{tokenizer.family} takes features of another network; only sound and pictures are measured.")
+    if extra:
+        raise ConfigError(f"the metrics {', '.join(extra)} are of speech; {tokenizer.source or tokenizer.family} takes pictures.")
     from .images import ImageMetrics
 
     return ImageMetrics(tokenizer, items)
@@ -188,6 +202,11 @@ def _extent(tokens: Tokens) -> float:
     if tokens.sample_rate_hz:
         return float(tokens.sizes[0, 0]) / float(tokens.sample_rate_hz)
     return float(tokens.sizes[0].prod())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that figures depend on."""
+    return {p: _version(p) for p in ("tokenzoo", "torch", "torchmetrics", "pesq", "pystoi")}
 
 
 def _version(package: str) -> str:

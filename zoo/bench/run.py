@@ -1,0 +1,179 @@
+"""`bench`: several tokenizers of one modality over one set, each measured in its own process, and written when it is finished.
+
+    found = bench(["photo-f16-rvq7"], ["photos"], out="bench_out")      # also bench.json, .csv, .md, .html there
+    print(found.text())
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...codecs.config import ConfigError
+from ...codecs.devices import dtype_name, pick_device
+from ...codecs.files import write_text
+from . import table
+from .settings import Settings, corpus_of
+from .worker import Job, OtherModality, measure, read_result
+
+#: Facts of a result that stand in the head of a bench.
+_HEAD = ("corpus", "device", "dtype", "threads", "load", "versions", "date")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a bench found.
+
+    Attributes:
+        head: command, data, modality, corpus, device, dtype, threads, versions, date.
+        results: one for each tokenizer that could be measured, then one for each classical codec; as in `results/NAME.json`.
+        failed: tokenizer -> why it could not be measured.
+    """
+
+    head: dict[str, Any]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The tables for a terminal."""
+        return table.text(self.head, self.results, self.failed)
+
+    def rows(self) -> list[table.Row]:
+        """One row for each tokenizer and setting."""
+        return table.rows_of(self.results)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as a mapping for JSON."""
+        units = {n: {"unit": unit, "better": better} for n, (unit, better) in table.COLUMNS.items()}
+        used = set(table.columns_of(self.rows()))
+        columns = {n: about for n, about in units.items() if n in used}
+        return {**self.head, "columns": columns, "results": self.results, "failed": self.failed}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tokenizer, setting and item could be measured."""
+        return not table.failures(self.results, self.failed)
+
+
+def bench(
+    names: Sequence[str],
+    data: Sequence[str | Path],
+    *,
+    settings: Settings | None = None,
+    out: str | Path | None = None,
+    codecs: bool = False,
+    command: str = "",
+    own_process: bool = True,
+    progress: bool = False,
+) -> Bench:
+    """Measure tokenizers on the media that `data` names.
+
+    Args:
+        names: as `tokenzoo.load` takes them; all of one modality, that of the first which loads.
+        data: files, folders (with all below them), patterns, .txt lists.
+        settings: None: the defaults.
+        out: folder for the results of each tokenizer and for the tables; what is there already is not measured again. None: none.
+        codecs: add classical codecs at the rates of the tokenizers' rows.
+        command: the command line, for the tables.
+        own_process: measure each tokenizer in a process of its own, so that its memory is counted alone and a crash costs it only.
+        progress: show bars on a terminal.
+
+    Raises:
+        ValueError: no names, a name twice, tokenizers of different modalities, or settings that are not allowed.
+        FileNotFoundError: `data` names no file of the modality.
+    """
+    settings = settings or Settings()
+    pick_device(settings.device)
+    dtype_name(settings.dtype)
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"name one tokenizer or more, each once; got {', '.join(names) or 'none'}.")
+    places = tuple(str(d) for d in data)
+    modality = _modality_of_cards(names)
+    if modality:
+        corpus_of(places, modality, settings.limit)  # an empty set is an error before anything is loaded
+    head = {"command": command or "bench", "data": ", ".join(places), "modality": modality, "date": time.strftime("%Y-%m-%d")}
+    found = Bench(head=head)
+    with tempfile.TemporaryDirectory() as side:
+        results = Path(side) if out is None else Path(out) / "results"
+        results.mkdir(parents=True, exist_ok=True)
+        for i, name in enumerate(names):
+            job = Job(
+                name=name, data=places, modality=found.head["modality"], settings=settings, result=results / file_name(name),
+                place=f"{i + 1} of {len(names)}", progress=progress,
+            )  # fmt: skip
+            try:
+                result = _in_process(job, Path(side)) if own_process else measure(job)
+            except OtherModality:
+                raise
+            except Exception as error:  # of one tokenizer; the others are measured
+                found.failed[name] = str(error) or type(error).__name__
+                continue
+            found.results.append(result)
+            found.head.update({"modality": result["modality"]} | {n: result[n] for n in _HEAD})
+        if codecs and found.results:
+            from .reference_codecs import measured
+
+            found.results.extend(measured(found.head["modality"], places, settings, found.rows(), results, progress=progress))
+    if out is not None:
+        write(found, Path(out))
+    return found
+
+
+def file_name(name: str) -> str:
+    """Name of the file with a tokenizer's result: readable, and different for different names."""
+    plain = re.sub(r"[^\w.-]+", "_", name).strip("_.")[-80:]
+    return f"{plain}.json" if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.json"
+
+
+def _modality_of_cards(names: Sequence[str]) -> str:
+    """The modality of the names that have a card; "" if none has.
+
+    Raises:
+        OtherModality: there are several.
+    """
+    from ..registry import cards
+
+    of_name = {name: cards()[name].modality for name in names if name in cards()}
+    if len(set(of_name.values())) > 1:
+        several = ", ".join(f"{n} ({m})" for n, m in of_name.items())
+        raise OtherModality(f"a bench is of one modality, these are of several: {several}.")
+    return next(iter(of_name.values()), "")
+
+
+def _in_process(job: Job, side: Path) -> dict[str, Any]:
+    """The result of a job that runs in a process of its own.
+
+    Raises:
+        OtherModality, ValueError: what the job raised, or that its process ended.
+    """
+    path = side / "job.json"
+    path.with_suffix(".error").unlink(missing_ok=True)
+    write_text(path, json.dumps(job.as_json()))
+    # Its output, of packages that print, would stand among the tables; its bars and warnings go to the error output.
+    done = subprocess.run([sys.executable, "-m", "tokenzoo.zoo.bench", str(path)], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode == 0 and (result := read_result(job.result)) is not None:
+        return result
+    error = read_result(path.with_suffix(".error"))
+    if error is None:
+        memory = " (out of memory?)" if done.returncode == -9 else ""
+        raise ValueError(f"its process ended with code {done.returncode}{memory}.")
+    raise (OtherModality if error["other_modality"] else ValueError)(error["error"])
+
+
+def write(found: Bench, out: Path) -> None:
+    """Write bench.json, bench.csv, bench.md, bench.html and, where there are several rates, the plots."""
+    from . import page, plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "bench.json", json.dumps(found.as_json(), indent=1) + "\n")
+    write_text(out / "bench.csv", table.as_csv(found.results))
+    write_text(out / "bench.md", table.as_markdown(found.head, found.results, found.failed))
+    drawn = plots.write(found.rows(), out)
+    write_text(out / "bench.html", page.html(found.head, found.results, found.failed, drawn))
