@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Codebooks, Device, Dtype, Folder, Json, Model, Out, Pairs, Positions, load_model, pairs_of
+from .arguments import Codebooks, Device, Dtype, Folder, Json, Limit, Model, Out, Pairs, Positions, load_model, pairs_of
 
 Tokens = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `tokenzoo tokenize` wrote.", show_default=False)]
 Source = Annotated[
@@ -84,12 +84,36 @@ def verify_corpus(folder: Tokens, as_json: Json = False) -> None:
         print(f"{folder}: all files match the manifest")
 
 
-def corpus_stats(folder: Tokens, as_json: Json = False) -> None:
-    """Print statistics of a token corpus: rates, bits, entropy, codebook use."""
-    from ..zoo.corpus.check import stats
+def corpus_stats(
+    folder: Tokens,
+    language: Annotated[bool, typer.Option("--language", help="Statistics of the ids as a language instead.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="OTHER", help="Another corpus by the same tokenizer: drift, perplexity on it.")
+    ] = None,
+    text: Annotated[Path | None, typer.Option("--text", metavar="FILE", help="A text whose figures stand beside.")] = None,
+    text_as: Annotated[str, typer.Option("--text-as", metavar="UNIT", help="bytes, or words between white space.")] = "bytes",
+    lm: Annotated[Path | None, typer.Option("--lm", metavar="RUN", help="Folder of a `tokenzoo lm` on FOLDER: its perplexity.")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Write the curves there as PNG files.")] = None,
+    limit: Limit = 0,
+    as_json: Json = False,
+) -> None:
+    """Print statistics of a token corpus: rates, bits, entropy, codebook use; with --language those of its ids as a language."""
+    if not language:
+        given = {"--against": against, "--text": text, "--lm": lm, "--plots": plots, "--limit": limit or None}
+        if extra := [flag for flag, value in given.items() if value is not None]:
+            raise ValueError(f"{', '.join(extra)} belongs to the statistics of a language; add --language.")
+        from ..zoo.corpus.check import stats
 
-    found = stats(folder)
-    print(json.dumps(asdict(found), indent=1) if as_json else found.table())
+        found = stats(folder)
+        print(json.dumps(asdict(found), indent=1) if as_json else found.table())
+        return
+    from ..zoo.corpus.language.plots import write_plots
+    from ..zoo.corpus.language.report import language as measure
+
+    figures = measure(folder, against=against, text=text, text_unit=text_as, lm=lm, limit=limit, progress=True)
+    print(json.dumps(figures.as_json(), indent=1) if as_json else figures.table())
+    if plots is not None:
+        print(f"{plots}: {', '.join(p.name for p in write_plots(figures, plots))}", file=sys.stderr)
 
 
 def generate_ids(

@@ -2,6 +2,7 @@
 
     bulk.py         `tokenize`: a source of media to shards of tokens, resumable; README.md has the whole picture
     check.py        `verify` and `stats` of a folder of shards
+    language/       statistics of ids as a language: entropies given contexts, compressors, n-grams, drift
     dataset.py      `TokenDataset`: shards as a PyTorch data set, without the model; parts for training and testing
     blend.py        `Blend`: several of them, each as often as its weight says
     samples.py      batches of either, from a loader that can be stopped and continued

@@ -14,6 +14,7 @@ from ..tables import counted, facts_table
 from .dataset import TokenDataset
 from .files import CorpusError, map_arrow, read_unsealed
 from .formats.parquet import cached, unpacked
+from .language.sources import item_of
 from .ledger import MANIFEST
 from .manifest import PACKING, check_file, default_cache, open_shards, read_manifest
 
@@ -145,8 +146,8 @@ def stats(folder: str | Path) -> Stats:
         tokens = data.tokens(i)
         length = tokens.ids.shape[2]
         positions.add(tokens)
-        for k, stride in enumerate(layout.steps):
-            ids, number = np.unique(tokens.ids[0, k, ::stride].numpy(), return_counts=True)
+        for k, own in enumerate(item_of(tokens, "").ids):
+            ids, number = np.unique(own, return_counts=True)
             counts[k].update(dict(zip(ids.tolist(), number.tolist(), strict=True)))
         size = tokens.sizes[0].tolist()  # type: ignore[index]
         rate = tokens.sample_rate_hz
