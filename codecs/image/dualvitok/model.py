@@ -6,14 +6,15 @@ Parity checked against illume-unified-mllm/ILLUME_plus @ 51de69dcd4 (Apache-2.0)
 The picture, resized to multiples of 28 pixels, is encoded by the frozen tower of Qwen2-VL and a few blocks to semantic latents
 `[B, D_s, L_s]`; at its own size a convolutional encoder maps it to pixel latents `[B, D_p, L]`. Each has one SimVQ codebook: ids
 `[B, 2, L]`, the semantic ones padded with zeros. Pictures `[B, 3, H, W]` are decoded from both codes, the semantic ones resized to
-the pixel grid; the tower's features are decoded from the semantic codes alone.
+the pixel grid; the tower's features are decoded from the semantic codes alone. The diffusion decoder of `sdxl.py` draws larger pictures
+from the same codes: `decode(tokens, refiner="ILLUME-MLLM/dualvitok-sdxl-decoder")`.
 
 Letters: B batch, H W pixels, h w pixel grid, L = h w, s t semantic grid, L_s = s t, D = D_s + D_p code width, F feature width.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,9 @@ from ...quantizers.simvq import SimVQConfig
 from ...quantizers.two_grids import TwoGrids
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ..base import ImageTokenizer, pad_to_stride
+from ..base import pad_to_stride
+from ..refined import Refined, RefineDecodeOptions
+from .sdxl import SdxlRefiner, SdxlRefinerConfig, read_sdxl_refiner
 
 Head = Literal["linear", "norm_linear", "linear_norm", "mlp"]
 
@@ -62,6 +65,7 @@ class DualViTokConfig:
         semantic_quantizer, pixel_quantizer: settings of the two quantizers, of any kind without scales; their `dim`s are filled in.
         noise_items, noise_positions: training only: share of pictures with perturbed pixel codes, and share of their perturbed
             positions. `noise`: a perturbed code is replaced by another picture's code ("other") or by zeros ("zero").
+        refiner: settings of the diffusion decoder; None: there is none before `set_refiner`.
     """
 
     tower: Qwen2TowerConfig = field(default_factory=Qwen2TowerConfig)
@@ -87,6 +91,7 @@ class DualViTokConfig:
     noise_items: float = 0.1
     noise_positions: float = 0.0
     noise: Literal["other", "zero"] = "other"
+    refiner: SdxlRefinerConfig | None = None
 
     def __post_init__(self) -> None:
         if self.encoder.stride != self.decoder.stride or self.encoder.stride > self.tower.stride:
@@ -113,7 +118,7 @@ def projection(kind: Head, width: int, out: int) -> nn.Sequential:
     return nn.Sequential(*before, linear, *after)
 
 
-class DualViTok(ImageTokenizer):
+class DualViTok(Refined):
     """ids `[B, 2, L]` of codebooks "semantic" and "pixel", each over a separate grid: `tokens.track("semantic")`.
 
     The semantic ids fill the first L_s positions (`tokens.book_grids` gives their grid); the rest are zeros. L_s follows from the
@@ -123,7 +128,8 @@ class DualViTok(ImageTokenizer):
     family: ClassVar[str] = "dualvitok"
     config_class: ClassVar[type] = DualViTokConfig
     encoder_only = ("encoder", "to_pixel", "tower", "semantic_in", "semantic_encoder", "to_semantic")
-    decoder_only = ("from_code", "decoder", "feature_in", "semantic_decoder", "to_features")
+    decoder_only = ("from_code", "decoder", "feature_in", "semantic_decoder", "to_features", "refiner")
+    published_refiner = ("ILLUME-MLLM/dualvitok-sdxl-decoder", "unet/, vae/ and scheduler/")
     config: DualViTokConfig
     quantizer: TwoGrids
 
@@ -150,6 +156,8 @@ class DualViTok(ImageTokenizer):
         self.decoder = VQGANDecoder(c.decoder, c.decoder_channels or width, code_dim=width)
         for part in (self.semantic_in, self.to_semantic, self.feature_in, self.to_features):
             part.apply(init_linear)
+        self.code_dim = width
+        self.refiner = SdxlRefiner(c.refiner, width) if c.refiner else None
         books = self.quantizer.coarse.num_codebooks, self.quantizer.fine.num_codebooks
         self.spec = ImageSpec.of(
             self.quantizer,
@@ -232,6 +240,22 @@ class DualViTok(ImageTokenizer):
         semantic = self._semantic(z_q, grid)
         y = self.feature_in(semantic.flatten(2).transpose(1, 2))
         return self.to_features(self.semantic_decoder(y, tuple(semantic.shape[-2:])))
+
+    def read_refiner(self, source: Any) -> SdxlRefiner:
+        """The diffusion decoder of a folder or hub repository."""
+        return read_sdxl_refiner(source, self.code_dim)
+
+    def _keep_refiner(self, module: nn.Module) -> None:
+        if not isinstance(module, SdxlRefiner):
+            raise ValueError(f"the refiner of {self.family} is a SdxlRefiner, a folder or a hub id; got {type(module).__name__}.")
+        self.refiner, self.config = module, dataclasses.replace(self.config, refiner=module.config)
+
+    def refined(self, z_q: Tensor, grid: tuple[int, ...], *, noise: Tensor | None, options: RefineDecodeOptions) -> Tensor:
+        """Pictures `[B, 3, H, W]` that the diffusion decoder draws from latents `[B, D, L]`."""
+        assert isinstance(self.refiner, SdxlRefiner)
+        o, size = options, (grid[0] * self.spec.stride, grid[1] * self.spec.stride)
+        code = self.merged_code(z_q, grid)
+        return self.refiner(code, size=size, noise=noise, seed=o.seed or 0, steps=o.steps, guidance=o.guidance)
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         """The tower's features `[B, feature_dim, L_s]` of ids `[B, K, L]`."""

@@ -1,7 +1,8 @@
 """LongCat-Next's visual tokenizer (meituan-longcat/LongCat-Next-inference @ 70ab100bee), whole or the quantizer alone.
 
 The whole reads `visual_config` of the model's config.json. Its weights are those under `model.visual_tokenizer.` in the model's
-shards, and those of image_decoder/image_decoder.safetensors; weights of language, sound and of the diffusion refiner are left out.
+shards, and those of image_decoder/image_decoder.safetensors; weights of language and sound are left out, and those of the refiner,
+which `refiner_keys.py` reads where it is asked for.
 """
 
 from collections.abc import Mapping

@@ -7,16 +7,18 @@ authors' classes. The default sizes were not checked against the published confi
 
 The tower of Qwen2.5-VL encodes pictures `[B, 3, H, W]` to patch features, of which 2 x 2 are merged: `[B, C, h, w]`. A small network
 maps them to the latents `[B, D, h w]`, and 8 residual levels with one shared table return ids `[B, K, h w]`. A ViT decodes the sum of
-the codes to `[B, 3, H, W]`.
+the codes to `[B, 3, H, W]`. The flow-matching model of `refiner.py`, by which the authors draw the picture anew from codes and ViT's
+picture, is a choice: `decode(tokens, refiner="meituan-longcat/LongCat-Next")`.
 
 Differs: pictures are padded to whole positions where the authors resize them; attention is scaled dot-product attention, not
-flash attention; the authors' refiner (a flow-matching model over the ViT's picture) is not implemented.
+flash attention.
 
 Letters: B batch, H W pixels, h w grid of positions, m merged patches on a side, D width, L = h w.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +27,15 @@ from torch import Tensor, nn
 from ...config import ConfigError
 from ...layers.rotary_vit import rotate
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD
+from ...options import check_at_least
 from ...quantizers.base import Quantizer
 from ...recomputable import Recomputable
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
-from ..base import ImageTokenizer, pad_to_stride
+from ..base import pad_to_stride
+from ..refined import Refined, RefineDecodeOptions
 from .codes import LongCatNextCodes, LongCatNextCodesConfig
+from .refiner import Refiner, RefinerConfig
 from .window_vit import WindowTower, WindowTowerConfig
 
 
@@ -75,6 +80,7 @@ class LongCatNextConfig:
         merge: m, patches on a side that become one position.
         codes: settings of the map to the codes, see `LongCatNextCodesConfig`; its `width` is the width of the merged features.
         pixel_decoder: settings of the ViT from codes to pixels.
+        refiner: settings of the refiner; None: there is none before `set_refiner`.
     """
 
     tower: WindowTowerConfig = WindowTowerConfig()
@@ -82,6 +88,7 @@ class LongCatNextConfig:
     merge: int = 2
     codes: LongCatNextCodesConfig = field(default_factory=LongCatNextCodesConfig)
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    refiner: RefinerConfig | None = None
 
     def __post_init__(self) -> None:
         if self.tower.window % self.merge:
@@ -156,13 +163,30 @@ class PixelDecoder(nn.Module):
         return y.flatten(5, 7).flatten(2, 4)
 
 
-class LongCatNext(ImageTokenizer):
+@dataclass(frozen=True, kw_only=True)
+class LongCatNextDecodeOptions(RefineDecodeOptions):
+    """Options of `LongCatNext.decode`.
+
+    Attributes:
+        image_guidance: weight of the pixel decoder's picture in the refiner, 1: no guidance; none: the refiner's default, 1.5.
+    """
+
+    image_guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("image_guidance", self.image_guidance, 0)
+
+
+class LongCatNext(Refined):
     """Pictures in 0..1 of any size to ids `[B, K, h w]` and back; the first k codebooks alone can be decoded."""
 
     family: ClassVar[str] = "longcat_next"
     config_class: ClassVar[type] = LongCatNextConfig
     encoder_only = ("tower", "merge_norm", "merge", "codes.to_code")
-    decoder_only = ("pixel_decoder",)
+    decoder_only = ("pixel_decoder", "refiner")
+    decode_options = LongCatNextDecodeOptions
+    published_refiner = ("meituan-longcat/LongCat-Next", "config.json and image_decoder/image_decoder.safetensors")
     config: LongCatNextConfig
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -177,6 +201,7 @@ class LongCatNext(ImageTokenizer):
         self.tower.requires_grad_(c.train_tower)
         self.codes = LongCatNextCodes(c.codes)
         self.pixel_decoder = PixelDecoder(c.pixel_decoder, code_dim=c.codes.code_dim, patch_size=c.tower.patch_size, merge=c.merge)
+        self.refiner = None if c.refiner is None else self._fitting(Refiner(c.refiner))
         self.register_buffer("pixel_mean", torch.tensor(CLIP_MEAN)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(CLIP_STD)[:, None, None], persistent=False)
         self.spec = ImageSpec.of(
@@ -207,6 +232,32 @@ class LongCatNext(ImageTokenizer):
         if grid is None or len(grid) != 2:
             raise ValueError(f"{self.family} needs the grid (h, w) of its latents, got {grid}.")
         return self.pixel_decoder(z_q.unflatten(2, (grid[0], grid[1]))) * self.pixel_std + self.pixel_mean
+
+    def read_refiner(self, source: Any) -> Refiner:
+        """The refiner of a folder or hub repository."""
+        from .refiner_keys import read_refiner
+
+        return read_refiner(source)
+
+    def _keep_refiner(self, module: nn.Module) -> None:
+        if not isinstance(module, Refiner):
+            raise ValueError(f"the refiner of {self.family} is a Refiner, a folder or a hub id; got {type(module).__name__}.")
+        self.refiner, self.config = self._fitting(module), dataclasses.replace(self.config, refiner=module.config)
+
+    def _fitting(self, refiner: Refiner) -> Refiner:
+        if refiner.config.code_dim != self.config.codes.code_dim:
+            raise ConfigError(
+                f"the refiner reads codes of {refiner.config.code_dim} channels, the tokenizer has {self.config.codes.code_dim}; "
+                "only the refiner that was trained with these codes fits."
+            )
+        return refiner
+
+    def refined(self, z_q: Tensor, grid: tuple[int, ...], *, noise: Tensor | None, options: LongCatNextDecodeOptions) -> Tensor:
+        """Pictures `[B, 3, H', W']` in 0..1 that the refiner draws from latents `[B, D, L]` and the pixel decoder's pictures."""
+        assert isinstance(self.refiner, Refiner)
+        o = options
+        weights = {"steps": o.steps, "guidance": o.guidance, "image_guidance": o.image_guidance}
+        return self.refiner(z_q.transpose(1, 2), self.decode_latents(z_q, grid), noise=noise, seed=o.seed or 0, **weights)
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         """Sums `[B, D, L]` of the vectors of all levels, the input of the language model."""

@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...config import ConfigError
-from ...precision import KeepsDtype, float32_by_default
-
-#: The schedulers of diffusers whose steps draw no random numbers.
-SCHEDULERS = ("DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler")
+from ...layers.diffusion_parts import SCHEDULERS, new_scheduler, plain_config
+from ...precision import KeepsDtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +96,10 @@ class UnclipDecoder(KeepsDtype):
                 "with all its parts but the image encoder."
             )
         text = pipeline.encode_prompt("", pipeline.device, 1, False)[0][0]  # [prompt_tokens, width]
-        scheduler = {"kind": type(pipeline.scheduler).__name__} | _plain(pipeline.scheduler.config)
+        scheduler = {"kind": type(pipeline.scheduler).__name__} | plain_config(pipeline.scheduler.config)
         config = UnclipConfig(
-            unet=_plain(pipeline.unet.config),
-            vae=_plain(pipeline.vae.config),
+            unet=plain_config(pipeline.unet.config),
+            vae=plain_config(pipeline.vae.config),
             scheduler=scheduler,
             prompt_tokens=len(text),
         )
@@ -208,13 +206,4 @@ class UnclipDecoder(KeepsDtype):
 
     def scheduler(self) -> Any:
         """A new scheduler for each call, since schedulers keep state from step to step."""
-        import diffusers
-
-        own = dict(self.config.scheduler)
-        with float32_by_default():
-            return getattr(diffusers, own.pop("kind")).from_config(own)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A diffusers config without the keys that describe only the file."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dict(config).items() if not k.startswith("_")}
+        return new_scheduler(self.config.scheduler)
