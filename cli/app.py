@@ -31,6 +31,7 @@ _VERBS = {
         "decode": media.decode,
         "reconstruct": media.reconstruct,
         "eval": measuring.evaluate,
+        "bench": measuring.bench,
         "demo": media.demo,
     },
     _MANY: {"tokenize": corpora.tokenize, "lm": corpora.lm},

@@ -124,17 +124,20 @@ def _no_tokens(path: Path, model: str) -> str | None:
 
 
 def shape(tokens: Any) -> str:
-    """Size of one item's tokens as text: codebooks x positions, and bits."""
+    """Size of one item's tokens as text: codebooks x positions, bits, and vectors beside the ids."""
     from ..zoo.tables import counted
 
-    return f"{counted(tokens.num_codebooks, 'codebook')} x {counted(int(tokens.lengths[0]), 'position')}, {sum(tokens.bits()):,} bits"
+    side = "".join(f", {name} {' x '.join(map(str, rows[0].shape))}" for name, rows in tokens.side_vectors.items())
+    size = f"{counted(tokens.num_codebooks, 'codebook')} x {counted(int(tokens.lengths[0]), 'position')}"
+    return f"{size}, {sum(tokens.bits()):,} bits{side}"
 
 
 def media_of(tokenizer: Any, files: list[str], results: Results) -> list[Found]:
     """The given files; of given folders, the files of the tokenizer's modality, without the results of the same command."""
-    from ..codecs.media.endings import ENDINGS
+    from ..codecs.media.endings import ENDINGS, VIDEO_ENDINGS
 
-    return find(files, ENDINGS.get(tokenizer.spec.modality, ()), results=results)
+    films = VIDEO_ENDINGS if getattr(tokenizer.spec, "clips", False) else ()
+    return find(files, (*ENDINGS.get(tokenizer.spec.modality, ()), *films), results=results)
 
 
 def ending_of(tokenizer: Any) -> str:

@@ -31,6 +31,7 @@ class TokenizerSpec:
         names: a name for each codebook where they represent different things, else empty.
         decodes: False where no decoder is published: `decode` raises `NotDecodable`.
         semantic_dim: D of the features that `semantic(tokens)` returns; 0 if the ids have no semantic features.
+        side_vectors: names of the vectors that tokens carry beside their ids (`Tokens.side_vectors`), without which ids mean nothing.
         encode_options, decode_options: names of the options of `encode` and `decode`; the tokenizer fills them in.
 
     Raises:
@@ -43,6 +44,7 @@ class TokenizerSpec:
     names: tuple[str, ...] = ()
     decodes: bool = True
     semantic_dim: int = 0
+    side_vectors: tuple[str, ...] = ()
     encode_options: tuple[str, ...] = ()
     decode_options: tuple[str, ...] = ()
     modality: ClassVar[str] = ""
@@ -177,6 +179,8 @@ class ImageSpec(TokenizerSpec):
         scales: `(h, w)` of each scale of a multi-scale tokenizer at `image_size`; else empty.
         value_range: range of the network's input and output pixel values.
         resize: how a picture of another size is resized to `image_size` by default; see `ImageEncodeOptions`.
+        clips: True where an item is a clip of pictures `[T, 3, H, W]` and a picture a clip of one frame: grids are `(t, h, w)`, sizes
+            `(T, H, W)`. What `encode` then takes: `media/clips.py`.
     """
 
     stride: int
@@ -187,6 +191,7 @@ class ImageSpec(TokenizerSpec):
     scales: tuple[tuple[int, int], ...] = ()
     value_range: tuple[float, float] = (-1.0, 1.0)
     resize: Literal["native", "crop", "squash"] = "native"
+    clips: bool = False
     modality: ClassVar[str] = "image"
 
     def __post_init__(self) -> None:

@@ -44,6 +44,7 @@ def checked(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
         raise TokenError("there is nothing to decode: " + ("an item has 0 positions." if len(tokens) else "the tokens are of 0 items."))
     _check_modality(tokenizer, tokens)
     _check_codebooks(tokenizer, tokens)
+    _check_side_vectors(tokenizer, tokens)
     tokens = _with_grid(tokenizer, tokens)
     check_layout(tokenizer, tokens)
     check_sizes(tokenizer, tokens)
@@ -83,6 +84,14 @@ def _check_codebooks(tokenizer: "Tokenizer", tokens: Tokens) -> None:
             f"the tokens have vocabularies {tokens.vocab_sizes}, this tokenizer {spec.vocab_sizes[:k]}: "
             "they come from another tokenizer. Decode them with the one that made them."
         )
+
+
+def _check_side_vectors(tokenizer: "Tokenizer", tokens: Tokens) -> None:
+    """Reject vectors beside the ids that this tokenizer does not know, and ids without those that it needs."""
+    own, found = sorted(tokenizer.spec.side_vectors), sorted(tokens.side_vectors)
+    if found != own:
+        advice = "Pass what `encode` returned, or add them to Tokens by name." if set(own) - set(found) else "Leave them out."
+        raise TokenError(f"the tokens carry the side vectors {found or 'none'}, those of {tokenizer.family} {own or 'none'}. {advice}")
 
 
 def allowed_codebooks(tokenizer: "Tokenizer") -> str:
@@ -147,7 +156,7 @@ def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tupl
 
 def _check_free_grid(tokenizer: "Tokenizer", grid: tuple[int, ...]) -> None:
     """Reject a missing grid, or one whose sides are no multiples of `size_multiple` (for windows and down-sampling) / stride."""
-    if len(grid) < 2:
+    if len(grid) < 2 or (is_clips(tokenizer) and len(grid) != 3):
         raise TokenError(_no_grid(tokenizer, math.prod(grid)))
     stride, multiple = getattr(tokenizer.spec, "stride", 0), getattr(tokenizer, "size_multiple", 1)
     step = multiple // stride if stride and multiple % stride == 0 else 1
@@ -177,7 +186,7 @@ def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
     spec, sizes = tokenizer.spec, tokens.sizes
     if sizes is None:
         return
-    axes = {"audio": (1,), "latent": (1, 2)}.get(spec.modality, (max(2, len(tokens.grid)),))
+    axes = {"audio": (1,), "latent": (1, 2)}.get(spec.modality, (3 if is_clips(tokenizer) else max(2, len(tokens.grid)),))
     if sizes.shape[1] not in axes:
         allowed = " or ".join(map(str, axes))
         raise TokenError(f"sizes have {sizes.shape[1]} numbers an item; {MEDIA.get(spec.modality, spec.modality)} here have {allowed}.")
@@ -231,18 +240,27 @@ def needs_grid(tokenizer: "Tokenizer") -> bool:
     """True if decoding needs a grid besides the ids: images of any size, or a layout that depends on the grid."""
     spec = tokenizer.spec
     if spec.modality == "image":
-        return spec.image_size is None and spec.stride > 0  # type: ignore[attr-defined]
+        return (spec.image_size is None or is_clips(tokenizer)) and spec.stride > 0  # type: ignore[attr-defined]
     sequences = getattr(spec, "sequences", True)
     return spec.modality == "latent" and (not sequences or any(getattr(m, "needs_grid", False) for m in tokenizer.modules()))
 
 
 def fixed_grid(tokenizer: "Tokenizer") -> tuple[int, ...] | None:
-    """The grid of a tokenizer that takes pictures of one size only; None: any grid, or sequences without a grid."""
+    """The grid of a tokenizer that takes pictures of one size only; None: any grid, clips of any length, sequences without a grid."""
     size = getattr(tokenizer.spec, "image_size", None)
-    return None if size is None else tokenizer.grid_of(torch.empty(1, tokenizer.spec.channels, *size, device="meta"))
+    if size is None or is_clips(tokenizer):
+        return None
+    return tokenizer.grid_of(torch.empty(1, tokenizer.spec.channels, *size, device="meta"))
+
+
+def is_clips(tokenizer: "Tokenizer") -> bool:
+    """True for tokenizers of clips of pictures, whose grids have three axes."""
+    return getattr(tokenizer.spec, "clips", False)
 
 
 def _no_grid(tokenizer: "Tokenizer", positions: int) -> str:
+    if is_clips(tokenizer):
+        return f"{tokenizer.family} needs the grid (t, h, w) that the {positions} positions unroll from; t is the number of frames."
     side = math.isqrt(positions)
     example = (side, side) if side * side == positions else (1, positions)
     return (

@@ -5,7 +5,7 @@ Letters: B batch, K codebooks, L token positions, V codebook size, S loudness se
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,30 @@ def rows(name: str, values: Any, axes: str, ids: Tensor, *, low: int, high: int)
     return found.to(ids.device)
 
 
+def item_grids(value: Any, ids: Tensor) -> Tensor:
+    """Grids of items as int64 `[B, 2]` of pictures, or `[B, 3]` of clips."""
+    found = rows("grids", value, "[B, n]", ids, low=0, high=MAX_SIDE)
+    if found.shape[1] not in (2, 3):
+        raise TokenError(f"grids must be (h, w) of pictures, [B, 2], or (t, h, w) of clips, [B, 3]; got {list(found.shape)}.")
+    return found
+
+
+def side_vectors(value: Any, ids: Tensor) -> dict[str, tuple[Tensor, ...]]:
+    """Check side vectors and return them as float32 `[n, D]`, one for each item and name, on the device of `ids`, all finite."""
+    if not isinstance(value, Mapping) or not all(isinstance(n, str) and n and isinstance(v, Sequence) for n, v in value.items()):
+        raise TokenError(f"side_vectors must be a mapping of names to one tensor [n, D] for each item; got {value!r:.80}.")
+    out = {}
+    for name, items in value.items():
+        found = [tensor(f"side_vectors[{name!r:.60}]", v, "numbers") for v in items]
+        shapes = [list(v.shape) for v in found]
+        if len(found) != len(ids) or not all(v.ndim == 2 and v.is_floating_point() for v in found):
+            raise TokenError(f"side_vectors[{name!r:.60}] must be floats [n, D] for each of {len(ids)} items; got {shapes!s:.80}.")
+        out[name] = tuple(v.to(ids.device, torch.float32) for v in found)
+        if out[name] and not bool(torch.stack([torch.isfinite(v).all() for v in out[name]]).all()):
+            raise TokenError(f"side_vectors[{name!r:.60}] holds NaN or infinite values.")
+    return out
+
+
 def rates(value: Any, ids: Tensor) -> Tensor:
     """Sampling rates in Hz as int64 `[B]`, from one number for all items or one for each."""
     if isinstance(value, (bool, float)):
@@ -179,7 +203,7 @@ def check_items(
         raise TokenError(f"sizes lie in {int(sizes.min())}..{int(sizes.max())}; allowed: 1 to {MAX_EXTENT}.")
     if book_grids is not None and strides:
         raise TokenError("strides and book_grids contradict each other: both define how many ids each codebook has. Leave one out.")
-    if grids is not None and bool((grids[:, 0] * grids[:, 1] != lengths).any()):
+    if grids is not None and [math.prod(g) for g in grids.tolist()] != lengths.tolist():
         raise TokenError(f"grids {grids.tolist()} do not have as many places as the items have positions, {lengths.tolist()}.")
     if book_grids is not None:
         most = (book_grids[..., 0] * book_grids[..., 1]).amax(dim=1)

@@ -6,7 +6,8 @@
     4 bytes   CRC-32 of the header
     header    UTF-8 JSON: shapes, vocabulary, lengths, sizes, the tokenizer that made them, CRC-32 and length of the payload
     payload   for each item, for each codebook: its ids, ceil(log2 V) bits each, most significant bit first,
-              one id for every `stride` positions or for each place of `book_grids`; zero bits fill up the last byte
+              one id for every `stride` positions or for each place of `book_grids`; zero bits fill up the last byte.
+              Then for each name of `side_vectors`, for each item: its floats, 32 bits each, little endian
 
 Files are untrusted: a header is checked like the arguments of a caller, before memory is allocated for its ids.
 """
@@ -23,7 +24,7 @@ import torch
 
 from .identity import TokenizerId
 from .spec import id_bits
-from .token_fields import TokenError
+from .token_fields import MAX_SIDE, TokenError
 from .tokens import Tokens
 
 MAGIC = b"TOKENZOO"
@@ -37,7 +38,7 @@ _MEMORY, _TIMES = 1 << 23, 1000
 #: number where all items have the same.
 _NEEDED = ("shape", "vocab_sizes", "grid", "lengths", "bytes", "crc")
 _ROWS = ("grids", "sizes", "book_grids")
-_OPTIONAL = (*_ROWS, "sample_rate_hz", "scale", "strides", "scales", "names", "tokenizer")
+_OPTIONAL = (*_ROWS, "sample_rate_hz", "scale", "strides", "scales", "names", "side_vectors", "tokenizer")
 
 
 class TokenFileError(TokenError):
@@ -51,6 +52,7 @@ def to_bytes(tokens: Tokens) -> bytes:
     t = tokens.to("cpu")
     bits = [_to_bits(t.ids[b, k, : n * s : s][:n].numpy(), id_bits(v)) for b, k, n, s, v in _runs(t)]
     payload = np.packbits(np.concatenate(bits)).tobytes()
+    payload += b"".join(v.numpy().astype("<f4").tobytes() for rows in t.side_vectors.values() for v in rows)
     header: dict[str, Any] = {
         "shape": list(t.ids.shape),
         "vocab_sizes": list(t.vocab_sizes),
@@ -67,9 +69,10 @@ def to_bytes(tokens: Tokens) -> bytes:
         "strides": list(t.strides),
         "scales": [list(s) for s in t.scales],
         "names": list(t.names),
+        "side_vectors": {n: [list(v.shape) for v in rows] for n, rows in t.side_vectors.items()},
         "tokenizer": None if t.tokenizer is None else dataclasses.asdict(t.tokenizer),
     }
-    header |= {k: v for k, v in optional.items() if v not in (None, [])}
+    header |= {k: v for k, v in optional.items() if v not in (None, [], {})}
     text = json.dumps(header, separators=(",", ":")).encode()
     return _HEAD.pack(MAGIC, VERSION, len(text), zlib.crc32(text)) + text + payload
 
@@ -149,9 +152,37 @@ def _assemble(header: dict[str, Any], payload: bytes, size: int) -> Tokens:
     maker = header.get("tokenizer")
     if maker is not None and (not isinstance(maker, dict) or maker.keys() != {f.name for f in dataclasses.fields(TokenizerId)}):
         raise TokenFileError(f"its tokenizer is {maker!r:.80}, not name, family, modality and fingerprint.")
+    shapes = header.get("side_vectors", {})
+    floats = 4 * _floats_of(shapes, shape[0])
+    if floats > len(payload):
+        raise TokenFileError(f"it holds {len(payload)} bytes; its side vectors alone take {floats}.")
+    payload, rest = payload[: len(payload) - floats], payload[len(payload) - floats :]
     given = {k: v for k, v in header.items() if k in ("vocab_sizes", "grid", "lengths", *_OPTIONAL)}
+    given["side_vectors"] = _side_vectors(shapes, rest)
     empty = Tokens(**given | {"ids": torch.zeros(shape, dtype=torch.int64), "tokenizer": TokenizerId(**maker) if maker else None})
     return dataclasses.replace(empty, ids=_unpacked(empty, payload))
+
+
+def _floats_of(shapes: Any, items: int) -> int:
+    """Number of floats of side vectors: name -> [n, D] of each item, as a header states them; raises TokenFileError."""
+    if not isinstance(shapes, dict) or not all(isinstance(v, list) and len(v) == items for v in shapes.values()):
+        raise TokenFileError(f"its side_vectors are {shapes!r:.80}, not a name with [n, D] of each of {items} items.")
+    each = [shape for rows in shapes.values() for shape in rows]
+    if not all(isinstance(s, list) and len(s) == 2 and all(type(n) is int and 0 <= n < MAX_SIDE for n in s) for s in each):
+        raise TokenFileError(f"its side_vectors are of the shapes {each!r:.80}; each is [n, D].")
+    return sum(n * d for n, d in each)
+
+
+def _side_vectors(shapes: dict[str, list[list[int]]], data: bytes) -> dict[str, tuple[torch.Tensor, ...]]:
+    """The floats of `data` in their shapes."""
+    floats, at, out = torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32)), 0, {}
+    for name, rows in shapes.items():
+        items = []
+        for n, d in rows:
+            items.append(floats[at : at + n * d].reshape(n, d))
+            at += n * d
+        out[name] = tuple(items)
+    return out
 
 
 def _unpacked(tokens: Tokens, payload: bytes) -> torch.Tensor:

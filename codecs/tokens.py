@@ -6,7 +6,7 @@ Letters: B batch, K codebooks, L token positions, V codebook size, H W pixels, T
 import dataclasses
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,11 @@ class Tokens:
         grid: the shape that is flattened into L, row by row: `(h, w)` for a picture, `(t, h, w)` for a clip of pictures, `(L,)` for
             sequences and for ragged batches of pictures, whose own shapes are in `grids`. Default: `(L,)`.
         lengths: int64 `[B]`, valid positions of each item. Default: L.
-        grids: int64 `[B, 2]`, each picture's own `(h, w)`, where they differ; `ids[i, :, :h*w]` is the flattened grid of item i.
-        sizes: int64 `[B, n]`, size of the output of `decode`: `(T,)` samples at `sample_rate_hz`, or `(H, W)` pixels. It is the
-            size of the original, or of the part that was kept of a cropped picture; 0 only for items without positions.
+        grids: int64 `[B, 2]`, each picture's own `(h, w)`, or `[B, 3]`, each clip's `(t, h, w)`, where they differ; item i's flattened
+            grid comes first in `ids[i]`.
+        sizes: int64 `[B, n]`, size of the output of `decode`: `(T,)` samples at `sample_rate_hz`, `(H, W)` pixels, or `(T, H, W)`, T
+            frames of a clip. It is the size of the original, or of the part that was kept of a cropped picture; 0 only for items
+            without positions.
         sample_rate_hz: int64 `[B]`, rate of each item's original audio (not of the codec); one number applies to all items. None
             for pictures.
         scale: float32 `[B, S]`, loudness factors by segment that `decode` multiplies in again, or None.
@@ -49,6 +51,8 @@ class Tokens:
         names: one name for each codebook where they represent different things (`semantic`, `acoustic`, `vocal`); else empty.
         book_grids: int64 `[B, K, 2]`, where codebooks have separate grids (DualViTok): `ids[i, k, :h*w]` is the flattened grid of
             codebook k of item i, later positions are 0; `grid` is that of the codebook with the most positions. Else None.
+        side_vectors: continuous vectors that an item carries beside its ids, such as a codebook of its own: name -> one tensor
+            float32 `[n, D]` for each item, n its own; the names are `spec.side_vectors`. Empty for most tokenizers.
         tokenizer: identity of the tokenizer that made them (`tokenizer.identity`); None: unknown.
 
     Raises:
@@ -67,6 +71,7 @@ class Tokens:
     scales: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...] = ()
     book_grids: Tensor | None = None
+    side_vectors: Mapping[str, tuple[Tensor, ...]] = dataclasses.field(default_factory=dict)
     tokenizer: TokenizerId | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +86,7 @@ class Tokens:
             "lengths": torch.full((b,), length, device=ids.device)
             if self.lengths is None
             else f.rows("lengths", self.lengths, "[B]", ids, low=0, high=length),
-            "grids": None if self.grids is None else f.rows("grids", self.grids, "[B, 2]", ids, low=0, high=f.MAX_SIDE),
+            "grids": None if self.grids is None else f.item_grids(self.grids, ids),
             "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=0, high=limit),
             "sample_rate_hz": None if rate is None else f.rates(rate, ids),
             "scale": None if scale is None else f.factors(scale, ids),
@@ -89,6 +94,7 @@ class Tokens:
             "scales": f.scale_grids(self.scales),
             "names": f.texts("names", self.names, k),
             "book_grids": None if books is None else f.rows("book_grids", books, "[B, K, 2]", ids, low=0, high=f.MAX_SIDE),
+            "side_vectors": f.side_vectors(self.side_vectors, ids),
             "tokenizer": f.maker(self.tokenizer),
         }
         for name, value in fields.items():
@@ -118,7 +124,10 @@ class Tokens:
             return NotImplemented
         for f in dataclasses.fields(self):
             a, b = getattr(self, f.name), getattr(other, f.name)
-            if isinstance(a, Tensor) and isinstance(b, Tensor):
+            if f.name == "side_vectors":
+                if not _equal_side_vectors(a, b):
+                    return False
+            elif isinstance(a, Tensor) and isinstance(b, Tensor):
                 if a.shape != b.shape or not torch.equal(a.cpu(), b.cpu()):
                     return False
             elif a is not b and (isinstance(a, Tensor) or isinstance(b, Tensor) or a != b):
@@ -151,7 +160,8 @@ class Tokens:
             start, stop, step = (None if n is None else _whole("index", n) for n in (index.start, index.stop, index.step))
             if step is not None and step < 1:
                 raise TokenError(f"the step of a slice of tokens is {step}; allowed: 1 or more.")
-            return self._with(**{n: v[start:stop:step] for n, v in self._tensors().items()})
+            side = {n: rows[start:stop:step] for n, rows in self.side_vectors.items()}
+            return self._with(side_vectors=side, **{n: v[start:stop:step] for n, v in self._tensors().items()})
         index = _whole("index", index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of {len(self)} tokens")
@@ -228,7 +238,8 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens with all tensors on `device`."""
-        return self._with(**{n: v.to(device) for n, v in self._tensors().items()})
+        side = {n: tuple(v.to(device) for v in rows) for n, rows in self.side_vectors.items()}
+        return self._with(side_vectors=side, **{n: v.to(device) for n, v in self._tensors().items()})
 
     def counts(self) -> list[list[int]]:
         """Number of ids of each item and codebook, `[B][K]`: without padding, and one for every stride."""
@@ -238,7 +249,7 @@ class Tokens:
         return [[-(-length // s) for s in strides] for length in self.lengths.tolist()]
 
     def bits(self) -> list[int]:
-        """Bits of each item: the sum over codebooks of ids x ceil(log2 V)."""
+        """Bits of each item's ids: the sum over codebooks of ids x ceil(log2 V); side vectors are not counted."""
         widths = [id_bits(v) for v in self.vocab_sizes]
         return [sum(n * w for n, w in zip(counts, widths, strict=True)) for counts in self.counts()]
 
@@ -250,7 +261,7 @@ class Tokens:
 
         Raises:
             TokenError: empty list; batches of two tokenizers; batches that differ in vocabulary, strides, scales or names, or of
-                which some have sizes, rates, loudness factors or `book_grids` and others none.
+                which some have sizes, rates, loudness factors, `book_grids` or side vectors and others none.
         """
         if not isinstance(items, Sequence) or not items or not all(isinstance(t, Tokens) for t in items):
             raise TokenError(f"Tokens.cat takes a list of at least one Tokens; got {type(items).__name__} {items!r:.60}.")
@@ -266,6 +277,7 @@ class Tokens:
             grids=grids,
             lengths=torch.cat([t.lengths for t in items]),
             scale=None if head.scale is None else _cat_padded([t.scale for t in items]),  # type: ignore[misc]
+            side_vectors={n: sum((t.side_vectors[n] for t in items), ()) for n in head.side_vectors},
             tokenizer=head.tokenizer if all(t.tokenizer is not None for t in items) else None,
             **{n: torch.cat([getattr(t, n) for t in items]) for n in _EACH if getattr(head, n) is not None},
         )
@@ -300,6 +312,8 @@ def _check_joins(head: Tokens, other: Tokens) -> None:
     for name in (*_EACH, "scale"):
         if (getattr(head, name) is None) != (getattr(other, name) is None):
             raise TokenError(f"cannot join: some have {name}, others none.")
+    if head.side_vectors.keys() != other.side_vectors.keys():
+        raise TokenError(f"cannot join: side vectors are {sorted(head.side_vectors)} and {sorted(other.side_vectors)}.")
     if head.sizes is not None and other.sizes is not None and head.sizes.shape[1] != other.sizes.shape[1]:
         raise TokenError(f"cannot join: sizes have {head.sizes.shape[1]} and {other.sizes.shape[1]} numbers an item.")
     if head.tokenizer is not None and other.tokenizer is not None and head.tokenizer != other.tokenizer:
@@ -315,11 +329,20 @@ def _joined_grids(items: Sequence[Tokens], longest: int) -> tuple[tuple[int, ...
         return next(t.grid for t in items if t.ids.shape[2] == longest), None
     if all(len(t.grid) == 1 and t.grids is None for t in items):
         return (longest,), None
-    if not all(len(t.grid) == 2 or t.grids is not None for t in items):
+    axes = {len(t.grid) if t.grids is None else t.grids.shape[1] for t in items}
+    if len(axes) > 1:
         grids = sorted({str(t.grid) for t in items})
-        raise TokenError(f"cannot join: grids {', '.join(grids[:4])}. Pictures join pictures, and clips those of their own size.")
-    own = [torch.tensor([t.grid] * len(t), device=t.ids.device).view(-1, 2) if t.grids is None else t.grids for t in items]
+        raise TokenError(f"cannot join: grids {', '.join(grids[:4])}. Pictures join pictures, and clips join clips.")
+    own = [torch.tensor([t.grid] * len(t), device=t.ids.device).view(-1, *axes) if t.grids is None else t.grids for t in items]
     return (longest,), torch.cat(own)
+
+
+def _equal_side_vectors(a: Mapping[str, tuple[Tensor, ...]], b: Mapping[str, tuple[Tensor, ...]]) -> bool:
+    """Whether two mappings hold equal vectors; the devices may differ."""
+    if a.keys() != b.keys() or any(len(a[n]) != len(b[n]) for n in a):
+        return False
+    pairs = [pair for n in a for pair in zip(a[n], b[n], strict=True)]
+    return all(x.shape == y.shape and torch.equal(x.cpu(), y.cpu()) for x, y in pairs)
 
 
 def _cat_padded(rows: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
     as_waveforms(media, default_rate_hz=16000, channels=1)      # any accepted form -> [Waveform]
     as_pictures(media, (-1.0, 1.0))                             # -> [tensor [3, H, W]]
+    as_clips(media, (-1.0, 1.0))                                # -> [tensor [T, 3, H, W]]
     read_audio(source), read_image(source)                      # one file, or part of a sound file
 
 `limits.py` defines how large media may be, and how to raise these limits. Every problem is a `MediaError`; nothing is silently
@@ -22,7 +23,8 @@ from .blobs import (
     open_regular,
     opened,
 )
-from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS
+from .clips import as_clips
+from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS, VIDEO_ENDINGS
 from .errors import MediaError, shown
 from .items import Picture, Prepared, Waveform
 from .limits import MAX_PIXELS, MAX_SAMPLES
@@ -41,6 +43,7 @@ __all__ = [
     "MAX_PEAK",
     "MAX_PIXELS",
     "MAX_SAMPLES",
+    "VIDEO_ENDINGS",
     "Blob",
     "BrokenBlob",
     "CellBlob",
@@ -55,6 +58,7 @@ __all__ = [
     "Source",
     "TarBlob",
     "Waveform",
+    "as_clips",
     "as_pictures",
     "as_waveform",
     "as_waveforms",

@@ -8,5 +8,7 @@ IMAGE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2"),
 )  # fmt: skip
+#: Of films; animations have endings of pictures.
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 #: Endings by modality.
 ENDINGS = {"audio": AUDIO_ENDINGS, "image": IMAGE_ENDINGS}

@@ -25,9 +25,10 @@ class Prepared:
     """One item, as returned by `tokenizer.prepare`: read, checked, and ready as input of the network.
 
     Attributes:
-        x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` in its value range and of a size that it takes.
-        size: `(T,)` or `(H, W)` of the output of `decode`: the size of the original, or of the part that was kept of a cropped
-            picture. `x` may differ, as it may be resampled, resized or padded.
+        x: `[C, T]` at the tokenizer's rate, or `[3, H, W]` (a clip of pictures: `[T, 3, H, W]`) in its value range and of a size that
+            it takes.
+        size: `(T,)`, `(H, W)` or `(T, H, W)` of the output of `decode`: the size of the original, or of the part that was kept of a
+            cropped picture. `x` may differ, as it may be resampled, resized or padded.
         sample_rate_hz: sampling rate of the original audio; None for pictures.
     """
 

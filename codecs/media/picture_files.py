@@ -35,7 +35,7 @@ def read_image(source: Source, *, name: str = "", max_pixels: int | None = None)
 def read_pixels(source: Source, *, name: str = "", max_pixels: int | None = None) -> np.ndarray:
     """As `read_image`, but uint8 `[H, W, 3]`, or for grey with more than 8 bits float32 `[H, W]` in 0..1."""
     with opened(source, name) as medium, decoding(medium.name):
-        image = _open(medium.file, medium.name)
+        image = open_picture(medium.file, medium.name)
         check_pixels(image.width, image.height, medium.name, max_pixels)
         return pixels_of(image, medium.name)
 
@@ -47,7 +47,7 @@ def read_labels(source: Source, *, name: str = "") -> np.ndarray:
         FileNotFoundError, MediaError: as `read_image`; a picture of colours, of floats, or with transparency of its own.
     """
     with opened(source, name) as medium, decoding(medium.name):
-        image = _open(medium.file, medium.name)
+        image = open_picture(medium.file, medium.name)
         check_pixels(image.width, image.height, medium.name)
         return labels_of(image, medium.name)
 
@@ -69,12 +69,12 @@ def probe_image(source: Source, *, name: str = "") -> tuple[int, int]:
         FileNotFoundError, MediaError: as `read_image`.
     """
     with opened(source, name) as medium, decoding(medium.name):
-        image = _open(medium.file, medium.name)
+        image = open_picture(medium.file, medium.name)
         check_pixels(image.width, image.height, medium.name)
         return (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
 
 
-def _open(file: BinaryIO, name: str) -> Any:
+def open_picture(file: BinaryIO, name: str) -> Any:
     """Open a PIL picture without decoding it. `Image.open` is not used: it has its own fixed limit on pixels, and warns below it."""
     from PIL import Image
 

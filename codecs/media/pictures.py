@@ -67,7 +67,7 @@ def _batch(media: Any, value_range: Range, given_range: Range | None) -> list[Te
 
 def _one(media: Any, name: str, value_range: Range, given_range: Range | None) -> Tensor:
     if isinstance(media, Mapping):
-        media, name = _row(media, name)
+        media, name = medium_of_row(media, name)
     if isinstance(media, Picture):
         return _scaled(media.pixels.clone(), value_range)
     if hasattr(media, "getbands"):  # PIL, without importing it
@@ -80,7 +80,7 @@ def _one(media: Any, name: str, value_range: Range, given_range: Range | None) -
     return _arrays([as_tensor(media, name)], name, not isinstance(media, Tensor), value_range, given_range)[0]
 
 
-def _row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
+def medium_of_row(row: Mapping[str, Any], name: str) -> tuple[Any, str]:
     """The medium in a cell of `datasets` (bytes or a path), and its name for messages."""
     if row.get("bytes") is not None:
         return row["bytes"], str(row.get("path") or name)

@@ -29,8 +29,8 @@ def needs_size(tokenizer: Tokenizer) -> bool:
 
 
 def without_sizes(tokenizer: Tokenizer, tokens: Tokens) -> Tokens:
-    """The same tokens, of which nobody knows how large or loud the originals were."""
-    return dataclasses.replace(tokens, sizes=tokens.sizes if needs_size(tokenizer) else None, scale=None)
+    """The same tokens, of which nobody knows how large or loud the originals were, or what vectors belong to them."""
+    return dataclasses.replace(tokens, sizes=tokens.sizes if needs_size(tokenizer) else None, scale=None, side_vectors={})
 
 
 def test_ids_decode_as_the_tokens_do(case):

@@ -43,8 +43,18 @@ def pictures() -> Tokens:
     return Tokens(ids=ids, vocab_sizes=(4, 16), lengths=grids.prod(1), grids=grids, sizes=[[20, 30], [16, 16]], book_grids=books)
 
 
+def clips() -> Tokens:
+    """Two clips of pictures, of one and of two frames, each with a codebook of its own."""
+    tables = (torch.tensor([[0.5, -1.0]]), torch.tensor([[3.0, 0.1], [1e-3, 7.0], [0.0, 0.0]]))
+    grids = torch.tensor([[1, 2, 2], [2, 2, 2]])
+    ids = torch.tensor([[[0] * 8], [[0, 1, 2, 2, 1, 0, 0, 1]]])
+    return Tokens(
+        ids=ids, vocab_sizes=(3,), lengths=grids.prod(1), grids=grids, sizes=[[1, 20, 30], [2, 20, 30]], side_vectors={"table": tables}
+    )
+
+
 SCALES = Tokens(torch.ones(1, 1, 5).long(), (2,), grid=(2, 2), scales=((1, 1), (2, 2)))
-CASES = {"sound": sound(), "pictures": pictures(), "scales": SCALES}
+CASES = {"sound": sound(), "pictures": pictures(), "clips": clips(), "scales": SCALES}
 
 
 def header_of(data: bytes) -> dict:
@@ -119,7 +129,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 KEYS = ["shape", "vocab_sizes", "grid", "lengths", "bytes", "crc", "grids", "sizes", "sample_rate_hz", "scale", "strides", "scales"]
-KEYS += ["names", "book_grids", "tokenizer"]
+KEYS += ["names", "book_grids", "side_vectors", "tokenizer"]
 
 
 @settings(deadline=None, max_examples=500)
@@ -169,7 +179,8 @@ def test_the_file_that_the_next_test_breaks_is_right():
         ({"sizes": [[0]]}, "allowed: 1 to"),
         ({"sizes": "x"}, "whole numbers"),
         ({"scale": [[1.0], [1.0]]}, r"scale must be numbers \[B=1, S\]"),
-        ({"grids": [[2, 2], [2, 2]]}, r"grids must be \[B, 2\]"),
+        ({"grids": [[2, 2], [2, 2]]}, r"grids must be \[B, n\]"),
+        ({"grids": [[1, 1, 2, 2]]}, r"of clips, \[B, 3\]"),
         ({"grids": [[2, 3]]}, "as many places"),
         ({"sample_rate_hz": "x"}, "whole numbers of Hz"),
         ({"sample_rate_hz": 0}, "allowed: 1 to"),
@@ -181,6 +192,11 @@ def test_the_file_that_the_next_test_breaks_is_right():
         ({"scales": [[1, 1, 1]]}, "pairs"),
         ({"names": "ab"}, "tuple of names"),
         ({"book_grids": [[[2, 3]]]}, "as many places"),
+        ({"side_vectors": {"a": [[9, 9]]}}, "side vectors alone take 324"),
+        ({"side_vectors": {"a": []}}, "of each of 1 items"),
+        ({"side_vectors": {"a": [[-1, 2]]}}, r"each is \[n, D\]"),
+        ({"side_vectors": {"a": [[0, 2**70]]}}, r"each is \[n, D\]"),
+        ({"side_vectors": [1]}, "not a name"),
         ({"shape": [1, 1]}, r"not \[B, K, L\]"),
         ({"shape": [1, 1, -4]}, r"not \[B, K, L\]"),
         ({"shape": [True, 1, 4]}, r"not \[B, K, L\]"),
@@ -203,6 +219,13 @@ def test_keys_that_are_missing(key):
     text = json.dumps(header).encode()
     with pytest.raises(TokenFileError, match=f"lacks \\['{key}'\\]"):
         from_bytes(build(text, FOUR))
+
+
+def test_side_vectors_are_numbers():
+    header = GOOD | {"side_vectors": {"a": [[1, 1]]}}
+    assert from_bytes(build(header, FOUR + struct.pack("<f", 2.5))).side_vectors["a"][0].tolist() == [[2.5]]
+    with pytest.raises(TokenFileError, match="NaN or infinite"):
+        from_bytes(build(header, FOUR + struct.pack("<f", float("nan"))))
 
 
 def test_two_ways_to_say_how_many_ids_a_codebook_has():

@@ -160,6 +160,19 @@ def test_pictures_of_different_grids_stay_apart():
 # --- one rate an item, and who made them ------------------------------------------------------------------------------
 
 
+def test_clips_of_different_lengths_stay_apart():
+    long, short = (
+        Tokens(torch.arange(n * 4)[None, None] % 3, (3,), grid=(n, 2, 2), side_vectors={"table": (torch.full((n, 2), n / 2),)})
+        for n in (3, 1)
+    )
+    both = Tokens.cat([long, short])
+    assert both.grid == (12,) and both.grids.tolist() == [[3, 2, 2], [1, 2, 2]]
+    assert both[0] == long and both[1] == short and Tokens.cat([both[1:], both[:1]])[1] == long
+    assert from_bytes(to_bytes(both)) == both
+    with pytest.raises(TokenError, match="clips join clips"):
+        Tokens.cat([long, dataclasses.replace(short, grid=(2, 2))])
+
+
 def test_every_item_has_a_rate_of_its_own():
     one, two, three = make(), make(sample_rate_hz=192000), make(sample_rate_hz=torch.tensor([8000, 11025]))
     assert one.sample_rate_hz.tolist() == [16000, 16000] and one.sample_rate_hz.dtype == torch.int64
@@ -215,6 +228,7 @@ def test_equal_tokens_are_equal(tokens):
         {"scale": [[1.0], [2.0]]},
         {"names": ("a", "b", "c")},
         {"grid": (2, 2)},
+        {"side_vectors": {"voice": (torch.zeros(1, 2), torch.ones(1, 2))}},
         {"tokenizer": ONE},
     ],
 )
@@ -286,6 +300,13 @@ def test_what_stands_past_an_items_length_does_not_count():
         {"scales": ((1, 1), (1, 1))},
         {"scales": 5},
         {"book_grids": torch.tensor([[[9, 9]] * 3] * 2)},
+        {"grids": torch.ones(2, 4, dtype=torch.int64)},
+        {"side_vectors": (torch.zeros(1, 2), torch.zeros(1, 2))},
+        {"side_vectors": {"voice": torch.zeros(2, 2)}},
+        {"side_vectors": {"voice": (torch.zeros(1, 2),)}},
+        {"side_vectors": {"voice": (torch.zeros(2), torch.zeros(2))}},
+        {"side_vectors": {"voice": (torch.zeros(1, 2), torch.full((1, 2), torch.inf))}},
+        {"side_vectors": {"": (torch.zeros(1, 2), torch.zeros(1, 2))}},
         {"tokenizer": "encodec"},
     ],
 )
@@ -303,6 +324,7 @@ def test_malformed_tokens(changes):
         ([make(), make(sizes=[[1, 2], [1, 2]])], "1 and 2 numbers"),
         ([make(grid=(2, 2)), make()], "cannot join: grids"),
         ([make(names=("a", "b", "c")), make()], "names"),
+        ([make(side_vectors={"voice": (torch.zeros(1, 2),) * 2}), make()], "side vectors"),
     ],
 )
 def test_batches_that_do_not_join(items, message):

@@ -1,0 +1,1 @@
+"""VQToken: few tokens for a clip of pictures."""
