@@ -27,6 +27,21 @@ def start_deviation(inputs: int) -> float:
     return 0.02 if inputs >= _WIDE else inputs**-0.5
 
 
+def narrow(width: int) -> bool:
+    """True below width 512, where a network needs another start than the published ones."""
+    return width < _WIDE
+
+
+def photographs(count: int, side: int) -> torch.Tensor:
+    """Pictures `[count, 3, side, side]` in -1..1 with a photo's mean and spread: a brightness each, its gradient, and noise."""
+    g = torch.Generator().manual_seed(0)
+    tilt = torch.linspace(-1, 1, side)
+    x = torch.randn(count, 3, side, side, generator=g) / 2 + torch.randn(count, 3, 1, 1, generator=g)
+    for slope in (tilt, tilt[:, None]):
+        x += torch.randn(count, 1, 1, 1, generator=g) * slope
+    return 2 * (_MEAN + _STD * x) - 1
+
+
 def start_layer_scale(width: int, published: float) -> float:
     """First value of the LayerScale of a transformer: `published`, made for deep and wide ones, from width 512 on; 1 below."""
     return published if width >= _WIDE else 1.0
@@ -90,17 +105,12 @@ def start_vae(vae: Any, channels: int, *, pictures: int = 64, side: int = 32) ->
     Args:
         vae: an untrained one, for pixels in -1..1.
         channels: of its latents.
-        pictures, side: number and side in pixels of the pictures that are encoded: one brightness each, and its gradient and noise.
+        pictures, side: number and side in pixels of the pictures that are encoded.
     """
     first, last = vae.encoder.conv_out, vae.quant_conv if vae.quant_conv is not None else vae.encoder.conv_out
     if first.weight[0].numel() >= _WIDE or first.weight.device.type == "meta":
         return
-    g = torch.Generator().manual_seed(0)
-    tilt = torch.linspace(-1, 1, side)
-    x = torch.randn(pictures, 3, side, side, generator=g) / 2 + torch.randn(pictures, 3, 1, 1, generator=g)
-    for slope in (tilt, tilt[:, None]):
-        x += torch.randn(pictures, 1, 1, 1, generator=g) * slope
-    x = 2 * (_MEAN + _STD * x) - 1  # [N, 3, side, side]
+    x = photographs(pictures, side)
     was = vae.training
     moments = vae.eval().encode(x).latent_dist.parameters[:, :channels]
     vae.train(was)

@@ -34,6 +34,7 @@ from ...spec import ImageSpec
 from ...start import start_positions
 from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
+from .start import start_narrow
 
 _PLAIN = ("residual", "residual")
 
@@ -265,6 +266,7 @@ class ReTok(ImageTokenizer):
             num_positions=c.all_tokens,
             resize="crop",
         )
+        start_narrow(self)
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, 2 N - first]` of pictures `[B, 3, H, W]`."""
