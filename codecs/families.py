@@ -60,6 +60,7 @@ FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
     "unitok": "image.unitok.model:UniTok",
     "unitok_codes": "image.unitok.codes:UniTokCodes",
     "fdt": "image.fdt.model:FDT",
+    "fdt_clip": "image.fdt.clip:FDTClip",
     "fourm": "image.fourm.model:FourM",
     "fourm_divae": "image.fourm.divae:FourMDiVAE",
     "fourm_maps": "image.fourm.maps:FourMMaps",
@@ -67,6 +68,7 @@ FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
     "seed2": "image.seed2.model:Seed2",
     "seed2_codes": "image.seed2.codes:Seed2Codes",
     "glm_image": "image.glm_image.model:GlmImage",
+    "vqtoken": "image.vqtoken.model:VQToken",
     "longcat_next": "image.longcat_next.model:LongCatNext",
     "longcat_next_codes": "image.longcat_next.codes:LongCatNextCodes",
 }, base="tokenizer:Tokenizer", label="family")  # fmt: skip

@@ -52,6 +52,8 @@ def item(tokenizer: Tokenizer, size: int | tuple[int, int], seed: int = 0) -> to
     if spec.modality == "latent":
         return noise(spec.channels, size, seed=seed)
     low, high = spec.value_range
+    if spec.clips:
+        return (noise(2, 3, *size, seed=seed) + 1) / 2
     return (noise(3, *size, seed=seed) + 1) / 2 * (high - low) * 0.98 + low + 0.01 * (high - low)
 
 
@@ -92,6 +94,8 @@ def decode(tokenizer: Tokenizer, tokens: tokenzoo.Tokens) -> torch.Tensor | list
         return tokenizer.decode(tokens)
     with pytest.raises(NotDecodable, match="only encodes"):
         tokenizer.decode(tokens)
+    if tokenizer.spec.side_vectors:
+        return tokenizer.semantic(tokens)
     with torch.no_grad():
         z = [tokenizer.quantizer.decode(tokens[i].ids, grid=tokens[i].grid or None)[0] for i in range(len(tokens))]
     return torch.stack(z) if len({v.shape for v in z}) == 1 else z

@@ -16,10 +16,11 @@ EDGE = 290  # column where the part that is trained on ends
 
 
 def write_photo(folder: Path) -> Path:
-    """The photograph's left part, whole, at a half and at a quarter of its size."""
+    """The photograph's left part, whole, at a half and at a quarter of its size; a caption beside each, as a .txt file."""
     folder.mkdir(parents=True, exist_ok=True)
     for scale, part in enumerate(_sizes((0, 0, EDGE, 300))):
         part.save(folder / f"{scale}.png")
+        (folder / f"{scale}.txt").write_text(("a cat", "a small cat", "a tiny cat")[scale])
     return folder
 
 

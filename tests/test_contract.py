@@ -144,6 +144,7 @@ def test_foreign_tokens_are_refused(tokenizer):
 NO_GRADIENT: dict[str, tuple[str, ...]] = {
     "titok": ("text.proj.weight",),  # without a text its states are zeros
     "speechtokenizer": ("fusion.",),  # without the vectors of other models nothing is added
+    "fdt_clip": ("text.", "codes.text_map."),  # of the texts alone
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 RATE = 8000
 
@@ -20,6 +21,15 @@ def write_pictures(folder: Path, count: int = 6, size: tuple[int, int] = (40, 48
         planes = [127 + 100 * np.sin(x * (1 + 0.2 * i) + y * c + i) for c in range(3)]
         Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8)).save(folder / f"{i:03d}.png")
     return folder
+
+
+def coloured(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
+    """Pictures `[count, 3, 32, 32]` in 0..1 of eight colours in noise, and the letter a to h of each colour."""
+    g = torch.Generator().manual_seed(seed)
+    kinds = torch.randint(8, (count,), generator=g)
+    colours = torch.stack([kinds % 2, kinds // 2 % 2, kinds // 4], 1).float()[..., None, None] * 0.5
+    noise = F.interpolate(torch.rand(count, 3, 4, 4, generator=g) * 0.5, size=(32, 32), mode="bilinear")
+    return colours + noise, ["abcdefgh"[k] for k in kinds.tolist()]
 
 
 def write_sounds(folder: Path, count: int = 6, seconds: float = 0.5, rate: int = RATE) -> Path:

@@ -209,6 +209,8 @@ class RunConfig:
         init: weights to start from: whatever `tokenzoo.load` takes (a registry name, `org/repo` of the hub, a folder, also as
             `file:FOLDER`), the output folder of a run, or its `checkpoint-N` folder; these two bring their discriminators along.
         init_parts: load only these parts of `init` (`encoder`, ...), and no discriminators; empty: everything.
+        init_losses: names of losses whose parameters (a projector, a language model, a text tower) are those of the same loss in
+            `init`, a run or its checkpoint. What a loss has here and had not there begins as it would.
         grafts: part -> where its weights come from, after `init`: "NAME", a whole other tokenizer (named as for `init`), or
             "NAME#part", a part of one (TiTok's `head.pixel_decoder` is a MaskGIT-VQGAN's "FOLDER#decoder").
         data: where media come from, and how crops are cut from them.
@@ -251,6 +253,7 @@ class RunConfig:
     output: str
     init: str | None = None
     init_parts: tuple[str, ...] = ()
+    init_losses: tuple[str, ...] = ()
     grafts: dict[str, str] = field(default_factory=dict)
     discriminators: dict[str, DiscriminatorConfig] = field(default_factory=dict)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
@@ -296,6 +299,10 @@ class RunConfig:
         self._check_losses()
         if self.init_parts and not self.init:
             raise ConfigError(f"init_parts is {self.init_parts}, but init names no weights to take them from.")
+        for name in self.init_losses:
+            if not self.init or name not in self.losses:
+                advice = nearest(name, list(self.losses)) if self.init else " init names no run to take its parameters from."
+                raise ConfigError(f"init_losses names {name!r}.{advice}")
         for name in self.model.features:
             if name not in self.teachers:
                 raise ConfigError(f"model.features names {name!r}.{nearest(name, list(self.teachers))}")
@@ -304,6 +311,7 @@ class RunConfig:
         self._check_partner("model.ids", self.model.ids, ("ids",))
         for name, loss in self.losses.items():
             _check(f"losses.{name}.weight", loss.weight, low=0)
+            _check(f"losses.{name}.rate", loss.rate, low=0)
             self._check_partner(f"losses.{name}.against", loss.against, ("image",))
             self._check_partner(f"losses.{name}.partner", getattr(loss, "partner", ""), loss.partner_kinds)
             if loss.against and loss.needs_discriminators:

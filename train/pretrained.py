@@ -28,6 +28,7 @@ class Pretrained:
         family, config: of the tokenizer; `config` has plain values, for all keys.
         weights: its state dict, on the CPU.
         discriminators: state dict of the discriminators that were trained with it, if available.
+        losses: state dict of all losses of the run that it comes from; None: it comes from no run's checkpoint.
         layout: name of the authors' layout that it was loaded from; "": this library's own.
         published: the discriminators lie beside a published tokenizer; those of a run's checkpoint are not published.
     """
@@ -39,6 +40,7 @@ class Pretrained:
     discriminators: dict[str, Tensor] | None = None
     layout: str = ""
     published: bool = False
+    losses: dict[str, Tensor] | None = None
 
     @property
     def modality(self) -> str:
@@ -49,8 +51,9 @@ class Pretrained:
     def release(self) -> None:
         """Let go of the weights, once they are in the networks: a run would keep a second copy of them in memory."""
         self.weights.clear()
-        if self.discriminators is not None:
-            self.discriminators.clear()
+        for more in (self.discriminators, self.losses):
+            if more is not None:
+                more.clear()
 
 
 def open_pretrained(name: str) -> Pretrained:
@@ -109,7 +112,8 @@ def _from_checkpoint(name: str, folder: Path) -> Pretrained:
     saved = read_tensors(folder / "state.pt")
     config = whole_config(model["family"], model["config"])
     weights = plain(saved.get("ema") or saved["tokenizer"], meta.get("weight_norm", ()))
-    return Pretrained(name, model["family"], config, weights, saved.get("discriminators"), meta.get("layout", ""))
+    judges, layout = saved.get("discriminators"), meta.get("layout", "")
+    return Pretrained(name, model["family"], config, weights, judges, layout, losses=saved["losses"])
 
 
 def whole_config(family: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,27 @@ def start_discriminators(module: nn.Module, init: Pretrained | None, parts: tupl
             raise CheckpointError(f"{error} {advice}") from error
 
 
+def start_losses(losses: nn.ModuleDict, init: Pretrained | None, names: Iterable[str]) -> None:
+    """Give the losses `names` the parameters that they had in the run `init`; those that it had not stay as they are.
+
+    Raises:
+        ConfigError: `init` is no run, or had no such loss, or one without parameters.
+        CheckpointError: parameters of other names or shapes.
+    """
+    for name in names:
+        saved = _below((init.losses if init else None) or {}, name)
+        if init is None or not saved:
+            raise ConfigError(
+                f"init_losses names {name!r}, but {init.name if init else 'init'!r} has no parameters of such a loss; name the output "
+                "folder of a run that trained it, or one of its checkpoint-N folders."
+            )
+        own = losses[name].state_dict()
+        odd = [key for key, value in saved.items() if key not in own or own[key].shape != value.shape]
+        if odd:
+            raise CheckpointError(f"the loss {name!r} of init {init.name!r} does not fit this run's; the first odd key is {odd[0]!r}.")
+        losses[name].load_state_dict(own | saved)
+
+
 # --- weights --------------------------------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ from .processes import connect
 from .randomness import random_state, seed_all, set_random_state
 from .reading import check_frozen, reading
 from .recompute import recomputable_blocks
-from .start import described, freeze, new_tokenizer, open_init, start_discriminators
+from .start import described, freeze, new_tokenizer, open_init, start_discriminators, start_losses
 from .weight_norm import add_weight_norm, plain_copy
 
 #: Parts of a state dict that differ between processes.
@@ -96,6 +96,7 @@ class TrainState:
         self._build(config)
         if self.adversary:
             start_discriminators(self.adversary.module, init, config.init_parts)
+        start_losses(self.objective.losses, init, config.init_losses)
         if init is not None:
             init.release()
         self.step, self.rows = 0, 0
@@ -115,10 +116,12 @@ class TrainState:
         self.moving = Moving(config.moving, [self.objective.weights, self.objective.balancer.weights], self.tokenizer)
         self.recomputed = recomputable_blocks(self.tokenizer) if config.recompute_blocks else []
         self.trained = [p for p in (*self.tokenizer.parameters(), *own) if p.requires_grad]
-        self.optimizer = build_optimizer(config.optimizer, self.trained)
+        rates = {p: c.rate for name, c in config.losses.items() for p in self.objective.losses[name].parameters()}
+        self.optimizer = build_optimizer(config.optimizer, self.trained, rates=rates)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
-        # prepare_model only wraps: without several processes it returns the module itself.
-        self.generator = self.accelerator.prepare_model(self.tokenizer)
+        # prepare_model only wraps: without several processes it returns the module itself. DDP refuses one with nothing to train.
+        moves = any(p.requires_grad for p in self.tokenizer.parameters())
+        self.generator = self.accelerator.prepare_model(self.tokenizer) if moves else self.tokenizer
         losses = self.objective.by_name
         self.adversary = Adversary(config, spec, losses, self.accelerator) if config.discriminators else None
 
@@ -206,4 +209,4 @@ def feature_widths(tokenizer: Tokenizer, shape: tuple[int, ...]) -> dict[str, in
     with building(f"a {tokenizer.family} tokenizer for media of {list(shape)}"):
         out = tokenizer.eval()(x.to(tokenizer.device))
     latents = {"z": out.z, "z_q": out.quantized.z_q}
-    return {name: value.shape[1] for name, value in (latents | dict(out.features)).items()}
+    return {name: value.shape[1] for name, value in (latents | dict(out.features)).items() if value.ndim > 1}  # numbers have none

@@ -1,6 +1,6 @@
-"""Cluster centres fitted to features once, and their ids: discrete speech units, VQToken, baselines without training.
+"""Cluster centres fitted to features once, and their ids: discrete speech units, baselines without training.
 
-HuBERT units (Hsu et al. 2021, arXiv 2106.07447), VQToken (arXiv 2503.16980).
+HuBERT units (Hsu et al. 2021, arXiv 2106.07447). A codebook for each clip (VQToken): `codecs/image/vqtoken`.
 Letters: B batch, D latent width, L positions, V number of centres, N rows.
 """
 

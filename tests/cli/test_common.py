@@ -31,7 +31,8 @@ def flags(parameter: inspect.Parameter) -> tuple[str, ...]:
 
 def test_all_verbs_are_there():
     assert set(VERBS) == {
-        *("list", "info", "encode", "decode", "reconstruct", "eval", "demo", "tokenize", "lm", "train", "configs", "quantize", "push"),
+        *("list", "info", "encode", "decode", "reconstruct", "eval", "bench", "demo", "tokenize", "lm", "train", "configs"),
+        *("quantize", "push"),
         *("corpus verify", "corpus stats", "corpus generate", "data build"),
     }
 
@@ -81,7 +82,7 @@ def test_what_is_meant_alike_is_called_alike():
 
 
 def test_what_programs_read_has_json():
-    assert {v for v in VERBS if "as_json" in parameters(v)} == {"list", "info", "eval", "corpus stats", "corpus verify"}
+    assert {v for v in VERBS if "as_json" in parameters(v)} == {"list", "info", "eval", "bench", "corpus stats", "corpus verify"}
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])

@@ -183,7 +183,8 @@ def test_a_loss_is_scaled_by_a_feature_of_the_tokenizer(tmp_path):
     run = load_run("image/retok-debug", ["data.train=nowhere", "data.valid=[]", f"output={tmp_path}", "threads=1", "device=cpu"])
     state = TrainState(run)
     x = pictures(state.tokenizer)
-    assert feature_widths(state.tokenizer, x.shape[1:]).keys() == {"z", "z_q", "grid", "grid_hat", "predicted"}, "a number has no channels"
+    named = feature_widths(state.tokenizer, x.shape[1:])
+    assert named.keys() == {"z", "z_q", "grid", "grid_hat", "predicted"}, "left_out, a number, has no channels"
     out, targets = state.tokenizer(x), state.objective.targets(x, {})
     inputs = LossInputs(x=x, x_hat=out.x_hat, out=out, targets=targets)
     scaled = state.objective.compute(inputs, adversarial=False)

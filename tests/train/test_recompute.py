@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.train import TrainState, parse_run, train_step
+from tokenzoo.train.data.loader import Batch
 from tokenzoo.train.dry_run import dry_run
 from tokenzoo.train.files import bundled_names, load_run
 from tokenzoo.train.recompute import recomputable_blocks, recomputed
@@ -40,7 +41,8 @@ def trained(state, steps=2):
     """Weights and optimiser after some steps on noise, and the peak of memory within the last one, in bytes."""
     shape = state.config.data.media(state.tokenizer.spec).shape
     g = torch.Generator().manual_seed(0)
-    batches = [torch.rand(4, *shape, generator=g) * 0.5 for _ in range(steps)]
+    partners = {name: ["a cat"] * 4 for name, p in state.config.data.partners.items() if p.kind == "text"}
+    batches = [Batch(torch.rand(4, *shape, generator=g) * 0.5, partners=partners) for _ in range(steps)]
     for x in batches[:-1]:
         train_step(state, x)
     peak = peak_of(lambda: train_step(state, batches[-1]))

@@ -151,6 +151,7 @@ class LossConfig(Polymorphic):
 
     Attributes:
         weight: 0 still computes and logs the loss.
+        rate: factor on the learning rate of the parameters that the loss owns (a projector, a language model, a text tower).
         scaled_by: a feature of the tokenizer with whose mean over the batch the loss is multiplied: a weight that depends on what was
             drawn for the batch (ReTok's `left_out`).
         against: a partner picture (under `data.partners`) that takes the place of the media: the reconstruction of a noisy picture is
@@ -164,6 +165,7 @@ class LossConfig(Polymorphic):
     partner_kinds: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
+    rate: float = 1.0
     against: str = ""
     scaled_by: str = ""
 

@@ -22,6 +22,8 @@ from .base import Loss, LossConfig, LossInputs, features_named, texts_named, wid
 
 #: Place of the latents in a prompt.
 LATENTS = "{latents}"
+#: Name of the language model for debug runs.
+BYTES = "bytes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +31,12 @@ class LanguageModelConfig(LossConfig):
     """A language model that reads the tokenizer's latents through a projection of two linear layers.
 
     Attributes:
-        model: a causal language model of transformers with its tokenizer, by hub id or folder.
+        model: a causal language model of transformers with its tokenizer, by hub id or folder. "bytes": a LLaMA of 32 channels and
+            two layers over the bytes of the text, always with the same random weights; for debug runs, without a download.
         partner: the text under `data.partners`; "": the only partner.
         feature: what it reads, for each position: "z_q", "z" or one of the tokenizer's features.
-        frozen: keep the language model as it is; the projection is trained always. A frozen model is not saved in checkpoints.
+        frozen: keep the language model as it is; the projection is trained always. A frozen model is not saved in checkpoints. To
+            train it slower than the tokenizer, set `rate`.
         prompt: text between latents and text, with the marks of a chat model if it needs some. What stands before `{latents}` in it
             comes before the latents. Its very first token is that with which the model's sequences begin, if there is one.
         max_text_tokens: longer texts are cut off.
@@ -78,7 +82,8 @@ class LanguageModel(Loss):
         self.config = config
         self.reads = (config.feature,)
         package = transformers_package(f"the loss {config.kind!r}")
-        self.tokenizer = package.AutoTokenizer.from_pretrained(config.model)
+        auto = package.AutoTokenizer
+        self.tokenizer = package.ByT5Tokenizer(extra_ids=0) if config.model == BYTES else auto.from_pretrained(config.model)
         model = _model(package, config).eval()  # without dropout: the loss is the same in training and validation
         self.width: int = model.get_input_embeddings().embedding_dim
         self.longest: int | None = getattr(model.config, "max_position_embeddings", None)
@@ -146,9 +151,11 @@ class LanguageModel(Loss):
 
 def _model(package: Any, config: LanguageModelConfig) -> Any:
     """The language model, with its own weights or random ones."""
-    if config.pretrained:
+    if config.pretrained and config.model != BYTES:
         return package.AutoModelForCausalLM.from_pretrained(config.model, dtype=getattr(torch, config.dtype))
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 3 + 256}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = package.AutoModelForCausalLM.from_config(package.AutoConfig.from_pretrained(config.model))
+        of_bytes = package.LlamaConfig(**small, pad_token_id=0, bos_token_id=None, eos_token_id=1) if config.model == BYTES else None
+        model = package.AutoModelForCausalLM.from_config(of_bytes or package.AutoConfig.from_pretrained(config.model))
     return model.to(getattr(torch, config.dtype))

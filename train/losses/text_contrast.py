@@ -1,13 +1,14 @@
 """Contrastive loss (CLIP's) between media and the texts that belong to them, with a text tower that is trained along or frozen.
 
 Sources: CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3), UniTok (arXiv 2502.20321: the tokenizer's embedding of the picture
-against that of its caption), FDT (arXiv 2303.14865: two mixtures of one dictionary).
+against that of its caption), FDT (arXiv 2303.14865: two mixtures of one dictionary), SEED (arXiv 2307.08041: the last causal
+embedding against a BERT's state; AILab-CVC/SEED @ 93b3cf4081, blip2_qformer_casual.py).
 Letters: B batch of all processes, D width of the feature, E width of the space that both share.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.distributed as dist
@@ -25,14 +26,19 @@ class TextContrastConfig(LossConfig):
     """Each medium's vector is matched with that of its text, against those of the batch.
 
     Attributes:
-        model: a CLIP model of transformers with its tokenizer, by hub id or folder; its text half is used.
+        model: a CLIP model of transformers with its tokenizer, by hub id or folder, whose text half is used; with a `width` an
+            encoder such as BERT, whose state at the first token is used.
         target: in place of a `model`, the feature in which the tokenizer itself gives the text's vectors (`text_mixture` of FDT).
         partner: the text under `data.partners`; "": the only partner.
-        feature: of the tokenizer; the mean over its positions is compared.
+        feature: of the tokenizer.
+        pool: what of it is compared: the mean over its positions, or the last one, which knows the others where positions are causal.
         project: learn a linear layer from the feature to the width of the text's vectors; else both have one width.
+        width: E, to which a linear layer leads from the states of an encoder; 0 for a CLIP model, which has such a layer.
+        max_text_tokens: longer texts are cut off; 0: where the model's positions end.
         frozen: keep the text tower as it is. A frozen tower is not saved in checkpoints.
         pretrained: False begins with random weights for the config of `model`, always the same ones.
         scale, largest_scale: factor on cosines before the softmax, where it begins and what it may grow to; it is learned.
+        smoothing: share of the target that is spread over all items of the batch.
     """
 
     kind: ClassVar[str] = "text_contrast"
@@ -41,19 +47,28 @@ class TextContrastConfig(LossConfig):
     target: str = ""
     partner: str = ""
     feature: str = "embedding"
+    pool: Literal["mean", "last"] = "mean"
     project: bool = False
+    width: int = 0
+    max_text_tokens: int = 0
     frozen: bool = False
     pretrained: bool = True
     scale: float = 1 / 0.07
     largest_scale: float = 100.0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.scale <= self.largest_scale:
             raise ConfigError(f"scale is {self.scale}, largest_scale {self.largest_scale}; need 0 < scale <= largest_scale.")
-        if bool(self.model) == bool(self.target) or (self.target and (self.project or self.partner)):
+        if bool(self.model) == bool(self.target) or (self.target and (self.project or self.partner or self.width)):
             raise ConfigError(
-                f"the loss {self.kind!r} has model {self.model!r} and target {self.target!r}; it needs one of them, and project and "
-                "partner with a model only."
+                f"the loss {self.kind!r} has model {self.model!r} and target {self.target!r}; it needs one of them, and project, width "
+                "and partner with a model only."
+            )
+        if not 0 <= self.smoothing < 1 or min(self.width, self.max_text_tokens) < 0:
+            raise ConfigError(
+                f"smoothing is {self.smoothing}, width {self.width}, max_text_tokens {self.max_text_tokens}; need 0 <= smoothing < 1, "
+                "and the others 0 or more."
             )
 
     def needs_widths(self) -> bool:
@@ -78,12 +93,16 @@ class TextContrast(Loss):
             self._load(config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(config.scale)))
         self.projection: nn.Module = nn.Identity()
+        if config.width:
+            self.text_projection = nn.Linear(self.text_width, config.width)
 
     def _load(self, config: TextContrastConfig) -> None:
         package = transformers_package(f"the loss {config.kind!r}")
         self.tokenizer = package.AutoTokenizer.from_pretrained(config.model)
         tower = _tower(package, config).eval()  # without dropout: the loss is the same in training and validation
-        self.width, self.length = int(tower.config.projection_dim), int(tower.config.max_position_embeddings)
+        self.text_width = int(tower.config.hidden_size)
+        self.width = config.width or int(tower.config.projection_dim)
+        self.length = config.max_text_tokens or int(tower.config.max_position_embeddings)
         if config.frozen:  # in a list, so that it is neither a parameter of the loss nor saved with it
             self._frozen = [tower.requires_grad_(False)]
         else:
@@ -96,9 +115,9 @@ class TextContrast(Loss):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean of the cross-entropies from media to texts and back, a scalar; in training over all processes' items."""
-        ours = self.projection(features_named(inputs, self.config.feature)[0].float().mean(2))  # [b, E] of this process
+        ours = self.projection(self._pooled(inputs, self.config.feature))  # [b, E] of this process
         if self.config.target:
-            theirs = features_named(inputs, self.config.target)[0].float().mean(2)
+            theirs = self._pooled(inputs, self.config.target)
         else:
             theirs = self.embed(texts_named(inputs.partners, self.config.partner), ours.device)
         if ours.shape[1] != theirs.shape[1]:
@@ -111,24 +130,44 @@ class TextContrast(Loss):
         all_ours, all_theirs, first = _of_all(ours), _of_all(theirs), _first_row(len(ours))  # [B, E]
         scale = self.log_scale.exp().clamp(max=self.config.largest_scale)
         own = torch.arange(first, first + len(ours), device=ours.device)
-        there = F.cross_entropy(scale * ours @ all_theirs.t(), own)
-        return (there + F.cross_entropy(scale * theirs @ all_ours.t(), own)) / 2
+        there = F.cross_entropy(scale * ours @ all_theirs.t(), own, label_smoothing=self.config.smoothing)
+        return (there + F.cross_entropy(scale * theirs @ all_ours.t(), own, label_smoothing=self.config.smoothing)) / 2
+
+    def _pooled(self, inputs: LossInputs, name: str) -> Tensor:
+        """One vector `[b, C]` of each item's feature `[b, C, N]`."""
+        feature = features_named(inputs, name)[0].float()
+        return feature.mean(2) if self.config.pool == "mean" else feature[:, :, -1]
 
     def embed(self, texts: list[str], device: torch.device) -> Tensor:
         """Vectors `[b, E]` of texts, not normalised."""
         tower: Any = self.trained if self.trained is not None else self._frozen[0].to(device)
         read = self.tokenizer(texts, padding=True, truncation=True, max_length=self.length, return_tensors="pt").to(device)
-        return tower(input_ids=read["input_ids"], attention_mask=read["attention_mask"]).text_embeds.float()
+        out = tower(input_ids=read["input_ids"], attention_mask=read["attention_mask"])
+        return self.text_projection(out.last_hidden_state[:, 0].float()) if self.config.width else out.text_embeds.float()
 
 
 def _tower(package: Any, config: TextContrastConfig) -> Any:
-    """The text half of a CLIP model, with its own weights or random ones."""
-    kind = package.CLIPTextModelWithProjection
+    """The text half of a CLIP model, or an encoder, with its own weights or random ones.
+
+    Raises:
+        ConfigError: `width` is set for a CLIP model, or is not for another one.
+    """
+    settings = package.AutoConfig.from_pretrained(config.model)
+    if settings.model_type.startswith("clip") == bool(config.width):
+        raise ConfigError(
+            f"{config.model!r} is a model of type {settings.model_type!r}, and width is {config.width}; a CLIP model has a width of "
+            "its own (0), another encoder needs one."
+        )
+    clip, auto = package.CLIPTextModelWithProjection, package.AutoModel
     if config.pretrained:
-        return kind.from_pretrained(config.model, dtype=torch.float32)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return kind(package.CLIPTextConfig.from_pretrained(config.model))
+        tower = (auto if config.width else clip).from_pretrained(config.model, dtype=torch.float32)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            tower = auto.from_config(settings) if config.width else clip(package.CLIPTextConfig.from_pretrained(config.model))
+    if config.width:
+        tower.pooler = None  # a layer of BERT's that is not read
+    return tower
 
 
 def _shared() -> bool:

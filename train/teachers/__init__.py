@@ -10,6 +10,7 @@ TEACHERS: Kinds[type[TeacherConfig]] = Kinds("teacher kind", __name__, {
     "picture": "picture:PictureConfig",
     "speech_model": "speech_model:SpeechModelConfig",
     "stored": "stored:StoredConfig",
+    "text_ids": "text_ids:TextIdsConfig",
     "text_states": "text_states:TextStatesConfig",
     "tokenizer": "tokenizer:TokenizerTeacherConfig",
     "vision_model": "vision_model:VisionModelConfig",

@@ -270,9 +270,9 @@ class ITER(ImageTokenizer):
         refiner, (b, h, w) = self.refiner, ids.shape
         assert refiner is not None
         before = refiner.evaluate(first, first)
-        share = torch.tensor([1 - kept_share(float(u), "cosine") for u in torch.rand(b)])
+        share = torch.tensor([1 - kept_share(float(u), "cosine") for u in torch.rand(b, dtype=torch.float32)], dtype=torch.float32)
         masked = (share * h * w).long().clamp(min=1)  # [B]
-        order = torch.rand(b, h * w).argsort(1).argsort(1)
+        order = torch.rand(b, h * w, dtype=torch.float32).argsort(1).argsort(1)
         kept = (order >= masked[:, None]).view(b, h, w).to(ids.device)
         refined = refiner.refine(first, before.detach().argmax(1) == 1, ids, kept)
         after = refined.detach().argmax(1)

@@ -126,7 +126,7 @@ def _equal(enough: Tensor, count: int, taken: Tensor) -> Sequence[Tensor]:
 def _draws(seed: int, step: int, use: int, like: Tensor) -> Tensor:
     """Numbers in 0..1, one a position, `[h, w]`: the same for all pictures, another one for each step and use."""
     generator = torch.Generator().manual_seed((seed * 20_011 + step * 2 + use) % (1 << 63))
-    return torch.rand(like.shape[1:], generator=generator).to(like.device)
+    return torch.rand(like.shape[1:], generator=generator, dtype=torch.float32).to(like.device)
 
 
 def _log_right(logits: Tensor, temperature: float) -> Tensor:

@@ -103,7 +103,7 @@ def _elbow(errors: list[float]) -> int:
     if drop <= 0:
         return 0
     below = [1 - i / span - (e - errors[-1]) / drop for i, e in enumerate(errors)]
-    best = max(range(len(below)), key=below.__getitem__)
+    best = max(range(len(below)), key=lambda i: below[i])
     return best if below[best] > _NO_ELBOW else span
 
 

@@ -8,9 +8,14 @@ import teacher_models
 import torch
 from effects import effect
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.train.files import parse_run
+from tokenzoo.codecs.families import build_tokenizer
+from tokenzoo.train.data.loader import Batch
+from tokenzoo.train.files import load_run, parse_run
 from tokenzoo.train.loop import Trainer
+from tokenzoo.train.state import TrainState
+from tokenzoo.train.step import train_step
 from torch.nn import functional as F
+from train_media import coloured
 
 WORDS = "abcdefgh"
 
@@ -80,6 +85,57 @@ def test_pictures_and_their_texts_meet_in_the_dictionary(tmp_path):
     effect("contrast of dictionaries (FDT)", figure, with_=after[0], without=before[0])
     assert before[0] < 0.4 and after[0] > 0.7, (before, after)
     assert before[1] < 1.1 and after[1] > 1.2, (before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.effect
+def test_both_towers_learn_along(tmp_path):
+    """From random weights, of eight texts that of an unseen picture has the nearest mixture, and their tokens are told apart."""
+    changes = ["data.train=unused", "data.valid=[]", f"output={tmp_path}", "device=cpu", "threads=1", "ema.decay=0.0"]
+    steady = ["optimizer.lr=3e-3", "optimizer.schedule.kind=constant", "model.config.codes.quantizer.temperature=10.0"]
+    state = TrainState(load_run("image/fdt_clip-debug", [*changes, *steady]))
+
+    def found() -> float:
+        x, texts = coloured(200, 1000)
+        with torch.no_grad():
+            ours = state.tokenizer.eval().mixture(x).feature
+            theirs = state.tokenizer.mixture_of_texts(state.objective.targets(x, {"caption": list(WORDS)})["caption"]).feature
+        nearest = (F.normalize(ours, dim=1) @ F.normalize(theirs, dim=1).t()).argmax(1).tolist()
+        return float(np.mean([WORDS[i] == t for i, t in zip(nearest, texts, strict=True)]))
+
+    before = found()
+    for step in range(150):
+        x, texts = coloured(32, step)
+        train_step(state, Batch(x, partners={"caption": texts}))
+    after = found()
+    figure = "share of pictures nearest to their own text of eight, after and before"
+    effect("contrast of dictionaries, both towers trained (FDT)", figure, with_=after, without=before)
+    assert before < 0.3 and after > 0.7, (before, after)
+
+
+def test_towers_read_texts_of_any_length(tmp_path):
+    """Padding changes no mixture, later tokens no state of earlier ones; too long or unknown tokens are errors."""
+    model = load_run("image/fdt_clip-debug", ["data.train=x", "data.valid=[]"]).model
+    torch.manual_seed(0)
+    tower = build_tokenizer(model.family, model.config).eval()
+    ids = torch.tensor([[5, 9, 1, -1, -1], [7, 7, 3, 2, 1]])
+    with torch.no_grad():
+        both, one = tower.mixture_of_texts(ids).feature, tower.mixture_of_texts(ids[:1, :4]).feature
+        torch.testing.assert_close(both[:1], one)
+        torch.testing.assert_close(tower.text(ids)[:, :2], tower.text(ids[:, :2]))
+        x = torch.rand(2, 3, 32, 32)
+        out = tower(x, ids)
+        torch.testing.assert_close(out.features["mixture"][..., 0], tower.mixture(x).feature)
+        torch.testing.assert_close(out.features["text_mixture"][..., 0], both)
+    sum(f.square().mean() for f in tower(x, ids).features.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tower.parameters())
+    for wrong in (torch.ones(1, 25, dtype=torch.int64), torch.full((1, 2), 259), torch.ones(3, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="tokens .B, N. below 259 with N at most 24"):
+            tower.mixture_of_texts(wrong)
+    with pytest.raises(ConfigError, match="they must be equal"):
+        build_tokenizer(model.family, {**model.config, "codes": {"width": 8}})
+    with pytest.raises(ConfigError, match="needs a text under data.partners"):
+        parse_run({"data": {"kind": "images"}, "losses": {"pixel": {}}, "teachers": {"ids": {"kind": "text_ids"}}, "output": "x"})
 
 
 def test_padding_of_texts_is_no_word(tmp_path):

@@ -55,6 +55,30 @@ def test_the_loss_is_clips(model):
     assert float(grown(given(ours)).detach()) == pytest.approx(expected, rel=1e-4)
 
 
+def test_an_encoder_of_texts_in_place_of_clip(tmp_path):
+    """SEED's: the last position against a linear layer of BERT's first state, with a smoothed target."""
+    folder = str(teacher_models.text_model(tmp_path / "bert"))
+    module = loss("text_contrast", IMAGE, model=folder, width=4, pool="last", scale=5.0, smoothing=0.1, max_text_tokens=3)
+    ours = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    bert, tokens = transformers.AutoModel.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        rows = [tokens(t, truncation=True, max_length=3)["input_ids"] for t in TEXTS]
+        b = module.text_projection(torch.cat([bert(torch.tensor([row])).last_hidden_state[:, 0] for row in rows])).numpy()
+    a = ours[:, :, -1].numpy()
+    a, b = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
+    logs = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (5 * a @ b.T, 5 * b @ a.T)]
+    expected = np.mean([-(0.9 * np.diag(x) + 0.1 * x.mean(1)).mean() for x in logs])
+    assert float(module(given(ours)).detach()) == pytest.approx(float(expected), rel=1e-4)
+    module(given(ours.requires_grad_())).backward()
+    assert all(p.grad is not None for n, p in module.named_parameters()) and "pooler" not in "".join(module.state_dict())
+    assert set(loss("text_contrast", IMAGE, model=folder, width=4, frozen=True).state_dict()) == {
+        "log_scale", "text_projection.weight", "text_projection.bias",
+    }  # fmt: skip
+    for options, words in (({"width": 0}, "another encoder needs one"), ({"smoothing": 1.0}, "need 0 <= smoothing < 1")):
+        with pytest.raises(ConfigError, match=words):
+            loss("text_contrast", IMAGE, model=folder, **({"width": 4} | options))
+
+
 def test_what_is_frozen_and_what_fits(model):
     free, frozen = (loss("text_contrast", IMAGE, model=model, frozen=f, project=True) for f in (False, True))
     for module in (free, frozen):
@@ -69,6 +93,8 @@ def test_what_is_frozen_and_what_fits(model):
     assert not torch.equal(one.trained.text_projection.weight, free.trained.text_projection.weight)
     with pytest.raises(ConfigError, match="has 5 channels, the texts of .* 6; set project to true"):
         one(given(torch.randn(3, 5, 2)))
+    with pytest.raises(ConfigError, match="a CLIP model has a width of its own"):
+        loss("text_contrast", IMAGE, model=model, width=6)
     with pytest.raises(ConfigError, match="need 0 < scale <= largest_scale"):
         loss("text_contrast", IMAGE, model=model, scale=0.0)
 

@@ -261,6 +261,7 @@ class Packing:
             sizes=None if side is None else side.sizes,
             sample_rate_hz=None if side is None else side.sample_rate_hz,
             scale=None if side is None else side.scale,
+            side_vectors={} if side is None else side.side_vectors,
             strides=self.strides,
             scales=self.scales,
             names=self.config.names,

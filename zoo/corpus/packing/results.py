@@ -1,6 +1,7 @@
 """Results of `pack` and `unpack`. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Side:
     sizes: Tensor | None = None
     sample_rate_hz: Tensor | None = None
     scale: Tensor | None = None
+    side_vectors: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     tokenizer: TokenizerId | None = None
 
     @staticmethod
@@ -36,6 +38,7 @@ class Side:
             sizes=tokens.sizes,
             sample_rate_hz=tokens.sample_rate_hz,
             scale=tokens.scale,
+            side_vectors=tokens.side_vectors,
             tokenizer=tokens.tokenizer,
         )
 
