@@ -45,6 +45,9 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
+    named_by_place = [item.nodeid[:200] for item in items if " at 0x" in item.name]
+    if named_by_place:  # other in each process, so that tests cannot be shared among them
+        raise pytest.UsageError(f"parameters without names of their own; give ids=: {named_by_place[0]}")
     if not config.getoption("--quick"):
         return
     wanted = [item for item in items if is_quick(item)]

@@ -51,7 +51,7 @@ def film() -> bytes:
         {"bytes": animation("PNG"), "path": None},
         Image.open(io.BytesIO(animation("GIF"))),
     ],
-    ids=str,
+    ids=["bytes", "tensor", "floats", "list", "pictures", "batch of one", "list of one", "pictures in a list", "cell", "animation"],
 )
 def test_one_clip(media):
     (clip,) = as_clips(media, (0.0, 1.0))
