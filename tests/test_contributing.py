@@ -81,7 +81,7 @@ def test_the_example_names_its_files():
 
 
 def test_the_example_works(tree, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(tree.parent), "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
+    environment = os.environ | {"PYTHONPATH": str(tree.parent)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run(*command: str) -> None:

@@ -46,6 +46,7 @@ def speech(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.effect
 def test_dropout_of_quantizers_makes_prefixes_decode_better(speech):
     """Zeghidour et al. 2021 (SoundStream, arXiv 2107.03312), section III-C; Kumar et al. 2023 (DAC), section 3.2."""

@@ -68,7 +68,7 @@ WITH_MODEL = [n for n in bundled_names() if not n.endswith("/fine-tune")]
 @pytest.mark.parametrize("name", WITH_MODEL)
 def test_it_builds(name, tiny, monkeypatch):
     monkeypatch.setattr(perceptual, "_official", lambda network: torch.nn.Identity())
-    monkeypatch.setattr(perceptual.VggDistance, "from_file", lambda config: torch.nn.Identity())
+    monkeypatch.setattr(perceptual.VggDistance, "from_file", lambda path, inputs, blocks: torch.nn.Identity())
     monkeypatch.setattr(vision_distance, "_network", lambda config: (torch.nn.Identity(), (0.5,) * 3, (0.5,) * 3))
     run = load_run(name, ["data.train=x"])
     with torch.device("meta"):  # sizes only: some models have billions of weights
