@@ -16,6 +16,15 @@ from ..options import MAX_STEPS, NoiseDecodeOptions, check_at_least
 from ..start import start_vae
 from .base import ImageTokenizer
 
+#: diffusers' AutoencoderKL as stabilityai/sd-vae-ft-ema and -mse have it.
+SD_VAE: dict[str, Any] = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlowDecodeOptions(NoiseDecodeOptions):

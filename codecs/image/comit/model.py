@@ -36,18 +36,9 @@ from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
-from ..flow_decoded import FlowDecoded, FlowDecodeOptions, vae_stride
+from ..flow_decoded import SD_VAE, FlowDecoded, FlowDecodeOptions, vae_stride
 from .crops import Box, Crop, checked_boxes, drawn_crops, usual_boxes
 from .network import MessageTransformer, MessageTransformerConfig
-
-#: diffusers' AutoencoderKL as stabilityai/sd-vae-ft-ema and -mse have it.
-SD_VAE: dict[str, Any] = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-}
 
 
 @dataclass(frozen=True, kw_only=True)

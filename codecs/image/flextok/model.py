@@ -29,18 +29,12 @@ from ...quantizers.fsq import FSQConfig
 from ...spec import ImageSpec
 from ...start import start_deviation
 from ...tokenizer import Reconstruction
-from ..flow_decoded import FlowDecoded, vae_stride
+from ..flow_decoded import SD_VAE, FlowDecoded, vae_stride
 from .modulated import ModulatedBlock, ModulatedConfig, NormHead
 from .parts import ConditionConfig, Positions, PositionsConfig, TokenCondition, part_mask
 
 #: diffusers' AutoencoderKL as the published models have it, but for `latent_channels`.
-PUBLISHED_VAE: dict[str, Any] = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "layers_per_block": 2,
-    "latent_channels": 16,
-}
+PUBLISHED_VAE: dict[str, Any] = SD_VAE | {"latent_channels": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
