@@ -26,8 +26,25 @@ def write_photo(folder: Path) -> Path:
 
 def held_out(count: int, side: int, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     """Crops `[count, 3, side, side]` of the part that no run saw, at the same sizes."""
+    return _crops((EDGE, 0, 451, 300), count, side, value_range)
+
+
+def write_held_out(folder: Path, count: int, side: int) -> Path:
+    """The same crops, as files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, crop in enumerate(held_out(count, side)):
+        Image.fromarray((crop * 255).round().byte().permute(1, 2, 0).numpy()).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def photo_crops(count: int, side: int, value_range: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """Crops `[count, 3, side, side]` of the part that is trained on, at the sizes of `write_photo`."""
+    return _crops((0, 0, EDGE, 300), count, side, value_range)
+
+
+def _crops(box: tuple[int, int, int, int], count: int, side: int, value_range: tuple[float, float]) -> Tensor:
     g, (low, high) = torch.Generator().manual_seed(0), value_range
-    parts = [torch.from_numpy(np.asarray(p).copy()).permute(2, 0, 1) / 255 for p in _sizes((EDGE, 0, 451, 300))]
+    parts = [torch.from_numpy(np.asarray(p).copy()).permute(2, 0, 1) / 255 for p in _sizes(box)]
     crops = []
     for i in range(count):
         part = parts[i % len(parts)]
