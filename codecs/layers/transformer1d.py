@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.stream import layers_first, rows_first
+from ..kernels.stream import StepState, layers_first, rows_first
 from ..precision import LSTM
 from ..recomputable import Recomputable
 from .causal import State, Streaming
@@ -58,6 +58,7 @@ class Transformer1dConfig:
         norm_eps: epsilon added to the variance.
         layer_scale: initial value of the LayerScale of every branch; None: no LayerScale.
         rope_period: base b of the rotary frequencies b^(-2i/d), in radians a position; None: no rotary positions.
+        rope_rounded: cosines and sines are rounded to bfloat16, as Fish Audio's code stores them.
         sin_period: the same base for sinusoidal position embeddings that are added to the input; None: none are added.
         bias: whether the linear maps of the attention have a bias.
         out_bias: whether its output map has a bias; None: as `bias`.
@@ -79,6 +80,7 @@ class Transformer1dConfig:
     norm_eps: float = 1e-5
     layer_scale: float | None = 0.01
     rope_period: float | None = 10000.0
+    rope_rounded: bool = False
     sin_period: float | None = None
     bias: bool = False
     out_bias: bool | None = None
@@ -120,11 +122,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, context: int | None) -> Tensor:
     The queries are those of the last L of S positions; `context` as in `Transformer1dConfig`.
     """
     length, keys = q.shape[2], k.shape[2]
+    exporting = torch.compiler.is_exporting()  # a graph for any length has no loop over it
     out = []
-    for start in range(0, length, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, length)
+    for start in (0,) if exporting else range(0, length, QUERY_BLOCK):
+        stop = length if exporting else min(start + QUERY_BLOCK, length)
         last = keys - length + stop
-        first = 0 if context is None else max(0, keys - length + start - context + 1)
+        first = 0 if context is None or exporting else max(0, keys - length + start - context + 1)
         at = torch.arange(keys - length + start, last, device=q.device)[:, None]
         delta = at - torch.arange(first, last, device=q.device)
         mask = delta >= 0 if context is None else (delta >= 0) & (delta < context)
@@ -160,13 +163,33 @@ class Attention1d(nn.Module):
         q, k, v = heads.split(sizes, dim=1)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
+        if isinstance(state, StepState):
+            return self._step(q, k, v, state)
         if state is not None:
             k, v = self._remember(k, v, state)
-        groups = self.heads // self.kv_heads
-        if groups > 1:
-            k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        k, v = self._for_all_heads(k, v)
         mask = None if keys is None else keys[:, None, None]
         y = attend(q, k, v, self.context) if self.causal else F.scaled_dot_product_attention(q, k, v, mask)
+        return self.out(y.transpose(1, 2).reshape(batch, length, -1))
+
+    def _for_all_heads(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        groups = self.heads // self.kv_heads
+        return (k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)) if groups > 1 else (k, v)
+
+    def _step(self, q: Tensor, k: Tensor, v: Tensor, state: StepState) -> Tensor:
+        """Attention where the state has a fixed shape: the last `context - 1` keys and values, and how many of them there are."""
+        if self.context is None:
+            raise ValueError("attention to all earlier positions has no state of fixed shape.")
+        (batch, _, length), held = q.shape[:3], self.context - 1
+        empty = k.new_zeros(batch, self.kv_heads, held, self.head_dim)
+        old_k, old_v, count = state.get(self, (empty, empty, k.new_zeros(batch)))
+        k, v = torch.cat([old_k, k], dim=2), torch.cat([old_v, v], dim=2)  # [B, H, context - 1 + L, d]
+        at = torch.arange(held + length, device=k.device)
+        delta = at[held:, None] - at
+        known = at >= held - count[:, None]  # [B, context - 1 + L]
+        mask = (delta >= 0) & (delta <= held) & known[:, None, None]
+        state[self] = (k[:, :, length:].clone(), v[:, :, length:].clone(), (count + length).clamp(max=held))
+        y = F.scaled_dot_product_attention(q, *self._for_all_heads(k, v), mask)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
     def _remember(self, k: Tensor, v: Tensor, state: State) -> tuple[Tensor, Tensor]:
@@ -265,7 +288,7 @@ class Transformer1d(Streaming):
         if state is not None:
             if not c.causal:
                 raise ValueError("only causal layers stream.")
-            start = state.get(self, 0)
+            start = state.get(self, x.new_zeros(x.shape[0], dtype=torch.int64) if isinstance(state, StepState) else 0)
             state[self] = start + length
         x = x.transpose(1, 2)  # [B, L, C]
         x = x if self.in_proj is None else self.in_proj(x)
@@ -278,19 +301,36 @@ class Transformer1d(Streaming):
         x = x if self.out_proj is None else self.out_proj(x)
         return x.transpose(1, 2)
 
-    def _angles(self, start: int, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _angles(self, start: int | Tensor, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config
-        half = (c.head_dim or c.width // c.heads) // 2
-        steps = torch.arange(half, device=x.device, dtype=torch.float32) / half
-        at = torch.arange(start, start + length, device=x.device, dtype=torch.float32)
-        angles = at[:, None] * (1.0 / c.rope_period**steps)  # type: ignore[operator]
-        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        assert c.rope_period is not None
+        angles = rotary_angles(length, c.head_dim or c.width // c.heads, c.rope_period, x, start=start)
+        return (angles[0].bfloat16().to(x.dtype), angles[1].bfloat16().to(x.dtype)) if c.rope_rounded else angles
 
 
-def _sinusoids(start: int, length: int, width: int, period: float, like: Tensor) -> Tensor:
-    """Sinusoidal embeddings `[L, D]`, cosines first, of `length` positions from `start` on."""
+def rotary_angles(length: int, dim: int, period: float, like: Tensor, *, start: int | Tensor = 0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines `[length, dim / 2]` for `rotate` of the positions from `start` on, with dtype and device of `like`.
+
+    Where each row has its own start `[B]`, they are `[B, 1, length, dim / 2]`.
+    """
+    half = dim // 2
+    steps = torch.arange(half, device=like.device, dtype=torch.float32) / half
+    angles = _positions(start, length, like)[..., None] * (1.0 / period**steps)
+    angles = angles if isinstance(start, int) else angles[:, None]
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+
+def _positions(start: int | Tensor, length: int, like: Tensor) -> Tensor:
+    """The positions `[L]` from `start` on, or `[B, L]` where each row has its own start `[B]`; float32."""
+    if isinstance(start, int):
+        return torch.arange(start, start + length, device=like.device, dtype=torch.float32)
+    return start.float()[:, None] + torch.arange(length, device=like.device, dtype=torch.float32)
+
+
+def _sinusoids(start: int | Tensor, length: int, width: int, period: float, like: Tensor) -> Tensor:
+    """Sinusoidal embeddings `[L, D]`, cosines first, of `length` positions from `start` on; `[B, L, D]` of starts `[B]`."""
     half = width // 2
-    at = torch.arange(start, start + length, device=like.device, dtype=like.dtype)[:, None]
+    at = _positions(start, length, like).to(like.dtype)[..., None]
     steps = torch.arange(half, device=like.device, dtype=like.dtype)
     phase = at / (torch.full((), period, device=like.device, dtype=like.dtype) ** (steps / (half - 1)))
     return torch.cat([phase.cos(), phase.sin()], dim=-1)

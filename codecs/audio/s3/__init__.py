@@ -1,0 +1,1 @@
+"""S3, the supervised semantic speech tokenizer of CosyVoice."""
