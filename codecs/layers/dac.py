@@ -28,10 +28,12 @@ Activation = Callable[[int], nn.Module]
 class DACUnit(Residual1d):
     """(activation, dilated convolution of 7, activation, convolution of 1), and the input added; `[B, C, T]`."""
 
-    def __init__(self, channels: int, dilation: int, *, groups: int = 1, activation: Activation = Snake) -> None:
+    def __init__(
+        self, channels: int, dilation: int, *, groups: int = 1, activation: Activation = Snake, causal: bool = False
+    ) -> None:
         super().__init__()
         self.act_in = activation(channels)
-        self.conv_in = Conv1d(channels, channels, 7, dilation=dilation, groups=groups)
+        self.conv_in = Conv1d(channels, channels, 7, dilation=dilation, groups=groups, causal=causal)
         self.act_out = activation(channels)
         self.conv_out = Conv1d(channels, channels, 1)
 
@@ -52,12 +54,14 @@ class DACDown(Streaming):
         dilations: tuple[int, ...] = DILATIONS,
         depthwise: bool = False,
         activation: Activation = Snake,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         groups, pad = channels if depthwise else 1, math.ceil(stride / 2)
-        self.units = Chain(*(DACUnit(channels, d, groups=groups, activation=activation) for d in dilations))
+        self.units = Chain(*(DACUnit(channels, d, groups=groups, activation=activation, causal=causal) for d in dilations))
         self.act = activation(channels)
-        self.conv = Conv1d(channels, out_channels, 2 * stride, stride=stride, pads=(pad, pad))
+        pads = None if causal else (pad, pad)
+        self.conv = Conv1d(channels, out_channels, 2 * stride, stride=stride, causal=causal, pads=pads)
 
     def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the level to `[B, C, T]`; with `state`, to the next piece of a stream."""
@@ -82,7 +86,8 @@ class DACNoise(nn.Module):
 class DACUp(Streaming):
     """Activation, transposed convolution, optional noise, residual units; `[B, C, T]` to `[B, C', T * s]`.
 
-    Without `whole` the output of an odd stride has `T * s - 1` steps: DAC cuts off `ceil(s / 2)` on each side.
+    Without `whole` the output of an odd stride has `T * s - 1` steps: DAC cuts off `ceil(s / 2)` on each side. If causal, all that
+    is cut off comes off the end.
     """
 
     def __init__(
@@ -96,14 +101,15 @@ class DACUp(Streaming):
         whole: bool = False,
         noise: bool = False,
         activation: Activation = Snake,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         groups, cut = out_channels if depthwise else 1, math.ceil(stride / 2)
         self.act = activation(channels)
-        cuts = (cut, cut - stride % 2 if whole else cut)
-        self.conv = ConvTranspose1d(channels, out_channels, 2 * stride, stride=stride, cuts=cuts)
+        cuts = None if causal else (cut, cut - stride % 2 if whole else cut)
+        self.conv = ConvTranspose1d(channels, out_channels, 2 * stride, stride=stride, causal=causal, cuts=cuts)
         self.noise = DACNoise(out_channels) if noise else None
-        units = (DACUnit(out_channels, d, groups=groups, activation=activation) for d in dilations)
+        units = (DACUnit(out_channels, d, groups=groups, activation=activation, causal=causal) for d in dilations)
         self.units = Chain(*units)
 
     def forward(self, x: Tensor, state: State | None = None, *, noise: Tensor | None = None) -> Tensor:

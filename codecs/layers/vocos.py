@@ -62,15 +62,15 @@ class VocosBlock(nn.Module, Recomputable):
 
 
 class FrameResBlock(nn.Module, Recomputable):
-    """Twice (group norm, SiLU, convolution of 3), and the input added; `[B, D, L]`."""
+    """Twice (group norm, SiLU, convolution), and the input added; `[B, D, L]`."""
 
-    def __init__(self, width: int, *, dropout: float = 0.0, groups: int = 32, eps: float = 1e-6) -> None:
+    def __init__(self, width: int, *, kernel_size: int = 3, dropout: float = 0.0, groups: int = 32, eps: float = 1e-6) -> None:
         super().__init__()
         self.norm_in = nn.GroupNorm(groups, width, eps=eps)
-        self.conv_in = nn.Conv1d(width, width, 3, padding=1)
+        self.conv_in = nn.Conv1d(width, width, kernel_size, padding=(kernel_size - 1) // 2)
         self.norm_out = nn.GroupNorm(groups, width, eps=eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv_out = nn.Conv1d(width, width, 3, padding=1)
+        self.conv_out = nn.Conv1d(width, width, kernel_size, padding=(kernel_size - 1) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to `[B, D, L]`; the shape stays."""
@@ -93,6 +93,8 @@ class FrameAttention(nn.Module):
         """Apply the attention to `[B, D, L]`; the shape stays."""
         y = self.norm(x)
         q, k, v = (m(y).transpose(1, 2) for m in (self.q, self.k, self.v))  # [B, L, D] each
+        if torch.compiler.is_exporting():  # ONNX's operator has an axis of heads
+            return x + self.out(F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0].transpose(1, 2))
         return x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2))
 
 

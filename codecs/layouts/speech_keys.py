@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .keymap import Row, State, Step, Then, matches
@@ -43,3 +44,23 @@ def speech_model(theirs: str, ours: str) -> list[Row]:
 def tensors_only() -> Then:
     """Drop entries that are not tensors, such as counters and settings in files of training runs."""
     return Then(lambda state: {k: v for k, v in state.items() if isinstance(v, Tensor)}, lambda state: state)
+
+
+#: Rows of the file of the features' statistics, beside the weights.
+STATISTICS: tuple[Row, ...] = (("[stats.mean|mean]", "feature_mean"), ("[stats.var|var]", "feature_deviation"))
+
+
+def feature_statistics(width: int) -> Then:
+    """Convert the features' variance to their standard deviation; weights without the file of statistics get mean 0, deviation 1."""
+
+    def read(state: State) -> State:
+        mean, variance = state.get("feature_mean", torch.zeros(width)), state.get("feature_deviation", torch.ones(width))
+        return state | {"feature_mean": mean.flatten().float(), "feature_deviation": variance.flatten().float().sqrt()}
+
+    def write(state: State) -> State:
+        mean, deviation = state["feature_mean"], state["feature_deviation"]
+        if not mean.is_meta and not mean.any() and bool((deviation == 1).all()):
+            return {k: v for k, v in state.items() if k not in ("feature_mean", "feature_deviation")}
+        return state | {"feature_deviation": deviation.square()}
+
+    return Then(read, write)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ...layouts import dac_keys
 from ...layouts.configs import dac_rvq, factorised_rvq
 from ...layouts.fields import FOLDER_KEYS, Fields
-from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm, under
+from ...layouts.keymap import KeyMap, Rename, Row, WeightNorm, under
 from ...layouts.layout import Layout
+from ...layouts.speech_keys import STATISTICS, feature_statistics
 from .model import DualCodecConfig
 
 
@@ -70,26 +69,8 @@ def _rows(own: DualCodecConfig) -> list[Row]:
         ("semantic_vq.quantizers.0.codebook.weight", "quantizer.first.codebook.embed"),
         *under("dac.", "", dac),
         *((f"dac.{a}", b and b.replace("quantizer.", "quantizer.second.", 1)) for a, b in dac_keys.QUANTIZER),
-        # the file of the features' statistics, beside the weights
-        ("[stats.mean|mean]", "feature_mean"),
-        ("[stats.var|var]", "feature_deviation"),
+        *STATISTICS,
     ]
-
-
-def _statistics(width: int) -> Then:
-    """Convert the features' variance to their standard deviation; weights without the file of statistics get mean 0, deviation 1."""
-
-    def read(state: State) -> State:
-        mean, variance = state.get("feature_mean", torch.zeros(width)), state.get("feature_deviation", torch.ones(width))
-        return state | {"feature_mean": mean.flatten().float(), "feature_deviation": variance.flatten().float().sqrt()}
-
-    def write(state: State) -> State:
-        mean, deviation = state["feature_mean"], state["feature_deviation"]
-        if not mean.is_meta and not mean.any() and bool((deviation == 1).all()):
-            return {k: v for k, v in state.items() if k not in ("feature_mean", "feature_deviation")}
-        return state | {"feature_deviation": deviation.square()}
-
-    return Then(read, write)
 
 
 def _keys(own: DualCodecConfig) -> KeyMap:
@@ -97,7 +78,7 @@ def _keys(own: DualCodecConfig) -> KeyMap:
     return KeyMap(
         WeightNorm(but=("{convnext_encoder|convnext_decoder}.{}.dwconv.weight",)),
         Rename(_rows(own)),
-        _statistics(own.semantic_in),
+        feature_statistics(own.semantic_in),
         dac_keys.linear_projections(f"quantizer.first.{projections}", f"quantizer.second.levels.{{}}.{projections}"),
     )
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import SignedInt
-from ...layers.transformer1d import QUERY_BLOCK, LayerScale, rotate
+from ...layers.transformer1d import LayerScale, rotate
+from ...layers.window_attention import window_attention
 from ...recomputable import Recomputable
 
 #: Epsilon of the norms of queries and keys.
@@ -56,22 +57,6 @@ class WindowTransformerConfig:
             raise ValueError(f"width is {self.width} and a head {d} wide; width must be a multiple of it, and it a multiple of 4.")
         if min(self.window) < -1:
             raise ValueError(f"window is {self.window}; give numbers of positions, or -1 for all.")
-
-
-def window_attention(q: Tensor, k: Tensor, v: Tensor, window: tuple[int, int]) -> Tensor:
-    """Attention of `[B, H, L, d]` in which position i attends to i - window[0] .. i + window[1]; -1: no limit."""
-    length = q.shape[2]
-    before, after = (length if w < 0 else w for w in window)
-    if before >= length - 1 and after >= length - 1:
-        return F.scaled_dot_product_attention(q, k, v)
-    out = []
-    for start in range(0, length, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, length)
-        first, last = max(0, start - before), min(length, stop + after)
-        ahead = torch.arange(first, last, device=q.device) - torch.arange(start, stop, device=q.device)[:, None]
-        allowed = (ahead >= -before) & (ahead <= after)
-        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], allowed))
-    return torch.cat(out, dim=2)
 
 
 def rotary_angles(length: int, rotated: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,26 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     if "model" not in config:
         return dict(config)
     args = config["model"]["init_args"]
-    return {part: args[part].get("init_args", {}) for part in _PARTS} | {"sample_rate": args.get("sample_rate", 24000)}
+    ours = {k: config[k] for k in ("hard_coded_overrides",) if k in config}
+    return {part: args[part].get("init_args", {}) for part in _PARTS} | {"sample_rate": args.get("sample_rate", 24000)} | ours
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     """`init_args` of feature extractor, backbone and head. Our key `hard_coded_overrides` changes numbers that their code fixes."""
+    top, feature, fixed, out = network(config)
+    out["quantizer"] = {
+        "kind": "vq",
+        "codebook_size": feature.take("vq_bins", 16384),
+        "kmeans_iterations": feature.take("vq_kmeans", 800),
+        "commitment_weight": 1.0,
+    }
+    for fields in (feature, fixed, top):
+        fields.done()
+    return out
+
+
+def network(config: Mapping[str, Any]) -> tuple[Fields, Fields, Fields, dict[str, Any]]:
+    """Our fields of encoder and decoder, and what is not read yet: the config, the feature extractor's part and fixed numbers."""
     top = Fields(_flat(config), "config")
     top.drop(*FOLDER_KEYS)
     feature, backbone, head = (Fields(top.take(part), part) for part in _PARTS)
@@ -42,12 +57,6 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     out = {
         "sample_rate_hz": top.take("sample_rate", 24000),
         "encoder": {"latent_dim": dim, "width": fixed.take("n_filters", 32), "strides": strides},
-        "quantizer": {
-            "kind": "vq",
-            "codebook_size": feature.take("vq_bins", 16384),
-            "kmeans_iterations": feature.take("vq_kmeans", 800),
-            "commitment_weight": 1.0,
-        },
         "width": width,
         "hidden": backbone.take("intermediate_dim"),
         "blocks": backbone.take("num_layers"),
@@ -55,9 +64,9 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "layer_scale": float(backbone.take("layer_scale_init_value", None) or 0.0),
         "window_samples": head.take("n_fft"),
     }
-    for fields in (feature, backbone, head, fixed, top):
-        fields.done()
-    return out
+    backbone.done()
+    head.done()
+    return top, feature, fixed, out
 
 
 # --- transformers -----------------------------------------------------------------------------------------------------
@@ -122,7 +131,7 @@ def _conditioned(theirs: str, ours: str) -> list[Row]:
     ]
 
 
-def _decoder(head: str) -> list[Row]:
+def decoder_rows(head: str) -> list[Row]:
     """Backbone and head; `head` is the authors' name of the linear map in the latter."""
     return [
         ("backbone.embed.*", "decoder.embed.*"),
@@ -138,7 +147,8 @@ def _decoder(head: str) -> list[Row]:
     ]
 
 
-_OF_THE_NETWORK = Rename(
+#: Keeps what the network uses of a run's checkpoint.
+OF_THE_NETWORK = Rename(
     [
         ("feature_extractor.encodec.decoder.**", None),  # EnCodec's decoder, which the authors build and do not use
         ("head.istft.window", None),  # the Hann window: computed
@@ -153,10 +163,10 @@ def _keys(own: WavTokenizerConfig) -> KeyMap:
     rows = [
         *seanet_rows(own.encoder, "encoder", f"{theirs}.encoder.model", "encoder"),
         *codebook_rows(f"{theirs}.quantizer.vq.layers.0._codebook", "quantizer.codebook"),
-        *_decoder("out"),
+        *decoder_rows("out"),
     ]
     normed = WeightNorm(on=(f"{theirs}.encoder.model.**.weight",))
-    return KeyMap(Unwrap("state_dict"), _OF_THE_NETWORK, normed, Rename(rows), running_codebooks())
+    return KeyMap(Unwrap("state_dict"), OF_THE_NETWORK, normed, Rename(rows), running_codebooks())
 
 
 def _transformers_keys(own: WavTokenizerConfig) -> KeyMap:
@@ -165,7 +175,7 @@ def _transformers_keys(own: WavTokenizerConfig) -> KeyMap:
     rows = [
         *seanet_rows(own.encoder, "encoder", theirs, "encoder", "transformers"),
         *codebook_rows("[encoder_model.quantizer|quantizer].codebook", "quantizer.codebook"),
-        *_decoder("linear"),
+        *decoder_rows("linear"),
     ]
     grouped = own.encoder.norm == "group"
     normed = WeightNorm("" if grouped else "parametrizations", on=("encoder_model.encoder.layers.**.conv.weight",))

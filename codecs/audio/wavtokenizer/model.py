@@ -3,6 +3,9 @@
 Ji et al. 2024, "WavTokenizer: an Efficient Acoustic Discrete Codec Tokenizer for Audio Language Modeling", arXiv 2408.16532.
 Parity was checked against jishengpeng/WavTokenizer @ 5cf440d (MIT) and transformers 5.24 (Apache-2.0).
 
+UniCodec (Jiang et al. 2025, arXiv 2502.20067; Jiang-Yidi/UniCodec @ 8f90335, no licence is stated: own code from the facts) has a
+transformer with experts in the LSTM's place, and a table of which each kind of sound has its own part: `encode(x, domain="speech")`.
+
 SEANet encodes `[B, 1, T]` to latents `[B, D, L]`, one for every hop (320 samples: 75 a second at 24 kHz), and the nearest vector of
 one codebook replaces each: ids `[B, 1, L]`. The decoder never leaves frame rate: residual blocks with attention, ConvNeXt blocks,
 and a head that predicts magnitude and phase of each frame for the inverse short-time Fourier transform, `[B, 1, L * hop]`.
@@ -11,18 +14,24 @@ Letters: B batch, T samples, D latent width, L positions (frames), N conditions.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ...coding import Batch, Coded
+from ...config import ConfigError
 from ...layers.seanet import SEANetConfig, SEANetEncoder
 from ...layers.vocos import FourierHead, FrameAttention, FrameResBlock, VocosBlock, make_norm
+from ...options import EncodeOptions
 from ...quantizers.base import QuantizerConfig
+from ...quantizers.parts.nearest import nearest_code
+from ...quantizers.simvq import SimVQ
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
 from ..base import AudioTokenizer
 from ..start import start_sound
+from .experts import ExpertsConfig, expert_transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,8 @@ class WavTokenizerConfig:
         eps: epsilon of all norms of the decoder.
         window_samples: length of the inverse transform's window.
         dropout: probability of dropout in the decoder's residual blocks.
+        experts: a transformer behind the encoder (UniCodec); None: none.
+        domains: `encode` takes `domain`: "speech" searches the first quarter of the codebook, "music" the second, "sound" the rest.
     """
 
     sample_rate_hz: int = 24000
@@ -57,6 +68,8 @@ class WavTokenizerConfig:
     eps: float = 1e-6
     window_samples: int = 1280
     dropout: float = 0.1
+    experts: ExpertsConfig | None = None
+    domains: bool = False
 
     def __post_init__(self) -> None:
         if self.groups < 1 or self.width % self.groups:
@@ -97,6 +110,21 @@ class WavTokenizerDecoder(nn.Module):
         return self.head(self.features(z, condition))[:, None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class DomainEncodeOptions(EncodeOptions):
+    """Options of `WavTokenizer.encode` where each kind of sound has its part of the codebook.
+
+    Attributes:
+        domain: "speech", "music" or "sound", where it is known: only that part is searched. None: all of it.
+    """
+
+    domain: Literal["speech", "music", "sound"] | None = None
+
+
+#: Part of the codebook of each domain.
+DOMAINS = {"speech": (0.0, 0.25), "music": (0.25, 0.5), "sound": (0.5, 1.0)}
+
+
 class WavTokenizer(AudioTokenizer):
     """WavTokenizer; see the module's docstring. Not causal: the decoder attends to all frames."""
 
@@ -108,9 +136,14 @@ class WavTokenizer(AudioTokenizer):
         self.config = config
         self.encoder = SEANetEncoder(config.encoder)
         start_sound(self.encoder)
+        self.transformer = None if config.experts is None else expert_transformer(config.encoder.latent_dim, config.experts)
         self.quantizer = config.quantizer.build(dim=config.encoder.latent_dim)
         self.decoder = WavTokenizerDecoder(config)
         self.decoder.apply(_init)
+        if config.domains:
+            if not isinstance(self.quantizer, SimVQ):
+                raise ConfigError(f"domains are parts of the table of a simvq quantizer, not of {config.quantizer.kind!r}.")
+            self.encode_options: type[EncodeOptions] = DomainEncodeOptions
         self.spec = AudioSpec.of(
             self.quantizer,
             channels=config.encoder.channels,
@@ -120,7 +153,19 @@ class WavTokenizer(AudioTokenizer):
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, ceil(T / hop)]` of `[B, 1, T]`."""
-        return self.encoder(x)
+        z = self.encoder(x)
+        return z if self.transformer is None else self.transformer(z)
+
+    def ids_of(self, z: Tensor, batch: Batch) -> Coded:
+        """Ids `[B, 1, L]`: of the nearest codes, among those of the options' domain, if it names one."""
+        domain = getattr(batch.options, "domain", None)
+        if domain is None:
+            return super().ids_of(z, batch)
+        assert isinstance(self.quantizer, SimVQ)
+        first, last = (round(part * self.quantizer.codebook_sizes[0]) for part in DOMAINS[domain])
+        rows = z.float().transpose(1, 2).flatten(0, 1)
+        ids = nearest_code(rows, self.quantizer.codes()[first:last]) + first
+        return Coded(ids.view(len(z), 1, -1))
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, condition: int = 0) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; the published models are meant for `condition` 0."""

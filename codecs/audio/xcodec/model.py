@@ -4,6 +4,10 @@ Ye et al. 2024, "Codec Does Matter: Exploring the Semantic Shortcoming of Codec 
 was checked against zhenye234/xcodec @ a2e52d3 (`SoundStream`; no licence at the root: own code from the published facts) and
 transformers 5.23 (`XcodecModel`, Apache-2.0).
 
+The same network with other sizes is the tokenizer of Higgs Audio v2 (Boson AI; no paper): 24 kHz, 25 frames a second, clips resampled
+to 16 kHz for the speech model, every second of its frames, and a residual quantizer with a pair of maps at each level. Parity was
+checked against boson-ai/higgs-audio @ f04f5df (`HiggsAudioTokenizer`, Apache-2.0) and transformers 5.24 (`HiggsAudioV2TokenizerModel`).
+
     waveform -> DAC encoder ----------------> \\                           / linear -> DAC decoder -> waveform
     features -> convolutions (RepCodec's) --> joined, linear -> residual VQ - linear -> convolutions -> features
 
@@ -14,7 +18,7 @@ clip with half a frame of silence on both sides.
 
 The end of a clip: by default clips are not padded. Samples that do not fill a frame of both encoders get no ids, and `decode`
 returns zeros for them (`fill` "frame" pads the clip instead). If the waveform's encoder would return another number of frames than
-the features' encoder, it also runs on the clip with silence on both sides, as published.
+the features' encoder, it also runs on the clip with silence on both sides, as published. Higgs' own code then cuts both to the shorter.
 
 Letters: B batch, T samples, L positions, D latent width, C channels of the features, N their frames, K codebooks.
 """
@@ -27,6 +31,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from ...coding import Batch, Coded
@@ -58,8 +63,15 @@ class XCodecConfig(StridedConfig):
         semantic_model: configuration of the speech model in the terms of transformers, whose weights are part of this
             model; empty: the published model `semantic_name` is loaded from the hub when it is first needed.
         semantic_name: name of the published speech model.
+        semantic_rate_hz: rate in Hz to which clips are resampled for the speech model; 0: none, it takes the codec's own rate.
+        semantic_step: number of the speech model's frames that give one frame of its features.
+        semantic_pool: which: the "first" of them (every `semantic_step`-th frame), or their "mean".
         pad_samples: samples of silence on both sides of the speech model's input.
-        quantizer: settings of any quantizer; its `dim` is filled in: D = acoustic_dim + the features' channels.
+        acoustic_pad_samples: samples of silence on both sides of the waveform's encoder, where it would give another number of frames
+            than the features' encoder; None: `pad_samples`.
+        unequal: where the two numbers still differ: "error", or "cut" both to the shorter.
+        joint_dim: D, the channels of the joint latents; 0: `acoustic_dim` + the features' channels.
+        quantizer: settings of any quantizer; its `dim` is filled in: D.
         bandwidths_kbps: bit rates in kbit/s that the model was trained for; by default `encode` returns the codebooks of the last
             one. Empty: all codebooks.
         fill: "frame" pads clips with zeros to whole frames, "none" does not; see the module's docstring.
@@ -72,7 +84,13 @@ class XCodecConfig(StridedConfig):
     semantic: FeatureConvConfig = FeatureConvConfig(strides=(1, 1))
     semantic_model: Mapping[str, Any] = field(default_factory=dict)
     semantic_name: str = "facebook/hubert-base-ls960"
+    semantic_rate_hz: int = 0
+    semantic_step: int = 1
+    semantic_pool: Literal["first", "mean"] = "first"
     pad_samples: int = 160
+    acoustic_pad_samples: int | None = None
+    unequal: Literal["error", "cut"] = "error"
+    joint_dim: int = 0
     quantizer: QuantizerConfig = _QUANTIZER
     bandwidths_kbps: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)
     fill: Literal["none", "frame"] = "none"
@@ -82,6 +100,8 @@ class XCodecConfig(StridedConfig):
         width = self.semantic_model.get("hidden_size", self.semantic.features)
         if width != self.semantic.features:
             raise ValueError(f"semantic.features is {self.semantic.features}, but the speech model gives {width} channels.")
+        if self.semantic_step < 1:
+            raise ValueError(f"semantic_step is {self.semantic_step}; allowed: 1 or more.")
 
     @property
     def ups(self) -> tuple[int, ...]:
@@ -96,7 +116,7 @@ class XCodecConfig(StridedConfig):
     @property
     def dim(self) -> int:
         """D, number of channels of the latents."""
-        return self.acoustic_dim + self.semantic_dim
+        return self.joint_dim or self.acoustic_dim + self.semantic_dim
 
 
 class XCodec(FeatureTokenizer):
@@ -116,7 +136,7 @@ class XCodec(FeatureTokenizer):
         self.config = c = config
         self.encoder = DACEncoder(c.encoder_width, c.strides, c.acoustic_dim).apply(dac_init)
         self.semantic_encoder = FeatureEncoder(None, c.semantic)
-        self.join = nn.Linear(c.dim, c.dim)
+        self.join = nn.Linear(c.acoustic_dim + c.semantic_dim, c.dim)
         self.quantizer = c.quantizer.build(dim=c.dim)
         self.to_acoustic = nn.Linear(c.dim, c.acoustic_dim)
         self.decoder = DACDecoder(c.acoustic_dim, c.decoder_width, c.ups, whole=True, tanh=False).apply(dac_init)
@@ -137,12 +157,15 @@ class XCodec(FeatureTokenizer):
         """L, the number of frames of a clip of `samples` samples that is encoded without `features=`."""
         if self.config.fill == "frame":
             return super().num_frames(samples)
-        return max(1, self._semantic_frames(samples))
+        return max(1, self._frames(samples))
 
     def _semantic_frames(self, samples: int) -> int:
         """Number of output frames of the features' encoder; 0 for clips that are too short."""
-        frames = conv_frames(samples + 2 * self.config.pad_samples, self.config.semantic_model)
-        for stride in self.config.semantic.strides:
+        c = self.config
+        samples = -(-samples * (c.semantic_rate_hz or c.sample_rate_hz) // c.sample_rate_hz)
+        frames = conv_frames(samples + 2 * c.pad_samples, c.semantic_model)
+        frames = -(-frames // c.semantic_step) if c.semantic_pool == "first" else frames // c.semantic_step
+        for stride in c.semantic.strides:
             frames = frames if stride == 1 else max(0, (frames - 2) // stride + 1)
         return frames
 
@@ -151,12 +174,25 @@ class XCodec(FeatureTokenizer):
             samples = max(0, (samples + 2 * math.ceil(s / 2) - 2 * s) // s + 1)
         return samples
 
+    def _silence(self, samples: int, frames: int) -> int:
+        """Samples of silence on both sides of the waveform's encoder, where the features' encoder returns `frames` frames."""
+        if self._acoustic_frames(samples) == frames:
+            return 0
+        return self.config.pad_samples if self.config.acoustic_pad_samples is None else self.config.acoustic_pad_samples
+
+    def _frames(self, samples: int) -> int:
+        """Number of frames that both encoders return, with `unequal` "error" those of the features' encoder."""
+        frames = self._semantic_frames(samples)
+        if self.config.unequal == "error":
+            return frames
+        return min(frames, self._acoustic_frames(samples + 2 * self._silence(samples, frames)))
+
     def _padded(self, x: Tensor) -> Tensor:
         """Pad clips `[B, 1, T]` with zeros: to whole frames, or with `fill` "none" only clips that are too short for one frame."""
         if self.config.fill == "frame":
             return pad_to_hop(x, self.spec.hop_samples)
         least = x.shape[-1]
-        while not self._semantic_frames(least):
+        while not self._frames(least):
             least += 1
         return F.pad(x, (0, least - x.shape[-1]))
 
@@ -165,8 +201,14 @@ class XCodec(FeatureTokenizer):
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
         """The speech model's features `[B, C, N]` of clips `[B, 1, T]`: the mean over its layers, the embedding included."""
+        c, x = self.config, x[:, 0]
+        if c.semantic_rate_hz not in (0, c.sample_rate_hz):
+            x = AF.resample(x.float(), c.sample_rate_hz, c.semantic_rate_hz).to(x.dtype)  # the authors' filter
         model = self.semantic_model or self._published.get(self.device, self.dtype)
-        return model.mean_of_layers(F.pad(x[:, 0], (self.config.pad_samples, self.config.pad_samples)))
+        features = model.mean_of_layers(F.pad(x, (c.pad_samples, c.pad_samples)))
+        if c.semantic_step == 1:
+            return features
+        return features[..., :: c.semantic_step] if c.semantic_pool == "first" else F.avg_pool1d(features, c.semantic_step)
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
@@ -176,15 +218,19 @@ class XCodec(FeatureTokenizer):
             x = self._padded(x)
             features = self.speech_features(x)
         semantic = self.semantic_encoder(features.to(self.dtype))  # [B, C', L]
-        length, pad = semantic.shape[-1], self.config.pad_samples
-        if self._acoustic_frames(x.shape[-1]) != length:
-            x = F.pad(x, (pad, pad))
-        if (frames := self._acoustic_frames(x.shape[-1])) != length:
+        length = semantic.shape[-1]
+        if silence := self._silence(x.shape[-1], length):
+            x = F.pad(x, (silence, silence))
+        frames = self._acoustic_frames(x.shape[-1])
+        if self.config.unequal == "cut":
+            length = min(frames, length)
+        elif frames != length:
+            step = self.config.semantic_step * math.prod(self.config.semantic.strides)
             raise ValueError(
                 f"{frames} positions of audio and {length} of features: they do not belong together. The speech model must "
-                f"give a frame every {self.spec.hop_samples // math.prod(self.config.semantic.strides)} samples."
+                f"give a frame every {self.spec.hop_samples // step} samples."
             )
-        joined = torch.cat([self.encoder(x), semantic], dim=1)
+        joined = torch.cat([self.encoder(x)[..., :length], semantic[..., :length]], dim=1)
         return self.join(joined.transpose(1, 2)).transpose(1, 2)
 
     def ids_of(self, z: Tensor, batch: Batch) -> Coded:
@@ -227,5 +273,6 @@ class XCodec(FeatureTokenizer):
         z = self.encode_latents(given, features)
         quantized = self.quantizer(z)
         x_hat = self.to_length(self.decode_latents(quantized.z_q), x.shape[-1])
-        out = {"semantic": self.decode_features(quantized.z_q), "semantic_target": features}
+        semantic = self.decode_features(quantized.z_q)
+        out = {"semantic": semantic, "semantic_target": features[..., : semantic.shape[-1]]}
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)

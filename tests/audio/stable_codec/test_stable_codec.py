@@ -15,6 +15,8 @@ from families import TINY
 from tokenzoo import build_tokenizer
 from tokenzoo.codecs.audio.stable_codec import window_transformer as wt
 from tokenzoo.codecs.audio.stable_codec.model import POSTHOC, StableCodec, normalize_lufs
+from tokenzoo.codecs.layers import window_attention as window_module
+from tokenzoo.codecs.layers.window_attention import window_attention
 from tokenzoo.codecs.serialize import load_folder, save_folder
 from tokenzoo.zoo.convert import convert, converter
 
@@ -76,13 +78,13 @@ def test_block_against_plain_formulas():
 @pytest.mark.parametrize("window", [(3, 2), (0, 5), (-1, 2), (4, -1), (-1, -1), (100, 100)])
 @torch.no_grad()
 def test_window_in_blocks(window, monkeypatch):
-    monkeypatch.setattr(wt, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(window_module, "QUERY_BLOCK", 7)
     q, k, v = torch.randn(3, 2, 2, 31, 4, generator=torch.Generator().manual_seed(0))
     at = torch.arange(31)
     ahead = at - at[:, None]
     mask = ((ahead >= -window[0]) | (window[0] < 0)) & ((ahead <= window[1]) | (window[1] < 0))
     scores = (q @ k.transpose(2, 3) / 2).masked_fill(~mask, -torch.inf)
-    close(wt.window_attention(q, k, v, window), scores.softmax(-1) @ v, 1e-6)
+    close(window_attention(q, k, v, window), scores.softmax(-1) @ v, 1e-6)
 
 
 # --- the authors' layout ----------------------------------------------------------------------------------------------

@@ -17,5 +17,11 @@ SMALL_XCODEC = {
 #: label -> (family, config)
 TINY: dict[str, tuple[str, dict]] = {
     "xcodec": ("xcodec", SMALL_XCODEC),
+    "xcodec-higgs": (
+        "xcodec",
+        SMALL_XCODEC
+        | {"sample_rate_hz": 24000, "semantic_rate_hz": 16000, "semantic_step": 2, "strides": [6, 10], "acoustic_pad_samples": 15}
+        | {"unequal": "cut", "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 16, "codebook_dim": 4}},
+    ),
     "xcodec-frame": ("xcodec", SMALL_XCODEC | {"fill": "frame", "decoder_strides": [2, 10]}),
 }
