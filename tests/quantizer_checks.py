@@ -11,6 +11,7 @@ from torch import Tensor
 SETTINGS: dict[str, dict] = {
     "vq": {"codebook_size": 16},
     "simvq": {"codebook_size": 16},
+    "optvq": {"codebook_size": 16},
     "ibq": {"codebook_size": 16},
     "residual_vq": {"num_codebooks": 2, "codebook_size": 16},
     "grouped_vq": {},

@@ -10,6 +10,7 @@ from .base import Quantized, Quantizer, QuantizerConfig
 QUANTIZERS: Kinds[type[QuantizerConfig]] = Kinds("quantizer kind", __name__, {
     "vq": "vq:VQConfig",
     "simvq": "simvq:SimVQConfig",
+    "optvq": "optvq:OptVQConfig",
     "residual_vq": "residual_vq:ResidualVQConfig",
     "product_vq": "product_vq:ProductVQConfig",
     "paired_vq": "paired_vq:PairedVQConfig",

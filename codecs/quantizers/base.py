@@ -72,7 +72,8 @@ class Quantizer(KeepsDtype):
     strides: tuple[int, ...] = ()
     #: `(h, w)` of each scale, coarse to fine (multi-scale kinds); empty for all others.
     scale_grids: tuple[tuple[int, int], ...] = ()
-    #: True where ids have more positions than latents or the layout depends on the grid (multi-scale kinds).
+    #: True where ids have more positions than latents, the layout depends on the grid (multi-scale kinds), or an id depends on all
+    #: positions of its item (optvq): such latents are never quantized in parts.
     needs_grid: bool = False
 
     def __init__(self, config: QuantizerConfig, codebook_sizes: tuple[int, ...]) -> None:

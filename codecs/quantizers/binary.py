@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class BinaryConfig(QuantizerConfig):
         diversity_gamma: weight of code_entropy relative to position_entropy.
         commitment_weight: weight of the squared distance between latent and code.
     """
+
+    moving: ClassVar[tuple[str, ...]] = ("entropy_weight", "entropy_temperature", "diversity_gamma")
 
     bits: int = 18
     group_bits: int | tuple[int, ...] | None = None

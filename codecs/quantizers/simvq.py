@@ -6,7 +6,8 @@ Letters: B batch, D latent width, L positions, V codebook size, N = B L rows, d 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from ..config import ConfigError
 from .base import Quantizer, QuantizerConfig
-from .parts.nearest import nearest_code
+from .parts.nearest import nearest_code, unit
 from .parts.rows import RowQuantizer, RowTerms, estimate, steady_linear
 
 
@@ -29,6 +30,8 @@ class SimVQConfig(QuantizerConfig):
             paper's code).
         codebook_weight: weight of the term that moves codes to latents.
         gradient: as in `TableConfig`.
+        bias: whether the map has a bias (TA-Tok).
+        normalize: scale latents and mapped codes to length 1, for lookup and result (TA-Tok).
     """
 
     kind: ClassVar[str] = "simvq"
@@ -38,6 +41,8 @@ class SimVQConfig(QuantizerConfig):
     commitment_weight: float = 0.25
     codebook_weight: float = 1.0
     gradient: Literal["straight_through", "rotation"] = "straight_through"
+    bias: bool = False
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         if self.codebook_size < 1:
@@ -45,6 +50,10 @@ class SimVQConfig(QuantizerConfig):
 
     def quantizer_class(self) -> type[Quantizer]:
         return SimVQ
+
+
+#: Mapped tables of quantizers in eval mode, each with what it was made of; not part of the module, so that no copy or file holds them.
+_KEPT: "WeakKeyDictionary[SimVQ, tuple[tuple[Any, ...], Tensor]]" = WeakKeyDictionary()
 
 
 class SimVQ(RowQuantizer):
@@ -57,17 +66,36 @@ class SimVQ(RowQuantizer):
         super().__init__(config, (config.codebook_size,))
         width = config.table_dim or config.dim
         self.register_buffer("table", torch.randn(config.codebook_size, width) * width**-0.5)
-        self.transform = nn.Linear(width, config.dim, bias=False)
+        self.transform = nn.Linear(width, config.dim, bias=config.bias)
 
     @torch.no_grad()
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
-        return nearest_code(rows, steady_linear(self.table.float(), self.transform.weight, None))
+        return nearest_code(self._space(rows), self.codes())
 
     def decode_rows(self, ids: Tensor) -> Tensor:
         # Only the chosen rows pass through the map: bit for bit the rows of the mapped table, whose V rows instead of N cost more.
-        return steady_linear(F.embedding(ids, self.table.float()), self.transform.weight, None)
+        return self._mapped(F.embedding(ids, self.table.float()))
+
+    def codes(self) -> Tensor:
+        """All V codes `[V, D]`; in eval mode they are kept until a weight changes, as the map of a wide table takes seconds."""
+        if self.training or torch.compiler.is_compiling() or self.table.is_meta:
+            return self._mapped(self.table.float())
+        parts = (self.table, self.transform.weight, *(() if self.transform.bias is None else (self.transform.bias,)))
+        # values that were set through `.data` leave the version as it is, hence the sums; on a GPU they would cost a synchronisation
+        sums = [float(p.detach().sum()) if p.device.type == "cpu" else 0.0 for p in parts]
+        now = tuple((p._version, p.data_ptr(), p.device, p.dtype, s) for p, s in zip(parts, sums, strict=True))
+        kept = _KEPT.get(self)
+        if kept is None or kept[0] != now:
+            kept = _KEPT[self] = (now, self._mapped(self.table.float()).detach())
+        return kept[1]
+
+    def _mapped(self, rows: Tensor) -> Tensor:
+        return self._space(steady_linear(rows, self.transform.weight, self.transform.bias))
+
+    def _space(self, rows: Tensor) -> Tensor:
+        return unit(rows) if self.config.normalize else rows
 
     def row_terms(self, z: Tensor, ids: Tensor, *, through: Tensor | None = None) -> RowTerms:
-        q = self.decode_rows(ids)
-        z_q = estimate(z if through is None else through, q.detach(), self.config.gradient)
+        q, z = self.decode_rows(ids), self._space(z)
+        z_q = estimate(z if through is None else self._space(through), q.detach(), self.config.gradient)
         return RowTerms(z_q, (z - q.detach()).square().mean(1), (z.detach() - q).square().mean(1))

@@ -1,6 +1,5 @@
 """DualToken (songweii/DualToken @ 29e7c84d00, modeling/rqvaesigliptransformer/rqvaesiglip/modeling_rqvaesiglip.py)."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,24 +8,9 @@ from ...layouts.fields import TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import Fuse, KeyMap, Rename, Row, Then, Unwrap, under, without_ones, without_prefix
 from ...layouts.layout import Layout
 from ...layouts.rq_keys import padded_tables
-from ...layouts.vit_keys import KEY_BIAS, PROJECTION, SIGLIP_BLOCK
+from ...layouts.vit_keys import KEY_BIAS, PROJECTION, SIGLIP_BLOCK, named_siglip
 from ...layouts.vqgan_keys import LEVELS, RESAMPLE, taming_middle
 from .model import DualTokenConfig
-
-#: The towers' sizes by the word in their names: (width, layers, heads, hidden).
-_SIGLIP = {"base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096), "so400m": (1152, 27, 16, 4304)}
-
-
-def _named_tower(name: str) -> dict[str, Any]:
-    """The `vision` part of a config of transformers' SigLIP, from the end of a checkpoint's name."""
-    found = re.search(r"siglip2?-(base|large|so400m)-patch(\d+)-(\d+)/?$", name)
-    if not found:
-        raise ValueError(f"dualtoken.pretrained_model is {name!r}; without 'siglip' it must end like 'siglip2-so400m-patch16-256'.")
-    width, layers, heads, hidden = _SIGLIP[found[1]]
-    return {
-        "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": hidden,
-        "patch_size": int(found[2]), "image_size": int(found[3]),
-    }  # fmt: skip
 
 
 def _residual(c: Fields) -> tuple[dict[str, Any], int, int]:
@@ -79,7 +63,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     c = open_config(config, "dualtoken")
     c.drop(*TRANSFORMERS_KEYS, "checkpointing", "ignore_keys", "decay")  # not read by the class
     name, towers = c.take("pretrained_model", "google/siglip-large-patch16-256"), part(c, "siglip", {})
-    vision = dict(towers.take("vision", {})) or _named_tower(name)
+    vision = dict(towers.take("vision", {})) or named_siglip(name, "dualtoken.pretrained_model")
     pool = vision.pop("vision_use_head", True)
     tower = siglip_tower(Fields(vision, "dualtoken.siglip.vision"), norm_out="affine" if pool else "none")
     c.require("hidden_size", tower["width"])

@@ -4,10 +4,10 @@ As in Emu3's vision tokenizer (baaivision/Emu3 @ f6ea9aaa44, arXiv 2409.18869).
 Letters: B batch, C channels, T frames, h w grid.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layers.fixed_norm import FixedNorm
 from ...recomputable import Recomputable
 
 
@@ -28,33 +28,12 @@ class CausalConv3d(nn.Conv3d):
         return super().forward(F.pad(x, (0, 0, 0, 0, 2, 0)))
 
 
-class FixedNorm3d(nn.Module):
-    """Batch norm on stored statistics, in training too; `[B, C, T, h, w]`.
-
-    Differs: the authors trained with BatchNorm3d; updating the statistics here would let ids depend on the batch.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `[B, C, T, h, w]` with the stored statistics."""
-        return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, training=False, eps=1e-5)
-
-
 class TemporalResBlock(nn.Module, Recomputable):
     """(norm, SiLU, 3x3x3 causal convolution) twice, and the input added; `[B, C, T, h, w]`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = FixedNorm3d(channels), FixedNorm3d(channels)
+        self.norm1, self.norm2 = FixedNorm(channels), FixedNorm(channels)
         self.conv1 = CausalConv3d(channels, channels, (3, 3, 3))
         self.conv2 = CausalConv3d(channels, channels, (3, 3, 3))
 

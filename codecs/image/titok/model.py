@@ -139,6 +139,7 @@ class TiTok(ImageTokenizer):
     decode_options: type[DecodeOptions] = TiTokDecodeOptions
     encoder_only = ("encoder", "to_latent")
     decoder_only = ("from_latent", "decoder", "text", "head")
+    config: TiTokConfig
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
@@ -154,13 +155,7 @@ class TiTok(ImageTokenizer):
         self.to_latent = nn.Linear(c.encoder.width, c.latent_dim)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.from_latent = nn.Linear(c.latent_dim, c.decoder.width)
-        self.decoder = LatentQueryDecoder(
-            grid_size=c.image_size // c.decoder_patch_size,
-            num_latents=c.num_latents,
-            width=c.decoder.width,
-            layers=c.decoder.layers,
-            heads=c.decoder.heads,
-        )
+        self.decoder = self.build_decoder()
         self.text = TextTokens(c.text, c.decoder.width) if c.text else None
         self.head = CodesHead(c) if c.output == "codes" else PixelsHead(c)
         for part in (self.encoder, self.to_latent, self.from_latent, self.decoder, self.text):
@@ -176,6 +171,17 @@ class TiTok(ImageTokenizer):
             num_positions=c.num_latents,
             value_range=(0.0, 1.0),
             resize="crop",
+        )
+
+    def build_decoder(self) -> nn.Module:
+        """The transformer from mapped latents to the grid's features."""
+        c = self.config
+        return LatentQueryDecoder(
+            grid_size=c.image_size // c.decoder_patch_size,
+            num_latents=c.num_latents,
+            width=c.decoder.width,
+            layers=c.decoder.layers,
+            heads=c.decoder.heads,
         )
 
     def encode_latents(self, x: Tensor) -> Tensor:

@@ -33,12 +33,12 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
         z: `[N, D]` float32.
         codebook: `[V, D]` float32.
     """
-    return _search(z.detach(), codebook.detach(), False)
+    return _found(z.detach(), codebook.detach(), False)
 
 
 def largest_dot(z: Tensor, codebook: Tensor) -> Tensor:
     """Return the index of the code with the largest dot product, int64 `[N]`; otherwise as `nearest_code`."""
-    return _search(z.detach(), codebook.detach(), True)
+    return _found(z.detach(), codebook.detach(), True)
 
 
 def nearest_codes(rows: Tensor, codebook: Tensor, count: int) -> Tensor:
@@ -112,6 +112,15 @@ def _(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
 
 
 _search = torch.ops.tokenzoo.search_codes
+
+
+def _found(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
+    """Ids `[N]` by the operator or, in a graph that `torch.export` makes, which other programs run, by one product in float64."""
+    if not torch.compiler.is_exporting():
+        return _search(z, codebook, dot)
+    codes = wide(codebook)
+    score = wide(z) @ codes.t()
+    return (score if dot else score - row_sum(codes.square()) / 2).argmax(dim=1)
 
 
 def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:

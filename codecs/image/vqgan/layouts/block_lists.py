@@ -27,7 +27,7 @@ def decoder_entries(c: DecoderConfig) -> Entries:
 
 def _level(c: StackConfig, level: int, resample: bool) -> Entries:
     out = []
-    for j in range(c.blocks):
+    for j in range(c.blocks_at(level)):
         out.append(("residual", f"levels.{level}.blocks.{j}"))
         if level in c.attention_levels:
             out.append(("attention", f"levels.{level}.attentions.{j}"))

@@ -77,7 +77,7 @@ def _of_the_gan(state: State) -> State:
 
 def _idle(c: StackConfig, ins: tuple[int, ...]) -> frozenset[str]:
     """Residual blocks between equal widths: the authors give every block a shortcut, and use it only where widths differ."""
-    names = {f"levels.{i}.blocks.{j}" for i in range(len(c.widths)) for j in range(c.blocks) if j or ins[i] == c.widths[i]}
+    names = {f"levels.{i}.blocks.{j}" for i in range(len(c.widths)) for j in range(c.blocks_at(i)) if j or ins[i] == c.widths[i]}
     return frozenset(names | {f"middle.{i}" for i in range(len(c.middle))})
 
 

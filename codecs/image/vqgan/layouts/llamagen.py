@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ....layouts.configs import check_round_trip, the_quantizer
+from ....layouts.configs import check_round_trip, one_number, the_quantizer
 from ....layouts.keymap import KeyMap
 from ....layouts.layout import Layout
 from ....layouts.llamagen_keys import llamagen_map
@@ -35,9 +35,10 @@ def _llamagen_back(own: VQGANConfig) -> dict[str, Any]:
         "z_channels": own.z_channels,
         "dropout_p": e.dropout,
     }
+    count = one_number("decoder.blocks", d.blocks) - 1
     sides = {
         "encoder": {"ch": width, "num_res_blocks": e.blocks, "resamp_with_conv": e.resample == "conv"},
-        "decoder": {"ch": width, "num_res_blocks": d.blocks - 1, "resamp_with_conv": d.resample == "nearest_conv"},
+        "decoder": {"ch": width, "num_res_blocks": count, "resamp_with_conv": d.resample == "nearest_conv"},
     }
     usual = {"ch": 128, "num_res_blocks": 2, "resamp_with_conv": True}
     out |= {k: v for k, v in sides.items() if v != usual}

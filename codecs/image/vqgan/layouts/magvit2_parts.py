@@ -61,7 +61,8 @@ def factors(c: Fields, given: Sequence[int], bits: int) -> list[int]:
     return list(given)
 
 
-_RESAMPLE: tuple[Row, ...] = (
+#: Rows of the convolutions that change the resolution.
+RESAMPLE: tuple[Row, ...] = (
     ("encoder.down.{}.downsample.*", "encoder.levels.{}.resample.conv.*"),
     ("decoder.up.{}.upsample.conv1.*", "decoder.levels.{}.resample.conv.*"),
 )
@@ -75,4 +76,4 @@ _COMPUTED = ("quantize.{pre_mask|post_mask|codebook|zero}", "quantize.mask**")
 
 def magvit2_map(own: Any) -> KeyMap:
     """The key map of a checkpoint: wrapper prefixes are removed, EMA weights are preferred to raw ones."""
-    return taming_map(middle=residual("mid_block.{}", "middle.{}"), resample=_RESAMPLE, more=_ADAPTIVE, dropped=_COMPUTED)
+    return taming_map(middle=residual("mid_block.{}", "middle.{}"), resample=RESAMPLE, more=_ADAPTIVE, dropped=_COMPUTED)

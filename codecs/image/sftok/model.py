@@ -1,0 +1,223 @@
+"""SFTok: TiTok's latents by optimal transport, decoded in several steps that reveal the codes of a MaskGIT-VQGAN.
+
+Rao et al. 2025, "SFTok: Bridging the Performance Gap in Discrete Tokenizers", arXiv 2512.16910; checked against Neur-IO/SFTok @
+0e98df00dc (no licence in the repository), class `SFTok`.
+
+Encoder, latents and pixel decoder are TiTok's (first generation). The decoder reads the class token, one vector for each of the P codes
+of the MaskGIT-VQGAN (a mask at first) and the latents. `decode` repeats: predict all codes, draw each hidden one from its logits, keep
+the surest, hide the others again, fewer at each step; pixels come from the logits of the last step. The noise of the draws is the same
+for every picture of a call and follows from `seed`.
+
+Differs: ids are those of each picture alone (`quantizers/optvq.py`); the authors' ids depend on the other pictures of the batch. In
+training the authors reveal codes of the MaskGIT-VQGAN in a first stage and the network's own in a second one; here they are always the
+network's own, of a first pass with all codes hidden.
+
+Letters: B batch, H W pixels, g grid side, P = g g codes, N latents, D latent width, V codes of the MaskGIT-VQGAN.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...coding import Batch
+from ...layers.vit import ViTBlock, embedding, first_norm
+from ...options import MAX_STEPS, DecodeOptions, ImageEncodeOptions, check_at_least
+from ...quantizers.base import QuantizerConfig
+from ...quantizers.optvq import OptVQConfig
+from ...tokenizer import Reconstruction
+from ..titok.model import CodesHead, TiTok, TiTokConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTokConfig(TiTokConfig):
+    """Settings of `SFTok`; those of TiTok's first generation, and:
+
+    Attributes:
+        steps: of `decode`, where it is called without.
+        temperature: of the noise in the first step; it falls to 0 evenly.
+        soften: divide the logits by a number that falls from 1.3 towards 0.5 with the steps.
+    """
+
+    num_latents: int = 64
+    latent_dim: int = 32
+    quantizer: QuantizerConfig = OptVQConfig(codebook_size=8192)
+    latent_layout: Literal["transposed", "reshaped"] = "reshaped"
+    output: Literal["pixels", "codes"] = "codes"
+    steps: int = 8
+    temperature: float = 1.0
+    soften: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output != "codes" or self.text is not None or self.prefix:
+            raise ValueError('sftok predicts codes from whole sequences of tokens: leave output "codes", text null and prefix false.')
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTokDecodeOptions(DecodeOptions):
+    """Options of `SFTok.decode`.
+
+    Attributes:
+        steps: passes of the decoder, 1 or more; None: that of the config.
+        temperature: of the draws' noise in the first step, 0 for none; None: that of the config.
+        seed: seed of the noise, 0 or more.
+    """
+
+    steps: int | None = None
+    temperature: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
+        check_at_least("temperature", self.temperature, 0)
+        check_at_least("seed", self.seed, 0)
+
+
+class MultiStepDecoder(nn.Module):
+    """ViT blocks over one sequence (class token, codes of the grid or masks, latents); output: the grid's features, normalised.
+
+    Args:
+        grid_size: g.
+        codes: V; the row after the last one is the mask.
+        num_latents: N.
+        width, layers, heads: of the transformer.
+    """
+
+    def __init__(self, *, grid_size: int, codes: int, num_latents: int, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.grid_size, self.mask_id = grid_size, codes
+        self.class_token = embedding(1, width)
+        self.codes = embedding(codes + 1, width)
+        self.positions = embedding(1 + grid_size**2, width)
+        self.latent_positions = embedding(num_latents, width)
+        self.norm_in = first_norm(width)
+        self.blocks = nn.ModuleList(ViTBlock(width, heads) for _ in range(layers))
+        self.norm_out = nn.LayerNorm(width)
+
+    def forward(self, latents: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Grid features `[B, width, g, g]` of latents `[B, N, width]` and ids `[B, P]`, V where a code is hidden; None: all hidden."""
+        if ids is None:
+            ids = latents.new_full((len(latents), self.grid_size**2), self.mask_id, dtype=torch.int64)
+        codes = nn.functional.embedding(ids, self.codes)
+        grid = torch.cat([self.class_token.expand(len(ids), -1, -1), codes], dim=1) + self.positions
+        y = self.norm_in(torch.cat([grid, latents + self.latent_positions], dim=1))
+        for block in self.blocks[:-1]:
+            y = block(y)
+        y = self.norm_out(self.blocks[-1](y, keep=slice(1, 1 + self.grid_size**2)))
+        return y.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))
+
+
+class SFTok(TiTok):
+    """Pictures of one size to N tokens and back; see the module's docstring."""
+
+    family: ClassVar[str] = "sftok"
+    config_class: ClassVar[type] = SFTokConfig
+    config: SFTokConfig
+    decoder: MultiStepDecoder
+    head: CodesHead
+
+    def __init__(self, config: SFTokConfig) -> None:
+        super().__init__(config)
+        self.encode_options, self.decode_options = ImageEncodeOptions, SFTokDecodeOptions
+        self.spec = self.spec  # with the names of these options
+
+    def build_decoder(self) -> nn.Module:
+        """The transformer that reads the codes revealed so far."""
+        c = self.config
+        return MultiStepDecoder(
+            grid_size=c.image_size // c.decoder_patch_size,
+            codes=c.teacher_codes,
+            num_latents=c.num_latents,
+            width=c.decoder.width,
+            layers=c.decoder.layers,
+            heads=c.decoder.heads,
+        )
+
+    def logits_of(self, z_q: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Logits `[B, V, g, g]` of latents `[B, D, N]` and the codes revealed so far, `[B, P]`; None: none."""
+        return self.head.logits(self.decoder(self.from_latent(z_q.transpose(1, 2)), ids))
+
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, **options: object) -> Tensor:
+        """Pictures `[B, 3, H, W]` of latents `[B, D, N]`, in several steps; `options` as in `reveal`."""
+        return self.head.pixels(self.reveal(z_q, **options)[1])  # type: ignore[arg-type]
+
+    def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
+        """Pictures `[B, 3, H, W]` of ids `[B, 1, N]`."""
+        o = batch.options
+        assert isinstance(o, SFTokDecodeOptions)
+        return self.decode_latents(self.vectors_of(ids), steps=o.steps, temperature=o.temperature, seed=o.seed)
+
+    @torch.no_grad()
+    def reveal(
+        self,
+        z_q: Tensor,
+        *,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        noise: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the codes step by step.
+
+        Args:
+            z_q: latents `[B, D, N]`.
+            steps, temperature, seed: as in `SFTokDecodeOptions`.
+            noise: for each step Gumbel noise for the logits `[B, V, P]` and for the confidences `[B, P]`; None: drawn from `seed`.
+
+        Returns:
+            Codes `[B, P]`, and the logits `[B, V, g, g]` of the last step.
+        """
+        c = self.config
+        steps, heat = steps or c.steps, c.temperature if temperature is None else temperature
+        places, hidden = self.decoder.grid_size**2, self.decoder.mask_id
+        ids = torch.full((len(z_q), places), hidden, dtype=torch.int64, device=z_q.device)
+        generator = torch.Generator().manual_seed(seed)
+        logits = z_q
+        for step in range(steps):
+            done = (step + 1) / steps
+            logits = self.logits_of(z_q, ids)
+            if c.soften:
+                logits = logits / (0.5 + 0.8 * (1 - done))
+            scores = logits.flatten(2).float()  # [B, V, P]
+            own = _gumbel(scores[0], generator) if noise is None else noise[step]
+            masked = ids == hidden
+            drawn = (scores + heat * (1 - done) * own[0]).argmax(1)
+            found = torch.where(masked, drawn, ids)
+            if step + 1 == steps:
+                return found, logits
+            sure = torch.where(masked, scores.gather(1, drawn[:, None])[:, 0], torch.inf) + heat * (1 - done) * own[1]
+            still = min(max(math.floor(places * math.acos(done) / (math.pi / 2)), 1), int(masked[0].sum()) - 1)
+            least = sure.sort(1).values[:, max(still, 1) - 1, None]
+            ids = torch.where(sure <= least, hidden, found)
+        raise AssertionError("unreachable")
+
+    def forward(self, x: Tensor) -> Reconstruction:  # type: ignore[override]
+        """Reconstruct `[B, 3, H, W]`; `features["logits"]` is `[B, V, g, g]`.
+
+        In a training step: one pass with a random share of the network's own codes revealed. Otherwise `x_hat` is what `decode` gives.
+        """
+        z = self.encode_latents(x)
+        quantized = self.quantizer(z, grid=None)
+        if not (self.training and torch.is_grad_enabled()):
+            logits = self.reveal(quantized.z_q)[1]
+            return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
+        with torch.no_grad():
+            first = self.logits_of(quantized.z_q).flatten(2).argmax(1)  # [B, P]
+        share = torch.acos(torch.rand(len(x), 1, device=x.device)) / (math.pi / 2)  # of the codes that are hidden
+        order = torch.rand(first.shape, device=x.device).argsort(1)
+        ids = torch.where(order < (share * first.shape[1]).round(), self.decoder.mask_id, first)
+        logits = self.logits_of(quantized.z_q, ids)
+        return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
+
+
+def _gumbel(like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Gumbel noise `[V, P]` for logits and `[P]` for confidences, the same on every device."""
+    return tuple(
+        -torch.empty(shape, dtype=torch.float32).exponential_(generator=generator).log().to(like.device)
+        for shape in (like.shape, like.shape[1:])
+    )  # type: ignore[return-value]
