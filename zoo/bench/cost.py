@@ -55,11 +55,12 @@ def sample_of(tokenizer: Tokenizer, files: tuple[Path, ...]) -> tuple[Any, Path]
             media = read_sound(path, tokenizer.spec) if tokenizer.spec.modality == "audio" else read_picture(path, tokenizer)
         except Exception:  # decoders may raise any exception; the pass over the set lists the file
             continue
-        return _cut(media), path
+        return cut(media), path
     raise ValueError(f"none of the {len(files)} files could be read.")
 
 
-def _cut(media: Any) -> Any:
+def cut(media: Any) -> Any:
+    """The beginning of a sound, or the upper left part of a picture, no larger than `MOST_SECONDS` and `MOST_SIDE`."""
     if isinstance(media, Waveform):
         return Waveform(media.samples[..., : round(MOST_SECONDS * media.sample_rate_hz)], media.sample_rate_hz)
     return media[..., :MOST_SIDE, :MOST_SIDE]

@@ -1,7 +1,7 @@
 """Rate-distortion plots of a bench: a metric over the rate, one curve for each tokenizer or classical codec; PNG and SVG."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -40,23 +40,22 @@ def panels_of(rows: Sequence[Row]) -> tuple[str, Panels]:
     return rate, out
 
 
-_OTHER_RATES = ("tokens a second", "tokens a megapixel")
+_OTHER_RATES = ("tokens a second", "tokens a megapixel", "kbit/s, coded", "bits a pixel, coded")
 
 
-def write(rows: Sequence[Row], out: Path) -> str:
-    """Write the plots into the folder `out`, and return the SVG; "" and no files if the rates do not differ."""
+def write(rows: Sequence[Row], out: Path) -> None:
+    """Write the plots into the folder `out`; no files if the rates do not differ."""
     from PIL import Image
 
     rate, panels = panels_of(rows)
     if not panels:
         for name in _FILES:
             (out / name).unlink(missing_ok=True)  # of an earlier bench in the same folder
-        return ""
-    drawn, buffer = svg(panels, rate), io.BytesIO()
+        return
+    buffer = io.BytesIO()
     Image.fromarray(lines(panels, x=rate, marks=True)).save(buffer, "PNG")
     write_bytes(out / _FILES[0], buffer.getvalue())
-    write_text(out / _FILES[1], drawn)
-    return drawn
+    write_text(out / _FILES[1], svg(panels, rate))
 
 
 def svg(panels: Panels, rate: str, *, columns: int = 3) -> str:
@@ -80,7 +79,29 @@ def svg(panels: Panels, rate: str, *, columns: int = 3) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(metric: str, drawn: Mapping[str, Line], rate: str, colours: Mapping[str, str]) -> list[str]:
+def panel_svg(
+    metric: str, drawn: Mapping[str, Line], rate: str, colours: Mapping[str, str], *, dashed: Collection[str] = ()
+) -> str:
+    """One panel as a drawing of its own, without ground and legend, whose text takes the colour of its surroundings.
+
+    Args:
+        metric, drawn, rate: as `panels_of` returned them.
+        colours: name of a curve -> its colour.
+        dashed: names of curves that are drawn with dashes.
+    """
+    wide, high = _LEFT + _WIDE + 20, _TOP + _HIGH + _BELOW
+    words = escape(f"{metric} over {rate}; the table holds the values")
+    parts = [
+        f'<svg viewBox="0 0 {wide} {high}" role="img" aria-label="{words}" font-family="system-ui, sans-serif" font-size="13">',
+        f'<g transform="translate({_LEFT} {_TOP})">',
+        *_panel(metric, drawn, rate, colours, dashed),
+    ]
+    return "\n".join([*parts, "</g></svg>"])
+
+
+def _panel(
+    metric: str, drawn: Mapping[str, Line], rate: str, colours: Mapping[str, str], dashed: Collection[str] = ()
+) -> list[str]:
     x_axis, y_axis = around([line.x for line in drawn.values()]), around([line.y for line in drawn.values()])
 
     def across(value: float) -> float:
@@ -103,7 +124,8 @@ def _panel(metric: str, drawn: Mapping[str, Line], rate: str, colours: Mapping[s
     for name, line in drawn.items():
         places = [(across(a), down(b)) for a, b in zip(line.x.tolist(), line.y.tolist(), strict=True)]
         path = " ".join(f"{a},{b}" for a, b in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
+        dash = ' stroke-dasharray="5 4"' if name in dashed else ""
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"{dash}/>')
         for (a, b), x, y in zip(places, line.x.tolist(), line.y.tolist(), strict=True):
             about = escape(f"{name}: {number(x)} {rate}, {metric} {number(y)}")
             parts.append(f'<circle cx="{a}" cy="{b}" r="4" fill="{colours[name]}"><title>{about}</title></circle>')

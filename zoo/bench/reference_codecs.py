@@ -76,11 +76,11 @@ def measured(
     if found is not None and found.get("key") == key:
         return found["results"]
     codecs, notes = (_sound_codecs if modality == "audio" else _picture_codecs)()
-    metrics = _metrics(modality, len(corpus.files), settings)
+    measure = metrics(modality, len(corpus.files), settings.extra)
     items = []
     for file in corpus.files:
         try:
-            items.append((file, metrics.read(file)))
+            items.append((file, measure.read(file)))
         except Exception:  # decoders may raise any exception; the tokenizers' rows list the file
             continue
     out = []
@@ -90,7 +90,7 @@ def measured(
             for target in targets:
                 quality, coded = _nearest(codec, [x for _, x in items], target * sum(_extent(x) for _, x in items) / 8)
                 if quality not in done:
-                    own.append(_row(codec, quality, coded, items, metrics.anew()))
+                    own.append(_row(codec, quality, coded, items, measure.anew()))
                 done.add(quality)
                 bar.step()
             out.append({"name": codec.name, "reference": True, "notes": notes, "rows": own})
@@ -98,10 +98,16 @@ def measured(
     return out
 
 
-def _metrics(modality: str, items: int, settings: Settings) -> Any:
+def codecs_of(modality: str) -> list[Codec]:
+    """The codecs for "audio" or "image" that can be had here."""
+    return (_sound_codecs if modality == "audio" else _picture_codecs)()[0]
+
+
+def metrics(modality: str, items: int = 1, extra: Sequence[str] = ()) -> Any:
+    """Metrics of sound at 16 kHz, or of pictures of any size with values 0..1."""
     if modality == "audio":
         spec = AudioSpec(vocab_sizes=(2,), sample_rate_hz=16000, hop_samples=1)
-        return AudioMetrics(_Plain(spec), settings.extra)  # type: ignore[arg-type]
+        return AudioMetrics(_Plain(spec), extra)  # type: ignore[arg-type]
     return ImageMetrics(_Plain(ImageSpec(vocab_sizes=(2,), stride=1, value_range=(0.0, 1.0))), items)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +19,12 @@ from ...codecs.config import ConfigError
 from ...codecs.devices import dtype_name, pick_device
 from ...codecs.files import write_text
 from . import table
+from .result import Bench
 from .settings import Settings, corpus_of
 from .worker import Job, OtherModality, measure, read_result
 
 #: Facts of a result that stand in the head of a bench.
 _HEAD = ("corpus", "device", "dtype", "threads", "load", "versions", "date")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What a bench found.
-
-    Attributes:
-        head: command, data, modality, corpus, device, dtype, threads, versions, date.
-        results: one for each tokenizer that could be measured, then one for each classical codec; as in `results/NAME.json`.
-        failed: tokenizer -> why it could not be measured.
-    """
-
-    head: dict[str, Any]
-    results: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def text(self) -> str:
-        """The tables for a terminal."""
-        return table.text(self.head, self.results, self.failed)
-
-    def rows(self) -> list[table.Row]:
-        """One row for each tokenizer and setting."""
-        return table.rows_of(self.results)
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as a mapping for JSON."""
-        units = {n: {"unit": unit, "better": better} for n, (unit, better) in table.COLUMNS.items()}
-        used = set(table.columns_of(self.rows()))
-        columns = {n: about for n, about in units.items() if n in used}
-        return {**self.head, "columns": columns, "results": self.results, "failed": self.failed}
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tokenizer, setting and item could be measured."""
-        return not table.failures(self.results, self.failed)
 
 
 def bench(
@@ -175,5 +140,5 @@ def write(found: Bench, out: Path) -> None:
     write_text(out / "bench.json", json.dumps(found.as_json(), indent=1) + "\n")
     write_text(out / "bench.csv", table.as_csv(found.results))
     write_text(out / "bench.md", table.as_markdown(found.head, found.results, found.failed))
-    drawn = plots.write(found.rows(), out)
-    write_text(out / "bench.html", page.html(found.head, found.results, found.failed, drawn))
+    plots.write(found.rows(), out)
+    write_text(out / "bench.html", page.html(found.head, found.results, found.failed))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...codecs.media import as_pictures
 from ...codecs.tokenizer import Tokenizer
+from . import kernel
 from .figures import Figures
 
 #: Side of SSIM's window in pixels (Wang et al. 2004), hence the least side of a picture.
@@ -35,12 +36,13 @@ class ImageMetrics(Figures):
         self.perceptual_name, self.perceptual = self._find_perceptual()
         self.dists = self._find_dists()
         self.fid = self._find_fid() if items >= MIN_FID_ITEMS else None
+        self.kernel = kernel.KernelDistance()
         self.items = 0
 
     def anew(self) -> Self:
         """See `Figures.anew`."""
         other = super().anew()
-        other.items, other.notes = 0, list(self.notes)
+        other.items, other.notes, other.kernel = 0, list(self.notes), kernel.KernelDistance()
         if self.fid is not None:
             other.fid = copy.deepcopy(self.fid)
             other.fid.reset()
@@ -119,14 +121,20 @@ class ImageMetrics(Figures):
             metrics["SSIM"] = lambda: self._of_large(side, SSIM_WINDOW, "SSIM", lambda: self._ssim(y, x, data_range=1.0))
             metrics["MS-SSIM"] = lambda: self._of_large(side, MS_SSIM_SIDE, "MS-SSIM", lambda: self._ms_ssim(y, x, data_range=1.0))
         if self.perceptual is not None:
-            name = self.perceptual_name
-            metrics[name] = lambda: self._of_large(side, 64, name, lambda: self.perceptual(y, x))
+            name, distance = self.perceptual_name, self._distance_hed if self.perceptual_name == "LPIPS-HED" else self.perceptual
+            metrics[name] = lambda: self._of_large(side, 64, name, lambda: distance(y, x))
         if self.dists is not None:
             metrics["DISTS-HED"] = lambda: self._of_large(side, 64, "DISTS-HED", lambda: self.dists(y, x))
         out = self.measured(metrics)
         self._count_for_fid(a, b)
         self.items += 1
         return out
+
+    def _distance_hed(self, y: Tensor, x: Tensor) -> Tensor:
+        """LPIPS-HED, and the same features kept for KID-HED."""
+        ours, theirs = self.perceptual.features(y), self.perceptual.features(x)
+        self.kernel.add(theirs[-1], ours[-1])
+        return self.perceptual.compare(ours, theirs)
 
     def _of_large(self, side: int, least: int, metric: str, measure: Callable[[], Any]) -> float | None:
         """The metric of a picture whose shorter side is at least `least` pixels; of a smaller one, None."""
@@ -144,15 +152,18 @@ class ImageMetrics(Figures):
             self.notes.append(f"no rFID: a picture could not be counted ({type(error).__name__}: {error})")
 
     def totals(self) -> dict[str, float]:
-        """rFID of the set, by its name; empty if there are fewer than `MIN_FID_ITEMS` pictures."""
+        """Figures of the whole set by name: rFID of `MIN_FID_ITEMS` pictures or more, KID-HED of `kernel.MIN_ITEMS` or more."""
+        out = {"KID-HED": self.kernel.value()} if len(self.kernel) >= kernel.MIN_ITEMS else {}
+        if out:
+            self.notes.append("KID-HED: kernel distance in features of the VGG16 of HED; neither rFID nor official KID")
         if self.items < MIN_FID_ITEMS:
             self.notes.append(f"no rFID: {self.items} pictures, at least {MIN_FID_ITEMS} are needed")
         elif self.fid is not None:
             try:
-                return {"rFID": float(self.fid.compute())}
+                return out | {"rFID": float(self.fid.compute())}
             except Exception as error:  # of the whole set: the figures of the items stay
                 self.notes.append(f"no rFID: {type(error).__name__}: {error}")
-        return {}
+        return out
 
 
 def read_picture(path: Path, tokenizer: Any) -> Tensor:

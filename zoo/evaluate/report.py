@@ -24,10 +24,14 @@ DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "LPIPS (VGG)": ("0 up", "lower"),
     "LPIPS-HED": ("0 up", "lower"),
     "DISTS-HED": ("0 to 1", "lower"),
+    "KID-HED": ("about 0 up", "lower"),
+    "pKID-HED": ("about 0 up", "lower"),
     "rFID": ("0 up", "lower"),
     "pFID": ("0 up", "lower"),
     "kbit/s": ("kbit/s", "lower"),
     "bits a pixel": ("bit/pixel", "lower"),
+    "kbit/s, coded": ("kbit/s", "lower"),
+    "bits a pixel, coded": ("bit/pixel", "lower"),
     "tokens a second": ("1/s", "lower"),
     "tokens a megapixel": ("1/megapixel", "lower"),
 }
@@ -47,9 +51,9 @@ class Report:
         metrics: name with unit -> mean over items (rFID: of the set).
         measured: name -> number of items that its mean is over.
         left_out: (name, reason, files): metrics that could not be computed on some items.
-        tokens: bits a pixel or kbit/s; tokens a megapixel or a second; number of tokens counted in each codebook; for each codebook
-            usage (share of its ids that occur, 0..1), perplexity, entropy in bits, and at a position, over items, entropy in bits
-            and number of different ids.
+        tokens: bits a pixel or kbit/s, also of entropy-coded ids where the tokenizer has a prior; tokens a megapixel or a second;
+            number of tokens counted in each codebook; for each codebook usage (share of its ids that occur, 0..1), perplexity,
+            entropy in bits, and at a position, over items, entropy in bits and number of different ids.
         vocab_sizes: V of each codebook.
         failed: file -> why it could not be used.
         notes: metrics that were left out as a whole, and why; which of two variants of a metric was used.

@@ -1,6 +1,7 @@
 """One pass over the media: encode, decode, measure each item, count the ids."""
 
 import importlib.metadata
+import importlib.util
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -11,14 +12,17 @@ import torch
 from torch import Tensor
 
 from ...codecs.config import ConfigError
+from ...codecs.entropy.prior import Prior
 from ...codecs.media.endings import ENDINGS
 from ...codecs.media.errors import shown
 from ...codecs.options import DecodeOptions, EncodeOptions
 from ...codecs.position_statistics import PositionCounts
+from ...codecs.token_file import coded_bits
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from ...codecs.wrapping import unwrap
 from ..finding import find, other_kind
+from ..priors import prior_of_maker
 from ..progress import Bar
 from .perturb import Perturb, perturbed
 from .report import Report
@@ -49,7 +53,8 @@ class Metrics(Protocol):
 class TokenCounts:
     """Counts how often each id occurs in each codebook, also by position, and the bits of all items."""
 
-    def __init__(self, vocab_sizes: tuple[int, ...]) -> None:
+    def __init__(self, vocab_sizes: tuple[int, ...], prior: Prior | None = None) -> None:
+        self.prior, self.coded = prior, 0
         self.counts = [torch.zeros(v, dtype=torch.int64) for v in vocab_sizes]
         self.positions = PositionCounts()
         self.bits = self.tokens = 0
@@ -57,6 +62,7 @@ class TokenCounts:
     def add(self, tokens: Tokens) -> None:
         """Count the ids and bits of one item."""
         self.bits += sum(tokens.bits())
+        self.coded += 0 if self.prior is None else coded_bits(tokens, self.prior)
         self.tokens += sum(map(sum, tokens.counts()))
         own = tokens.counts()[0] if tokens.book_grids is not None else [tokens.ids.shape[2]] * tokens.num_codebooks
         for k, count in enumerate(self.counts):
@@ -122,6 +128,8 @@ def evaluate(
     counts: TokenCounts | None = None
     first = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
     name, extent, items = tokenizer.source or tokenizer.family, 0.0, 0
+    prior = prior_of_maker(tokenizer.identity)
+    coded = prior if importlib.util.find_spec("constriction") else None
     with Bar(len(files), progress if isinstance(progress, str) else "measuring", show=bool(progress)) as bar:
         for path in files:
             try:
@@ -139,7 +147,7 @@ def evaluate(
             else:
                 for figure, value in found.items():
                     values.setdefault(figure, []).append(value)
-                counts = counts or TokenCounts(tokens.vocab_sizes)
+                counts = counts or TokenCounts(tokens.vocab_sizes, coded)
                 counts.add(tokens)
                 for missing in metrics.left_out - before:
                     left_out.setdefault(missing, []).append(shown(path))
@@ -152,9 +160,13 @@ def evaluate(
         "kbit/s" if sound else "bits a pixel": counts.bits / (1000 if sound else 1),
         "tokens a second" if sound else "tokens a megapixel": counts.tokens * (1 if sound else 1e6),
     }
+    if counts.prior is not None:
+        rates["kbit/s, coded" if sound else "bits a pixel, coded"] = counts.coded / (1000 if sound else 1)
     totals, notes = metrics.totals(), list(metrics.notes)
+    if prior is not coded:
+        notes.append("no rate of coded ids: the package constriction is not installed; pip install 'tokenzoo[entropy]'")
     if perturb is not None:
-        totals = {"pFID" if n == "rFID" else n: v for n, v in totals.items()}
+        totals = {{"rFID": "pFID", "KID-HED": "pKID-HED"}.get(n, n): v for n, v in totals.items()}
         notes.append(f"reconstructed from perturbed ids: {perturb}")
     return Report(
         model=name,
