@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ...codecs.media import as_pictures, read_audio
@@ -16,6 +15,7 @@ from ..hub import load
 from ..media_out import write_audio, write_image
 from ..progress import Bar
 from ..tables import table
+from .coded import log_mel, psnr
 from .draw import overview
 
 MEDIA = {"image": "chelsea.png", "audio": "speech.flac"}
@@ -59,20 +59,16 @@ def _image(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Ro
     tokens, y, seconds = _round_trip(name, tokenizer, x, out)
     a, b = tokenizer.to_uint8(x), tokenizer.to_uint8(y[0])  # type: ignore[operator]
     write_image(out / f"{name}.png", b)
-    mse = (a.double() - b.double()).square().mean() / 255**2
-    quality = f"PSNR {-10 * torch.log10(mse):.2f} dB"
+    quality = f"PSNR {psnr(a, b):.2f} dB"
     what = f"{x.shape[2]} x {x.shape[1]} photograph"
     return _row(name, what, tokens, out, a.numel(), quality, seconds), (name, a, b)
 
 
 def _audio(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
-    import torchaudio
-
     clip = read_audio(source)
     tokens, y, seconds = _round_trip(name, tokenizer, (clip.samples, clip.sample_rate_hz), out)
     write_audio(out / f"{name}.wav", y[0], clip.sample_rate_hz)
-    mel = torchaudio.transforms.MelSpectrogram(clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=80, power=1.0)
-    a, b = (mel(v).clamp(min=1e-5).log()[0] for v in (clip.samples, y[0]))  # [80, frames]
+    a, b = (log_mel(v, clip.sample_rate_hz) for v in (clip.samples, y[0]))  # [80, frames]
     quality = f"mel distance {(a - b).abs().mean():.3f}"
     what = f"{clip.samples.shape[1] / clip.sample_rate_hz:.1f} s of speech"
     return _row(name, what, tokens, out, 2 * clip.samples.numel(), quality, seconds), (name, a, b)

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from .shapes import picture, spectrogram
+
 MARGIN, CAPTION, WIDTH = 12, 22, 480
-
-# Dark to bright through blue, magenta and yellow: position along 0..1 -> red, green, blue.
-_COLOURS = ((0.0, (8, 8, 30)), (0.35, (70, 20, 120)), (0.65, (220, 60, 90)), (0.85, (250, 170, 60)), (1.0, (255, 250, 200)))
-
 
 def overview(panels: Sequence[tuple[str, Tensor, Tensor]]) -> Image.Image:
     """Draw (caption, original, decoded) rows: uint8 `[3, H, W]` pictures, or log-mel spectrograms `[bands, frames]`."""
@@ -30,18 +26,11 @@ def overview(panels: Sequence[tuple[str, Tensor, Tensor]]) -> Image.Image:
 
 def _pair(a: Tensor, b: Tensor) -> tuple[Image.Image, Image.Image]:
     if a.ndim == 2:  # both spectrograms on the original's colour scale
-        low, high = float(a.max()) - 9, float(a.max())
-        return _spectrogram(a, low, high), _spectrogram(b, low, high)
+        top = float(a.max())
+        return spectrogram(a, top, (WIDTH, 160)), spectrogram(b, top, (WIDTH, 160))
     return _picture(a), _picture(b)
 
 
 def _picture(x: Tensor) -> Image.Image:
-    image = Image.fromarray(x.permute(1, 2, 0).contiguous().numpy())
+    image = picture(x)
     return image.resize((WIDTH, round(WIDTH * image.height / image.width)), Image.Resampling.LANCZOS)
-
-
-def _spectrogram(mel: Tensor, low: float, high: float) -> Image.Image:
-    level = ((mel - low) / (high - low)).clamp(0, 1).flip(0).double().numpy()  # low tones at the bottom
-    at = [p for p, _ in _COLOURS]
-    rgb = np.stack([np.interp(level, at, [c[i] for _, c in _COLOURS]) for i in range(3)], axis=-1)
-    return Image.fromarray(torch.from_numpy(rgb).round().to(torch.uint8).numpy()).resize((WIDTH, 160))
