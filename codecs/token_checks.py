@@ -150,7 +150,7 @@ def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tupl
     cut = "positions" in spec.prefix
     if count and not tokenizer.varying_positions and (found > count or (found < count and not cut)):
         raise TokenError(f"an item has {found} positions; {tokenizer.family} decodes {'1 to ' if cut else ''}{count}.")
-    if fixed is not None and not scales and not cut and grid != fixed:
+    if fixed is not None and not scales and not cut and not tokenizer.varying_positions and grid != fixed:
         raise TokenError(f"the tokens have the grid {grid}; {tokenizer.family} decodes pictures of one size, with the grid {fixed}.")
 
 

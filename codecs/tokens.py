@@ -282,23 +282,37 @@ class Tokens:
             **{n: torch.cat([getattr(t, n) for t in items]) for n in _EACH if getattr(head, n) is not None},
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokens to `path` in the format of `token_file.py`, atomically; an existing file is replaced."""
-        from .token_file import to_bytes
+    def save(self, path: str | os.PathLike[str], *, prior: Any = None) -> None:
+        """Write the tokens to `path` in the format of `token_file.py`, atomically; an existing file is replaced.
 
-        write_bytes(path, to_bytes(self))
-
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> "Tokens":
-        """Read a file that `save` wrote.
+        Args:
+            path: of the file.
+            prior: entropy-code the ids with this prior: a `Prior`, the file of one, or the name of a checkpoint that has one (needs
+                `tokenzoo[entropy]`); None: ceil(log2 V) bits an id.
 
         Raises:
-            TokenFileError: not a token file, a newer version, truncated or altered, as the message states.
+            TokenError: no items.
+            PriorError: a prior of other tokens, or none that can be found.
+        """
+        from .token_file import to_bytes
+
+        write_bytes(path, to_bytes(self, prior))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], *, prior: Any = None) -> "Tokens":
+        """Read a file that `save` wrote.
+
+        Args:
+            path: of the file.
+            prior: as in `save`, where the ids were coded with one that does not ship with the package.
+
+        Raises:
+            TokenFileError: not a token file, a newer version, truncated or altered, coded with another prior, as the message states.
             OSError: the file does not exist or cannot be read.
         """
         from .token_file import read
 
-        return read(Path(path))
+        return read(Path(path), prior)
 
 
 #: Fields `[B, ...]` that `cat` concatenates along B without padding.

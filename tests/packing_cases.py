@@ -21,7 +21,7 @@ def vocabulary(sizes: tuple[int, ...], modality: str) -> Vocabulary:
             Books(name="x", modality=modality, vocab_sizes=sizes),
             Books(name="after", modality="image", vocab_sizes=(4,)),
         ),
-        reserved=(Reserved(name="later", size=3, after="text"), Reserved(name="gap", size=2, after="x")),
+        reserved=(Reserved(name="later", size=3, after="text"), Reserved(name="gap", size=5, after="x")),
         multiple_of=8,
     )
 
@@ -42,9 +42,11 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
         "prefix": (8, 5),
         "bits": (2**18, 2**5),
         "per_dimension": (4, 6, 3),
+        "bpe": (4, 6, 3),
+        "bpe_raster": (9,),
     }
     own = sizes[kind]
-    image = kind.startswith(("raster", "multi_scale", "prefix", "bits", "per"))
+    image = kind.startswith(("raster", "multi_scale", "prefix", "bits", "per", "bpe_raster"))
     books = split_sizes(own, 7) if kind == "bits" else own
     common = {
         "tokenizer": "x",
@@ -66,6 +68,10 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
         "prefix": lambda: P.PrefixConfig(allowed=(1, 2, 4, 8), **common),
         "bits": lambda: P.BitsConfig(vocab_sizes=own, bits=7, **common),
         "per_dimension": lambda: P.PerDimensionConfig(order=(2, 0, 1), **common),
+        "bpe": lambda: P.BpeConfig(pattern="interleaved", merges=((0, 4), (13, 10), (1, 5), (14, 13)), merged="gap", **common),
+        "bpe_raster": lambda: P.BpeConfig(
+            pattern="raster", settings={"row_ends": True}, merges=((0, 1), (0, 0), (8, 9), (1, 1)), merged="gap", **common
+        ),
     }
     return make[kind]()
 
@@ -84,6 +90,8 @@ CASES = (
     "prefix",
     "bits",
     "per_dimension",
+    "bpe",
+    "bpe_raster",
 )
 
 
@@ -92,7 +100,7 @@ def one(kind: str, config: P.PackingConfig, rng: random.Random) -> Tokens:
     sizes = config.build().vocab_sizes
     grid: tuple[int, ...] = ()
     n = rng.randint(1, 6)
-    if kind.startswith("raster"):
+    if "raster" in kind:
         grid = (3, 2) if kind == "raster_fixed" else (rng.randint(1, 3), rng.randint(1, 4))
         n = grid[0] * grid[1]
     elif kind.startswith("multi_rate"):

@@ -4,7 +4,6 @@ A shard takes rows until the next one would exceed the requested size. Its files
 record; only then are its units deleted. After a crash in between, only this shard is written again.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ...codecs.sealing import sha256_of
 from .files import CorpusError, write_sealed
 from .formats import Writer
 from .ledger import FORMAT, VERSION, Failed, Ledger
-from .records import id_bytes, schema
+from .records import Layout, id_bytes, schema
 
 
 class Assembler:
@@ -86,7 +85,7 @@ class Assembler:
             name = f"shard-{sum(bool(r['files']) for r in self.records):05d}"
             for path in self.writer.write(self.ledger.out, name, table):
                 files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        tokens = 0 if table is None else sum(int(n) for n in _counts(table, self.layout))
+        tokens = 0 if table is None else _ids_in(table, self.layout)
         record = {
             "files": files,
             "items": 0 if table is None else table.num_rows,
@@ -104,11 +103,13 @@ class Assembler:
         self._empty()
 
 
-def _counts(table: pa.Table, layout: Any) -> Iterator[int]:
-    """Total number of ids of each codebook in `table`, over all items."""
+def _ids_in(table: pa.Table, layout: Layout) -> int:
+    """Number of ids of all codebooks and items in `table`, without padding."""
+    if layout.book_grids:
+        grids = np.concatenate([np.asarray(row, np.int64) for row in table["book_grids"].to_pylist()])
+        return int(grids.reshape(-1, 2).prod(axis=1).sum())
     lengths = table["length"].to_numpy()
-    for stride in layout.steps:
-        yield int((-(-lengths // stride)).sum())
+    return sum(int((-(-lengths // stride)).sum()) for stride in layout.steps)
 
 
 def manifest(ledger: Ledger, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from .manifest import PACKING, CorpusError, check_file, open_shards, read_manife
 from .packing.base import Packing, load_packing
 from .packing.results import IGNORE, Side
 from .plain import Choice, is_whole, packing_of
-from .records import Layout, to_tokens
+from .records import VECTORS, Layout, to_tokens
 from .samples import Samples
 from .splits import documents_of
 
@@ -166,7 +166,7 @@ class TokenDataset(Samples):
         """Source key and the source's own columns of one document."""
         shard, index = self._find(document)
         own = {f"ids_{k}" for k in range(len(self.layout.vocab_sizes))}
-        own |= {"length", "grid", "size", "sample_rate_hz", "scale", "book_grids"}
+        own |= {"length", "grid", "size", "sample_rate_hz", "scale", "book_grids", *(VECTORS + n for n in self.layout.side_vectors)}
         return {k: v for k, v in shard.row(index).items() if k not in own}
 
     def packed(self, document: int, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -187,7 +187,9 @@ class TokenDataset(Samples):
         return packed.input_ids[0], packed.labels[0]
 
     def steps(self) -> np.ndarray:
-        """Steps of each document once packed, int64 `[documents]`, from lengths and grids alone."""
+        """Steps of each document once packed, int64 `[documents]`, from lengths and grids alone if the packing lets them follow."""
+        if not self.packing.fixed_steps:
+            return np.array([self.packed(d)[0].shape[-1] for d in range(self.documents)], np.int64)
         known: dict[tuple[int, tuple[int, ...]], int] = {}
         out: list[int] = []
         for shard in self.shards:

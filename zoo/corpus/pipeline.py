@@ -159,7 +159,7 @@ class Pipeline:
             failures = sorted(failures, key=lambda f: f.index)
             table = to_table(records, self.layout, self.ledger.listing.metadata)
             self.ledger.save_unit(unit, table, [r.index for r in records], failures)
-            tokens = sum(sum(self.layout.counts(r.tokens.ids.shape[2])) for r in records)
+            tokens = sum(sum(r.tokens.counts()[0]) for r in records)
             stream.put(UnitDone(unit, len(records), tokens, len(failures)))
         except BaseException as error:  # the consumer raises it
             stream.put(error)

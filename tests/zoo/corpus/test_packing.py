@@ -50,7 +50,7 @@ def test_unpack_inverts_pack(case, seed, items, end, learn_begin):
     assert all(back.ended)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("bpe")])
 @quick
 @given(seed=seeds, items=st.integers(1, 4), missing=st.integers(0, 3))
 def test_logits_come_back_to_the_tokens_that_they_predict(case, seed, items, missing):
@@ -91,7 +91,7 @@ def test_ids_alone_give_ids_lengths_and_grids_back(case, seed, items):
     back = packing.unpack(packing.pack(tokens).input_ids).tokens
     assert torch.equal(back.ids, tokens.ids)
     assert torch.equal(back.lengths, tokens.lengths)
-    if case.startswith("raster"):
+    if "raster" in case:
         assert [t.grid for t in back] == [t.grid for t in tokens]
 
 
@@ -127,7 +127,7 @@ def test_ids_of_a_step_belong_to_one_codebook_of_this_tokenizer(case):
     packed = packing.pack(batch(case, config, 5, 3))
     labelled = packed.input_ids[packed.loss_mask]
     owners = {config.vocabulary.describe(i).split(" ")[0] for i in labelled.tolist()}
-    assert owners <= {"x", "special"}
+    assert owners <= {"x", "special", *(["gap"] if case.startswith("bpe") else [])}
 
 
 # --- orders, by hand ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ....codecs.config import ConfigError
 from ..files import CorpusError
 from ..packing.base import Packing
+from ..packing.bpe import MAX_SPAN
 from ..records import Layout, to_tokens
 from .parquet import Rows, check_columns, mapped, write_parquet
 
@@ -75,7 +76,8 @@ class SequenceShard:
         steps = np.diff(offsets)
         if offsets.dtype != np.int64 or len(steps) != table.num_rows or offsets[0] != 0 or offsets[-1] != len(ids):
             raise CorpusError(f"{folder}: the index beside {side} does not fit its {table.num_rows} rows and {len(ids)} ids.")
-        if (steps < np.maximum(1, table["length"].to_numpy())).any():  # every position has an id of its own, and begins are ids
+        # begins are ids; every position has an id, of which a merged one (`packing/bpe.py`) holds `MAX_SPAN` at most
+        if (steps < np.maximum(1, table["length"].to_numpy() // MAX_SPAN)).any():
             raise CorpusError(f"{folder}: a sequence beside {side} is shorter than its length says.")
         self.ids, self.offsets = ids, offsets
         self.rows = Rows(table)

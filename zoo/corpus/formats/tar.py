@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ....codecs.config import from_mapping
+from ....codecs.config import Signed, from_mapping
 from ....codecs.files import replacing
 from ..files import CorpusError
 from ..packing.base import Packing
-from ..records import Layout, id_type, own_fields
+from ..records import VECTORS, Layout, id_type, own_fields
 from .parquet import one_each
 
 #: Side information in `.json`, besides the source's own columns, which stand under "metadata".
@@ -51,6 +51,8 @@ class TarWriter:
         ids = io.BytesIO()
         np.save(ids, _matrix(row, self.layout))
         own = {n: row[n] for n in _OWN if row.get(n) is not None}
+        if self.layout.side_vectors:
+            own["side_vectors"] = {n: row[VECTORS + n] for n in self.layout.side_vectors}
         rest = {n: v for n, v in row.items() if n not in self.own and not isinstance(v, bytes)}
         text = json.dumps(own | {"metadata": rest}, default=str, ensure_ascii=False).encode("utf-8", "surrogateescape")
         raw = [(n, v) for n, v in row.items() if isinstance(v, bytes)]
@@ -75,6 +77,7 @@ class _Facts:
     sample_rate_hz: int | None = None
     scale: tuple[float, ...] | None = None
     book_grids: tuple[int, ...] | None = None
+    side_vectors: dict[str, tuple[tuple[Signed, ...], ...]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -116,8 +119,8 @@ class TarShard:
             own = dataclasses.asdict(from_mapping(_Facts, facts))
         except (ValueError, OverflowError, RecursionError) as error:
             raise CorpusError(f"{self.path}, sample {index}: {(str(error).splitlines() or ['?'])[0][:300]}") from error
-        metadata = own.pop("metadata")
-        return {n: v for n, v in own.items() if v is not None} | metadata
+        metadata, vectors = own.pop("metadata"), own.pop("side_vectors")
+        return {n: v for n, v in own.items() if v is not None} | {VECTORS + n: v for n, v in vectors.items()} | metadata
 
     def _ids(self, index: int, length: int) -> np.ndarray:
         data = self._bytes(index, "ids.npy")

@@ -18,6 +18,7 @@
     prefix          one position of a 1-D sequence        TiTok, FlexTok, One-D-Piece
     bits            some bits of an id                    binary codes too big for one integer (LFQ, BSQ)
     per_dimension   the dimensions of a position          TokenBridge, FSQ by dimension
+    bpe             frequent pairs of steps as one id     any pattern of one id a step, to shorten it
 
 Sequences with many repeats (speech units) may go in as runs: `codecs/run_lengths.py: collapse` gives tokens with a codebook of
 durations, which the patterns for several codebooks take, and `expand` leads back from what `unpack` returns.
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .base import Unpacked as Unpacked
     from .base import load_packing as load_packing
     from .bits import BitsConfig as BitsConfig
+    from .bpe import BpeConfig as BpeConfig
     from .coarse_first import CoarseFirstConfig as CoarseFirstConfig
     from .delay import DelayConfig as DelayConfig
     from .interleaved import InterleavedConfig as InterleavedConfig

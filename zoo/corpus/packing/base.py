@@ -60,6 +60,8 @@ class Packing:
     #: layouts of `Tokens` that this pattern takes and gives; empty: the plain one.
     strides: tuple[int, ...] = ()
     scales: tuple[tuple[int, int], ...] = ()
+    #: number and places of steps follow from an item's positions and grid alone.
+    fixed_steps = True
 
     def __init__(self, config: PackingConfig) -> None:
         self.config = config

@@ -49,6 +49,7 @@ class BitsConfig(PackingConfig):
 class BitsPacking(FlatPacking):
     """The parts of a position in turn, position after position."""
 
+    grows = True
     config: BitsConfig
 
     def __init__(self, config: BitsConfig) -> None:

@@ -27,6 +27,9 @@ class Layout:
 class FlatPacking(Packing):
     """Base: a pattern writes `schedule` and, where it is not frame after frame, `layouts`."""
 
+    #: the schedule of some positions is the beginning of that of more.
+    grows = False
+
     def schedule(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """What stands at each step of an item.
 

@@ -28,5 +28,7 @@ class InterleavedConfig(PackingConfig):
 class InterleavedPacking(FlatPacking):
     """Packs the codebooks of each frame as consecutive steps."""
 
+    grows = True
+
     def schedule(self, layout: Layout) -> tuple[Tensor, Tensor]:
         return frames(range(len(self.books.vocab_sizes)), layout.positions)

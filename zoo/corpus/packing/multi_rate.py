@@ -37,6 +37,7 @@ class MultiRateConfig(PackingConfig):
 class MultiRatePacking(FlatPacking):
     """Packs codebooks of several frame rates frame by frame, each id once."""
 
+    grows = True
     config: MultiRateConfig
 
     def __init__(self, config: MultiRateConfig) -> None:

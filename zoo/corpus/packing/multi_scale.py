@@ -35,6 +35,8 @@ class MultiScaleConfig(PackingConfig):
 class MultiScalePacking(FlatPacking):
     """Packs the scales of multi-scale tokens one after the other, from coarse to fine."""
 
+    grows = True
+
     def __init__(self, config: MultiScaleConfig) -> None:
         super().__init__(config)
         if not config.scales or min(min(s) for s in config.scales) < 1:

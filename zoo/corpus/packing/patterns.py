@@ -16,4 +16,5 @@ PATTERNS: Kinds[type[Any]] = Kinds("packing kind", __package__ or "", {
     "prefix": "prefix:PrefixConfig",
     "bits": "bits:BitsConfig",
     "per_dimension": "per_dimension:PerDimensionConfig",
+    "bpe": "bpe:BpeConfig",
 }, base="base:PackingConfig")  # fmt: skip

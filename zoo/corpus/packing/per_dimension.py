@@ -31,6 +31,8 @@ class PerDimensionConfig(PackingConfig):
 class PerDimensionPacking(FlatPacking):
     """Packs the dimensions of each position as consecutive steps."""
 
+    grows = True
+
     def __init__(self, config: PerDimensionConfig) -> None:
         super().__init__(config)
         count = len(self.vocab_sizes)

@@ -31,6 +31,7 @@ class PrefixConfig(PackingConfig):
 class PrefixPacking(FlatPacking):
     """Positions from the first on, K ids each."""
 
+    grows = True
     config: PrefixConfig
 
     def __init__(self, config: PrefixConfig) -> None:

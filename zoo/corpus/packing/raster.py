@@ -40,6 +40,7 @@ class RasterConfig(PackingConfig):
 class RasterPacking(FlatPacking):
     """Rows from the top, ids from the left."""
 
+    grows = True
     config: RasterConfig
 
     def __init__(self, config: RasterConfig) -> None:

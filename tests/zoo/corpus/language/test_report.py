@@ -112,6 +112,7 @@ def test_every_layout_of_codebooks(label, tmp_path):
     assert found.corpus.sampled_items == 3
     assert [b.ids for b in found.corpus.books] == np.sum([data.tokens(i).counts()[0] for i in range(3)], axis=0).tolist()
     assert stats(tmp_path / "out").tokens == sum(b.ids for b in found.corpus.books), "padding is no token"
+    assert data.manifest["totals"]["tokens"] == stats(tmp_path / "out").tokens, "in the manifest neither"
     assert json.loads(json.dumps(found.as_json()))["corpus"]["items"] == 3 and "PPM" in found.table()
 
 
