@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Json, Model
+from .arguments import Branch, Json, Licence, Model, Private
 
 
 def list_models(
@@ -49,14 +49,34 @@ def info(model: Model, as_json: Json = False) -> None:
 def push(
     folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that save_pretrained or a training run wrote.")],
     repo_id: Annotated[str, typer.Argument(metavar="REPO", help="org/repo on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
-    revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to.")] = None,
+    licence: Licence = "",
+    base_model: Annotated[
+        list[str] | None, typer.Option("--base-model", metavar="ID", help="Hub id of a model that it was made from. Repeatable.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="ID", help="Hub id of a data set that it was trained on. Repeatable.")
+    ] = None,
+    bench: Annotated[
+        Path | None, typer.Option("--bench", metavar="FILE", help="A bench.json with figures of it; by default one in MODEL.")
+    ] = None,
+    samples: Annotated[
+        list[str] | None, typer.Option("--sample", metavar="FILE", help="A picture or sound for the card, or 'none'. Repeatable.")
+    ] = None,
+    private: Private = False,
+    revision: Branch = None,
     discriminators: Annotated[
         bool, typer.Option("--discriminators", help="And the discriminators of the run, so that others can train on with them.")
     ] = False,
 ) -> None:
-    """Publish a tokenizer on the hub."""
-    from ..zoo.hub import load, push_to_hub
+    """Publish a tokenizer on the hub, with a card that states its licence, figures and samples; a card of yours is kept."""
+    from ..zoo.hub import load
+    from ..zoo.publishing.push import push_to_hub
 
+    shown = False if samples == ["none"] else samples or None
     judges = folder if discriminators else None
-    print(push_to_hub(load(folder), repo_id, private=private, revision=revision, discriminators=judges))
+    print(
+        push_to_hub(
+            load(folder), repo_id, licence=licence, base_models=base_model or (), datasets=dataset or (), bench=bench, samples=shown,
+            private=private, revision=revision, discriminators=judges,
+        )
+    )  # fmt: skip

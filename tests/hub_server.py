@@ -6,7 +6,33 @@ import http.server
 import json
 import re
 import threading
+from collections.abc import Callable
 from urllib.parse import unquote
+
+import yaml
+
+#: Endings of files that go to LFS.
+LFS = (".safetensors", ".parquet", ".tar", ".bin")
+LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "openrail++", "other"}
+PIPELINES = {"feature-extraction", "image-feature-extraction"}
+
+
+def metadata_errors(body: dict) -> list[str]:
+    """What the hub refuses in the metadata of a card; of the names it knows only those that tests use."""
+    found = re.match(r"---\n(.*?)\n---\n", body["content"], re.DOTALL)
+    if not found:
+        return []
+    data, errors = yaml.safe_load(found[1]), []
+    if data.get("license") is not None and data["license"] not in LICENCES:
+        errors.append(f'"license" must be one of {sorted(LICENCES)}')
+    if data.get("license") == "other" and not re.fullmatch(r"[a-z0-9-.]+", data.get("license_name", "")):
+        errors.append('"license_name" must be lower case, without spaces')
+    if data.get("pipeline_tag", "feature-extraction") not in PIPELINES:
+        errors.append('"pipeline_tag" is not known')
+    for key in ("tags", "base_model", "datasets", "size_categories"):
+        if not isinstance(data.get(key, []), list) or not all(isinstance(v, str) for v in data.get(key, [])):
+            errors.append(f'"{key}" must be a list of strings')
+    return errors
 
 
 class Hub:
@@ -17,6 +43,9 @@ class Hub:
         private, gated: ids that need the token `good-token`.
         cut: file name -> how many bytes are sent before the connection breaks, once.
         requests: (method, path) of everything that was asked.
+        broken: path -> whether it answers; asked each time.
+
+    Data sets are stored under `datasets--org/name`.
     """
 
     def __init__(self, port: int) -> None:
@@ -26,6 +55,7 @@ class Hub:
         self.cut: dict[str, int] = {}
         self.requests: list[tuple[str, str]] = []
         self.lfs: dict[str, bytes] = {}
+        self.broken: dict[str, Callable[[], bool]] = {}
         self.port = port
 
     def add(self, repo: str, files: dict[str, bytes], *, revision: str = "main") -> str:
@@ -33,6 +63,10 @@ class Hub:
         commit = hashlib.sha1(json.dumps({k: hashlib.sha1(v).hexdigest() for k, v in files.items()}).encode()).hexdigest()
         self.repos.setdefault(repo, {})[revision] = self.repos[repo][commit] = dict(files)
         return commit
+
+    def page(self, repo: str) -> str:
+        """Address of a repository's page."""
+        return f"http://127.0.0.1:{self.port}/{repo.replace('datasets--', 'datasets/')}"
 
     def commit_of(self, repo: str, revision: str) -> str:
         files = self.repos[repo][revision]
@@ -97,6 +131,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(self.path.split("?")[0])
         self.hub.requests.append((method, path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if path in self.hub.broken and self.hub.broken[path]() is False:
+            return self._error(400, "Broken", "broken on demand")
+        path = re.sub(r"^(/api)?/datasets/", lambda m: "/api/models/datasets--" if m[1] else "/datasets--", path)
         if m := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._resolve(method, *m.groups())
         if path == "/api/repos/create":
@@ -109,7 +146,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.hub.lfs[m[1]] = body
             return self._send(200)
         if path == "/api/validate-yaml":
-            return self._json({"errors": [], "warnings": []})
+            errors = metadata_errors(json.loads(body))
+            return self._json({"errors": [{"message": e} for e in errors], "warnings": []}, 400 if errors else 200)
         if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
             return self._tree(m[1], m[2])
         if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
@@ -159,7 +197,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound")
         files = self.hub.repos[repo][revision]
         sha = self.hub.commit_of(repo, revision)
-        self._json({"id": repo, "sha": sha, "siblings": [{"rfilename": n} for n in files], "private": repo in self.hub.private})
+        name = repo.removeprefix("datasets--")
+        self._json({"id": name, "sha": sha, "siblings": [{"rfilename": n} for n in files], "private": repo in self.hub.private})
 
     def _tree(self, repo: str, revision: str) -> None:
         if not self._allowed(repo):
@@ -167,21 +206,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if revision not in self.hub.repos[repo]:
             return self._error(404, "RevisionNotFound")
         files = self.hub.repos[repo][revision].items()
-        self._json([{"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()} for n, d in files])
+        entries: list[dict] = [{"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()} for n, d in files]
+        for entry, (name, data) in zip(entries, files, strict=True):
+            if name.endswith(LFS):
+                entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+        self._json(entries)
 
     def _create(self, body: dict) -> None:
         if self.headers.get("Authorization") != "Bearer good-token":
             return self._error(401, "Unauthorized", "Invalid username or password.")
         repo = f"{body['organization']}/{body['name']}" if body.get("organization") else body["name"]
+        repo = f"datasets--{repo}" if body.get("type") == "dataset" else repo
+        if repo in self.hub.repos:
+            return self._json({"url": self.hub.page(repo), "error": "exists"}, 409)
         self.hub.add(repo, {})
         if body.get("private") or body.get("visibility") == "private":
             self.hub.private.add(repo)
-        self._json({"url": f"http://127.0.0.1:{self.hub.port}/{repo}", "id": repo})
+        self._json({"url": self.hub.page(repo), "id": repo.removeprefix("datasets--")})
 
     def _upload(self, repo: str, step: str, revision: str, body: bytes) -> None:
         if step == "preupload":
             files = [
-                {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular", "shouldIgnore": False}
+                {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(LFS) else "regular", "shouldIgnore": False}
                 for f in json.loads(body)["files"]
             ]
             return self._json({"files": files})
@@ -190,16 +236,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             entry = json.loads(line)
             if entry["key"] == "file":
                 files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            elif entry["key"] == "deletedFile":
+                files.pop(entry["value"]["path"], None)
             elif entry["key"] == "lfsFile":
                 files[entry["value"]["path"]] = self.hub.lfs[entry["value"]["oid"]]
         commit = self.hub.add(repo, files, revision=revision)
-        url = f"http://127.0.0.1:{self.hub.port}/{repo}/commit/{commit}"
+        url = f"{self.hub.page(repo)}/commit/{commit}"
         self._json({"commitUrl": url, "commitOid": commit, "success": True})
 
     def _lfs_batch(self, body: dict) -> None:
         objects = []
         for o in body["objects"]:
             href = f"http://127.0.0.1:{self.hub.port}/lfs/{o['oid']}"
-            objects.append({**o, "actions": {"upload": {"href": href, "header": {}}}})
+            objects.append(o if o["oid"] in self.hub.lfs else {**o, "actions": {"upload": {"href": href, "header": {}}}})
         payload = json.dumps({"transfer": "basic", "objects": objects}).encode()
         self._send(200, payload, {"Content-Type": "application/vnd.git-lfs+json"})

@@ -10,6 +10,9 @@
     vocabulary.py   one id space for text, special tokens and the codebooks of several tokenizers
     packing/        tokens to sequences and back exactly, one file a pattern
     hf.py           the media tokens in a text tokenizer of transformers
+    bpe.py          learns merges of ids for the packing `bpe`
+    generation.py   a logits processor: only ids that a packing can go on with
+    prior.py        fits a prior of ids, for entropy-coded token files
     lm.py           a small language model on shards, as an example of use
 
 Nothing is imported until it is used.

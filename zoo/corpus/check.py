@@ -10,6 +10,7 @@ import numpy as np
 
 from ...codecs.position_statistics import PositionCounts
 from ...codecs.spec import id_bits
+from ..readmes import README
 from ..tables import counted, facts_table
 from .dataset import TokenDataset
 from .files import CorpusError, map_arrow, read_unsealed
@@ -17,10 +18,12 @@ from .formats.parquet import cached, unpacked
 from .language.sources import item_of
 from .ledger import MANIFEST
 from .manifest import PACKING, check_file, default_cache, open_shards, read_manifest
+from .packing.bpe import BpePacking
+from .plain import Choice
 
 
 def verify(folder: str | Path, *, cache: str | Path | None = None) -> list[str]:
-    """Check every file against the manifest: there, of its size and checksum, with its number of items; and nothing else.
+    """Check every file against the manifest: there, of its size and checksum, with its number of items; and nothing else but a card.
 
     The manifest itself, `packing.json` and unpacked Parquet files in `cache` (None: the user's) are checked too.
 
@@ -46,7 +49,7 @@ def verify(folder: str | Path, *, cache: str | Path | None = None) -> list[str]:
             except CorpusError as error:
                 problems = [str(error).removeprefix(f"{folder}: ").rstrip(".")]
         wrong += problems
-    known = {MANIFEST} | packing.keys() | {n for s in manifest["shards"] for n in s["files"]}
+    known = {MANIFEST, README} | packing.keys() | {n for s in manifest["shards"] for n in s["files"]}
     extra = sorted(p.name for p in folder.iterdir() if p.name not in known and not p.name.startswith("."))
     wrong += [f"{name} is not in the manifest" for name in extra]
     totals, items = manifest["totals"], manifest["source"]["items"]
@@ -88,6 +91,8 @@ class Stats:
         extent: seconds of sound, or pixels.
         disk_bytes, source_bytes: of the shards, and of the media they were made from.
         lengths: positions of the shortest, the median and the longest item.
+        steps: of all items packed, begin and end tokens included: before frequent pairs are merged (`packing/bpe.py`), and after; None
+            where no packing was given and the shards hold no merged ids.
         modality: "audio" or "image".
         warnings: what a model trained on these tokens would suffer from.
     """
@@ -107,6 +112,7 @@ class Stats:
     source_bytes: int
     lengths: tuple[int, int, int]
     modality: str
+    steps: tuple[int, int] | None = None
 
     def table(self) -> str:
         """The statistics as text for people."""
@@ -129,16 +135,27 @@ class Stats:
             "different ids a position": ", ".join(f"{n:.1f}" for n in self.position_ids),
             "ids in use": ", ".join(f"{u:.1%}" for u in self.usage),
         }
+        if self.steps is not None:
+            before, after = (n / max(1, self.items) for n in self.steps)
+            saved = f"; {before:,.1f} before merging, {1 - after / before:.1%} less" if self.steps[0] > self.steps[1] else ""
+            rows["steps an item, packed"] = f"{after:,.1f}{saved}"
         return "\n".join([facts_table(rows), *(f"warning: {w}" for w in self.warnings)])
 
 
-def stats(folder: str | Path) -> Stats:
+def stats(folder: str | Path, *, packing: Choice = None) -> Stats:
     """Count a corpus.
+
+    Args:
+        folder: of a finished corpus.
+        packing: count the steps of this packing, too; None: only those of shards that hold merged ids.
 
     Raises:
         CorpusError: no finished corpus.
+        ConfigError: no packing, or one that does not fit.
     """
-    data = TokenDataset(folder, seed=None)
+    data = TokenDataset(folder, seed=None, packing=packing)
+    packed = data.packing if packing is not None or isinstance(data.packing, BpePacking) else None
+    steps = [0, 0]
     m, layout = data.manifest, data.layout
     counts: list[Counter[int]] = [Counter() for _ in layout.vocab_sizes]  # of ids that occur: a vocabulary may be any size
     lengths, extent, positions = [], 0.0, PositionCounts()
@@ -146,6 +163,11 @@ def stats(folder: str | Path) -> Stats:
         tokens = data.tokens(i)
         length = tokens.ids.shape[2]
         positions.add(tokens)
+        if packed is not None:
+            kept = tokens.first(codebooks=len(packed.vocab_sizes))
+            after = int(packed.pack(kept).lengths[0])
+            steps[0] += int(packed.inner.pack(kept).lengths[0]) if isinstance(packed, BpePacking) else after
+            steps[1] += after
         for k, own in enumerate(item_of(tokens, "").ids):
             ids, number = np.unique(own, return_counts=True)
             counts[k].update(dict(zip(ids.tolist(), number.tolist(), strict=True)))
@@ -171,6 +193,7 @@ def stats(folder: str | Path) -> Stats:
         source_bytes=m["source"]["bytes"],
         lengths=(min(lengths, default=0), int(np.median(lengths)) if lengths else 0, max(lengths, default=0)),
         modality=layout.modality,
+        steps=None if packed is None else (steps[0], steps[1]),
     )
 
 

@@ -9,6 +9,7 @@
     sample_rate_hz   int32             of the original sound; null for pictures
     scale            list<float>       loudness factors, of tokenizers that have them
     book_grids       list<int32>       K pairs (h, w), of tokenizers whose codebooks have separate grids
+    vectors_NAME     list<list<float>> rows of a side vector (a voice), of tokenizers whose tokens carry them
     ...                                the source's own columns
 
 Letters: K codebooks, L token positions, V codebook size.
@@ -28,13 +29,16 @@ from ...codecs.tokens import Tokens
 
 #: What a layout may state; ids are stored in 32 bits at most, and nothing is allocated by a number that a file made up.
 MAX_CODEBOOKS, MAX_VOCAB, MAX_STRIDE, MAX_SIDE = 1024, 2**32, 4096, 2**16
+#: What the names of columns with side vectors begin with.
+VECTORS = "vectors_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """What all items of a corpus share: fields of `Tokens`, see there; `tokenizer` names the one that made them.
 
-    `planar`: positions are a 2-D grid; `loudness`, `book_grids`: there are loudness scales, grids of each codebook.
+    `planar`: positions are a 2-D grid; `loudness`, `book_grids`: there are loudness scales, grids of each codebook; `side_vectors`:
+    names of the vectors beside the ids.
     """
 
     modality: str
@@ -45,6 +49,7 @@ class Layout:
     planar: bool = False
     loudness: bool = False
     book_grids: bool = False
+    side_vectors: tuple[str, ...] = ()
     tokenizer: TokenizerId | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +77,7 @@ class Layout:
             planar=len(tokens.grid) == 2,
             loudness=tokens.scale is not None,
             book_grids=tokens.book_grids is not None,
+            side_vectors=tuple(sorted(tokens.side_vectors)),
             tokenizer=tokens.tokenizer,
         )
 
@@ -97,6 +103,7 @@ def own_fields(layout: Layout) -> list[pa.Field]:
     fields += [pa.field("sample_rate_hz", pa.int32())] if layout.modality == "audio" else []
     fields += [pa.field("scale", pa.list_(pa.float32()))] if layout.loudness else []
     fields += [pa.field("book_grids", pa.list_(pa.int32()))] if layout.book_grids else []
+    fields += [pa.field(f"{VECTORS}{name}", pa.list_(pa.list_(pa.float32()))) for name in layout.side_vectors]
     return [pa.field("key", pa.string()), *ids, *fields]
 
 
@@ -133,6 +140,9 @@ def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> 
         columns["scale"] = _lists([r.tokens.scale[0].numpy() for r in records], np.float32)  # type: ignore[index]
     if layout.book_grids:
         columns["book_grids"] = _lists([r.tokens.book_grids[0].flatten().numpy() for r in records], np.int32)  # type: ignore[index]
+    for name in layout.side_vectors:
+        rows = [r.tokens.side_vectors[name][0].tolist() for r in records]
+        columns[f"{VECTORS}{name}"] = pa.array(rows, pa.list_(pa.list_(pa.float32())))
     own = len(own_fields(layout))
     for field, name in zip(list(whole)[own:], metadata.names, strict=True):
         columns[field.name] = pa.array([r.metadata.get(name) for r in records], field.type)
@@ -158,8 +168,14 @@ def to_tokens(row: dict[str, Any], layout: Layout) -> Tokens:
         scales=layout.scales,
         names=layout.names,
         book_grids=None if grids is None else torch.tensor([int(n) for n in grids]).view(1, -1, 2),
+        side_vectors={n: (_vectors(row[f"{VECTORS}{n}"]),) for n in layout.side_vectors},
         tokenizer=layout.tokenizer,
     )
+
+
+def _vectors(rows: Sequence[Sequence[float]]) -> torch.Tensor:
+    """Side vectors `[n, D]` of a column's value."""
+    return torch.tensor([[float(v) for v in row] for row in rows]).view(len(rows), -1 if len(rows) else 0)
 
 
 def _rate(tokens: Tokens) -> int | None:

@@ -37,10 +37,10 @@ def probe(tokenizer: Tokenizer, options: Options) -> Layout:
             before the job starts.
     """
     spec = tokenizer.spec
-    if spec.side_vectors:
+    if spec.side_vectors and spec.modality != "audio":
         raise ConfigError(
-            f"tokens of {tokenizer.family} carry the vectors {', '.join(spec.side_vectors)} beside their ids, and corpora hold ids "
-            "alone. Write token files: tokenzoo encode."
+            f"tokens of {tokenizer.family} carry the vectors {', '.join(spec.side_vectors)} beside their ids, which corpora of "
+            "pictures do not hold. Write token files: tokenzoo encode."
         )
     if spec.modality == "audio":
         x = torch.zeros(spec.channels, 4 * spec.hop_samples + 1)  # type: ignore[attr-defined]

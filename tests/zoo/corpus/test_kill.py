@@ -80,7 +80,7 @@ class Steps:
         return stepped
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_crash_at_any_step_changes_nothing(whole, source, after, tmp_path, monkeypatch):
     format, want = whole
     tokenizer = lively("spectral")

@@ -52,9 +52,22 @@ def test_tokens_from_disk_equal_encode(label, format, media, tmp_path):
         key = data.metadata(i)["key"]
         whole = tokenizer.encode(source / key, **resize(tokenizer))[0]
         assert data.tokens(i).equal(whole), key
-    assert result.manifest["totals"]["tokens"] == sum(
-        sum(data.layout.counts(data.tokens(i).ids.shape[2])) for i in range(9)
-    )
+    assert result.manifest["totals"]["tokens"] == sum(sum(data.tokens(i).counts()[0]) for i in range(9))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_vectors_stand_beside_the_ids(format, media, tmp_path):
+    """A voice, in every format; the tokens decode as those of `encode` do."""
+    tokenizer = lively("kanade-wave")
+    result = make(tokenizer, media["audio"], tmp_path / "out", format=format, shard_items=4)
+    assert not result.failures and verify(tmp_path / "out") == [] and result.manifest["layout"]["side_vectors"] == ["voice"]
+    data = TokenDataset(tmp_path / "out", seed=None)
+    for i in range(9):
+        metadata, got = data.metadata(i), data.tokens(i)
+        want = tokenizer.encode(media["audio"] / metadata["key"])
+        torch.testing.assert_close(got.side_vectors["voice"][0], want.side_vectors["voice"][0], atol=1e-5, rtol=1e-5)
+        assert torch.equal(got.ids, want.ids) and "vectors_voice" not in metadata
+        torch.testing.assert_close(tokenizer.decode(got), tokenizer.decode(want), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("label", ["convnet", "spectral"])

@@ -1,0 +1,1 @@
+"""Publishes tokenizers on a hub, with a card, its figures and samples."""
