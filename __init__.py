@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .codecs.tokenizer import Tokenizer as Tokenizer
     from .codecs.tokens import Tokens as Tokens
     from .zoo.hub import load as load
-    from .zoo.hub import push_to_hub as push_to_hub
     from .zoo.hub import save_pretrained as save_pretrained
+    from .zoo.publishing.push import push_to_hub as push_to_hub
     from .zoo.registry import Card as Card
     from .zoo.registry import list_models as list_models
     from .zoo.writing import writable_layouts as writable_layouts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _LAZY: dict[str, tuple[str, str]] = {
     "load": (".zoo.hub", "load"),
     "save_pretrained": (".zoo.hub", "save_pretrained"),
-    "push_to_hub": (".zoo.hub", "push_to_hub"),
+    "push_to_hub": (".zoo.publishing.push", "push_to_hub"),
     "writable_layouts": (".zoo.writing", "writable_layouts"),
     "list_models": (".zoo.registry", "list_models"),
     "Card": (".zoo.registry", "Card"),
@@ -60,6 +60,7 @@ def _later(name: str) -> Any:
 HOOKS.update({name: _later(name) for name in ("load", "save_pretrained", "push_to_hub")})
 HOOKS["read_network"] = lambda *args, **kwargs: importlib.import_module(".zoo.network_files", __name__).read_network(*args, **kwargs)
 HOOKS["discriminator_files"] = lambda name: importlib.import_module(".zoo.hub", __name__).discriminator_files(name)  # not public
+HOOKS["shipped_prior"] = lambda **by: importlib.import_module(".zoo.priors", __name__).shipped_prior(**by)  # not public
 
 
 def __getattr__(name: str) -> Any:

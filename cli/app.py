@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import corpora, measuring, media, models, training
+from . import corpora, exporting, measuring, media, models, training
 from .errors import ended
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -18,7 +18,9 @@ app = typer.Typer(
     context_settings=_HELP,
 )
 corpus = typer.Typer(
-    help="Check a token corpus, print statistics of it, or write generated ids.", no_args_is_help=True, context_settings=_HELP
+    help="Check a token corpus, print statistics of it, fit a prior or merges to it, or write generated ids.",
+    no_args_is_help=True,
+    context_settings=_HELP,
 )
 data = typer.Typer(help="Build the training data of the shipped models.", no_args_is_help=True, context_settings=_HELP)
 
@@ -35,7 +37,13 @@ _VERBS = {
         "demo": media.demo,
     },
     _MANY: {"tokenize": corpora.tokenize, "lm": corpora.lm},
-    _MAKE: {"train": training.train, "configs": training.configs, "quantize": training.quantize, "push": models.push},
+    _MAKE: {
+        "train": training.train,
+        "configs": training.configs,
+        "quantize": training.quantize,
+        "push": models.push,
+        "export": exporting.export,
+    },
 }
 for _panel, _verbs in _VERBS.items():
     for _name, _verb in _verbs.items():
@@ -44,7 +52,10 @@ app.add_typer(corpus, name="corpus", rich_help_panel=_MANY)
 app.add_typer(data, name="data", rich_help_panel=_MAKE)
 corpus.command("verify")(ended(corpora.verify_corpus))
 corpus.command("stats")(ended(corpora.corpus_stats))
+corpus.command("bpe")(ended(corpora.learn_merges))
+corpus.command("prior")(ended(corpora.fit_prior))
 corpus.command("generate")(ended(corpora.generate_ids))
+corpus.command("push")(ended(corpora.push_tokens))
 data.command("build")(ended(corpora.build_data))
 
 

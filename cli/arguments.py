@@ -65,6 +65,17 @@ Pairs = Annotated[
     list[str] | None,
     typer.Option("-O", "--option", metavar="KEY=VALUE", help="An option of the model; `tokenzoo info MODEL` lists them. Repeatable."),
 ]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        "--prior", metavar="NAME", help="Prior of entropy-coded ids: a file of `tokenzoo corpus prior`, or the name of a shipped model."
+    ),
+]
+Licence = Annotated[
+    str, typer.Option("--licence", "--license", metavar="TEXT", help="Licence of what is published, e.g. mit or cc-by-sa-4.0.")
+]
+Private = Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")]
+Branch = Annotated[str | None, typer.Option("--revision", metavar="BRANCH", help="Branch to write to.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Use at most N files (0: all).")]
 

@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Codebooks, Device, Dtype, Folder, Json, Limit, Model, Out, Pairs, Positions, load_model, pairs_of
+from .arguments import (
+    Branch,
+    Codebooks,
+    Device,
+    Dtype,
+    Folder,
+    Json,
+    Licence,
+    Limit,
+    Model,
+    Out,
+    Pairs,
+    Positions,
+    Private,
+    load_model,
+    pairs_of,
+)
 
 Tokens = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that `tokenzoo tokenize` wrote.", show_default=False)]
 Source = Annotated[
@@ -94,6 +110,9 @@ def corpus_stats(
     text_as: Annotated[str, typer.Option("--text-as", metavar="UNIT", help="bytes, or words between white space.")] = "bytes",
     lm: Annotated[Path | None, typer.Option("--lm", metavar="RUN", help="Folder of a `tokenzoo lm` on FOLDER: its perplexity.")] = None,
     plots: Annotated[Path | None, typer.Option("--plots", metavar="DIR", help="Write the curves there as PNG files.")] = None,
+    packing: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Count the steps of this pattern, or packing.json, too; not with --language.")
+    ] = None,
     limit: Limit = 0,
     as_json: Json = False,
 ) -> None:
@@ -104,9 +123,11 @@ def corpus_stats(
             raise ValueError(f"{', '.join(extra)} belongs to the statistics of a language; add --language.")
         from ..zoo.corpus.check import stats
 
-        found = stats(folder)
+        found = stats(folder, packing=packing)
         print(json.dumps(asdict(found), indent=1) if as_json else found.table())
         return
+    if packing is not None:
+        raise ValueError("--packing belongs to the plain statistics; leave --language out.")
     from ..zoo.corpus.language.plots import write_plots
     from ..zoo.corpus.language.report import language as measure
 
@@ -114,6 +135,56 @@ def corpus_stats(
     print(json.dumps(figures.as_json(), indent=1) if as_json else figures.table())
     if plots is not None:
         print(f"{plots}: {', '.join(p.name for p in write_plots(figures, plots))}", file=sys.stderr)
+
+
+def fit_prior(
+    folder: Tokens,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("tokens.prior"),
+    name: Annotated[str, typer.Option(help="What token files call it (default: the tokenizer's name).")] = "",
+    rank: Annotated[int, typer.Option(help="Numbers of each vector of the model; the file grows with it.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Times that the ids are trained on.")] = 2,
+    ids: Annotated[int, typer.Option(min=1, help="Ids of each codebook that are trained on, drawn from the corpus.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit a prior of ids to a token corpus, for `tokenzoo encode --prior` and `tokens.save(path, prior=...)`."""
+    from ..zoo.corpus.prior import PriorConfig
+    from ..zoo.corpus.prior import fit_prior as fit
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prior, report = fit(folder, name=name, config=PriorConfig(rank=rank, epochs=epochs, most_ids=ids, seed=seed), progress=True)
+    prior.save(out)
+    if as_json:
+        print(json.dumps({"file": str(out), "name": prior.name, "fingerprint": prior.fingerprint, **asdict(report)}, indent=1))
+        return
+    print(f"{out}: {report.bytes:,} bytes, prior {prior.name!r} ({prior.fingerprint[:8]}), fitted to {report.items:,} items")
+    print(f"bits an id, by codebook: {', '.join(f'{b:.2f}' for b in report.bits)}; {report.saving:.1%} less than plain, on this corpus")
+
+
+def learn_merges(
+    folder: Tokens,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, for --packing and TokenDataset.")] = Path("packing.json"),
+    merges: Annotated[int, typer.Option(min=1, help="Ids that are added.")] = 4096,
+    packing: Annotated[str | None, typer.Option(metavar="NAME", help="Pattern whose steps are merged.")] = None,
+    min_frequency: Annotated[int, typer.Option(help="Times that a pair must occur.")] = 2,
+    max_span: Annotated[int, typer.Option(help="Ids that a merged one may stand for.")] = 64,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first items, this many (0: all).")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Learn byte-pair merges of ids from a token corpus: a packing of fewer steps, with an exact inverse."""
+    from ..zoo.corpus.bpe import learn_bpe
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    config, report = learn_bpe(
+        folder, merges=merges, packing=packing, min_frequency=min_frequency, max_span=max_span, limit=limit, progress=True
+    )
+    config.build().save(out)
+    if as_json:
+        print(json.dumps({"file": str(out), "vocab_size": config.vocabulary.size, **asdict(report)}, indent=1))
+        return
+    before, after = (n / report.items for n in (report.before, report.after))
+    print(f"{out}: {report.merges:,} merges over {config.pattern}, of up to {report.longest} ids; {config.vocabulary.size:,} ids")
+    print(f"steps an item: {before:,.1f} before, {after:,.1f} after merging, {1 - after / before:.1%} less, on this corpus")
 
 
 def generate_ids(
@@ -135,6 +206,24 @@ def generate_ids(
     config = GeneratedConfig(keep=keep, temperature=temperature, top_k=top_k, seed=seed, batch=batch)
     made = generate(language_model, folder, out, config=config, device=pick_device(device), limit=limit)
     print(f"{out}: ids of {made.items} items, of which {made.changed:.1%} are not the true ones")
+
+
+def push_tokens(
+    folder: Tokens,
+    repo_id: Annotated[str, typer.Argument(metavar="REPO", help="org/name of the data set on the hub.", show_default=False)],
+    licence: Licence = "",
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="ID", help="Hub id of a data set that the media come from. Repeatable.")
+    ] = None,
+    private: Private = False,
+    revision: Branch = None,
+) -> None:
+    """Publish a token corpus as a data set of the hub; the same command resumes one that was stopped."""
+    from ..zoo.corpus.publish import push_corpus
+
+    if not licence:
+        raise ValueError("the licence of the tokens, and so of their media, must be stated: --licence cc-by-4.0, for example.")
+    print(push_corpus(folder, repo_id, licence=licence, sources=source or (), private=private, revision=revision, progress=True))
 
 
 def build_data(

@@ -22,6 +22,10 @@ _EXTRAS = {
     "datasets": "data",
     "webdataset": "data",
     "ray": "ray",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "gradio": "demo",
+    "constriction": "entropy",
 }
 
 

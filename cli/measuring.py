@@ -60,12 +60,17 @@ def evaluate(
 
 def bench(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAMES", help="Tokenizers of one modality, as for other commands.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="NAMES",
+            help="Tokenizers of one modality, as for other commands; with --page and no --data, folders of earlier benches.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--data", "-d", metavar="FILES", help="Files, folders, patterns or .txt lists. Repeatable.", show_default=False),
-    ],
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for tables, plots and results; a bench that was stopped goes on there.")
     ] = None,
@@ -76,6 +81,13 @@ def bench(
     codecs: Annotated[
         bool, typer.Option("--codecs", help="Add JPEG, WebP and AVIF, or Opus and Speex (package av), at the same rates.")
     ] = False,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FOLDER", help="Write a page with media, published figures and cards there.")
+    ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option("--show", metavar="FILES", help="Media that the page shows (the first three of --data). Repeatable."),
+    ] = None,
     perturb: Perturbed = None,
     also: Also = None,
     limit: Limit = 0,
@@ -90,11 +102,16 @@ def bench(
     dtype: Dtype = "float32",
 ) -> None:
     """Compare tokenizers on media files: quality, rates, codebooks and cost in one table."""
+    from ..codecs.config import ConfigError
     from ..codecs.devices import dtype_name, pick_device
     from ..zoo.bench import Settings
     from ..zoo.bench import bench as run
     from ..zoo.evaluate.perturb import Perturb
 
+    if not data:
+        if page is None:
+            raise ConfigError("name the media with --data FILES; only --page FOLDER reads earlier benches instead.")
+        return _page(names, page, show, device=device)
     if exactness:
         return _exactness(names, data, limit=limit, device=device, threads=threads, out=out, as_json=as_json)
     settings = Settings(
@@ -105,11 +122,30 @@ def bench(
         "--data": data, "--sweep": sweep, "--codecs": codecs, "--perturb": perturb, "--also": also, "--limit": limit,
         "--no-cost": not cost, "--rounds": rounds if rounds != 5 else None, "--threads": threads,
         "--device": device if device != "auto" else None, "--dtype": dtype if dtype != "float32" else None, "--out": out,
+        "--page": page, "--show": show,
     })  # fmt: skip
     found = run(names, data, settings=settings, out=out, codecs=codecs, command=command, progress=True)
+    if page is not None:
+        _write_page([found], page, show or found.first_files(data), device=settings.device, command=command)
     print(json.dumps(found.as_json(), indent=1) if as_json else found.text())
     if not found.complete:
         raise typer.Exit(1)
+
+
+def _page(folders: list[str], page: Path, show: list[str] | None, *, device: str) -> None:
+    """Write the page of benches that were written into folders."""
+    from ..codecs.devices import pick_device
+    from ..zoo.bench import Bench
+
+    command = _command(folders, {"--show": show, "--device": device if device != "auto" else None, "--page": page})
+    _write_page([Bench.read(f) for f in folders], page, show or [], device=str(pick_device(device)), command=command)
+
+
+def _write_page(found: list[Any], page: Path, show: list[str], *, device: str, command: str) -> None:
+    from ..zoo.bench.page import write
+
+    path = write(found, page, show=show, device=device, command=command, progress=True)
+    print(f"page: {path}", file=sys.stderr)
 
 
 def _command(names: list[str], flags: dict[str, Any]) -> str:

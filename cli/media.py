@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from ..zoo.finding import Found, Results, find, other_kind
-from .arguments import Codebooks, Device, Dtype, Files, Folder, Model, Moved, Out, Pairs, Positions, load_model, pairs_of
+from .arguments import Codebooks, Device, Dtype, Files, Folder, Model, Moved, Out, Pairs, Positions, Prior, load_model, pairs_of
 from .files import each, name_outputs
+
+LOOPBACK = "127.0.0.1"
 
 
 def encode(
@@ -19,17 +23,20 @@ def encode(
     device: Device = "auto",
     dtype: Dtype = "float32",
     folder: Folder = None,
+    prior: Prior = None,
     moved: Moved = None,
 ) -> None:
     """Encode media files into token files (NAME.tok)."""
+    from ..codecs.token_file import prior_of
     from ..zoo.choices import chosen
 
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder, part="encoder")
     choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions, verbs=("encode",))
+    coder = None if prior is None else prior_of(prior)
 
     def one(path: Path, target: Path) -> str:
         tokens = choice.encode(tokenizer, path)
-        tokens.save(target)
+        tokens.save(target, prior=coder)
         return f"{shape(tokens)} -> {target}"
 
     def name(found: Sequence[Found]) -> list[Path]:
@@ -51,18 +58,21 @@ def decode(
     device: Device = "auto",
     dtype: Dtype = "float32",
     folder: Folder = None,
+    prior: Prior = None,
     moved: Moved = None,
 ) -> None:
     """Decode token files into media files (.wav, .png)."""
+    from ..codecs.token_file import prior_of
     from ..codecs.tokens import Tokens
     from ..zoo.choices import chosen
 
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder, part="decoder")
     ending = ending_of(tokenizer)
     choice = chosen(tokenizer, pairs_of(option), verbs=("decode",))
+    coder = None if prior is None else prior_of(prior)
 
     def one(path: Path, target: Path) -> str:
-        tokens = Tokens.load(path)
+        tokens = Tokens.load(path, prior=coder)
         if len(tokens) != 1:
             raise ValueError(f"it holds {len(tokens)} items; files of one are decoded. In Python, tokens[i].save(...) splits it.")
         tokens = tokens.first(codebooks=codebooks, positions=positions)
@@ -109,8 +119,23 @@ def reconstruct(
     each(media_of(tokenizer, files, Results(out, ending)), out, name, one, what="reconstructing", refuse=refuse)
 
 
-def demo(out: Out = Path("demo_out")) -> None:
+def demo(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAMES]", help="With --serve: tokenizers to offer beside the shipped ones.", show_default=False),
+    ] = None,
+    out: Out = Path("demo_out"),
+    serve: Annotated[bool, typer.Option("--serve", help="Serve a page to look, listen and edit tokens (needs gradio).")] = False,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="With --serve: who may reach it; by default this machine.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(metavar="N", help="With --serve: the port of the page (0: any free one).")] = 7860,
+) -> None:
     """Encode and decode the shipped photograph and recording with the shipped tokenizers; no network is needed."""
+    if serve:
+        from ..zoo.demo.serve import serve as run_page
+
+        return run_page(names or (), host=host, port=port)
+    if names:
+        raise ValueError(f"{', '.join(names)}: names belong to the page; add --serve. For files there is tokenzoo reconstruct.")
     from ..zoo.demo import run
 
     run(out)
@@ -148,7 +173,7 @@ def ending_of(tokenizer: Any) -> str:
 
 
 def write_media(tokenizer: Any, media: Any, tokens: Any, target: Path, *, original: bool = True) -> None:
-    """Write one decoded item as .wav or .png.
+    """Write one decoded item as .wav or .png (a clip: an animated one).
 
     Args:
         tokenizer: the one that decoded it.

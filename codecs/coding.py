@@ -37,6 +37,7 @@ class Batch:
         grid: shape that was flattened into L, such as `(h, w)`; None: a plain sequence.
         sizes: decode: the original size of each item; empty if the tokens do not state it.
         scale: decode: loudness factors `[B, S]`, or None.
+        tokens: decode: the items themselves, for what they carry beside their ids; empty in encode.
         samples: encode of audio: number of input samples that these latents were computed from.
         notes: values that one hook passes to a later one of the same batch.
     """
@@ -47,6 +48,7 @@ class Batch:
     grid: tuple[int, ...] | None = None
     sizes: Sequence[tuple[int, ...]] = ()
     scale: Tensor | None = None
+    tokens: Sequence[Tokens] = ()
     samples: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
@@ -342,6 +344,7 @@ class Coding(nn.Module):
                     grid=first.grid if len(first.grid) > 1 else None,
                     sizes=[] if first.sizes is None else [tuple(items[i].sizes[0].tolist()) for i in group],  # type: ignore[index]
                     scale=None if first.scale is None else torch.cat([items[i].scale for i in group]).to(self.device),  # type: ignore[misc]
+                    tokens=[items[i] for i in group],
                 ),
             ))  # fmt: skip
         return groups

@@ -25,10 +25,12 @@ WEIGHTS_NAME = "model.safetensors"
 DISCRIMINATOR_FILES = ("discriminators.json", "discriminators.safetensors")
 FORMAT = 1
 MAX_CONFIG_BYTES = 16 << 20
+#: Texts about the weights that are saved with them.
+_PROVENANCE = ("licence", "origin")
 
 
 def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The content of `config.json`: library and format version, family, config and spec."""
+    """The content of `config.json`: library and format version, family, config and spec; licence and origin where they are known."""
     return {
         "library_name": "tokenzoo",
         "library_version": __version__,
@@ -36,6 +38,7 @@ def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
         "family": FAMILIES.name_of(type(tokenizer)),
         "config": to_mapping(tokenizer.config),
         "spec": {"modality": tokenizer.spec.modality, **dataclasses.asdict(tokenizer.spec)},
+        **{name: value for name in _PROVENANCE if (value := getattr(tokenizer, name))},
     }
 
 
@@ -117,8 +120,12 @@ def from_parts(data: dict[str, Any], weights: Path, *, part: Any = None) -> Toke
         raise CheckpointError(f"{weights} is broken ({error!s:.300}); download or copy it again.") from error
     try:
         numbers = sum(v.numel() for v in state.values())
-        return build_around(
+        tokenizer = build_around(
             data["family"], data["config"], lambda _: state, str(weights), count=len(state), numbers=numbers, part=part
         )
     except ConfigError as error:
         raise ConfigError(f"{weights.parent / CONFIG_NAME}: {error}") from error
+    for name in _PROVENANCE:
+        value = data.get(name, "")
+        setattr(tokenizer, name, value[:500] if isinstance(value, str) else "")
+    return tokenizer

@@ -121,6 +121,7 @@ class AudioSpec(TokenizerSpec):
         names: tuple[str, ...] = (),
         decodes: bool = True,
         semantic_dim: int = 0,
+        side_vectors: tuple[str, ...] = (),
     ) -> Self:
         """Spec of a tokenizer around `quantizer`: vocabularies, strides and (where it is None) `prefix` are the quantizer's."""
         return cls(
@@ -136,6 +137,7 @@ class AudioSpec(TokenizerSpec):
             names=names,
             decodes=decodes,
             semantic_dim=semantic_dim,
+            side_vectors=side_vectors,
         )
 
     @property

@@ -63,8 +63,10 @@ class Tokenizer(Coding):
     source: str = ""
     #: name of the authors' checkpoint layout that it was converted from; "": this library's own layout.
     layout: str = ""
-    #: licence of the weights, as their card states it; "": unknown.
+    #: licence of the weights, as their card states it; "": unknown. Saved with them.
     licence: str = ""
+    #: registry name or hub id that these very weights were published as; "": they were not, or it is not known. Saved with them.
+    origin: str = ""
     #: "encoder" or "decoder" where `load(part=...)` left the other half out.
     part: str = ""
 

@@ -6,6 +6,7 @@ import torch
 from families import TINY
 from quantizer_checks import FITTED
 from tokenzoo.codecs.audio.base import AudioTokenizer
+from tokenzoo.codecs.audio.kanade.model import Kanade
 from tokenzoo.codecs.families import FAMILIES
 from tokenzoo.codecs.tokenizer import NotDecodable, Tokenizer
 
@@ -52,9 +53,8 @@ def item(tokenizer: Tokenizer, size: int | tuple[int, int], seed: int = 0) -> to
     if spec.modality == "latent":
         return noise(spec.channels, size, seed=seed)
     low, high = spec.value_range
-    if spec.clips:
-        return (noise(2, 3, *size, seed=seed) + 1) / 2
-    return (noise(3, *size, seed=seed) + 1) / 2 * (high - low) * 0.98 + low + 0.01 * (high - low)
+    frames = (2,) if spec.clips else ()
+    return (noise(*frames, 3, *size, seed=seed) + 1) / 2 * (high - low) * 0.98 + low + 0.01 * (high - low)
 
 
 def size_of(tokenizer: Tokenizer) -> int | tuple[int, int]:
@@ -94,6 +94,8 @@ def decode(tokenizer: Tokenizer, tokens: tokenzoo.Tokens) -> torch.Tensor | list
         return tokenizer.decode(tokens)
     with pytest.raises(NotDecodable, match="only encodes"):
         tokenizer.decode(tokens)
+    if isinstance(tokenizer, Kanade):
+        return tokenizer.mel(tokens)
     if tokenizer.spec.side_vectors:
         return tokenizer.semantic(tokens)
     with torch.no_grad():

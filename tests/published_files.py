@@ -160,6 +160,10 @@ def _bytes(name: str, state: dict[str, Any]) -> bytes:
         import numpy as np
 
         np.save(buffer, next(iter(state.values())).numpy())
+    elif name.endswith(".onnx"):
+        from s3_graphs import onnx_bytes
+
+        return onnx_bytes(state)
     elif name.endswith(".jit"):
         return torch.jit.script(_scripted(state)).save_to_buffer()
     else:

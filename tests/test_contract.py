@@ -142,6 +142,7 @@ def test_foreign_tokens_are_refused(tokenizer):
 
 #: Parameters that by design take no part in a training step of the tiny form, by family: name fragment -> why.
 NO_GRADIENT: dict[str, tuple[str, ...]] = {
+    "kanade": ("voice_encoder.", "synthesis.decoder.blocks."),  # until AdaLN has left its zeros
     "titok": ("text.proj.weight",),  # without a text its states are zeros
     "speechtokenizer": ("fusion.",),  # without the vectors of other models nothing is added
     "fdt_clip": ("text.", "codes.text_map."),  # of the texts alone

@@ -18,13 +18,15 @@ from tokenzoo.codecs.tokenizer import Tokenizer
 TEXTS = {
     "num_codebooks": "1", "resize": "squash", "positions": "3", "token_budget": "8", "quality": "0.3", "trim": "false", "seed": "3",
     "original": "false", "steps": "2", "guidance": "2.5", "normalized_guidance": "true", "num_tokens": "3", "scores": "true",
-    "size": "32,48", "threshold": "0.3", "temperature": "0.5", "enlarge": "false", "adaptive": "elbow", "frames": "1", "num_crops": "2",
+    "size": "32,48", "threshold": "0.3", "domain": "music", "temperature": "0.5", "enlarge": "false", "adaptive": "elbow",
+    "frames": "1", "num_crops": "2", "pool": "1", "kept_seconds": "0.4", "window": "1",
 }  # fmt: skip
 #: The same from Python.
 VALUES = {
     "num_codebooks": 1, "resize": "squash", "positions": 3, "token_budget": 8, "quality": 0.3, "trim": False, "seed": 3,
     "original": False, "steps": 2, "guidance": 2.5, "normalized_guidance": True, "num_tokens": 3, "scores": True, "size": (32, 48),
-    "threshold": 0.3, "temperature": 0.5, "enlarge": False, "adaptive": "elbow", "frames": 1, "num_crops": 2,
+    "threshold": 0.3, "domain": "music", "temperature": 0.5, "enlarge": False, "adaptive": "elbow", "frames": 1, "num_crops": 2,
+    "pool": 1, "kept_seconds": 0.4, "window": 1,
 }  # fmt: skip
 #: Options that hold arrays, or that a test of their own is about.
 OTHERS = {"features", "noise", "uniform", "text", "value_range", "refine", "refiner", "image_guidance", "crops", "last_crop"}

@@ -1,6 +1,6 @@
 """The example of CONTRIBUTING.md, followed to the letter in a copy of the repository: its files, its commands, its tokenizer.
 
-    pytest tests/test_contributing.py
+    pytest -m "slow or not slow" tests/test_contributing.py
 """
 
 import json
@@ -80,6 +80,7 @@ def test_the_example_names_its_files():
     assert sum(line.endswith("layouts.py") for line in named) == 1
 
 
+@pytest.mark.slow
 def test_the_example_works(tree, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tree.parent)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -37,6 +37,10 @@ def test_contents(wheel):
         "tokenzoo/codecs/quantizers/vq.py",
         "tokenzoo/configs/audio/_base.yaml",
         "tokenzoo/zoo/cards/tokenzoo.yaml",
+        "tokenzoo/zoo/published/index.yaml",
+        "tokenzoo/zoo/published/speech.yaml",
+        "tokenzoo/zoo/bench/page/page.css",
+        "tokenzoo/zoo/bench/page/page.js",
         "tokenzoo/zoo/demo/media/chelsea.png",
     ):
         assert need in names

@@ -60,8 +60,8 @@ def described(config: RunConfig, tokenizer: Tokenizer) -> ModelConfig:
     """
     if tokenizer.part:
         raise ValueError(f"this tokenizer holds its {tokenizer.part} alone and cannot be trained; load it without `part`.")
-    if tokenizer.dtype != torch.float32:
-        raise ValueError(f"this tokenizer's weights are {tokenizer.dtype}; load it without `dtype` (float32) and set `precision`.")
+    if narrow := {p.dtype for p in tokenizer.parameters() if p.is_floating_point()} - {torch.float32}:
+        raise ValueError(f"this tokenizer has weights in {narrow.pop()}; load it without `dtype` (float32) and set `precision`.")
     model, theirs = config.model, to_mapping(tokenizer.config)
     if model.family not in (FROM_INIT, tokenizer.family):
         raise ConfigError(f"model.family is {model.family!r}, but the tokenizer that was passed is of family {tokenizer.family!r}.")

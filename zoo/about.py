@@ -5,12 +5,14 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import listing, registry
-from .registry import Card, Figure
+from .literature import PARTIES, Figure, status
+from .registry import Card
 from .tables import facts_table
 
 #: What a card's `never_run` means.
@@ -48,9 +50,7 @@ class About:
         lines = [f"{self.name}  {self.description}".rstrip(), facts_table(self.rows, indent="  ")]
         for verb, options in self.options.items():
             lines += [f"  options of {verb} (-O name=value)", *(f"    {line}" for line in option_lines(options))]
-        lines += ["  figures"] if self.figures else []
-        lines += [f"    {f.metric} {f.value:g}{_direction(f.metric)}  {f.dataset}  ({f.source})" for f in self.figures]
-        return "\n".join(lines)
+        return "\n".join([*lines, *_figure_lines(self.figures)])
 
     def as_json(self) -> dict[str, Any]:
         """The facts, options and metrics as a mapping for JSON."""
@@ -58,9 +58,17 @@ class About:
         return {**self.document, "options": options, "figures": listing.figures(self.figures)}
 
 
-def _direction(metric: str) -> str:
-    better = listing.better(metric)
-    return f" ({better} is better)" if better else ""
+def _figure_lines(figures: Sequence[Figure]) -> list[str]:
+    """Figures of the same conditions and source on two lines: what was measured where and by whom, then the values."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for f in figures:
+        sign = {"higher": " \N{UPWARDS ARROW}", "lower": " \N{DOWNWARDS ARROW}", "": ""}[listing.better(f.metric)]
+        head = f"{f.conditions} (measured by {PARTIES[f.by]})", f.source
+        groups.setdefault(head, []).append(f"{f.metric} {f.value:g}{sign}")
+    lines = ["  figures (arrows: which way is better)"] if groups else []
+    for (head, source), values in groups.items():
+        lines += [f"    {head}: {source}", f"      {', '.join(values)}"]
+    return lines
 
 
 def about(name: str) -> About:
@@ -94,18 +102,8 @@ def _of_card(card: Card) -> About:
     else:
         rows = {"family": card.family + (f" (layout {card.system})" if card.system else ""), **facts(card.facts.spec())}
         rows.pop("may be cut short")  # in the loaded tokenizer's spec; not in cards
-        rows["licence of the weights"] = card.licence_weights
         options = options_of(FAMILIES.resolve(card.family))
-    rows |= {
-        "licence of the code": card.licence_code,
-        "restricted": card.restricted or "no",
-        "weights": "shipped with this package" if card.shipped else card.hub_id or card.where,
-        "files": ", ".join(card.files),
-        "paper": f"arXiv {card.paper}" if card.paper else "",
-        "parity": card.parity,
-        "never run here": NEVER_RUN[card.never_run],
-    }
-    rows = {key: value for key, value in rows.items() if value}
+    rows |= card_rows(card)
     return About(
         name=card.name,
         description=card.description,
@@ -114,6 +112,22 @@ def _of_card(card: Card) -> About:
         figures=card.figures,
         document=listing.as_json(card),
     )
+
+
+def card_rows(card: Card) -> dict[str, str]:
+    """Licences, files, paper, parity and what was never run of a card, as short texts; what does not apply is left out."""
+    rows = {
+        "licence of the weights": card.licence_weights,
+        "licence of the code": card.licence_code,
+        "restricted": card.restricted or "no",
+        "weights": "shipped with this package" if card.shipped else card.hub_id or card.where,
+        "files": ", ".join(card.files),
+        "paper": f"arXiv {card.paper}" if card.paper else "",
+        "parity": card.parity,
+        "never run here": NEVER_RUN[card.never_run],
+        "figures": status(card.name),
+    }
+    return {key: value for key, value in rows.items() if value}
 
 
 def _of_loaded(name: str) -> About:

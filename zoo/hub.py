@@ -1,8 +1,7 @@
-"""Loading from the registry, the hub or a folder; saving and publishing. All hub traffic goes through `huggingface_hub`."""
+"""Loading from the registry, the hub or a folder, and saving. All hub traffic goes through `huggingface_hub`."""
 
 import os
 import re
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from ..codecs.building import Part
+from ..codecs.decoder_dtype import cast_decoder
 from ..codecs.devices import pick_device, pick_dtype
 from ..codecs.serialize import CONFIG_NAME, DISCRIMINATOR_FILES, CheckpointError, save_folder
 from ..codecs.tokenizer import Tokenizer
@@ -31,6 +31,13 @@ class FileMissing(HubError, loader.FileMissing):
 
 class LicenceWarning(UserWarning):
     """The weights' licence forbids some uses."""
+
+
+def request_errors() -> tuple[type[Exception], ...]:
+    """What requests of `huggingface_hub` raise: refusals, and errors of the transport, of whichever library it uses."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (HfHubHTTPError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,7 @@ def load(
     revision: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
+    encoder_dtype: torch.dtype | str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
@@ -130,6 +138,8 @@ def load(
         revision: branch, tag or commit of a hub repository; None: the card's, else the newest.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto", a CUDA GPU if there is one; default: the CPU.
         dtype: of the weights: "float32", "bfloat16", "float16" or a `torch.dtype`; default float32. In lower precision ids may differ.
+        encoder_dtype: of the encoder and of all that ids depend on, where that is another: with dtype="bfloat16" and
+            encoder_dtype="float32" ids are those of float32, and the decoder is half as large. None: `dtype`.
         cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
 
     Raises:
@@ -137,7 +147,7 @@ def load(
         HubError: a repository or file does not exist, is gated, or cannot be reached.
         CheckpointError, ConfigError: the files hold no tokenizer that can be loaded, or contradict each other.
     """
-    place, kind = pick_device(device), pick_dtype(dtype)  # before anything is downloaded
+    place, kind, exact = pick_device(device), pick_dtype(dtype), pick_dtype(encoder_dtype)  # before anything is downloaded
     text, folder = _text("name", name), None if folder is None else _text("folder", folder)
     revision = None if revision is None else _text("revision", revision)
     if part not in (None, "encoder", "decoder"):
@@ -155,8 +165,10 @@ def load(
         remote = _Remote(hub_id, revision or pinned or None, cache_dir, local_files_only, token)
         card = _card_of_hub_id(hub_id) if text.startswith("hub:") or hub_id.count("/") == 1 else registry.card(hub_id)
         tokenizer = _load_card(card, remote, part) if card else loader.load_files(remote, part)
+        tokenizer.origin = card.name if card else hub_id
     tokenizer.source = text
-    return tokenizer.to(device=place, dtype=kind)
+    tokenizer = tokenizer.to(device=place, dtype=exact or kind)
+    return cast_decoder(tokenizer, kind or torch.float32) if exact not in (None, kind) else tokenizer
 
 
 def _text(what: str, value: Any) -> str:
@@ -202,7 +214,9 @@ def _from_folder_of_card(name: str, folder: Path, part: Part | None) -> Tokenize
     hub_id, _ = _hub_name(name)
     card = _card_of_hub_id(hub_id) or registry.card(hub_id)
     _warn_of_licence(card)
-    return loader.load_card(card, Folder(folder, flat=True), part)
+    tokenizer = loader.load_card(card, Folder(folder, flat=True), part)
+    tokenizer.origin = card.name
+    return tokenizer
 
 
 def _warn_of_licence(card: Card) -> None:
@@ -307,46 +321,3 @@ def discriminator_files(name: str) -> tuple[Path, Path] | None:
         return None
     described, tensors = (files.file(part) for part in DISCRIMINATOR_FILES)
     return described, tensors
-
-
-def push_to_hub(
-    tokenizer: Tokenizer,
-    repo_id: str,
-    *,
-    private: bool = False,
-    token: str | bool | None = None,
-    revision: str | None = None,
-    commit_message: str = "Upload tokenizer",
-    dtype: torch.dtype | None = None,
-    discriminators: str | os.PathLike[str] | None = None,
-) -> str:
-    """Publish a tokenizer as a hub repository, in this library's layout with a model card.
-
-    Args:
-        tokenizer: any family, also wrapped by `torch.compile` or for several processes.
-        repo_id: `org/repo`; made if missing.
-        private: make a new repository private.
-        token: a token with write access; None: the one that is logged in.
-        revision: branch to write to; None: the main one.
-        commit_message: first line of the commit.
-        dtype: of the weights in the file; None: as they are.
-        discriminators: as in `save_pretrained`.
-
-    Returns:
-        URL of the commit.
-
-    Raises:
-        HubError: the token does not allow it, or the hub could not be reached.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    api = HfApi(token=token)
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(tokenizer, folder, dtype=dtype, discriminators=discriminators)
-        try:
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            info = api.upload_folder(repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message)
-        except HfHubHTTPError as error:
-            raise HubError(f"{repo_id} could not be published: {error}") from error
-    return str(info.commit_url)

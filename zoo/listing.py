@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..codecs.spec import AudioSpec, ImageSpec
-from .registry import Card, Figure
+from .literature import Figure, status
+from .registry import Card
 from .tables import table
 
 #: Side in pixels of the square picture for which tokens are counted, for models that take any size.
@@ -14,8 +15,9 @@ SIDE = 256
 
 #: Which values are better -> first words of the metrics' names in cards.
 _WORDS = {
-    "higher": "PSNR SSIM SI-SDR PESQ PESQ-WB PESQ-NB STOI UTMOS Squim-MOS speaker zero-shot retrieval codebook",
-    "lower": "rFID LPIPS LPIPS-HED mel STFT WER dWER CER GPE",
+    "higher": "PSNR SSIM SDR CI-SDR SI-SDR SI-SNR PESQ PESQ-WB PESQ-NB STOI UTMOS Squim-MOS DNSMOS PLCMOS SingMOS ViSQOL F0 speaker "
+    "zero-shot retrieval codebook Inception DPG sBLIMP sWUGGY quality",
+    "lower": "rFID pFID gFID FVD rFVD LPIPS LPIPS-HED mel STFT WER dWER CER GPE",
 }
 _BETTER = {word: way for way, words in _WORDS.items() for word in words.split()}
 
@@ -66,7 +68,7 @@ def as_json(card: Card) -> dict[str, Any]:
     plain = ("licence_code", "licence_weights", "restricted", "shipped", "hub_id", "aliases", "revision", "files", "where")
     out |= {k: list(v) if isinstance(v := getattr(card, k), tuple) else v for k in plain}
     out |= {"layout": card.system or "tokenzoo", "paper": card.paper or None, "parity": card.parity, "never_run": card.never_run}
-    return out | {"figures": figures(card.figures)}
+    return out | {"figures": figures(card.figures), "figures_status": status(card.name)}
 
 
 def figures(some: Sequence[Figure]) -> list[dict[str, Any]]:

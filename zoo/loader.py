@@ -191,7 +191,7 @@ def _read_as(system: str, config: Mapping[str, Any], state: Mapping[str, Any]) -
     from ..codecs.layouts.systems import converter
 
     layout = converter(system)
-    own = layout.own_config(config)
+    own = layout.own_config(config if layout.settings is None else {**config, **layout.settings(state)})
     return layout.family_for(own), own, layout.read(only_tensors(state), own)
 
 

@@ -11,26 +11,10 @@ from importlib import resources
 from typing import Any, Literal
 
 from ..codecs.config import ConfigError, Signed, from_mapping, nearest
+from .literature import Figure, figures_of
 
 #: What tokenizers take; "latent": features of another network.
 MODALITIES = ("audio", "image", "latent")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """Value of one metric, published or measured.
-
-    Attributes:
-        metric: its name with unit, e.g. "PESQ-WB", "rFID", "PSNR dB".
-        value: in that unit.
-        dataset: the media it was measured on.
-        source: paper or README that states it, or the command of this library that measured it.
-    """
-
-    metric: str
-    value: float
-    dataset: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +102,6 @@ class Card:
         config_overrides: settings, in the authors' terms, that no published file contains.
         where: how to get weights that are not on the hub.
         restricted: "" or what the weights' licence forbids; shown when they are loaded.
-        figures: published or measured metrics with their sources.
         parity: how equality with the authors' implementation was checked.
         never_run: what of this card was never run in this project. "weights": the published weights were not available; tests
             simulate the published config and list of files with random weights. "layout": the config or the list of files was not
@@ -145,7 +128,6 @@ class Card:
     config_overrides: dict[str, Any] = field(default_factory=dict)
     where: str = ""
     restricted: str = ""
-    figures: tuple[Figure, ...] = ()
     parity: str = ""
     never_run: Literal["", "weights", "layout"] = ""
     description: str = ""
@@ -154,6 +136,11 @@ class Card:
     def modality(self) -> str:
         """Modality of the tokenizer, one of `MODALITIES`."""
         return self.facts.modality
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Published and measured figures with their sources, from `published/*.yaml`."""
+        return figures_of(self.name)
 
 
 @functools.cache
@@ -164,6 +151,8 @@ def cards() -> Mapping[str, Card]:
         if not path.name.endswith(".yaml"):
             continue
         for i, entry in enumerate(_parse(path.read_text()) or []):
+            if "figures" in entry:
+                raise ConfigError(f"{path.name}[{i}]: figures stand in zoo/published/*.yaml, not in cards; see zoo/literature.py.")
             card = from_mapping(Card, entry, path=f"{path.name}[{i}]")
             if card.name in out:
                 raise ConfigError(f"{path.name}: the name {card.name!r} is taken; names are unique in the registry.")

@@ -17,6 +17,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collec
     return "\n".join(line.rstrip() for line in lines)
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; signs that would end a cell are escaped."""
+    cells = [[str(c).replace("|", "\\|").replace("\n", " ") for c in row] for row in rows]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
+
+
 def facts_table(rows: dict[str, str], *, indent: str = "") -> str:
     """One line `name  value` for each entry, with the values aligned."""
     width = max(map(len, rows), default=0)

@@ -79,7 +79,13 @@ def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | Non
     path = file(name)
     if name.endswith(".safetensors"):
         return read_safetensors(path, wanted)
-    data = _read_npy(path) if name.endswith(".npy") else read_arrays(path) if is_pickle(path) else read_torch(path)
+    data: Any
+    if name.endswith(".onnx"):
+        from .onnx_files import read_onnx
+
+        data = read_onnx(path)
+    else:
+        data = _read_npy(path) if name.endswith(".npy") else read_arrays(path) if is_pickle(path) else read_torch(path)
     data = {"": data} if isinstance(data, Tensor) else data
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} holds no weights by name, but {type(data).__name__}.")

@@ -56,9 +56,9 @@ class AudioStream:
             )
         self.tokenizer = tokenizer
         self._maker = tokenizer.identity  # computed once, not for every frame
-        self._encode, self._decode = encode, decode
+        self.encode_piece, self.decode_piece = encode, decode
         self._options = EncodeOptions(num_codebooks=num_codebooks)
-        self._pad_rest, self._holds_back = pad_rest, holds_back
+        self._pad_rest, self.holds_back = pad_rest, holds_back
         self._piece_frames = group_frames
         self._encoders, self._decoders = Lanes(state_class), Lanes(state_class)
 
@@ -102,7 +102,7 @@ class AudioStream:
         chosen = rows_of(active, self._encoders.count)
         for lane in self._encoders.split(chosen):
             rest = lane.rest
-            if not chosen[lane.rows[0]] or rest is None or (rest.shape[-1] == 0 and not self._holds_back):
+            if not chosen[lane.rows[0]] or rest is None or (rest.shape[-1] == 0 and not self.holds_back):
                 continue
             lane.rest, lane.state.ending = None, True
             made.append((lane.rows, self._frames(pad_to_hop(rest, spec.hop_samples) if self._pad_rest else rest, lane)))
@@ -110,7 +110,7 @@ class AudioStream:
 
     def _frames(self, x: Tensor, lane: Lane) -> Tokens | None:
         spec = self.tokenizer.spec
-        z = self._encode(x, lane.state)
+        z = self.encode_piece(x, lane.state)
         if z.shape[-1] == 0:
             return None
         samples = min(z.shape[-1] * spec.hop_samples, lane.pending)
@@ -163,7 +163,7 @@ class AudioStream:
                 continue
             lane.state.ending = last
             z_q = self.tokenizer.quantizer.decode(ids).to(self.tokenizer.dtype)
-            whole = self._decode(z_q, lane.state).float()
+            whole = self.decode_piece(z_q, lane.state).float()
             for row, y in zip(lane.rows, whole, strict=True):
                 out[row] = y
         self._decoders.merge()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..recomputable import Recomputable
 from .conv1d import join
 from .mode import cpu_inference, watched
-from .stream import Layer, State, Streaming, chain
+from .stream import Layer, State, StepState, Streaming, chain
 
 
 class Residual1d(Streaming, Recomputable):
@@ -36,7 +36,7 @@ class Residual1d(Streaming, Recomputable):
         layers = self.branch()
         y = chain(layers, x, state)
         x = x if self.skip is None else self.skip(x, state)
-        if state is not None:  # keep the steps of x for which the branch has no output yet
+        if state is not None and not isinstance(state, StepState):  # keep the steps of x for which the branch has no output yet
             x = join([state[self], x]) if self in state and state[self].shape[-1] else x
             x, state[self] = x[..., : y.shape[-1]], x[..., y.shape[-1] :].clone()
         last = layers[-1]

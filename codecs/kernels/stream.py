@@ -26,6 +26,14 @@ class State(dict[nn.Module, Any]):
     ending: bool = False
 
 
+class StepState(State):
+    """A state of tensors `[B, ...]` of constant shapes, all zero before the first piece, which a graph can take and return.
+
+    Every piece is a whole number of frames, and at least as long as a layer's padding by reflection; no piece is the last one. Rows
+    of a batch need not be equally far: a row whose tensors are set to zero begins anew.
+    """
+
+
 def select_rows(state: State, rows: Sequence[int]) -> State:
     """The state of some rows of a batch, equal to that of a stream of these rows only.
 

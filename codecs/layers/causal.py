@@ -7,11 +7,12 @@ whole for centred layers too, so that long signals are computed in pieces whose 
 Letters: B batch, C channels, T steps, k kernel, d dilation, s stride.
 """
 
+import torch
 from torch import Tensor, nn
 
 from ..kernels import conv1d
 from ..kernels.conv1d import Edge, extend, join
-from ..kernels.stream import State, Streaming, chain
+from ..kernels.stream import State, StepState, Streaming, chain
 
 
 class Conv1d(conv1d.Conv1d, Streaming):
@@ -67,6 +68,8 @@ class Conv1d(conv1d.Conv1d, Streaming):
         return max(outputs * self.stride[0], self.start)
 
     def _piece(self, x: Tensor, state: State) -> Tensor:
+        if isinstance(state, StepState):
+            return self._step(x, state)
         step, (left, right) = self.stride[0], self.pads
         held, used, started = state.get(self, (x[..., :0], 0, False))  # `used`: inputs of `held` kept only to be reflected
         x = join([held, x]) if held.shape[-1] else x
@@ -85,6 +88,20 @@ class Conv1d(conv1d.Conv1d, Streaming):
         if count == 0:
             return x.new_zeros(x.shape[0], self.out_channels, 0)
         return self._convolve(x[..., used : done - step + self.reach])
+
+    def _step(self, x: Tensor, state: StepState) -> Tensor:
+        """The next piece, a multiple of the stride, where the state is tensors only: the last inputs and whether there were any."""
+        left, right = self.pads
+        if right:
+            raise ValueError("a layer that depends on later samples has no state of fixed shape.")
+        if left == 0:
+            return self._convolve(x)
+        held, begun = state.get(self, (x.new_zeros(*x.shape[:2], left), x.new_zeros(x.shape[0])))
+        if self.edge != "zeros":
+            held = torch.where(begun[:, None, None] > 0, held, self._extend(x, left, 0)[..., :left])
+        x = join([held, x])
+        state[self] = (x[..., x.shape[-1] - left :].clone(), torch.ones_like(begun))
+        return self._convolve(x)
 
     def _rest(self, steps: int) -> int:
         return -steps % self.stride[0] if self.fill else 0
@@ -136,6 +153,8 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
 
     def _piece(self, x: Tensor, state: State) -> Tensor:
         overlap = self.kernel_size[0] - self.stride[0]
+        if isinstance(state, StepState):
+            return self._step(x, state, overlap)
         tail, cut = state.get(self, (None, self.cuts[0]))  # `cut`: steps still to be cut on the left
         y = self._convolve(x, tail)  # [B, C', T s + overlap]
         whole = x.shape[-1] * self.stride[0]
@@ -144,6 +163,16 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
         y = y[..., : whole + overlap - self.cuts[1]] if state.ending else y[..., :whole]
         state[self] = (tail, max(0, cut - y.shape[-1]))
         return y[..., cut:]
+
+    def _step(self, x: Tensor, state: StepState, overlap: int) -> Tensor:
+        if self.cuts[0]:
+            raise ValueError("a layer that depends on later steps has no state of fixed shape.")
+        if not overlap:
+            return self._convolve(x)
+        y = self._convolve(x, state[self] if self in state else x.new_zeros(x.shape[0], self.out_channels, overlap))
+        whole = x.shape[-1] * self.stride[0]
+        state[self] = y[..., whole:].clone() if self.bias is None else y[..., whole:] - self.bias[:, None]
+        return y[..., :whole]
 
     def _convolve(self, x: Tensor, tail: Tensor | None = None) -> Tensor:
         return super().forward(x, tail)

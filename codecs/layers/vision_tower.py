@@ -43,7 +43,8 @@ class TowerConfig:
         norm_out: LayerNorm at the end: with gain and bias ("affine"), without ("plain"), or no norm at all ("none").
         patch_bias: whether the patch embedding has a bias (CLIP: no).
         fit: bicubic interpolation of the position embeddings to another grid: "antialias", or "offset": by a factor as if the
-            grid were 0.1 positions larger (a safeguard of DINO's against rounding; TokenFlow's CLIP kind).
+            grid were 0.1 positions larger (a safeguard of DINO's against rounding; TokenFlow's CLIP kind). "bilinear": antialiased
+            bilinear interpolation (SigLIP 2 for any sizes; TA-Tok's decoder).
     """
 
     image_size: int = 518
@@ -61,7 +62,7 @@ class TowerConfig:
     norm_in: bool = False
     norm_out: Literal["affine", "plain", "none"] = "plain"
     patch_bias: bool = True
-    fit: Literal["antialias", "offset"] = "antialias"
+    fit: Literal["antialias", "offset", "bilinear"] = "antialias"
 
     def __post_init__(self) -> None:
         if self.registers and not self.class_token:
@@ -117,7 +118,8 @@ class VisionTower(nn.Module):
             factors = ((h + 0.1) / self.grid_size, (w + 0.1) / self.grid_size)
             fitted = F.interpolate(square, scale_factor=factors, mode="bicubic")
         else:
-            fitted = F.interpolate(square, size=(h, w), mode="bicubic", align_corners=False, antialias=True)
+            mode = "bilinear" if self.config.fit == "bilinear" else "bicubic"
+            fitted = F.interpolate(square, size=(h, w), mode=mode, align_corners=False, antialias=True)
         return fitted[0].flatten(1).t().to(table.dtype)
 
 

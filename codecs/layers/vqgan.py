@@ -40,7 +40,8 @@ class StackConfig:
 
     Attributes:
         widths: C of each level, fine to coarse.
-        blocks: residual blocks at each level (taming's decoder has one more than its encoder).
+        blocks: residual blocks at each level (taming's decoder has one more than its encoder); several numbers: one a level, fine to
+            coarse (Show-o).
         attention_levels: levels where an attention block follows each residual block.
         attention_heads: number of heads of these blocks and of those in `middle` (transformers' Emu3 allows several).
         middle: blocks at the coarsest grid, between encoder levels and head, or stem and decoder levels.
@@ -57,7 +58,7 @@ class StackConfig:
     """
 
     widths: tuple[int, ...] = (128, 128, 256, 256, 512)
-    blocks: int = 2
+    blocks: int | tuple[int, ...] = 2
     attention_levels: tuple[int, ...] = ()
     attention_heads: int = 1
     middle: tuple[MiddleBlock, ...] = ("residual", "attention", "residual")
@@ -79,6 +80,12 @@ class StackConfig:
             levels = getattr(self, name, None) or ()
             if any(not 0 <= i < len(self.widths) for i in levels):
                 raise ConfigError(f"{name} is {levels}; levels run from 0 to {len(self.widths) - 1}.")
+        if not isinstance(self.blocks, int) and (len(self.blocks) != len(self.widths) or min(self.blocks) < 1):
+            raise ConfigError(f"blocks is {self.blocks}; give one number for all levels, or one (at least 1) for each level.")
+
+    def blocks_at(self, level: int) -> int:
+        """Number of residual blocks of a level."""
+        return self.blocks if isinstance(self.blocks, int) else self.blocks[level]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +134,7 @@ class DecoderConfig(StackConfig):
         stem_shortcut: add the repeated input channels to the output of the stem (ILLUME+).
     """
 
-    blocks: int = 3
+    blocks: int | tuple[int, ...] = 3
     resample: Literal["nearest_conv", "nearest", "depth_to_space", "pixel_shuffle", "residual"] = "nearest_conv"
     resample_levels: tuple[int, ...] | None = None
     norm_first: bool = False
@@ -194,9 +201,10 @@ class Level(nn.Module):
         super().__init__()
         self.width = width = parts.config.widths[index]
         self.adaptive = None if adaptive_dim is None else AdaptiveNorm(in_channels, adaptive_dim, parts.config.groups)
-        self.blocks = nn.ModuleList(parts.residual(in_channels if i == 0 else width, width) for i in range(parts.config.blocks))
-        count = parts.config.blocks if index in parts.config.attention_levels else 0
-        self.attentions = nn.ModuleList(parts.attention(width) for _ in range(count))
+        count = parts.config.blocks_at(index)
+        self.blocks = nn.ModuleList(parts.residual(in_channels if i == 0 else width, width) for i in range(count))
+        attended = count if index in parts.config.attention_levels else 0
+        self.attentions = nn.ModuleList(parts.attention(width) for _ in range(attended))
         self.resample: nn.Module | None = None
 
     def body(self, code: Tensor | None = None) -> list[Layer]:

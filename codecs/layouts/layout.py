@@ -29,6 +29,7 @@ class Layout:
             express ours (`configs.check_round_trip` reads it again and compares). None: the layout is read-only.
         files: file names of config and weights for `save_pretrained(layout=...)`.
         model_type, class_name: names of the layout's class in a `config.json` of transformers or diffusers.
+        settings: of the weights' file as it was read, the settings that it holds beside the weights; they win over those of a config.
         recognises: whether a config is of this layout, if its names are not reliable: copies of the authors' repository have
             another `model_type` (see `systems.RECOGNISED`).
     """
@@ -43,6 +44,7 @@ class Layout:
     files: tuple[str, str] = ("config.json", "model.safetensors")
     model_type: str = ""
     class_name: str = ""
+    settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     recognises: Callable[[Mapping[str, Any]], bool] | None = None
     more_families: tuple[str, ...] = ()
 

@@ -1,4 +1,7 @@
-"""Key tables of transformer blocks in the spellings that several authors share, to the names of `codecs/layers/vit.py`."""
+"""Key tables of transformer blocks in spellings that several authors share, to the names of `codecs/layers/vit.py`; SigLIP's sizes."""
+
+import re
+from typing import Any
 
 import torch
 
@@ -37,6 +40,22 @@ SIGLIP_BLOCK: tuple[Row, ...] = (
     ("mlp.fc1.*", "mlp.0.*"),
     ("mlp.fc2.*", "mlp.2.*"),
 )
+
+#: SigLIP's sizes by the word in their names: (width, layers, heads, hidden).
+_SIGLIP = {"base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096), "so400m": (1152, 27, 16, 4304)}
+
+
+def named_siglip(name: str, setting: str) -> dict[str, Any]:
+    """The `vision` part of a config of transformers' SigLIP, from the end of a checkpoint's name; `setting` is named in the error."""
+    found = re.search(r"siglip2?-(base|large|so400m)-patch(\d+)-(\d+)/?$", name)
+    if not found:
+        raise ValueError(f"{setting} is {name!r}; without its sizes it must end like 'siglip2-so400m-patch16-256'.")
+    width, layers, heads, hidden = _SIGLIP[found[1]]
+    return {
+        "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": hidden,
+        "patch_size": int(found[2]), "image_size": int(found[3]),
+    }  # fmt: skip
+
 
 #: `codecs/layers/attention_projection.py` in the spelling that UniTok and DualToken share.
 PROJECTION: tuple[Row, ...] = (

@@ -32,8 +32,8 @@ def flags(parameter: inspect.Parameter) -> tuple[str, ...]:
 def test_all_verbs_are_there():
     assert set(VERBS) == {
         *("list", "info", "encode", "decode", "reconstruct", "eval", "bench", "demo", "tokenize", "lm", "train", "configs"),
-        *("quantize", "push"),
-        *("corpus verify", "corpus stats", "corpus generate", "data build"),
+        *("quantize", "push", "export"),
+        *("corpus verify", "corpus stats", "corpus bpe", "corpus prior", "corpus generate", "corpus push", "data build"),
     }
 
 
@@ -66,7 +66,7 @@ def test_flags_are_spelt_alike_and_have_one_default(verb):
     assert ("--json" in spelt) == ("as_json" in found)
     assert ("-O" in spelt) == ("option" in found)
     assert "out" not in found or {"--out", "-o"} <= spelt
-    if "model" in found and verb not in ("info", "push"):
+    if "model" in found and verb not in ("info", "push", "export"):
         assert {"--device", "--dtype", "--folder"} <= spelt, "whatever runs a model says on what, and in which type"
 
 
@@ -82,7 +82,8 @@ def test_what_is_meant_alike_is_called_alike():
 
 
 def test_what_programs_read_has_json():
-    assert {v for v in VERBS if "as_json" in parameters(v)} == {"list", "info", "eval", "bench", "corpus stats", "corpus verify"}
+    read = {"list", "info", "eval", "bench", "corpus stats", "corpus verify", "corpus bpe", "corpus prior"}
+    assert {v for v in VERBS if "as_json" in parameters(v)} == read
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])

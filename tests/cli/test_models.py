@@ -118,16 +118,25 @@ def test_features():
 
 
 def test_figures_say_which_values_are_better():
-    from tokenzoo.zoo import listing, registry
+    from tokenzoo.zoo import listing, literature
     from tokenzoo.zoo.evaluate.report import DIRECTIONS
 
-    metrics = {f.metric for card in registry.cards().values() for f in card.figures}
+    metrics = {f.metric for name in literature.names() for f in literature.figures_of(name)}
     assert not [m for m in metrics if listing.better(m) not in ("higher", "lower")]
     measured = {m: way for m, (_, way) in DIRECTIONS.items() if m in metrics}
     assert measured and {m: listing.better(m) for m in measured} == measured
-    assert "PSNR dB 27.98 (higher is better)" in run("info", "photo-f16-rvq7").out
+    assert "PSNR dB 27.98 \N{UPWARDS ARROW}, LPIPS-HED 0.144 \N{DOWNWARDS ARROW}" in run("info", "photo-f16-rvq7").out
     figures = json.loads(run("info", "photo-f16-rvq7", "--json").out)["figures"]
     assert [f["better"] for f in figures] == ["higher", "lower"]
+
+
+def test_figures_say_who_measured_them_and_how():
+    out = run("info", "mimi").out
+    assert "LibriSpeech test-clean, 1.1 kbit/s (measured by others): OpenMOSS/MOSS-Audio-Tokenizer" in out
+    assert "(measured by the authors): lucadellalib/focalcodec" in run("info", "focalcodec-50hz").out
+    looked = run("info", "snac-44khz").out
+    assert "not published where we looked: the README of hubertsiuzdak/snac" in looked
+    assert json.loads(run("info", "snac-44khz", "--json").out)["figures_status"] in looked
 
 
 @pytest.mark.parametrize("verb", ["encode", "reconstruct", "eval", "tokenize"])

@@ -9,7 +9,7 @@ import torch
 from families import TINY
 from tokenzoo.codecs.audio.spectral import SpectralCodec
 from tokenzoo.codecs.image.convnet import ConvTokenizer
-from tokenzoo.zoo import hub
+from tokenzoo.zoo.publishing import push
 from waiting import PATIENCE_SECONDS
 
 
@@ -31,7 +31,7 @@ def test_save_and_load_as_methods(tmp_path):
 
 def test_push_as_a_method(monkeypatch):
     asked = []
-    monkeypatch.setattr(hub, "push_to_hub", lambda *given, **options: asked.append((given, options)) or "url")
+    monkeypatch.setattr(push, "push_to_hub", lambda *given, **options: asked.append((given, options)) or "url")
     tok = tiny("convnet")
     assert tok.push_to_hub("acme/tok", private=True) == "url"
     assert asked == [((tok, "acme/tok"), {"private": True})]

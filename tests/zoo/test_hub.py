@@ -83,7 +83,8 @@ def test_offline_uses_the_cache_only(hub, repo, tmp_path):
     hub.start()
 
 
-def test_unreachable_hub_without_cache(hub, repo, tmp_path):
+def test_unreachable_hub_without_cache(hub, repo, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its tries
     hub.stop()
     try:
         with pytest.raises(HubError, match="could not be reached"):
@@ -143,13 +144,13 @@ def test_unknown_private_and_gated(hub, repo, tmp_path):
 
 def test_push_and_load_again(hub, tmp_path):
     tokenizer = tiny()
-    url = tokenzoo.push_to_hub(tokenizer, "org/pushed", token="good-token", private=True)
+    url = tokenzoo.push_to_hub(tokenizer, "org/pushed", licence="mit", token="good-token", private=True)
     assert "/org/pushed/commit/" in url
     assert set(hub.repos["org/pushed"]["main"]) >= {"config.json", "model.safetensors", "README.md"}
     assert b"library_name: tokenzoo" in hub.repos["org/pushed"]["main"]["README.md"]
     assert same(tokenzoo.load("org/pushed", token="good-token", cache_dir=tmp_path / "cache"), tokenizer)
     with pytest.raises(HubError, match="could not be published"):
-        tokenzoo.push_to_hub(tokenizer, "org/other", token="bad-token")
+        tokenzoo.push_to_hub(tokenizer, "org/other", licence="mit", token="bad-token")
 
 
 # --- folders and what may be wrong with them ------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""How many ids change when the same media are encoded another way: in a batch, in pieces, as a stream, in lower precision, compiled.
+"""How many ids change when the same media are encoded another way: in a batch, in pieces, as a stream, in lower precision, compiled,
+exported.
 
     exactness(tokenizer, media)     # {"batch": Change(share=0.0), ..., "stream": Change(reason="does not stream")}
 
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from ...codecs.media import Waveform
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from ..evaluate.run import metrics_of
+from ..export.errors import NotExportable
 from ..tables import counted, table
 from .settings import Corpus
 
@@ -35,6 +37,13 @@ class Change:
     share: float = 0.0
     ids: int = 0
     reason: str = ""
+
+
+class Both(NamedTuple):
+    """Tokens of a way that takes other media than those of the reference, with the tokenizer's own of these media."""
+
+    own: list[Tokens]
+    other: list[Tokens]
 
 
 class NotTried(Exception):
@@ -53,7 +62,8 @@ def exactness(tokenizer: Tokenizer, media: Sequence[Any]) -> dict[str, Change]:
     found = {}
     for name, way in WAYS.items():
         try:
-            found[name] = _change(reference, way(tokenizer, media))
+            made = way(tokenizer, media)
+            found[name] = _change(made.own, made.other) if isinstance(made, Both) else _change(reference, made)
         except NotTried as error:
             found[name] = Change(reason=str(error))
         except Exception as error:  # of compilers, of layers without a half-precision kernel: the other ways are tried
@@ -191,8 +201,20 @@ def _other_device(tokenizer: Tokenizer, media: Sequence[Any]) -> list[Tokens]:
     return _one_by_one(copy.deepcopy(tokenizer).to(other), media)
 
 
+def _exported(tokenizer: Tokenizer, media: Sequence[Any]) -> Both:
+    """Through ONNX Runtime, on the CPU; items are first cut to the multiples that the file takes."""
+    from ..export.items import NoRuntime, through_onnxruntime
+
+    if tokenizer.device.type != "cpu":
+        raise NotTried("not on a CPU")
+    try:
+        return Both(*through_onnxruntime(tokenizer, media))
+    except (NoRuntime, NotExportable) as error:
+        raise NotTried(str(error).rstrip(".")) from error
+
+
 #: Name of a way -> (tokenizer, media) -> tokens of each item.
-WAYS: dict[str, Callable[[Tokenizer, Sequence[Any]], list[Tokens]]] = {
+WAYS: dict[str, Callable[[Tokenizer, Sequence[Any]], list[Tokens] | Both]] = {
     "again": _one_by_one,
     "batch": _batch,
     "pieces or tiles": _pieces,
@@ -200,6 +222,7 @@ WAYS: dict[str, Callable[[Tokenizer, Sequence[Any]], list[Tokens]]] = {
     "threads": _threads,
     "PyTorch's kernels": _plain,
     "compiled": _compiled,
+    "export": _exported,
     "other device": _other_device,
     "bfloat16": _in_dtype(torch.bfloat16),
     "float16": _in_dtype(torch.float16),

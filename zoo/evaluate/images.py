@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
-from ...codecs.media import as_pictures
+from ...codecs.media import as_clips, as_pictures
 from ...codecs.tokenizer import Tokenizer
 from . import kernel
 from .figures import Figures
@@ -101,16 +101,24 @@ class ImageMetrics(Figures):
         return None
 
     def read(self, path: Path) -> Tensor:
-        """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only."""
+        """Read one picture, uint8 `[3, H, W]`, or for tokenizers of clips one clip, `[T, 3, H, W]`; see `read_picture`."""
         return read_picture(path, self.tokenizer)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
-        """Metrics of one picture by name; those for which it is too small are left out, and counted in `left_out`.
+        """Metrics of one picture by name, those of a clip being the means over its frames.
+
+        Those for which a picture is too small are left out, and counted in `left_out`.
 
         Args:
-            original: uint8 `[3, H, W]`.
-            decoded: float `[3, H, W]` in the tokenizer's value range.
+            original: uint8 `[3, H, W]` or `[T, 3, H, W]`.
+            decoded: float, of that shape, in the tokenizer's value range.
         """
+        if original.ndim == 3:
+            return self._add_picture(original, decoded)
+        found = [self._add_picture(a, b) for a, b in zip(original, decoded, strict=True)]
+        return {name: sum(frame[name] for frame in found) / len(found) for name in found[0] if all(name in f for f in found)}
+
+    def _add_picture(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
         a, b = original[None], self.to_uint8(decoded.cpu())[None]  # [1, 3, H, W]
         x, y = a.float() / 255, b.float() / 255
         side = min(x.shape[-2:])
@@ -167,7 +175,12 @@ class ImageMetrics(Figures):
 
 
 def read_picture(path: Path, tokenizer: Any) -> Tensor:
-    """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only."""
+    """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only.
+
+    For a tokenizer of clips of any size: one clip, uint8 `[T, 3, H, W]`.
+    """
+    if tokenizer.spec.clips and tokenizer.spec.image_size is None:
+        return tokenizer.to_uint8(as_clips(path, tokenizer.spec.value_range)[0])
     (x,) = as_pictures(path, tokenizer.spec.value_range)
     if tokenizer.spec.image_size is not None:
         x = tokenizer.fit_in(x, tokenizer.spec.resize)

@@ -25,11 +25,29 @@ from ...kernels.snake import Snake
 from ...kernels.time_tiles import in_turn
 from ...layers.causal import Conv1d, State, Streaming
 from ...layers.dac import DACDown, DACUp, dac_context_frames, dac_init
+from ...layers.frame_backbone import FrameBackbone
 from ...layers.strided import StridedConfig
+from ...layers.vocos import FourierHead
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
 from ..base import AudioTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameDecoderConfig:
+    """Settings of `FrameDecoder`.
+
+    Attributes:
+        width, hidden: channels of the ConvNeXt blocks, and inside of them.
+        layers: number of blocks.
+        window_samples: window of the inverse transform; its hop is the codec's.
+    """
+
+    width: int = 512
+    hidden: int = 4096
+    layers: int = 30
+    window_samples: int = 1920
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +60,7 @@ class DACConfig(StridedConfig):
         fill: "frame" pads a clip with zeros to whole frames; a number pads it to a multiple of this many samples, whatever
             the frames (512 in the feature extractors of all three hub repositories, two of which have frames of 320);
             "none" pads nothing. What the convolutions then leave over is dropped.
+        frame_decoder: a decoder at frame rate in place of DAC's (MaskGCT's acoustic codec); None: DAC's.
     """
 
     latent_dim: int = 0
@@ -55,6 +74,7 @@ class DACConfig(StridedConfig):
         dropout=0.5,
     )
     fill: Literal["frame", "none"] | int = "frame"
+    frame_decoder: FrameDecoderConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,18 +106,37 @@ class DACEncoder(Streaming):
 class DACDecoder(Streaming):
     """Convolutional decoder: `[B, D, L]` to `[B, 1, about L * hop]`, in -1..1 with `tanh`; `whole`: exactly L * hop (`DACUp`)."""
 
-    def __init__(self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True) -> None:
+    def __init__(
+        self, dim: int, width: int, strides: tuple[int, ...], *, whole: bool = False, tanh: bool = True, causal: bool = False
+    ) -> None:
         super().__init__()
-        self.stem = Conv1d(dim, width, 7)
-        self.levels = nn.ModuleList(DACUp(width // 2**i, width // 2 ** (i + 1), s, whole=whole) for i, s in enumerate(strides))
+        self.stem = Conv1d(dim, width, 7, causal=causal)
+        self.levels = nn.ModuleList(
+            DACUp(width // 2**i, width // 2 ** (i + 1), s, whole=whole, causal=causal) for i, s in enumerate(strides)
+        )
         low = width // 2 ** len(strides)
         self.act = Snake(low)
-        self.head = Conv1d(low, 1, 7)
+        self.head = Conv1d(low, 1, 7, causal=causal)
         self.final = nn.Tanh() if tanh else nn.Identity()
 
     def forward(self, z: Tensor, state: State | None = None) -> Tensor:
         """Decode: `[B, D, L]` to `[B, 1, about L * hop]`."""
         return in_turn([*self.levels, self.act, self.head, self.final], self.stem(z, state), state)
+
+
+class FrameDecoder(nn.Module):
+    """Vocos (arXiv 2306.00814): `[B, D, L]` to `[B, 1, L * hop]`; `context_frames` on either side reach a frame's samples."""
+
+    def __init__(self, dim: int, hop_samples: int, config: FrameDecoderConfig) -> None:
+        super().__init__()
+        c = config
+        self.backbone = FrameBackbone(dim, c.width, c.hidden, c.layers)
+        self.head = FourierHead(c.width, window_samples=c.window_samples, hop_samples=hop_samples)
+        self.context_frames = 3 * (c.layers + 1) + math.ceil(c.window_samples / hop_samples)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode `[B, D, L]`."""
+        return self.head(self.backbone(z).transpose(1, 2))[:, None].to(z.dtype)
 
 
 class DAC(AudioTokenizer):
@@ -110,10 +149,16 @@ class DAC(AudioTokenizer):
         super().__init__()
         self.config = config
         self.encoder = DACEncoder(config.encoder_width, config.strides, config.dim)
-        self.decoder = DACDecoder(config.dim, config.decoder_width, config.ups)
-        self.apply(dac_init)
+        reach = dac_context_frames(config.ups[::-1], edge=3)
+        if config.frame_decoder is None:
+            self.decoder: nn.Module = DACDecoder(config.dim, config.decoder_width, config.ups)
+            self.apply(dac_init)
+        else:
+            self.encoder.apply(dac_init)
+            self.decoder = FrameDecoder(config.dim, config.hop_samples, config.frame_decoder)
+            reach = self.decoder.context_frames
         self.quantizer = config.quantizer.build(dim=config.dim)
-        self.context_frames = max(dac_context_frames(config.strides, edge=1), dac_context_frames(config.ups[::-1], edge=3))
+        self.context_frames = max(dac_context_frames(config.strides, edge=1), reach)
         self.spec = AudioSpec.of(
             self.quantizer,
             sample_rate_hz=config.sample_rate_hz,

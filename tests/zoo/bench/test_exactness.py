@@ -13,13 +13,14 @@ from tokenzoo.codecs.media import Waveform
 from tokenzoo.zoo.bench import exactness
 from tokenzoo.zoo.bench.exactness import Change, NotTried
 
+WAYS = exactness.WAYS
 EXACT = ("again", "batch", "pieces or tiles", "threads", "PyTorch's kernels")
 
 
 @pytest.fixture(autouse=True)
 def _without_the_compiler(monkeypatch):
-    """It takes longer than all other ways together; a slow test has it."""
-    monkeypatch.setattr(exactness, "WAYS", {n: way for n, way in exactness.WAYS.items() if n != "compiled"})
+    """It and the exporter take longer than all other ways together; slow tests have them."""
+    monkeypatch.setattr(exactness, "WAYS", {n: way for n, way in exactness.WAYS.items() if n not in ("compiled", "export")})
 
 
 @pytest.mark.parametrize("label", ["convnet", "mimi"])
@@ -67,3 +68,20 @@ def test_the_command(tmp_path):
     assert ran.code == 1 and list(found["failed"]) == [str(tmp_path / "bad.png")]
     assert found["ways"]["batch"] == {"share": 0.0, "ids": 3 * 4 * 6} and found["corpus"]["items"] == 2
     assert json.loads((tmp_path / "out/exactness.json").read_text()) == [found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["convnet", "encodec"])
+def test_the_exported_encoder(monkeypatch, label):
+    """Items are cut to what the file takes; without ONNX Runtime the way is left out with a note."""
+    monkeypatch.setattr(exactness, "WAYS", {"export": WAYS["export"]})
+    tokenizer = tokenzoo.build_tokenizer(*TINY[label]).eval()
+    if label == "encodec":
+        media = [Waveform(torch.randn(1, n) * 0.1, tokenizer.spec.sample_rate_hz) for n in (1503, 2000)]
+    else:
+        media = [torch.randint(0, 255, (3, 40, 4 * n), dtype=torch.uint8) for n in (20, 21)]
+    found = exactness.exactness(tokenizer, media)["export"]
+    assert not found.reason and found.share <= 0.01
+    assert found.ids == {"encodec": 3 * (150 + 200), "convnet": sum(tokenizer.encode(x).ids.numel() for x in media)}[label]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'tokenzoo[export]'" in exactness.exactness(tokenizer, media)["export"].reason

@@ -1,0 +1,171 @@
+"""Cosmos DV against the authors' outputs: clips, single pictures, pieces. Run: pytest tests/image/cosmos_dv/test_cosmos_dv.py"""
+
+import numpy as np
+import pytest
+import tokenzoo
+import torch
+from cli_runs import run
+from image_cases import enliven
+from PIL import Image
+from reference import load_io, reference_folder
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.image.cosmos_dv.blocks import HaarPatches3d
+from tokenzoo.codecs.media.clips import read_clip
+from tokenzoo.codecs.serialize import save_folder
+from tokenzoo.codecs.token_fields import TokenError
+from tokenzoo.zoo.convert import load_reference
+from tokenzoo.zoo.evaluate import evaluate
+from tokenzoo.zoo.evaluate.images import ImageMetrics
+from torch.testing import assert_close
+
+CLOSE = {"atol": 5e-5, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return reference_folder("image", "cosmos-dv")
+
+
+@pytest.fixture(scope="module")
+def tok(folder):
+    return load_reference(folder)
+
+
+@pytest.fixture(scope="module")
+def io(folder):
+    return load_io(folder)
+
+
+@pytest.mark.parametrize("case", ["v0.", "v1.", "image."])
+def test_reference(tok, io, case):
+    x = io[case + "input"]  # [B, 3, T, H, W]
+    if case + "patched" in io:
+        assert_close(tok.encoder.patches(x), io[case + "patched"], **CLOSE)
+    clip = x.transpose(1, 2)
+    assert_close(tok.encode_latents(clip), io[case + "latent"].flatten(2), **CLOSE)
+    tokens = tok.encode(clip)
+    assert tokens.grid == tuple(io[case + "ids"].shape[1:])
+    assert torch.equal(tokens.ids[:, 0], io[case + "ids"].flatten(1).long())
+    assert_close(tok.quantizer.decode(tokens.ids), io[case + "quantized_from_ids"].flatten(2), **CLOSE)
+    assert_close(tok.decode(tokens), io[case + "decoded"].transpose(1, 2), **CLOSE)
+
+
+def test_a_picture_is_a_clip_of_one_frame(tok, io):
+    x, ids = io["image.input"][:, :, 0], io["image.ids"].flatten(1)
+    tokens = tok.encode(x[0])
+    assert tokens.grid == (1, *io["image.ids"].shape[2:]) and torch.equal(tokens.ids[0, 0], ids[0].long())
+    assert_close(tok.decode(tokens)[0, 0], io["image.decoded"][0, :, 0], **CLOSE)
+    assert_close(tok(x).x_hat, io["image.decoded"][:, :, 0], **CLOSE)
+
+
+def test_nothing_depends_on_later_frames(tok, io):
+    clip = io["v1.input"].transpose(1, 2)
+    whole, k = tok.encode(clip), tok.config.networks.time_factor
+    start = tok.encode(clip[:, : 1 + k])
+    count = start.ids.shape[-1]
+    assert torch.equal(tok.encode(clip[:, :1]).ids, whole.ids[..., : count // 2]), "a picture has the ids of the first step"
+    assert start.grid[0] == 2 < whole.grid[0] and torch.equal(whole.ids[..., :count], start.ids)
+    assert_close(tok.decode(whole)[:, : 1 + k], tok.decode(start), **CLOSE)
+    later = torch.cat([clip[:, : 1 + k], -clip[:, 1 + k :]], dim=1)
+    z, other = tok.encode_latents(clip), tok.encode_latents(later)
+    assert_close(other[..., :count], z[..., :count], **CLOSE)
+    assert not torch.allclose(other[..., count:], z[..., count:], **CLOSE), "the later frames make no difference at all"
+
+
+def test_clips_of_any_length_and_size_come_back(tok, io):
+    clip = io["v1.input"].transpose(1, 2)[0]
+    short = clip[:4, :, :7, :13]
+    tokens = tok.encode([clip, short])
+    back = tok.decode(tokens)
+    assert [tuple(y.shape) for y in back] == [tuple(clip.shape), tuple(short.shape)]
+    assert tokens.grids.tolist() == [[3, 1, 2], [2, 1, 2]]
+    filled = torch.cat([short, short[-1:].expand(5, -1, -1, -1)])
+    assert torch.equal(tok.encode(filled).ids, tokens[1].ids)
+
+
+def test_windows_are_clips_of_their_own(tok, io):
+    clip = torch.cat([io["v1.input"].transpose(1, 2)[0]] * 2)  # 34 frames
+    tokens = tok.encode(clip, window=9)
+    parts = [tok.encode(part) for part in clip.split(9)]  # 9, 9, 9, 7
+    assert tokens.grid == (8, 1, 2) and torch.equal(tokens.ids, torch.cat([p.ids for p in parts], dim=-1))
+    assert_close(tok.decode(tokens, window=9), torch.cat([tok.decode(p) for p in parts], dim=1), **CLOSE)
+    with pytest.raises(TokenError, match="34 frames have 8 steps; with window=None there would be 6"):
+        tok.decode(tokens)
+    assert tok.decode(tok.tokens(tokens.ids, grid=(8, 1, 2)), window=9).shape[1] == 36, "ids alone: no length is known"
+
+
+def test_patches_go_back():
+    x = torch.randn(2, 3, 9, 8, 4)
+    for size in (1, 2, 4):
+        patches = HaarPatches3d(size)
+        assert patches(x).shape == (2, 3 * size**3, 1 + 8 // size, 8 // size, 4 // size)
+        assert_close(patches.inverse(patches(x)), x)
+
+
+_SMALL = {"widths": [4, 4, 4], "stem_width": 4, "blocks": 1, "latent_dim": 4, "patch_size": 2}
+
+
+@pytest.mark.parametrize(("time", "space"), [(2, 4), (4, 4), (4, 8)])
+def test_each_kind_of_compression(time, space):
+    torch.manual_seed(0)
+    tok = tokenzoo.build_tokenizer("cosmos_dv", {"networks": _SMALL | {"time_factor": time, "space_factor": space}}).eval()
+    enliven(tok)
+    clip = torch.rand(1 + 2 * time, 3, 2 * space, space) * 2 - 1
+    tokens = tok.encode(clip)
+    assert tokens.grid == (3, 2, 1) and tok.decode(tokens).shape == (1, *clip.shape)
+    out = tok(clip[None])
+    assert torch.equal(out.quantized.ids, tokens.ids) and out.x_hat.shape == (1, *clip.shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"space_factor": 12}, "power of two"),
+        ({"space_factor": 1}, "2 to 8"),
+        ({"space_factor": 2, "time_factor": 4}, "halves space 0 times and the decoder doubles it 1"),
+        ({"space_factor": 8, "time_factor": 8}, "halves space 2 times and the decoder doubles it 1"),
+        ({"attention_levels": [3]}, "levels 0 to 2"),
+    ],
+)
+def test_settings_that_do_not_fit(change, said):
+    with pytest.raises(ConfigError, match=said):
+        tokenzoo.build_tokenizer("cosmos_dv", {"networks": _SMALL | {"time_factor": 2, "space_factor": 4} | change})
+
+
+def test_quantizers_of_pictures_are_refused():
+    with pytest.raises(ConfigError, match="needs the grid of a picture"):
+        networks = _SMALL | {"time_factor": 2, "space_factor": 4}
+        tokenzoo.build_tokenizer("cosmos_dv", {"networks": networks, "quantizer": {"kind": "optvq", "codebook_size": 4}})
+
+
+def test_files_of_clips_and_pictures(tok, tmp_path):
+    """An animation comes back as one, a picture as a picture."""
+    save_folder(tok, tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
+    frames[0].save(tmp_path / "in/a.gif", save_all=True, append_images=frames[1:])
+    frames[2].save(tmp_path / "in/b.png")
+    model = f"file:{tmp_path / 'model'}"
+    assert run("encode", model, tmp_path / "in", "-o", tmp_path / "tokens", "-O", "window=2").code == 0
+    assert tokenzoo.Tokens.load(tmp_path / "tokens/a.gif.tok").grid == (4, 2, 3)
+    assert run("decode", model, tmp_path / "tokens", "-o", tmp_path / "back", "-O", "window=2").code == 0
+    assert run("reconstruct", model, tmp_path / "in", "-o", tmp_path / "again").code == 0
+    for folder in ("back", "again"):
+        files = sorted((tmp_path / folder).iterdir())
+        assert [(len(read_clip(f)), Image.open(f).size) for f in files] == [(4, (24, 16)), (1, (24, 16))]
+
+
+def test_figures_of_a_clip_are_means_over_its_frames(tok):
+    clip = torch.arange(8).view(4, 1, 1, 2).expand(4, 3, 16, 2).mul(30).to(torch.uint8)
+    other = clip.float() / 127.5 - 1 + torch.tensor([0.1, 0.2, 0.4, 0.8]).view(4, 1, 1, 1) * (clip < 128) - 0.3 * (clip >= 128)
+    metrics = ImageMetrics(tok)
+    each = [metrics.add(a, b)["PSNR dB"] for a, b in zip(clip, other, strict=True)]
+    assert metrics.add(clip, other)["PSNR dB"] == pytest.approx(sum(each) / 4) and max(each) - min(each) > 1
+
+
+def test_evaluation_of_clips(tok, tmp_path):
+    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    report = evaluate(tok, tmp_path / "a.gif")
+    assert report.items == 1 and not report.failed and report.metrics["PSNR dB"] < 40
+    assert report.tokens["bits a pixel"] == pytest.approx(2 * 6 * 16 / (4 * 16 * 24))  # 2 steps of 2 x 3 ids
