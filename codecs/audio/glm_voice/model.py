@@ -24,14 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...coding import Batch
 from ...config import ConfigError
 from ...layers.whisper import LogMel, WhisperBlock, WhisperStem, first_rows, sinusoids
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
-from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer
+from ..encode_only import EncodeOnlyTokenizer
 
 SAMPLE_RATE_HZ, MEL_HOP = 16000, 160
 #: Mel frames of one frame behind the convolutions.
@@ -133,7 +131,7 @@ class GLMVoiceEncoder(nn.Module):
         return (earlier | (at // max(1, block) == at[:, None] // max(1, block))) & inside
 
 
-class GLMVoice(AudioTokenizer):
+class GLMVoice(EncodeOnlyTokenizer):
     """GLM-4-Voice's tokenizer; see the module's docstring. `decode` raises NotDecodable; `semantic` returns the code vectors."""
 
     family: ClassVar[str] = "glm_voice"
@@ -150,15 +148,8 @@ class GLMVoice(AudioTokenizer):
             self.quantizer, sample_rate_hz=SAMPLE_RATE_HZ, hop_samples=c.hop_samples, decodes=False, semantic_dim=c.width
         )
 
-    def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """Latents of clips `[B, 1, T]`, yielded in pieces `[B, W, l]` of `piece_samples` samples."""
-        return self._pieces(x)
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, W, L]` of clips `[B, 1, T]`."""
-        return torch.cat(list(self._pieces(x)), dim=-1)
-
-    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor) -> Iterator[Tensor]:
+        """Latents of clips `[B, 1, T]`, in pieces `[B, W, l]` of `piece_samples` samples."""
         hop, several = self.config.hop_samples, x.shape[-1] > self.config.piece_samples
         for piece in x[:, 0].split(self.config.piece_samples, dim=-1):
             samples = piece.shape[-1]
@@ -167,13 +158,3 @@ class GLMVoice(AudioTokenizer):
             more = hop if several and samples < self.config.piece_samples else 0
             mel = self.mel(F.pad(piece, (0, count * hop - samples + more)))
             yield self.encoder(mel.to(self.dtype), -(-samples // MEL_HOP))[..., :count]
-
-    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        """Code vectors `[B, W, L]` of ids `[B, 1, L]`."""
-        return self.vectors_of(ids, grid)
-
-    def forward(self, x: Tensor) -> Reconstruction:
-        """Encode and quantize `[B, 1, T]`; there is no sound to compare with, so `x_hat` is the code vectors `[B, W, L]`."""
-        z = self.encode_latents(x)
-        quantized = self.quantizer(z)
-        return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)

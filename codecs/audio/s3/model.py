@@ -25,10 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from ...coding import Batch
 from ...config import ConfigError
 from ...layers.transformer1d import rotary_angles
 from ...layers.whisper import LogMel, WhisperBlock, WhisperStem, first_rows, sinusoids
@@ -36,8 +34,7 @@ from ...precision import unit_norm
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
 from ...spec import AudioSpec
-from ...tokenizer import Reconstruction
-from ..base import AudioTokenizer
+from ..encode_only import EncodeOnlyTokenizer
 
 SAMPLE_RATE_HZ, MEL_HOP = 16000, 160
 
@@ -137,7 +134,7 @@ class S3Encoder(nn.Module):
         return x.transpose(1, 2)
 
 
-class S3(AudioTokenizer):
+class S3(EncodeOnlyTokenizer):
     """S3 tokenizer; see the module's docstring. `decode` raises NotDecodable; `semantic` returns the code vectors of the ids."""
 
     family: ClassVar[str] = "s3"
@@ -185,15 +182,8 @@ class S3(AudioTokenizer):
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
-    def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """Latents of clips `[B, 1, T]`, yielded window by window in pieces `[B, D, l]`."""
-        return self._pieces(x)
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, 1, T]`."""
-        return torch.cat(list(self._pieces(x)), dim=-1)
-
-    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor) -> Iterator[Tensor]:
+        """Latents of clips `[B, 1, T]`, window by window `[B, D, l]`."""
         mel = self.mel(x[:, 0]).to(self.dtype)
         for w in self.windows(mel.shape[-1]):
             yield self.latents_of_mel(mel[..., w.start : w.stop])[..., w.first : w.last]
@@ -202,13 +192,3 @@ class S3(AudioTokenizer):
         """Latents `[B, D, L]` of the log-mel frames `[B, M, N]` of one window."""
         hidden = self.encoder(mel)
         return unit_norm(hidden, dim=1) if self.down is None else self.down(hidden.transpose(1, 2)).transpose(1, 2)
-
-    def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        """Code vectors `[B, D, L]` of ids `[B, 1, L]`."""
-        return self.vectors_of(ids, grid)
-
-    def forward(self, x: Tensor) -> Reconstruction:
-        """Encode and quantize `[B, 1, T]`; there is no sound to compare with, so `x_hat` is the code vectors `[B, D, L]`."""
-        z = self.encode_latents(x)
-        quantized = self.quantizer(z)
-        return Reconstruction(x_hat=quantized.z_q, z=z, quantized=quantized)
