@@ -260,7 +260,10 @@ def is_clips(tokenizer: "Tokenizer") -> bool:
 
 def _no_grid(tokenizer: "Tokenizer", positions: int) -> str:
     if is_clips(tokenizer):
-        return f"{tokenizer.family} needs the grid (t, h, w) that the {positions} positions unroll from; t is the number of frames."
+        return (
+            f"{tokenizer.family} needs the grid (t, h, w) that the {positions} positions unroll from; t counts steps in time. "
+            "Call decode(tokenizer.tokens(ids, grid=(t, h, w)))."
+        )
     side = math.isqrt(positions)
     example = (side, side) if side * side == positions else (1, positions)
     return (

@@ -23,7 +23,7 @@ from .blobs import (
     open_regular,
     opened,
 )
-from .clips import as_clips
+from .clips import as_clips, read_clip
 from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS, VIDEO_ENDINGS
 from .errors import MediaError, shown
 from .items import Picture, Prepared, Waveform
@@ -74,6 +74,7 @@ __all__ = [
     "probe_audio",
     "probe_image",
     "read_audio",
+    "read_clip",
     "read_image",
     "read_labels",
     "read_pixels",

@@ -24,9 +24,7 @@ _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpeg,mpegts,ogg"
 
 
-def as_clips(
-    media: Any, value_range: Range, *, given_range: Range | None = None, frames: int | None = None
-) -> list[Tensor]:
+def as_clips(media: Any, value_range: Range, *, given_range: Range | None = None, frames: int | None = None) -> list[Tensor]:
     """Convert media of any accepted form to checked clips: float32 `[T, 3, H, W]` in `value_range`, sizes may differ.
 
     Args:
@@ -70,13 +68,14 @@ def spaced(count: int, most: int | None) -> list[int]:
     return [0] if most == 1 else [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def read_clip(source: Source, *, name: str = "", frames: int | None = None) -> Tensor:
+def read_clip(source: Source, *, name: str = "", frames: int | None = None, most_pixels: int | None = None) -> Tensor:
     """Read an animation, a film or a picture as float32 `[T, 3, H, W]` in 0..1; frames of films upright.
 
     Args:
         source: a path, bytes, an open binary file (read from its beginning), or a blob.
         name: name of the clip in messages; "": its path.
         frames: as in `as_clips`.
+        most_pixels: clips of more, all frames together, are refused before they are decoded; None: `limits.max_pixels()`.
 
     Raises:
         FileNotFoundError, MediaError: missing, unreadable, of another format, or too large.
@@ -85,8 +84,8 @@ def read_clip(source: Source, *, name: str = "", frames: int | None = None) -> T
         try:
             image = open_picture(medium.file, medium.name)
         except MediaError as error:
-            return _film(medium, error, frames)
-        return _animation(image, medium.name, frames)
+            return _film(medium, error, frames, most_pixels)
+        return _animation(image, medium.name, frames, most_pixels)
 
 
 def _one(media: Any, name: str, value_range: Range, given_range: Range | None, frames: int | None) -> Tensor:
@@ -116,11 +115,11 @@ def _is_picture(media: Any) -> bool:
     return still or isinstance(media, Picture) or (is_array(media) and getattr(media, "ndim", 0) in (2, 3))
 
 
-def _animation(image: Any, name: str, frames: int | None) -> Tensor:
+def _animation(image: Any, name: str, frames: int | None, most_pixels: int | None = None) -> Tensor:
     """Frames of an open PIL picture."""
     count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
     wanted, out = spaced(count, frames), []
-    _check_size(image.width, image.height, len(wanted), name)
+    _check_size(image.width, image.height, len(wanted), name, most_pixels)
     with decoding(name):
         for index in wanted:
             if count > 1:
@@ -129,7 +128,7 @@ def _animation(image: Any, name: str, frames: int | None) -> Tensor:
     return torch.stack(out)
 
 
-def _film(medium: Medium, first: Exception, frames: int | None) -> Tensor:
+def _film(medium: Medium, first: Exception, frames: int | None, most_pixels: int | None) -> Tensor:
     """Frames of a file that PyAV reads; `first` is the error of the reader of pictures."""
     try:
         import av
@@ -150,7 +149,7 @@ def _film(medium: Medium, first: Exception, frames: int | None) -> Tensor:
         out: list[Tensor] = []
         for index, frame in enumerate(decoded()):
             if wanted is None or index in wanted:
-                _check_size(frame.width, frame.height, len(out) + 1, medium.name)
+                _check_size(frame.width, frame.height, len(out) + 1, medium.name, most_pixels)
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90))
                 out.append(as_floats(np.ascontiguousarray(turned)))
     except av.FFmpegError as error:
@@ -160,11 +159,12 @@ def _film(medium: Medium, first: Exception, frames: int | None) -> Tensor:
     return torch.stack(out)
 
 
-def _check_size(width: int, height: int, frames: int, name: str) -> None:
-    """Raise MediaError where all frames together are larger than a picture may be."""
-    check_pixels(width, height, name)
-    if width * height * frames > max_pixels():
+def _check_size(width: int, height: int, frames: int, name: str, most_pixels: int | None) -> None:
+    """Raise MediaError where all frames together are larger than `most_pixels` (None: than a picture may be)."""
+    most = max_pixels() if most_pixels is None else most_pixels
+    check_pixels(width, height, name, most)
+    if width * height * frames > most:
         raise MediaError(
-            f"{name}: {frames} frames of {width} x {height} pixels: refused; at most {max_pixels()} pixels are allowed, all frames "
+            f"{name}: {frames} frames of {width} x {height} pixels: refused; at most {most} pixels are allowed, all frames "
             "together. Take fewer frames (the option frames), shrink them, or raise the limit: TOKENZOO_MAX_PIXELS."
         )

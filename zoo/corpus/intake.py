@@ -14,7 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...codecs.media import Blob, FileBlob, MemoryBlob, Picture, Prepared, TarBlob, open_cell, open_regular, read_audio, read_image
+from ...codecs.media import (
+    Blob,
+    FileBlob,
+    MemoryBlob,
+    Picture,
+    Prepared,
+    TarBlob,
+    open_cell,
+    open_regular,
+    read_audio,
+    read_clip,
+    read_image,
+)
 from ...codecs.tokenizer import Tokenizer
 from .options import Options
 from .request import encode_options
@@ -111,6 +123,10 @@ class Intake:
         try:
             if self.tokenizer.spec.modality == "audio":
                 medium = read_audio(item.blob, name=item.key, max_seconds=self.options.max_seconds)
+            elif self.tokenizer.spec.clips:  # type: ignore[attr-defined]
+                frames = getattr(self.encode_options, "frames", None)
+                clip = read_clip(item.blob, name=item.key, frames=frames, most_pixels=self.options.max_pixels)
+                medium = [Picture(frame) for frame in clip]
             else:
                 medium = Picture(read_image(item.blob, name=item.key, max_pixels=self.options.max_pixels))
             return self.tokenizer.prepare(medium, self.encode_options)[0]

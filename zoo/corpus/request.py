@@ -46,11 +46,13 @@ def probe(tokenizer: Tokenizer, options: Options) -> Layout:
         x = torch.zeros(spec.channels, 4 * spec.hop_samples + 1)  # type: ignore[attr-defined]
     elif spec.modality == "image":
         size = spec.image_size or (2 * tokenizer.size_multiple,) * 2  # type: ignore[attr-defined]
-        x = torch.full((3, *size), spec.value_range[0])  # type: ignore[attr-defined]
+        frames = (1,) if spec.clips else ()  # type: ignore[attr-defined]
+        x = torch.full((*frames, 3, *size), spec.value_range[0])  # type: ignore[attr-defined]
     else:
         raise ConfigError(f"{tokenizer.family} is a tokenizer of {spec.modality}s; corpora are made of pictures or sound.")
     try:
-        tokens = tokenizer.encode_prepared([Prepared(x, tuple(x.shape[1:]))], encode_options(tokenizer, options))
+        axes = tuple(x.shape[:-3] + x.shape[-2:]) if spec.modality == "image" else (x.shape[1],)
+        tokens = tokenizer.encode_prepared([Prepared(x, axes)], encode_options(tokenizer, options))
     except Exception as error:
         raise ConfigError(f"{tokenizer.family} cannot encode with these options: {error}") from error
     return Layout.of(tokens.to("cpu"), spec.modality)

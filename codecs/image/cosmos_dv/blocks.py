@@ -145,9 +145,9 @@ class Downsample3d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, C, T, h, w]` to a half along the axes chosen."""
         if self.space is not None:
-            x = self.space(F.pad(x, (0, 1, 0, 1))) + F.avg_pool3d(x, (1, 2, 2))
+            x = self.space(F.pad(x, (0, 1, 0, 1))) + _clips(F.avg_pool2d(_frames(x), 2), len(x))
         if self.time is not None:
-            mean = F.avg_pool3d(torch.cat([x[:, :, :1], x], dim=2), (2, 1, 1))
+            mean = torch.cat([x[:, :, :1], x], dim=2).unflatten(2, (-1, 2)).mean(3)
             x = self.time(x) + mean
         return self.mix(x)
 

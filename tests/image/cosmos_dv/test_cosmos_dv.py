@@ -1,5 +1,7 @@
 """Cosmos DV against the authors' outputs: clips, single pictures, pieces. Run: pytest tests/image/cosmos_dv/test_cosmos_dv.py"""
 
+import math
+
 import numpy as np
 import pytest
 import tokenzoo
@@ -7,15 +9,18 @@ import torch
 from cli_runs import run
 from image_cases import enliven
 from PIL import Image
+from published_sizes import written_shapes
 from reference import load_io, reference_folder
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.image.cosmos_dv.blocks import HaarPatches3d
-from tokenzoo.codecs.media.clips import read_clip
+from tokenzoo.codecs.media import MediaError, read_clip
 from tokenzoo.codecs.serialize import save_folder
 from tokenzoo.codecs.token_fields import TokenError
 from tokenzoo.zoo.convert import load_reference
+from tokenzoo.zoo.corpus.dataset import TokenDataset
 from tokenzoo.zoo.evaluate import evaluate
 from tokenzoo.zoo.evaluate.images import ImageMetrics
+from tokenzoo.zoo.registry import card
 from torch.testing import assert_close
 
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
@@ -161,6 +166,29 @@ def test_figures_of_a_clip_are_means_over_its_frames(tok):
     metrics = ImageMetrics(tok)
     each = [metrics.add(a, b)["PSNR dB"] for a, b in zip(clip, other, strict=True)]
     assert metrics.add(clip, other)["PSNR dB"] == pytest.approx(sum(each) / 4) and max(each) - min(each) > 1
+
+
+def test_corpora_hold_clips(tok, tmp_path):
+    save_folder(tok, tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
+    frames[0].save(tmp_path / "in/a.gif", save_all=True, append_images=frames[1:])
+    frames[2].save(tmp_path / "in/b.png")
+    assert run("tokenize", f"file:{tmp_path / 'model'}", tmp_path / "in", "-o", tmp_path / "corpus").code == 0
+    with pytest.raises(MediaError, match="4 frames of 24 x 16 pixels: refused; at most 1535"):
+        read_clip(tmp_path / "in/a.gif", most_pixels=4 * 24 * 16 - 1)
+    corpus = TokenDataset(tmp_path / "corpus", cache=tmp_path / "cache")
+    for i, (name, grid, size) in enumerate((("a.gif", (2, 2, 3), [4, 16, 24]), ("b.png", (1, 2, 3), [1, 16, 24]))):
+        kept, own = corpus.tokens(i), tok.encode(tmp_path / "in" / name)
+        assert torch.equal(kept.ids, own.ids) and kept.grid == own.grid == grid and own.sizes.tolist() == [size]
+        assert_close(tok.decode(kept)[:, : size[0], :, :16, :24], tok.decode(own))
+
+
+def test_published_networks_have_the_size_of_the_authors():
+    """112.47 million numbers of 322 tensors with 8x16x16, the convolutions of steps that are not taken among them."""
+    shapes = written_shapes("cosmos-dv", card("cosmos-dv8x16x16").config_overrides)
+    unused = 2 * (512 * 512 * 3 + 512)  # over time: after the encoder's level 1, and after the decoder's level 2
+    assert len(shapes) + 4 == 322 and sum(math.prod(s) for s in shapes.values()) + unused == 112_472_182
 
 
 def test_evaluation_of_clips(tok, tmp_path):
