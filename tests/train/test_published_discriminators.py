@@ -67,7 +67,7 @@ def test_they_are_plain_files_beside_the_tokenizer(place, tmp_path):
 def test_a_run_from_a_folder_or_the_hub_starts_with_them(place, tmp_path, hub, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", "good-token")
-    pushed = run("push", str(place / "run"), "org/judged", "--discriminators")
+    pushed = run("push", str(place / "run"), "org/judged", "--discriminators", "--licence", "mit")
     assert pushed.code == 0, pushed.err
     assert set(hub.repos["org/judged"]["main"]) >= FILES
     folder = published(place, tmp_path / "mine")
@@ -79,7 +79,7 @@ def test_a_run_from_a_folder_or_the_hub_starts_with_them(place, tmp_path, hub, m
     before = len(hub.requests)
     tokenzoo.load("org/judged")
     assert not any("discriminators" in path for _, path in hub.requests[before:]), "whoever loads it does not download them"
-    plain = run("push", str(place / "run"), "org/plain")
+    plain = run("push", str(place / "run"), "org/plain", "--licence", "mit")
     assert plain.code == 0 and not FILES & set(hub.repos["org/plain"]["main"])
     assert not taken(state_from("org/plain", place), place)
 

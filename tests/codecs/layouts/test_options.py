@@ -1,6 +1,7 @@
 """Every layout against the options that its authors' class allows, and its map there and back.
 
-    pytest tests/codecs/layouts/test_options.py -k dac
+    pytest tests/codecs/layouts/test_options.py -k dac                       # a third of the options
+    pytest -m "slow or not slow" tests/codecs/layouts/test_options.py -k dac    # all
 """
 
 import pytest
@@ -13,7 +14,12 @@ from tokenzoo.codecs.serialize import load_strict
 from tokenzoo.zoo.convert import convert, converter, systems
 
 SWEEPS = all_sweeps()
-OPTIONS = [(system, option) for system, sweep in SWEEPS.items() for option in sweep.options]
+#: Of each layout the first option, the fourth and so on; the others among the slow tests.
+OPTIONS = [
+    pytest.param(system, option, marks=[pytest.mark.slow] if number % 3 else [])
+    for system, sweep in SWEEPS.items()
+    for number, option in enumerate(sweep.options)
+]
 REFUSED = [(system, name) for system, sweep in SWEEPS.items() for name in sweep.refused]
 
 
