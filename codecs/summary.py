@@ -57,7 +57,7 @@ def facts(spec: TokenizerSpec) -> dict[str, str]:
     """Facts of a spec as short texts with units."""
     out = {"codebooks": _vocab(spec.vocab_sizes), "may be cut short": ", ".join(spec.prefix) or "nothing"}
     if not spec.decodes:
-        out["decodes"] = "no: its authors published no decoder"
+        out["decodes"] = "no: it only encodes"
     if isinstance(spec, AudioSpec):
         rate = f"{spec.sample_rate_hz} Hz, {spec.channels} channel{'s' * (spec.channels > 1)}"
         if spec.decoded_rate_hz != spec.sample_rate_hz:

@@ -56,6 +56,8 @@ class Tokenizer(Coding):
     decoder_only: ClassVar[tuple[str, ...]] = ("decoder",)
     #: names of parts and settings that neither the ids nor the decoded media of this tokenizer depend on.
     beside: ClassVar[tuple[str, ...]] = ()
+    #: Of a tokenizer that only encodes: why, as `NotDecodable` says it.
+    no_decoder: ClassVar[str] = "its authors published no decoder with these weights"
     config: Any = None
     spec: TokenizerSpec
     quantizer: Quantizer
@@ -119,7 +121,7 @@ class Tokenizer(Coding):
     def check_decodes(self) -> None:
         """Raise `NotDecodable` where this tokenizer has no decoder."""
         if not self.spec.decodes:
-            raise NotDecodable(f"this {self.family} tokenizer only encodes: its authors published no decoder with these weights.")
+            raise NotDecodable(f"this {self.family} tokenizer only encodes: {self.no_decoder}.")
 
     def check_tokens(self, tokens: Tokens | Ids) -> Tokens:
         """Check the input of `decode`: `tokens` unchanged, or ids as tokens of this tokenizer.

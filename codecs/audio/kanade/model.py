@@ -143,6 +143,7 @@ class Kanade(FeatureTokenizer):
     config_class: ClassVar[type] = KanadeConfig
     encoder_only = ("encoder", "down", "voice_encoder", "semantic_model", "feature_up", "feature_decoder")
     decoder_only = ("synthesis",)
+    no_decoder: ClassVar[str] = "`mel(tokens)` returns spectrograms for a vocoder that is published apart"
     config: KanadeConfig
 
     def __init__(self, config: KanadeConfig) -> None:

@@ -137,7 +137,7 @@ def test_tokens_need_a_voice() -> None:
 def test_mel_is_for_a_vocoder() -> None:
     tok = tiny("kanade-mel")
     tokens = tok.encode([noise(1, 700), noise(1, 900)])
-    with pytest.raises(NotDecodable, match="only encodes"):
+    with pytest.raises(NotDecodable, match="only encodes: `mel"):
         tok.decode(tokens)
     assert [m.shape[-1] for m in tok.mel(tokens)] == [700 // 16 + 1, 900 // 16 + 1]
 
