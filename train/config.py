@@ -60,8 +60,9 @@ class ScheduleConfig:
 
     Attributes:
         kind: after the warm-up: constant; half a cosine ("cosine") or a straight line ("linear") down to `final_ratio`;
-            "exponential": multiplied by `gamma` at every step; "drops": multiplied by `gamma` at each of the steps `at`. The last
-            two stop at `final_ratio`.
+            "exponential": multiplied by `gamma` at every step; "drops": multiplied by `gamma` at each of the steps `at`;
+            "inverse_sqrt": in proportion to 1 / sqrt(step), from the peak at the end of the warm-up. The last three stop at
+            `final_ratio`.
         warmup_steps: linear rise from `first_ratio`.
         first_ratio: rate before the first step of the warm-up, as a share of the peak.
         final_ratio: lowest rate as a share of the peak.
@@ -71,7 +72,7 @@ class ScheduleConfig:
         at: increasing numbers of steps of the kind "drops".
     """
 
-    kind: Literal["constant", "cosine", "linear", "exponential", "drops"] = "cosine"
+    kind: Literal["constant", "cosine", "linear", "exponential", "drops", "inverse_sqrt"] = "cosine"
     warmup_steps: int = 0
     first_ratio: float = 0.0
     final_ratio: float = 0.0
@@ -85,6 +86,8 @@ class ScheduleConfig:
         _check("schedule.final_ratio", self.final_ratio, low=0, high=1)
         _check("schedule.length", self.length, low=0)
         _check("schedule.gamma", self.gamma, low=0, high=1, above=True)
+        if self.kind == "inverse_sqrt" and not self.warmup_steps:
+            raise ConfigError("schedule.kind 'inverse_sqrt' falls from the end of the warm-up; set schedule.warmup_steps to 1 or more.")
         if (self.kind == "drops") != bool(self.at) or list(self.at) != sorted({s for s in self.at if s > 0}):
             raise ConfigError(
                 f"schedule.kind is {self.kind!r} and schedule.at {list(self.at)}; 'drops', and no other kind, needs the steps at "

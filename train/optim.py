@@ -52,6 +52,8 @@ def rate(schedule: ScheduleConfig, peak: float, step: int, steps: int) -> float:
         return peak * (schedule.final_ratio + (1 - schedule.final_ratio) * left)
     if schedule.kind == "exponential":
         return peak * max(schedule.final_ratio, schedule.gamma**passed)
+    if schedule.kind == "inverse_sqrt":
+        return peak * max(schedule.final_ratio, math.sqrt(schedule.warmup_steps / step))
     if schedule.kind == "drops":
         return peak * max(schedule.final_ratio, schedule.gamma ** sum(step >= s for s in schedule.at))
     return peak

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..recomputable import Recomputable
+from .window_attention import window_attention
 
 Rotation = Literal["halves", "pairs"]
 
@@ -22,37 +23,58 @@ class RotaryAttention(nn.Module):
         heads: number of attention heads.
         rotation: which channels are rotated as a pair: i and i + d/2 ("halves", GPT-NeoX), or neighbours ("pairs", RoFormer).
         qk_norm: RMSNorm over the channels of each head's queries and keys, before the rotation.
+        qk_eps: epsilon of these norms.
+        window: positions before and behind it that a position attends to; -1: no limit.
     """
 
-    def __init__(self, width: int, heads: int, *, rotation: Rotation, qk_norm: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        rotation: Rotation,
+        qk_norm: bool,
+        qk_eps: float = 1e-6,
+        window: tuple[int, int] = (-1, -1),
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.rotation: Rotation = rotation
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.q_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
-        self.k_norm = nn.RMSNorm(width // heads, eps=1e-6) if qk_norm else nn.Identity()
+        self.q_norm = nn.RMSNorm(width // heads, eps=qk_eps) if qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(width // heads, eps=qk_eps) if qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Attention over `x [B, L, D]`; `cos` and `sin` of the positions' angles are `[L, d]`."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
         q = rotate(self.q_norm(q), cos, sin, self.rotation)
         k = rotate(self.k_norm(k), cos, sin, self.rotation)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(window_attention(q, k, v, self.window).transpose(1, 2).flatten(2))
 
 
 class RotaryBlock(nn.Module, Recomputable):
     """x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); `[B, L, D]`.
 
     Args:
-        width, heads, rotation, qk_norm: as in `RotaryAttention`.
+        width, heads, rotation, qk_norm, qk_eps, window: as in `RotaryAttention`.
         hidden: hidden width of the SwiGLU.
     """
 
-    def __init__(self, width: int, heads: int, *, hidden: int, rotation: Rotation, qk_norm: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        hidden: int,
+        rotation: Rotation,
+        qk_norm: bool,
+        qk_eps: float = 1e-6,
+        window: tuple[int, int] = (-1, -1),
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
-        self.attention = RotaryAttention(width, heads, rotation=rotation, qk_norm=qk_norm)
+        self.attention = RotaryAttention(width, heads, rotation=rotation, qk_norm=qk_norm, qk_eps=qk_eps, window=window)
         self.mlp_norm = nn.RMSNorm(width, eps=1e-6)
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)  # the gate's channels first
         self.down = nn.Linear(hidden, width, bias=False)

@@ -250,6 +250,10 @@ def test_rates_are_functions_of_the_step():
     assert [rate(ScheduleConfig(kind="linear"), 1.0, s, 8) for s in (0, 2, 8)] == pytest.approx([1, 0.75, 0])
     short = ScheduleConfig(kind="cosine", length=10)
     assert [rate(short, 1.0, s, 99) for s in (0, 5, 10, 50)] == pytest.approx([1, 0.5, 0, 0])
+    roots = ScheduleConfig(kind="inverse_sqrt", warmup_steps=4, final_ratio=0.1)
+    assert [rate(roots, 2.0, s, 99) for s in (0, 3, 4, 16, 64, 10**6)] == pytest.approx([0.5, 2, 2, 1, 0.5, 0.2])
+    with pytest.raises(ConfigError, match="warmup_steps"):
+        ScheduleConfig(kind="inverse_sqrt")
     drops = ScheduleConfig(kind="drops", gamma=0.1, at=(4, 6), warmup_steps=2)
     assert [rate(drops, 1.0, s, 9) for s in (0, 2, 3, 4, 5, 6, 8)] == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01, 0.01])
 

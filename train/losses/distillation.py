@@ -24,14 +24,14 @@ class DistillationConfig(LossConfig):
         teacher: name under `teachers:`.
         feature: name in `Reconstruction.features`; "z_q" and "z" are the latents after and before the quantizer.
         along: "frames": one minus the cosine at each position; "channels": `-log sigmoid(cosine)` along time for each
-            feature (SpeechTokenizer's D-axis); "mse": mean square distance; "smooth_l1": as in `FeatureLossConfig`.
+            feature (SpeechTokenizer's D-axis); "mse": mean square distance; "l1", "smooth_l1": as in `FeatureLossConfig`.
         project: width D of the teacher when a linear layer is to be learned in between; 0: widths agree already.
     """
 
     kind: ClassVar[str] = "distillation"
     teacher: str
     feature: str = "z_q"
-    along: Literal["frames", "channels", "mse", "smooth_l1"] = "frames"
+    along: Literal["frames", "channels", "mse", "l1", "smooth_l1"] = "frames"
     project: int = 0
 
     def build(self, spec: TokenizerSpec) -> Loss:
@@ -96,6 +96,8 @@ def distance(ours: Tensor, target: Tensor, along: str) -> Tensor:
     """Mean distance of two `[B, D, L]`; see `DistillationConfig.along`."""
     if along == "mse":
         return (ours - target).square().mean()
+    if along == "l1":
+        return F.l1_loss(ours, target)
     if along == "smooth_l1":
         return F.smooth_l1_loss(ours, target)
     if along == "frames":

@@ -22,7 +22,7 @@ from .distillation import distance
 class OwnFeatureConfig(LossConfig):
     """Compare two of `Reconstruction.features` of one shape; the target gets no gradient.
 
-    They are `[B, D, L]`; for "mse" and "smooth_l1" of any shape.
+    They are `[B, D, L]`; for "mse", "l1" and "smooth_l1" of any shape.
 
     Attributes:
         feature, target: their names. "code.*" stands for `code.0`, `code.1`, ..., whose distances are summed; the target is
@@ -35,7 +35,7 @@ class OwnFeatureConfig(LossConfig):
     kind: ClassVar[str] = "own_feature"
     feature: str = "semantic"
     target: str = "semantic_target"
-    along: Literal["frames", "channels", "mse", "smooth_l1"] = "frames"
+    along: Literal["frames", "channels", "mse", "l1", "smooth_l1"] = "frames"
     project: int = 0
     weights: tuple[float, ...] = ()
 

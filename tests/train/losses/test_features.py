@@ -43,10 +43,12 @@ def test_pictures_and_sound_are_refused():
         loss("features", IMAGE)
 
 
-def test_smooth_l1_of_a_teacher_and_of_own_features():
+def test_l1_and_smooth_l1_of_a_teacher_and_of_own_features():
     x, y = pairs()
     x, y = x.reshape(2, 5, 12), y.reshape(2, 5, 12)
     assert float(loss_of(torch.tensor(x), torch.tensor(y), along="smooth_l1")) == pytest.approx(smooth(x, y), rel=1e-5)
     out = SimpleNamespace(features={"prediction": torch.tensor(x), "prediction_target": torch.tensor(y)})
     own = loss("own_feature", IMAGE, feature="prediction", target="prediction_target", along="smooth_l1")
     assert float(own(inputs([0], [0], out=out))) == pytest.approx(smooth(x, y), rel=1e-5)
+    plain = loss("own_feature", IMAGE, feature="prediction", target="prediction_target", along="l1")
+    assert float(plain(inputs([0], [0], out=out))) == pytest.approx(abs(x - y).mean(), rel=1e-5)

@@ -1,0 +1,1 @@
+"""MagiCodec: patches of samples, windowed transformers, one codebook of 131072 entries."""
