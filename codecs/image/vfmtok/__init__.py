@@ -1,0 +1,1 @@
+"""VFMTok: tokens that sample frozen DINOv2 features at learned places."""
