@@ -158,7 +158,7 @@ class DalleDVAE(ImageTokenizer):
     family: ClassVar[str] = "dalle_dvae"
     config_class: ClassVar[type] = DalleDVAEConfig
     encoder_only = ("encoder",)
-    decoder_only = ("decoder",)
+    decoder_only = ("decoder", "from_code")
     config: DalleDVAEConfig
 
     def __init__(self, config: DalleDVAEConfig) -> None:
@@ -169,7 +169,6 @@ class DalleDVAE(ImageTokenizer):
         self.from_code: nn.Module = nn.Identity()
         if not isinstance(config.quantizer, GumbelConfig):  # whose vectors are as wide as its latents
             self.from_code = nn.Linear(config.widths[-1], config.code_dim)
-            self.decoder_only = ("decoder", "from_code")
         self.decoder = DVAEDecoder(config)
         if not self.quantizer.needs_grid:
             self.context_positions = _context(config)
