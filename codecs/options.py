@@ -136,6 +136,24 @@ MAX_NUMBER = (1 << 63) - 1
 MAX_STEPS = 10_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuidedDecodeOptions(NoiseDecodeOptions):
+    """Options of `decode` of families that reach media from noise in steps, guided by the tokens.
+
+    Attributes:
+        steps: from noise to media, 1 to 10,000; None: the decoder's default.
+        guidance: weight of the tokens (arXiv 2207.12598), 1: no guidance; None: the decoder's default.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least("steps", self.steps, 1, MAX_STEPS)
+        check_at_least("guidance", self.guidance, 0)
+
+
 def check_at_least(name: str, value: float | None, least: float, most: float = MAX_NUMBER) -> None:
     """Raise ConfigError where `value` is not None and not a number in `least..most`."""
     if value is not None and not least <= value <= most:

@@ -25,7 +25,7 @@ from torch import Tensor
 from ...coding import Batch
 from ...config import ConfigError
 from ...layers.rectified_flow import FlowStep
-from ...options import MAX_STEPS, NoiseDecodeOptions, check_at_least
+from ...options import MAX_STEPS, GuidedDecodeOptions, check_at_least
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.lfq import LFQConfig
 from ...spec import ImageSpec
@@ -81,21 +81,13 @@ class FlowMoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowMoDecodeOptions(NoiseDecodeOptions):
+class FlowMoDecodeOptions(GuidedDecodeOptions):
     """Options of `FlowMo.decode`; `noise` is the start of the flow, `[B, 3, H, W]`.
 
     Attributes:
         steps: of the flow, 1 to 10,000; None: that of the config.
         guidance: weight of the bits at middle times, 1 for none; None: that of the config.
     """
-
-    steps: int | None = None
-    guidance: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("steps", self.steps, 1, MAX_STEPS)
-        check_at_least("guidance", self.guidance, 0)
 
 
 class FlowMo(ImageTokenizer):

@@ -29,7 +29,7 @@ from ...layers.draws import same_draws
 from ...layers.qformer import QFormer, QFormerConfig
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD, TowerConfig, VisionTower
 from ...layers.vit import init_linear
-from ...options import MAX_STEPS, NoiseDecodeOptions, check_at_least
+from ...options import GuidedDecodeOptions
 from ...quantizers.base import Quantizer
 from ...spec import ImageSpec
 from ...tokenizer import NotDecodable, Reconstruction
@@ -67,21 +67,13 @@ class Seed2Config:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seed2DecodeOptions(NoiseDecodeOptions):
+class Seed2DecodeOptions(GuidedDecodeOptions):
     """Options of `Seed2.decode`; `noise` is the start of the diffusion; `seed` also determines the noise on the embedding.
 
     Attributes:
         steps: diffusion steps, 1 to 10,000; None: the decoder's default. The authors use 20.
         guidance: classifier-free guidance scale, 1: no guidance; None: the decoder's default. The authors use 10.
     """
-
-    steps: int | None = None
-    guidance: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least("steps", self.steps, 1, MAX_STEPS)
-        check_at_least("guidance", self.guidance, 0)
 
 
 class Seed2(ImageTokenizer):
