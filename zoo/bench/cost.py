@@ -90,13 +90,15 @@ def cost_of(tokenizer: Tokenizer, media: Any, *, rounds: int = 5, baseline: int 
     unit = "second" if sound else "megapixel"
     out = parameters(tokenizer)
     decodes = tokenizer.spec.decodes
-    start = _start_memory(tokenizer.device)
-    tokens = tokenizer.encode(media)
-    out["encode s"] = _median(lambda: tokenizer.encode(media), tokenizer.device, rounds)
-    if decodes:
-        tokenizer.decode(tokens)  # the first call also compiles and allocates
-        out["decode s"] = _median(lambda: tokenizer.decode(tokens), tokenizer.device, rounds)
-    out |= _peak_memory(tokenizer.device, start, baseline)
+    if tokenizer.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(tokenizer.device)
+    with memory.watched() as peak:
+        tokens = tokenizer.encode(media)
+        out["encode s"] = _median(lambda: tokenizer.encode(media), tokenizer.device, rounds)
+        if decodes:
+            tokenizer.decode(tokens)  # the first call also compiles and allocates
+            out["decode s"] = _median(lambda: tokenizer.decode(tokens), tokenizer.device, rounds)
+    out |= _peak_memory(tokenizer.device, peak.bytes, baseline)
     for name in ("encode", "decode") if decodes else ("encode",):
         speed = extent / out[f"{name} s"] if sound else 1 / out[f"{name} s"]
         out[f"{name} x real time" if sound else f"{name} pictures/s"] = speed
@@ -151,18 +153,10 @@ def _wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _start_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return 0
-    return memory.reset_peak()
-
-
-def _peak_memory(device: torch.device, start: int, baseline: int) -> dict[str, float]:
+def _peak_memory(device: torch.device, most: int, baseline: int) -> dict[str, float]:
     """Peak memory in MiB, weights included: of a GPU what PyTorch allocated, of a CPU what the process grew by since `baseline`."""
     if device.type == "cuda":
         return {"peak MiB": torch.cuda.max_memory_allocated(device) / 2**20}
-    most = memory.peak()
-    if not baseline or not start or not most:
+    if not baseline or not most:
         return {}
     return {"peak MiB": max(0, most - baseline) / 2**20}
