@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from audio_peers import Codec, Ours, Peer, Theirs, codecs, waveform
-from measure import head_lines, header, in_process, peak, reset_peak, show, table_lines, take_turns, write
+from measure import head_lines, header, in_process, resident, show, table_lines, take_turns, watched, write
 from torch import nn
 
 CODECS = {codec.name: codec for codec in codecs()}
@@ -140,16 +140,15 @@ def measure_memory(name: str, batch: int, side: str) -> dict[str, float]:
     short.decode(short.encode(waveform(codec, 1, 0.5)))
     del short
     free()
-    x, before = waveform(codec, batch, SECONDS), reset_peak()
+    x, before = waveform(codec, batch, SECONDS), resident()
     model = make(codec, side)
     free()  # ours is built from the peer's weights
-    reset_peak()
-    codes = model.encode(x)
-    out = {"encode": (peak() - before) / 2**20}
+    with watched() as encoding:
+        codes = model.encode(x)
     free()
-    reset_peak()
-    model.decode(codes)
-    return out | {"decode": (peak() - before) / 2**20}
+    with watched() as decoding:
+        model.decode(codes)
+    return {"encode": (encoding.bytes - before) / 2**20, "decode": (decoding.bytes - before) / 2**20}
 
 
 def free() -> None:

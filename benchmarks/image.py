@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import head_lines, header, in_process, peak, reset_peak, show, table_lines, take_turns, write
+from measure import head_lines, header, in_process, resident, show, table_lines, take_turns, watched, write
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -259,13 +259,13 @@ def measure_memory(name: str, batch: int, side: str, call: str, weights: str, pa
     x = pictures(name, batch)
     _load_code(side, name, weights, paths)
     gc.collect()
-    before = reset_peak()
+    before = resident()
     run = calls_of(side, name, weights, paths, x)[call]
     gc.collect()
-    start = reset_peak()  # building reads a file of weights, which is gone by now
-    for _ in range(2):
-        run()
-    return (max(start, peak()) - before) / 2**20
+    with watched() as peak:  # building reads a file of weights, which is gone by now
+        for _ in range(2):
+            run()
+    return (peak.bytes - before) / 2**20
 
 
 def _load_code(side: str, name: str, weights: str, paths: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """What the comparisons share: times of calls that take turns, peak memory of a process, and the committed table.
 
 times = take_turns({"ours": call, "peer": other}, seconds=20)     # {"ours_ms": ..., "ours_cpu_ms": ..., "rounds": ...}
-before = reset_peak(); call(); megabytes = (peak() - before) / 2**20
+before = resident(); with watched() as peak: call()                # then (peak.bytes - before) / 2**20 megabytes
 in_process(__file__, "--memory", "case")                           # a separate process; returns the JSON that it prints
 write("audio", head, results, page)                                # benchmarks/results/audio.{json,md}
 """
@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokenzoo.zoo.bench.memory import peak as peak
-from tokenzoo.zoo.bench.memory import reset_peak as reset_peak
+from tokenzoo.zoo.bench.memory import resident as resident
+from tokenzoo.zoo.bench.memory import watched as watched
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY_LIMIT = 10 * 2**30  # a process that needs more fails alone, and the table notes it

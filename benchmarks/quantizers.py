@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from measure import head_lines, header, in_process, limit_memory, peak, reset_peak, show, table_lines, take_turns, write
+from measure import head_lines, header, in_process, limit_memory, resident, show, table_lines, take_turns, watched, write
 from torch import Tensor
 
 
@@ -222,12 +222,13 @@ def measure_memory(case: Case, side: str, call: str) -> float:
     torch.mm(rows[0], rows[0].T)
     del small
     gc.collect()
-    before = reset_peak()
-    made = make(side, case)
-    z = made.latents(rows)
-    for _ in range(2):
-        getattr(made, call)(z)
-    return (peak() - before) / 2**20
+    before = resident()
+    with watched() as peak:
+        made = make(side, case)
+        z = made.latents(rows)
+        for _ in range(2):
+            getattr(made, call)(z)
+    return (peak.bytes - before) / 2**20
 
 
 # --- reporting ----------------------------------------------------------------------------------------------------------

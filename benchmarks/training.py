@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import RESULTS, head_lines, header, in_process, peak, reset_peak, show, table_lines, write
+from measure import RESULTS, head_lines, header, in_process, resident, show, table_lines, watched, write
 from training_case import Sides
 
 #: Options that name a checkout, and the package that may be installed in its place.
@@ -124,7 +124,7 @@ def memory(case: Case, side: str, folders: dict[str, str], *, tiny: bool) -> flo
     train_step(small.ours(), small.batch)
     del small
     free()
-    before = reset_peak()
+    before = resident()
     sides = case.sides(folders, tiny)
     if side == "theirs":
         call: Callable[[], Any] = partial(sides.theirs, sides.batch)
@@ -132,10 +132,10 @@ def memory(case: Case, side: str, folders: dict[str, str], *, tiny: bool) -> flo
         call = partial(train_step, sides.ours(), sides.batch)
         del sides
     free()  # ours is built from their weights
-    reset_peak()
-    for _ in range(2):
-        call()
-    return (peak() - before) / 2**20
+    with watched() as peak:
+        for _ in range(2):
+            call()
+    return (peak.bytes - before) / 2**20
 
 
 def free() -> None:

@@ -40,17 +40,23 @@ class Peak:
     def __init__(self) -> None:
         with contextlib.suppress(OSError):
             _RESET.write_text("5")
-        self._start, self._sampled = peak(), resident()
+        self._start, self._sampled, self._final = peak(), resident(), 0
         self.counted_anew = self._sampled > 0 and self._start - self._sampled <= _RESET_WITHIN
 
     @property
     def bytes(self) -> int:
         """The peak so far; the process' own peak counts where it was counted anew or has risen since."""
+        if self._final:
+            return self._final
         now = peak()
         if self.counted_anew or now > self._start:
             return now
         self.sample()
         return self._sampled
+
+    def end(self) -> None:
+        """From here on, `bytes` stays."""
+        self._final = self.bytes
 
     def sample(self) -> None:
         """Look at the resident set once."""
@@ -70,6 +76,7 @@ def watched() -> Iterator[Peak]:
         ended.set()
         if thread is not None:
             thread.join()
+        found.end()
 
 
 def _sample(found: Peak, ended: threading.Event) -> None:
