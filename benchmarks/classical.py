@@ -80,12 +80,13 @@ def _images(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list
 
 def _speech(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list[dict[str, object]]]]:
     import classical_speech
+    from tokenzoo.zoo.bench.command_codecs import PACKAGES
 
     names = (given.corpus / "test_list.txt").read_text(encoding="utf-8").split()[: given.limit]
     rows = classical_speech.run([given.corpus / name for name in names])
-    packages = sorted(classical_speech.PACKAGES.values())
+    packages = sorted(PACKAGES.values())
     shown = subprocess.run(["dpkg-query", "-W", *packages], capture_output=True, text=True).stdout.split("\n")
-    settings = {codec.name: codec.encode for codec in classical_speech.CODECS}
+    settings = {name: commands.encode for name, commands in classical_speech.CODECS.items()}
     rule = "bits of the packets without Ogg pages; codec delay removed; mel_l1 = natural log, 80 bands, hop 256"
     return {"set": "speech/test_list", "rule": rule, "settings": settings, "libraries": shown[:-1]}, rows
 

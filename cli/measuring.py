@@ -48,8 +48,14 @@ def evaluate(
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder)
     choice = chosen(tokenizer, pairs_of(option), codebooks=codebooks, positions=positions)
     report = run(
-        tokenizer, files, limit=limit, perturb=None if perturb is None else settings_of(Perturb, perturb, "--perturb"),
-        encode_options=choice.of_encode, decode_options=choice.of_decode, extra=also or (), progress=True,
+        tokenizer,
+        files,
+        limit=limit,
+        perturb=None if perturb is None else settings_of(Perturb, perturb, "--perturb"),
+        encode_options=choice.of_encode,
+        decode_options=choice.of_decode,
+        extra=also or (),
+        progress=True,
     )
     print(json.dumps(report.as_json(), indent=1) if as_json else report_text(report))
     if report.failed:
@@ -79,7 +85,7 @@ def bench(
         typer.Option("--sweep", metavar="OPTION=V,V", help="A row for each value: of codebooks, positions, an option. Repeatable."),
     ] = None,
     codecs: Annotated[
-        bool, typer.Option("--codecs", help="Add JPEG, WebP and AVIF, or Opus and Speex (package av), at the same rates.")
+        bool, typer.Option("--codecs", help="Add JPEG, WebP and AVIF, or Opus, Speex and Codec2, at the same rates.")
     ] = False,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FOLDER", help="Write a page with media, published figures and cards there.")
@@ -115,8 +121,15 @@ def bench(
     if exactness:
         return _exactness(names, data, limit=limit, device=device, threads=threads, out=out, as_json=as_json)
     settings = Settings(
-        sweeps=tuple(sweep or ()), limit=limit, perturb=None if perturb is None else settings_of(Perturb, perturb, "--perturb"),
-        extra=tuple(also or ()), device=str(pick_device(device)), dtype=dtype_name(dtype), threads=threads, rounds=rounds, cost=cost,
+        sweeps=tuple(sweep or ()),
+        limit=limit,
+        perturb=None if perturb is None else settings_of(Perturb, perturb, "--perturb"),
+        extra=tuple(also or ()),
+        device=str(pick_device(device)),
+        dtype=dtype_name(dtype),
+        threads=threads,
+        rounds=rounds,
+        cost=cost,
     )
     command = _command(names, {
         "--data": data, "--sweep": sweep, "--codecs": codecs, "--perturb": perturb, "--also": also, "--limit": limit,

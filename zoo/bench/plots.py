@@ -24,7 +24,8 @@ Panels = list[tuple[str, dict[str, Line]]]
 def panels_of(rows: Sequence[Row]) -> tuple[str, Panels]:
     """Name of the rate, and a panel for each metric with its curves by name; no panels if the rates do not differ.
 
-    Rows without a rate or the metric are left out, and those of wrong ids; those of one name are joined in order of rate.
+    Rows without a rate or the metric are left out, and those of wrong ids; those of one name are joined in order of rate. A tokenizer
+    with an entropy prior has a second curve, "NAME, coded", over the bits of its coded files.
     """
     rows = [r for r in rows if not r.perturbed]
     rate = next(iter(columns_of(rows, dict.fromkeys(_RATES))), "")
@@ -34,8 +35,9 @@ def panels_of(rows: Sequence[Row]) -> tuple[str, Panels]:
     for metric in columns_of(rows, {n: v for n, v in DIRECTIONS.items() if n not in (*_RATES, *_OTHER_RATES)}):
         curves: dict[str, set[tuple[float, float]]] = {}
         for r in rows:
-            if rate in r.values and metric in r.values:
-                curves.setdefault(r.tokenizer, set()).add((r.values[rate], r.values[metric]))
+            for name, bits in ((r.tokenizer, rate), (f"{r.tokenizer}, coded", f"{rate}, coded")):
+                if bits in r.values and metric in r.values:
+                    curves.setdefault(name, set()).add((r.values[bits], r.values[metric]))
         out.append((metric, {name: Line(*np.array(sorted(places)).T) for name, places in curves.items()}))
     return rate, out
 

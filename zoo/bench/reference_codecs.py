@@ -1,4 +1,4 @@
-"""Classical codecs beside tokenizers: JPEG, WebP and AVIF, Opus and Speex, at the rates of the tokenizers' rows.
+"""Classical codecs beside tokenizers: JPEG, WebP and AVIF, Opus, Speex and Codec2, at the rates of the tokenizers' rows.
 
 One quality is chosen for the whole set, whose bytes are nearest to those at a row's rate; the row is called "q30" after it, or after
 its bit rate. Pictures count with their whole files, sound with its packets without a container. Decoded sound is aligned with the
@@ -26,6 +26,7 @@ from ..evaluate.audio import AudioMetrics
 from ..evaluate.images import ImageMetrics
 from ..evaluate.report import Report
 from ..progress import Bar
+from .command_codecs import CODEC2_MODES, Commands, code, codec2, delay_by_spectra, shifted, speex
 from .settings import Settings, corpus_of
 from .table import Row
 from .worker import read_result, row_of
@@ -185,24 +186,50 @@ def _picture(form: str, options: Mapping[str, Any], x: Tensor, quality: int) -> 
 
 
 def _sound_codecs() -> tuple[list[Codec], list[str]]:
+    notes = ["sound is coded as 16 kHz mono, for Codec2 as 8 kHz; the bytes are those of the packets, decoded sound is aligned"]
+    found = [c for c in (_of_av("Opus", notes), _of_av("Speex", notes)) if c is not None]
+    commands: dict[str, tuple[tuple[int, ...], Callable[[int], Commands], str]] = {}
+    commands["Codec2"] = (tuple(CODEC2_MODES), codec2, "{} bit/s")
+    if "Speex" not in [c.name for c in found]:
+        commands["Speex"] = (tuple(range(11)), functools.partial(speex, wide=True), "quality {}")
+    for name, (qualities, made, shown) in commands.items():
+        if missing := made(qualities[0]).missing:
+            notes.append(f"no {name}: {missing}")
+        else:
+            notes = [n for n in notes if not n.startswith(f"no {name}:")]
+            found.append(Codec(name, qualities, functools.partial(_by_command, made), shown.format))
+    return found, notes
+
+
+def _by_command(made: Callable[[int], Commands], x: Waveform, quality: int) -> tuple[int, Tensor]:
+    """Encode with a program of the system; bytes of the packets, and what they decode to, aligned, `[1, T]`."""
+    original = to_channels(x.samples, 1)
+    size, decoded = code(made(quality), original[0], x.sample_rate_hz)
+    delay = delay_by_spectra([(decoded, original[0])], x.sample_rate_hz)
+    return size, shifted(decoded[None], delay, original.shape[-1])
+
+
+#: Of libraries in av: library, rate in Hz, bit rates in kbit/s, options.
+_OF_AV: dict[str, tuple[str, int, tuple[int, ...], dict[str, str]]] = {
+    "Opus": ("libopus", 48000, (6, 8, 10, 12, 16, 20, 24, 32, 48, 64), {"application": "voip", "frame_duration": "20"}),
+    "Speex": ("libspeex", 16000, (4, 6, 8, 10, 13, 17, 21, 24, 28, 34, 42), {}),
+}
+
+
+def _of_av(name: str, notes: list[str]) -> Codec | None:
+    """A codec of the package av, or None and a note why not."""
+    library, rate, kbps, options = _OF_AV[name]
     try:
         import av
     except ImportError:
-        return [], ["no Opus and Speex: the package av is not installed; pip install 'tokenzoo[media]'"]
-    forms = {
-        "Opus": ("libopus", 48000, (6, 8, 10, 12, 16, 20, 24, 32, 48, 64), {"application": "voip", "frame_duration": "20"}),
-        "Speex": ("libspeex", 16000, (4, 6, 8, 10, 13, 17, 21, 24, 28, 34, 42), {}),
-    }
-    found, notes = [], ["sound is coded as 16 kHz mono; the bytes are those of the packets, decoded sound is aligned"]
-    for name, (library, rate, kbps, options) in forms.items():
-        try:
-            av.CodecContext.create(library, "w")
-        except Exception:  # av names its errors differently from version to version
-            notes.append(f"no {name}: this build of av has no {library}")
-            continue
-        code = functools.partial(_sound, library, rate, options)
-        found.append(Codec(name, kbps, code, "{} kbit/s".format))
-    return found, notes
+        notes.append(f"no {name}: the package av is not installed; pip install 'tokenzoo[media]'")
+        return None
+    try:
+        av.CodecContext.create(library, "w")
+    except Exception:  # av names its errors differently from version to version
+        notes.append(f"no {name}: this build of av has no {library}")
+        return None
+    return Codec(name, kbps, functools.partial(_sound, library, rate, options), "{} kbit/s".format)
 
 
 def _sound(library: str, rate: int, options: Mapping[str, str], x: Waveform, kbps: int) -> tuple[int, Tensor]:
@@ -238,6 +265,4 @@ def _sound(library: str, rate: int, options: Mapping[str, str], x: Waveform, kbp
 
 def _in_place(y: Tensor, x: Tensor, rate: int) -> Tensor:
     """`y` without its delay behind `x`, cut or filled with zeros to its length."""
-    delay, length = delay_of(x, y, round(LONGEST_SECONDS * rate)), x.shape[-1]
-    y = y[..., delay:] if delay >= 0 else torch.nn.functional.pad(y, (-delay, 0))
-    return torch.nn.functional.pad(y, (0, max(0, length - y.shape[-1])))[..., :length]
+    return shifted(y, delay_of(x, y, round(LONGEST_SECONDS * rate)), x.shape[-1])

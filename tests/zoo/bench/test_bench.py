@@ -219,7 +219,9 @@ def test_curves_of_a_plot():
     assert {n: (line.x.tolist(), line.y.tolist()) for n, line in drawn.items()} == {"a": ([1, 2], [0.5, 0.8]), "b": ([1], [0.4])}
     assert panels_of(rows[:1])[1] == [] == panels_of([])[1], "one rate alone is no curve"
     coded = Row("a", "", {"kbit/s": 3, "kbit/s, coded": 2, "STOI": 0.9})
-    assert [metric for metric, _ in panels_of([*rows, coded])[1]] == ["STOI"], "no rate is drawn over another"
+    _, ((metric, both),) = panels_of([*rows, coded])
+    assert metric == "STOI", "no rate is drawn over another"
+    assert list(both) == ["a", "b", "a, coded"] and (both["a, coded"].x.tolist(), both["a, coded"].y.tolist()) == ([2], [0.9])
     named = svg([("STOI", {"a<b>": drawn["a"]})], rate)
     assert named.count("<circle") == 3 and "a&lt;b&gt;: 1 kbit/s, STOI 0.5" in named
 
