@@ -40,7 +40,7 @@ def collapse(tokens: Tokens, *, longest: int = 256) -> Tokens:
         raise TokenError("run lengths are those of plain sequences; these tokens have a grid, or codebooks of several rates or scales.")
     if {DURATION, UNNAMED} & set(tokens.names):
         raise TokenError(f"codebooks are named {sorted(set(tokens.names))}: these are run lengths already.")
-    items = [_runs(ids[:, :n], longest) for ids, n in zip(tokens.ids, tokens.lengths.tolist(), strict=True)]
+    items = [_runs(ids[:, :n], longest) for ids, n in zip(tokens.ids, _lengths(tokens), strict=True)]
     names = (*(tokens.names or (UNNAMED,) * tokens.num_codebooks), DURATION)
     return _batch(tokens, items, (*tokens.vocab_sizes, longest), names)
 
@@ -48,17 +48,26 @@ def collapse(tokens: Tokens, *, longest: int = 256) -> Tokens:
 def expand(runs: Tokens) -> Tokens:
     """Inverse of `collapse`: tokens `[B, K, L]`, each run's ids repeated for its duration.
 
-    Positions that lie past all items of the original batch are not restored: L is the longest item's length.
+    Also of tokens whose tokenizer has a codebook of durations itself (FlexiCodec), wherever it stands. Positions that lie past all
+    items of the original batch are not restored: L is the longest item's length.
 
     Raises:
-        TokenError: the last codebook is not one of durations.
+        TokenError: there is no codebook of durations beside others.
     """
-    if runs.num_codebooks < 2 or not runs.names or runs.names[-1] != DURATION:
-        raise TokenError(f"only tokens whose last of several codebooks is named {DURATION!r} are runs; names: {runs.names or 'none'}.")
-    cut = [item[:, :n] for item, n in zip(runs.ids, runs.lengths.tolist(), strict=True)]
-    items = [ids[:-1].repeat_interleave(ids[-1] + 1, dim=1) for ids in cut]
-    names = () if set(runs.names[:-1]) == {UNNAMED} else runs.names[:-1]
-    return _batch(runs, items, runs.vocab_sizes[:-1], names)
+    if runs.num_codebooks < 2 or runs.names.count(DURATION) != 1:
+        raise TokenError(f"only tokens with several codebooks, one named {DURATION!r}, are runs; names: {runs.names or 'none'}.")
+    at = runs.names.index(DURATION)
+    keep = [k for k in range(runs.num_codebooks) if k != at]
+    cut = [item[:, :n] for item, n in zip(runs.ids, _lengths(runs), strict=True)]
+    items = [ids[keep].repeat_interleave(ids[at] + 1, dim=1) for ids in cut]
+    names = tuple(runs.names[k] for k in keep)
+    return _batch(runs, items, tuple(runs.vocab_sizes[k] for k in keep), () if set(names) == {UNNAMED} else names)
+
+
+def _lengths(tokens: Tokens) -> list[int]:
+    lengths = tokens.on_host("lengths")
+    assert lengths is not None  # never missing
+    return lengths.tolist()
 
 
 def _runs(ids: Tensor, longest: int) -> Tensor:

@@ -164,6 +164,10 @@ def _bytes(name: str, state: dict[str, Any]) -> bytes:
         from s3_graphs import onnx_bytes
 
         return onnx_bytes(state)
+    elif name.endswith(".mvn"):
+        rows = {k: " ".join(f"{v:.9g}" for v in state[k].tolist()) for k in ("shift", "scale")}
+        row = "{} 560 560\n<LearnRateCoef> 0 [ {} ]\n"
+        return ("<Nnet>\n" + row.format("<AddShift>", rows["shift"]) + row.format("<Rescale>", rows["scale"]) + "</Nnet>\n").encode()
     elif name.endswith(".jit"):
         return torch.jit.script(_scripted(state)).save_to_buffer()
     else:

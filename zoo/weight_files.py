@@ -84,6 +84,10 @@ def read_weights(name: str, file: Callable[[str], Path], *, wanted: Wanted | Non
         from .onnx_files import read_onnx
 
         data = read_onnx(path)
+    elif name.endswith(".mvn"):
+        from .kaldi_files import read_statistics
+
+        data = read_statistics(path)
     else:
         data = _read_npy(path) if name.endswith(".npy") else read_arrays(path) if is_pickle(path) else read_torch(path)
     data = {"": data} if isinstance(data, Tensor) else data

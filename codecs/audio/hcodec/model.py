@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from ...coding import Batch
 from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.feature_conv import FeatureConvConfig, FeatureDecoder, FeatureEncoder
+from ...layers.frame_groups import GroupVectors, check_threshold, expand_groups, group_frames
 from ...layers.seanet import SEANetConfig, SEANetConv1d, SEANetDown, make_activation
 from ...layers.speech_features import FrozenModel, NamedModel
 from ...layers.transformer1d import Transformer1d
@@ -50,7 +51,7 @@ from ...tokenizer import Reconstruction
 from ..base import pad_to_hop
 from ..features import FeatureTokenizer
 from ..start import start_sound
-from .merging import GroupVectors, MergingConfig, check_threshold, expand_groups, group_frames
+from .merging import MergingConfig
 from .spectra import SpectraConfig, SpectraEncoder
 from .transformer import frame_transformer
 

@@ -15,7 +15,7 @@ import tokenzoo
 import torch
 import torchaudio
 from effects import effect
-from tokenzoo.codecs.audio.hcodec.merging import expand_groups, group_frames
+from tokenzoo.codecs.layers.frame_groups import expand_groups, group_frames
 
 SPEECH = Path(tokenzoo.__file__).parent / "zoo/demo/media/speech.flac"
 FRAMES_A_SECOND = 50

@@ -14,7 +14,7 @@ from audio_cases import close, drawn_weight
 from families import TINY
 from reference import load_io
 from tokenzoo import build_tokenizer
-from tokenzoo.codecs.audio.hcodec.merging import GroupVectors, group_frames
+from tokenzoo.codecs.layers.frame_groups import GroupVectors, group_frames
 from tokenzoo.codecs.layers.transformer1d import Transformer1dConfig
 from tokenzoo.codecs.run_lengths import collapse, expand
 from tokenzoo.zoo.convert import convert, converter

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....layouts.fields import FOLDER_KEYS, Fields
-from ....layouts.keymap import Each, KeyMap, Row, Step, under
+from ....layouts.group_keys import GROUPS, aggregator_rows, flat_queries, projected_rows, projected_steps, projected_transformer
+from ....layouts.keymap import KeyMap, Step
 from ....layouts.layout import Layout
-from ....layouts.moshi_config import moshi_transformer
-from ....layouts.transformer_keys import MOSHI_BLOCK, rms_gains, rotary_halves
 from ..model import HCodecConfig
 from .parts import CONV_DEFAULTS, LEARNED_UP, VQ_DEFAULTS, key_map, part, seanet_encoder_rows, seanet_parts, streams
 
@@ -43,19 +42,6 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: The authors' names of the two transformers over groups -> ours.
-_GROUPS = {"semantic_aggregator": "semantic_groups", "acoustic_aggregator": "acoustic_groups"}
-
-
-def _moshi(values: Mapping[str, Any], dim: int, name: str) -> dict[str, Any]:
-    """A `Transformer1dConfig` mapping; the context has no effect where every position attends to all others."""
-    causal = bool(values.get("causal", False))
-    if list(values.get("output_dimensions", [dim]))[:1] != [dim] or values.get("input_dimension", dim) != dim:
-        raise ValueError(f"{name} maps {values.get('input_dimension')} to {values.get('output_dimensions')} channels, not {dim}.")
-    rest = {k: v for k, v in values.items() if k not in ("input_dimension", "output_dimensions")}
-    out = moshi_transformer(rest | {"causal": True})
-    return out | {"causal": causal, "context": out["context"] if causal else None}
-
 
 def _aggregator(f: Fields, dim: int) -> tuple[dict[str, Any], str]:
     """The transformer of `QueryTokenAggregator`, and what its queries are."""
@@ -69,7 +55,7 @@ def _aggregator(f: Fields, dim: int) -> tuple[dict[str, Any], str]:
     f.done()
     if not mean and values["d_model"] != dim:
         raise ValueError(f"{f.name} has one query of {values['d_model']} channels among frames of {dim}.")
-    return _moshi(values, dim, f.name), "mean" if mean else "learned"
+    return projected_transformer(values, dim, f.name), "mean" if mean else "learned"
 
 
 def _merging(a: Fields, dim: int) -> dict[str, Any]:
@@ -78,7 +64,7 @@ def _merging(a: Fields, dim: int) -> dict[str, Any]:
     a.require("use_similarity_alignment", True)
     a.require("use_query_token_aggregator", True)
     aggregators = part(a, "aggregators")
-    both = {ours: _aggregator(part(aggregators, theirs), dim) for theirs, ours in _GROUPS.items()}
+    both = {ours: _aggregator(part(aggregators, theirs), dim) for theirs, ours in GROUPS.items()}
     aggregators.done()
     queries = {query for _, query in both.values()}
     if len(queries) > 1:
@@ -99,7 +85,7 @@ def _merging(a: Fields, dim: int) -> dict[str, Any]:
         "query": queries.pop(),
         "semantic": both["semantic_groups"][0],
         "acoustic": both["acoustic_groups"][0],
-        "smoother": None if smoother is None else _moshi(smoother, 2 * dim, "transformer_kwargs"),
+        "smoother": None if smoother is None else projected_transformer(smoother, 2 * dim, "transformer_kwargs"),
     }
     a.done()
     return out
@@ -127,32 +113,17 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 # --- weights --------------------------------------------------------------------------------------------------------
 
 
-def _transformer(theirs: str, ours: str) -> list[Row]:
-    return [
-        (f"{theirs}.input_proj.weight", f"{ours}.in_proj.weight"),
-        (f"{theirs}.output_projs.0.weight", f"{ours}.out_proj.weight"),
-        *under(f"{theirs}.transformer.layers.{{}}.", f"{ours}.blocks.{{}}.", MOSHI_BLOCK),
-    ]
-
-
 def _keys(own: HCodecConfig) -> KeyMap:
     m = own.merging
     assert m is not None
-    rows = [*seanet_encoder_rows(own.seanet), *_transformer("bottleneck_transformer", "smoother")]
-    read = "query_embedding" if m.query == "mean" else "query_token"
-    for theirs, ours in _GROUPS.items():
-        rows += [(f"{theirs}.{read}", f"{ours}.query"), *_transformer(f"{theirs}.transformer", f"{ours}.transformer")]
-        rows.append((f"{theirs}.query_embedding", None))  # where it is not read above, no output depends on it
-    steps: list[Step] = [Each(("*_groups.query",), lambda v: v.flatten(), lambda v: v.view(1, -1, 1))]
-    for prefix, c in (
-        ("semantic_groups.transformer", m.semantic),
-        ("acoustic_groups.transformer", m.acoustic),
-        ("smoother", m.smoother),
-    ):
-        if c is not None and c.norm == "rms":
-            steps.append(rms_gains(f"{prefix}.blocks.{{}}.{{norm_attention|norm_feed_forward}}.weight"))
-        if c is not None:
-            steps.append(rotary_halves(f"{prefix}.blocks.{{}}.attention.qkv.weight", heads=c.heads, kv_heads=c.heads))
+    rows = [*seanet_encoder_rows(own.seanet), *projected_rows("bottleneck_transformer", "smoother")]
+    rows += aggregator_rows(m.query)
+    steps: list[Step] = [
+        flat_queries(),
+        *projected_steps("semantic_groups.transformer", m.semantic),
+        *projected_steps("acoustic_groups.transformer", m.acoustic),
+        *projected_steps("smoother", m.smoother),
+    ]
     return key_map(own, rows, LEARNED_UP, *steps)
 
 

@@ -1,0 +1,1 @@
+"""FlexiCodec: speech model, groups of frames, model and published layout."""
