@@ -78,7 +78,7 @@ def tokenize(
     pace = {"workers": workers, "readers": readers, "engine": engine}
     where = {"column": column, "split": split, "config": config, "revision": revision}
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder) if folder else model
-    result = run(tokenizer, source, out, options=from_mapping(Options, options), pace=from_mapping(Pace, pace), **where)  # type: ignore[arg-type]
+    result = run(tokenizer, source, out, options=from_mapping(Options, options), pace=from_mapping(Pace, pace), **where)
     print(report(result), file=sys.stderr if result.failures else sys.stdout)
     if result.failures:
         raise typer.Exit(1)

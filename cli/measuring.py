@@ -175,6 +175,7 @@ def _exactness(names: list[str], data: list[str], *, limit: int, device: str, th
     import torch
 
     from ..codecs.files import write_text
+    from ..codecs.token_checks import is_clips
     from ..zoo.bench import exactness
     from ..zoo.bench.settings import corpus_of
     from ..zoo.bench.worker import machine
@@ -184,7 +185,8 @@ def _exactness(names: list[str], data: list[str], *, limit: int, device: str, th
     made, parts = [], []
     for name in names:
         tokenizer = load_model(name, device=device)
-        corpus, facts = corpus_of(data, tokenizer.spec.modality, limit), machine(tokenizer.device, "float32")
+        corpus = corpus_of(data, tokenizer.spec.modality, limit, films=is_clips(tokenizer))
+        facts = machine(tokenizer.device, "float32")
         found, failed = exactness.of_corpus(tokenizer, corpus)
         made.append(exactness.as_json(name, found, corpus, facts, failed))
         lines = [f"failed: {file}: {reason}" for file, reason in failed.items()]

@@ -27,6 +27,7 @@ def encode(
     moved: Moved = None,
 ) -> None:
     """Encode media files into token files (NAME.tok)."""
+    from ..codecs.token_checks import is_clips
     from ..codecs.token_file import prior_of
     from ..zoo.choices import chosen
 
@@ -43,7 +44,7 @@ def encode(
         return name_outputs(found, out, ".tok", whole=True)
 
     def refuse(path: Path) -> str | None:
-        return other_kind(path, tokenizer.spec.modality, model)
+        return other_kind(path, tokenizer.spec.modality, model, films=is_clips(tokenizer))
 
     each(media_of(tokenizer, files, Results(out, ".tok")), out, name, one, what="encoding", refuse=refuse)
 
@@ -99,6 +100,7 @@ def reconstruct(
     moved: Moved = None,
 ) -> None:
     """Encode and decode media files, to compare originals and reconstructions by ear and eye."""
+    from ..codecs.token_checks import is_clips
     from ..zoo.choices import chosen
 
     tokenizer = load_model(model, device=device, dtype=dtype, folder=folder)
@@ -114,7 +116,7 @@ def reconstruct(
         return name_outputs(found, out, ending)
 
     def refuse(path: Path) -> str | None:
-        return other_kind(path, tokenizer.spec.modality, model)
+        return other_kind(path, tokenizer.spec.modality, model, films=is_clips(tokenizer))
 
     each(media_of(tokenizer, files, Results(out, ending)), out, name, one, what="reconstructing", refuse=refuse)
 
@@ -159,10 +161,10 @@ def shape(tokens: Any) -> str:
 
 def media_of(tokenizer: Any, files: list[str], results: Results) -> list[Found]:
     """The given files; of given folders, the files of the tokenizer's modality, without the results of the same command."""
-    from ..codecs.media.endings import ENDINGS, VIDEO_ENDINGS
+    from ..codecs.media.endings import endings_of
+    from ..codecs.token_checks import is_clips
 
-    films = VIDEO_ENDINGS if getattr(tokenizer.spec, "clips", False) else ()
-    return find(files, (*ENDINGS.get(tokenizer.spec.modality, ()), *films), results=results)
+    return find(files, endings_of(tokenizer.spec.modality, films=is_clips(tokenizer)), results=results)
 
 
 def ending_of(tokenizer: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 
 from .identity import TokenizerId, identity_of
 from .token_fields import TokenError
@@ -40,12 +41,12 @@ def checked(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
     Raises:
         TokenError: tokens of another modality, number of codebooks, vocabulary or layout, or a cut that is not allowed.
     """
-    if len(tokens) == 0 or int(tokens.lengths.min()) == 0:
+    if len(tokens) == 0 or min(_lengths(tokens)) == 0:
         raise TokenError("there is nothing to decode: " + ("an item has 0 positions." if len(tokens) else "the tokens are of 0 items."))
     _check_modality(tokenizer, tokens)
     _check_codebooks(tokenizer, tokens)
     _check_side_vectors(tokenizer, tokens)
-    tokens = _with_grid(tokenizer, tokens)
+    tokens = one_frame(tokenizer, _with_grid(tokenizer, tokens))
     check_layout(tokenizer, tokens)
     check_sizes(tokenizer, tokens)
     _check_maker(tokenizer, tokens.tokenizer)
@@ -105,7 +106,18 @@ def _with_grid(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
     fixed = fixed_grid(tokenizer)
     if fixed is None or len(tokens.grid) > 1 or tokens.grids is not None or tokens.ids.shape[2] != math.prod(fixed):
         return tokens
-    return dataclasses.replace(tokens, grid=fixed)
+    return tokens._with(grid=fixed)  # nothing else changes that the tokens' own checks have not seen
+
+
+def one_frame(tokenizer: "Tokenizer", tokens: Tokens) -> Tokens:
+    """Tokens of pictures, with a grid `(h, w)`, as a tokenizer of clips has them: clips of one frame, with the grid `(1, h, w)`."""
+    axes = len(tokens.grid) if tokens.grids is None else tokens.grids.shape[1]
+    if not is_clips(tokenizer) or axes != 2:
+        return tokens
+    sizes = tokens.sizes if tokens.sizes is None or tokens.sizes.shape[1] != 2 else F.pad(tokens.sizes, (1, 0), value=1)
+    if tokens.grids is None:
+        return dataclasses.replace(tokens, grid=(1, *tokens.grid), sizes=sizes)
+    return dataclasses.replace(tokens, grids=F.pad(tokens.grids, (1, 0), value=1), sizes=sizes)
 
 
 def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
@@ -121,18 +133,22 @@ def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
         _check_positions(tokenizer, grid, tokens.scales or scales_of(tokenizer))
     if tokens.book_grids is not None:
         own_books = [book_grids(tokenizer, grid, k) for grid in grids]
-        if None in own_books or tokens.book_grids.tolist() != own_books:
-            found = tokens.book_grids.tolist()
+        found = tokens.on_host("book_grids").tolist()  # type: ignore[union-attr]
+        if None in own_books or found != own_books:
             raise TokenError(f"the tokens have codebooks with the grids {found}; those of {tokenizer.family}: {own_books}.")
 
 
 def _own_grids(tokens: Tokens) -> list[tuple[int, ...]]:
     """The grid of each item, as in `tokens[i].grid`."""
     if tokens.scales:  # several grids, one after the other
-        return [(n,) for n in tokens.lengths.tolist()]
-    if tokens.grids is not None:
-        return [tuple(g) for g in tokens.grids.tolist()]
-    return [tokens.grid if n == tokens.ids.shape[2] else (n,) for n in tokens.lengths.tolist()]
+        return [(n,) for n in _lengths(tokens)]
+    if (grids := tokens.on_host("grids")) is not None:
+        return [tuple(g) for g in grids.tolist()]
+    return [tokens.grid if n == tokens.ids.shape[2] else (n,) for n in _lengths(tokens)]
+
+
+def _lengths(tokens: Tokens) -> list[int]:
+    return tokens.on_host("lengths").tolist()  # type: ignore[union-attr]
 
 
 def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tuple[tuple[int, int], ...]) -> None:
@@ -183,7 +199,7 @@ def strides_of(tokenizer: "Tokenizer") -> tuple[int, ...]:
 
 def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
     """Check that sizes have one number for each axis of the media, and are not larger than the tokens cover."""
-    spec, sizes = tokenizer.spec, tokens.sizes
+    spec, sizes = tokenizer.spec, tokens.on_host("sizes")
     if sizes is None:
         return
     axes = {"audio": (1,), "latent": (1, 2)}.get(spec.modality, (3 if is_clips(tokenizer) else max(2, len(tokens.grid)),))

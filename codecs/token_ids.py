@@ -15,7 +15,18 @@ import torch
 from torch import Tensor
 
 from .identity import identity_of
-from .token_checks import MEDIA, allowed_codebooks, book_grids, check_layout, check_sizes, fixed_grid, scales_of, strides_of
+from .token_checks import (
+    MEDIA,
+    allowed_codebooks,
+    book_grids,
+    check_layout,
+    check_sizes,
+    fixed_grid,
+    is_clips,
+    one_frame,
+    scales_of,
+    strides_of,
+)
 from .token_fields import TokenError, rates, rows, tensor
 from .tokens import Tokens
 
@@ -58,6 +69,7 @@ def tokens_of(
         names=spec.names[:k],
         **facts,
     )
+    tokens = one_frame(tokenizer, tokens)
     check_layout(tokenizer, tokens)
     check_sizes(tokenizer, tokens)
     return tokens.made_by(identity_of(tokenizer))
@@ -110,7 +122,7 @@ def _sound(tokenizer: "Tokenizer", ids: Tensor, lengths: Tensor | None, sizes: A
     rate = rates(own if sample_rate_hz is None else sample_rate_hz, ids)
     if sizes is not None:
         return {"sizes": _one_each("sizes", sizes, len(ids), 0), "sample_rate_hz": rate}
-    valid = torch.full_like(rate, ids.shape[2]) if lengths is None else lengths
+    valid = tokenizer.frames_of(ids, torch.full_like(rate, ids.shape[2]) if lengths is None else lengths)  # type: ignore[attr-defined]
     return {"sizes": (valid * hop * rate // own).clamp(min=1)[:, None], "sample_rate_hz": rate}
 
 
@@ -134,6 +146,7 @@ def _layout(tokenizer: "Tokenizer", ids: Tensor, grid: Any, *, whole: bool) -> d
         one = tuple(found.tolist())
         books = book_grids(tokenizer, one, ids.shape[1])
         return {"grid": one} | ({} if books is None else {"book_grids": [books] * len(ids)})
-    own = rows("grid", found, "[B, 2]", ids, low=1, high=positions)
+    axes = "[B, 3]" if is_clips(tokenizer) and found.shape[-1] == 3 else "[B, 2]"
+    own = rows("grid", found, axes, ids, low=1, high=positions)
     each = [book_grids(tokenizer, tuple(g), ids.shape[1]) for g in own.tolist()]
     return {"grids": own, "lengths": own.prod(1)} | ({} if None in each else {"book_grids": each})

@@ -122,12 +122,20 @@ def _of_path(path: Path, endings: Collection[str], results: Results | None, *, a
     yield from (Found(p, p.relative_to(path)) for p in below)
 
 
-def other_kind(path: Path, modality: str, name: str) -> str | None:
-    """Reason why the tokenizer `name`, of this modality, cannot take a file, judged by the file's ending; None if it may."""
-    from ..codecs.media.endings import ENDINGS
+def other_kind(path: Path, modality: str, name: str, *, films: bool = True) -> str | None:
+    """Reason why the tokenizer `name`, of this modality, cannot take a file, judged by the file's ending; None if it may.
+
+    `films`: it takes films too.
+    """
+    from ..codecs.media.endings import ENDINGS, is_film
 
     if path.suffix.lower() == ".tok":
         return f"this holds tokens; to get media of them: tokenzoo decode {name} {path}"
+    if modality == "image" and not films and is_film(path.name):
+        from .registry import cards
+
+        families = sorted({c.family for c in cards().values() if c.facts.clips})
+        return f"{name} takes pictures, this is a film. Clips are taken by the tokenizers of the families {', '.join(families)}."
     other = {"audio": "image", "image": "audio"}.get(modality)
     if other is None or path.suffix.lower() not in ENDINGS[other]:
         return None

@@ -7,11 +7,11 @@ import fnmatch
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, Literal
 
 from ..codecs.config import ConfigError, Signed, from_mapping, nearest
 from .literature import Figure, figures_of
+from .parsed import parsed
 
 #: What tokenizers take; "latent": features of another network.
 MODALITIES = ("audio", "image", "latent")
@@ -30,6 +30,7 @@ class Facts:
         output_rate_hz: sample rate of decoded audio if it differs from `sample_rate_hz`; 0: it does not.
         decodes: False if no decoder is published.
         value_range: of pixels. Published configs do not state it, and a wrong range gives wrong ids.
+        clips: True where an item is a clip of pictures, as in `ImageSpec`.
     """
 
     modality: str
@@ -46,6 +47,7 @@ class Facts:
     scales: tuple[tuple[int, int], ...] = ()
     decodes: bool = True
     value_range: tuple[Signed, Signed] = (-1.0, 1.0)
+    clips: bool = False
 
     def spec(self) -> Any:
         """The `AudioSpec`, `ImageSpec` or `LatentSpec` with every derived number."""
@@ -76,6 +78,7 @@ class Facts:
             strides=self.strides,
             scales=self.scales,
             value_range=self.value_range,
+            clips=self.clips,
         )
 
 
@@ -147,23 +150,15 @@ class Card:
 def cards() -> Mapping[str, Card]:
     """All cards by name; ConfigError if two cards have the same name."""
     out: dict[str, Card] = {}
-    for path in sorted(resources.files(__spec__.parent).joinpath("cards").iterdir(), key=lambda p: p.name):
-        if not path.name.endswith(".yaml"):
-            continue
-        for i, entry in enumerate(_parse(path.read_text()) or []):
+    for file, entries in parsed("cards").items():
+        for i, entry in enumerate(entries or []):
             if "figures" in entry:
-                raise ConfigError(f"{path.name}[{i}]: figures stand in zoo/published/*.yaml, not in cards; see zoo/literature.py.")
-            card = from_mapping(Card, entry, path=f"{path.name}[{i}]")
+                raise ConfigError(f"{file}[{i}]: figures stand in zoo/published/*.yaml, not in cards; see zoo/literature.py.")
+            card = from_mapping(Card, entry, path=f"{file}[{i}]")
             if card.name in out:
-                raise ConfigError(f"{path.name}: the name {card.name!r} is taken; names are unique in the registry.")
+                raise ConfigError(f"{file}: the name {card.name!r} is taken; names are unique in the registry.")
             out[card.name] = card
     return out
-
-
-def _parse(text: str) -> Any:
-    import yaml
-
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def list_models(

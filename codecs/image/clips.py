@@ -59,9 +59,10 @@ class ClipDecodeOptions(DecodeOptions):
 class ClipTokenizer(ImageTokenizer):
     """Base class of tokenizers of clips.
 
-    A family sets `time_factor`, and writes `encode_clips` and `decode_clips`. The first frame has a step of its own, and each further
-    `time_factor` frames share one; clips of other lengths repeat their last frame. A family of other lengths overrides `steps_of`,
-    `fill` and `cut`, which belong together.
+    A family sets `time_factor`, and writes `encode_clips` and `decode_clips`; where frames are computed one by one, `encode_latents`
+    and `decode_frames` in their place, which then leave out the frames of `fill`. The first frame has a step of its own, and each
+    further `time_factor` frames share one; clips of other lengths repeat their last frame. A family of other lengths overrides
+    `steps_of`, `fill` and `cut`, which belong together.
     """
 
     encode_options = ClipEncodeOptions
@@ -138,11 +139,19 @@ class ClipTokenizer(ImageTokenizer):
 
     # --- decode -----------------------------------------------------------------------------------------------------------
 
-    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Clips `[B, T, 3, H, W]` of quantized latents `[B, D, L]`, all frames of all steps."""
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, frames: int | None = None) -> Tensor:
+        """Clips `[B, T, 3, H, W]` of quantized latents `[B, D, L]`; `frames` as in `decode_frames`."""
         if grid is None or len(grid) != 3:
             raise ValueError(f"{self.family} needs the grid (t, h, w) of its latents, got {grid}.")
-        return self.decode_clips(z_q.unflatten(-1, grid)).transpose(1, 2)
+        return self.decode_frames(z_q.unflatten(-1, grid), frames)
+
+    def decode_frames(self, z_q: Tensor, frames: int | None) -> Tensor:
+        """Clips `[B, T, 3, H, W]` of quantized latents `[B, D, t, h, w]`: the `frames` frames that are not of `fill`.
+
+        `frames` is None for all frames of all steps.
+        """
+        x = self.decode_clips(z_q).transpose(1, 2)
+        return x if frames is None else self.cut(x, frames)
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
         """Clips `[B, T, 3, H, W]` of ids `[B, K, L]`, window by window.
@@ -159,9 +168,10 @@ class ClipTokenizer(ImageTokenizer):
                 )
         z_q = self.vectors_of(ids, batch.grid)
         if window is None:
-            return self.decode_latents(z_q, batch.grid)
+            longest = max((size[0] for size in batch.sizes), default=None) if batch.options.original else None
+            return self.decode_latents(z_q, batch.grid, longest)
         parts = [part.flatten(2) for part in z_q.unflatten(-1, (t, h, w)).split(self.steps_of(window), dim=2)]
-        return torch.cat([self.cut(self.decode_latents(p, (p.shape[-1] // (h * w), h, w)), window) for p in parts], dim=1)
+        return torch.cat([self.decode_latents(p, (p.shape[-1] // (h * w), h, w), window) for p in parts], dim=1)
 
     def fit_out(self, x: Tensor, item: Tokens, options: ClipDecodeOptions) -> Tensor:
         """One clip `[T, 3, H, W]` cut to the original's length and size."""
@@ -179,6 +189,6 @@ class ClipTokenizer(ImageTokenizer):
         whole = pad_to_stride(x.flatten(0, -4), self.size_multiple).unflatten(0, x.shape[:-3])
         grid, z = self.grid_of(whole), self.encode_latents(whole)
         quantized = self.quantizer(z)
-        x_hat = self.cut(self.decode_latents(quantized.z_q, grid), x.shape[1] if x.ndim == 5 else 1)
+        x_hat = self.decode_latents(quantized.z_q, grid, x.shape[1] if x.ndim == 5 else 1)
         x_hat = x_hat[..., : x.shape[-2], : x.shape[-1]]
         return Reconstruction(x_hat=x_hat if x.ndim == 5 else x_hat[:, 0], z=z, quantized=quantized)

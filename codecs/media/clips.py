@@ -19,9 +19,9 @@ from .picture_files import as_floats, open_picture, pixels_of
 from .pictures import Range, as_pictures, medium_of_row
 
 #: Picture formats whose further pictures are frames; those of others (TIFF, MPO) are pages, or the same picture at other sizes.
-_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 #: Allowed containers. Others (play lists, "concat", network streams) can refer to further files, and are refused.
-_CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpeg,mpegts,ogg"
+CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,mpeg,mpegts,ogg"
 
 
 def as_clips(media: Any, value_range: Range, *, given_range: Range | None = None, frames: int | None = None) -> list[Tensor]:
@@ -57,7 +57,7 @@ def as_clips(media: Any, value_range: Range, *, given_range: Range | None = None
             raise MediaError(f"got an empty batch of clips, {list(x.shape)}; pass at least one clip of at least one frame.")
         count, pictures = x.shape[0], as_pictures(x.reshape(-1, *x.shape[2:]), value_range, given_range=given_range)
         clips = torch.stack(pictures).unflatten(0, (count, -1))  # [B, T, 3, H, W]
-        return [clip[spaced(len(clip), frames)] for clip in clips]
+        return list(clips) if frames is None or frames >= clips.shape[1] else [clip[spaced(len(clip), frames)] for clip in clips]
     return [_one(media, "the clip", value_range, given_range, frames)]
 
 
@@ -117,9 +117,9 @@ def _is_picture(media: Any) -> bool:
 
 def _animation(image: Any, name: str, frames: int | None, most_pixels: int | None = None) -> Tensor:
     """Frames of an open PIL picture."""
-    count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+    count = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
     wanted, out = spaced(count, frames), []
-    _check_size(image.width, image.height, len(wanted), name, most_pixels)
+    check_size(image.width, image.height, len(wanted), name, most_pixels)
     with decoding(name):
         for index in wanted:
             if count > 1:
@@ -134,7 +134,7 @@ def _film(medium: Medium, first: Exception, frames: int | None, most_pixels: int
         import av
     except ImportError:
         raise MediaError(f"{first} To read films, install the package 'av'.") from first
-    options = {"format_whitelist": _CONTAINERS}
+    options = {"format_whitelist": CONTAINERS}
 
     def decoded() -> Iterator[Any]:
         medium.file.seek(0)
@@ -149,7 +149,7 @@ def _film(medium: Medium, first: Exception, frames: int | None, most_pixels: int
         out: list[Tensor] = []
         for index, frame in enumerate(decoded()):
             if wanted is None or index in wanted:
-                _check_size(frame.width, frame.height, len(out) + 1, medium.name, most_pixels)
+                check_size(frame.width, frame.height, len(out) + 1, medium.name, most_pixels)
                 turned = np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90))
                 out.append(as_floats(np.ascontiguousarray(turned)))
     except av.FFmpegError as error:
@@ -159,7 +159,7 @@ def _film(medium: Medium, first: Exception, frames: int | None, most_pixels: int
     return torch.stack(out)
 
 
-def _check_size(width: int, height: int, frames: int, name: str, most_pixels: int | None) -> None:
+def check_size(width: int, height: int, frames: int, name: str, most_pixels: int | None) -> None:
     """Raise MediaError where all frames together are larger than `most_pixels` (None: than a picture may be)."""
     most = max_pixels() if most_pixels is None else most_pixels
     check_pixels(width, height, name, most)

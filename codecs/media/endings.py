@@ -12,3 +12,13 @@ IMAGE_ENDINGS = (
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 #: Endings by modality.
 ENDINGS = {"audio": AUDIO_ENDINGS, "image": IMAGE_ENDINGS}
+
+
+def endings_of(modality: str, *, films: bool = False) -> tuple[str, ...]:
+    """Endings of files of a modality, of pictures with those of `films`; () for features of networks."""
+    return (*ENDINGS.get(modality, ()), *(VIDEO_ENDINGS if films and modality == "image" else ()))
+
+
+def is_film(name: str) -> bool:
+    """True where the name of a file ends as films do."""
+    return name.lower().endswith(VIDEO_ENDINGS)

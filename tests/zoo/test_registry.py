@@ -1,6 +1,5 @@
 """The registry: every card is whole and unique, lists filter, errors name what is near."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import tokenzoo
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import FAMILIES
 from tokenzoo.codecs.spec import LatentSpec
-from tokenzoo.zoo import registry
+from tokenzoo.zoo import parsed, registry
 from tokenzoo.zoo.convert import systems
 
 
@@ -50,7 +49,7 @@ def test_duplicate_names_raise(monkeypatch, tmp_path):
     entry = "- {name: x, family: convnet, licence_code: a, licence_weights: b, facts: {modality: image, vocab_sizes: [4]}}\n"
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards/a.yaml").write_text(entry)
-    monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(parsed, "_here", lambda: tmp_path)
     assert list(registry.cards.__wrapped__()) == ["x"]
     (tmp_path / "cards/b.yaml").write_text(entry)
     with pytest.raises(ConfigError, match="'x' is taken"):
@@ -60,7 +59,7 @@ def test_duplicate_names_raise(monkeypatch, tmp_path):
 def test_unknown_keys_in_a_card_raise(monkeypatch, tmp_path):
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards/a.yaml").write_text("- {name: x, famly: y}\n")
-    monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(parsed, "_here", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"a.yaml\[0\].famly.*'family'"):
         registry.cards.__wrapped__()
 
@@ -72,6 +71,3 @@ def test_the_readme_counts_the_cards():
     assert head in text, head
     for never in ("weights", "layout"):
         assert f"{sum(c.never_run == never for c in cards)} " in text
-    for modality, title in (("audio", "Audio"), ("image", "Images"), ("latent", "Features")):
-        count = Counter(c.family for c in cards if c.modality == modality)
-        assert f"- **{title}**: {', '.join(f'{f} ({n})' for f, n in sorted(count.items()))}." in text

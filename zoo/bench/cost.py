@@ -19,11 +19,11 @@ from ...codecs.media import Waveform
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.weights import is_under
 from ..evaluate.audio import read_sound
-from ..evaluate.images import read_picture
+from ..evaluate.images import parts_of, read_picture
 from . import memory
 
-#: Longer sounds and larger pictures are cut to this before they are timed.
-MOST_SECONDS, MOST_SIDE = 10.0, 1024
+#: Longer sounds, larger pictures and longer clips are cut to this before they are timed.
+MOST_SECONDS, MOST_SIDE, MOST_FRAMES = 10.0, 1024, 17
 #: The timed calls of one direction end after about this time, once there were two.
 MOST_WAIT_SECONDS = 60.0
 NOTES = (
@@ -55,22 +55,27 @@ def sample_of(tokenizer: Tokenizer, files: tuple[Path, ...]) -> tuple[Any, Path]
             media = read_sound(path, tokenizer.spec) if tokenizer.spec.modality == "audio" else read_picture(path, tokenizer)
         except Exception:  # decoders may raise any exception; the pass over the set lists the file
             continue
-        return cut(media), path
+        return cut(parts_of(tokenizer, media)[0]), path
     raise ValueError(f"none of the {len(files)} files could be read.")
 
 
 def cut(media: Any) -> Any:
-    """The beginning of a sound, or the upper left part of a picture, no larger than `MOST_SECONDS` and `MOST_SIDE`."""
+    """The beginning of a sound or a clip, and the upper left part of pictures: at most `MOST_SECONDS`, `MOST_FRAMES`, `MOST_SIDE`."""
     if isinstance(media, Waveform):
         return Waveform(media.samples[..., : round(MOST_SECONDS * media.sample_rate_hz)], media.sample_rate_hz)
-    return media[..., :MOST_SIDE, :MOST_SIDE]
+    return (media[:MOST_FRAMES] if media.ndim == 4 else media)[..., :MOST_SIDE, :MOST_SIDE]
 
 
 def extent_of(media: Any) -> float:
-    """Seconds of sound, or megapixels of a picture."""
+    """Seconds of sound, or megapixels of a picture or of all frames of a clip."""
     if isinstance(media, Waveform):
         return media.samples.shape[-1] / media.sample_rate_hz
-    return math.prod(media.shape[-2:]) / 1e6
+    return frames_of(media) * math.prod(media.shape[-2:]) / 1e6
+
+
+def frames_of(media: Any) -> int:
+    """Number of frames of a clip `[T, 3, H, W]`; 1 for a picture."""
+    return len(media) if media.ndim == 4 else 1
 
 
 @torch.no_grad()
@@ -100,7 +105,7 @@ def cost_of(tokenizer: Tokenizer, media: Any, *, rounds: int = 5, baseline: int 
             out["decode s"] = _median(lambda: tokenizer.decode(tokens), tokenizer.device, rounds)
     out |= _peak_memory(tokenizer.device, peak.bytes, baseline)
     for name in ("encode", "decode") if decodes else ("encode",):
-        speed = extent / out[f"{name} s"] if sound else 1 / out[f"{name} s"]
+        speed = (extent if sound else frames_of(media)) / out[f"{name} s"]
         out[f"{name} x real time" if sound else f"{name} pictures/s"] = speed
     out[f"encode GFLOPs a {unit}"] = operations(lambda: tokenizer.encode(media)) / extent / 1e9
     if decodes:

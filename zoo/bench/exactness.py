@@ -21,6 +21,7 @@ from ...codecs.kernels.mode import plain
 from ...codecs.media import Waveform
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
+from ..evaluate.images import parts_of
 from ..evaluate.run import metrics_of
 from ..export.errors import NotExportable
 from ..tables import counted, table
@@ -77,7 +78,7 @@ def of_corpus(tokenizer: Tokenizer, corpus: Corpus) -> tuple[dict[str, Change], 
     metrics, media, failed = metrics_of(tokenizer, 1), [], {}
     for path in corpus.files:
         try:
-            media.append(metrics.read(path))
+            media += parts_of(tokenizer, metrics.read(path))
         except Exception as error:  # decoders may raise any exception
             failed[str(path)] = str(error) or type(error).__name__
     return (exactness(tokenizer, media) if media else {}), failed
@@ -137,7 +138,7 @@ def _pieces(tokenizer: Tokenizer, media: Sequence[Any]) -> list[Tokens]:
     if getattr(tokenizer, "piece_positions", None) is None or (context is None and not getattr(tokenizer.spec, "streamable", False)):
         raise NotTried("every position depends on the whole item")
     before: Any = tokenizer.__dict__.get("piece_positions")
-    tokenizer.piece_positions = PIECE_POSITIONS  # type: ignore[assignment]
+    tokenizer.piece_positions = PIECE_POSITIONS
     try:
         return _one_by_one(tokenizer, media)
     finally:

@@ -42,7 +42,7 @@ def panels_of(rows: Sequence[Row]) -> tuple[str, Panels]:
     return rate, out
 
 
-_OTHER_RATES = ("tokens a second", "tokens a megapixel", "kbit/s, coded", "bits a pixel, coded")
+_OTHER_RATES = ("tokens a second", "tokens a megapixel", "tokens a frame", "kbit/s, coded", "bits a pixel, coded")
 
 
 def write(rows: Sequence[Row], out: Path) -> None:

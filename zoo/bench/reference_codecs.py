@@ -27,6 +27,7 @@ from ..evaluate.images import ImageMetrics
 from ..evaluate.report import Report
 from ..progress import Bar
 from .command_codecs import CODEC2_MODES, Commands, code, codec2, delay_by_spectra, shifted, speex
+from .cost import frames_of
 from .settings import Settings, corpus_of
 from .table import Row
 from .worker import read_result, row_of
@@ -59,7 +60,14 @@ class _Plain:
 
 
 def measured(
-    modality: str, data: Sequence[str], settings: Settings, rows: Sequence[Row], results: Path, *, progress: bool = False
+    modality: str,
+    data: Sequence[str],
+    settings: Settings,
+    rows: Sequence[Row],
+    results: Path,
+    *,
+    films: bool = False,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
     """One result for each codec, with a row for each rate, in the form of tokenizers' results.
 
@@ -67,9 +75,10 @@ def measured(
         modality, data, settings: of the bench.
         rows: of the tokenizers, whose rates are aimed at.
         results: folder of results, where those of codecs are kept too.
+        films: as in `Job`; each frame is coded as a picture.
         progress: show a bar on a terminal.
     """
-    corpus = corpus_of(data, modality, settings.limit)
+    corpus = corpus_of(data, modality, settings.limit, films=films)
     unit = "kbit/s" if modality == "audio" else "bits a pixel"
     targets = sorted({round(r.values[unit], 4) for r in rows if unit in r.values})
     path, key = results / "classical-codecs.json", {"data": corpus.sha256, "targets": targets, "extra": list(settings.extra)}
@@ -116,7 +125,7 @@ def _extent(media: Any) -> float:
     """Pixels, or thousands of bits a second become bits: seconds times 1000."""
     if isinstance(media, Waveform):
         return media.samples.shape[-1] / media.sample_rate_hz * 1000
-    return math.prod(media.shape[-2:])
+    return frames_of(media) * math.prod(media.shape[-2:])
 
 
 def _nearest(codec: Codec, items: Sequence[Any], size: float) -> tuple[int, list[tuple[int, Tensor]]]:
@@ -176,6 +185,9 @@ def _picture_codecs() -> tuple[list[Codec], list[str]]:
 def _picture(form: str, options: Mapping[str, Any], x: Tensor, quality: int) -> tuple[int, Tensor]:
     from PIL import Image
 
+    if x.ndim == 4:
+        sizes, frames = zip(*(_picture(form, options, frame, quality) for frame in x), strict=True)
+        return sum(sizes), torch.stack(frames)
     file = io.BytesIO()
     Image.fromarray(x.permute(1, 2, 0).numpy()).save(file, form, quality=quality, **options)
     back = np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))

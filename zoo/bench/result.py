@@ -56,7 +56,9 @@ class Bench:
     def first_files(self, data: Sequence[str | Path], most: int = 3) -> list[str]:
         """The first files of the set that `data` names, for a page to show."""
         modality = self.head["modality"]
-        return [str(p) for p in corpus_of(tuple(map(str, data)), modality, most).files] if modality else []
+        if not modality:
+            return []
+        return [str(p) for p in corpus_of(tuple(map(str, data)), modality, most, films=self.head.get("films", False)).files]
 
     @property
     def complete(self) -> bool:

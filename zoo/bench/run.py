@@ -4,6 +4,8 @@
     print(found.text())
 """
 
+import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -11,17 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...codecs.config import ConfigError
 from ...codecs.devices import dtype_name, pick_device
 from ...codecs.files import write_text
+from ..registry import cards
 from . import table
 from .result import Bench
 from .settings import Settings, corpus_of
-from .worker import Job, OtherModality, measure, read_result
+from .worker import Job, OtherModality, TakesClips, measure, read_result
 
 #: Facts of a result that stand in the head of a bench.
 _HEAD = ("corpus", "device", "dtype", "threads", "load", "versions", "date")
@@ -39,6 +42,8 @@ def bench(
     progress: bool = False,
 ) -> Bench:
     """Measure tokenizers on the media that `data` names.
+
+    Where one of the tokenizers takes clips, films below folders belong to the set; those that take pictures encode them frame by frame.
 
     Args:
         names: as `tokenzoo.load` takes them; all of one modality, that of the first which loads.
@@ -61,34 +66,55 @@ def bench(
         raise ConfigError(f"name one tokenizer or more, each once; got {', '.join(names) or 'none'}.")
     places = tuple(str(d) for d in data)
     modality = _modality_of_cards(names)
-    if modality:
-        corpus_of(places, modality, settings.limit)  # an empty set is an error before anything is loaded
+    films = any(cards()[name].facts.clips for name in names if name in cards())
+    if modality:  # an empty set is an error before anything is loaded
+        corpus_of(places, modality, settings.limit, films=films or not all(name in cards() for name in names))
     head = {"command": command or "bench", "data": ", ".join(places), "modality": modality, "date": time.strftime("%Y-%m-%d")}
     found = Bench(head=head)
     with tempfile.TemporaryDirectory() as side:
         results = Path(side) if out is None else Path(out) / "results"
         results.mkdir(parents=True, exist_ok=True)
-        for i, name in enumerate(names):
-            job = Job(
-                name=name, data=places, modality=found.head["modality"], settings=settings, result=results / file_name(name),
-                place=f"{i + 1} of {len(names)}", progress=progress,
-            )  # fmt: skip
-            try:
-                result = _in_process(job, Path(side)) if own_process else measure(job)
-            except OtherModality:
-                raise
-            except Exception as error:  # of one tokenizer; the others are measured
-                found.failed[name] = str(error) or type(error).__name__
-                continue
-            found.results.append(result)
-            found.head.update({"modality": result["modality"]} | {n: result[n] for n in _HEAD})
+        job = Job(
+            name="", data=places, modality=modality, settings=settings, result=results, films=films, progress=progress
+        )
+        run = functools.partial(_in_process, side=Path(side)) if own_process else measure
+        try:
+            _measure_each(names, job, run, found)
+        except TakesClips:  # one without a card: those before it were measured on other files
+            job = dataclasses.replace(job, films=True)
+            _measure_each(names, job, run, found)
+        if job.films:
+            found.head["films"] = True
         if codecs and found.results:
             from .reference_codecs import measured
 
-            found.results.extend(measured(found.head["modality"], places, settings, found.rows(), results, progress=progress))
+            made = measured(found.head["modality"], places, settings, found.rows(), results, films=job.films, progress=progress)
+            found.results.extend(made)
     if out is not None:
         write(found, Path(out))
     return found
+
+
+def _measure_each(names: Sequence[str], job: Job, run: Callable[[Job], dict[str, Any]], found: Bench) -> None:
+    """Measure each tokenizer and put its result, or why there is none, into `found` in place of what is there.
+
+    `job` is that of all, whose `result` is a folder.
+    """
+    found.results.clear()
+    found.failed.clear()
+    for i, name in enumerate(names):
+        own = dataclasses.replace(
+            job, name=name, modality=found.head["modality"], result=job.result / file_name(name), place=f"{i + 1} of {len(names)}"
+        )
+        try:
+            result = run(own)
+        except (OtherModality, TakesClips):
+            raise
+        except Exception as error:  # of one tokenizer; the others are measured
+            found.failed[name] = str(error) or type(error).__name__
+            continue
+        found.results.append(result)
+        found.head.update({"modality": result["modality"]} | {n: result[n] for n in _HEAD})
 
 
 def file_name(name: str) -> str:
@@ -103,8 +129,6 @@ def _modality_of_cards(names: Sequence[str]) -> str:
     Raises:
         OtherModality: there are several.
     """
-    from ..registry import cards
-
     of_name = {name: cards()[name].modality for name in names if name in cards()}
     if len(set(of_name.values())) > 1:
         several = ", ".join(f"{n} ({m})" for n, m in of_name.items())
@@ -116,7 +140,7 @@ def _in_process(job: Job, side: Path) -> dict[str, Any]:
     """The result of a job that runs in a process of its own.
 
     Raises:
-        OtherModality, ValueError: what the job raised, or that its process ended.
+        OtherModality, TakesClips, ValueError: what the job raised, or that its process ended.
     """
     path = side / "job.json"
     path.with_suffix(".error").unlink(missing_ok=True)
@@ -129,7 +153,7 @@ def _in_process(job: Job, side: Path) -> dict[str, Any]:
     if error is None:
         memory = " (out of memory?)" if done.returncode == -9 else ""
         raise ValueError(f"its process ended with code {done.returncode}{memory}.")
-    raise (OtherModality if error["other_modality"] else ValueError)(error["error"])
+    raise {kind.__name__: kind for kind in (OtherModality, TakesClips)}.get(error["kind"], ValueError)(error["error"])
 
 
 def write(found: Bench, out: Path) -> None:

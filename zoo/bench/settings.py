@@ -131,15 +131,15 @@ class Corpus:
         return {"items": len(self.files), "bytes": self.size, "sha256": self.sha256}
 
 
-def corpus_of(data: Sequence[str], modality: str, limit: int = 0) -> Corpus:
-    """The files of one modality that `data` names.
+def corpus_of(data: Sequence[str], modality: str, limit: int = 0, *, films: bool = False) -> Corpus:
+    """The files of one modality that `data` names; `films`: those below folders too.
 
     Raises:
         FileNotFoundError: there are none.
     """
     from ..evaluate.run import media_files
 
-    files = media_files(list(data), modality)
+    files = media_files(list(data), modality, films=films)
     files = files[:limit] if limit else files
     if not any(path.exists() for path in files):
         raise FileNotFoundError(f"no {modality} files in {', '.join(data)}.")

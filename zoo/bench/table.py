@@ -33,7 +33,7 @@ BOOKS: dict[str, tuple[str, str]] = {
     "entropy bits": ("bit", "higher"),
     "bits at a position": ("bit", "higher"),
 }
-_RATES = ("kbit/s", "kbit/s, coded", "tokens a second", "bits a pixel", "bits a pixel, coded", "tokens a megapixel")
+_RATES = ("kbit/s", "kbit/s, coded", "tokens a second", "bits a pixel", "bits a pixel, coded", "tokens a megapixel", "tokens a frame")
 #: Column -> (unit, which is better): rates first, then quality, codebooks and cost.
 COLUMNS: dict[str, tuple[str, str]] = (
     {n: DIRECTIONS[n] for n in _RATES}

@@ -18,11 +18,13 @@ import torch
 
 from ...codecs.devices import pick_device
 from ...codecs.files import write_text
+from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.version import __version__
 from ..evaluate.report import Report
 from ..evaluate.run import evaluate, versions
 from ..progress import waiting
+from ..tables import counted
 from . import cost, memory
 from .settings import Corpus, Point, Settings, corpus_of, points_of
 
@@ -35,6 +37,7 @@ class Job:
         name: as `tokenzoo.load` takes it.
         data: the files, folders or patterns of the set.
         modality: that of the bench; "" for the first tokenizer, which decides.
+        films: films below folders belong to the set, as a tokenizer of the bench takes clips.
         settings: of the bench.
         result: file that the result is written to; if it holds that of the same job already, nothing is measured.
         place: where this tokenizer stands in the bench, as "1 of 3".
@@ -46,6 +49,7 @@ class Job:
     modality: str
     settings: Settings
     result: Path
+    films: bool = False
     place: str = ""
     progress: bool = False
 
@@ -65,6 +69,7 @@ def measure(job: Job) -> dict[str, Any]:
 
     Raises:
         ValueError: a tokenizer of another modality than the bench's, or of neither sound nor pictures.
+        TakesClips: the set is without its films, and this tokenizer takes clips.
         Exception: as `tokenzoo.load`.
     """
     from ..hub import load
@@ -80,7 +85,9 @@ def measure(job: Job) -> dict[str, Any]:
         raise ValueError(f"{job.name} takes features of another network; only sound and pictures are measured.")
     if job.modality not in ("", modality):
         raise OtherModality(f"{job.name} is of modality {modality}, the tokenizers before it of {job.modality}; a bench is of one.")
-    corpus = corpus_of(job.data, modality, settings.limit)
+    if is_clips(tokenizer) and not job.films and _more_with_films(job, modality):
+        raise TakesClips(f"{job.name} takes clips, and the set is without its films.")
+    corpus = corpus_of(job.data, modality, settings.limit, films=job.films)
     key = _key(tokenizer, corpus, settings)
     found = read_result(job.result)
     if found is not None and found.get("key") == key:
@@ -109,6 +116,19 @@ def measure(job: Job) -> dict[str, Any]:
 
 class OtherModality(ValueError):
     """A tokenizer that cannot stand in the same table as those before it."""
+
+
+def _more_with_films(job: Job, modality: str) -> bool:
+    """Whether films below folders change the set."""
+    whole = corpus_of(job.data, modality, job.settings.limit, films=True)
+    try:
+        return corpus_of(job.data, modality, job.settings.limit).sha256 != whole.sha256
+    except FileNotFoundError:
+        return True
+
+
+class TakesClips(ValueError):
+    """A tokenizer that takes clips, in a bench that began without the films of its set."""
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
@@ -159,6 +179,8 @@ def _cost(tokenizer: Tokenizer, corpus: Corpus, settings: Settings, before: int)
         return {"cost": {}, "notes": [f"no cost: {type(error).__name__}: {error}"]}
     extent = cost.extent_of(media)
     size = f"{extent:.3g} s" if tokenizer.spec.modality == "audio" else " x ".join(map(str, media.shape[-2:][::-1])) + " pixels"
+    if is_clips(tokenizer):
+        size = f"{counted(cost.frames_of(media), 'frame')} of {size}"
     return {"cost": found, "notes": [f"times at batch 1 of {path.name}, {size}", *cost.NOTES]}
 
 
@@ -204,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
         measure(job)
     except Exception as error:  # any of a tokenizer's; the bench lists it and goes on
         kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-        reason = {"error": f"{kind}{error}", "other_modality": isinstance(error, OtherModality)}
+        reason = {"error": f"{kind}{error}", "kind": type(error).__name__}
         write_text(Path(path).with_suffix(".error"), json.dumps(reason))
         return 1
     return 0

@@ -33,15 +33,9 @@ def probe(tokenizer: Tokenizer, options: Options) -> Layout:
     """The layout of a tokenizer's tokens, by encoding a synthetic item.
 
     Raises:
-        ConfigError: it takes neither pictures nor sound, its tokens are more than ids, or it cannot encode with these options; checked
-            before the job starts.
+        ConfigError: it takes neither pictures nor sound, or it cannot encode with these options; checked before the job starts.
     """
     spec = tokenizer.spec
-    if spec.side_vectors and spec.modality != "audio":
-        raise ConfigError(
-            f"tokens of {tokenizer.family} carry the vectors {', '.join(spec.side_vectors)} beside their ids, which corpora of "
-            "pictures do not hold. Write token files: tokenzoo encode."
-        )
     if spec.modality == "audio":
         x = torch.zeros(spec.channels, 4 * spec.hop_samples + 1)  # type: ignore[attr-defined]
     elif spec.modality == "image":

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from ...codecs.config import ConfigError
 from ...codecs.media import (
-    ENDINGS,
     HubDataset,
     Seen,
     datasets_package,
+    endings_of,
     expand_braces,
     load_hub,
     matches,
@@ -68,7 +68,13 @@ class Listing:
 
 
 def list_source(
-    source: Any, modality: str, *, column: str | None = None, split: str = "train", config: str | None = None
+    source: Any,
+    modality: str,
+    *,
+    films: bool = False,
+    column: str | None = None,
+    split: str = "train",
+    config: str | None = None,
 ) -> Listing:
     """List what `source` names.
 
@@ -77,6 +83,7 @@ def list_source(
             (relative to it), a WebDataset `.tar` (`shards-{000..017}.tar`), a Parquet file, a folder that
             `datasets.save_to_disk` wrote, `hub:org/name`, a `HubDataset`, or an open `datasets.Dataset`.
         modality: "image" or "audio".
+        films: list films in folders and tar files too, for tokenizers of clips.
         column: of tables, the column with media; None: the one that holds such.
         split, config: of hub data sets.
 
@@ -84,7 +91,7 @@ def list_source(
         ConfigError: an entry that does not exist or holds nothing of the kind.
     """
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
-    lister = _Lister(modality, column, alone=len(listed) == 1)
+    lister = _Lister(modality, column, endings_of(modality, films=films), alone=len(listed) == 1)
     for entry in listed:
         before, lister.repeated = len(lister.rows), False
         if isinstance(entry, (str, os.PathLike)):
@@ -100,7 +107,7 @@ def list_source(
         else:
             raise ConfigError(f"a source is a path, a data set or a list of these; got {type(entry).__name__}.")
         if len(lister.rows) == before and not lister.repeated:
-            raise ConfigError(f"{entry!r} holds no {modality}: no file that ends in {', '.join(ENDINGS[modality])}.")
+            raise ConfigError(f"{entry!r} holds no {modality}: no file that ends in {', '.join(lister.suffixes)}.")
     return lister.done([_name(e) for e in listed])
 
 
@@ -113,9 +120,9 @@ def _name(entry: Any) -> str:
 class _Lister:
     """Collects rows of `ITEMS`; `alone`: keys are relative to the one source."""
 
-    def __init__(self, modality: str, column: str | None, *, alone: bool) -> None:
+    def __init__(self, modality: str, column: str | None, suffixes: tuple[str, ...], *, alone: bool) -> None:
         self.modality, self.column, self.alone = modality, column, alone
-        self.suffixes = ENDINGS[modality]
+        self.suffixes = suffixes
         self.real = Seen()
         self.repeated = False  # something was met that came before
         self.rows: list[tuple[Any, ...]] = []

@@ -2,14 +2,15 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
-from ...codecs.media import as_clips, as_pictures
+from ...codecs.media import as_clips, as_pictures, is_film
+from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from . import kernel
 from .figures import Figures
@@ -25,12 +26,15 @@ MIN_FID_ITEMS = 500
 class ImageMetrics(Figures):
     """Metrics of pictures rounded to 8 bits, as in files, and scaled to 0..1. `notes` names what is missing for a metric."""
 
-    def __init__(self, tokenizer: Tokenizer, items: int = 0) -> None:
-        """`items`: the largest number of pictures; with fewer than `MIN_FID_ITEMS` the network for rFID is not loaded."""
+    def __init__(self, tokenizer: Tokenizer, items: int = 0, frames: int | None = None) -> None:
+        """`items`: the largest number of pictures; with fewer than `MIN_FID_ITEMS` the network for rFID is not loaded.
+
+        `frames`: of longer clips these many are read, evenly spaced; None: all.
+        """
         super().__init__()
         self.spec: Any = tokenizer.spec
         self.to_uint8: Callable[[Tensor], Tensor] = cast(Any, tokenizer).to_uint8
-        self.tokenizer = tokenizer
+        self.tokenizer, self.frames = tokenizer, frames
         self.notes: list[str] = []
         self._ssim, self._ms_ssim = self._find_ssim()
         self.perceptual_name, self.perceptual = self._find_perceptual()
@@ -101,8 +105,8 @@ class ImageMetrics(Figures):
         return None
 
     def read(self, path: Path) -> Tensor:
-        """Read one picture, uint8 `[3, H, W]`, or for tokenizers of clips one clip, `[T, 3, H, W]`; see `read_picture`."""
-        return read_picture(path, self.tokenizer)
+        """Read one picture, uint8 `[3, H, W]`, or one clip, `[T, 3, H, W]`; see `read_picture`."""
+        return read_picture(path, self.tokenizer, frames=self.frames)
 
     def add(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
         """Metrics of one picture by name, those of a clip being the means over its frames.
@@ -174,14 +178,27 @@ class ImageMetrics(Figures):
         return out
 
 
-def read_picture(path: Path, tokenizer: Any) -> Tensor:
-    """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only.
+def read_picture(path: Path, tokenizer: Any, *, frames: int | None = None) -> Tensor:
+    """Read one picture, uint8 `[3, H, W]`, resized or cropped if the tokenizer takes one size only; or a clip, `[T, 3, H, W]`.
 
-    For a tokenizer of clips of any size: one clip, uint8 `[T, 3, H, W]`.
+    A film is a clip. For a tokenizer of clips an animation and a picture are clips too; for one of pictures an animation is its first
+    frame. Of longer clips `frames` are read, evenly spaced; None: all.
     """
-    if tokenizer.spec.clips and tokenizer.spec.image_size is None:
-        return tokenizer.to_uint8(as_clips(path, tokenizer.spec.value_range)[0])
-    (x,) = as_pictures(path, tokenizer.spec.value_range)
-    if tokenizer.spec.image_size is not None:
-        x = tokenizer.fit_in(x, tokenizer.spec.resize)
-    return tokenizer.to_uint8(x)
+    spec = tokenizer.spec
+    clip = is_clips(tokenizer) or is_film(path.name)
+    found = as_clips(path, spec.value_range, frames=frames)[0] if clip else as_pictures(path, spec.value_range)[0][None]
+    if spec.image_size is not None:
+        found = torch.stack([tokenizer.fit_in(x, spec.resize) for x in found])
+    return tokenizer.to_uint8(found if clip else found[0])
+
+
+def parts_of(tokenizer: Tokenizer, media: Any) -> list[Any]:
+    """What the tokenizer encodes of a medium that the metrics read: the medium, or of a clip, if it takes pictures only, each frame."""
+    clip = isinstance(media, Tensor) and media.ndim == 4
+    return list(media) if clip and not is_clips(tokenizer) else [media]
+
+
+def joined(tokenizer: Tokenizer, media: Any, decoded: Sequence[Tensor]) -> Tensor:
+    """The decoded parts of a medium as one."""
+    clip = isinstance(media, Tensor) and media.ndim == 4
+    return torch.stack(list(decoded)) if clip and not is_clips(tokenizer) else decoded[0]

@@ -34,6 +34,7 @@ DIRECTIONS: dict[str, tuple[str, Literal["higher", "lower"]]] = {
     "bits a pixel, coded": ("bit/pixel", "lower"),
     "tokens a second": ("1/s", "lower"),
     "tokens a megapixel": ("1/megapixel", "lower"),
+    "tokens a frame": ("1/frame", "lower"),
 }
 _ARROWS = {"higher": "↑ higher", "lower": "↓ lower"}
 #: At least this many times V tokens are needed to estimate how many of the V ids are used.
@@ -51,7 +52,8 @@ class Report:
         metrics: name with unit -> mean over items (rFID: of the set).
         measured: name -> number of items that its mean is over.
         left_out: (name, reason, files): metrics that could not be computed on some items.
-        tokens: bits a pixel or kbit/s, also of entropy-coded ids where the tokenizer has a prior; tokens a megapixel or a second;
+        tokens: bits a pixel or kbit/s, also of entropy-coded ids where the tokenizer has a prior; tokens a megapixel or a second, and
+            of sets with clips tokens a frame, a picture being one;
             number of tokens counted in each codebook; for each codebook usage (share of its ids that occur, 0..1), perplexity,
             entropy in bits, and at a position, over items, entropy in bits and number of different ids.
         vocab_sizes: V of each codebook.

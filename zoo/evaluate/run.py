@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError
 from ...codecs.entropy.prior import Prior
-from ...codecs.media.endings import ENDINGS
+from ...codecs.media.endings import endings_of
 from ...codecs.media.errors import shown
 from ...codecs.options import DecodeOptions, EncodeOptions
 from ...codecs.position_statistics import PositionCounts
+from ...codecs.token_checks import is_clips
 from ...codecs.token_file import coded_bits
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
@@ -24,6 +25,7 @@ from ...codecs.wrapping import unwrap
 from ..finding import find, other_kind
 from ..priors import prior_of_maker
 from ..progress import Bar
+from .images import joined, parts_of
 from .perturb import Perturb, perturbed
 from .report import Report
 
@@ -38,7 +40,7 @@ class Metrics(Protocol):
     left_out: Counter[tuple[str, str]]
 
     def read(self, path: Path) -> Any:
-        """Read a file as `encode` takes it: sound at the tokenizer's rate, pictures uint8 `[3, H, W]`."""
+        """Read a file as `encode` takes it: sound at the tokenizer's rate, pictures uint8 `[3, H, W]`, clips `[T, 3, H, W]`."""
         ...
 
     def add(self, original: Any, decoded: Tensor) -> dict[str, float]:
@@ -99,7 +101,8 @@ def evaluate(
 ) -> Report:
     """Measure `tokenizer` on the media files that `data` names.
 
-    A file that cannot be read, encoded or decoded is listed in the report, and the others are measured.
+    A file that cannot be read, encoded or decoded is listed in the report, and the others are measured. Films below a folder are
+    measured if the tokenizer takes clips, and those that are named in any case: a tokenizer of pictures encodes them frame by frame.
 
     Args:
         tokenizer: any family of modality audio or image.
@@ -108,7 +111,8 @@ def evaluate(
         num_codebooks: encode only the first ones, this many; None: all.
         limit: use at most this many files, in order of name (0: all).
         perturb: replace some ids before they are decoded; counted ids and bits are those before. FID is then called pFID.
-        encode_options, decode_options: for `encode` and `decode`; None: their defaults.
+        encode_options, decode_options: for `encode` and `decode`; None: their defaults. Of clips, the option `frames` counts when
+            they are read.
         extra: names of metrics of `speech_models.py`, which need optional packages.
         progress: show a bar on a terminal; a text: the words before it.
 
@@ -117,17 +121,18 @@ def evaluate(
         ValueError: the tokenizer takes neither sound nor pictures, or an unknown name in `extra`.
     """
     tokenizer = unwrap(tokenizer)
-    files = media_files(data, tokenizer.spec.modality)
+    files = media_files(data, tokenizer.spec.modality, films=is_clips(tokenizer))
     named = str(data) if isinstance(data, str | Path) else ", ".join(map(str, data))
     files = files[:limit] if limit else files
     if not any(path.exists() for path in files):
         raise FileNotFoundError(f"no {tokenizer.spec.modality} files in {named}.")
-    metrics, failed = metrics_of(tokenizer, len(files), extra), {}
+    metrics, failed = metrics_of(tokenizer, len(files), extra, frames=getattr(encode_options, "frames", None)), {}
     values: dict[str, list[float]] = {}
     left_out: dict[tuple[str, str], list[str]] = {}
     counts: TokenCounts | None = None
     first = {} if num_codebooks is None else {"num_codebooks": num_codebooks}
-    name, extent, items = tokenizer.source or tokenizer.family, 0.0, 0
+    name, extent, items, frames = tokenizer.source or tokenizer.family, 0.0, 0, 0
+    clips = False
     prior = prior_of_maker(tokenizer.identity)
     coded = prior if importlib.util.find_spec("constriction") else None
     with Bar(len(files), progress if isinstance(progress, str) else "measuring", show=bool(progress)) as bar:
@@ -137,9 +142,12 @@ def evaluate(
                     raise ValueError(wrong)
                 original = metrics.read(path)
                 before = metrics.left_out.copy()
-                tokens = tokenizer.encode(original, encode_options, **first)[0]
-                shown_tokens = perturbed(tokens, tokenizer.quantizer, perturb, item=items) if perturb else tokens
-                found = metrics.add(original, tokenizer.decode(shown_tokens, decode_options)[0])
+                made, decoded = [], []
+                for part in parts_of(tokenizer, original):
+                    made.append(tokenizer.encode(part, encode_options, **first)[0])
+                    shown_tokens = perturbed(made[-1], tokenizer.quantizer, perturb, item=items) if perturb else made[-1]
+                    decoded.append(tokenizer.decode(shown_tokens, decode_options)[0])
+                found = metrics.add(original, joined(tokenizer, original, decoded))
             except Exception as error:  # decoders may raise any exception; no file ends the run
                 known = isinstance(error, (ValueError, OSError)) and str(error)
                 _LOG.debug("%s", shown(path), exc_info=error)
@@ -147,12 +155,15 @@ def evaluate(
             else:
                 for figure, value in found.items():
                     values.setdefault(figure, []).append(value)
-                counts = counts or TokenCounts(tokens.vocab_sizes, coded)
-                counts.add(tokens)
+                counts = counts or TokenCounts(made[0].vocab_sizes, coded)
+                for tokens in made:
+                    counts.add(tokens)
+                    extent += _extent(tokens)
                 for missing in metrics.left_out - before:
                     left_out.setdefault(missing, []).append(shown(path))
-                extent += _extent(tokens)
                 items += 1
+                clip = isinstance(original, torch.Tensor) and original.ndim == 4
+                clips, frames = clips or clip, frames + (len(original) if clip else 1)
             bar.step()
     counts = counts or TokenCounts(())
     sound = tokenizer.spec.modality == "audio"
@@ -162,6 +173,9 @@ def evaluate(
     }
     if counts.prior is not None:
         rates["kbit/s, coded" if sound else "bits a pixel, coded"] = counts.coded / (1000 if sound else 1)
+    rates = {n: v / extent if extent else float("nan") for n, v in rates.items()}
+    if clips:
+        rates["tokens a frame"] = counts.tokens / frames
     totals, notes = metrics.totals(), list(metrics.notes)
     if prior is not coded:
         notes.append("no rate of coded ids: the package constriction is not installed; pip install 'tokenzoo[entropy]'")
@@ -175,7 +189,7 @@ def evaluate(
         metrics={n: sum(v) / len(v) for n, v in values.items()} | totals,
         measured={n: len(v) for n, v in values.items()} | dict.fromkeys(totals, items),
         left_out=[(metric, why, files) for (metric, why), files in left_out.items()],
-        tokens={**{n: v / extent if extent else float("nan") for n, v in rates.items()}, **counts.summary()},
+        tokens={**rates, **counts.summary()},
         vocab_sizes=tuple(len(c) for c in counts.counts),
         failed=failed,
         notes=[*notes, *counts.positions.statistics().warnings()],
@@ -183,14 +197,17 @@ def evaluate(
     )
 
 
-def media_files(data: str | Path | Sequence[str | Path], modality: str) -> list[Path]:
-    """Paths of the media files of `modality` that `data` names, in order; see `finding.find` for what may name them."""
+def media_files(data: str | Path | Sequence[str | Path], modality: str, *, films: bool = False) -> list[Path]:
+    """Paths of the media files of `modality` that `data` names, in order; see `finding.find` for what may name them.
+
+    `films`: films below folders too; those that are named count in any case.
+    """
     places = [data] if isinstance(data, str | Path) else list(data)
-    return [found.path for found in find(places, ENDINGS.get(modality, ()))]
+    return [found.path for found in find(places, endings_of(modality, films=films))]
 
 
-def metrics_of(tokenizer: Tokenizer, items: int, extra: Sequence[str] = ()) -> Metrics:
-    """The metrics of a tokenizer's modality, for at most `items` items; `extra` as in `evaluate`.
+def metrics_of(tokenizer: Tokenizer, items: int, extra: Sequence[str] = (), *, frames: int | None = None) -> Metrics:
+    """The metrics of a tokenizer's modality, for at most `items` items; `extra` as in `evaluate`, `frames` as in `ImageMetrics`.
 
     Raises:
         ValueError: the tokenizer takes neither sound nor pictures, or an unknown name in `extra`.
@@ -205,7 +222,7 @@ def metrics_of(tokenizer: Tokenizer, items: int, extra: Sequence[str] = ()) -> M
         raise ConfigError(f"the metrics {', '.join(extra)} are of speech; {tokenizer.source or tokenizer.family} takes pictures.")
     from .images import ImageMetrics
 
-    return ImageMetrics(tokenizer, items)
+    return ImageMetrics(tokenizer, items, frames)
 
 
 def _extent(tokens: Tokens) -> float:

@@ -154,8 +154,10 @@ class DecoderHalf(Half):
         ids = self._whole(ids, 0)
         if self.gridded:
             grid, ids = tuple(ids.shape[2:]), ids.flatten(2)
+        sizes = ((1,),) if getattr(self.tokenizer.spec, "clips", False) else ()  # of a clip one frame, as the encoder takes it
+        batch = Batch(options=self.options, items=range(1), total=1, grid=grid, sizes=sizes, scale=scale)
         with in_one_piece(self.tokenizer):
-            x = self.tokenizer.media_of(ids, Batch(options=self.options, items=range(1), total=1, grid=grid, scale=scale))
+            x = self.tokenizer.media_of(ids, batch)
         return (x.float() if x.is_floating_point() else x,)
 
 
@@ -177,11 +179,14 @@ def in_one_piece(tokenizer: Any) -> Iterator[None]:
 
 
 def is_gridded(tokenizer: Tokenizer) -> bool:
-    """True for pictures of any size with one grid: their ids are `[B, K, h, w]`, so that the decoder knows the picture's shape."""
+    """True for pictures of any size with one grid: their ids are `[B, K, h, w]`, so that the decoder knows the picture's shape.
+
+    Of clips `[B, K, 1, h, w]`: one frame.
+    """
     spec = tokenizer.spec
     if not isinstance(spec, ImageSpec) or spec.image_size is not None or not spec.stride:
         return False
-    return not spec.clips and not spec.strides and not tokenizer.quantizer.needs_grid
+    return not spec.strides and not tokenizer.quantizer.needs_grid
 
 
 def frames_together(tokenizer: Tokenizer) -> int:
@@ -233,8 +238,9 @@ def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> 
     grid = tokenizer.grid_of(media.example())
     if is_gridded(tokenizer) and grid is not None:
         unit = tokenizer.size_multiple // spec.stride  # type: ignore[attr-defined]
+        steps = (Axis("steps", n) for n in grid[:-2])
         sides = (Axis("height", grid[-2], unit, 2), Axis("width", grid[-1], unit, 2))
-        return Input("ids", (batch, books, *sides), vocab_sizes=vocab), None
+        return Input("ids", (batch, books, *steps, *sides), vocab_sizes=vocab), None
     assert isinstance(spec, ImageSpec)
     length = math.prod(grid) if grid and not spec.scales and not spec.num_positions else spec.positions(height, width)
     return Input("ids", (batch, books, Axis("length", length)), vocab_sizes=vocab), grid

@@ -42,7 +42,7 @@ def _input(one: Input) -> dict[str, Any]:
 
 def _layout(tokenizer: Tokenizer) -> str:
     if is_gridded(tokenizer):
-        return "int64 [batch, codebooks, rows, columns]"
+        return f"int64 [batch, codebooks, {'1, ' if getattr(tokenizer.spec, 'clips', False) else ''}rows, columns]"
     more = ""
     spec = tokenizer.spec
     if isinstance(spec, AudioSpec) and any(s > 1 for s in spec.strides):

@@ -3,12 +3,18 @@
 Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need", arXiv 2409.18869; baaivision/Emu3 @ f6ea9aaa44, emu3/tokenizer
 (Apache-2.0).
 
-VQGAN's encoder maps each frame of a clip `[B, T, 3, H, W]` to features; causal 3-D convolutions merge groups of four frames to latents
-`[B, D, t, h, w]`, and the nearest code gives ids `[B, 1, t h w]`. The decoder up-samples in time, then decodes each frame; its norms
-are conditioned on the code. A picture is a clip of four equal frames: ids `[B, 1, h w]`; the first of the four decoded frames is the
-picture, and only that one is computed here.
+    clip [T, 3, H, W] -> VQGAN's encoder, frame by frame -> convolutions over time -> latents [D, t, h, w] -> ids [t h w]
 
-Letters: B batch, T frames, H W pixels, t h w grid of tokens, D width of the code, L = h w (picture) or t h w (clip).
+`frames` frames share a step: t = T / frames, h and w are H and W over the encoder's stride. What goes over time is causal: no id
+depends on a later step, and no frame on a later id. Clips of other lengths repeat their last frame, pictures of other sizes their last
+row and column. A picture is a clip of one frame, repeated to fill its step, as the authors' processor does; the first of the frames
+that are decoded is the picture, and only that one is computed.
+
+Clips of any length have the ids and frames of the whole: encoder and decoder take a few frames at once, and what goes over time is
+small (D channels of a grid). `encode(clip, window=16)` also cuts it into clips that know nothing of each other; `decode` needs the
+same window. The decoder's norms are conditioned on the code.
+
+Letters: B batch, T frames, H W pixels, t h w grid of tokens, D width of the code, L = t h w.
 """
 
 import math
@@ -23,10 +29,11 @@ from ...config import ConfigError
 from ...layers.vqgan import DecoderConfig, EncoderConfig, VQGANDecoder, VQGANEncoder
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
-from ...spec import ImageSpec
-from ...tokens import Tokens
-from ..base import ImageTokenizer, pad_to_stride
+from ..clips import ClipTokenizer
 from .temporal import CausalConv3d, TemporalResBlock, repeat_frames
+
+#: Frames of a clip that go through the encoder or the decoder together.
+_FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class Emu3Config:
         latent_dim: D, channels of the latents.
         frames: frames in one token step, a power of two.
         time_blocks: number of residual blocks over time, in the encoder and again in the decoder.
-        quantizer: settings of any quantizer; its `dim` is filled in.
+        quantizer: settings of any quantizer that needs no grid; its `dim` is filled in.
     """
 
     encoder: EncoderConfig = EncoderConfig(widths=(256, 512, 512, 1024), stem_width=256, attention_levels=(3,))
@@ -53,13 +60,12 @@ class Emu3Config:
             raise ConfigError(f"frames is {self.frames}; it must be a power of two.")
         if self.encoder.stride != self.decoder.stride:
             raise ConfigError(
-                f"the encoder divides the size by {self.encoder.stride}, "
-                f"the decoder multiplies it by {self.decoder.stride}."
+                f"the encoder divides the size by {self.encoder.stride}, the decoder multiplies it by {self.decoder.stride}."
             )
 
 
-class Emu3(ImageTokenizer):
-    """Pictures with `encode` / `decode`, clips with `encode_video` / `decode_video`; one id a position, row by row."""
+class Emu3(ClipTokenizer):
+    """Clips and pictures of any size to ids and back; see the module's docstring."""
 
     family: ClassVar[str] = "emu3"
     config_class: ClassVar[type] = Emu3Config
@@ -75,68 +81,41 @@ class Emu3(ImageTokenizer):
         self.time_down = nn.ModuleList(CausalConv3d(d, d, (4, 3, 3), time_stride=2) for _ in range(steps))
         self.time_encoder = nn.Sequential(*(TemporalResBlock(d) for _ in range(c.time_blocks)))
         self.to_code = CausalConv3d(d, d, (3, 1, 1))
-        self.quantizer = c.quantizer.build(dim=d)
         self.from_code = CausalConv3d(d, d, (3, 1, 1))
         self.time_decoder = nn.Sequential(*(TemporalResBlock(d) for _ in range(c.time_blocks)))
         self.time_up = nn.ModuleList(CausalConv3d(d, d, (3, 3, 3)) for _ in range(steps))
         self.decoder = VQGANDecoder(c.decoder, d)
-        self.spec = ImageSpec.of(self.quantizer, stride=c.encoder.stride)
+        self.set_quantizer(c.quantizer, dim=d, stride=c.encoder.stride)
 
-    # --- pictures ---------------------------------------------------------------------------------------------------
+    @property
+    def time_factor(self) -> int:
+        """Frames that share a step."""
+        return self.config.frames
+
+    def steps_of(self, frames: int) -> int:
+        """t of a clip that is encoded whole."""
+        return -(-frames // self.time_factor)
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Clips `[B, T, ...]` of any length, brought to whole steps by repeating the last frame."""
+        missing = -x.shape[1] % self.time_factor
+        return torch.cat([x, x[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
 
     def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, h w]` of pictures `[B, 3, H, W]`."""
-        h = self.encoder(x)
-        h = h[:, :, None].expand(-1, -1, self.config.frames, -1, -1)  # equal frames have equal features
-        return self._encode_time(h).flatten(2)
+        """Latents `[B, D, L]` of clips `[B, T, 3, H, W]` of any number of frames, or of pictures `[B, 3, H, W]`."""
+        x = x[:, None] if x.ndim == 4 else x
+        parts = [self.encoder(part.flatten(0, 1)).unflatten(0, part.shape[:2]) for part in x.split(_FRAMES, dim=1)]
+        h = self.fill(torch.cat(parts, dim=1))  # [B, T, D, h, w]: equal frames have equal features
+        return self._encode_time(h.transpose(1, 2)).flatten(2)
 
-    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
-        """Pictures `[B, 3, H, W]` of latents `[B, D, h w]`."""
-        if grid is None or len(grid) != 2:
-            raise ValueError(f"{self.family} needs the grid (h, w) of a picture, got {grid}; clips go to decode_video.")
-        z, code = self._decode_time(z_q.unflatten(-1, (1, grid[0], grid[1])), first=True)  # [B, D, 1, h, w]
-        return self.decoder(_frames_first(z), _frames_first(code))
-
-    # --- clips ------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def encode_video(self, x: Tensor) -> Tokens:
-        """Tokens of clips `[B, T, 3, H, W]` in -1..1; grid (t, h, w), t = T / frames, T padded by repeating the last frame."""
-        if x.ndim != 5 or x.shape[2] != 3:
-            raise ValueError(f"a batch of clips is [B, T, 3, H, W]; got {list(x.shape)}.")
-        size = torch.tensor([[x.shape[1], *x.shape[3:]]] * len(x))
-        x = pad_to_stride(x.to(self.device, self.dtype).flatten(0, 1), self.size_multiple).unflatten(0, x.shape[:2])
-        missing = -x.shape[1] % self.config.frames
-        x = torch.cat([x, x[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
-        z = self.encode_video_latents(x)  # [B, D, t, h, w]
-        ids = self.quantizer.encode(z.flatten(2))
-        return Tokens(
-            ids=ids, vocab_sizes=self.spec.vocab_sizes, grid=tuple(z.shape[2:]), sizes=size, tokenizer=self.identity
-        )
-
-    def encode_video_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, t, h, w]` of clips `[B, T, 3, H, W]`, T a multiple of `frames`."""
-        h = self.encoder(x.flatten(0, 1))
-        return self._encode_time(h.unflatten(0, x.shape[:2]).transpose(1, 2))
-
-    @torch.no_grad()
-    def decode_video(self, tokens: Tokens) -> Tensor:
-        """Clips `[B, T, 3, H, W]` of tokens with a grid (t, h, w), cut to the original length and size."""
-        tokens = self.check_tokens(tokens)
-        if len(tokens.grid) != 3:
-            raise ValueError(f"decode_video takes tokens of encode_video, with a grid (t, h, w); got {tokens.grid}.")
-        x = self.decode_video_latents(
-            self.quantizer.decode(tokens.ids.to(self.device)).to(self.dtype), tokens.grid
-        ).float()
-        if tokens.sizes is None:
-            return x
-        frames, height, width = (int(n) for n in tokens.sizes[0])
-        return x[:, :frames, :, :height, :width]
-
-    def decode_video_latents(self, z_q: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Clips `[B, T, 3, H, W]` of latents `[B, D, t h w]`."""
-        z, code = self._decode_time(z_q.unflatten(-1, grid), first=False)  # [B, D, T, h, w]
-        return self.decoder(_frames_first(z), _frames_first(code)).unflatten(0, (len(z_q), -1))
+    def decode_frames(self, z_q: Tensor, frames: int | None) -> Tensor:
+        """Clips `[B, T, 3, H, W]` of quantized latents `[B, D, t, h, w]`: the first `frames` frames; None: all."""
+        z, code = (y.transpose(1, 2)[:, :frames] for y in self._decode_time(z_q))  # [B, T, D, h, w]
+        parts = [
+            self.decoder(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])
+            for a, b in zip(z.split(_FRAMES, dim=1), code.split(_FRAMES, dim=1), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -146,15 +125,9 @@ class Emu3(ImageTokenizer):
             h = F.silu(conv(h))
         return self.to_code(self.time_encoder(h))
 
-    def _decode_time(self, code: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
-        """Upsample codes `[B, D, t, h, w]` in time: inputs of the decoder and of its norms, `[B, D, T, h, w]`, or their first frame."""
+    def _decode_time(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Upsample codes `[B, D, t, h, w]` in time: inputs of the decoder and of its norms, `[B, D, T, h, w]`."""
         both = self.time_decoder(torch.cat([self.from_code(code), code]))  # the codes and the norms' input take the same path
         for conv in self.time_up:
             both = F.silu(conv(repeat_frames(both)))
-            both = both[:, :, :1] if first else both  # causal: the first frame depends on no later one
         return both.chunk(2)  # type: ignore[return-value]
-
-
-def _frames_first(x: Tensor) -> Tensor:
-    """Merge batch and time, `[B, D, T, h, w]` to `[B T, D, h, w]`."""
-    return x.transpose(1, 2).flatten(0, 1)

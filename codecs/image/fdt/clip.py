@@ -136,7 +136,7 @@ class FDTClip(ImageTokenizer):
         )
 
     @property
-    def quantizer(self) -> Quantizer:  # type: ignore[override]
+    def quantizer(self) -> Quantizer:
         """The dictionary, which belongs to `codes`."""
         return self.codes.quantizer
 

@@ -130,7 +130,8 @@ def _block(theirs: str, ours: str, conv: str) -> list[Row]:
     ]
 
 
-def _keys(own: VidTokConfig) -> KeyMap:
+def keys(own: VidTokConfig) -> KeyMap:
+    """The authors' names of the weights of a tokenizer."""
     conv = "" if own.networks.kind == "noncausal" else ".conv"
     rows: list[Row] = [("loss.**", None), ("model_ema.**", None)]  # discriminator; averages, which the authors' programs leave alone
     for side, way, space in (("encoder", "down", "space"), ("decoder", "up", "space.conv")):
@@ -161,7 +162,7 @@ LAYOUTS = (
         upstream="microsoft/VidTok vidtok/models/autoencoder.py AutoencodingEngine",
         family="vidtok",
         config=_config,
-        keys=_keys,
+        keys=keys,
         authors_config=_back,
     ),
 )

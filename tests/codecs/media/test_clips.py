@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from clip_cases import film
 from PIL import Image
 from tokenzoo.codecs.media import MediaError, as_clips
 from tokenzoo.codecs.media.clips import spaced
@@ -23,17 +24,6 @@ def levels(clip: torch.Tensor) -> list[float]:
 def animation(format: str) -> bytes:
     pictures, file = [Image.fromarray(frame) for frame in FRAMES], io.BytesIO()
     pictures[0].save(file, format, save_all=True, append_images=pictures[1:])
-    return file.getvalue()
-
-
-def film() -> bytes:
-    av = pytest.importorskip("av")
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=5, width=24, height=16, pix_fmt="yuv420p")
-        for frame in FRAMES:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
     return file.getvalue()
 
 
@@ -65,13 +55,13 @@ def test_animations(format):
 
 
 def test_films(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(film())
+    (tmp_path / "a.mp4").write_bytes(film(FRAMES))
     (clip,) = as_clips(tmp_path / "a.mp4", (0.0, 1.0))
     assert levels(clip) == pytest.approx(LEVELS, abs=0.03)
     (clip,) = as_clips(str(tmp_path / "a.mp4"), (0.0, 1.0), frames=2)
     assert levels(clip) == pytest.approx([LEVELS[0], LEVELS[2]], abs=0.03)
     with pytest.raises(MediaError, match="a.mp4"):
-        (tmp_path / "a.mp4").write_bytes(film()[:200])
+        (tmp_path / "a.mp4").write_bytes(film(FRAMES)[:200])
         as_clips(tmp_path / "a.mp4", (0.0, 1.0))
 
 
@@ -122,5 +112,5 @@ def test_too_many_pixels_together(monkeypatch):
     with pytest.raises(MediaError, match="3 frames of 24 x 16"):
         as_clips(animation("GIF"), (0.0, 1.0))
     with pytest.raises(MediaError, match="3 frames of 24 x 16"):
-        as_clips(film(), (0.0, 1.0))
+        as_clips(film(FRAMES), (0.0, 1.0))
     assert len(as_clips(animation("GIF"), (0.0, 1.0), frames=2)[0]) == 2

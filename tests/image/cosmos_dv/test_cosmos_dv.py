@@ -2,65 +2,37 @@
 
 import math
 
-import numpy as np
 import pytest
 import tokenzoo
 import torch
 from cli_runs import run
+from clip_cases import check_clip, check_picture, check_windows, fixtures, write_clip, write_picture
 from image_cases import enliven
 from PIL import Image
 from published_sizes import written_shapes
-from reference import load_io, reference_folder
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.image.cosmos_dv.blocks import HaarPatches3d
 from tokenzoo.codecs.media import MediaError, read_clip
 from tokenzoo.codecs.serialize import save_folder
-from tokenzoo.codecs.token_fields import TokenError
-from tokenzoo.zoo.convert import load_reference
 from tokenzoo.zoo.corpus.dataset import TokenDataset
 from tokenzoo.zoo.evaluate import evaluate
 from tokenzoo.zoo.evaluate.images import ImageMetrics
 from tokenzoo.zoo.registry import card
 from torch.testing import assert_close
 
+tok, io = fixtures("cosmos-dv")
 CLOSE = {"atol": 5e-5, "rtol": 1e-4}
-
-
-@pytest.fixture(scope="module")
-def folder():
-    return reference_folder("image", "cosmos-dv")
-
-
-@pytest.fixture(scope="module")
-def tok(folder):
-    return load_reference(folder)
-
-
-@pytest.fixture(scope="module")
-def io(folder):
-    return load_io(folder)
 
 
 @pytest.mark.parametrize("case", ["v0.", "v1.", "image."])
 def test_reference(tok, io, case):
-    x = io[case + "input"]  # [B, 3, T, H, W]
     if case + "patched" in io:
-        assert_close(tok.encoder.patches(x), io[case + "patched"], **CLOSE)
-    clip = x.transpose(1, 2)
-    assert_close(tok.encode_latents(clip), io[case + "latent"].flatten(2), **CLOSE)
-    tokens = tok.encode(clip)
-    assert tokens.grid == tuple(io[case + "ids"].shape[1:])
-    assert torch.equal(tokens.ids[:, 0], io[case + "ids"].flatten(1).long())
-    assert_close(tok.quantizer.decode(tokens.ids), io[case + "quantized_from_ids"].flatten(2), **CLOSE)
-    assert_close(tok.decode(tokens), io[case + "decoded"].transpose(1, 2), **CLOSE)
+        assert_close(tok.encoder.patches(io[case + "input"]), io[case + "patched"], **CLOSE)
+    check_clip(tok, io, case, **CLOSE)
 
 
 def test_a_picture_is_a_clip_of_one_frame(tok, io):
-    x, ids = io["image.input"][:, :, 0], io["image.ids"].flatten(1)
-    tokens = tok.encode(x[0])
-    assert tokens.grid == (1, *io["image.ids"].shape[2:]) and torch.equal(tokens.ids[0, 0], ids[0].long())
-    assert_close(tok.decode(tokens)[0, 0], io["image.decoded"][0, :, 0], **CLOSE)
-    assert_close(tok(x).x_hat, io["image.decoded"][:, :, 0], **CLOSE)
+    check_picture(tok, io["image.input"][:, :, 0], io["image.ids"][:, 0], io["image.decoded"][:, :, 0], **CLOSE)
 
 
 def test_nothing_depends_on_later_frames(tok, io):
@@ -90,12 +62,8 @@ def test_clips_of_any_length_and_size_come_back(tok, io):
 
 def test_windows_are_clips_of_their_own(tok, io):
     clip = torch.cat([io["v1.input"].transpose(1, 2)[0]] * 2)  # 34 frames
+    check_windows(tok, clip, 9, (8, 1, 2), 6, **CLOSE)  # 9, 9, 9 and 7 frames
     tokens = tok.encode(clip, window=9)
-    parts = [tok.encode(part) for part in clip.split(9)]  # 9, 9, 9, 7
-    assert tokens.grid == (8, 1, 2) and torch.equal(tokens.ids, torch.cat([p.ids for p in parts], dim=-1))
-    assert_close(tok.decode(tokens, window=9), torch.cat([tok.decode(p) for p in parts], dim=1), **CLOSE)
-    with pytest.raises(TokenError, match="34 frames have 8 steps; with window=None there would be 6"):
-        tok.decode(tokens)
     assert tok.decode(tok.tokens(tokens.ids, grid=(8, 1, 2)), window=9).shape[1] == 36, "ids alone: no length is known"
 
 
@@ -147,9 +115,8 @@ def test_files_of_clips_and_pictures(tok, tmp_path):
     """An animation comes back as one, a picture as a picture."""
     save_folder(tok, tmp_path / "model")
     (tmp_path / "in").mkdir()
-    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
-    frames[0].save(tmp_path / "in/a.gif", save_all=True, append_images=frames[1:])
-    frames[2].save(tmp_path / "in/b.png")
+    write_clip(tmp_path / "in/a.gif")
+    write_picture(tmp_path / "in/b.png")
     model = f"file:{tmp_path / 'model'}"
     assert run("encode", model, tmp_path / "in", "-o", tmp_path / "tokens", "-O", "window=2").code == 0
     assert tokenzoo.Tokens.load(tmp_path / "tokens/a.gif.tok").grid == (4, 2, 3)
@@ -171,9 +138,8 @@ def test_figures_of_a_clip_are_means_over_its_frames(tok):
 def test_corpora_hold_clips(tok, tmp_path):
     save_folder(tok, tmp_path / "model")
     (tmp_path / "in").mkdir()
-    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
-    frames[0].save(tmp_path / "in/a.gif", save_all=True, append_images=frames[1:])
-    frames[2].save(tmp_path / "in/b.png")
+    write_clip(tmp_path / "in/a.gif")
+    write_picture(tmp_path / "in/b.png")
     assert run("tokenize", f"file:{tmp_path / 'model'}", tmp_path / "in", "-o", tmp_path / "corpus").code == 0
     with pytest.raises(MediaError, match="4 frames of 24 x 16 pixels: refused; at most 1535"):
         read_clip(tmp_path / "in/a.gif", most_pixels=4 * 24 * 16 - 1)
@@ -192,8 +158,6 @@ def test_published_networks_have_the_size_of_the_authors():
 
 
 def test_evaluation_of_clips(tok, tmp_path):
-    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(1, 5)]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    report = evaluate(tok, tmp_path / "a.gif")
+    report = evaluate(tok, write_clip(tmp_path / "a.gif"))
     assert report.items == 1 and not report.failed and report.metrics["PSNR dB"] < 40
     assert report.tokens["bits a pixel"] == pytest.approx(2 * 6 * 16 / (4 * 16 * 24))  # 2 steps of 2 x 3 ids

@@ -33,8 +33,8 @@ class _Peer:
         return self.module.state_dict()
 
     def ids(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = self.module.encode(x, image_sizes=[tuple(x.shape[2:])] * len(x)).image_tokens
-        ids = torch.stack(tokens).flatten(1)[:, None]
+        uncut = [(10**6, 10**6)] * len(x)  # of clips, transformers would cut the first two axes to the height and the width
+        ids = torch.stack(self.module.encode(x, image_sizes=uncut).image_tokens).flatten(1)[:, None]
         assert len(ids.unique()) > 1
         return ids
 
@@ -69,7 +69,7 @@ SWEEPS = {
             "dropout": {"dropout": 0.1},
             "what a hub adds": {"auto_map": {"AutoModel": "x.Y"}, "torch_dtype": "float32", "transformers_version": "4.44.0"},
         },
-        shape=(3, 16, 16),
+        shape=(8, 3, 16, 16),
         refused={
             "moments": ({"double_z": True}, "double_z"),
             "three frames": ({"temporal_downsample_factor": 3}, "power of two"),
@@ -100,7 +100,7 @@ SWEEPS = {
             "dropout of attention": {"attention_dropout": 0.1},
             "as an older version wrote it": {"dtype": DROP, "torch_dtype": "bfloat16", "_attn_implementation_autoset": True},
         },
-        shape=(3, 16, 16),
+        shape=(8, 3, 16, 16),
         refused={
             "moments": ({"double_latent": True}, "double_latent"),
             "a width that attention does not meet": ({"hidden_size": 64}, "hidden_size"),

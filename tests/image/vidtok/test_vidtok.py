@@ -5,16 +5,18 @@ import math
 import pytest
 import tokenzoo
 import torch
+from clip_cases import check_clip, check_picture, check_windows, fixtures
 from image_cases import enliven
 from published_sizes import written_shapes
-from reference import load_io, reference_folder
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.image.vidtok.blocks import TimeUp, beside
-from tokenzoo.codecs.token_fields import TokenError
-from tokenzoo.zoo.convert import load_reference
+from tokenzoo.codecs.layouts.keymap import NotWritable
+from tokenzoo.codecs.layouts.systems import system_of_config
+from tokenzoo.zoo.convert import converter
 from tokenzoo.zoo.registry import card
 from torch.testing import assert_close
 
+tok, io = fixtures("vidtok")
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 KINDS = {
     "causal": {"kind": "causal"},
@@ -32,42 +34,17 @@ def _small(**change):
 
 
 @pytest.fixture(scope="module")
-def folder():
-    return reference_folder("image", "vidtok")
-
-
-@pytest.fixture(scope="module")
-def tok(folder):
-    return load_reference(folder)
-
-
-@pytest.fixture(scope="module")
-def io(folder):
-    return load_io(folder)
-
-
-@pytest.fixture(scope="module")
 def clip():
     return torch.rand(13, 3, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 @pytest.mark.parametrize("case", ["v0.", "v1.", "image."])
 def test_reference(tok, io, case):
-    clip = io[case + "input"].transpose(1, 2)  # [B, T, 3, H, W]
-    assert_close(tok.encode_latents(clip), io[case + "latent"].flatten(2), **CLOSE)
-    tokens = tok.encode(clip)
-    assert tokens.grid == tuple(io[case + "ids"].shape[1:])
-    assert torch.equal(tokens.ids[:, 0], io[case + "ids"].flatten(1).long())
-    assert_close(tok.quantizer.decode(tokens.ids), io[case + "quantized_from_ids"].flatten(2), **CLOSE)
-    assert_close(tok.decode(tokens), io[case + "decoded"].transpose(1, 2), **CLOSE)
+    check_clip(tok, io, case, **CLOSE)
 
 
 def test_a_picture_is_a_clip_of_one_frame(tok, io):
-    x, ids = io["image.input"][:, :, 0], io["image.ids"].flatten(1)
-    tokens = tok.encode(x[0])
-    assert tokens.grid == (1, *io["image.ids"].shape[2:]) and torch.equal(tokens.ids[0, 0], ids[0].long())
-    assert_close(tok.decode(tokens)[0, 0], io["image.decoded"][0, :, 0], **CLOSE)
-    assert_close(tok(x).x_hat, io["image.decoded"][:, :, 0], **CLOSE)
+    check_picture(tok, io["image.input"][:, :, 0], io["image.ids"][:, 0], io["image.decoded"][:, :, 0], **CLOSE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,15 +82,9 @@ def test_clips_of_any_length_and_size_come_back(clip, kind, steps):
     assert_close(tok(short[None]).x_hat, tok.decode(tokens[1]), **CLOSE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_windows_are_clips_of_their_own(clip, kind):
-    tok = _small(**KINDS[kind])
-    tokens, parts = tok.encode(clip, window=6), [tok.encode(part) for part in clip.split(6)]  # 6, 6 and 1 frames
-    steps = sum(p.grid[0] for p in parts)
-    assert tokens.grid == (steps, 2, 3) and torch.equal(tokens.ids, torch.cat([p.ids for p in parts], dim=-1))
-    assert_close(tok.decode(tokens, window=6), torch.cat([tok.decode(p) for p in parts], dim=1), **CLOSE)
-    with pytest.raises(TokenError, match=f"13 frames have {steps} steps; with window=None there would be 4"):
-        tok.decode(tokens)
+@pytest.mark.parametrize(("kind", "steps"), [("causal", 7), ("causal_v1_1", 5), ("noncausal", 5)])
+def test_windows_are_clips_of_their_own(clip, kind, steps):
+    check_windows(_small(**KINDS[kind]), clip, 6, (steps, 2, 3), 4, **CLOSE)  # 6, 6 and 1 frames
 
 
 @pytest.mark.parametrize(
@@ -146,6 +117,28 @@ def test_frames_are_interpolated_within_the_first_step_and_within_the_rest():
 def test_settings_that_do_not_fit(change, said):
     with pytest.raises(ConfigError, match=said):
         _small(**change)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_diffusers_reads_what_we_write(causal, clip):
+    """Ids and frames of its class, of clips and pictures, with weights and config in its layout."""
+    diffusers = pytest.importorskip("diffusers")
+    tok, layout = _small(**KINDS["causal_v1_1" if causal else "noncausal"]), converter("diffusers-autoencodervidtok")
+    config = layout.authors_config(tok.config)
+    assert layout.own_config(config) == tok.config and system_of_config(config) == layout.system
+    theirs = diffusers.AutoencoderVidTok.from_config(config).eval()
+    theirs.load_state_dict(layout.write(tok.state_dict(), tok.config))
+    for frames in (13, 5, 1) if causal else (16,):
+        x = torch.cat([clip, clip])[:frames].transpose(0, 1)[None]  # [1, 3, T, H, W]
+        with torch.no_grad():
+            decoded = theirs(x).sample if causal else theirs.decode(theirs.encode(x)[0])
+            ids = theirs(x, encoder_mode=True)[1] if causal else theirs.encode(x)[1]
+        tokens = tok.encode(x.transpose(1, 2))
+        assert torch.equal(tokens.ids[:, 0], ids.flatten(1).long()) and tokens.grid == tuple(ids.shape[1:])
+        assert_close(tok.decode(tokens).transpose(1, 2), decoded, **CLOSE)
+    for kind in ("causal", "causal_v1_1"):  # without interpolation
+        with pytest.raises(NotWritable, match="version 1.1 with interpolation"):
+            layout.authors_config(_small(kind=kind).config)
 
 
 def test_published_networks_have_the_size_of_the_authors():

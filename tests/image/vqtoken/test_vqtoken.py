@@ -14,6 +14,7 @@ from tokenzoo.codecs.image.vqtoken.clusters import clusters_of
 from tokenzoo.codecs.image.vqtoken.tower import FrameTower
 from tokenzoo.codecs.token_fields import TokenError
 from tokenzoo.codecs.tokenizer import NotDecodable
+from tokenzoo.zoo.corpus.dataset import TokenDataset
 from tokenzoo.zoo.corpus.plain import packing_of
 from tokenzoo.zoo.corpus.records import Layout
 from tokenzoo.zoo.evaluate import tok_dense
@@ -207,5 +208,6 @@ def test_command_line(tmp_path):
     assert tokenzoo.Tokens.load(tmp_path / "tokens/b.png.tok").grid == (1, 3, 3)
     ran = run("decode", model, tmp_path / "tokens", "-o", tmp_path / "back")
     assert ran.code == 1 and "only encodes" in ran.err
-    ran = run("tokenize", model, tmp_path / "clips", "-o", tmp_path / "corpus")
-    assert ran.code == 1 and "carry the vectors table" in ran.err and "tokenzoo encode" in ran.err
+    ran = run("tokenize", model, tmp_path / "clips", "-o", tmp_path / "corpus", "-O", "adaptive=elbow")
+    assert ran.code == 0 and run("corpus", "stats", tmp_path / "corpus").code == 0
+    assert TokenDataset(tmp_path / "corpus", seed=None).tokens(0).side_vectors["table"][0].equal(tokens.side_vectors["table"][0])

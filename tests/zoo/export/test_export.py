@@ -16,6 +16,7 @@ from contract_cases import build, item
 from families import TINY
 from tokenzoo.zoo.export import NotExportable, export
 from tokenzoo.zoo.export.check import runner
+from tokenzoo.zoo.export.halves import DecoderHalf, EncoderHalf
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -79,6 +80,22 @@ def test_a_picture(tmp_path):
     assert len(tokenizer.encode(x).ids.unique()) > 8
 
 
+@pytest.mark.parametrize("label", ["emu3", "vidtok-v1.1"])
+def test_halves_of_a_tokenizer_of_clips_are_of_single_pictures(label):
+    tokenizer = build(label)
+    x = torch.stack([item(tokenizer, (8, 12), seed=i)[:1] for i in range(3)])  # [B, 1, 3, H, W]
+    tokens = tokenizer.encode(x)
+    encode = EncoderHalf(tokenizer, codebooks=None, size=None)
+    assert [(a.name, a.size, a.multiple) for a in encode.inputs[0].axes[1:]] == [
+        ("axis 1", 1, 0), ("axis 2", 3, 0), ("height", 256, 2), ("width", 256, 2)
+    ]  # fmt: skip
+    with torch.no_grad():
+        (ids,) = encode(x)
+        assert torch.equal(ids, tokens.ids.unflatten(-1, tokens.grid))
+        (decoded,) = DecoderHalf(tokenizer, codebooks=None, size=None)(ids)
+    assert decoded.shape == x.shape and torch.allclose(decoded, tokenizer.decode(tokens), atol=1e-5)
+
+
 def test_what_cannot_be_exported_says_why(tmp_path):
     tokenizer = tiny("latent")
     with pytest.raises(NotExportable, match="encoder of this latent tokenizer cannot be exported: it tokenizes features of a network"):
@@ -123,7 +140,7 @@ def test_every_family(label, tmp_path):
 def test_every_stream(label, tmp_path):
     """Encoder and decoder over several pieces in ONNX Runtime equal `encode` and `decode`; a row may begin anew."""
     tokenizer = build(label)
-    encoder, decoder = (export(tokenizer, tmp_path / f"{p}.onnx", part=p, stream=True) for p in ("encoder", "decoder"))  # type: ignore[arg-type]
+    encoder, decoder = (export(tokenizer, tmp_path / f"{p}.onnx", part=p, stream=True) for p in ("encoder", "decoder"))
     length = encoder.about["inputs"][0]["shape"][-1]
     x = torch.stack([item(tokenizer, 5 * length, seed=i) for i in range(2)])
     tokens = tokenizer.encode(x)

@@ -92,5 +92,5 @@ def _density(of: str, tokens: int, dataset: str) -> tuple[float | None, float | 
     if of in cards:
         return None, None
     system = literature.systems()[of]
-    fits = system.modality == "image" and bool(found) and int(found[1]) ** 2 == system.pixels  # type: ignore[index]
+    fits = system.modality == "image" and bool(found) and int(found[1]) ** 2 == system.pixels
     return system.tokens or None, system.tokens * system.bits / system.pixels or None if fits else None

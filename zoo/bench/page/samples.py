@@ -1,6 +1,7 @@
 """A few items for the page, each as original and as every tokenizer and classical codec of a bench gives it back.
 
-Files lie in `media/` beside the page: pictures as WebP, sounds as FLAC with a spectrogram; their names are numbers.
+Files lie in `media/` beside the page: pictures as WebP, clips as animated WebP, sounds as FLAC with a spectrogram; their names are
+numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,12 @@ from ....codecs.media import Waveform
 from ....codecs.tokenizer import Tokenizer
 from ...demo.coded import log_mel
 from ...demo.shapes import picture, spectrogram
+from ...evaluate.images import joined, parts_of
 from ...evaluate.run import media_files, metrics_of
 from ...finding import other_kind
+from ...media_out import FRAME_MS
 from .. import reference_codecs
-from ..cost import MOST_SECONDS, MOST_SIDE, cut
+from ..cost import MOST_FRAMES, MOST_SECONDS, MOST_SIDE, cut, frames_of
 from ..settings import Point
 from ..table import number
 from .markup import Html, join, tag
@@ -118,7 +121,7 @@ class Samples:
             parts.append(tag("ul", *(tag("li", f"not shown: {line}") for line in self.failed), class_="plain"))
         if parts:
             limit = f"The first {MOST_SECONDS:g} s are shown, stored without loss" if self.modality == "audio" else (
-                f"At most {MOST_SIDE} x {MOST_SIDE} pixels are shown, stored as WebP of quality {_QUALITY}"
+                f"At most {MOST_SIDE} x {MOST_SIDE} pixels and {MOST_FRAMES} frames are shown, stored as WebP of quality {_QUALITY}"
             )  # fmt: skip
             parts.append(tag("p", f"{limit}.", class_="soft"))
         return join(parts)
@@ -130,13 +133,13 @@ class Samples:
             sound, drawn, (wide, high) = f"{stem}.flac", f"{stem}.webp", _SPECTRUM
             self._write_sound(sound, one.media, one.rate_hz)
             top = float(log_mel(original.media, original.rate_hz).max())
-            self._write_picture(drawn, spectrogram(log_mel(one.media, one.rate_hz), top, _SPECTRUM), quality=75)
+            self._write_pictures(drawn, [spectrogram(log_mel(one.media, one.rate_hz), top, _SPECTRUM)], quality=75)
             words = f"spectrogram of {one.name}"
             drawing = tag("img", src=f"media/{drawn}", alt=words, loading="lazy", width=wide, height=high)
             player = tag("audio", controls=True, preload="none", src=f"media/{sound}", aria_label=one.name)
             return tag("figure", drawing, player, tag("figcaption", *caption), class_="original" if one.original else None)
         file = f"{stem}.webp"
-        self._write_picture(file, picture(one.media), quality=_QUALITY)
+        self._write_pictures(file, [picture(x) for x in one.media.reshape(-1, *one.media.shape[-3:])], quality=_QUALITY)
         if not one.original and one.media.shape == original.media.shape:
             first = f"media/{self.modality}-{place + 1:02d}-00.webp"
             caption.append(tag("div", tag("button", "show the original", type="button", data_original=first, aria_pressed="false")))
@@ -144,9 +147,12 @@ class Samples:
         image = tag("img", src=f"media/{file}", alt=one.name, loading="lazy", width=wide, height=high)
         return tag("figure", image, tag("figcaption", *caption), class_="original" if one.original else None)
 
-    def _write_picture(self, name: str, image: Image.Image, *, quality: int) -> None:
+    def _write_pictures(self, name: str, frames: Sequence[Image.Image], *, quality: int) -> None:
         with replacing(self._path(name)) as file:
-            image.save(file, "WEBP", quality=quality, method=6)
+            if len(frames) > 1:
+                frames[0].save(file, "WEBP", quality=quality, method=6, save_all=True, append_images=frames[1:], duration=FRAME_MS)
+            else:
+                frames[0].save(file, "WEBP", quality=quality, method=6)
 
     def _write_sound(self, name: str, samples: Tensor, rate_hz: int) -> None:
         with replacing(self._path(name)) as file:
@@ -163,16 +169,17 @@ def _original(media: Any) -> _Shown:
     if isinstance(media, Waveform):
         words = f"{media.samples.shape[-1] / media.sample_rate_hz:.1f} s at {media.sample_rate_hz / 1000:g} kHz"
         return _Shown(name="original", words=words, media=media.samples, rate_hz=media.sample_rate_hz, original=True)
-    return _Shown(name="original", words=f"{media.shape[-1]} x {media.shape[-2]} pixels", media=media, original=True)
+    clip = f"{frames_of(media)} frames of " if media.ndim == 4 else ""
+    return _Shown(name="original", words=f"{clip}{media.shape[-1]} x {media.shape[-2]} pixels", media=media, original=True)
 
 
 def _coded(name: str, setting: str, media: Any, tokenizer: Tokenizer, metrics: Any) -> _Shown:
     """An item through a tokenizer at one setting."""
     option, _, value = setting.partition("=")
     options = Point(option, value).options(tokenizer)
-    tokens = tokenizer.encode(media, options.of_encode)[0]
-    decoded = tokenizer.decode(tokens, options.of_decode)[0].cpu()
-    words = _words(metrics.add(media, decoded), tokens.bits()[0], media)
+    made = [tokenizer.encode(part, options.of_encode)[0] for part in parts_of(tokenizer, media)]
+    decoded = joined(tokenizer, media, [tokenizer.decode(tokens, options.of_decode)[0].cpu() for tokens in made])
+    words = _words(metrics.add(media, decoded), sum(tokens.bits()[0] for tokens in made), media)
     label = f"{name} {setting}".strip()
     if isinstance(media, Waveform):
         return _Shown(name=label, words=words, media=decoded, rate_hz=tokenizer.spec.decoded_rate_hz)  # type: ignore[attr-defined]
@@ -184,5 +191,5 @@ def _words(figures: Mapping[str, float], bits: int, media: Any) -> str:
     if isinstance(media, Waveform):
         rate = f"{bits / 1000 / (media.samples.shape[-1] / media.sample_rate_hz):.3g} kbit/s"
     else:
-        rate = f"{bits / (media.shape[-1] * media.shape[-2]):.3g} bits a pixel"
+        rate = f"{bits / (frames_of(media) * media.shape[-1] * media.shape[-2]):.3g} bits a pixel"
     return ", ".join([f"{bits / 8:,.0f} bytes", rate, *(f"{n} {number(figures[n])}" for n in _SHOWN if n in figures)])

@@ -200,7 +200,7 @@ class Packing:
                 )
         if tokens.book_grids is not None:
             raise ValueError("codebooks with grids of their own are packed one by one; pack tokens.track(NAME) of each.")
-        for n in tokens.lengths.tolist():  # type: ignore[union-attr]
+        for n in tokens.lengths.tolist():
             if self.decodable(n) != n:
                 raise ValueError(
                     f"{n} positions cannot be packed as {self.config.kind}: they end inside a unit; "

@@ -69,7 +69,7 @@ class MultiRatePacking(FlatPacking):
 
     def _check(self, tokens: Tokens) -> None:
         super()._check(tokens)
-        for b, n in enumerate(tokens.lengths.tolist()):  # type: ignore[union-attr]
+        for b, n in enumerate(tokens.lengths.tolist()):
             ids = tokens.ids[b, :, :n]
             if not torch.equal(self._spread(ids), ids):
                 raise ValueError(f"item {b}: the ids of a codebook differ inside its stride {self.strides}; unpackable.")

@@ -57,7 +57,7 @@ class PrefixPacking(FlatPacking):
         Raises:
             ValueError: another number of lengths than items, or one that is not allowed or longer than its item.
         """
-        have = tokens.lengths.tolist()  # type: ignore[union-attr]
+        have = tokens.lengths.tolist()
         if len(lengths) != len(have):
             raise ValueError(f"got {len(lengths)} lengths for {len(have)} items.")
         for n, limit in zip(lengths, have, strict=True):
@@ -70,7 +70,7 @@ class PrefixPacking(FlatPacking):
     def draw(self, tokens: Tokens, generator: torch.Generator | None = None) -> Tokens:
         """`cut` each item to a length drawn evenly from those allowed (nested dropout, FlexTok)."""
         lengths = []
-        for limit in tokens.lengths.tolist():  # type: ignore[union-attr]
+        for limit in tokens.lengths.tolist():
             options = [a for a in self.config.allowed if a <= limit] or list(range(1, limit + 1))
             lengths.append(options[int(torch.randint(len(options), (), generator=generator))])
         return self.cut(tokens, lengths)

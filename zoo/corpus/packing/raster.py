@@ -20,6 +20,7 @@ from ....codecs.config import ConfigError
 from ....codecs.tokens import Tokens
 from .base import PackingConfig
 from .flat import END_ROW, FlatPacking, Layout
+from .results import plane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ class RasterPacking(FlatPacking):
         if not (self.config.row_ends or self.config.grid):
             return
         for item in tokens:
-            if len(item.grid) != 2 or self.config.grid not in (None, item.grid):
+            grid = tuple(plane(item.grid))
+            if len(grid) != 2 or self.config.grid not in (None, grid):
                 raise ValueError(f"raster packing is set for pictures of grid {self.config.grid or '(h, w)'}, got {item.grid}.")
-            if item.grid[0] * item.grid[1] != int(item.lengths[0]):  # type: ignore[index]
+            if grid[0] * grid[1] != int(item.lengths[0]):  # type: ignore[index]
                 raise ValueError(f"an item of {int(item.lengths[0])} positions does not fill its grid {item.grid}.")  # type: ignore[index]

@@ -1,6 +1,6 @@
 """Results of `pack` and `unpack`. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,7 +32,7 @@ class Side:
         """Take the side information from a batch of tokens."""
         return Side(
             positions=tokens.ids.shape[2],
-            lengths=tokens.lengths,  # type: ignore[arg-type]
+            lengths=tokens.lengths,
             grid=tokens.grid,
             grids=tokens.grids,
             sizes=tokens.sizes,
@@ -43,11 +43,16 @@ class Side:
         )
 
     def grid_of(self, item: int) -> tuple[int, int] | None:
-        """`(h, w)` of one item; None where it is no grid."""
-        grid = self.grid if self.grids is None else self.grids[item].tolist()
+        """`(h, w)` of one item, a picture or a clip of one step; None where it is no grid."""
+        grid = plane(self.grid if self.grids is None else self.grids[item].tolist())
         if len(grid) != 2 or grid[0] * grid[1] != int(self.lengths[item]):
             return None
         return (int(grid[0]), int(grid[1]))
+
+
+def plane(grid: Sequence[int]) -> Sequence[int]:
+    """The grid `(h, w)` of a clip of one step `(1, h, w)`; others unchanged."""
+    return grid[1:] if len(grid) == 3 and grid[0] == 1 else grid
 
 
 @dataclass(frozen=True, eq=False)
