@@ -73,23 +73,27 @@ def start_pictures(tokenizer: nn.Module, value_range: tuple[float, float]) -> No
 
     Args:
         tokenizer: an untrained one; changed are its layers `patch_embed` with three input channels, and `to_pixels`, the layers of a
-            `PatchesToPixels`, or the last convolution of a VQGAN's decoder.
+            `PatchesToPixels`, or the last convolution of a VQGAN's decoder. Where it has `pixel_mean` and `pixel_std`, of colours in
+            0..1, patches are those of normalised colours, and what `to_pixels` gives is normalised too.
         value_range: of its pixels.
     """
     low, high = value_range
     grey, spread = low + _MEAN * (high - low), _STD * (high - low)
+    normalised = _normalised(tokenizer)
     for name, layer in tokenizer.named_modules():
         if not isinstance(layer, (nn.Conv2d, nn.Linear)) or not _narrow(layer):
             continue
         place = name.split(".")
         if place[-1] == "patch_embed" and isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            layer.weight.mul_(layer.weight[0].numel() ** -0.5 / spread / layer.weight.std().clamp(min=1e-6))
+            mean, deviation = normalised or (grey, spread)
+            layer.weight.mul_(layer.weight[0].numel() ** -0.5 / deviation / layer.weight.std().clamp(min=1e-6))
             if layer.bias is not None:
-                layer.bias.copy_(-layer.weight.sum((1, 2, 3)) * grey)
-        elif place[-1] == "to_pixels" or place[-2:] in (["patches", "proj"], ["to_pixels", "proj"], ["decoder", "head"]):
-            layer.weight.mul_(_FAINT * spread)
+                layer.bias.copy_(-layer.weight.sum((1, 2, 3)) * mean)
+        elif "to_pixels" in place[-2:] or place[-2:] in (["patches", "proj"], ["decoder", "head"]):
+            mean, deviation = (normalised if "to_pixels" in place[-2:] else None) or (grey, spread)
+            layer.weight.mul_(_FAINT * deviation)
             if layer.bias is not None:
-                layer.bias.fill_(grey)
+                layer.bias.fill_(mean)
         elif place[-1] == "smooth" and isinstance(layer, nn.Conv2d) and layer.in_channels == layer.out_channels:
             nn.init.dirac_(layer.weight)
             if layer.bias is not None:
@@ -119,6 +123,14 @@ def start_vae(vae: Any, channels: int, *, pictures: int = 64, side: int = 32) ->
     last.bias[:channels].sub_(mean).div_(std)
     last.weight[channels:].zero_()
     last.bias[channels:].fill_(_QUIET_NOISE)
+
+
+def _normalised(tokenizer: nn.Module) -> tuple[float, float] | None:
+    """Mean and deviation of photographs in the colours that a tokenizer normalises itself, averaged over these; None: it does not."""
+    mean, std = getattr(tokenizer, "pixel_mean", None), getattr(tokenizer, "pixel_std", None)
+    if not (isinstance(mean, torch.Tensor) and isinstance(std, torch.Tensor)) or mean.device.type == "meta":
+        return None
+    return float(((_MEAN - mean) / std).mean()), float((_STD / std).mean())
 
 
 def _narrow(layer: nn.Conv2d | nn.Linear) -> bool:

@@ -7,7 +7,7 @@ from small_runs import held_out
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.image.karl.model import KARL
 from tokenzoo.codecs.image.xqgan.model import LatentViT, TransformerSize
-from tokenzoo.codecs.start import first_norm, start_vae
+from tokenzoo.codecs.start import first_norm, photographs, start_vae
 
 
 def vae(width):
@@ -33,6 +33,27 @@ def test_a_wide_vae_stays_as_it_is():
     weights = {k: v.clone() for k, v in untrained.state_dict().items()}
     start_vae(untrained, 4)
     assert all(torch.equal(weights[k], v) for k, v in untrained.state_dict().items())
+
+
+def test_a_tokenizer_that_normalises_colours_starts_in_the_middle_of_them():
+    """Patches of photographs have mean 0 and deviation 1, and the first pictures are grey, also with colours far from CLIP's."""
+    plain = {
+        "image_size": 32,
+        "patch_size": 4,
+        "latent_dim": 8,
+        "head_width": 32,
+        "quantizer": {"kind": "bsq", "bits": 8, "normalize": False},
+    }
+    side = {"width": 32, "layers": 1, "heads": 2, "hidden": 32}
+    x = photographs(64, 32) / 2 + 0.5
+    for mean, std in (((0.48, 0.46, 0.41), (0.27, 0.26, 0.28)), ((0.1, 0.1, 0.1), (0.05, 0.05, 0.05))):
+        config = plain | {"encoder": side, "decoder": side, "pixel_mean": mean, "pixel_std": std}
+        tokenizer = build_tokenizer("qlip", config).eval()
+        with torch.no_grad():
+            patches = tokenizer.patch_embed((x - tokenizer.pixel_mean) / tokenizer.pixel_std)
+            y = tokenizer(x).x_hat
+        assert patches.mean().abs() < 0.3 and 0.5 < patches.std() < 2, (patches.mean(), patches.std())
+        assert (y.mean() - 0.45).abs() < 0.05 and y.std() < 0.1, (y.mean(), y.std())
 
 
 @pytest.mark.parametrize(("width", "norm", "scale", "positions"), [(64, 0.25, 1.0, 1.0), (512, 1.0, 1e-5, 0.02)])

@@ -101,10 +101,14 @@ _ROWS: tuple[Row, ...] = (
     ("post_quant_conv.*", "from_code.*"),
     ("quantize.embedding.weight", "quantizer.codebook.embed"),
 )
-#: What only training uses: queries and a map for noisy codes, teachers and heads, the window of used codes.
+#: Queries and a map for noisy codes, which `correction` keeps.
+_CORRECTION: tuple[Row, ...] = (
+    ("encoder.refined_tokens", "encoder.refined_queries"),
+    ("refine_conv.*", "encoder.from_code.*"),
+)
+_NOISY = tuple(theirs for theirs, _ in _CORRECTION)
+#: What only training uses: teachers and heads, the window of used codes.
 _TRAINING = (
-    "encoder.refined_tokens",
-    "refine_conv.**",
     "repa_model.**",
     "projection.**",
     "global_token_proj.**",
@@ -113,11 +117,11 @@ _TRAINING = (
 
 
 def _keys(own: DetailFlowConfig) -> KeyMap:
-    p = own.patch_size
+    p, corrects = own.patch_size, own.correction is not None
     return KeyMap(
         Unwrap("model", "ema"),
         Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where="**.self_attn."),
-        Rename(_ROWS, also_drop=_TRAINING),
+        Rename([*_ROWS, *(_CORRECTION if corrects else ())], also_drop=[*_TRAINING, *(() if corrects else _NOISY)]),
         # linear maps of patches laid out as (row, column, colour), and to them
         Each(
             ("encoder.patch_embed.weight",),
@@ -125,7 +129,7 @@ def _keys(own: DetailFlowConfig) -> KeyMap:
             lambda v: v.permute(0, 2, 3, 1).flatten(1),
         ),
         Each(("decoder.to_pixels.proj.weight",), lambda v: v[..., None, None], lambda v: v.flatten(1)),
-        without_ones("{encoder|decoder}.token_positions", "encoder.queries", "decoder.mask_token"),
+        without_ones("{encoder|decoder}.token_positions", "encoder.queries", "encoder.refined_queries", "decoder.mask_token"),
     )
 
 

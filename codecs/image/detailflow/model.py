@@ -8,14 +8,21 @@ of its own group and of those before (of the first group only those before it), 
 become ids. The decoder reads mask tokens of a grid and the first t codes; the grid's side follows from t by a power law, from one
 patch to the whole picture.
 
-Differs: the self-correction of training, which gives the encoder noisy codes to repair, is not here. In a training step that leaves
-tokens out, the decoded smaller picture is compared with the reduced one as the features `picture` and `picture_target`, and `x_hat`
-is it, enlarged; the authors give the whole step the reduced picture as its target.
+Self-correction in training (`correction`), for generators that draw the tokens of a group at once: one group gets codes near its own;
+the encoder reads them, and the codes before them, in place of its queries, and gives the tokens behind them anew, so that these make up
+for the error. Such pictures are decoded from the noisy codes and the new ones.
+
+Differs: the authors decode each picture of a step twice, from its own codes and from corrected ones; here a share of the pictures is
+decoded from corrected codes and the others from their own. Noisy codes are drawn among those near the code, theirs near the latent. In
+a training step that leaves tokens out, the decoded smaller picture is compared with the reduced one as the features `picture` and
+`picture_target`, and `x_hat` is it, enlarged; the authors give the whole step the reduced picture as its target.
 
 Letters: B batch, H W pixels, T tokens, t tokens that are decoded, G tokens of a group, D latent width, C width of a transformer, p
 patch.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,8 +33,8 @@ from torch import Tensor, nn
 from ...coding import Batch
 from ...config import ConfigError
 from ...layers.vit import PatchesToPixels, ViTBlock, embedding
-from ...options import OrderedEncodeOptions
-from ...quantizers.base import QuantizerConfig
+from ...options import OrderedEncodeOptions, check_at_least
+from ...quantizers.base import Quantized, QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...spec import ImageSpec
 from ...start import start_positions
@@ -55,6 +62,25 @@ class QueryTransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorrectionConfig:
+    """Self-correction in training; see the module's docstring.
+
+    Attributes:
+        share: of the pictures of a step that are decoded from corrected codes, its first ones.
+        neighbours: number of nearest codes among which a noisy one is drawn.
+    """
+
+    moving: ClassVar[tuple[str, ...]] = ("share", "neighbours")
+    share: float = 0.5
+    neighbours: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"correction.share is {self.share}; it is a share of the pictures, 0 to 1.")
+        check_at_least("correction.neighbours", self.neighbours, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetailFlowConfig:
     """Settings of `DetailFlow`; the defaults are those of DetailFlow-16.
 
@@ -69,6 +95,7 @@ class DetailFlowConfig:
         latent_dim: D.
         quantizer: settings of any quantizer; its `dim` is filled in.
         cut_probability: share of training steps that leave tokens out.
+        correction: self-correction in training, for quantizers with one id a token; None: none.
     """
 
     image_size: int = 256
@@ -87,6 +114,7 @@ class DetailFlowConfig:
         kmeans_init=False, replace_below=0.0,
     )  # fmt: skip
     cut_probability: float = 0.2
+    correction: CorrectionConfig | None = None
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -173,16 +201,24 @@ class DetailEncoder(QueryTransformer):
         self.sizes = config
         self.patch_embed = nn.Conv2d(3, config.encoder.width, config.patch_size, stride=config.patch_size)
         self.queries = embedding(config.num_tokens, config.encoder.width)
+        corrects = config.correction is not None
+        self.refined_queries = embedding(config.num_tokens, config.encoder.width) if corrects else None
+        self.from_code = nn.Linear(config.latent_dim, config.encoder.width) if corrects else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode `[B, 3, H, W]`, H = W."""
+    def forward(self, x: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Encode `[B, 3, H, W]`, H = W; codes `[B, n, D]` take the place of the first n queries, and others that of the rest."""
         y, c = self.patch_embed(x), self.sizes
         cells = y.flatten(2).transpose(1, 2) + self.grid_positions(y.shape[2])
         mask = None
         if self.config.causal:
             more = {"group": c.group_size, "first": c.first_tokens, "device": x.device}
             mask = group_mask(cells.shape[1], c.num_tokens, cells_see=False, tokens_see=True, **more)
-        return self.run(cells, self.queries.expand(len(x), -1, -1), mask)[1]
+        queries = self.queries.expand(len(x), -1, -1)
+        if codes is not None:
+            assert self.from_code is not None and self.refined_queries is not None
+            rest = self.refined_queries[codes.shape[1] :].expand(len(x), -1, -1)
+            queries = torch.cat([self.from_code(codes), rest], dim=1)
+        return self.run(cells, queries, mask)[1]
 
 
 class DetailDecoder(QueryTransformer):
@@ -222,6 +258,8 @@ class DetailFlow(ImageTokenizer):
         self.encoder, self.decoder = DetailEncoder(c), DetailDecoder(c)
         self.to_code = nn.Linear(c.encoder.width, c.latent_dim)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
+        if c.correction is not None and self.quantizer.num_codebooks != 1:
+            raise ConfigError(f"correction draws noisy codes of one codebook; the quantizer has {self.quantizer.num_codebooks}.")
         self.from_code = nn.Linear(c.latent_dim, c.decoder.width)
         self.spec = ImageSpec.of(
             self.quantizer,
@@ -246,16 +284,54 @@ class DetailFlow(ImageTokenizer):
         return self.decode_latents(self.vectors_of(ids))
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstruct `[B, 3, H, W]`; features `picture` and `picture_target` `[B, 3, s, s]`, see the module's docstring."""
+        """Reconstruct `[B, 3, H, W]`; features `picture` and `picture_target` `[B, 3, s, s]`, see the module's docstring.
+
+        `first_token` is the quantized latent of the first token, `[B, D, 1]`.
+        """
         c, z = self.config, self.encode_latents(x)
         quantized = self.quantizer(z)
-        count = c.num_tokens
-        if self.training and torch.is_grad_enabled() and float(torch.rand(())) < c.cut_probability:
+        count, trains = c.num_tokens, self.training and torch.is_grad_enabled()
+        if trains and float(torch.rand(())) < c.cut_probability:
             count = c.whole(int(torch.randint(1, c.num_tokens + 1, ())))
-        picture = self.decode_latents(quantized.z_q[:, :, :count])
+        z_q, first = quantized.z_q, quantized.z_q[:, :, :1]
+        if trains and c.correction is not None:
+            quantized = self.corrected(x, quantized, count)
+            z_q = quantized.z_q
+        picture = self.decode_latents(z_q[:, :, :count])
         target = x if picture.shape == x.shape else reduced(x, c.exact_side(count), picture.shape[2])
         x_hat = picture if picture.shape == x.shape else F.interpolate(picture, size=x.shape[2:], mode="bicubic", align_corners=False)
-        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features={"picture": picture, "picture_target": target})
+        features = {"picture": picture, "picture_target": target, "first_token": first}
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+
+    def corrected(self, x: Tensor, quantized: Quantized, count: int) -> Quantized:
+        """`quantized` of a training step of pictures `[B, 3, H, W]`, with corrected codes for the first of them.
+
+        Args:
+            x: the pictures.
+            quantized: of their own latents; its ids stay.
+            count: t, tokens that will be decoded. The noisy ones lie before the last group of them.
+        """
+        c, correction = self.config, self.config.correction
+        assert correction is not None
+        some, last = math.ceil(correction.share * len(x)), count if count <= c.first_tokens else count - c.group_size
+        start = int(torch.randint(last, ()))
+        end = start + 1
+        if start >= c.first_tokens:
+            start = start // c.group_size * c.group_size
+            end = start + c.group_size
+        if not some or end == c.num_tokens or count == 1:
+            return quantized
+        ids = quantized.ids[:some, 0, :end].clone()
+        near = self.quantizer.neighbours(0, ids[:, start:].flatten(), correction.neighbours)
+        draw = torch.randint(near.shape[1], (len(near), 1), device=near.device)
+        ids[:, start:] = near.gather(1, draw).unflatten(0, (some, -1))[..., 0]
+        noisy = self.quantizer.decode(ids[:, None]).to(quantized.z_q.dtype).detach()  # [some, D, end]
+        states = self.encoder(x[:some], noisy.transpose(1, 2))[:, end:]
+        anew = self.quantizer(self.to_code(states).transpose(1, 2))
+        z_q = torch.cat([torch.cat([noisy, anew.z_q], dim=2), quantized.z_q[some:]])
+        rows, more = quantized.ids.numel(), anew.ids.numel()
+        loss = (quantized.loss * rows + anew.loss * more) / (rows + more)
+        return dataclasses.replace(quantized, z_q=z_q, loss=loss)
 
 
 def reduced(x: Tensor, exact: int, side: int) -> Tensor:

@@ -8,8 +8,12 @@ groups of them are K ids. The decoder predicts, from a noisy picture, the time a
 follows it from noise in `steps` steps, short ones at the end, with guidance at middle times only. The start noise is the same for every
 picture of a call and follows from `seed`.
 
-Differs: in the entropy term of training each group of bits has a mean of its own, the authors mix all groups; their second stage, which
-trains through eight sampling steps, and their scaling of the first weights are not here.
+A training step takes one noisy picture, and `x_hat` is where its velocity leads to. With `sampled_steps`, the authors' post-training,
+`x_hat` is the end of a whole flow from noise, in that number of steps of random lengths, with gradients: a distance from the picture
+then judges what is sampled, not the mean of what might be.
+
+Differs: in the entropy term of training each group of bits has a mean of its own, the authors mix all groups; their scaling of weights
+to their first norms is not here.
 
 Letters: B batch, H W pixels, N tokens, C channels of a token, K groups, L = N.
 """
@@ -21,6 +25,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ...coding import Batch
 from ...config import ConfigError
@@ -51,6 +56,8 @@ class FlowMoConfig:
         guidance: of `decode`, where it is called without; 1: none.
         guided: times between which there is guidance.
         null_probability: share of training items that are decoded without their bits, for guidance.
+        sampled_steps: steps of the flow that a training step follows with gradients for `x_hat` (the authors' post-training: 8); 0: it
+            follows the velocity of one noisy picture.
     """
 
     image_size: int = 256
@@ -69,6 +76,7 @@ class FlowMoConfig:
     guidance: float = 1.5
     guided: tuple[float, float] = (0.17 / 1.17, 1.02 / 2.02)
     null_probability: float = 0.1
+    sampled_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -76,6 +84,7 @@ class FlowMoConfig:
         if self.token_dim % self.group_bits:
             raise ConfigError(f"token_dim {self.token_dim} is no multiple of group_bits {self.group_bits}.")
         check_at_least("steps", self.steps, 1, MAX_STEPS)
+        check_at_least("sampled_steps", self.sampled_steps, 0, MAX_STEPS)
         if not 0 <= self.null_probability <= 1:
             raise ConfigError(f"null_probability is {self.null_probability}; it is a probability, 0 to 1.")
 
@@ -138,13 +147,27 @@ class FlowMo(ImageTokenizer):
         x, low, high = noise.float(), *c.guided
         times = torch.arange(steps, -1, -1, dtype=torch.float32) ** c.power / steps**c.power
         for t, after in itertools.pairwise(times):
-            now = t.expand(len(x)).to(x.device)
+            now = t.expand(len(x)).to(x.device, non_blocking=True)
             v = self.velocity(x.to(code.dtype), now, code).float()
             if weight != 1 and low <= float(t) <= high:
                 free = self.velocity(x.to(code.dtype), now, 0 * code).float()
                 v = free + weight * (v - free)
             x = x - float(t - after) * v
         return x.to(z_q.dtype)
+
+    def follow(self, code: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]`, not clipped, at the end of the flow from `noise`, with gradients to the velocities and `code`.
+
+        Args:
+            code: as `codes_of` returns it.
+            noise: `[B, 3, H, W]`, at time 1.
+            times: `[B, S + 1]`, from 1 to 0, of each picture its own. Each step is computed again in the backward pass, to save memory.
+        """
+        x = noise
+        for t, after in itertools.pairwise(times.unbind(1)):
+            v = checkpoint(self.velocity, x.to(code.dtype), t, code, use_reentrant=False)
+            x = x - (t - after)[:, None, None, None] * v.float()
+        return x
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` in -1..1 of quantized latents `[B, C, N]`, with the config's steps and the noise of seed 0."""
@@ -162,8 +185,9 @@ class FlowMo(ImageTokenizer):
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`.
 
-        In a training step: one noisy picture at a random time; `x_hat` is where its velocity leads to in one step, and the features
-        `velocity` and `velocity_target` `[B, 3, H, W]` are compared. Otherwise `x_hat` is what `decode` gives.
+        In a training step: one noisy picture at a random time, whose features `velocity` and `velocity_target` `[B, 3, H, W]` are
+        compared; `x_hat` is where its velocity leads to in one step, or the end of a flow of `sampled_steps`, not clipped. Otherwise
+        `x_hat` is what `decode` gives.
         """
         z = self.encode_latents(x)
         quantized = self.quantizer(z)
@@ -174,9 +198,19 @@ class FlowMo(ImageTokenizer):
         noise, share = torch.randn_like(x), t[:, None, None, None].to(x.dtype)
         step = FlowStep(share * noise + (1 - share) * x, t, noise - x)
         kept = (torch.rand(len(x), 1, 1, device=x.device) >= self.config.null_probability).to(x.dtype)
-        v = self.velocity(step.x, t, self.codes_of(quantized.z_q) * kept)
+        code = self.codes_of(quantized.z_q)
+        v = self.velocity(step.x, t, code * kept)
         features = {"velocity": v, "velocity_target": step.target}
-        return Reconstruction(x_hat=step.estimate(v), z=z, quantized=quantized, features=features)
+        x_hat = step.estimate(v)
+        if steps := self.config.sampled_steps:
+            x_hat = self.follow(code, torch.randn_like(x), random_times(len(x), steps, x.device))
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
+
+
+def random_times(items: int, steps: int, device: torch.device) -> Tensor:
+    """Times `[B, S + 1]` of S steps from 1 to 0, whose lengths are in proportion to even draws in 0..1."""
+    ends = torch.rand(items, steps, device=device, dtype=torch.float32).cumsum(1)
+    return 1 - torch.cat([torch.zeros_like(ends[:, :1]), ends / ends[:, -1:]], dim=1)
 
 
 def power_of(schedule: str) -> float:

@@ -8,9 +8,10 @@ of the MaskGIT-VQGAN (a mask at first) and the latents. `decode` repeats: predic
 the surest, hide the others again, fewer at each step; pixels come from the logits of the last step. The noise of the draws is the same
 for every picture of a call and follows from `seed`.
 
-Differs: ids are those of each picture alone (`quantizers/optvq.py`); the authors' ids depend on the other pictures of the batch. In
-training the authors reveal codes of the MaskGIT-VQGAN in a first stage and the network's own in a second one; here they are always the
-network's own, of a first pass with all codes hidden.
+The authors train in three stages: with all codes hidden (`revealed` "none"); with a random share of the network's own codes, of a first
+pass with all hidden, so that training meets the errors of decoding ("own"); then the decoders on pixels, the same way.
+
+Differs: ids are those of each picture alone (`quantizers/optvq.py`); the authors' ids depend on the other pictures of the batch.
 
 Letters: B batch, H W pixels, g grid side, P = g g codes, N latents, D latent width, V codes of the MaskGIT-VQGAN.
 """
@@ -39,6 +40,7 @@ class SFTokConfig(TiTokConfig):
         steps: of `decode`, where it is called without.
         temperature: of the noise in the first step; it falls to 0 evenly.
         soften: divide the logits by a number that falls from 1.3 towards 0.5 with the steps.
+        revealed: codes that a training step reveals: "none", or a random share of the network's "own".
     """
 
     num_latents: int = 64
@@ -49,6 +51,7 @@ class SFTokConfig(TiTokConfig):
     steps: int = 8
     temperature: float = 1.0
     soften: bool = False
+    revealed: Literal["none", "own"] = "own"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,28 +199,37 @@ class SFTok(TiTok):
             ids = torch.where(sure <= least, hidden, found)
         raise AssertionError("unreachable")
 
-    def forward(self, x: Tensor) -> Reconstruction:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; `features["logits"]` is `[B, V, g, g]`.
 
-        In a training step: one pass with a random share of the network's own codes revealed. Otherwise `x_hat` is what `decode` gives.
+        In a training step: one pass with the codes that the config's `revealed` allows; `features["hidden"]` is `[B, P]`, 1 for a code
+        that was hidden and 0 for the others. Otherwise `x_hat` is what `decode` gives.
         """
         z = self.encode_latents(x)
         quantized = self.quantizer(z, grid=None)
         if not (self.training and torch.is_grad_enabled()):
             logits = self.reveal(quantized.z_q)[1]
             return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
-        with torch.no_grad():
-            first = self.logits_of(quantized.z_q).flatten(2).argmax(1)  # [B, P]
-        share = torch.acos(torch.rand(len(x), 1, device=x.device)) / (math.pi / 2)  # of the codes that are hidden
-        order = torch.rand(first.shape, device=x.device).argsort(1)
-        ids = torch.where(order < (share * first.shape[1]).round(), self.decoder.mask_id, first)
+        ids = self._revealed(quantized.z_q)
         logits = self.logits_of(quantized.z_q, ids)
-        return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features={"logits": logits})
+        features = {"logits": logits, "hidden": (ids == self.decoder.mask_id).to(logits.dtype)}
+        return Reconstruction(x_hat=self.head.pixels(logits), z=z, quantized=quantized, features=features)
+
+    @torch.no_grad()
+    def _revealed(self, z_q: Tensor) -> Tensor:
+        """Codes `[B, P]` that a training step starts from, V where one is hidden, of latents `[B, D, N]`."""
+        hidden = torch.full((len(z_q), self.decoder.grid_size**2), self.decoder.mask_id, device=z_q.device)
+        if self.config.revealed == "none":
+            return hidden
+        first = self.logits_of(z_q).flatten(2).argmax(1)
+        share = torch.acos(torch.rand(len(z_q), 1, device=z_q.device)) / (math.pi / 2)  # of the codes that are hidden
+        order = torch.rand(first.shape, device=z_q.device).argsort(1)
+        return torch.where(order < (share * first.shape[1]).round(), hidden, first)
 
 
 def _gumbel(like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Gumbel noise `[V, P]` for logits and `[P]` for confidences, the same on every device."""
     return tuple(
-        -torch.empty(shape, dtype=torch.float32).exponential_(generator=generator).log().to(like.device)
+        -torch.empty(shape, dtype=torch.float32).exponential_(generator=generator).log().to(like.device, non_blocking=True)
         for shape in (like.shape, like.shape[1:])
     )  # type: ignore[return-value]

@@ -138,9 +138,14 @@ _ROWS: tuple[Row, ...] = (
     ("decode_transformer.norm_post1.*", "reader.norm_in.*"),
     *under("decode_transformer.transformer.layers.{}.", "reader.layers.{}.", _CAUSAL),
 )
-#: Registers that nothing sees, the second pass of training, DINOv2's masks, the window of used codes.
+#: The second pass of training, which `predicts_features` keeps.
+_SECOND_PASS: tuple[Row, ...] = (
+    ("decode_transformer.mask_dino", "reader.feature_mask"),
+    ("decode_transformer.norm_post2.*", "reader.feature_norm.*"),
+    ("decode_transformer.proj.*", "reader.to_features.*"),
+)
+#: Registers that nothing sees, DINOv2's masks, the window of used codes.
 _TRAINING = (
-    "decode_transformer.{mask_dino|norm_post2.weight|norm_post2.bias|proj.weight|proj.bias}",
     "decode_transformer.register_tokens",
     _DINO + "mask_token",
     "slot_quantize.codebook_used",
@@ -154,14 +159,15 @@ def _beside_the_tower(state: State) -> State:
 
 
 def _keys(own: VFMTokConfig) -> KeyMap:
-    rows = [*_ROWS, *llamagen_rows(0, len(own.decoder.widths))]
+    rows = [*_ROWS, *llamagen_rows(0, len(own.decoder.widths)), *(_SECOND_PASS if own.predicts_features else ())]
+    dropped = [*_TRAINING, *(() if own.predicts_features else (theirs for theirs, _ in _SECOND_PASS))]
     return KeyMap(
         Then(_beside_the_tower, lambda state: state),
         Fuse(("q_proj", "k_proj", "v_proj"), "qkv", where="**.{self_attn|attn1}."),
         Fuse(("q", "k", "v"), "qkv", where="decoder.**."),
-        Rename(rows, also_drop=_TRAINING),
+        Rename(rows, also_drop=dropped),
         without_ones("tower.class_token", "tower.positions", "tower.registers", "encoder.queries", "encoder.positions"),
-        without_ones("reader.positions", "reader.token_positions", "reader.mask_token", "reader.class_token"),
+        without_ones("reader.positions", "reader.token_positions", "reader.mask_token", "reader.class_token", "reader.feature_mask"),
     )
 
 

@@ -9,7 +9,10 @@ take weighted samples around that point from all four maps, then attend to the q
 decoder's causal transformer reads the N codes, a class token and mask tokens of a grid; the grid's states become pixels in a
 convolutional decoder. (The authors' sequence ends in registers, which nothing before them sees.)
 
-Differs: training has no dropout, and no second pass of the decoder that predicts the tower's last features.
+With `predicts_features`, as in the authors' training, the same transformer reads the codes a second time, before mask tokens of another
+kind on the tower's grid, and predicts the tower's last states, so that the codes keep what these mean. Decoding does without.
+
+Differs: training has no dropout.
 
 Letters: B batch, H W pixels, N queries, S maps, P samples a map and head, C width, D latent width, g side of the decoder's grid.
 """
@@ -30,6 +33,7 @@ from ...quantizers.vq import VQConfig
 from ...recomputable import Recomputable
 from ...spec import ImageSpec
 from ...start import first_norm
+from ...tokenizer import Reconstruction
 from ..base import ImageTokenizer
 
 #: Mean and deviation of ImageNet's colours in 0..1, with which DINOv2 normalises pictures.
@@ -53,6 +57,8 @@ class VFMTokConfig:
         latent_dim: D.
         quantizer: settings of any quantizer; its `dim` is filled in.
         decoder: settings of the convolutional decoder.
+        predicts_features: a second pass of the decoder's transformer predicts the tower's last states, for a loss. The table is then
+            that of the tower's grid.
     """
 
     image_size: int = 336
@@ -73,6 +79,7 @@ class VFMTokConfig:
         kmeans_init=False, replace_below=0.0,
     )  # fmt: skip
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig(blocks=2))
+    predicts_features: bool = False
 
     @property
     def patch_size(self) -> int:
@@ -88,6 +95,11 @@ class VFMTokConfig:
         for name, patch in (("the tower", self.tower.patch_size), ("the decoder", self.patch_size)):
             if self.image_size % patch:
                 raise ConfigError(f"image_size {self.image_size} is no multiple of {patch}, the patch of {name}.")
+        if self.predicts_features and self.table != self.image_size // self.tower.patch_size:
+            raise ConfigError(
+                f"table is {self.table}; with predicts_features it must be the side of the tower's grid, "
+                f"{self.image_size // self.tower.patch_size}."
+            )
         if round(self.num_tokens**0.5) ** 2 != self.num_tokens:
             raise ConfigError(f"num_tokens is {self.num_tokens}; a square is needed.")
         if (
@@ -226,7 +238,7 @@ class SamplingEncoder(nn.Module):
 
 
 class CausalReader(nn.Module):
-    """States of the codes `[B, N, C]` to a grid `[B, C, g, g]`."""
+    """States of the codes `[B, N, C]` to a grid `[B, C, g, g]`, and with `predicts_features` to the tower's states `[B, E, L]`."""
 
     def __init__(self, config: VFMTokConfig) -> None:
         super().__init__()
@@ -235,8 +247,12 @@ class CausalReader(nn.Module):
         self.positions = embedding(1 + c.table**2, c.width)
         self.token_positions = embedding(c.num_tokens, c.width)
         self.mask_token, self.class_token = embedding(1, c.width), embedding(1, c.width)
-        self.norm_in = nn.LayerNorm(c.width)
+        self.norm_in = first_norm(c.width)
         self.layers = nn.ModuleList(CausalLayer(c) for _ in range(c.layers))
+        self.feature_mask = embedding(1, c.width) if c.predicts_features else None
+        self.feature_norm = first_norm(c.width) if c.predicts_features else None
+        self.to_features = nn.Linear(c.width, c.tower.width) if c.predicts_features else None
+        self.apply(init_linear)
 
     def grid_positions(self) -> Tensor:
         """Positions `[g g, C]`, interpolated from the table by DINO's factor, as if the grid were 0.1 cells larger."""
@@ -248,13 +264,25 @@ class CausalReader(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Decode `[B, N, C]`."""
-        first, count = codes.shape[1] + 1, self.side**2
-        cells = torch.cat([self.class_token + self.positions[:1], self.mask_token + self.grid_positions()])
-        x = self.norm_in(torch.cat([codes + self.token_positions, cells.expand(len(codes), -1, -1)], dim=1))
+        grid = self._read(codes, self.mask_token + self.grid_positions(), self.norm_in)
+        return grid.transpose(1, 2).unflatten(2, (self.side, self.side))
+
+    def features(self, codes: Tensor) -> Tensor:
+        """The tower's last states `[B, E, L]`, as they are predicted from states of the codes `[B, N, C]`."""
+        if self.feature_mask is None or self.feature_norm is None or self.to_features is None:
+            raise ConfigError("this VFMTok predicts no features; predicts_features is false.")
+        states = self._read(codes, self.feature_mask + self.positions[1:], self.feature_norm)
+        return self.to_features(states).transpose(1, 2)
+
+    def _read(self, codes: Tensor, cells: Tensor, norm: nn.Module) -> Tensor:
+        """States `[B, n, C]` of cells `[n, C]` behind the codes `[B, N, C]` and the class token; `norm` is that of the cells."""
+        tokens = self.norm_in(codes + self.token_positions)
+        cells = norm(torch.cat([self.class_token + self.positions[:1], cells]))
+        x = torch.cat([tokens, cells.expand(len(codes), -1, -1)], dim=1)
         mask = causal(x.shape[1], x.device)
         for layer in self.layers:
             x = layer(x, mask)
-        return x[:, first : first + count].transpose(1, 2).unflatten(2, (self.side, self.side))
+        return x[:, codes.shape[1] + 1 :]
 
 
 class VFMTok(ImageTokenizer):
@@ -310,3 +338,18 @@ class VFMTok(ImageTokenizer):
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, N]`, not clipped."""
         return self.decoder(self.reader(self.from_code(z_q.transpose(1, 2))))
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct `[B, 3, H, W]`.
+
+        With `predicts_features`, in a training step, the features `semantic` and `semantic_target` `[B, E, L]` are the tower's last
+        states as predicted and as they are.
+        """
+        states = self.states(x)
+        z = self.to_code(self.encoder(states)).transpose(1, 2)
+        quantized = self.quantizer(z)
+        features: dict[str, Tensor] = {}
+        if self.config.predicts_features and self.training and torch.is_grad_enabled():
+            predicted = self.reader.features(self.from_code(quantized.z_q.transpose(1, 2)))
+            features = {"semantic": predicted, "semantic_target": states[-1].transpose(1, 2)}
+        return Reconstruction(x_hat=self.decode_latents(quantized.z_q), z=z, quantized=quantized, features=features)

@@ -8,8 +8,10 @@ import dataclasses
 import pytest
 import torch
 from image.detailflow.options import SWEEPS
+from tiny_parts import RVQ
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer
-from tokenzoo.codecs.image.detailflow.model import DetailFlowConfig, group_mask, reduced
+from tokenzoo.codecs.image.detailflow.model import CorrectionConfig, DetailFlowConfig, group_mask, reduced
 from tokenzoo.zoo.convert import convert, converter
 from torch.testing import assert_close
 
@@ -101,3 +103,57 @@ def test_training_steps_may_leave_tokens_out():
     assert tok.eval()(x).features["picture"].shape == x.shape
     half = reduced(x, 8, 8)
     assert_close(half, torch.nn.functional.avg_pool2d(x, 2))
+
+
+def corrected(**more):
+    from image.detailflow.tiny import TINY
+
+    torch.manual_seed(0)
+    family, config = TINY["detailflow"]
+    return build_tokenizer(family, config | {"cut_probability": 0.0, "correction": {"share": 0.5, "neighbours": 3}} | more).train()
+
+
+def test_corrected_codes_follow_a_noisy_group():
+    """Codes before the noisy group stay, those of the group are near ones, those behind come from the encoder that has read them."""
+    tok, x, seen, starts = corrected(), torch.rand(4, 3, 16, 16), [], set()
+    tok.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[1] if len(args) > 1 else None))
+    for _ in range(20):
+        seen.clear()
+        quantized = tok.quantizer(tok.encode_latents(x))
+        out = tok.corrected(x, quantized, 8)
+        assert torch.equal(out.z_q[2:], quantized.z_q[2:]) and torch.equal(out.ids, quantized.ids)
+        codes = seen[-1].transpose(1, 2)  # [2, D, end]
+        start, end = codes.shape[2] - (1 if codes.shape[2] <= 2 else 2), codes.shape[2]
+        starts.add(start)
+        assert torch.equal(out.z_q[:2, :, :end], codes)
+        assert torch.equal(codes[:, :, :start], quantized.z_q[:2, :, :start])
+        near = tok.quantizer.neighbours(0, quantized.ids[:2, 0, start:end].flatten(), 3)
+        allowed = tok.quantizer.decode(near[None].transpose(1, 2).flatten(1)[:, None])[0].t().unflatten(0, (3, -1))  # [3, n, D]
+        drawn = codes[:, :, start:].permute(0, 2, 1).flatten(0, 1)
+        assert bool((allowed == drawn).all(-1).any(0).all())
+        anew = tok.quantizer(tok.to_code(tok.encoder(x[:2], codes.transpose(1, 2))[:, end:]).transpose(1, 2))
+        assert_close(out.z_q[:2, :, end:], anew.z_q)
+        rows = 4 * 8, 2 * (8 - end)
+        assert_close(out.loss, (quantized.loss * rows[0] + anew.loss * rows[1]) / sum(rows))
+    assert starts == {0, 1, 2, 4}  # single first tokens, then whole groups with one behind them
+
+
+def test_correction_trains_its_own_weights_and_leaves_encoding_alone():
+    tok, x = corrected(), 2 * torch.rand(4, 3, 16, 16) - 1
+    for _ in range(10):
+        tok(x).x_hat.square().mean().backward()
+    for weight in (tok.encoder.refined_queries, tok.encoder.from_code.weight):
+        assert weight.grad is not None and bool(weight.grad.abs().sum() > 0)
+    plain = corrected(correction=None)
+    plain.load_state_dict({k: v for k, v in tok.state_dict().items() if k in plain.state_dict()})
+    assert torch.equal(plain.encode(x).ids, tok.encode(x).ids)
+    with pytest.raises(ConfigError, match="one codebook"):
+        corrected(quantizer=RVQ)
+
+
+def test_the_published_file_holds_what_correction_needs():
+    layout = converter("detailflow")
+    own = dataclasses.replace(layout.own_config(THEIRS), correction=CorrectionConfig())
+    state = layout.write(build_tokenizer("detailflow", own).state_dict(), own)
+    assert {"encoder.refined_tokens", "refine_conv.weight", "refine_conv.bias"} <= state.keys()
+    assert "encoder.from_code.weight" in layout.read(state, own)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
+from tokenzoo.codecs.image.flowmo.model import random_times
 from tokenzoo.zoo.convert import convert, load_reference
 from torch.testing import assert_close
 
@@ -71,3 +72,35 @@ def test_training_hides_the_bits_of_some_pictures(folder):
         t = torch.autograd.grad(out.features["velocity"].sum(), tok.decoder.token_in.weight)[0]
         assert bool(t.abs().sum() > 0) == (share == 0.0)
     assert not torch.allclose(*seen)
+
+
+def test_times_of_sampled_steps_fall_from_one_to_zero():
+    times = random_times(500, 4, torch.device("cpu"))
+    assert times.shape == (500, 5) and bool((times.diff(dim=1) < 0).all())
+    assert torch.equal(times[:, 0], torch.ones(500)) and float(times[:, -1].abs().max()) == 0
+    lengths = -times.diff(dim=1)
+    assert_close(lengths.mean(0), torch.full((4,), 0.25), atol=0.02, rtol=0)
+    assert float(lengths.std()) > 0.1
+
+
+def test_post_training_reaches_the_picture_through_all_steps(folder):
+    """`follow` equals plain Euler steps, and its gradient theirs; with `sampled_steps` the training step ends in it."""
+    tok, io = load_reference(folder).train(), load_io(folder)
+    code = tok.codes_of(tok.quantizer.decode(tok.encode(io["input"]).ids)).requires_grad_()
+    times = torch.tensor([[1.0, 0.6, 0.1, 0.0], [1.0, 0.9, 0.5, 0.0]])
+    x = io["noise"]
+    for i in range(3):
+        v = tok.velocity(x, times[:, i], code)
+        x = x - (times[:, i] - times[:, i + 1])[:, None, None, None] * v
+    found = tok.follow(code, io["noise"], times)
+    assert_close(found, x, **CLOSE)
+    weights = [code, tok.decoder.token_in.weight, tok.decoder.patch_in.weight]
+    for own, plain in zip(*(torch.autograd.grad(y.square().mean(), weights) for y in (found, x)), strict=True):
+        assert_close(own, plain, atol=1e-6, rtol=1e-3)
+    ends = []
+    for steps in (0, 3):
+        tok.config = dataclasses.replace(tok.config, sampled_steps=steps)
+        torch.manual_seed(0)
+        ends.append(tok(io["input"]))
+    assert_close(ends[0].features["velocity"], ends[1].features["velocity"], **CLOSE)
+    assert not torch.allclose(ends[0].x_hat, ends[1].x_hat, atol=0.01)

@@ -1,5 +1,6 @@
 """SFTok against the authors' outputs. Run: pytest tests/image/sftok/test_sftok.py"""
 
+import dataclasses
 import json
 
 import pytest
@@ -71,6 +72,23 @@ def test_bytes_lie_in_0_to_1(folder, tok):
     x = (load_io(folder)["input"] * 255).round().to(torch.uint8)
     picture = Image.fromarray(x[0].permute(1, 2, 0).numpy())
     assert torch.equal(tok.encode(picture).ids, tok.encode(x[:1].float() / 255).ids)
+
+
+def test_training_reveals_what_its_stage_allows(folder):
+    """First stage: every code is hidden. Later ones: a share of the network's own codes of a first pass, the rest hidden."""
+    tok, x = load_reference(folder).train(), load_io(folder)["input"]
+    seen = []
+    tok.decoder.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    tok.config = dataclasses.replace(tok.config, revealed="none")
+    out = tok(x)
+    mask = tok.decoder.mask_id
+    assert len(seen) == 1 and bool((seen[0] == mask).all()) and bool((out.features["hidden"] == 1).all())
+    tok.config = dataclasses.replace(tok.config, revealed="own")
+    seen.clear()
+    out = tok(x)
+    first, ids = tok.logits_of(out.quantized.z_q).flatten(2).argmax(1), seen[1]
+    assert len(seen) == 3 and seen[0] is None and 0 < int((ids == mask).sum()) < ids.numel()
+    assert torch.equal(ids[ids != mask], first[ids != mask]) and torch.equal(out.features["hidden"] == 1, ids == mask)
 
 
 def test_older_files_and_the_hubs_form_of_the_config(folder):

@@ -4,10 +4,13 @@ The numbers are of `VQModel` of CVMI-Lab/VFMTok @ 828c780898, made as small as `
 deformable attention in place of their kernel.
 """
 
+import dataclasses
+
 import pytest
 import torch
 from image.vfmtok.options import SWEEPS, published
 from layout_options import merged
+from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.families import build_tokenizer
 from tokenzoo.codecs.image.vfmtok.model import DeformableAttention
 from tokenzoo.zoo.convert import convert, converter
@@ -71,3 +74,32 @@ def test_a_token_does_not_depend_on_later_queries_nor_training_on_the_tower():
     assert_close(changed[..., :2], z[..., :2])
     assert not torch.isclose(changed[..., 2:], z[..., 2:]).all()
     assert not any(p.requires_grad for p in tok.tower.parameters())
+
+
+def test_a_second_pass_of_the_decoder_predicts_the_towers_states():
+    """Against the pass written out, with the weights of the published file's names; the picture does not change."""
+    layout, theirs = converter("vfmtok"), SWEEPS["vfmtok"].tiny
+    own = layout.own_config(theirs)
+    with pytest.raises(ConfigError, match="side of the tower's grid"):
+        dataclasses.replace(own, predicts_features=True)
+    own = dataclasses.replace(own, table=own.image_size // own.tower.patch_size)
+    plain = build_tokenizer("vfmtok", own)
+    more = dataclasses.replace(own, predicts_features=True)
+    tok = build_tokenizer("vfmtok", more)
+    state = layout.write(tok.state_dict(), more)
+    named = {"decode_transformer.mask_dino", "decode_transformer.norm_post2.weight", "decode_transformer.proj.bias"}
+    assert named <= state.keys()
+    tok.load_state_dict(layout.read(state, more))
+    plain.load_state_dict(layout.read(state, own))
+    x = 2 * wave((2, 3, 16, 16), 0)
+    assert not plain.train()(x).features and not tok.eval()(x).features
+    out, before = tok.train()(x), plain(x)
+    assert torch.equal(out.quantized.ids, before.quantized.ids) and torch.equal(out.x_hat, before.x_hat)
+    r = tok.reader
+    codes = r.norm_in(tok.from_code(out.quantized.z_q.transpose(1, 2)) + r.token_positions)
+    cells = torch.cat([r.class_token + r.positions[:1], r.feature_mask + r.positions[1:]])
+    y = torch.cat([codes, r.feature_norm(cells).expand(2, -1, -1)], dim=1)
+    for layer in r.layers:
+        y = layer(y, torch.ones(y.shape[1], y.shape[1]).tril().bool())
+    assert_close(out.features["semantic"], r.to_features(y[:, own.num_tokens + 1 :]).transpose(1, 2))
+    assert_close(out.features["semantic_target"], tok.states(x)[-1].transpose(1, 2))
