@@ -22,7 +22,7 @@ def lively(tok: Tokenizer) -> Tokenizer:
     x = 0.3 * torch.randn(2, tok.spec.channels, 40 * tok.spec.hop_samples, generator=torch.Generator().manual_seed(7))
     z = tok.encode_latents(x)
     mean, std = z.mean(dim=(0, 2)), z.std(dim=(0, 2))
-    head = tok.encoder.head  # type: ignore[union-attr]
+    head = tok.encoder.head
     last = getattr(head, "norm", None) or head
     last.weight.div_(std.view(-1, *[1] * (last.weight.ndim - 1)))
     last.bias.copy_((last.bias - mean) / std)
@@ -40,7 +40,7 @@ def twin(
     """`module` with the weights that our layout writes for a lively tokenizer: every name of its state dict but `computed`."""
     layout = converter(system)
     own = layout.own_config(theirs)
-    tok = lively(shake(build_tokenizer(layout.family, own)))  # type: ignore[arg-type]
+    tok = lively(shake(build_tokenizer(layout.family, own)))
     missing, unexpected = module.load_state_dict(layout.write(tok.state_dict(), own), strict=False)
     assert not unexpected and all(k.endswith(computed) for k in missing), (missing, unexpected)
     return Peer(module, ids)

@@ -1,5 +1,6 @@
-"""Short training runs on crops of one photograph, for tests of what a training mechanism does."""
+"""Short training runs on crops of one photograph or on one recording, for tests of what a training mechanism does."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tokenzoo.train.loop import Trainer
 from torch import Tensor
 
 PHOTO = Path(tokenzoo.__file__).parent / "zoo/demo/media/chelsea.png"
+SPEECH = PHOTO.parent / "speech.flac"
 EDGE = 290  # column where the part that is trained on ends
 
 
@@ -21,6 +23,14 @@ def write_photo(folder: Path) -> Path:
     for scale, part in enumerate(_sizes((0, 0, EDGE, 300))):
         part.save(folder / f"{scale}.png")
         (folder / f"{scale}.txt").write_text(("a cat", "a small cat", "a tiny cat")[scale])
+    return folder
+
+
+def write_speech(folder: Path) -> Path:
+    """A recording of five seconds of speech, and a text beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SPEECH, folder)
+    (folder / "speech.txt").write_text("what the recording says")
     return folder
 
 
@@ -58,20 +68,25 @@ def _sizes(box: tuple[int, int, int, int]) -> list[Image.Image]:
     return [part.resize((part.width // k, part.height // k), Image.Resampling.LANCZOS) for k in (1, 2, 4)]
 
 
-def trained(name: str, photos: Path, output: Path, *changes: str) -> Tokenizer:
-    """The tokenizer that the bundled run `name` ends with on `photos`, in eval mode.
+def trained(name: str, media: Path, output: Path, *changes: str) -> Tokenizer:
+    """The tokenizer that the bundled run `name` ends with on `media`, in eval mode; arguments as `finished`."""
+    return finished(name, media, output, *changes).state.best().eval()
+
+
+def finished(name: str, media: Path, output: Path, *changes: str) -> Trainer:
+    """The trainer of a bundled run at its end.
 
     Args:
         name: a bundled run; its start, losses, optimizer and schedule are used as they are shipped.
-        photos: folder of pictures.
+        media: folder of pictures or sound.
         output: folder of the run.
         changes: what a user could write after `tokenzoo train NAME`, e.g. "steps=600".
     """
     quiet = ["every.log=0", "every.checkpoint=0", "every.preview=0", "every.validate=0", "tensorboard=false"]
-    where = [f"data.train={photos}", "data.valid=[]", "data.cache=memory", f"output={output}", "device=cpu", "threads=1"]
+    where = [f"data.train={media}", "data.valid=[]", "data.cache=memory", f"output={output}", "device=cpu", "threads=1"]
     trainer = Trainer(load_run(name, [*where, *quiet, *changes]))
     trainer.run()
-    return trainer.state.best().eval()
+    return trainer
 
 
 def error(x_hat: Tensor, x: Tensor) -> float:

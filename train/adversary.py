@@ -8,10 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from ..codecs.config import building
+from ..codecs.config import ConfigError, building
 from ..codecs.spec import TokenizerSpec
 from .config import RunConfig
-from .discriminators.base import DiscriminatorSet
+from .discriminators.base import Beside, DiscriminatorSet
 from .finite import check_finite
 from .losses.base import Judgement, Loss
 from .optim import autocast, build_optimizer, rate, set_rate, update
@@ -39,11 +39,21 @@ class Adversary:
         for name, c in sorted(config.discriminators.items()):
             with building(f"discriminators.{name}"):
                 judges[name] = c.build(spec)
-        self.module = DiscriminatorSet(judges).to(accelerator.device).train()
+        of = {name: c.of for name, c in config.discriminators.items()}
+        self.module = DiscriminatorSet(judges, of).to(accelerator.device).train()
+        self._check_again(config)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(config.discriminator_optimizer, self.parameters)
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=config.precision == "float16")
         self.wrapped = accelerator.prepare_model(self.module)
+
+    def _check_again(self, config: RunConfig) -> None:
+        """Raise ConfigError for terms that judge media once more, of discriminators that judge no media."""
+        for name, loss in config.losses.items():
+            judges = getattr(loss, "discriminators", ()) or config.discriminators
+            again = [term for term in ("r1_weight", "consistency_weight") if getattr(loss, term, 0)]
+            if again and (found := [judge for judge in judges if judge in self.module.of]):
+                raise ConfigError(f"losses.{name}.{again[0]} judges media, but discriminators.{found[0]} judges features; set it to 0.")
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimiser as plain data."""
@@ -68,7 +78,7 @@ class Adversary:
         return self.config.turns.trains(step - self.config.adversarial_start)
 
     def backward(
-        self, x: Tensor, x_hat: Tensor, share: float, step: int, features: Mapping[str, Tensor] | None = None
+        self, x: Tensor, x_hat: Tensor, share: float, step: int, beside: Beside | None = None
     ) -> tuple[dict[str, Tensor], list[Judgement], list[Judgement]]:
         """Judge both batches, and add `share` times the gradients of the discriminators' losses to those of their weights.
 
@@ -79,17 +89,17 @@ class Adversary:
             x, x_hat: media and reconstructions, `[B, C, T]` or `[B, C, H, W]`; `x_hat` with its graph, which is not walked here.
             share: of this part in the batch of the step, 0..1.
             step: of the run.
-            features: of the tokenizer, for discriminators that read one.
+            beside: features and targets, for discriminators that read some.
 
         Returns:
             The detached losses by name, the detached judgements of `x`, and those of `x_hat` with their graph.
         """
         with self._autocast(x):
-            real, fake = self.wrapped(x, x_hat, self._read(features))
+            real, fake = self.wrapped(x, x_hat, beside)
         found = {f"discriminator/{name}": loss.judge_loss(real, fake) for name, loss in self.losses.items()}
         update = self.config.turns.updates(step - self.config.adversarial_start)
         for name, loss in self.losses.items():
-            again = functools.partial(self._again, features=features)
+            again = functools.partial(self._again, beside=beside)
             found[f"discriminator/{name}_penalty"] = loss.judge_penalty(again, x, x_hat.detach(), real, fake, update)
         losses = {name: value for name, value in found.items() if value is not None}
         check_finite(losses, step)
@@ -97,25 +107,20 @@ class Adversary:
         self.accelerator.backward(total, inputs=self.parameters, retain_graph=True)
         return {name: value.detach() for name, value in losses.items()}, [j.detach() for j in real], fake
 
-    def judge(self, x: Tensor, x_hat: Tensor, features: Mapping[str, Tensor] | None = None) -> tuple[list[Judgement], list[Judgement]]:
+    def judge(self, x: Tensor, x_hat: Tensor, beside: Beside | None = None) -> tuple[list[Judgement], list[Judgement]]:
         """Judge both batches at a step that does not update the discriminators: `x` without, `x_hat` with its graph."""
         with self._autocast(x):
             with torch.no_grad():
-                real = self.module(x, features=self._read(features))[0]
-            return real, self.module(x_hat, features=self._read(features))[0]
+                real = self.module(x, None, beside)[0]
+            return real, self.module(None, x_hat, beside)[1]
 
-    def _read(self, features: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        """Those of the tokenizer's features that discriminators read, without their graph."""
-        read = {getattr(member, "reads", "") for member in self.module.members.values()}
-        return {name: value.detach() for name, value in (features or {}).items() if name in read}
-
-    def _again(self, x: Tensor, *, features: Mapping[str, Tensor] | None = None) -> list[Judgement]:
+    def _again(self, x: Tensor, *, beside: Beside | None = None) -> list[Judgement]:
         """Run the discriminators once more within a step, for a penalty: in float32, since R1 is a small gradient.
 
         Not through the wrapper: all weights are in the graph of the first run too, so their gradients are reduced once.
         """
         with torch.autocast(x.device.type, enabled=False):
-            return self.module(x.float(), features=self._read(features))[0]
+            return self.module(x.float(), None, beside)[0]
 
     def step(self, step: int) -> Tensor:
         """Clip, update the weights, and return the norm of the gradient."""

@@ -59,17 +59,25 @@ class Moving:
     """The moving values of a run.
 
     Args:
-        ramps: by path: "losses.NAME.weight", or "model." and the path of a setting that its class names in `moving`.
+        ramps: by path: "losses.NAME.weight", or "model." or "discriminators.NAME." and the path of a setting that its class names in
+            `moving`.
         weights: dictionaries with the weights of all losses by name.
         tokenizer: whose settings move.
+        judges: discriminators by name, whose settings move.
 
     Raises:
         ConfigError: a path that leads nowhere or to a setting that cannot move, or a value out of its range.
     """
 
-    def __init__(self, ramps: Mapping[str, RampConfig], weights: list[dict[str, float]], tokenizer: nn.Module) -> None:
+    def __init__(
+        self,
+        ramps: Mapping[str, RampConfig],
+        weights: list[dict[str, float]],
+        tokenizer: nn.Module,
+        judges: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         self.ramps = dict(ramps)
-        self._slots = {path: _slot(path, weights, tokenizer) for path in ramps}
+        self._slots = {path: _slot(path, weights, tokenizer, judges or {}) for path in ramps}
         for path, ramp in ramps.items():
             for value in (ramp.first, ramp.last):
                 if path.startswith("losses.") and value < 0:
@@ -94,12 +102,17 @@ class Moving:
                 self._slots[path](value)
 
 
-def _slot(path: str, weights: list[dict[str, float]], tokenizer: nn.Module) -> _Slot:
+def _slot(path: str, weights: list[dict[str, float]], tokenizer: nn.Module, judges: Mapping[str, nn.Module]) -> _Slot:
     head, _, rest = path.partition(".")
     if head == "losses" and rest.endswith(".weight"):
         return _weight(path, rest.removesuffix(".weight"), weights)
+    if head == "discriminators" and "." in rest:
+        name, *names = rest.split(".")
+        if name not in judges:
+            raise ConfigError(f"moving names {path!r}, but there is no discriminator {name!r}.{nearest(name, list(judges))}")
+        return _setting(path, judges[name], names)
     if head != "model" or not rest:
-        raise ConfigError(f"moving names {path!r}; allowed: losses.NAME.weight, and model.SETTING.")
+        raise ConfigError(f"moving names {path!r}; allowed: losses.NAME.weight, model.SETTING, and discriminators.NAME.SETTING.")
     owner, names = tokenizer, rest.split(".")
     while len(names) > 1 and isinstance(inner := getattr(owner, names[0], None), nn.Module):
         owner, names = inner, names[1:]

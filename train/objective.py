@@ -33,6 +33,8 @@ class Objective:
     def __init__(self, config: RunConfig, spec: TokenizerSpec, device: torch.device, widths: Mapping[str, int]) -> None:
         # By name, so that the order of a YAML file changes no sum and no saved state.
         losses = {name: _built(f"losses.{name}", c, spec) for name, c in sorted(config.losses.items())}
+        for name in _of_features(config):
+            losses[name].on_output = False
         for loss in losses.values():
             loss.prepare(dict(widths))
         self.losses = nn.ModuleDict(losses).to(device)
@@ -92,6 +94,13 @@ class Objective:
                 "can only compare media of one rate and size. Check the crop against the tokenizer's stride; a stage without "
                 "pixels (TiTok's first) allows only losses on features, and needs every.preview=0."
             )
+
+
+def _of_features(config: RunConfig) -> list[str]:
+    """Names of the losses that use discriminators none of which judges the media."""
+    of_media = {name for name, c in config.discriminators.items() if not c.of}
+    used = {name: set(getattr(c, "discriminators", ()) or config.discriminators) for name, c in config.losses.items()}
+    return [name for name, c in config.losses.items() if c.needs_discriminators and not used[name] & of_media]
 
 
 def _built(name: str, config: Any, spec: TokenizerSpec) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 def random_state() -> dict[str, Any]:
     """Return the states of all random generators of this process, as tensors and plain containers."""
-    name, keys, *rest = np.random.get_state()  # type: ignore[misc]
+    name, keys, *rest = np.random.get_state()
     version, internal, gauss = random.getstate()
     return {
         "python": [version, list(internal), gauss],

@@ -113,7 +113,6 @@ class TrainState:
         self.tokenizer.to(self.device).train()
         self.ema = Ema(config.ema, self.tokenizer) if config.ema.decay else None
         own = self.objective.losses.parameters()
-        self.moving = Moving(config.moving, [self.objective.weights, self.objective.balancer.weights], self.tokenizer)
         self.recomputed = recomputable_blocks(self.tokenizer) if config.recompute_blocks else []
         self.trained = [p for p in (*self.tokenizer.parameters(), *own) if p.requires_grad]
         rates = {p: c.rate for name, c in config.losses.items() for p in self.objective.losses[name].parameters()}
@@ -124,6 +123,8 @@ class TrainState:
         self.generator = self.accelerator.prepare_model(self.tokenizer) if moves else self.tokenizer
         losses = self.objective.by_name
         self.adversary = Adversary(config, spec, losses, self.accelerator) if config.discriminators else None
+        judges = dict(self.adversary.module.members.items()) if self.adversary else {}
+        self.moving = Moving(config.moving, [self.objective.weights, self.objective.balancer.weights], self.tokenizer, judges)
 
     @property
     def losses(self) -> nn.ModuleDict:

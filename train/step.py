@@ -10,6 +10,7 @@ from ..codecs.quantizers.parts.codebook import one_step, only_start
 from ..codecs.tokenizer import Reconstruction
 from .adversary import Adversary
 from .data.loader import Batch
+from .discriminators.base import Beside
 from .finite import check_finite
 from .losses.base import Judgement, LossInputs
 from .optim import autocast, rate, set_rate, update
@@ -87,7 +88,7 @@ def _check_media(state: TrainState, parts: Sequence[Tensor]) -> None:
             continue
         if classes:
             raise ValueError(f"a batch is int64 [B, H, W], maps of classes below {classes}; got {x.dtype} {list(x.shape)}.")
-        if not x.is_floating_point() or x.ndim < 3 or 0 in x.shape or (channels and x.shape[1] != channels):
+        if not x.is_floating_point() or x.ndim < 3 or 0 in x.shape or (channels and x.shape[-3 if x.ndim == 5 else 1] != channels):
             raise ValueError(
                 f"a batch is float32 [B, {channels or 'C'}, ...], media as `forward` of the tokenizer takes them; "
                 f"got {x.dtype} {list(x.shape)}."
@@ -111,9 +112,9 @@ def _backward(state: TrainState, batch: Batch, adversary: Adversary | None, shar
     real: list[Judgement] = []
     fake: list[Judgement] = []
     if adversary and adversary.turn(state.step)[1]:
-        judged, real, fake = adversary.backward(x, x_hat, share, state.step, out.features)
+        judged, real, fake = adversary.backward(x, x_hat, share, state.step, Beside(out.features, targets))
     elif adversary:
-        real, fake = adversary.judge(x, x_hat, out.features)
+        real, fake = adversary.judge(x, x_hat, Beside(out.features, targets))
     inputs = LossInputs(x=x, x_hat=x_hat, out=out, real=real, fake=fake, targets=targets, partners=partners)
     losses = objective.compute(inputs, adversarial=adversary is not None)
     check_finite(losses, state.step)
@@ -129,12 +130,13 @@ def _backward(state: TrainState, batch: Batch, adversary: Adversary | None, shar
 def _judge_only(state: TrainState, batch: Batch, adversary: Adversary, share: float) -> dict[str, Tensor]:
     """Add `share` times the gradients of the discriminators at a step that does not update the tokenizer; returns detached losses."""
     config, partners = state.config, batch.partners
+    targets = state.objective.targets(batch.x, partners)
     with torch.no_grad(), autocast(config.precision, batch.x.device), state.reading(state.tokenizer, partners):
-        out = state.generator(batch.x, *state.features(state.objective.targets(batch.x, partners)))
+        out = state.generator(batch.x, *state.features(targets))
     state.positions.record(without_padding(state.tokenizer, batch.x, out.quantized.ids))
     x_hat = out.x_hat.float()
     state.objective.check_output(batch.x, x_hat)
-    return adversary.backward(batch.x, x_hat, share, state.step, out.features)[0] | _metrics(out)
+    return adversary.backward(batch.x, x_hat, share, state.step, Beside(out.features, targets))[0] | _metrics(out)
 
 
 def _metrics(out: Reconstruction) -> dict[str, Tensor]:

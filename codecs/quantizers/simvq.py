@@ -5,6 +5,7 @@ Zhu et al. 2024, "Addressing Representation Collapse in Vector Quantized Models 
 Letters: B batch, D latent width, L positions, V codebook size, N = B L rows, d width of the table.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import ConfigError
-from .base import Quantizer, QuantizerConfig
+from .base import Quantized, Quantizer, QuantizerConfig
 from .parts.nearest import nearest_code, unit
-from .parts.rows import RowQuantizer, RowTerms, estimate, steady_linear
+from .parts.rows import RowQuantizer, RowTerms, estimate, steady_linear, to_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,31 @@ class SimVQ(RowQuantizer):
     @torch.no_grad()
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
         return nearest_code(self._space(rows), self.codes())
+
+    def forward_within(self, z: Tensor, first: Tensor, last: Tensor) -> Quantized:
+        """Quantize latents for training, as `forward`, each item with the codes of a part of the table.
+
+        Args:
+            z: `[B, D, L]`.
+            first, last: int64 `[B]`; the codes of an item are `first` to `last - 1`.
+        """
+        self._check_latents(z)
+        with torch.autocast(z.device.type, enabled=False):
+            wide = z.float()
+            out = self._with_ids(wide, to_rows(wide), self.search_within(wide, first, last).flatten(), None, False)
+        if self.training:
+            self.window.record(out.ids, None)
+        return dataclasses.replace(out, z_q=out.z_q.to(z.dtype))
+
+    @torch.no_grad()
+    def search_within(self, z: Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """Ids int64 `[B, 1, L]` of latents `[B, D, L]`, each item's among `first` to `last - 1`, int64 `[B]`."""
+        codes, out = self.codes(), z.new_empty((len(z), 1, z.shape[-1]), dtype=torch.int64)
+        for low, high in torch.stack([first, last], dim=1).unique(dim=0).tolist():
+            items = (first == low) & (last == high)
+            rows = self._space(to_rows(z[items].float()))
+            out[items] = (nearest_code(rows, codes[low:high]) + low).view(-1, 1, z.shape[-1])
+        return out
 
     def decode_rows(self, ids: Tensor) -> Tensor:
         # Only the chosen rows pass through the map: bit for bit the rows of the mapped table, whose V rows instead of N cost more.

@@ -33,6 +33,7 @@ JUDGES = {
         "multi_resolution_spectrogram": {"windows": [128], "channels": 4},
         "spectrogram_patches": {"windows": [128], "channels": 4},
         "multi_frequency": {"hops": [16], "channels": [32]},
+        "mel_bands": {"channels": 4, "spectrogram": {"window": 128, "bands": 10}},
         "speech_model": {"channels": 4},
     },
 }  # fmt: skip

@@ -73,10 +73,11 @@ def test_it_builds(name, tiny, monkeypatch):
     run = load_run(name, ["data.train=x"])
     with torch.device("meta"):  # sizes only: some models have billions of weights
         tokenizer = build_tokenizer(run.model.family, run.model.config)
-    for config in run.discriminators.values():
+    judges = {}
+    for judge, config in run.discriminators.items():
         with torch.device("cpu" if config.kind == "speech_model" else "meta"):
-            small_judge(config, tiny).build(tokenizer.spec)
-    Moving(run.moving, [{loss: config.weight for loss, config in run.losses.items()}], tokenizer)
+            judges[judge] = small_judge(config, tiny).build(tokenizer.spec)
+    Moving(run.moving, [{loss: config.weight for loss, config in run.losses.items()}], tokenizer, judges)
     run.data.media(tokenizer.spec)
     for config in run.losses.values():
         small_loss(config, tiny).build(tokenizer.spec)

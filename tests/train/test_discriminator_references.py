@@ -12,7 +12,7 @@ import torch
 import transformers
 from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
-from tokenzoo.train.discriminators.augment import AugmentConfig, augment, colour, holes, shift
+from tokenzoo.train.discriminators.augment import AugmentConfig, augment, blurred, colour, holes, shift
 from tokenzoo.train.discriminators.base import DiscriminatorConfig
 from tokenzoo.train.discriminators.dino import GroupedBatchNorm
 from tokenzoo.train.discriminators.spectra import Magnitudes
@@ -56,6 +56,16 @@ def test_dino_heads_see_patches_of_the_named_blocks(embedding, class_token):
         place = trunk.pos_embed
         expected = trunk.patch_embed(y).flatten(1, -2) + place[:, 1:] + trunk.cls_token + place[:, :1]
         assert torch.allclose(calls[0][0], expected.transpose(1, 2), atol=1e-5)
+
+
+def test_dino_may_have_several_heads_over_its_last_features():
+    judge, x = build("dino", IMAGE, **DINO, last_heads=2), torch.rand(2, 3, 32, 32)
+    calls = [seen_by(head) for head in judge.heads]
+    found = judge(x)
+    assert len(found) == len(calls) == 4  # of the embedding, of two blocks, and of the last one again
+    assert torch.equal(calls[3][0], calls[2][0]) and not torch.equal(found[3].logits, found[2].logits)
+    with pytest.raises(ConfigError, match="last_heads is 0"):
+        build("dino", IMAGE, **DINO, last_heads=0)
 
 
 def test_dino_itself_is_neither_trained_nor_saved_but_moves_along():
@@ -249,3 +259,20 @@ def test_the_speech_model_judges_all_hidden_states(tmp_path):
     assert torch.allclose(calls[0], torch.cat(states, dim=2).transpose(1, 2), atol=1e-5)
     out.logits.sum().backward()
     assert x.grad.abs().sum() > 0 and not any("trunk" in name for name in judge.state_dict())
+
+
+def test_blur_equals_a_plain_reference_and_fades():
+    """A kernel of the halves' width sqrt(H / 2), in NumPy; a smaller share blurs less, 0 not at all."""
+    x = torch.rand(2, 3, 18, 20, generator=torch.Generator().manual_seed(0))
+    for share, radius in ((1.0, 9), (0.5, 4)):
+        d = np.arange(-radius, radius + 1)
+        kernel = 2.0 ** -((d / (share * 3.0)) ** 2)
+        kernel /= kernel.sum()
+        padded = np.pad(x.numpy().astype(np.float64), ((0, 0), (0, 0), (radius, radius), (radius, radius)), mode="reflect")
+        rows = sum(k * padded[:, :, i : i + 18] for i, k in enumerate(kernel))
+        expected = sum(k * rows[..., i : i + 20] for i, k in enumerate(kernel))
+        assert np.allclose(blurred(x, share).numpy(), expected, atol=1e-5)
+    spreads = [float(augment(AugmentConfig(blur=share), x).std()) for share in (1.0, 0.5, 0.2, 0.0)]
+    assert spreads == sorted(spreads) and torch.equal(augment(AugmentConfig(blur=0.0), x), x)
+    with pytest.raises(ConfigError, match="blur is 1.5"):
+        AugmentConfig(blur=1.5)

@@ -11,7 +11,7 @@ import torch
 from tokenzoo.codecs.config import ConfigError, from_mapping
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.discriminators import DISCRIMINATORS
-from tokenzoo.train.discriminators.base import DiscriminatorConfig, DiscriminatorSet
+from tokenzoo.train.discriminators.base import Beside, DiscriminatorConfig, DiscriminatorSet
 from tokenzoo.train.discriminators.multi_period import PeriodHead
 from tokenzoo.train.discriminators.spectra import ComplexSpectrogram
 from tokenzoo.train.losses.base import of_discriminators
@@ -28,6 +28,7 @@ TINY = {
     "multi_resolution_spectrogram": ({"windows": [256, 128], "channels": 4}, 2),
     "spectrogram_patches": ({"windows": [128, 64], "channels": 4, "most": 16}, 2),
     "multi_frequency": ({"hops": [16, 32], "channels": [32, 64]}, 2),
+    "mel_bands": ({"channels": 4, "spectrogram": {"window": 128, "bands": 10}}, 1),
     "speech_model": ({"channels": 4}, 1),
     "blurred_patchgan": ({"channels": 32, "layers": 2, "grid": 4}, 1),
     "stylegan": ({"image_size": 32, "channels": 128, "most": 16}, 1),
@@ -157,7 +158,7 @@ def test_media_of_the_other_kind_are_refused(kind):
 def test_each_group_has_a_discriminator_of_its_own():
     judge = build("by_group", IMAGE, {"groups": 3, "each": {"kind": "patchgan", "channels": 4, "layers": 1, "norm": "none"}})
     judges, x = DiscriminatorSet({"g": judge}), torch.randn(4, 3, 32, 32)
-    real, fake = judges(x, -x, {"group": torch.tensor([[2], [0], [2], [0]])})
+    real, fake = judges(x, -x, Beside({"group": torch.tensor([[2], [0], [2], [0]])}))
     assert [len(j.logits) for j in real] == [len(j.logits) for j in fake] == [2, 2]
     assert torch.equal(real[0].logits, judge.members[0](x[1::2])[0].logits)
     assert torch.equal(fake[1].logits, judge.members[2](-x[::2])[0].logits)
@@ -166,7 +167,7 @@ def test_each_group_has_a_discriminator_of_its_own():
     with pytest.raises(ValueError, match="discriminators for 0 to 2 alone"):
         judge(x, torch.full((4, 1), 3))
     with pytest.raises(ConfigError, match=r"discriminators\.g reads the feature 'group'"):
-        judges(x, -x, {"grup": torch.zeros(4, 1)})
+        judges(x, -x, Beside({"grup": torch.zeros(4, 1)}))
 
 
 def test_judgements_bear_the_name_of_their_discriminator():

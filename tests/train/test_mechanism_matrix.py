@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
-import tokenzoo
 import torch
 import yaml
 from mechanisms import MECHANISMS, facts_of, merged
 from safetensors.torch import save_file
-from small_runs import write_photo
+from small_runs import write_photo, write_speech
 from tokenzoo.train.files import bundled_names, parse_run, read_mapping
 from tokenzoo.train.loop import train
 from tokenzoo.train.losses.perceptual import VggDistance
@@ -55,15 +53,12 @@ SHARED = [
 def media(tmp_path_factory):
     """Folders of training data by the kind of data, and a file of random VGG weights."""
     folder = tmp_path_factory.mktemp("media")
-    wave, rate = soundfile.read(Path(tokenzoo.__file__).parent / "zoo/demo/media/speech.flac")
-    (folder / "audio").mkdir()
-    soundfile.write(folder / "audio/speech.flac", wave, rate)
     torch.manual_seed(0)
     vgg = VggDistance().state_dict()
     save_file({k: v.abs() * 0.05 if k.startswith("heads") else v for k, v in vgg.items()}, folder / "vgg.safetensors")
     return {
         "images": write_photo(folder / "image"),
-        "audio": folder / "audio",
+        "audio": write_speech(folder / "audio"),
         "features": write_features(folder / "features", 8, channels=8),
         "classes": write_maps(folder / "classes", classes=5),
         "depth": write_maps(folder / "depth"),

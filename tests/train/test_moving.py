@@ -78,6 +78,18 @@ def test_a_perturbation_fades(tmp_path):
     assert met == [(1.0, 9), (0.5, 6), (0.0, 4)] and tokenizer.config.perturbation.rate == 0.5
 
 
+def test_what_a_discriminator_sees_is_blurred_less_and_less(tmp_path):
+    dino = "{kind: dino, model: test_vit, image_size: 32, blocks: [0, 2], pretrained: false, kernel: 3}"
+    judged = [f"discriminators={{dino: {dino}}}", "losses.adversarial={game: hinge, weight: 0.1}"]
+    moving = "moving={discriminators.dino.augment.blur: {first: 1.0, last: 0.0, end: 2}}"
+    trainer = Trainer(run_of(tmp_path, *judged, moving))
+    judge, met = trainer.state.adversary.module.members["dino"], []
+    judge.register_forward_hook(lambda module, *_: met.append(module.config.augment.blur))
+    for _ in range(3):
+        train_step(trainer.state, torch.rand(2, *trainer.media.shape))
+    assert sorted(set(met), reverse=True) == [1.0, 0.5, 0.0] and judge.config.augment.blur == 0.0
+
+
 @pytest.mark.parametrize(
     ("moving", "message"),
     [
@@ -87,6 +99,7 @@ def test_a_perturbation_fades(tmp_path):
         ("{optimizer.lr: {first: 1, last: 0, end: 2}}", "allowed: losses.NAME.weight"),
         ("{model.quantizer.codebook_size: {first: 1, last: 0, end: 2}}", "cannot move; here these can: none"),
         ("{model.nothing.rate: {first: 1, last: 0, end: 2}}", "cannot move"),
+        ("{discriminators.dino.augment.blur: {first: 1, last: 0, end: 2}}", "no discriminator 'dino'"),
         ("{losses.pixel.weight: {first: 1, last: 0, begin: 3, end: 2}}", "begin is 3 and end 2"),
         ("{losses.pixel.weight: {first: 1, last: 0, end: 2, kind: geometric}}", "from above 0 to above 0"),
     ],

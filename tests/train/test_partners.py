@@ -76,11 +76,11 @@ def assert_follow(found: Clips, count: int = 24, *, whole_pixels: bool = True) -
     numbers = {int(Path(name).stem): name for name in found.names}
     for i in range(count):
         x, _, beside = found[i]
-        number = int(beside["number"][0])  # type: ignore[index]
+        number = int(beside["number"][0])
         assert numbers[number] == found.names[found.order.item(i)] and beside["caption"] == f"picture {number:03d}"
-        assert torch.allclose(beside["negative"], -x, atol=0.01)  # type: ignore[arg-type]  # resampled values are rounded
+        assert torch.allclose(beside["negative"], -x, atol=0.01)  # resampled values are rounded
         if whole_pixels:
-            assert torch.equal(beside["red"], ((x[0] + 1) * 127.5).round().long())  # type: ignore[arg-type]
+            assert torch.equal(beside["red"], ((x[0] + 1) * 127.5).round().long())
 
 
 # --- crops ------------------------------------------------------------------------------------------------------------
@@ -111,16 +111,16 @@ def test_a_partner_of_another_size_shows_the_same_piece(tmp_path):
     for i in range(20):
         x, _, beside = found[i]
         for name in partners:
-            far = (beside[name] - x).abs().mean()  # type: ignore[operator]
-            moved = min((beside[name] - x.roll(s, d)).abs().mean() for s in (1, -1) for d in (1, 2))  # type: ignore[operator]
+            far = (beside[name] - x).abs().mean()
+            moved = min((beside[name] - x.roll(s, d)).abs().mean() for s in (1, -1) for d in (1, 2))
             assert far < 0.06 and far < 0.7 * moved, (name, float(far), float(moved))
     labels = np.arange(20 * 24, dtype=np.int32).reshape(20, 24)  # a map of half the size: each number names its place
     for path in (tmp_path / "small").iterdir():
         np.save(tmp_path / "small" / f"{path.stem}.npy", labels)
     found = clips(tmp_path / "small", data(partners={"place": {"kind": "map", "suffix": ".npy"}}, crop=12, flip=False))
     rows = found[1].partners["place"]
-    assert rows.dtype == torch.int64 and rows.shape == (12, 12)  # type: ignore[union-attr]
-    assert len(rows.unique()) in (36, 42, 49) and int(rows[-1, 0] - rows[0, 0]) // 24 in (5, 6)  # type: ignore[union-attr, index]
+    assert rows.dtype == torch.int64 and rows.shape == (12, 12)
+    assert len(rows.unique()) in (36, 42, 49) and int(rows[-1, 0] - rows[0, 0]) // 24 in (5, 6)
 
 
 def test_a_twin_folder_may_have_other_endings_and_lie_inside(folder, tmp_path):
@@ -191,8 +191,8 @@ def test_columns_of_a_hub_data_set_are_those_of_the_folder(folder, tmp_path, hub
     for batch in seen[3:]:
         assert_equal(dict(next(later).partners), dict(batch.partners))
     for batch in seen:
-        assert torch.allclose(batch.partners["negative"], -batch.x, atol=1e-5)  # type: ignore[arg-type]
-        assert batch.partners["caption"] == [f"picture {int(n):03d}" for n in batch.partners["number"][:, 0]]  # type: ignore[index]
+        assert torch.allclose(batch.partners["negative"], -batch.x, atol=1e-5)
+        assert batch.partners["caption"] == [f"picture {int(n):03d}" for n in batch.partners["number"][:, 0]]
 
 
 # --- what is missing or broken ------------------------------------------------------------------------------------------
@@ -251,8 +251,8 @@ def test_features_from_safetensors_and_labels_from_palettes(tmp_path):
     found = clips(tmp_path, data(partners={"pooled": {"kind": "features"}, "m": {"kind": "map", "suffix": ".map.png"}}), train=False)
     for i in range(2):
         pooled = found[i].partners["pooled"]
-        assert pooled.dtype == torch.float32 and torch.equal(pooled, torch.full((2, 3), float(i)))  # type: ignore[union-attr]
-        assert torch.equal(found[i].partners["m"], torch.zeros(16, 16, dtype=torch.int64))  # type: ignore[arg-type]  # the only colour
+        assert pooled.dtype == torch.float32 and torch.equal(pooled, torch.full((2, 3), float(i)))
+        assert torch.equal(found[i].partners["m"], torch.zeros(16, 16, dtype=torch.int64))  # the only colour
     with pytest.raises(ConfigError, match="this data is no pictures"):
         settings = from_mapping(DataConfig, {"kind": "audio", "partners": {"cover": {"kind": "image", "suffix": ".png"}}})
         Clips(str(write_sounds(tmp_path / "s", 1)), settings.media(SOUND), settings, seed=0)
@@ -274,9 +274,9 @@ def test_sounds_bring_their_texts(tmp_path):
     short, long = sounds(0.2, "text"), sounds(0.5, "text")
     for i in range(9):
         assert short[i].partners["p"] == f"word{short.order.item(i)}"
-        words = long[i].partners["p"].split()  # type: ignore[union-attr]
+        words = long[i].partners["p"].split()
         assert len(words) == 2 and words[0] == f"word{long.order.item(i)}"
-    assert float(sounds(0.5, "features", "pad")[0].partners["p"][0]) in (0, 1, 2)  # type: ignore[index]
+    assert float(sounds(0.5, "features", "pad")[0].partners["p"][0]) in (0, 1, 2)
     with pytest.raises(RuntimeError, match="holds 2 items, but the partner 'p' belongs to one"):
         sounds(0.5, "features")[0]
 

@@ -71,6 +71,22 @@ def test_a_tokenizer_teaches_its_ids(tmp_path):
 # --- speech -------------------------------------------------------------------------------------------------------------
 
 
+def test_w2v_bert_takes_filter_banks(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "output_hidden_size": 16}
+    model = transformers.Wav2Vec2BertModel(transformers.Wav2Vec2BertConfig(**sizes, vocab_size=8)).eval()
+    model.save_pretrained(tmp_path)
+    extractor = transformers.SeamlessM4TFeatureExtractor()
+    extractor.save_pretrained(tmp_path)
+    x = sounds(2, 6400)
+    heard = extractor(list(F.pad(x[:, 0], (0, 80)).numpy()), sampling_rate=16000, return_tensors="pt")["input_features"]
+    with torch.no_grad():
+        states = model(heard, output_hidden_states=True).hidden_states
+    for layer in (0, 1, -1):
+        found = build("speech_model", model=str(tmp_path), layer=layer)(x)
+        assert torch.allclose(found, states[layer].transpose(1, 2), atol=1e-4)
+
+
 def test_speech_model_gives_the_models_hidden_states(folders):
     x = sounds(2, 3200)
     heard = np.pad(normalized(x[:, 0].numpy()), ((0, 0), (0, 80)))
@@ -188,6 +204,8 @@ def test_vision_model_gives_patches_and_one_vector(folders):
     patches = features[:, model.num_prefix_tokens :].transpose(1, 2)
     torch.testing.assert_close(teacher(x), patches, atol=1e-5, rtol=1e-5)
     pooled = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="pooled")(x)
+    mean_of_patches = build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="mean")(x)
+    torch.testing.assert_close(mean_of_patches, patches.mean(2, keepdim=True), atol=1e-5, rtol=1e-5)
     with pytest.raises(ConfigError, match="has no head"):
         build("vision_model", IMAGE, model=f"local-dir:{folders['vision_model']}", form="embedding")
     torch.testing.assert_close(pooled[..., 0], model.forward_head(features, pre_logits=True), atol=1e-5, rtol=1e-5)

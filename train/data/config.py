@@ -18,6 +18,7 @@ Entries = str | HubDataset | tuple[str | HubDataset, ...]
 # kind -> "module:config class"
 DATA: "Kinds[type[DataConfig]]" = Kinds("data kind", __package__ or "", {
     "images": "images:ImageDataConfig",
+    "clips": "clips:ClipDataConfig",
     "audio": "audio:AudioDataConfig",
     "features": "features:FeatureDataConfig",
     "maps": "maps:MapDataConfig",

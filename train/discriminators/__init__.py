@@ -17,6 +17,7 @@ DISCRIMINATORS: Kinds[type[DiscriminatorConfig]] = Kinds("discriminator kind", _
     "multi_resolution_spectrogram": "multi_resolution_spectrogram:MultiResolutionSpectrogramConfig",
     "spectrogram_patches": "spectrogram_patches:SpectrogramPatchesConfig",
     "multi_frequency": "multi_frequency:MultiFrequencyConfig",
+    "mel_bands": "mel_bands:MelBandsConfig",
     "speech_model": "speech_model:SpeechModelJudgeConfig",
 }, base="base:DiscriminatorConfig")  # fmt: skip
 DiscriminatorConfig.kinds = DISCRIMINATORS

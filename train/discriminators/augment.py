@@ -1,12 +1,15 @@
 """Differentiable augmentation of the pictures that a discriminator judges, real and reconstructed ones alike.
 
-Source: Zhao et al. 2020 (arXiv 2006.10738), with the sizes that StyleGAN-T, VAR and their followers use.
+Source: Zhao et al. 2020 (arXiv 2006.10738), with the sizes that StyleGAN-T, VAR and their followers use. Blur that fades while a strong
+discriminator begins: StyleGAN-T (arXiv 2301.09515), in the form of UniTok (FoundationVision/UniTok @ bb8012e).
 Letters: B batch, C channels, H W pixels.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...codecs.config import ConfigError
@@ -14,7 +17,7 @@ from ...codecs.config import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Three changes, each drawn for the batch, with other numbers for each picture.
+    """Blur, then three changes, each drawn for the batch, with other numbers for each picture.
 
     - shift by up to an eighth of the side, zeros coming in;
     - colour: brightness by up to half a unit, saturation by 0 to 2, contrast by 0.5 to 1.5;
@@ -23,18 +26,25 @@ class AugmentConfig:
     Attributes:
         probability: of each of the three; 0: off.
         cutout: 0: no rectangle.
+        blur: width of a blur of all pictures, 0 to 1: it falls to a half at `blur * sqrt(H / 2)` pixels. It can move, and usually fades
+            to 0: `discriminators.NAME.augment.blur: {first: 1.0, last: 0.0, begin: ..., end: ...}`.
     """
 
+    moving: ClassVar[tuple[str, ...]] = ("blur",)
     probability: float = 0.0
     cutout: float = 0.2
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if self.probability > 1 or self.cutout > 1:
             raise ConfigError(f"probability is {self.probability} and cutout {self.cutout}; neither may be above 1.")
+        if not 0 <= self.blur <= 1:
+            raise ConfigError(f"blur is {self.blur}; it lies in 0 to 1.")
 
 
 def augment(config: AugmentConfig, x: Tensor) -> Tensor:
     """Draw and apply the changes to pictures `[B, C, H, W]`, values -1..1. Random numbers come from torch's generator of the CPU."""
+    x = blurred(x, config.blur)
     if not config.probability:
         return x
     shifted, coloured, cut = (torch.rand(3) <= config.probability).tolist()
@@ -47,6 +57,18 @@ def augment(config: AugmentConfig, x: Tensor) -> Tensor:
     if cut and config.cutout:
         x = x * holes(draws[5], draws[6], config.cutout, x.shape[2], x.shape[3]).to(x.device)
     return x
+
+
+def blurred(x: Tensor, share: float) -> Tensor:
+    """Pictures `[B, C, H, W]` under the kernel 2^-(d / s)^2, s = `share` sqrt(H / 2), up to d = 3 s; edges are mirrored."""
+    width = share * (x.shape[2] / 2) ** 0.5
+    radius = int(width * 3)
+    if radius < 1:
+        return x
+    kernel = (-(torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32) / width).square()).exp2()
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
+    x = F.pad(x.float(), (radius,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(x, kernel, groups=x.shape[1]), kernel.transpose(2, 3), groups=x.shape[1])
 
 
 def _whole(draw: Tensor, most: int) -> Tensor:

@@ -52,7 +52,7 @@ class ByGroup(Discriminator):
         self.reads = config.feature
         self.members = nn.ModuleList(config.each.build(spec) for _ in range(config.groups))
 
-    def forward(self, x: Tensor, group: Tensor) -> list[Judgement]:  # type: ignore[override]
+    def forward(self, x: Tensor, group: Tensor) -> list[Judgement]:
         """Judge media `[B, ...]` whose groups are `[B, 1]`, 0 to `groups - 1`; ValueError for other numbers."""
         group = group.flatten().to(x.device)
         present = group.unique().tolist()

@@ -37,6 +37,7 @@ class DinoConfig(DiscriminatorConfig):
         resize: how larger pictures are resized: mean of areas, or "bilinear".
         blocks: features are the outputs of these blocks, 0 the first.
         embedding: and the input of the first one.
+        last_heads: heads over the output of the last of these blocks (RAE: 2, since its code takes the network's output beside it).
         class_token: add the class token to each patch.
         kernel: of the convolution over patches, row by row, in each head; it wraps around.
         norm: in the heads: "batch": over the patches of `group` pictures; "group": 32 groups of channels of one picture.
@@ -54,6 +55,7 @@ class DinoConfig(DiscriminatorConfig):
     resize: Literal["area", "bilinear"] = "area"
     blocks: tuple[int, ...] = (2, 5, 8, 11)
     embedding: bool = True
+    last_heads: int = 1
     class_token: bool = True
     kernel: int = 9
     norm: Literal["batch", "group"] = "batch"
@@ -66,6 +68,8 @@ class DinoConfig(DiscriminatorConfig):
     def __post_init__(self) -> None:
         if not self.blocks or list(self.blocks) != sorted(set(self.blocks)):
             raise ConfigError(f"blocks is {list(self.blocks)}; name at least one, each once, in their order.")
+        if self.last_heads < 1:
+            raise ConfigError(f"last_heads is {self.last_heads}; it must be at least 1.")
         if self.kernel % 2 == 0 or self.group < 1 or self.crop > 1:
             raise ConfigError(f"kernel is {self.kernel}, group {self.group}, crop {self.crop}: odd, at least 1, and at most 1.")
 
@@ -104,7 +108,7 @@ class Dino(Discriminator):
         data = resolve_model_data_config(trunk)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(data["std"]).view(1, 3, 1, 1), persistent=False)
-        heads = len(config.blocks) + config.embedding
+        heads = len(config.blocks) + config.embedding + config.last_heads - 1
         self.heads = nn.ModuleList(Head(config, int(trunk.num_features)) for _ in range(heads))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> list[Judgement]:
@@ -135,6 +139,7 @@ class Dino(Discriminator):
         for i, block in enumerate(trunk.blocks[: max(config.blocks) + 1]):
             tokens = block(tokens)
             taken += [tokens] if i in config.blocks else []
+        taken += [tokens] * (config.last_heads - 1)
         first = trunk.num_prefix_tokens
         return [(t[:, first:] + (t[:, :1] if config.class_token else 0)).transpose(1, 2) for t in taken]
 

@@ -100,5 +100,4 @@ class FrequencyHead(nn.Module):
 
 def _bands(frequencies: int, rate_hz: int) -> Tensor:
     """Triangles `[F, F]` that turn magnitudes at all frequencies into as many mel bands; nowhere below 1e-6, as in the source."""
-    with torch.device("cpu"):  # torchaudio looks at the values
-        return mel_filters(frequencies, frequencies, rate_hz, 0.0, rate_hz / 2, "htk").clamp(1e-6, 1)
+    return mel_filters(frequencies, frequencies, rate_hz, 0.0, rate_hz / 2, "htk").clamp(1e-6, 1)

@@ -21,6 +21,7 @@ LOSSES: Kinds[type[LossConfig]] = Kinds("loss kind", __name__, {
     "aligned_distillation": "aligned_distillation:AlignedDistillationConfig",
     "own_feature": "own_feature:OwnFeatureConfig",
     "contrast": "contrast:ContrastConfig",
+    "masked_contrast": "masked_contrast:MaskedContrastConfig",
     "text_contrast": "text_contrast:TextContrastConfig",
     "language_model": "language_model:LanguageModelConfig",
     "codes": "codes:CodesConfig",

@@ -30,7 +30,8 @@ class AdversarialConfig(LossConfig):
     Attributes:
         game: "hinge", "least_squares" or "softplus".
         tokenizer: its loss: "game": that of the table; "clipped": mean(max(0, 1 - f)) (Vocos, FocalCodec); "softplus_of_mean":
-            mean(softplus(-m)), m being the mean logit of each item (with a hinge: Open-MAGVIT2, IBQ, WeTok).
+            mean(softplus(-m)), m being the mean logit of each item (with a hinge: Open-MAGVIT2, IBQ, WeTok); "softplus":
+            mean(softplus(-f)) (with a hinge: VFMTok).
         slope: of the hinges below zero: a leaky ReLU (DualToken: 0.01).
         discriminators: names of those that this loss trains and follows; empty: all. With several adversarial losses each set can
             have its own game.
@@ -48,7 +49,7 @@ class AdversarialConfig(LossConfig):
     needs_discriminators: ClassVar[bool] = True
     trains_discriminators: ClassVar[bool] = True
     game: Literal["hinge", "least_squares", "softplus"] = "hinge"
-    tokenizer: Literal["game", "clipped", "softplus_of_mean"] = "game"
+    tokenizer: Literal["game", "clipped", "softplus", "softplus_of_mean"] = "game"
     slope: float = 0.0
     discriminators: tuple[str, ...] = ()
     heads: Literal["sum", "mean"] = "mean"
@@ -111,6 +112,8 @@ class Adversarial(Loss):
         c = self.config
         if c.tokenizer == "softplus_of_mean":
             return F.softplus(-f.flatten(1).mean(1)).mean()
+        if c.tokenizer == "softplus":
+            return F.softplus(-f).mean()
         if c.tokenizer == "clipped":
             return self._hinge(1 - f)
         return {"hinge": lambda: -f, "least_squares": lambda: (1 - f).square(), "softplus": lambda: F.softplus(-f)}[c.game]().mean()

@@ -217,8 +217,10 @@ class Loss(nn.Module):
 
         Args:
             judge: runs all discriminators once more.
-            x, x_hat: media and detached reconstructions.
-            real, fake: what was judged of both, with gradients.
+            x: media.
+            x_hat: detached reconstructions.
+            real: what was judged of the media, with gradients.
+            fake: what was judged of the reconstructions, with gradients.
             update: number of this update of the discriminators, from 0; lazy penalties are computed at some of them.
         """
         return None

@@ -5,7 +5,7 @@ Sources: TiTok's first stage ("proxy codes" of a MaskGIT-VQGAN, arXiv 2406.07550
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +27,8 @@ class CodesConfig(LossConfig):
         weights: of the terms of the sum, in their order; the last one is also that of all further terms. Empty: 1 each.
         item_weights: name of a feature `[B, 1]` or `[B, L]` that the loss of each position is multiplied with (ITER: the share of
             masked positions of a picture); "": 1 everywhere.
+        least_weight: weights of 0 count as this, those of 1 as 1, and between them evenly (SFTok: 0.1 for codes that are shown).
+        mean: over all positions ("plain"), or divided by the sum of the weights ("weighted").
         smoothing: share of the target's probability that is spread evenly over all V ids (ALIT, KARL: 0.1).
     """
 
@@ -36,11 +38,15 @@ class CodesConfig(LossConfig):
     target: str = "ids"
     weights: tuple[float, ...] = ()
     item_weights: str = ""
+    least_weight: float = 0.0
+    mean: Literal["plain", "weighted"] = "plain"
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise ConfigError(f"smoothing is {self.smoothing}; it is a share of the target's probability, at least 0 and below 1.")
+        if not 0 <= self.least_weight <= 1:
+            raise ConfigError(f"least_weight is {self.least_weight}; it is a share of the weight of other positions, 0 to 1.")
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return Codes(self)
@@ -70,5 +76,8 @@ class Codes(Loss):
             )
         terms = [F.cross_entropy(y, ids, label_smoothing=self.config.smoothing, reduction="none") for y in logits]  # [B, L] each
         if name := self.config.item_weights:
-            terms = [term * features_named(inputs, name)[0].detach().float() for term in terms]
+            weight, least = features_named(inputs, name)[0].detach().float().expand_as(ids), self.config.least_weight
+            weight = least + (1 - least) * weight
+            share = weight.mean() if self.config.mean == "weighted" else 1
+            terms = [term * weight / share for term in terms]
         return weighted_sum([term.mean() for term in terms], self.config.weights)

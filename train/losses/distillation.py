@@ -5,6 +5,7 @@ also DM-Codec's (arXiv 2410.15017), or MSE; Mimi (Moshi, arXiv 2410.00037): cosi
 global supervision (arXiv 2509.11425) is "channels" with a teacher that gives one vector for the whole crop.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,6 +27,7 @@ class DistillationConfig(LossConfig):
         along: "frames": one minus the cosine at each position; "channels": `-log sigmoid(cosine)` along time for each
             feature (SpeechTokenizer's D-axis); "mse": mean square distance; "l1", "smooth_l1": as in `FeatureLossConfig`.
         project: width D of the teacher when a linear layer is to be learned in between; 0: widths agree already.
+        hidden: with `project`, widths of layers before that one, each followed by a SiLU (DetailFlow: two of 1024).
     """
 
     kind: ClassVar[str] = "distillation"
@@ -33,6 +35,11 @@ class DistillationConfig(LossConfig):
     feature: str = "z_q"
     along: Literal["frames", "channels", "mse", "l1", "smooth_l1"] = "frames"
     project: int = 0
+    hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.hidden and not self.project) or min(self.hidden, default=1) < 1:
+            raise ConfigError(f"hidden is {list(self.hidden)}, project {self.project}; hidden layers need project, and widths above 0.")
 
     def build(self, spec: TokenizerSpec) -> Loss:
         return Distillation(self, grids=isinstance(spec, ImageSpec))
@@ -57,7 +64,10 @@ class Distillation(Loss):
     def prepare(self, widths: dict[str, int]) -> None:
         """Make the projection; `widths` gives the number of channels of each feature by name."""
         if self.config.project:
-            self.head = nn.Conv1d(width_of(widths, self.config.feature), self.config.project, 1)
+            wide = [width_of(widths, self.config.feature), *self.config.hidden]
+            layers = [(nn.Conv1d(a, b, 1), nn.SiLU()) for a, b in itertools.pairwise(wide)]
+            last = nn.Conv1d(wide[-1], self.config.project, 1)
+            self.head = nn.Sequential(*itertools.chain(*layers), last) if layers else last
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean distance, a scalar; targets are interpolated linearly to the tokenizer's positions."""

@@ -31,7 +31,7 @@ def check_crop(section: str, configs: Mapping[str, Any], shape: Sequence[int]) -
     Raises:
         ConfigError: one needs larger crops.
     """
-    size, unit = min(shape[1:]), "samples" if len(shape) == 2 else "pixels"
+    size, unit = min(shape[1:][-2:]), "samples" if len(shape) == 2 else "pixels"  # of clips, those of a frame
     for name, config in configs.items():
         least = getattr(config, "least_samples", 0)
         if size < least:

@@ -8,6 +8,7 @@ log_base: e, floor: 1e-7`. AudioCraft adds plain magnitudes: `magnitude_weight: 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 import torchaudio.functional as AF
 from torch import Tensor, nn
 
@@ -74,10 +75,10 @@ class MelSpectrogram(nn.Module):
 
     filters: Tensor
 
-    def __init__(self, config: MelConfig, length: int, bands: int, sample_rate_hz: int) -> None:
+    def __init__(self, config: MelConfig, length: int, bands: int, sample_rate_hz: int, *, centred: bool = True) -> None:
         super().__init__()
         self.power = config.power
-        self.spectrum = Spectrogram(length, max(1, int(length * config.hop_ratio)))
+        self.spectrum = Spectrogram(length, max(1, int(length * config.hop_ratio)), centred=centred)
         top = config.f_max_hz or sample_rate_hz / 2
         filters = mel_filters(length // 2 + 1, bands, sample_rate_hz, config.f_min_hz, top, config.scale)
         self.register_buffer("filters", filters.T.contiguous(), persistent=False)  # [bands, F]
@@ -92,7 +93,7 @@ def mel_filters(bins: int, bands: int, rate_hz: int, low_hz: float, high_hz: flo
     """Triangular mel filters `[bins, bands]`. Narrow bands of short windows may hold no bin at all: they stay 0."""
     import warnings
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.device("cpu"):  # torchaudio looks at the values
         warnings.simplefilter("ignore", UserWarning)  # "at least one mel filterbank has all zero values": as in DAC
         norm = "slaney" if scale == "slaney" else None
         return AF.melscale_fbanks(bins, low_hz, high_hz, bands, rate_hz, norm=norm, mel_scale=scale)

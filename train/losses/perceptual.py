@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import ImageSpec, TokenizerSpec
+from ..frames import pictures_of
 from .base import Loss, LossConfig, LossInputs
 
 # VGG16 up to its thirteenth convolution: channels of each layer, by block.
@@ -60,11 +61,11 @@ class Perceptual(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the loss, a scalar: the mean over the batch."""
         network = self._network[0].to(inputs.x.device)
-        items = self.config.max_items or len(inputs.x)
         low, high = self.value_range
-        x, x_hat = ((v[:items] - low) / (high - low) for v in (inputs.x, inputs.x_hat))  # 0..1
+        x, x_hat = ((pictures_of(v) - low) / (high - low) for v in (inputs.x, inputs.x_hat))  # 0..1
+        items = self.config.max_items or len(x)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
-            return network(x_hat, x).float().mean()
+            return network(x_hat[:items], x[:items]).float().mean()
 
 
 def distance_network(weights: str, inputs: str = "caffe", blocks: int = len(BLOCKS)) -> nn.Module:

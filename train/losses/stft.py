@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
@@ -54,19 +55,29 @@ class StftConfig(LossConfig):
 
 
 class Spectrogram(nn.Module):
-    """Magnitudes of a centred STFT with a periodic Hann window and reflected edges."""
+    """Magnitudes of an STFT with a periodic Hann window and reflected edges.
+
+    Args:
+        length: of window and FFT, in samples.
+        hop: in samples.
+        centred: the first window has its middle at the first sample, and a clip of T samples T // hop + 1 frames; False: at the middle
+            of the first hop, and T // hop frames (Vocos' "same", HiFi-GAN).
+    """
 
     window: Tensor
 
-    def __init__(self, length: int, hop: int) -> None:
+    def __init__(self, length: int, hop: int, *, centred: bool = True) -> None:
         super().__init__()
-        self.length, self.hop = length, hop
+        self.length, self.hop, self.centred = length, hop, centred
         self.register_buffer("window", torch.hann_window(length), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> magnitudes `[B, C, F, frames]`, F = length // 2 + 1."""
         flat = x.flatten(0, 1)
-        spec = torch.stft(flat, self.length, self.hop, window=self.window, return_complex=True)  # [B*C, F, N]
+        if not self.centred:
+            edge = (self.length - self.hop) // 2
+            flat = F.pad(flat, (edge, edge), mode="reflect")
+        spec = torch.stft(flat, self.length, self.hop, window=self.window, center=self.centred, return_complex=True)  # [B*C, F, N]
         # The gradient of abs() at a complex zero is not finite in every torch version; here clamp() makes it 0.
         power = spec.real.square() + spec.imag.square()
         return power.clamp(min=1e-14).sqrt().unflatten(0, x.shape[:2])  # [B, C, F, N]

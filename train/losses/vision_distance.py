@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import ImageSpec, TokenizerSpec
+from ..frames import pictures_of
 from .base import Loss, LossConfig, LossInputs
 
 
@@ -61,7 +62,7 @@ class VisionDistance(Loss):
 
     def _logits(self, x: Tensor) -> Tensor:
         low, high = self.value_range
-        x = (x - low) / (high - low)
+        x = (pictures_of(x) - low) / (high - low)
         if self.config.image_size:
             x = F.interpolate(x, size=(self.config.image_size,) * 2, mode="bilinear", align_corners=False, antialias=True)
         return self._network[0].to(x.device)((x - self.mean) / self.deviation)

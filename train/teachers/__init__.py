@@ -7,6 +7,8 @@ from .base import TeacherConfig
 TEACHERS: Kinds[type[TeacherConfig]] = Kinds("teacher kind", __name__, {
     "clip_text": "clip_text:ClipTextConfig",
     "envelope": "envelope:EnvelopeConfig",
+    "label": "label:LabelConfig",
+    "mel": "mel:MelTeacherConfig",
     "picture": "picture:PictureConfig",
     "speech_model": "speech_model:SpeechModelConfig",
     "stored": "stored:StoredConfig",

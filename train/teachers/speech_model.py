@@ -1,4 +1,4 @@
-"""Hidden states of a self-supervised speech model: HuBERT, WavLM, wav2vec 2.0, data2vec and others that take waveforms.
+"""Hidden states of a self-supervised speech model: HuBERT, WavLM, wav2vec 2.0, data2vec and others that take waveforms; w2v-BERT 2.0.
 
 Sources: SpeechTokenizer (arXiv 2308.16692: HuBERT-base, mean over all layers), Mimi (arXiv 2410.00037: WavLM-large),
 X-codec (arXiv 2408.17175: half a step of silence on both sides), FuseCodec (arXiv 2509.11425: mean over time).
@@ -8,10 +8,11 @@ Letters: B batch, T samples, N frames, D width of the model.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ...codecs.config import ConfigError, SignedInt
-from ...codecs.layers.speech_features import FrozenModel
+from ...codecs.layers.speech_features import FrozenModel, stacked_fbanks
 from ...codecs.spec import TokenizerSpec
 from ..packages import transformers_package
 from .base import Teacher, TeacherConfig, WaveformInput
@@ -61,5 +62,8 @@ class SpeechModel(Teacher):
 
     def targets(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> `[B, D, N]`, or `[B, D, 1]`."""
-        states = self.model.layer(self.waveform_input(x, self.config.pad), self.config.layer)  # [B, D, N]
+        clips = self.waveform_input(x, self.config.pad)
+        if self.model.model.config.model_type == "wav2vec2-bert":  # which takes filter banks, at 16 kHz
+            clips = torch.stack([stacked_fbanks(clip) for clip in clips])
+        states = self.model.layer(clips, self.config.layer)  # [B, D, N]
         return states.mean(2, keepdim=True) if self.config.pool == "mean" else states

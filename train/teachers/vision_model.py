@@ -28,8 +28,8 @@ class VisionModelConfig(TeacherConfig):
             pixels are 224.
         layer: block whose output is taken: 0 the first, -1 the last.
         norm: whether the model's last norm is applied to it.
-        form: "patches": `[B, D, h w]`; "pooled": the input of the model's head (class token, mean or attention pooling), `[B, D, 1]`;
-            "embedding": the output of its head (CLIP's image embedding), `[B, D, 1]`.
+        form: "patches": `[B, D, h w]`; "mean": their mean `[B, D, 1]`; "pooled": the input of the model's head (class token, mean or
+            attention pooling), `[B, D, 1]`; "embedding": the output of its head (CLIP's image embedding), `[B, D, 1]`.
         pretrained: False leaves the weights random, for a run that only checks that everything works.
     """
 
@@ -38,7 +38,7 @@ class VisionModelConfig(TeacherConfig):
     image_size: int = 0
     layer: SignedInt = -1
     norm: bool = True
-    form: Literal["patches", "pooled", "embedding"] = "patches"
+    form: Literal["patches", "mean", "pooled", "embedding"] = "patches"
     pretrained: bool = True
 
     def build(self, spec: TokenizerSpec) -> Teacher:
@@ -58,7 +58,7 @@ class VisionModel(Teacher):
         import timm
         from timm.data import resolve_model_data_config
 
-        if config.form != "patches" and config.layer != -1:
+        if config.form in ("pooled", "embedding") and config.layer != -1:
             raise ConfigError(f"layer is {config.layer}, but form {config.form!r} comes from the last one; leave layer out.")
         self.config, self.value_range = config, value_range
         options: dict[str, Any] = {"img_size": config.image_size} if config.image_size else {}
@@ -73,14 +73,15 @@ class VisionModel(Teacher):
         self.eval()
 
     def targets(self, x: Tensor) -> Tensor:
-        """`[B, 3, H, W]` -> `[B, D, h w]` (form "patches"), or `[B, D, 1]`."""
+        """`[B, 3, H, W]` -> `[B, D, h w]` of patches, or `[B, D, 1]`."""
         low, high = self.value_range
         y = F.interpolate(x.float(), size=self.size, mode="bicubic", antialias=True, align_corners=False)
         y = (((y - low) / (high - low)).clamp(0, 1) - self.mean) / self.deviation
-        if self.config.form != "patches":
+        if self.config.form in ("pooled", "embedding"):
             pre_logits = self.config.form == "pooled"
             return self.model.forward_head(self.model.forward_features(y), pre_logits=pre_logits)[..., None]  # type: ignore[operator]
         maps = self.model.forward_intermediates(  # type: ignore[operator]
             y, indices=[self.config.layer], norm=self.config.norm, output_fmt="NCHW", intermediates_only=True
         )
-        return maps[0].flatten(2)  # [B, D, h w]
+        patches = maps[0].flatten(2)  # [B, D, h w]
+        return patches.mean(2, keepdim=True) if self.config.form == "mean" else patches

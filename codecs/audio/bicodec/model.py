@@ -45,7 +45,7 @@ from ...tokens import Tokens
 from ..base import to_length
 from ..dac.model import DACDecoder
 from ..features import FeatureTokenizer
-from .voice import VoiceConfig, VoiceEncoder
+from .voice import VoiceConfig, VoiceEncoder, VoiceGuide
 
 #: The authors' loudness: the mean of the upper tenth of amplitudes above `_FLOOR`, its loudest hundredth left out, becomes `_LEVEL`.
 _LEVEL, _FLOOR, _QUIET = 0.2, 0.01, 0.1
@@ -89,8 +89,10 @@ class BiCodecConfig:
         quantizer: settings of the content's quantizer, of any kind with one codebook; its `dim` is filled in.
         voice: settings of the voice's encoder.
         voice_quantizer: settings of its quantizer, of any kind with one codebook.
-        voice_dim: E; the decoder adds the voice to the content, so it is `out_dim`.
-        out_dim: channels of the prenet's output.
+        out_dim: E, channels of the prenet's output, to which the decoder adds the voice.
+        voice_guide: for training, a second vector of the voice that is not quantized (`VoiceGuide`).
+        guided: the share of that vector in what the decoder follows while training; the rest is the quantized one's. The authors begin
+            with 1 and go over to 0 (`moving.model.guided`), and pull the quantized vector to the other one meanwhile.
         strides, kernels: of the decoder's transposed convolutions; kernel minus stride is even.
         decoder_width: channels of the decoder's first layer.
     """
@@ -119,9 +121,13 @@ class BiCodecConfig:
     voice: VoiceConfig = VoiceConfig()
     voice_quantizer: QuantizerConfig = FSQConfig(levels=(4,) * 6)
     out_dim: int = 1024
+    voice_guide: bool = False
+    guided: float = 0.0
     strides: tuple[int, ...] = (8, 5, 4, 2)
     kernels: tuple[int, ...] = (16, 11, 8, 4)
     decoder_width: int = 1536
+
+    moving: ClassVar[tuple[str, ...]] = ("guided",)
 
     def __post_init__(self) -> None:
         surplus = [k - s for k, s in zip(self.kernels, self.strides, strict=False)]
@@ -131,6 +137,8 @@ class BiCodecConfig:
             raise ConfigError(f"mel_window is {self.mel_window}; allowed: 1 to mel_fft, {self.mel_fft}.")
         if self.reference_seconds <= 0:
             raise ConfigError(f"reference_seconds is {self.reference_seconds}; it must be positive.")
+        if not 0 <= self.guided <= 1 or (self.guided and not self.voice_guide):
+            raise ConfigError(f"guided is {self.guided}; allowed: 0 to 1, and only 0 without voice_guide.")
 
     @property
     def down(self) -> int:
@@ -198,7 +206,7 @@ class BiCodec(FeatureTokenizer):
 
     family: ClassVar[str] = "bicodec"
     config_class: ClassVar[type] = BiCodecConfig
-    encoder_only = ("encoder", "voice_encoder", "semantic_model")
+    encoder_only = ("encoder", "voice_encoder", "voice_guide", "semantic_model")
     decoder_only = ("voice_proj", "prenet", "postnet", "decoder")
     config: BiCodecConfig
 
@@ -212,6 +220,7 @@ class BiCodec(FeatureTokenizer):
         if self.quantizer.num_codebooks != 1 or self.voice_quantizer.num_codebooks != 1:
             raise ConfigError("quantizer and voice_quantizer must have one codebook each.")
         self.voice_proj = nn.Linear(c.voice.dim * c.voice.count, c.out_dim)
+        self.voice_guide = VoiceGuide(c.voice.out_channels, c.out_dim) if c.voice_guide else None
         self.prenet = FrameNet(c.dim, c.out_dim, c.prenet, up=True, condition=c.out_dim)
         self.postnet = FrameNet(c.out_dim, c.features, c.postnet, up=True)
         self.decoder = DACDecoder(c.out_dim, c.decoder_width, c.strides)
@@ -220,9 +229,7 @@ class BiCodec(FeatureTokenizer):
             level.conv = ConvTranspose1d(own.in_channels, own.out_channels, kernel, stride=stride, cuts=(cut, cut))
         self.semantic_model = FrozenModel(c.semantic_model) if c.semantic_model else None
         self._published = NamedModel(c.semantic_name, {"num_hidden_layers": max(c.semantic_layers) + 1})
-        spec = AudioSpec.of(
-            self.quantizer, sample_rate_hz=c.sample_rate_hz, hop_samples=c.hop_samples, semantic_dim=c.dim
-        )
+        spec = AudioSpec.of(self.quantizer, sample_rate_hz=c.sample_rate_hz, hop_samples=c.hop_samples, semantic_dim=c.dim)
         self.spec = dataclasses.replace(spec, vocab_sizes=(max(*self.quantizer.codebook_sizes, *self.voice_quantizer.codebook_sizes),))
 
     # --- lengths and loudness ---------------------------------------------------------------------------------------
@@ -252,11 +259,15 @@ class BiCodec(FeatureTokenizer):
         return model.layers(wide.to(x.dtype), c.semantic_layers).unflatten(1, (len(c.semantic_layers), -1)).mean(1)
 
     def voice_latents(self, x: Tensor) -> Tensor:
-        """Vectors `[B, D', P]` of the voice in clips `[B, 1, T]`: in their beginning, or repeated to its length."""
+        """Vectors `[B, D', P]` of the voice in clips `[B, 1, T]`."""
+        return self.voice_encoder.read(self._voice_frames(x))
+
+    def _voice_frames(self, x: Tensor) -> Tensor:
+        """The voice encoder's frames `[B, C', N]` of clips `[B, 1, T]`: of their beginning, or repeated to its length."""
         c, clip = self.config, x[:, 0]
         length = int(c.sample_rate_hz * c.reference_seconds) // c.hop_samples * c.hop_samples
         clip = clip.repeat(1, -(-length // clip.shape[-1]))[:, :length] if clip.shape[-1] < length else clip[:, :length]
-        return self.voice_encoder(self.mel(clip).to(self.dtype))
+        return self.voice_encoder.frames(self.mel(clip).to(self.dtype))
 
     def mel(self, x: Tensor) -> Tensor:
         """Mel spectrograms, float32 `[B, M, N]`, of clips `[B, T]`: amplitudes, without a logarithm."""
@@ -309,7 +320,10 @@ class BiCodec(FeatureTokenizer):
 
     def _wave(self, content: Tensor, voice: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms `[B, 1, T]` of content `[B, D, L]` and the voice's vectors `[B, D', P]`, and the prenet's output."""
-        vector = self.voice_proj(voice.flatten(1))
+        return self._sound(content, self.voice_proj(voice.flatten(1)))
+
+    def _sound(self, content: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_wave`, of content and the voice as one vector `[B, E]`."""
         x = self.prenet(content, vector)
         x = x.tanh() if self.config.prenet_tanh else x
         return self.decoder(x + vector[..., None]), x
@@ -337,20 +351,27 @@ class BiCodec(FeatureTokenizer):
     def forward(self, x: Tensor, features: Tensor | None = None) -> Reconstruction:
         """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
-        `Reconstruction.features` holds "semantic", the features `[B, C, N]` predicted from content and voice, and "semantic_target".
+        `Reconstruction.features` holds "semantic", the features `[B, C, N]` predicted from content and voice, and "semantic_target";
+        with `voice_guide` also "voice" and "voice_guide", the quantized and the other vector of the voice, `[B, E, 1]`.
         """
         y, scale = self.normalize(x)
         features = self.speech_features(y) if features is None else features
         z = self.encode_latents(y, features)
-        content, voice = self.quantizer(z), self.voice_quantizer(self.voice_latents(y))
-        x_hat, state = self._wave(content.z_q, voice.z_q)
+        frames = self._voice_frames(y)
+        content, voice = self.quantizer(z), self.voice_quantizer(self.voice_encoder.read(frames))
+        vector, out = self.voice_proj(voice.z_q.flatten(1)), {}
+        if self.voice_guide is not None:
+            guide = self.voice_guide(frames)
+            out = {"voice": vector[..., None], "voice_guide": guide[..., None]}
+            vector = torch.lerp(vector, guide, self.config.guided)
+        x_hat, state = self._sound(content.z_q, vector)
         x_hat = to_length(x_hat, x.shape[-1])
         x_hat = x_hat if scale is None else x_hat * scale[:, None]
         semantic = self.postnet(state)
         semantic = semantic.tanh() if self.config.postnet_tanh else semantic
         length = min(semantic.shape[-1], features.shape[-1])
         quantized = dataclasses.replace(content, ids=torch.cat([voice.ids, content.ids], dim=-1), loss=content.loss + voice.loss)
-        out = {"semantic": semantic[..., :length], "semantic_target": features[..., :length]}
+        out |= {"semantic": semantic[..., :length], "semantic_target": features[..., :length]}
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...layers.attentive_statistics import AttentiveStatistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,7 @@ class Res2Conv(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         width = channels // _SCALE
-        self.convs = nn.ModuleList(
-            nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(_SCALE - 1)
-        )
+        self.convs = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation) for _ in range(_SCALE - 1))
         self.norms = nn.ModuleList(SteadyBatchNorm(width) for _ in range(_SCALE - 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,12 +139,37 @@ class VoiceEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The voice's vectors."""
+        return self.read(self.frames(x))
+
+    def frames(self, x: Tensor) -> Tensor:
+        """The ECAPA blocks' joint output `[B, C', N]`."""
         x, outs = self.stem(x), []
         for block in self.blocks:
             x = block(x)
             outs.append(x)
-        context = self.context(F.relu(self.joint(torch.cat(outs, dim=1))).transpose(1, 2))
-        y = self.queries.expand(len(x), -1, -1)
+        return F.relu(self.joint(torch.cat(outs, dim=1)))
+
+    def read(self, frames: Tensor) -> Tensor:
+        """The voice's vectors `[B, D, P]` from the blocks' joint output."""
+        context = self.context(frames.transpose(1, 2))
+        y = self.queries.expand(len(frames), -1, -1)
         for layer in self.layers:
             y = layer(y, context)
         return (F.normalize(y, dim=-1) * y.shape[-1] ** 0.5 * self.gain).transpose(1, 2)
+
+
+class VoiceGuide(nn.Module):
+    """One vector `[B, E]` of a voice, not quantized, from the ECAPA blocks' joint output `[B, C', N]`; for training.
+
+    Differs: layer norm where the authors have batch norm, so that one clip is enough.
+    """
+
+    def __init__(self, channels: int, dim: int, attention: int = 128) -> None:
+        super().__init__()
+        self.pool = AttentiveStatistics(channels, attention, context=True)
+        self.norm = nn.LayerNorm(2 * channels)
+        self.proj = nn.Linear(2 * channels, dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """The vectors of `[B, C', N]`."""
+        return self.proj(self.norm(self.pool(frames)))

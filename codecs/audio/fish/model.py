@@ -17,6 +17,7 @@ counts the semantic one, too.
 Letters: B batch, T samples, D latent width, L positions, K codebooks.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,9 +31,10 @@ from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.dac import DACDown
 from ...layers.strided import StridedConfig
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
-from ...quantizers.base import QuantizerConfig
+from ...quantizers.base import QuantizerConfig, straight_through
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
 from ..dac.model import DACDecoder
 from ..start import start_sound
@@ -189,3 +191,12 @@ class Fish(Streamable, AudioTokenizer):
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         """The semantic codebook's vectors `[B, D, L]`."""
         return self.vectors_of(ids[:, :1])
+
+    def forward(self, x: Tensor) -> Reconstruction:
+        """Reconstruct a batch `[B, 1, T]` with gradients.
+
+        `Reconstruction.features` holds "semantic", the semantic codebook's vectors `[B, D, L]`, whose gradient goes to the latents.
+        """
+        out = super().forward(x)
+        semantic = straight_through(out.z, self.quantizer.decode(out.quantized.ids[:, :1]).to(out.z.dtype))
+        return dataclasses.replace(out, features={"semantic": semantic})

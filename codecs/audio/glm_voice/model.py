@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.whisper import LogMel, WhisperBlock, WhisperStem, first_rows, sinusoids
 from ...quantizers.base import QuantizerConfig
@@ -148,7 +149,7 @@ class GLMVoice(EncodeOnlyTokenizer):
             self.quantizer, sample_rate_hz=SAMPLE_RATE_HZ, hop_samples=c.hop_samples, decodes=False, semantic_dim=c.width
         )
 
-    def own_pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor, batch: Batch | None = None) -> Iterator[Tensor]:
         """Latents of clips `[B, 1, T]`, in pieces `[B, W, l]` of `piece_samples` samples."""
         hop, several = self.config.hop_samples, x.shape[-1] > self.config.piece_samples
         for piece in x[:, 0].split(self.config.piece_samples, dim=-1):

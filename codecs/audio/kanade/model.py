@@ -323,7 +323,7 @@ class Kanade(FeatureTokenizer):
         """Reconstruct a batch `[B, 1, T]` with gradients, except for the frozen speech model.
 
         `Reconstruction.features` holds, with `feature_decoder`, "semantic", the content's features `[B, C, N]` reconstructed from the
-        ids, and "semantic_target", those features.
+        ids, and "semantic_target", those features; with `mel`, "mel", the spectrogram `[B, M, F]`, which is `x_hat` as well.
         """
         content, voice = self._branches(self.speech_features(x) if features is None else features)
         z = self._content(content)
@@ -334,4 +334,6 @@ class Kanade(FeatureTokenizer):
         if self.feature_decoder is not None:
             semantic = self.decode_features(quantized.z_q, content.shape[-1])
             out = {"semantic": semantic, "semantic_target": content[..., : semantic.shape[-1]]}
+        if self.config.mel is not None:
+            out["mel"] = x_hat
         return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=out)

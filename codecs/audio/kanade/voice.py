@@ -6,10 +6,10 @@ Pooling as in ECAPA-TDNN (Desplanques et al. 2020, arXiv 2005.07143). Letters: B
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...layers.attentive_statistics import AttentiveStatistics
 from ...layers.vocos import VocosBlock
 
 
@@ -39,22 +39,6 @@ class VoiceConfig:
         for name in ("dim", "width", "hidden", "layers", "attention"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-
-
-class AttentiveStatistics(nn.Module):
-    """Mean and deviation over time, `[B, D, N]` to `[B, 2 D]`, with weights for each channel and frame."""
-
-    def __init__(self, width: int, attention: int) -> None:
-        super().__init__()
-        self.score_in = nn.Conv1d(width, attention, 1)
-        self.score_out = nn.Conv1d(attention, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool `[B, D, N]`."""
-        weights = self.score_out(self.score_in(x).tanh()).softmax(dim=2)
-        mean = (weights * x).sum(2)
-        variance = (weights * x**2).sum(2) - mean**2
-        return torch.cat([mean, variance.clamp(min=1e-4, max=1e4).sqrt()], dim=1)
 
 
 class VoiceEncoder(nn.Module):

@@ -30,7 +30,7 @@ from ...kernels.conv1d import join
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
-from ..base import AudioTokenizer
+from ..own_pieces import OwnPiecesTokenizer
 from .parts import AmplitudeMel, MiMoDecoder, MiMoEncoder, RotaryStackConfig
 from .streaming import OverlapDecoder
 
@@ -94,7 +94,7 @@ class MiMoAudioConfig:
             )
 
 
-class MiMoAudio(AudioTokenizer):
+class MiMoAudio(OwnPiecesTokenizer):
     """MiMo-Audio-Tokenizer; see the module's docstring."""
 
     family: ClassVar[str] = "mimo_audio"
@@ -132,15 +132,8 @@ class MiMoAudio(AudioTokenizer):
         c, frames = self.config, self.mel.frames(samples)
         return -(-frames // (c.stride * c.pool))  # pieces are whole ids
 
-    def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """Latents of clips `[B, 1, T]`, yielded in pieces `[B, D, l]` of `piece_frames` mel frames."""
-        return self._pieces(x)
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, 1, T]`."""
-        return join(list(self._pieces(x)))
-
-    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor, batch: Batch | None = None) -> Iterator[Tensor]:
+        """Latents of clips `[B, 1, T]`, in pieces `[B, D, l]` of `piece_frames` mel frames."""
         frames, size, whole = self.mel.frames(x.shape[-1]), self.config.piece_frames, self.mel.reflected(x[:, 0])
         for start in range(0, frames, size):
             mel = self.mel(whole, start, min(start + size, frames)).to(self.dtype)

@@ -27,6 +27,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from ...coding import Batch
 from ...config import ConfigError
 from ...layers.transformer1d import rotary_angles
 from ...layers.whisper import LogMel, WhisperBlock, WhisperStem, first_rows, sinusoids
@@ -182,7 +183,7 @@ class S3(EncodeOnlyTokenizer):
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
-    def own_pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor, batch: Batch | None = None) -> Iterator[Tensor]:
         """Latents of clips `[B, 1, T]`, window by window `[B, D, l]`."""
         mel = self.mel(x[:, 0]).to(self.dtype)
         for w in self.windows(mel.shape[-1]):

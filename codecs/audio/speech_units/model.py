@@ -45,7 +45,7 @@ from ...quantizers.kmeans import KMeansConfig
 from ...spec import AudioSpec
 from ...tokenizer import Reconstruction
 from ...tokens import Tokens
-from ..base import AudioTokenizer
+from ..own_pieces import OwnPiecesTokenizer
 from .vocoder import UnitVocoder, UnitVocoderConfig, runs_of
 
 #: `model_type` of models that take waveforms, as transformers names them -> number of layers where the config does not state it.
@@ -146,7 +146,7 @@ class SpeechUnitsConfig:
         return 0 if samples < self.window_samples else (samples - FBANK_WINDOW) // FBANK_HOP // 2 + 1  # pairs, the last one filled up
 
 
-class SpeechUnits(AudioTokenizer):
+class SpeechUnits(OwnPiecesTokenizer):
     """Discrete speech units; see the module's docstring. `decode` needs a vocoder, else it raises NotDecodable; `semantic` returns the
     centres of the ids.
 
@@ -209,18 +209,11 @@ class SpeechUnits(AudioTokenizer):
 
     # --- contract ---------------------------------------------------------------------------------------------------
 
-    def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """Hidden states of clips `[B, 1, T]`, yielded in pieces `[B, K D, l]` of `chunk_samples` samples."""
-        return self._pieces(self.fill(x))
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Hidden states `[B, K D, L]` of clips `[B, 1, T]`, layer behind layer."""
-        return torch.cat(list(self._pieces(self.fill(x))), dim=-1)
-
     @torch.no_grad()
-    def _pieces(self, x: Tensor) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor, batch: Batch | None = None) -> Iterator[Tensor]:
+        """Hidden states of clips `[B, 1, T]`, layer behind layer, in pieces `[B, K D, l]` of `chunk_samples` samples."""
         model = self.model or self._published.get(self.device, self.dtype)
-        for piece in x[:, 0].split(self.config.chunk_samples, dim=-1):
+        for piece in self.fill(x)[:, 0].split(self.config.chunk_samples, dim=-1):
             if self.config.frames(piece.shape[-1]):  # what is left of a long clip may be too short for a frame
                 yield torch.cat([model.layers(self._inputs(row), self.config.layers) for row in piece])
 

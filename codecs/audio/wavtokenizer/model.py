@@ -25,13 +25,14 @@ from ...layers.seanet import SEANetConfig, SEANetEncoder
 from ...layers.vocos import FourierHead, FrameAttention, FrameResBlock, VocosBlock, make_norm
 from ...options import EncodeOptions
 from ...quantizers.base import QuantizerConfig
-from ...quantizers.parts.nearest import nearest_code
 from ...quantizers.simvq import SimVQ
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
+from ...tokenizer import Reconstruction
 from ..base import AudioTokenizer
 from ..start import start_sound
 from .experts import ExpertsConfig, expert_transformer
+from .span_mask import SpanMask, SpanMaskConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class WavTokenizerConfig:
         dropout: probability of dropout in the decoder's residual blocks.
         experts: a transformer behind the encoder (UniCodec); None: none.
         domains: `encode` takes `domain`: "speech" searches the first quarter of the codebook, "music" the second, "sound" the rest.
+        masking: spans of the encoder's frames that are hidden from the transformer in training (UniCodec's second stage); None: none.
     """
 
     sample_rate_hz: int = 24000
@@ -70,8 +72,11 @@ class WavTokenizerConfig:
     dropout: float = 0.1
     experts: ExpertsConfig | None = None
     domains: bool = False
+    masking: SpanMaskConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.masking is not None and self.experts is None:
+            raise ConfigError("masking hides frames from the transformer, which experts describes; set experts, or masking to null.")
         if self.groups < 1 or self.width % self.groups:
             raise ValueError(f"width is {self.width}; the group norms need a multiple of groups = {self.groups}.")
 
@@ -121,7 +126,7 @@ class DomainEncodeOptions(EncodeOptions):
     domain: Literal["speech", "music", "sound"] | None = None
 
 
-#: Part of the codebook of each domain.
+#: Part of the codebook of each domain, in the order of their numbers in training.
 DOMAINS = {"speech": (0.0, 0.25), "music": (0.25, 0.5), "sound": (0.5, 1.0)}
 
 
@@ -137,6 +142,7 @@ class WavTokenizer(AudioTokenizer):
         self.encoder = SEANetEncoder(config.encoder)
         start_sound(self.encoder)
         self.transformer = None if config.experts is None else expert_transformer(config.encoder.latent_dim, config.experts)
+        self.masking = None if config.masking is None else SpanMask(config.encoder.latent_dim, config.masking)
         self.quantizer = config.quantizer.build(dim=config.encoder.latent_dim)
         self.decoder = WavTokenizerDecoder(config)
         self.decoder.apply(_init)
@@ -162,10 +168,49 @@ class WavTokenizer(AudioTokenizer):
         if domain is None:
             return super().ids_of(z, batch)
         assert isinstance(self.quantizer, SimVQ)
-        first, last = (round(part * self.quantizer.codebook_sizes[0]) for part in DOMAINS[domain])
-        rows = z.float().transpose(1, 2).flatten(0, 1)
-        ids = nearest_code(rows, self.quantizer.codes()[first:last]) + first
-        return Coded(ids.view(len(z), 1, -1))
+        return Coded(self.quantizer.search_within(z, *self._parts(torch.full((len(z),), list(DOMAINS).index(domain)))))
+
+    def _parts(self, domain: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the codes of domains begin and end, `[B]` each; -1 stands for the whole table.
+
+        Raises:
+            ValueError: numbers that are no domains.
+        """
+        domain = domain.flatten().cpu()
+        if bool(((domain < -1) | (domain >= len(DOMAINS))).any()):
+            raise ValueError(f"domains are {domain.tolist()}; allowed: 0 to {len(DOMAINS) - 1} for {', '.join(DOMAINS)}, -1 for any.")
+        size = self.quantizer.codebook_sizes[0]
+        bounds = torch.tensor([[round(part * size) for part in DOMAINS[name]] for name in DOMAINS] + [[0, size]])[domain]  # [B, 2]
+        return bounds[:, 0].to(self.device), bounds[:, 1].to(self.device)
+
+    def forward(self, x: Tensor, domain: Tensor | None = None) -> Reconstruction:
+        """Reconstruct a batch `[B, C, T]` with gradients.
+
+        `Reconstruction.features` holds, with `masking`, "frames", the encoder's `[B, D, L]`, and in training "hidden", bool `[B, L]`,
+        where the transformer did not see them.
+
+        Args:
+            x: clips.
+            domain: int64 `[B]`, the number of each clip's domain, whose codes alone are searched; -1, and None: all codes.
+
+        Raises:
+            ConfigError: a domain, where the codebook has no parts.
+        """
+        frames, features = self.encoder(x), {}
+        if self.masking is not None:
+            features["frames"] = frames
+            if self.training:
+                frames, features["hidden"] = self.masking(frames)
+        z = frames if self.transformer is None else self.transformer(frames)
+        if domain is None:
+            quantized = self.quantizer(z)
+        elif self.config.domains:
+            assert isinstance(self.quantizer, SimVQ)
+            quantized = self.quantizer.forward_within(z, *self._parts(domain))
+        else:
+            raise ConfigError("this codebook has no parts for domains: set domains to true, or give no domain.")
+        x_hat = self.to_length(self.decode_latents(quantized.z_q), x.shape[-1])
+        return Reconstruction(x_hat=x_hat, z=z, quantized=quantized, features=features)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, condition: int = 0) -> Tensor:
         """Waveform `[B, 1, L * hop]` of latents `[B, D, L]`; the published models are meant for `condition` 0."""

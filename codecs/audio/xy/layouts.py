@@ -1,13 +1,15 @@
-"""XY-Tokenizer as its authors publish it: `xy_tokenizer.ckpt`, plain or under the key generator.
+"""XY-Tokenizer as its authors publish it: `xy_tokenizer.ckpt`, plain or under the key generator; and in a folder of transformers.
 
 The YAML of constructor arguments stands in their repositories: with one rate (gyt1145028706/XY-Tokenizer), or with two, and Vocos under
-another name, in OpenMOSS/MOSS-TTSD (24 and 32 kHz out).
+another name, in OpenMOSS/MOSS-TTSD (24 and 32 kHz out). The folders of transformers (OpenMOSS-Team/XY_Tokenizer_TTSD_V0_hf and
+MOSS_TTSD_tokenizer_hf, with code of their own) have the same arguments under `params` of `config.json`, and another spelling of the
+feed-forward layers: read in others' converters of these files.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from ...layouts.fields import FOLDER_KEYS, Fields
+from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, Unwrap, WeightNorm, pointwise
 from ...layouts.layout import Layout
 from ...layouts.seanet_keys import running_codebooks
@@ -109,6 +111,25 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     f.drop(*FOLDER_KEYS, "sample_rate", "input_sample_rate", "output_sample_rate")
     g = Fields(f.take("generator_params", {}), "generator_params")
     f.done()
+    return _network(g)
+
+
+def _hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Our config fields from the `config.json` of a folder of transformers."""
+    f = Fields(config, "config")
+    f.drop(*FOLDER_KEYS, *TRANSFORMERS_KEYS, "initializer_range")
+    rates = {name: f.take(f"{name}_rate") for name in ("input_sample", "output_sample", "encoder_downsample", "decoder_upsample")}
+    params, width = f.take("params"), f.take("code_dim", None)
+    f.require("input_sampling_rate", rates["input_sample"])
+    f.done()
+    out = _network(Fields({**params, **{f"{name}_rate": rate for name, rate in rates.items()}}, "params"))
+    if width is not None:
+        _agree("code_dim", width, out["pool"] * out["down_dim"])
+    return out
+
+
+def _network(g: Fields) -> dict[str, Any]:
+    """Our config fields from the constructor's arguments."""
     rate = g.take("input_sample_rate", g.take("sample_rate", 16000))
     mel = _part(g, "feature_extractor_kwargs")
     bands, hop, window = mel.take("feature_size", 80), mel.take("hop_length", 160), mel.take("n_samples", 480_000)
@@ -116,7 +137,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     mel.require("sampling_rate", rate, 16000)
     mel.require("padding_value", 0.0)
     mel.require("padding_side", "right")
-    mel.drop("chunk_length", "nb_max_frames", "return_attention_mask")
+    mel.drop("chunk_length", "nb_max_frames", "return_attention_mask", "return_tensors")
     mel.done()
     out |= {"window_samples": window, "kept_samples": min(window, _KEPT_SECONDS * rate)}
     out["semantic"], semantic_bands, stride = _mel_side(_part(g, "semantic_encoder_kwargs"), rate, hop, "encoder")
@@ -223,11 +244,25 @@ _ROWS: list[Row] = [
 ]
 
 
+#: The feed-forward layers have a level more in the folders of transformers; what had their name otherwise is read as well.
+_HF_ROWS: list[Row] = [
+    (left.replace(".fc1.", ".[mlp.fc1|fc1].").replace(".fc2.", ".[mlp.fc2|fc2]."), right) for left, right in _ROWS
+]
+
+
 def _keys(own: XYConfig) -> KeyMap:
+    return _key_map(_ROWS)
+
+
+def _hf_keys(own: XYConfig) -> KeyMap:
+    return _key_map(_HF_ROWS)
+
+
+def _key_map(rows: list[Row]) -> KeyMap:
     return KeyMap(
         Unwrap("generator"),
         WeightNorm(on=("quantizer.{input_proj|output_proj}.weight",)),
-        Rename(_ROWS),
+        Rename(rows),
         pointwise("quantizer.{in_proj|out_proj}.weight"),
         running_codebooks(),
     )
@@ -241,5 +276,14 @@ LAYOUTS = (
         config=_config,
         keys=_keys,
         files=("config.yaml", "xy_tokenizer.ckpt"),
+    ),
+    Layout(
+        system="xy_tokenizer-hf",
+        upstream="OpenMOSS-Team/XY_Tokenizer_TTSD_V0_hf modeling_xy_tokenizer.py XYTokenizerModel",
+        family="xy",
+        config=_hf,
+        keys=_hf_keys,
+        model_type="xy_tokenizer",
+        class_name="XYTokenizerModel",
     ),
 )

@@ -35,7 +35,7 @@ from ...options import DecodeOptions, EncodeOptions, check_at_least
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
-from ..base import AudioTokenizer
+from ..own_pieces import OwnPiecesTokenizer
 from .parts import GatedDown, MelDecoder, MelEncoder, Stack, StackConfig, VocosDecoder
 
 
@@ -165,7 +165,7 @@ class Window(NamedTuple):
     count: int
 
 
-class XYTokenizer(AudioTokenizer):
+class XYTokenizer(OwnPiecesTokenizer):
     """XY-Tokenizer; see the module's docstring."""
 
     family: ClassVar[str] = "xy"
@@ -233,15 +233,9 @@ class XYTokenizer(AudioTokenizer):
 
     # --- encode -----------------------------------------------------------------------------------------------------
 
-    def latent_pieces(self, x: Tensor, batch: Batch) -> Iterator[Tensor]:
-        """Latents of clips `[B, 1, T]`, yielded window by window in pieces `[B, D, l]`."""
-        return self._pieces(self.fill(x), self._kept_of(batch.options))
-
-    def encode_latents(self, x: Tensor) -> Tensor:
-        """Latents `[B, D, L]` of clips `[B, 1, T]`."""
-        return join(list(self._pieces(self.fill(x), self.config.kept_samples)))
-
-    def _pieces(self, x: Tensor, kept: int) -> Iterator[Tensor]:
+    def own_pieces(self, x: Tensor, batch: Batch | None = None) -> Iterator[Tensor]:
+        """Latents of clips `[B, 1, T]`, window by window in pieces `[B, D, l]`."""
+        x, kept = self.fill(x), self.config.kept_samples if batch is None else self._kept_of(batch.options)
         for w in self.windows(x.shape[-1], kept):
             yield self._window(x[:, 0, w.start : w.stop], w.count)
 

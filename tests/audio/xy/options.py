@@ -47,7 +47,63 @@ _32_KHZ["generator_params"] |= {
     "input_sample_rate": 16000, "output_sample_rate": 32000, "encoder_downsample_rate": 1280, "decoder_upsample_rate": 2560,
 }  # fmt: skip
 
+#: The same arguments as a folder of transformers has them.
+_HF: dict[str, Any] = {
+    "model_type": "xy_tokenizer", "input_sample_rate": 16000, "output_sample_rate": 24000, "encoder_downsample_rate": 1280,
+    "decoder_upsample_rate": 1920, "code_dim": 32,
+    "params": {
+        **{name: value for name, value in _TINY["generator_params"].items() if name != "sample_rate"},
+        "vocos_kwargs": _TINY["generator_params"]["vocos_kwargs"] | {"n_fft": 960, "hop_size": 240},
+    },
+}  # fmt: skip
+
 SWEEPS = {
+    "xy_tokenizer-hf": Sweep(
+        tiny=_HF,
+        options={
+            "as it is": {},
+            "32 kHz out": {
+                "output_sample_rate": 32000, "decoder_upsample_rate": 2560,
+                "params": {"vocos_kwargs": {"n_fft": 1280, "hop_size": 320}},
+            },
+            "keys of the newer folder": {"input_sampling_rate": 16000, "initializer_range": 0.02, "dtype": "float32"},
+            "no width stated": {"code_dim": DROP},
+            "settings of the feature extractor": {
+                "params": {"feature_extractor_kwargs": {"return_attention_mask": True, "return_tensors": "pt"}},
+            },
+            "two levels": {"params": {"quantizer_kwargs": {"num_quantizers": 2}}},
+            "encoders of two widths": {
+                "params": {"semantic_encoder_kwargs": {"d_model": 12}, "semantic_encoder_adapter_kwargs": {"input_dim": 12}},
+            },
+            "another transform": {"params": {"feature_extractor_kwargs": {"n_fft": 512}}},
+            "no projections": {
+                "params": {
+                    "semantic_encoder_adapter_kwargs": {"output_dim": 8}, "post_rvq_adapter_kwargs": {"d_model": 32},
+                    "quantizer_kwargs": {"rvq_dim": 32, "codebook_dim": 32},
+                },
+            },
+            "pooling by two, stride four": {
+                "code_dim": 16,
+                "params": {
+                    "semantic_encoder_kwargs": {"stride_size": 4}, "acoustic_encoder_kwargs": {"stride_size": 4},
+                    "downsample_kwargs": {"avg_pooler": 2}, "post_rvq_adapter_kwargs": {"input_dim": 16},
+                    "quantizer_kwargs": {"input_dim": 16, "output_dim": 16},
+                },
+            },
+            "16 kHz out": {
+                "output_sample_rate": 16000, "decoder_upsample_rate": 1280,
+                "params": {"vocos_kwargs": {"n_fft": 640, "hop_size": 160}},
+            },
+            "settings of training": {"params": {"quantizer_kwargs": {"kmeans_init": False, "decay": 0.9, "threshold_ema_dead": 3}}},
+        },
+        refused={
+            "another width": ({"code_dim": 64}, "code_dim"),
+            "a wrong rate": ({"output_sample_rate": 16000}, "output_sample_rate"),
+            "two rates of the input": ({"input_sampling_rate": 24000}, "input_sampling_rate"),
+            "no arguments": ({"params": DROP}, "params"),
+        },
+        enliven=_spread,
+    ),
     "xy-tokenizer": Sweep(
         tiny=_TINY,
         options={

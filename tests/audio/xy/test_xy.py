@@ -6,6 +6,7 @@ import torch
 from audio_cases import close, noise, stored
 from contract_cases import build
 from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.layouts.systems import converter
 
 from .tiny import SMALL_XY
 
@@ -102,3 +103,14 @@ def test_another_rate_comes_out():
 def test_settings_that_fit_no_network(change, message):
     with pytest.raises(ConfigError, match=message):
         tokenzoo.build_tokenizer("xy", SMALL_XY | change)
+
+
+def test_a_folder_of_transformers_spells_the_feed_forward_layers_otherwise():
+    torch.manual_seed(0)
+    tok = tokenzoo.build_tokenizer("xy", SMALL_XY).train()
+    plain, other = (converter(system).write(tok.state_dict(), tok.config) for system in ("xy-tokenizer", "xy_tokenizer-hf"))
+    renamed = {key.replace(".fc1.", ".mlp.fc1.").replace(".fc2.", ".mlp.fc2."): value for key, value in plain.items()}
+    assert renamed != plain and other.keys() == renamed.keys()
+    for spelling in (other, plain):
+        read = converter("xy_tokenizer-hf").read(spelling, tok.config)
+        assert all(torch.allclose(read[key].float(), value.float(), atol=1e-6) for key, value in tok.state_dict().items())

@@ -35,6 +35,10 @@ def test_softplus_of_the_mean_logit_of_each_item():
     module = loss("adversarial", tokenizer="softplus_of_mean")
     assert float(module(inputs([0], [0], fake=fake))) == pytest.approx(np.mean([np.log1p(np.exp(-m)).mean() for m in means]), rel=1e-5)
     assert float(module.judge_loss(real, fake)) == float(loss("adversarial").judge_loss(real, fake))
+    of_each = loss("adversarial", tokenizer="softplus")
+    expected = np.mean([np.log1p(np.exp(-j.logits.numpy())).mean() for j in fake])
+    assert float(of_each(inputs([0], [0], fake=fake))) == pytest.approx(expected, rel=1e-5)
+    assert float(of_each.judge_loss(real, fake)) == float(loss("adversarial").judge_loss(real, fake))
 
 
 def test_lecam_pulls_towards_the_other_sides_mean():

@@ -31,6 +31,16 @@ def test_codes():
     out = SimpleNamespace(features={"logits": torch.tensor(logits[0]), "ids": torch.tensor(ids), "share": torch.tensor([[0.5], [2.0]])})
     expected = (0.5 * nll(logits[0][:1], ids[:1]) + 2 * nll(logits[0][1:], ids[1:])) / 2
     assert float(weighted(inputs([0], [0], out=out))) == pytest.approx(expected, rel=1e-5)
+    # positions that are shown count a tenth, and the sum of the weights is the divisor
+    module_of_hidden = loss("codes", IMAGE, item_weights="hidden", least_weight=0.1, mean="weighted")
+    hidden = np.array([[1, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 0]])
+    out = SimpleNamespace(features={"logits": torch.tensor(logits[0]), "ids": torch.tensor(ids), "hidden": torch.tensor(hidden)})
+    share = np.where(hidden, 1.0, 0.1)
+    each = [[nll(logits[0][b : b + 1, :, i : i + 1], ids[b : b + 1, i : i + 1]) for i in range(6)] for b in range(2)]
+    expected = (np.array(each) * share).sum() / share.sum()
+    assert float(module_of_hidden(inputs([0], [0], out=out))) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match="least_weight"):
+        loss("codes", IMAGE, teacher="t", least_weight=1.5)
     with pytest.raises(ConfigError, match="smoothing"):
         loss("codes", IMAGE, teacher="t", smoothing=1.0)
     for wrong in (torch.tensor(ids)[:, :5], torch.tensor(ids) + 3, torch.tensor(ids).double()):

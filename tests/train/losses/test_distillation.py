@@ -37,6 +37,13 @@ def test_distillation_projects_and_explains_widths():
     module.prepare({"z": 4, "z_q": 4})
     module(inputs([0], [0], out=out, targets=targets)).backward()
     assert sum(p.numel() for p in module.parameters()) == 4 * 7 + 7
+    deep = loss("distillation", teacher="t", project=7, hidden=[5, 3])
+    deep.prepare({"z": 4, "z_q": 4})
+    deep(inputs([0], [0], out=out, targets=targets)).backward()
+    assert [tuple(p.shape[:2]) for p in deep.parameters() if p.ndim == 3] == [(5, 4), (3, 5), (7, 3)]
+    assert all(p.grad is not None for p in deep.parameters())
+    with pytest.raises(ConfigError, match="need project"):
+        loss("distillation", teacher="t", hidden=[5])
     with pytest.raises(ConfigError, match="no feature 'hubert'; it has z, z_q"):
         loss("distillation", teacher="t", feature="hubert")(inputs([0], [0], out=out, targets=targets))
 

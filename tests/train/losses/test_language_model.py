@@ -109,7 +109,7 @@ def run(model, folder: Path | str, output: Path, **changes: Any) -> dict[str, An
         "data": {"kind": "images", "train": str(folder), "crop": 32, "partners": {"caption": {"kind": "text"}}},
         "losses": {"pixel": {"distance": "l2"}, "quantizer": {}, "text": {"kind": "language_model", "model": model, "frozen": False}},
     }
-    return image_run(folder, output, **(own | changes))  # type: ignore[arg-type]
+    return image_run(folder, output, **(own | changes))
 
 
 def test_its_gradient_reaches_the_encoder(model, tmp_path):

@@ -109,7 +109,7 @@ def run(model: str, folder: Path | str, output: Path, **changes: Any) -> dict[st
         "losses": {"pixel": {"distance": "l2"}, "quantizer": {}, "contrast": contrast},
         "ema": {"decay": 0.0},
     }
-    return image_run(folder, output, **(own | changes))  # type: ignore[arg-type]
+    return image_run(folder, output, **(own | changes))
 
 
 WORKER = """
