@@ -6,6 +6,7 @@ digits (WeTok's pixels were off by 2e-4 instead of 3e-6). Here the mean is subtr
 Letters: B batch, C channels, H W positions, G groups.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from ..threads import on_threads
 from .mode import Layer2d, cpu_inference
 
 _HELD = 1 << 18  # number of deviations in memory at once: 1 MB
@@ -37,13 +39,21 @@ def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel, float64 `[B, C]`, of `x [B, C, H, W]`; no copy of channels-last memory is made."""
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, H W, C]
     mean = rows.mean(dim=1, keepdim=True, dtype=torch.float32)
-    squares = torch.zeros_like(mean, dtype=torch.float64)
+    own = threading.local()
+
+    def squares(part: Tensor) -> Tensor:
+        if not hasattr(own, "deviations"):
+            own.deviations = torch.empty_like(parts[0], dtype=torch.float32)
+        return torch.sub(part, mean, out=own.deviations[:, : part.shape[1]]).square_().sum(dim=1)  # [B, C]
+
     parts = rows.split(max(1, _HELD // (rows.shape[0] * rows.shape[2])), dim=1)
-    deviations = torch.empty_like(parts[0], dtype=torch.float32)
-    for part in parts:
-        deviation = torch.sub(part, mean, out=deviations[:, : part.shape[1]])
-        squares += deviation.square_().sum(dim=1, keepdim=True)
-    return mean[:, 0].double(), squares[:, 0] / rows.shape[1]
+    # Compilers follow a plain loop only, and one part alone is worth all threads.
+    alone = len(parts) < 2 or not cpu_inference(x) or torch.compiler.is_compiling()
+    sums = [squares(part) for part in parts] if alone else on_threads(lambda: squares, parts)
+    total = torch.zeros_like(mean[:, 0], dtype=torch.float64)
+    for part in sums:
+        total += part
+    return mean[:, 0].double(), total / rows.shape[1]
 
 
 class GroupNorm(nn.GroupNorm, Layer2d):

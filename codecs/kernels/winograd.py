@@ -19,7 +19,9 @@ Letters: B batch, C channels in, O channels out, H W positions, h w tiles of a b
 n its 4x4 outputs.
 """
 
+import copy
 import math
+import threading
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -28,11 +30,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..threads import on_threads
 from .mode import is_plain
 
 #: Least number of tiles of 4x4 outputs in a block, for matrix products with enough rows; and number of input values (tiles x
 #: channels) of a block, few enough for the caches.
 _TILES, _VALUES = 128, 1 << 15
+#: Least number of blocks for each thread with which threads take whole blocks; of fewer, they compute each one together.
+_SHARED = 1
 #: Number of channels below which the transforms cost what the products save.
 _NARROWEST = 64
 #: Number of tiles below which the transform of the filter costs what the products save: a constant, or one that grows with the filter.
@@ -74,10 +79,11 @@ def convolve3x3(
         `[B, O, H, W]` in channels-last memory, or `out`.
     """
     batch, _, height, width = x.shape
-    block = _Block(x, weight, bias)
+    first = _Block(x, weight, bias)
     source, added = x.permute(0, 2, 3, 1), None if add is None else add.permute(0, 2, 3, 1)  # [B, H, W, C]
     y = x.new_empty(batch, height, width, len(weight)) if out is None else out.permute(0, 2, 3, 1)  # [B, H, W, O]
-    for item, top, left in product(range(batch), range(0, height, block.height), range(0, width, block.width)):
+
+    def run(block: _Block, item: int, top: int, left: int) -> None:
         inside = block.read(source[item], top, left)
         if norm is not None:
             torch.addcmul(norm[1][item], inside, norm[0][item], out=inside)
@@ -88,6 +94,20 @@ def convolve3x3(
         rows, columns = slice(top, top + block.height), slice(left, left + block.width)
         block.convolve()
         block.write(y[item, rows, columns], None if added is None else added[item, rows, columns])
+
+    places = [*product(range(batch), range(0, height, first.height), range(0, width, first.width))]
+    if len(places) < _SHARED * torch.get_num_threads():
+        for place in places:
+            run(first, *place)
+    else:
+        own = threading.local()
+
+        def run_here(place: tuple[int, int, int]) -> None:
+            if not hasattr(own, "block"):
+                own.block = first.another()
+            run(own.block, *place)
+
+        on_threads(lambda: run_here, places)
     return y.permute(0, 3, 1, 2)
 
 
@@ -135,9 +155,19 @@ class _Block:
         down = min(-(-height // 4), count // across)
         #: Height and width of a whole block, in positions.
         self.height, self.width = 4 * down, 4 * across
-        self.padded = x.new_empty(self.height + 2, self.width + 2, self.channels)
-        self.inputs = [x.new_empty(36 * down * across * self.channels) for _ in range(3)]
-        self.results = [x.new_empty(n * down * across * self.outs) for n in (36, 24, 16)]
+        self._make_buffers()
+
+    def _make_buffers(self) -> None:
+        tiles, like = self.height * self.width // 16, self.filter
+        self.padded = like.new_empty(self.height + 2, self.width + 2, self.channels)
+        self.inputs = [like.new_empty(36 * tiles * self.channels) for _ in range(3)]
+        self.results = [like.new_empty(n * tiles * self.outs) for n in (36, 24, 16)]
+
+    def another(self) -> "_Block":
+        """The same with buffers of its own, for another thread."""
+        new = copy.copy(self)
+        new._make_buffers()
+        return new
 
     def read(self, source: Tensor, top: int, left: int) -> Tensor:
         """Copy the block at `top`, `left` of `source [H, W, C]` with a margin of one position, zeros beyond the picture.

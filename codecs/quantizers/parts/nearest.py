@@ -11,17 +11,33 @@ distance, added up in float64 in a fixed order, is smallest; of equal ones the f
 finds all codes that could be the nearest, given a bound on the rounding error. Almost always there is only one, and the search is
 over; the other vectors are decided in float64. An argmax over the scores takes longer than the matmul that made them, a
 plain maximum a fifth of it: so only the largest score of each group of 16 codes is kept, and of each 16 groups, and the
-winner is traced back through them.
+winner is traced back through them. On a CPU each thread does this for its own vectors (`threads.py`); on CUDA devices one kernel
+computes and compares the scores (`nearest_triton.py`).
+
+Where many codes are equally near to many vectors, in tables that nothing was assigned to yet, or with dead codes, the definition
+would have to be evaluated for all of them. Then codes that are equal are searched once, and others in float64.
 """
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from ...threads import on_threads
 
 _SMALL = 1 << 16  # up to this many N V D the float64 definition is evaluated directly
 _GROUP = 16  # S
-_CHUNK = 1 << 14  # rows prepared together
+_ROWS, _SCORES = 256, 1 << 18  # of a block on a CPU: 1 MiB, half a second-level cache; each thread computes its own
+_ALONE = 1 << 18  # up to this many scores are one block, which is not worth another thread
+_DEVICE_ROWS, _DEVICE_SCORES = 4096, 1 << 25
+_CHUNK = 1 << 16  # vectors prepared together
 _NUMBERS = 1 << 22  # distances of `nearest_codes` that are held at once
 _INDEX_BITS = 20
+_TINY, _ORDINARY = 2.0**-80, 2.0**-25  # z - e in float64 is exactly z where |e| <= _TINY and |z| >= _ORDINARY
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
@@ -30,8 +46,8 @@ def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
     The result does not depend on N, on the order or layout of the rows, or on the number of threads. Rows with NaN get any id.
 
     Args:
-        z: `[N, D]` float32.
-        codebook: `[V, D]` float32.
+        z: `[N, D]` float32, or narrower numbers, which are converted.
+        codebook: `[V, D]`, likewise.
     """
     return _found(z.detach(), codebook.detach(), False)
 
@@ -95,8 +111,22 @@ def _find(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     (num, dim), size = z.shape, codebook.shape[0]
     if num * size * dim <= _SMALL:
         return _cost(z.unsqueeze(1), codebook, dot).argmin(dim=1)
-    search = _Search(codebook, num, dot=dot)
-    return torch.cat([search(rows) for rows in z.split(_CHUNK)])
+    if z.device.type != "cpu":
+        search = _Search(codebook, min(num, _DEVICE_ROWS), dot=dot, fused=z.device.type == "cuda" and _has_triton())
+        return torch.cat([search(rows) for rows in z.split(_CHUNK)])
+    threads, searches = torch.get_num_threads(), []
+    part = min(max(-(-num // (4 * threads)), _ROWS), max(-(-num // threads), _ALONE // size, 1), _CHUNK)
+
+    def prepare() -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        searches.append(_Search(codebook, min(part, _ROWS), dot=dot))
+        return searches[0].search
+
+    found = on_threads(prepare, z.split(part))
+    ids = torch.cat([of_part for of_part, _ in found])
+    unsure = torch.cat([at + i * part for i, (_, at) in enumerate(found)])
+    if len(unsure):
+        ids[unsure] = torch.cat(on_threads(lambda: searches[0].decide, z[unsure].split(searches[0].rows)))
+    return ids
 
 
 # A separate operator, so that `torch.compile(fullgraph=True)` does not trace into it: the number of near-ties depends on the
@@ -116,6 +146,10 @@ _search = torch.ops.tokenzoo.search_codes
 
 def _found(z: Tensor, codebook: Tensor, dot: bool) -> Tensor:
     """Ids `[N]` by the operator or, in a graph that `torch.export` makes, which other programs run, by one product in float64."""
+    if z.dtype in (torch.float16, torch.bfloat16):
+        z = z.float()
+    if codebook.dtype in (torch.float16, torch.bfloat16):
+        codebook = codebook.float()
     if not torch.compiler.is_exporting():
         return _search(z, codebook, dot)
     codes = wide(codebook)
@@ -130,58 +164,123 @@ def _cost(z: Tensor, codes: Tensor, dot: bool) -> Tensor:
 
 
 class _Search:
-    """A codebook prepared for the search with any number of vectors.
+    """A codebook prepared for the search with any number of vectors; several threads may call it at once.
 
     `table` is `[V', D + 1]`, V' = V rounded up with codes that are never nearest; a block is the scores of `columns` codes and
     `rows` vectors.
+
+    Args:
+        codebook: `[V, D]`, float32, or the same numbers as float64: slower, with fewer vectors that the definition has to decide.
+        rows: number of vectors in a block.
+        dot: find the largest dot product.
+        fused: compute the scores by the kernel for CUDA devices.
     """
 
-    def __init__(self, codebook: Tensor, num: int, *, dot: bool = False) -> None:
-        size, dim = codebook.shape
+    def __init__(self, codebook: Tensor, rows: int, *, dot: bool = False, fused: bool = False) -> None:
+        (size, dim), wide_table = codebook.shape, codebook.dtype == torch.float64
         on_cpu = codebook.device.type == "cpu"
-        self.codebook, self.dot = codebook, dot
-        self.rows = min(num, 256 * torch.get_num_threads() if on_cpu else 4096)
-        self.columns = 1024 if on_cpu else 8192  # a block of scores is 1 MiB a thread: half a second-level cache
+        self.codebook, self.dot, self.fused, self.rows = codebook, dot, fused, rows
+        self.columns = max((_SCORES if on_cpu else _DEVICE_SCORES) // rows // 1024, 1) * 1024
         self.two_levels = size > 64 * _GROUP
         padded = _round_up(size, _GROUP**2 if self.two_levels else _GROUP)
         # Scores are differences of nearly equal numbers when the codes lie far from the origin: their mean is subtracted (which
         # changes all dot products with a vector by the same amount, too).
-        self.centre = codebook.mean(dim=0)
-        self.table = codebook.new_zeros(padded, dim + 1)
-        torch.sub(codebook, self.centre, out=self.table[:size, :dim])
-        half_norm = self.table.square().sum(dim=1) / 2
-        if not dot:
-            self.table[:, dim] = -half_norm
-        self.table[size:, dim] = -torch.inf
-        self.radius = (2 * half_norm.max()).sqrt()
-        self.precision = (dim + 8) * 2.0**-24 + _input_rounding(codebook.device.type)
+        centre = codebook.mean(dim=0)
+        self.table = codebook.new_empty(padded, dim + 1)
+        moved = torch.sub(codebook, centre, out=self.table[:size, :dim])
+        norm = torch.linalg.vector_norm(moved, dim=1)
+        self.table[:size, dim] = 0.0 if dot else norm.square() / -2
+        self.table[size:, :dim], self.table[size:, dim] = 0.0, -torch.inf
+        self.radius = norm.max() + 2 * (dim * torch.finfo(codebook.dtype).tiny) ** 0.5  # squares of tiny numbers are 0
+        self.origin = torch.zeros_like(centre) if dot else centre
+        self.reach = torch.linalg.vector_norm(centre) + self.radius
+        rounding = 2.0**-53 if wide_table else 2.0**-24
+        self.input_rounding = 0.0 if wide_table else _input_rounding(codebook.device.type)
+        self.precision = (dim + 8) * rounding + self.input_rounding
+        self.own_precision = (dim.bit_length() + 4) * 2.0**-52  # of the definition, which is rounded as well
+        self.least_slack = 8 * dim * torch.finfo(codebook.dtype).tiny
         self.one_block = padded <= self.columns
-        if not self.one_block:
-            self.groups = self.table.view(-1, _GROUP, dim + 1).transpose(1, 2).flatten(1)  # [G, (D + 1) S]
-        self.scores = codebook.new_empty(min(self.columns, padded) * self.rows)
-        self.group_best = codebook.new_empty(padded // _GROUP * self.rows)
+        self.buffers = threading.local()
+        self.lock = threading.Lock()
+        self.closer: _Merged | _Search | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Ids `[n]` of vectors `[n, D]`."""
-        rows = z.new_ones(len(z), z.shape[1] + 1)
-        torch.sub(z, self.centre.mul(not self.dot), out=rows[:, :-1])
-        length = torch.linalg.vector_norm(rows[:, :-1], dim=1)
-        # Both the winner's score and the best score are off by at most half of this.
-        slack = 2 * self.precision * self.radius * (length + self.radius)  # [n]
-        blocks = zip(rows.split(self.rows), slack.split(self.rows), strict=True)
-        ids, certain = (torch.cat(x) for x in zip(*(self._block(r, s) for r, s in blocks), strict=True))
-        unsure = (~certain).nonzero()[:, 0]
+        """Ids `[n]` of float32 vectors `[n, D]`."""
+        ids, unsure = self.search(z)
         for at in unsure.split(self.rows) if len(unsure) else ():
-            ids[at] = self._decide(z[at], rows[at], slack[at])
+            ids[at] = self.decide(z[at])
         return ids
+
+    def search(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids `[n]` of float32 vectors `[n, D]`, and the indices of the few that are not certain, which are left to `decide`."""
+        if isinstance(self.closer, _Merged):
+            return self.closer.search(z)
+        rows, slack = self._prepared(z)
+        if self.fused:
+            ids, certain = self._by_kernel(rows, slack)
+        else:
+            blocks = zip(rows.split(self.rows), slack.split(self.rows), strict=True)
+            ids, certain = (torch.cat(x) for x in zip(*(self._block(r, s) for r, s in blocks), strict=True))
+        unsure = (~certain).nonzero()[:, 0]
+        if len(unsure) > 8 + len(z) // 8 and (closer := self._look_closer()) is not None:
+            ids[unsure], left = closer.search(z[unsure])
+            unsure = unsure[left]
+        return ids, unsure
+
+    def _prepared(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows `[n, D + 1]` of vectors `[n, D]`, and how far below the best score `[n]` that of the nearest code may be."""
+        rows = self.table.new_ones(len(z), z.shape[1] + 1)
+        torch.sub(z, self.origin, out=rows[:, :-1])
+        length = torch.linalg.vector_norm(rows[:, :-1], dim=1)
+        # The winner's score and the best score are off by at most half of this each.
+        far = length + self.radius
+        own = length * self.reach if self.dot else far * far
+        return rows, far * (2 * self.precision * self.radius) + own * self.own_precision + self.least_slack
+
+    def _look_closer(self) -> "_Merged | _Search | None":
+        """The search, prepared when first asked for, that decides most of the vectors that are unsure here; None: only the definition.
+
+        Codes that are equal are merged. If there are none, float64 tells codes apart that are equal up to rounding.
+        """
+        with self.lock:
+            if self.closer is None and self.codebook.dtype == torch.float32:
+                codes = self.codebook if self.dot else _without_tiny(self.codebook)
+                first = _first_of_equal(codes)
+                if len(first) < len(codes):
+                    self.closer = _Merged(self, codes, first)
+                elif self.codebook.device.type != "mps":
+                    self.closer = _Search(wide(self.codebook), self.rows, dot=self.dot)
+        return self.closer
+
+    def _by_kernel(self, rows: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_block`, for any number of rows."""
+        from .nearest_triton import best_two
+
+        codes, bias = self.kernel_table
+        ids, best, second = best_two(rows[:, :-1], codes, bias, rounded=self.input_rounding > 0)
+        return ids, best - second > slack
+
+    @cached_property
+    def kernel_table(self) -> tuple[Tensor, Tensor]:
+        """The table without its padding, `[V, D]`, and its last column `[V]`, contiguous."""
+        table = self.table[: len(self.codebook)]
+        return table[:, :-1].contiguous(), table[:, -1].contiguous()
+
+    @cached_property
+    def groups(self) -> Tensor:
+        """The table by groups, `[G, (D + 1) S]`."""
+        return self.table.view(-1, _GROUP, self.table.shape[1]).transpose(1, 2).flatten(1)
 
     def _score(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The last block of scores `[columns, n]` and the best score of each group `[G, n]`, for rows `[n, D + 1]`."""
-        n, scores = len(rows), self.scores
-        best = self.group_best[: len(self.table) // _GROUP * n].view(-1, n)
-        for start in range(0, len(self.table), self.columns):
+        n, padded, own = len(rows), len(self.table), self.buffers
+        if not hasattr(own, "scores"):
+            own.scores = rows.new_empty(min(self.columns, padded) * self.rows)
+            own.group_best = rows.new_empty(padded // _GROUP * self.rows)
+        scores, best = own.scores, own.group_best[: padded // _GROUP * n].view(-1, n)
+        for start in range(0, padded, self.columns):
             part = self.table[start : start + self.columns]
-            scores = self.scores[: len(part) * n].view(len(part), n)
+            scores = own.scores[: len(part) * n].view(len(part), n)
             torch.mm(part, rows.t(), out=scores)
             torch.amax(scores.view(-1, _GROUP, n), dim=1, out=best[start // _GROUP :][: len(part) // _GROUP])
         return scores, best
@@ -213,14 +312,19 @@ class _Search:
         ]
         return torch.cat(parts) if len(parts) != 1 else parts[0]
 
-    def _decide(self, z: Tensor, rows: Tensor, slack: Tensor) -> Tensor:
-        """Ids `[n]` of the few vectors `[n, D]` for which several codes are equally near up to rounding."""
+    def decide(self, z: Tensor) -> Tensor:
+        """Ids `[n]` of the few vectors `[n, D]` for which several codes are equally near up to rounding; n at most `rows`."""
+        if isinstance(self.closer, _Merged):
+            return self.closer(z)
+        rows, slack = self._prepared(z)
         scores, best = self._score(rows)
         least = best.amax(dim=0) - slack
         ids = torch.zeros(len(z), dtype=torch.int64, device=z.device)
         group, row = (best >= least).nonzero(as_tuple=True)  # [P]
         if not len(row):  # NaN
             return ids
+        if len(row) > 64 + 4 * len(z) and (closer := self._look_closer()) is not None:
+            return closer(z)
         near = scores.view(-1, _GROUP, len(z))[group, :, row] if self.one_block else self._rescore(rows[row], group)
         pair, member = (near >= least[row].unsqueeze(1)).nonzero(as_tuple=True)  # [C] candidates
         row, code = row[pair], group[pair] * _GROUP + member
@@ -230,6 +334,62 @@ class _Search:
         nearest = distance.new_full((len(z),), torch.inf).scatter_reduce(0, row, distance, "amin")
         first = code.masked_fill(distance > nearest[row], len(self.table))
         return ids.scatter_reduce(0, row, first, "amin", include_self=False)
+
+
+class _Merged:
+    """The search over the codes that differ: of equal ones only the first can be the answer.
+
+    Codes of a moving average to which nothing is assigned shrink to different tiny numbers, which in float64 have the same distances
+    from nearly all vectors. So tiny numbers count as 0 here, and vectors with a channel near 0 are searched separately.
+    """
+
+    def __init__(self, whole: _Search, codes: Tensor, first: Tensor) -> None:
+        self.codebook, self.first = whole.codebook, first  # [V, D], [V'']
+        self.distinct = _Search(codes[first], whole.rows, dot=whole.dot, fused=whole.fused)
+        self.rounded = codes is not whole.codebook
+        self.exact: _Search | None = None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Ids `[n]` of vectors `[n, D]`."""
+        ids = self.first[self.distinct(z)]
+        if len(at := self._near_zero(z)):
+            ids[at] = self._exactly(z[at])
+        return ids
+
+    def search(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_Search.search`."""
+        ids, unsure = self.distinct.search(z)
+        ids = self.first[ids]
+        if len(at := self._near_zero(z)):
+            ids[at] = self._exactly(z[at])
+        return ids, unsure
+
+    def _near_zero(self, z: Tensor) -> Tensor:
+        """Indices of the vectors whose distances tiny numbers may change."""
+        return (z.abs().amin(dim=1) < _ORDINARY).nonzero()[:, 0] if self.rounded else self.first[:0]
+
+    def _exactly(self, z: Tensor) -> Tensor:
+        self.exact = self.exact or _Search(wide(self.codebook), self.distinct.rows)
+        return self.exact(z)
+
+
+def _without_tiny(codes: Tensor) -> Tensor:
+    """`codes [V, D]` with zeros in place of tiny numbers; if there are none, or no float64, the same object."""
+    if codes.device.type == "mps":
+        return codes
+    rounded = F.hardshrink(codes, _TINY)
+    return codes if torch.equal(rounded, codes) else rounded
+
+
+def _first_of_equal(codes: Tensor) -> Tensor:
+    """Indices of the rows of `codes [V, D]` that are equal to none before them, in order (of two with one hash, both)."""
+    place = torch.arange(len(codes), device=codes.device)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(2**30, (codes.shape[1],), generator=generator, device="cpu", dtype=torch.int32) * 2 + 1
+    bits = (codes + 0.0).view(torch.int32)  # -0.0 to 0.0
+    same_hash = (bits * factors.to(codes.device)).sum(dim=1, dtype=torch.int32).unique(return_inverse=True)[1]
+    first = torch.full_like(place, len(codes)).scatter_reduce(0, same_hash, place, "amin")[same_hash]
+    return ((first == place) | (codes != codes[first]).any(dim=1)).nonzero()[:, 0]
 
 
 def _members(x: Tensor, group: Tensor) -> Tensor:
@@ -244,6 +404,12 @@ def _count(x: Tensor, least: Tensor) -> Tensor:
 
 def _round_up(x: int, multiple: int) -> int:
     return -(-x // multiple) * multiple
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether the compiler of kernels is there: PyTorch's builds for CUDA on Linux bring it."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _input_rounding(device: str) -> float:

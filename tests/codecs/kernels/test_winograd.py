@@ -1,5 +1,7 @@
 """Winograd's 3x3 convolutions against PyTorch's in float64. Run: pytest tests/codecs/kernels/test_winograd.py"""
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,32 @@ def test_norm_activation_and_sum_on_the_way():
     assert torch.equal(x, before)
     over = convolve3x3(x, weight, norm=(gain, shift), activation=F.silu, add=add, out=add)
     assert torch.equal(over, y) and over.data_ptr() == add.data_ptr()
+
+
+@torch.no_grad()
+def test_threads_that_take_whole_blocks_change_nothing():
+    x, weight, bias = problem(64, 72, 50, 300, 2)
+    norm, add = (torch.rand(2, 64), torch.randn(2, 64)), torch.randn(2, 72, 50, 300)
+    calls = []
+
+    def silu(v):
+        calls.append(threading.get_ident())
+        return F.silu(v, inplace=True)
+
+    def run(threads):
+        torch.set_num_threads(threads)
+        calls.clear()
+        return convolve3x3(x, weight, bias, norm=norm, activation=silu, add=add)
+
+    before = torch.get_num_threads()
+    try:
+        alone = run(1)
+        assert len(calls) >= 6 and set(calls) == {threading.get_ident()}
+        assert torch.equal(run(3), alone) and threading.get_ident() not in calls
+        with torch.inference_mode():
+            assert torch.equal(run(2), alone)
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

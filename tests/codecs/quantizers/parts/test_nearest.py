@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tokenzoo.codecs.quantizers.parts import nearest
 from tokenzoo.codecs.quantizers.parts.nearest import _Search, largest_dot, nearest_code, row_sum, unit
 
 
@@ -58,10 +59,72 @@ def test_equal_codes_give_the_first():
     assert torch.equal(nearest_code(z, torch.ones(1500, 6)), torch.zeros(200, dtype=torch.int64))
 
 
+@pytest.fixture
+def pairs(monkeypatch):
+    """Numbers of distances that the definition had to evaluate."""
+    seen, cost = [], nearest._cost
+    monkeypatch.setattr(nearest, "_cost", lambda z, *rest: seen.append(len(z)) or cost(z, *rest))
+    return seen
+
+
+def tables_with_ties(size, dim):
+    """Tables as training leaves them: never used, half dead, half of it decayed by a moving average, nearly equal."""
+    live, dead = torch.randn(size, dim), torch.randperm(size)[: size // 2]
+    yield "zeros", torch.zeros(size, dim)
+    yield "each twice", live[: size // 2].repeat(2, 1)
+    for name, scale in (("dead", 0.0), ("decayed", 1e-35), ("small", 1e-9)):
+        yield name, live.index_copy(0, dead, scale * torch.randn(len(dead), dim))
+    yield "close", 1 + 1e-6 * live
+
+
+@pytest.mark.parametrize("size", [1000, 1600])
+def test_equal_and_nearly_equal_codes_are_not_compared_one_by_one(size, pairs):
+    """The definition would evaluate hundreds of distances for each vector, in float64."""
+    z = torch.randn(400, 16)
+    z[:20, 3] = 0
+    for name, codes in tables_with_ties(size, 16):
+        pairs.clear()
+        assert np.array_equal(nearest_code(z, codes).numpy(), plain(z, codes)), name
+        assert sum(pairs) < 8 * len(z), name
+        if name != "decayed":  # NumPy adds the same products in another order
+            assert np.array_equal(largest_dot(z, codes).numpy(), plain(z, codes, dot=True)), name
+
+
+def test_tiny_codes_and_vectors_are_told_apart(pairs):
+    """Their squares are 0 in float32, and of some also in float64."""
+    z, codes = torch.randn(300, 8), torch.randn(400, 8)
+    for of_z, of_codes in ((1, 1e-20), (1e-20, 1e-20), (1e-30, 1e-12), (1e-38, 1e-38), (1e-3, 1e-40)):
+        some, table = of_z * z, of_codes * codes
+        some[::3, 1] = 0
+        assert np.array_equal(nearest_code(some, table).numpy(), plain(some, table)), (of_z, of_codes)
+
+
+def test_codes_closer_than_the_definition_can_tell():
+    """Distances that are equal after rounding to float64 give the first code, though another one is nearer."""
+    z, codes = 1 + torch.rand(300, 4), 1e-16 * torch.randn(500, 4)
+    defined = row_sum((z.double().unsqueeze(1) - codes.double()).square()).argmin(1)
+    assert torch.equal(nearest_code(z, codes), defined)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_ids_do_not_depend_on_threads(threads):
+    cases = [near_ties(num, size, dim) for num, size, dim in ((600, 2000, 24), (3000, 700, 5), (40, 3000, 8))]
+    cases += [(torch.randn(700, 16), codes) for _, codes in tables_with_ties(1000, 16)]
+    alone = [nearest_code(*case) for case in cases]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            assert all(torch.equal(nearest_code(*case), ids) for case, ids in zip(cases, alone, strict=True))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_codes_far_from_the_origin(monkeypatch):
     """Without moving the origin all differences between scores would drown in |e|^2, and every row be decided one by one."""
-    slow, decide = [], _Search._decide
-    monkeypatch.setattr(_Search, "_decide", lambda self, z, *rest: slow.append(len(z)) or decide(self, z, *rest))
+    slow, decide = [], _Search.decide
+    monkeypatch.setattr(_Search, "decide", lambda self, z, *rest: slow.append(len(z)) or decide(self, z, *rest))
     codes = 1000 + torch.randn(1500, 8)
     z = 1000 + torch.randn(300, 8)
     assert np.array_equal(nearest_code(z, codes).numpy(), plain(z, codes))
@@ -79,6 +142,12 @@ def test_low_precision_products_change_nothing(precision):
         assert np.array_equal(nearest_code(z, codes).numpy(), plain(z, codes))
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("size", [20, 2000])
+def test_narrow_numbers_are_converted(size):
+    z, codes = torch.randn(300, 8).bfloat16(), torch.randn(size, 8).half()
+    assert torch.equal(nearest_code(z, codes), nearest_code(z.float(), codes.float()))
 
 
 def test_odd_inputs():
