@@ -138,8 +138,10 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=150).print(table)
 
 
-def write(name: str, head: Mapping[str, Any], results: Sequence[Mapping[str, Any]], lines: Sequence[str]) -> None:
-    """Write `results/NAME.json` and the page `results/NAME.md`."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": list(results)}, indent=1) + "\n")
-    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+def write(
+    name: str, head: Mapping[str, Any], results: Sequence[Mapping[str, Any]], lines: Sequence[str], folder: Path = RESULTS
+) -> None:
+    """Write `NAME.json` and the page `NAME.md` to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({**head, "results": list(results)}, indent=1) + "\n")
+    (folder / f"{name}.md").write_text("\n".join(lines) + "\n")

@@ -141,7 +141,8 @@ class Coding(nn.Module):
 
         Args:
             media: as in `encode`. Items that are `Prepared` already are returned unchanged.
-            options, named: as in `encode`; those about sizes and value ranges are used here.
+            options: as in `encode`; those about sizes and value ranges are used here.
+            **named: as in `encode`.
 
         Returns:
             One `Prepared` for each item.
@@ -162,7 +163,8 @@ class Coding(nn.Module):
 
         Args:
             items: in any order, of any shapes; also parts of several calls of `prepare`.
-            options, named: as in `encode`.
+            options: as in `encode`.
+            **named: as in `encode`.
 
         Raises:
             ValueError: no items, items that `prepare` did not return, or wrong options (`ConfigError`).
@@ -173,10 +175,13 @@ class Coding(nn.Module):
         self._check_codebooks(chosen.num_codebooks)
         parts: list[Tokens | None] = [None] * len(items)
         for group in equal_ones([self.encode_key(item, i, chosen) for i, item in enumerate(items)]):
-            x = torch.stack([items[i].x for i in group]).to(self.device)  # [B, ...]
+            x = torch.stack([items[i].x for i in group]).to(self.device, non_blocking=True)  # [B, ...]
             x = x.to(self.dtype) if x.is_floating_point() else x
             batch = Batch(options=chosen, items=group, total=len(items), grid=self.grid_of(x))
             made = self.tokens_of_batch(self.encode_batch(x, batch), [items[i] for i in group], batch)
+            if len(group) == len(items):
+                parts = [made]
+                break
             for row, i in enumerate(group):
                 parts[i] = made[row : row + 1]
         tokens = Tokens.cat(parts).made_by(self.identity).to(self.device)  # type: ignore[arg-type]
@@ -281,10 +286,10 @@ class Coding(nn.Module):
             ValueError: tokens of another tokenizer, or wrong options.
         """
         chosen = make_options(self, "decode", options, named)
-        tokens = self.check_tokens(tokens)
+        tokens = self.check_tokens(tokens).facts_on_host()
         outs: list[Any] = [None] * len(tokens)
         for items, batch in self._groups(tokens, chosen):
-            ids = torch.cat([item.ids for item in items]).to(self.device)
+            ids = torch.cat([item.ids for item in items]).to(self.device, non_blocking=True)
             x = self.media_of(ids, batch)
             x = x.float() if x.is_floating_point() else x
             for row, i in enumerate(batch.items):
@@ -310,7 +315,7 @@ class Coding(nn.Module):
         """
         if not self.spec.semantic_dim:
             raise NoMeaning(f"this {self.family} tokenizer has no semantic features (spec.semantic_dim is 0); `decode` the ids.")
-        tokens = self.check_ids(tokens)
+        tokens = self.check_ids(tokens).facts_on_host()
         outs: list[Any] = [None] * len(tokens)
         for items, batch in self._groups(tokens, self.decode_options()):
             y = self.semantic_of(torch.cat([item.ids for item in items]).to(self.device), batch.grid)

@@ -1,12 +1,16 @@
-"""Copies and pickles of a compiled tokenizer: the methods of each copy are compiled again, around its own weights.
+"""Compiled tokenizers: on a CUDA device also as graphs, which suit shapes that come again and again.
 
-    copy.deepcopy(tokenizer.compile())
+    tokenizer.cuda().compile(mode="reduce-overhead")
+    copy.deepcopy(tokenizer)
+
+The methods of each copy or pickle are compiled again, around its own weights.
 """
 
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 #: Methods that `compile_methods` replaces in an instance.
 COMPILED = ("encode_latents", "decode_latents")
@@ -26,18 +30,32 @@ def compile_methods(tokenizer: nn.Module, options: dict[str, Any]) -> None:
     _drop_compiled(tokenizer.__dict__)
     for name in COMPILED:
         if name not in tokenizer.__dict__:
-            setattr(tokenizer, name, _Compiled(torch.compile(getattr(tokenizer, name), **options)))
+            setattr(tokenizer, name, _Compiled(torch.compile(getattr(tokenizer, name), **options), _as_graphs(options)))
     tokenizer.__dict__[_OPTIONS] = dict(options)
 
 
-class _Compiled:
-    """A compiled method; its type distinguishes it from other attributes of that name."""
+def _as_graphs(options: dict[str, Any]) -> bool:
+    """Whether these options of `torch.compile` make CUDA graphs, whose next run writes over what the last one returned."""
+    more = options.get("options") or {}
+    return options.get("mode") in ("reduce-overhead", "max-autotune") or bool(more.get("triton.cudagraphs"))
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+
+class _Compiled:
+    """A compiled method; its type distinguishes it from other attributes of that name.
+
+    Args:
+        function: the method.
+        graphs: it may run as a CUDA graph: then its results are copied, since pieces of a long clip are kept while later ones run.
+    """
+
+    def __init__(self, function: Any, graphs: bool = False) -> None:
+        self.function, self.graphs = function, graphs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+        if not self.graphs:
+            return self.function(*args, **kwargs)
+        torch.compiler.cudagraph_mark_step_begin()
+        return tree_map_only(Tensor, Tensor.clone, self.function(*args, **kwargs))
 
 
 def state_of(tokenizer: nn.Module) -> dict[str, Any]:

@@ -135,11 +135,17 @@ class _Samples:
         self.data, self.digest = b"", ""
 
     def read(self) -> bytes:
-        """Current values of the sampled numbers, as bytes."""
-        return b"".join(
-            torch.cat([view if index is None else view[index] for view, index in views]).cpu().to(wide).numpy().tobytes()
-            for (wide, _), views in self.parts.items()
-        )
+        """Current values of the sampled numbers, as bytes: one transfer from each accelerator."""
+        numbers = {
+            key: torch.cat([view if index is None else view[index] for view, index in views]) for key, views in self.parts.items()
+        }
+        for device in {device for _, device in self.parts} - {torch.device("cpu")}:
+            own = [key for key in numbers if key[1] == device]
+            if device.type != "mps" and len(own) > 1:  # which has no float64
+                sizes = [len(numbers[key]) for key in own]
+                parts = torch.cat([numbers[key].to(key[0]).view(torch.int64) for key in own]).cpu().split(sizes)
+                numbers |= {key: part.view(key[0]) for key, part in zip(own, parts, strict=True)}
+        return b"".join(part.cpu().to(wide).numpy().tobytes() for (wide, _), part in numbers.items())
 
 
 def _sample(t: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -81,18 +81,31 @@ def scale_grids(values: Any) -> tuple[tuple[int, int], ...]:
     return tuple((h, w) for h, w in pairs)
 
 
+def on_host(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with whole numbers of other devices on the CPU, by one transfer for all of a device; the rest unchanged."""
+    out, by_device = dict(values), dict[torch.device, list[str]]()
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.device.type != "cpu" and _has_values(value) and _is_integer(value):
+            by_device.setdefault(value.device, []).append(name)
+    for names in by_device.values():
+        flat = torch.cat([values[n].flatten().long() for n in names]).cpu()
+        parts = flat.split([values[n].numel() for n in names])
+        out |= {n: part.view(values[n].shape) for n, part in zip(names, parts, strict=True)}
+    return out
+
+
 def rows(name: str, values: Any, axes: str, ids: Tensor, *, low: int, high: int) -> Tensor:
-    """`values` as int64 on the device of `ids`, of the shape `axes` ("[B, K, 2]"; "n": any number from 1), in `low..high`."""
+    """`values` as int64 on the CPU, of the shape `axes` ("[B, K, 2]"; "n": any number from 1), in `low..high`."""
     found = tensor(name, values, "whole numbers")
     known = {"B": ids.shape[0], "K": ids.shape[1]}
     shape = [known.get(axis) if not axis.isdigit() else int(axis) for axis in axes.strip("[]").split(", ")]
     fits = found.ndim == len(shape) and all((n > 0 if m is None else n == m) for n, m in zip(found.shape, shape, strict=True))
     if not _is_integer(found) or not fits:
         raise TokenError(f"{name} must be {axes} whole numbers for ids {list(ids.shape)}; got {found.dtype} {list(found.shape)}.")
-    found = found.long()
+    found = found.long().cpu()
     if found.numel() and not (low <= int(found.min()) and int(found.max()) <= high):
         raise TokenError(f"{name} lie in {int(found.min())}..{int(found.max())}; allowed: {low} to {high}.")
-    return found.to(ids.device)
+    return found
 
 
 def item_grids(value: Any, ids: Tensor) -> Tensor:
@@ -215,29 +228,43 @@ def check_items(
 
 
 def own_ids(ids: Tensor, lengths: Tensor, book_grids: Tensor | None) -> Tensor:
-    """`ids` with 0 at positions beyond an item's length or a codebook's own grid, which token files do not store."""
+    """`ids` with 0 at positions beyond an item's length or a codebook's own grid, which token files do not store.
+
+    Lengths and grids are on the CPU.
+    """
     own = lengths[:, None] if book_grids is None else book_grids[..., 0] * book_grids[..., 1]  # [B, 1 or K]
     if ids.numel() == 0 or int(own.min()) == ids.shape[2]:
         return ids
+    own = own.to(ids.device, non_blocking=True)
     return ids.masked_fill(torch.arange(ids.shape[2], device=ids.device) >= own[..., None], 0)
 
 
 def check_ids(ids: Tensor, vocab_sizes: tuple[int, ...], lengths: Tensor, strides: tuple[int, ...]) -> None:
-    """Raise TokenError unless ids lie in `0..V-1` of their codebooks, and are equal within each stride."""
+    """Raise TokenError unless ids lie in `0..V-1` of their codebooks, and are equal within each stride: one transfer to the host.
+
+    Lengths are on the CPU.
+    """
     if ids.numel() == 0:
         return
-    ranges = torch.stack([ids.amin(dim=(0, 2)), ids.amax(dim=(0, 2))], dim=1).tolist()
-    for k, (v, (low, high)) in enumerate(zip(vocab_sizes, ranges, strict=True)):
+    found = [ids.amin(dim=(0, 2)), ids.amax(dim=(0, 2))]
+    slow = [k for k, stride in enumerate(strides) if stride > 1]
+    if slow:
+        places = torch.arange(ids.shape[2], device=ids.device)
+        own = places < lengths.to(ids.device, non_blocking=True)[:, None]
+        differ = [((ids[:, k] != ids[:, k, places // strides[k] * strides[k]]) & own).any() for k in slow]
+        found.append(torch.stack(differ).long())
+    values = torch.cat(found).tolist()
+    count = len(vocab_sizes)
+    for k, (v, low, high) in enumerate(zip(vocab_sizes, values[:count], values[count : 2 * count], strict=True)):
         if low < 0 or high >= v:
             item, position = ((ids[:, k] < 0) | (ids[:, k] >= v)).nonzero()[0].tolist()
             raise TokenError(
                 f"id {int(ids[item, k, position])} at [{item}, {k}, {position}] lies outside codebook {k}, that is, "
                 f"outside its vocabulary 0..{v - 1}."
             )
-    places = torch.arange(ids.shape[2], device=ids.device)
-    for k, stride in enumerate(strides):
-        differ = ids[:, k] != ids[:, k, places // stride * stride]
-        if stride > 1 and bool((differ & (places < lengths[:, None])).any()):
+    for k, differs in zip(slow, values[2 * count :], strict=True):
+        stride = strides[k]
+        if differs:
             raise TokenError(
                 f"ids of codebook {k} differ inside its stride: it holds one for every {stride} positions, repeated to fill them. Pass "
                 f"ids[:, {k}, ::{stride}].repeat_interleave({stride}, dim=-1)."

@@ -28,7 +28,8 @@ class Tokens:
     """A batch of token sequences, possibly ragged, with all that `decode` needs to restore the original sizes and rates.
 
     All fields are checked when the object is made, by a caller or from a file; tensors go to the device of `ids`. Two batches are
-    equal if all their fields are; they have no hash, because tensors can change.
+    equal if all their fields are; they have no hash, because tensors can change. On an accelerator whole numbers about items are also
+    kept on the CPU (`on_host`), so that reading them does not wait for the device.
 
     Attributes:
         ids: int64 `[B, K, L]`; positions at or past an item's length are set to 0.
@@ -78,44 +79,75 @@ class Tokens:
         f, limit = token_fields, token_fields.MAX_EXTENT
         ids = f.id_tensor(self.ids)
         b, k, length = ids.shape
-        sizes, rate, scale, books = self.sizes, self.sample_rate_hz, self.scale, self.book_grids
+        given, scale = f.on_host({n: getattr(self, n) for n in _FACTS}), self.scale
+        lengths, grids, sizes, rate, books = (given[n] for n in _FACTS)
+        facts: dict[str, Tensor | None] = {
+            "lengths": torch.full((b,), length) if lengths is None else f.rows("lengths", lengths, "[B]", ids, low=0, high=length),
+            "grids": None if grids is None else f.item_grids(grids, ids),
+            "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=0, high=limit),
+            "sample_rate_hz": None if rate is None else f.rates(rate, ids),
+            "book_grids": None if books is None else f.rows("book_grids", books, "[B, K, 2]", ids, low=0, high=f.MAX_SIDE),
+        }
         fields: dict[str, Any] = {
             "ids": ids,
             "vocab_sizes": f.vocabularies(self.vocab_sizes, k),
             "grid": f.whole_numbers("grid", self.grid, low=0, high=limit) or (length,),
-            "lengths": torch.full((b,), length, device=ids.device)
-            if self.lengths is None
-            else f.rows("lengths", self.lengths, "[B]", ids, low=0, high=length),
-            "grids": None if self.grids is None else f.item_grids(self.grids, ids),
-            "sizes": None if sizes is None else f.rows("sizes", sizes, "[B, n]", ids, low=0, high=limit),
-            "sample_rate_hz": None if rate is None else f.rates(rate, ids),
             "scale": None if scale is None else f.factors(scale, ids),
             "strides": f.whole_numbers("strides", self.strides, low=1, high=limit, count=k),
             "scales": f.scale_grids(self.scales),
             "names": f.texts("names", self.names, k),
-            "book_grids": None if books is None else f.rows("book_grids", books, "[B, K, 2]", ids, low=0, high=f.MAX_SIDE),
             "side_vectors": f.side_vectors(self.side_vectors, ids),
             "tokenizer": f.maker(self.tokenizer),
         }
+        known = {n: v for n, v in facts.items() if v is not None}
+        fields |= facts | {n: v.to(ids.device, non_blocking=True) for n, v in known.items()}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_host", known if ids.device.type != "cpu" else {})
+        lengths, grids, sizes, _, books = facts.values()
+        assert lengths is not None
         f.check_grid(self.grid, self.scales, length)
-        f.check_items(self.lengths, self.grids, self.book_grids, self.strides, self.sizes)
-        object.__setattr__(self, "ids", f.own_ids(ids, self.lengths, self.book_grids))
-        f.check_ids(self.ids, self.vocab_sizes, self.lengths, self.strides)
+        f.check_items(lengths, grids, books, self.strides, sizes)
+        object.__setattr__(self, "ids", f.own_ids(ids, lengths, books))
+        f.check_ids(self.ids, self.vocab_sizes, lengths, self.strides)
 
     def _with(self, **changes: Any) -> "Tokens":
         """A copy with some fields changed, which are not checked again."""
         out = object.__new__(Tokens)
         for field in dataclasses.fields(self):
             object.__setattr__(out, field.name, changes.get(field.name, getattr(self, field.name)))
+        object.__setattr__(out, "_host", {n: v for n, v in self._kept().items() if n not in changes})
         return out
+
+    # --- whole numbers about items, on the CPU ----------------------------------------------------------------------------
+
+    def _kept(self) -> dict[str, Tensor]:
+        """Copies on the CPU of fields of another device; not a field itself. Missing in tokens that an older version pickled."""
+        return self.__dict__.setdefault("_host", {})
+
+    def on_host(self, name: str) -> Tensor | None:
+        """The field `name`, one of whole numbers about items such as `lengths` and `sizes`, on the CPU; None if it is None.
+
+        On an accelerator the copies are kept since the tokens were made; those that are missing come over in one transfer.
+        """
+        value = getattr(self, name)
+        if value is None or value.device.type == "cpu":
+            return value
+        kept = self._kept()
+        if name not in kept:
+            kept |= token_fields.on_host({n: v for n in _FACTS if n not in kept and (v := getattr(self, n)) is not None})
+        return kept[name]
+
+    def facts_on_host(self) -> "Tokens":
+        """The same tokens with ids and loudness where they are, and the whole numbers about items on the CPU."""
+        return self._with(**{n: v for n in _FACTS if (v := self.on_host(n)) is not None})
 
     def __len__(self) -> int:
         """B, the number of items."""
         return self.ids.shape[0]
 
     def __iter__(self) -> Iterator["Tokens"]:
+        self.on_host("lengths")  # once for all items
         return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
@@ -141,7 +173,8 @@ class Tokens:
     def __repr__(self) -> str:
         b, k, length = self.ids.shape
         vocab = self.vocab_sizes[0] if len(set(self.vocab_sizes)) == 1 else list(self.vocab_sizes)
-        rag = "" if bool((self.lengths == length).all()) else f", lengths {self.lengths.tolist()}"
+        lengths = self._lengths()
+        rag = "" if all(n == length for n in lengths) else f", lengths {lengths}"
         maker = "" if self.tokenizer is None else f", made by {self.tokenizer}"
         return f"Tokens(ids [{b}, {k}, {length}], V {vocab}, grid {self.grid}{rag}, {sum(self.bits())} bits{maker})"
 
@@ -161,16 +194,18 @@ class Tokens:
             if step is not None and step < 1:
                 raise TokenError(f"the step of a slice of tokens is {step}; allowed: 1 or more.")
             side = {n: rows[start:stop:step] for n, rows in self.side_vectors.items()}
-            return self._with(side_vectors=side, **{n: v[start:stop:step] for n, v in self._tensors().items()})
+            out = self._with(side_vectors=side, **{n: v[start:stop:step] for n, v in self._tensors().items()})
+            out._kept().update({n: v[start:stop:step] for n, v in self._kept().items()})
+            return out
         index = _whole("index", index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of {len(self)} tokens")
         index = index % len(self)
         one = self[index : index + 1]
-        length = int(one.lengths[0])
+        length = one._lengths()[0]
         grid = (length,)
-        if self.grids is not None:
-            grid = tuple(self.grids[index].tolist())
+        if (grids := one.on_host("grids")) is not None:
+            grid = tuple(grids[0].tolist())
         elif length == self.ids.shape[2]:
             grid = self.grid
         return one._with(ids=one.ids[:, :, :length], grid=grid, grids=None)
@@ -215,22 +250,26 @@ class Tokens:
         out = self._with(ids=self.ids[:, keep], book_grids=None, **cut)
         if self.book_grids is None:
             return out
-        own = self.book_grids[:, keep]  # [B, K, 2]
+        own = self.on_host("book_grids")[:, keep]  # type: ignore[index]  # [B, K, 2]
         lengths, largest = own.prod(-1).max(dim=1)
-        grids = own[torch.arange(len(own), device=own.device), largest]  # [B, 2]
+        grids = own[torch.arange(len(own)), largest]  # [B, 2]
         longest, same = max(lengths.tolist(), default=0), bool((grids == grids[:1]).all())
+        device = self.ids.device
         return out._with(
             ids=out.ids[..., :longest],
-            lengths=lengths,
+            lengths=lengths.to(device),
             grid=tuple(grids[0].tolist()) if same and len(grids) else (longest,),
-            grids=None if same else grids,
-            book_grids=None if bool((own == grids[:, None]).all()) else own,
+            grids=None if same else grids.to(device),
+            book_grids=None if bool((own == grids[:, None]).all()) else own.to(device),
         )
 
     def _tensors(self) -> dict[str, Tensor]:
         """All tensor fields that are not None, by name."""
-        fields = ("ids", "lengths", "grids", "sizes", "sample_rate_hz", "scale", "book_grids")
-        return {n: v for n in fields if (v := getattr(self, n)) is not None}
+        return {n: v for n in ("ids", "scale", *_FACTS) if (v := getattr(self, n)) is not None}
+
+    def _lengths(self) -> list[int]:
+        """`lengths` as a list."""
+        return self.on_host("lengths").tolist()  # type: ignore[union-attr]
 
     def made_by(self, tokenizer: TokenizerId | None) -> "Tokens":
         """The same tokens with `tokenizer` as the identity of the tokenizer that made them."""
@@ -239,14 +278,19 @@ class Tokens:
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens with all tensors on `device`."""
         side = {n: tuple(v.to(device) for v in rows) for n, rows in self.side_vectors.items()}
-        return self._with(side_vectors=side, **{n: v.to(device) for n, v in self._tensors().items()})
+        to_host = torch.device(device).type == "cpu"
+        facts = {n: v for n in _FACTS if (v := self.on_host(n) if to_host else getattr(self, n)) is not None}
+        out = self._with(side_vectors=side, **{n: v.to(device) for n, v in (self._tensors() | facts).items()})
+        if not to_host:
+            out._kept().update({n: v for n in facts if (v := self.on_host(n)) is not None})
+        return out
 
     def counts(self) -> list[list[int]]:
         """Number of ids of each item and codebook, `[B][K]`: without padding, and one for every stride."""
-        if self.book_grids is not None:
-            return self.book_grids.prod(-1).tolist()
+        if (books := self.on_host("book_grids")) is not None:
+            return books.prod(-1).tolist()
         strides = self.strides or (1,) * self.num_codebooks
-        return [[-(-length // s) for s in strides] for length in self.lengths.tolist()]
+        return [[-(-length // s) for s in strides] for length in self._lengths()]
 
     def bits(self) -> list[int]:
         """Bits of each item's ids: the sum over codebooks of ids x ceil(log2 V); side vectors are not counted."""
@@ -271,7 +315,7 @@ class Tokens:
             _check_joins(head, t)
         longest = max(t.ids.shape[2] for t in items)
         grid, grids = _joined_grids(items, longest)
-        return head._with(
+        out = head._with(
             ids=torch.cat([torch.nn.functional.pad(t.ids, (0, longest - t.ids.shape[2])) for t in items]),
             grid=grid,
             grids=grids,
@@ -281,6 +325,9 @@ class Tokens:
             tokenizer=head.tokenizer if all(t.tokenizer is not None for t in items) else None,
             **{n: torch.cat([getattr(t, n) for t in items]) for n in _EACH if getattr(head, n) is not None},
         )
+        kept = [n for n in ("lengths", *_EACH) if all(n in t._kept() for t in items)]
+        out._kept().update({n: torch.cat([t._kept()[n] for t in items]) for n in kept})
+        return out
 
     def save(self, path: str | os.PathLike[str], *, prior: Any = None) -> None:
         """Write the tokens to `path` in the format of `token_file.py`, atomically; an existing file is replaced.
@@ -315,6 +362,8 @@ class Tokens:
         return read(Path(path), prior)
 
 
+#: Fields of whole numbers about items, whose values decide what the host does next.
+_FACTS = ("lengths", "grids", "sizes", "sample_rate_hz", "book_grids")
 #: Fields `[B, ...]` that `cat` concatenates along B without padding.
 _EACH = ("sizes", "sample_rate_hz", "book_grids")
 
@@ -347,8 +396,8 @@ def _joined_grids(items: Sequence[Tokens], longest: int) -> tuple[tuple[int, ...
     if len(axes) > 1:
         grids = sorted({str(t.grid) for t in items})
         raise TokenError(f"cannot join: grids {', '.join(grids[:4])}. Pictures join pictures, and clips join clips.")
-    own = [torch.tensor([t.grid] * len(t), device=t.ids.device).view(-1, *axes) if t.grids is None else t.grids for t in items]
-    return (longest,), torch.cat(own)
+    own = [torch.tensor([t.grid] * len(t)).view(-1, *axes) if (grids := t.on_host("grids")) is None else grids for t in items]
+    return (longest,), torch.cat(own).to(head.ids.device, non_blocking=True)
 
 
 def _equal_side_vectors(a: Mapping[str, tuple[Tensor, ...]], b: Mapping[str, tuple[Tensor, ...]]) -> bool:

@@ -151,4 +151,5 @@ def test_meaning_has_the_width_of_the_spec(tokenizer):
     assert y.ndim == 3 and y.shape[:2] == (2, tokenizer.spec.semantic_dim) and torch.isfinite(y).all()
     assert torch.allclose(tokenizer.semantic(tokens[1])[0], y[1], atol=1e-4)
     vocab = torch.tensor(tokens.vocab_sizes)[None, :, None]
-    assert not torch.equal(tokenizer.semantic(dataclasses.replace(tokens, ids=(tokens.ids + 1) % vocab)), y), "ids play no part"
+    changed = dataclasses.replace(tokens, ids=(tokens.ids + 1) % vocab)[1]  # one item, for durations may be among the ids
+    assert not torch.equal(tokenizer.semantic(changed)[0], y[1]), "ids play no part"

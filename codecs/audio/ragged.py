@@ -11,6 +11,7 @@ the clip ends; c is `encoder_context_frames`:
 Letters: B batch, C channels, T samples, D latent width, K codebooks, L frames, S loudness segments.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,14 @@ from .base import AudioTokenizer
 
 def can_mix(tokenizer: AudioTokenizer, frames: int) -> bool:
     """True where clips of `frames` frames may share a batch with others of other lengths."""
-    context, most = tokenizer.encoder_context_frames, tokenizer.piece_positions
-    return context is not None and (most is None or frames <= most) and _frame_by_frame(tokenizer)
+    return frames <= longest_mixed(tokenizer)
+
+
+def longest_mixed(tokenizer: AudioTokenizer) -> int:
+    """Frames of the longest clip that may share a batch with clips of other lengths; 0: none may. Looks at every part: ask once."""
+    if tokenizer.encoder_context_frames is None or not _frame_by_frame(tokenizer):
+        return 0
+    return sys.maxsize if tokenizer.piece_positions is None else tokenizer.piece_positions
 
 
 def _frame_by_frame(tokenizer: AudioTokenizer) -> bool:
@@ -42,8 +49,8 @@ def _frame_by_frame(tokenizer: AudioTokenizer) -> bool:
 @torch.no_grad()
 def encode_ragged(
     tokenizer: AudioTokenizer, items: Sequence[Prepared], options: EncodeOptions | None = None, /, **named: Any
-) -> list[Tokens]:
-    """Tokens of clips of any lengths, equal to those that `tokenizer.encode_prepared` returns for each clip alone.
+) -> Tokens:
+    """Tokens of clips of any lengths, each equal to those that `tokenizer.encode_prepared` returns for the clip alone.
 
     Args:
         tokenizer: its `encoder_context_frames` must be set.
@@ -57,7 +64,7 @@ def encode_ragged(
     if context is None or not _frame_by_frame(tokenizer):
         raise ValueError(f"{tokenizer.family} cannot mix lengths in a batch; encode clips of one length together.")
     chosen = make_options(tokenizer, "encode", options, named)
-    xs = [item.x[None].to(tokenizer.device, tokenizer.dtype) for item in items]
+    xs = [item.x[None].to(tokenizer.device, tokenizer.dtype, non_blocking=True) for item in items]
     clips, scales = zip(*map(tokenizer.normalize, xs), strict=True)
     frames = [-(-x.shape[-1] // hop) for x in clips]
     z = tokenizer.encode_latents(_filled(list(clips), max(frames) * hop))  # [B, D, longest]
@@ -74,11 +81,10 @@ def encode_ragged(
     joined = torch.cat([z[i, :, :n] for i, n in enumerate(frames)], dim=-1)[None]  # [1, D, sum of L]
     batch = Batch(options=chosen, items=range(len(items)), total=len(items), samples=sum(x.shape[-1] for x in clips))
     ids = tokenizer.ids_of(joined, batch).ids.split(frames, dim=-1)  # [1, K, L] each
-    coded = [Coded(own, scale=scale) for own, scale in zip(ids, scales, strict=True)]
-    made = tokenizer.identity
-    return [tokenizer.tokens_of_batch(c, [item], batch).made_by(made) for c, item in zip(coded, items, strict=True)]
+    coded = Coded(_filled(list(ids), max(frames)), lengths=frames, scale=None if scales[0] is None else torch.cat(scales))
+    return tokenizer.tokens_of_batch(coded, items, batch).made_by(tokenizer.identity)
 
 
 def _filled(clips: list[Tensor], length: int) -> Tensor:
-    """Clips `[1, C, T]` as one batch `[B, C, length]`, zeros on the right."""
+    """Clips `[1, C, T]`, or their ids, as one batch `[B, C, length]`, zeros on the right."""
     return torch.cat([F.pad(x, (0, length - x.shape[-1])) for x in clips])

@@ -215,8 +215,8 @@ class Quantizer(KeepsDtype):
         num = self._check_prefix(ids.shape[1])
         if torch.compiler.is_compiling() or ids.numel() == 0:
             return
-        low, high = torch.aminmax(ids.transpose(0, 1).reshape(num, -1), dim=1)
-        for k, (lo, hi) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        bounds = torch.stack(torch.aminmax(ids.transpose(0, 1).reshape(num, -1), dim=1)).tolist()  # one transfer to the host
+        for k, (lo, hi) in enumerate(zip(*bounds, strict=True)):
             if lo < 0 or hi >= self.codebook_sizes[k]:
                 raise ValueError(
                     f"ids of codebook {k} lie in {lo}..{hi}, outside its vocabulary 0..{self.codebook_sizes[k] - 1}."
@@ -233,7 +233,7 @@ def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
 
     `z + (z_q - z).detach()` is off by a rounding error; this is exact.
     """
-    return _StraightThrough.apply(z, z_q)  # type: ignore[no-any-return]
+    return _StraightThrough.apply(z, z_q)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -242,5 +242,5 @@ class _StraightThrough(torch.autograd.Function):
         return z_q.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None

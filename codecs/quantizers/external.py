@@ -119,7 +119,7 @@ class External(Quantizer):
             raise ConfigError(f"{name} cannot be adapted; allowed: {', '.join(_NAMES)}.")
         if getattr(module, "accept_image_fmap", False) or getattr(module, "channel_first", False):
             raise ConfigError(f"this {name} takes channels first; build it without accept_image_fmap and channel_first.")
-        return cls(ExternalConfig(dim=dim, name=name), module)  # type: ignore[arg-type]
+        return cls(ExternalConfig(dim=dim, name=name), module)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         learns = self.training and not self.frozen

@@ -109,7 +109,7 @@ def index_backprop(rows: Tensor, table: Tensor, ids: Tensor) -> Tensor:
         table: `[V, D]`.
         ids: `[N]`.
     """
-    return _IndexBackprop.apply(rows, table, ids)  # type: ignore[no-any-return]
+    return _IndexBackprop.apply(rows, table, ids)
 
 
 class _IndexBackprop(torch.autograd.Function):
@@ -119,7 +119,7 @@ class _IndexBackprop(torch.autograd.Function):
         return table[ids]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, table, ids = ctx.saved_tensors
         to_rows, to_table = [], torch.zeros_like(table).index_add_(0, ids, grad)
         step = max(1, _BLOCK // len(table))

@@ -122,7 +122,7 @@ class MultiScaleVQ(Quantizer):
         scales, total, out = self.schedule(grid), 0.0, []
         for i, part in enumerate(split_ids(ids, scales)[:-1]):
             total = total + self.grow(part[:, 0], i, scales[i], scales[-1])
-            out.append(F.interpolate(total, size=scales[i + 1], mode="area").flatten(2))  # type: ignore[arg-type]
+            out.append(F.interpolate(total, size=scales[i + 1], mode="area").flatten(2))
         return torch.cat(out, dim=2)
 
     def _search(self, residual: Tensor, index: int, scale: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -118,5 +118,5 @@ class _MixtureGradient(torch.autograd.Function):
         return chosen.clone()
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None

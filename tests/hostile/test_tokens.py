@@ -33,11 +33,11 @@ def samples() -> list[Tokens]:
         return torch.randint(0, top, shape, generator=torch.Generator().manual_seed(sum(shape)))
 
     return [
-        Tokens(ids(2, 3, 7), (16,) * 3, lengths=torch.tensor([7, 4]), sizes=torch.tensor([[70], [39]]), sample_rate_hz=16000,  # type: ignore[arg-type]
+        Tokens(ids(2, 3, 7), (16,) * 3, lengths=torch.tensor([7, 4]), sizes=torch.tensor([[70], [39]]), sample_rate_hz=16000,
                scale=torch.tensor([[1.0], [0.25]]), names=("semantic", "acoustic", "acoustic"), tokenizer=ID),
         Tokens(ids(2, 1, 12), (1000,), grid=(3, 4), sizes=torch.tensor([[24, 30], [24, 32]])),
         Tokens(ids(2, 1, 12), (16,), lengths=torch.tensor([12, 4]), grids=torch.tensor([[3, 4], [2, 2]])),
-        Tokens(ids(1, 2, 4).repeat_interleave(2, -1), (16, 16), strides=(2, 1), sample_rate_hz=24000),  # type: ignore[arg-type]
+        Tokens(ids(1, 2, 4).repeat_interleave(2, -1), (16, 16), strides=(2, 1), sample_rate_hz=24000),
         Tokens(ids(1, 1, 14), (16,), grid=(3, 3), scales=((1, 1), (2, 2), (3, 3))),
         Tokens(ids(1, 2, 9), (16, 4096), grid=(3, 3), book_grids=torch.tensor([[[2, 2], [3, 3]]])),
     ]  # fmt: skip

@@ -127,7 +127,7 @@ class _MeanCodeEntropy(torch.autograd.Function):
         return _entr(mean).sum()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         logits, mean = ctx.saved_tensors
         half = _half(logits)
         slope = grad * -(mean.clamp_min(_TINY).log() + 1) / logits.shape[0]  # d loss / d (sum over positions of p)

@@ -20,7 +20,10 @@ def dist_on() -> bool:
 def batch_statistics(rows: Tensor, ids: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Sum of the rows assigned to each code `[V, d]` and their number `[V]`, by scatter-add (no one-hot matrix)."""
     sums = rows.new_zeros(size, rows.shape[1]).scatter_add_(0, ids.unsqueeze(1).expand_as(rows), rows)
-    return sums, torch.bincount(ids, minlength=size).to(rows.dtype)
+    if ids.device.type == "cpu":
+        return sums, torch.bincount(ids, minlength=size).to(rows.dtype)
+    # `bincount` has the host wait for the largest id
+    return sums, ids.new_zeros(size).scatter_add_(0, ids, torch.ones_like(ids)).to(rows.dtype)
 
 
 def all_reduce_together(tensors: list[Tensor]) -> None:
@@ -47,18 +50,28 @@ def pick_rows(
     Returns:
         For each draw the rows `[num, d]`, and the number of rows in its pool over all ranks.
     """
+    if not dist_on():
+        return [_pick_here(pool, num, seed) for pool, num, seed in zip(pools, nums, seeds, strict=True)]
     device = pools[0][0].device
-    counts, rank = torch.tensor([[len(s) for pool in pools for s in pool]], device=device), 0  # [R, all segments]
-    if dist_on():
-        gathered = counts.new_zeros(dist.get_world_size(), counts.shape[1])
-        dist.all_gather_into_tensor(gathered, counts)
-        counts, rank = gathered, dist.get_rank()
+    own = torch.tensor([[len(s) for pool in pools for s in pool]], device=device)
+    counts, rank = own.new_zeros(dist.get_world_size(), own.shape[1]), dist.get_rank()  # [R, all segments]
+    dist.all_gather_into_tensor(counts, own)
     drawn = [
         _pick_mine(pool, part, rank, num, seed)
         for pool, part, num, seed in zip(pools, counts.split([len(p) for p in pools], dim=1), nums, seeds, strict=True)
     ]
     all_reduce_together([rows for rows, _ in drawn])  # each row comes from one rank, zeros from the others: exact
     return drawn
+
+
+def _pick_here(segments: Sequence[Tensor], num: int, seed: int) -> tuple[Tensor, int]:
+    """As `_pick_mine`, of the only process: which rows are drawn is known on the host, which does not wait for the device."""
+    total = sum(len(s) for s in segments)
+    if not total:
+        return segments[0].new_zeros(num, segments[0].shape[1]), 0
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    index = order[torch.arange(num) % total].to(segments[0].device, non_blocking=True)
+    return torch.cat(list(segments))[index], total
 
 
 def _pick_mine(

@@ -325,7 +325,12 @@ def _replace_dead(due: Sequence[tuple[Codebook, list[Tensor], int]]) -> None:
     Args:
         due: (table, rows that it observed on this rank, seed) of each table to check.
     """
-    dead = [(b.counts < b.config.replace_below * b.counts.mean()).nonzero()[:, 0] for b, _, _ in due]  # on all ranks
+    if not due:
+        return
+    flags = [b.counts < b.config.replace_below * b.counts.mean() for b, _, _ in due]
+    if flags[0].device.type != "cpu":  # the host waits for the device once, not for each table
+        flags = torch.cat(flags).cpu().split([b.size for b, _, _ in due])
+    dead = [at.nonzero()[:, 0].to(b.counts.device, non_blocking=True) for at, (b, _, _) in zip(flags, due, strict=True)]  # on all ranks
     if not dist_on():
         due = [d for d, at in zip(due, dead, strict=True) if len(at)]
         dead = [at for at in dead if len(at)]

@@ -85,6 +85,10 @@ class RowQuantizer(Quantizer):
         update = self.training and not self.frozen
         with torch.no_grad():
             ids = self.assign(rows.detach(), keep=keep, update=update)
+        return self._with_ids(z, rows, ids, keep, update)
+
+    def _with_ids(self, z: Tensor, rows: Tensor, ids: Tensor, keep: Tensor | None, update: bool) -> Quantized:
+        """Quantized latents `z`, of which `rows` `[N, D]` are the rows, with known ids `[N]`."""
         terms = self.row_terms(rows, ids)
         if update:
             apply_updates(self.codebooks())
@@ -158,7 +162,7 @@ def rotate(z: Tensor, z_q: Tensor) -> Tensor:
 
     Fifty et al. 2024, "Restructuring Vector Quantization with the Rotation Trick", arXiv 2410.06424, section 4.2.
     """
-    return _Rotate.apply(z, z_q)  # type: ignore[no-any-return]
+    return _Rotate.apply(z, z_q)
 
 
 class _Rotate(torch.autograd.Function):
@@ -168,7 +172,7 @@ class _Rotate(torch.autograd.Function):
         return z_q.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # forward map: s (I - 2 r r' + 2 q u') z with u, q the directions of z and z_q, r that of u + q; here transposed
         z, z_q = ctx.saved_tensors
         u, q = F.normalize(z, dim=-1), F.normalize(z_q, dim=-1)
@@ -198,13 +202,13 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     A float32 product may add in another order for another N, which changes the last bit and, once in a million lookups,
     an id. Here the product is computed in float64 and rounded once; the gradient is the ordinary float32 one.
     """
-    return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())  # type: ignore[no-any-return]
+    return _SteadyLinear.apply(x, weight.float(), None if bias is None else bias.float())
 
 
 def steady_conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """`conv(x)` of pictures `[B, C, H, W]`, with a result for each that does not depend on the others (stride 1, zero padding)."""
     bias = None if conv.bias is None else conv.bias.float()
-    return _SteadyConv.apply(x, conv.weight.float(), bias, conv.padding)  # type: ignore[no-any-return]
+    return _SteadyConv.apply(x, conv.weight.float(), bias, conv.padding)
 
 
 class _SteadyConv(torch.autograd.Function):
@@ -215,7 +219,7 @@ class _SteadyConv(torch.autograd.Function):
         return F.conv2d(wide(x), wide(weight), None if bias is None else wide(bias), padding=padding).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         need = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.biased and ctx.needs_input_grad[2]]
         sizes = [len(weight)] if ctx.biased else None
@@ -232,7 +236,7 @@ class _SteadyLinear(torch.autograd.Function):
         return F.linear(wide(x), wide(weight), None if bias is None else wide(bias)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad
         return (

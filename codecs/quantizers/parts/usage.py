@@ -30,7 +30,7 @@ class UsageWindow(nn.Module):
         flat = flat[:, -self.length :].to(torch.int32)
         if self.ring.shape[1] == 0:  # allocated at first use, so that building a large model costs nothing
             self.ring = torch.full((len(self.codebook_sizes), self.length), -1, dtype=torch.int32, device=ids.device)
-        at = (int(self.recorded) + torch.arange(flat.shape[1], device=ids.device)) % self.length
+        at = (self.recorded + torch.arange(flat.shape[1], device=ids.device)) % self.length  # stays on the device: no wait for it
         self.ring[: flat.shape[0], at] = flat
         self.recorded += flat.shape[1]
 
