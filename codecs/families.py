@@ -1,14 +1,14 @@
 """Families by name. A new family is a folder in `image/` or `audio/` and one line here."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import building, from_mapping
 from .kinds import Kinds
-from .precision import float32_by_default
 from .spec import ImageSpec
-from .start import start_pictures
-from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
 
 # family -> "module:class"
 FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
@@ -30,6 +30,7 @@ FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
     "hificodec": "audio.hificodec.model:HiFiCodec",
     "mimi": "audio.mimi.model:Mimi",
     "dualcodec": "audio.dualcodec.model:DualCodec",
+    "flexicodec": "audio.flexicodec.model:FlexiCodec",
     "hcodec": "audio.hcodec.model:HCodec",
     "nemo_codec": "audio.nemo_codec.model:NemoCodec",
     "stable_codec": "audio.stable_codec.model:StableCodec",
@@ -93,7 +94,7 @@ FAMILIES: "Kinds[type[Tokenizer]]" = Kinds("family", __package__ or "", {
 }, base="tokenizer:Tokenizer", label="family")  # fmt: skip
 
 
-def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own: bool = False) -> Tokenizer:
+def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own: bool = False) -> "Tokenizer":
     """Build an untrained tokenizer of `family`, in float32 regardless of `torch.set_default_dtype`.
 
     Args:
@@ -104,11 +105,14 @@ def build_tokenizer(family: str, config: Mapping[str, Any] | Any = None, *, own:
     Raises:
         ConfigError: unknown family; unknown or missing keys, wrong types; settings that fit no network.
     """
+    from .precision import float32_by_default  # torch, which the table alone does not need
+    from .start import start_pictures
+
     cls = FAMILIES.resolve(family, own=own)
     if not isinstance(config, cls.config_class):
         config = from_mapping(cls.config_class, {} if config is None else config, path="config", own=own)
     with float32_by_default(), building(f"a tokenizer of family {family!r}"):
-        tokenizer = cls(config)  # type: ignore[call-arg]
+        tokenizer = cls(config)
         for name, weight in tokenizer.named_parameters():
             if weight.numel() == 0:
                 raise ValueError(f"{name} would have the shape {list(weight.shape)}")

@@ -12,18 +12,17 @@ Letters: B batch, C channels, N positions of a feature, H W pixels, K codebooks.
 """
 
 import dataclasses
-import inspect
-import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 from torch import Tensor
 
 from .config import ConfigError, Signed, from_mapping, nearest
+from .option_help import OptionHelp, describe, type_text
 
 if TYPE_CHECKING:
     from .coding import Coding
@@ -164,15 +163,6 @@ def check_at_least(name: str, value: float | None, least: float, most: float = M
 # --- which options there are --------------------------------------------------------------------------------------------------
 
 
-class OptionHelp(NamedTuple):
-    """One option as text: its name, type, default and what it does."""
-
-    name: str
-    type: str
-    default: str
-    help: str
-
-
 def options_class(tokenizer: "Coding | type[Coding]", direction: Direction) -> type[Options]:
     """The dataclass of the options that `tokenizer` takes; an instance may take fewer options than its class."""
     if direction not in ("encode", "decode"):
@@ -187,47 +177,7 @@ def option_names(cls: type[Options]) -> tuple[str, ...]:
 
 def describe_options(tokenizer: "Coding | type[Coding]", direction: Direction) -> list[OptionHelp]:
     """Name, type, default and meaning of each option of `tokenizer.encode` or `tokenizer.decode`, as text."""
-    cls = options_class(tokenizer, direction)
-    hints, meaning = typing.get_type_hints(cls), _attributes(cls)
-    return [OptionHelp(f.name, _type_text(hints[f.name]), _plain(f.default), meaning[f.name]) for f in dataclasses.fields(cls)]
-
-
-def _attributes(cls: type) -> dict[str, str]:
-    """One line for each field, from "Attributes:" in the docstrings of a dataclass and its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        _, _, section = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition("Attributes:\n")
-        names: list[str] = []
-        for line in section.splitlines():
-            start = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
-            if start:
-                names = start[1].split(", ")
-                found |= dict.fromkeys(names, start[2])
-            else:
-                found |= {n: f"{found[n]} {line.strip()}" for n in names}
-    return {name: text.strip() for name, text in found.items()}
-
-
-def _type_text(hint: Any) -> str:
-    """A type as text for a user, such as "int or none"."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type_text(a) for a in args)
-    if origin is Literal:
-        return " or ".join(str(a) for a in args)
-    if origin is tuple:
-        many = len(args) == 2 and args[1] is Ellipsis
-        return f"several {_type_text(args[0])}" if many else ",".join(_type_text(a) for a in args)
-    if hint is type(None):
-        return "none"
-    return {bool: "true or false"}.get(hint) or getattr(hint, "__name__", str(hint)).lower()
-
-
-def _plain(value: Any) -> str:
-    """A default value as it is typed on a command line, such as "256,256"."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+    return describe(options_class(tokenizer, direction))
 
 
 # --- from keywords, from text -------------------------------------------------------------------------------------------------
@@ -311,7 +261,7 @@ def _value(hint: Any, text: str, name: str) -> Any:
         return (text,)
     if origin is tuple and args[0] in (int, float):
         return tuple(_value(args[0], part, name) for part in text.split(","))
-    kind = _type_text(hint)
+    kind = type_text(hint)
     if hint in (bool, int, float, type(None)):
         raise ConfigError(f"{name} is {text!r:.200}; allowed: {kind}.")
     raise ConfigError(f"{name} is of type {kind}: it cannot be given as text, only from Python.")
@@ -328,4 +278,4 @@ def _any_of(args: tuple[Any, ...], text: str, name: str) -> Any:
             return _value(arg, text, name)
         except ConfigError:
             pass
-    raise ConfigError(f"{name} is {text!r:.200}; allowed: {' or '.join(_type_text(a) for a in args if a in readable)}.")
+    raise ConfigError(f"{name} is {text!r:.200}; allowed: {' or '.join(type_text(a) for a in args if a in readable)}.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .spec import AudioSpec, ImageSpec, TokenizerSpec
 
 if TYPE_CHECKING:
-    from .options import OptionHelp
+    from .option_help import OptionHelp
     from .tokenizer import Tokenizer
 
 
@@ -23,11 +23,14 @@ def rows_of(tokenizer: "Tokenizer") -> dict[str, str]:
     """Facts of a loaded tokenizer as short texts with units."""
     rows = {"family": tokenizer.family + (f" (layout {tokenizer.layout})" if tokenizer.layout else "")}
     rows |= facts(tokenizer.spec)
-    number = count_parameters(tokenizer)
-    kind = str(tokenizer.dtype).removeprefix("torch.")
-    part = f", the {tokenizer.part} only" if tokenizer.part else ""
-    rows["parameters"] = f"{_short(number)} ({number * tokenizer.dtype.itemsize / 1e6:,.1f} MB in {kind}) on {tokenizer.device}{part}"
+    size = parameters_text(count_parameters(tokenizer), tokenizer.dtype.itemsize, str(tokenizer.dtype).removeprefix("torch."))
+    rows["parameters"] = f"{size} on {tokenizer.device}" + (f", the {tokenizer.part} only" if tokenizer.part else "")
     return rows | ({"licence of the weights": tokenizer.licence} if tokenizer.licence else {})
+
+
+def parameters_text(number: int, item_bytes: int, dtype: str) -> str:
+    """How many floating-point values there are and what they take, such as `5.85 M (23.4 MB in float32)`."""
+    return f"{_short(number)} ({number * item_bytes / 1e6:,.1f} MB in {dtype})"
 
 
 def count_parameters(tokenizer: "Tokenizer") -> int:

@@ -94,16 +94,20 @@ def about(name: str) -> About:
 
 def _of_card(card: Card) -> About:
     from ..codecs.families import FAMILIES
+    from ..codecs.option_sources import UnreadableError, read_options
     from ..codecs.summary import facts, options_of
+    from . import shipped
 
     if card.shipped:
-        loaded = _of_loaded(card.name)
-        rows, options = dict(loaded.rows), loaded.options
+        rows = shipped.rows(card.name)
     else:
         rows = {"family": card.family + (f" (layout {card.system})" if card.system else ""), **facts(card.facts.spec())}
         rows.pop("may be cut short")  # in the loaded tokenizer's spec; not in cards
-        options = options_of(FAMILIES.resolve(card.family))
     rows |= card_rows(card)
+    try:
+        options = read_options(FAMILIES.targets()[card.family])
+    except UnreadableError:  # a package without source files: the same from the class, after seconds of importing torch
+        options = options_of(FAMILIES.resolve(card.family))
     return About(
         name=card.name,
         description=card.description,

@@ -19,10 +19,10 @@ A file of `published/` is a list of tables, each with one source, one data set a
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, Literal
 
 from ..codecs.config import ConfigError, Signed, from_mapping
+from .parsed import parsed
 
 #: Who measured a figure.
 Party = Literal["authors", "others", "here"]
@@ -151,7 +151,7 @@ def same_weights() -> Mapping[str, str]:
 
 @functools.cache
 def _index() -> _Index:
-    return from_mapping(_Index, _parse("index.yaml") or {}, path="index.yaml")
+    return from_mapping(_Index, _tables()["index.yaml"] or {}, path="index.yaml")
 
 
 @functools.cache
@@ -163,8 +163,8 @@ def _all() -> Mapping[str, tuple[Figure, ...]]:
 
 
 def _figures() -> Iterator[tuple[str, Figure]]:
-    for file in sorted(p.name for p in _folder().iterdir() if p.name.endswith(".yaml") and p.name != "index.yaml"):
-        for i, entry in enumerate(_parse(file) or []):
+    for file, entries in _tables().items():
+        for i, entry in enumerate(entries or [] if file != "index.yaml" else []):
             table = from_mapping(_Table, entry, path=f"{file}[{i}]")
             for row in table.rows:
                 if not row.values:
@@ -176,12 +176,7 @@ def _figures() -> Iterator[tuple[str, Figure]]:
                     )  # fmt: skip
 
 
-def _folder() -> Any:
-    return resources.files(__spec__.parent).joinpath("published")
-
-
-def _parse(name: str) -> Any:
-    import yaml
-
-    text = _folder().joinpath(name).read_text(encoding="utf-8")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+@functools.cache
+def _tables() -> Mapping[str, Any]:
+    """File of `published/` -> its values."""
+    return parsed("published")

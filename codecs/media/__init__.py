@@ -24,7 +24,7 @@ from .blobs import (
     opened,
 )
 from .clips import as_clips, read_clip
-from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS, VIDEO_ENDINGS
+from .endings import AUDIO_ENDINGS, ENDINGS, IMAGE_ENDINGS, VIDEO_ENDINGS, endings_of, is_film
 from .errors import MediaError, shown
 from .items import Picture, Prepared, Waveform
 from .limits import MAX_PIXELS, MAX_SAMPLES
@@ -64,7 +64,9 @@ __all__ = [
     "as_waveforms",
     "at_hand",
     "datasets_package",
+    "endings_of",
     "expand_braces",
+    "is_film",
     "is_path",
     "load_hub",
     "matches",

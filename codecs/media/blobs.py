@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+from typing import Any, BinaryIO, Protocol, TypeGuard, cast, runtime_checkable
 
 from .errors import MediaError, shown
 
@@ -176,9 +176,14 @@ def is_path(media: Any) -> bool:
     return isinstance(media, (str, os.PathLike))
 
 
+def is_blob(media: Any) -> TypeGuard[Blob]:
+    """Whether `media` has all that a `Blob` has. `isinstance` finds the same, a hundred times as slowly: it matters in bulk jobs."""
+    return hasattr(media, "open") and hasattr(media, "name")
+
+
 def is_encoded(media: Any) -> bool:
     """True for an encoded medium: a path, bytes, an open file, a blob."""
-    return is_path(media) or isinstance(media, (bytes, bytearray, memoryview)) or hasattr(media, "read") or isinstance(media, Blob)
+    return is_path(media) or isinstance(media, (bytes, bytearray, memoryview)) or hasattr(media, "read") or is_blob(media)
 
 
 @dataclass(frozen=True)
@@ -209,10 +214,10 @@ def opened(source: Source, name: str = "") -> Iterator[Medium]:
     Raises:
         FileNotFoundError, MediaError: no such file; nothing that can be read as bytes; an empty file.
     """
-    if isinstance(source, Blob) and not is_path(source) and not hasattr(source, "read"):
+    if is_blob(source) and not is_path(source) and not hasattr(source, "read"):
         name = name or shown(source.name)
         source = source.open()
-    name = name or (shown(source) if isinstance(source, (str, os.PathLike)) else "")  # type: ignore[arg-type]
+    name = name or (shown(source) if isinstance(source, (str, os.PathLike)) else "")
     if isinstance(source, (str, os.PathLike)):
         with open_regular(source) as file:
             facts = os.fstat(file.fileno())

@@ -122,7 +122,7 @@ def pixels_of(image: Any, name: str) -> np.ndarray:
         if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.array(image.convert("RGB"), dtype=np.uint8)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)  # convert() copies
 
 
 def _deep_grey(image: Any, name: str) -> np.ndarray:

@@ -132,9 +132,11 @@ def _range_of(colours: list[Tensor], name: str, value_range: Range, given: Range
         MediaError: not finite; beyond the range; or, if no range is given, possible in the tokenizer's range and in 0..1.
     """
     low, high = value_range if given is None else given
-    least, most = min(float(c.min()) for c in colours), max(float(c.max()) for c in colours)
-    if not all(bool(torch.isfinite(c).all()) for c in colours):
+    # of all pictures in one transfer to the host; NaN is its own smallest and largest value
+    bounds = torch.stack([torch.stack(torch.aminmax(c)) for c in colours]).tolist()
+    if not all(math.isfinite(v) for pair in bounds for v in pair):
         raise MediaError(f"{name} holds NaN or infinite values.")
+    least, most = min(low for low, _ in bounds), max(high for _, high in bounds)
     slack = _SLACK * (high - low)
     if least < low - slack or most > high + slack:
         who = "this tokenizer takes" if given is None else "value_range is"

@@ -96,12 +96,14 @@ def _check_seconds(frames: int, decoder: Decoder, name: str, max_seconds: float)
 def _collect(decoder: Decoder, start: int, stop: int | None, name: str, max_seconds: float) -> torch.Tensor:
     """Decode the samples `start .. stop - 1` as `[C, T]`, and check that none is missing."""
     at, parts = 0, []
-    out = None if stop is None else torch.empty(decoder.channels, max(0, stop - start))
+    out = None if stop is None else torch.empty(decoder.channels, max(0, stop - start))  # no memory is touched yet
     for block in _decoded(decoder.blocks(start, stop), name):
         piece = torch.from_numpy(block.T)
         _check_seconds(start + at + len(block), decoder, name, max_seconds)
         check_samples((at + len(block)) * decoder.channels, name)
-        if out is None:
+        if out is not None and not at and piece.shape == out.shape and piece.is_contiguous():
+            out = piece  # all of a file with one channel
+        elif out is None:
             parts.append(piece)
         else:
             out[:, at : at + len(block)] = piece
@@ -163,8 +165,12 @@ def _sound(medium: Medium) -> Any:
 
 
 def _libsndfile(sound: Any) -> Decoder:
+    fresh = True
+
     def blocks(start: int, stop: int | None) -> Iterator[np.ndarray]:
-        at = sound.seek(start) if sound.seekable() else 0
+        nonlocal fresh
+        at = 0 if (fresh and not start) or not sound.seekable() else sound.seek(start)  # in FLAC a fifth of decoding a clip
+        fresh = False
         while stop is None or at < stop:
             block = sound.read(_BLOCK if stop is None else min(_BLOCK, stop - at), dtype="float32", always_2d=True)
             if not len(block):

@@ -4,7 +4,7 @@ Letters: B batch, C channels, T samples.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,14 +54,32 @@ def as_waveforms(media: Any, *, default_rate_hz: int, channels: int | None = Non
         return [as_waveform(media, default_rate_hz=default_rate_hz, channels=channels)]
     if not len(media):
         raise MediaError("got an empty list; pass at least one clip.")
-    clips = [as_waveform(m, default_rate_hz=default_rate_hz, channels=channels, name=f"clip {i}") for i, m in enumerate(media)]
+    common: Any = {"default_rate_hz": default_rate_hz, "channels": channels}
+    clips = [as_waveform(m, **common, name=f"clip {i}", peak=p) for i, (m, p) in enumerate(zip(media, _peaks(media), strict=True))]
     if len({c.samples.device for c in clips}) > 1:
         clips = [Waveform(c.samples.cpu(), c.sample_rate_hz) for c in clips]
     return clips
 
 
-def as_waveform(media: Any, *, default_rate_hz: int, channels: int | None = None, name: str = "audio") -> Waveform:
-    """Convert one clip to a checked `Waveform`; arguments as in `as_waveforms`, and its `name` in messages."""
+def _peaks(media: Sequence[Any]) -> list[float | None]:
+    """Peaks of clips that are float tensors on an accelerator, all in one transfer to the host; None for others."""
+    found: list[float | None] = [None] * len(media)
+    at, values = [], []
+    for i, clip in enumerate(media):
+        x = clip[0] if isinstance(clip, tuple) and clip else clip.samples if isinstance(clip, Waveform) else clip
+        if isinstance(x, Tensor) and x.device.type not in ("cpu", "meta") and x.is_floating_point() and x.numel():
+            at.append(i)
+            values.append(x.abs().amax().float())
+    if len({v.device for v in values}) == 1:
+        for i, value in zip(at, torch.stack(values).tolist(), strict=True):
+            found[i] = value
+    return found
+
+
+def as_waveform(
+    media: Any, *, default_rate_hz: int, channels: int | None = None, name: str = "audio", peak: float | None = None
+) -> Waveform:
+    """Convert one clip to a checked `Waveform`; arguments as in `as_waveforms`, its `name` in messages, and its `peak` if known."""
     from .sound_files import read_audio
 
     if isinstance(media, Mapping):
@@ -77,11 +95,11 @@ def as_waveform(media: Any, *, default_rate_hz: int, channels: int | None = None
         clip = read_audio(media, name="" if is_path(media) else name)
         name = shown(media) if is_path(media) else name
     elif isinstance(media, Waveform):
-        clip = checked(media.samples, media.sample_rate_hz, name)
+        clip = checked(media.samples, media.sample_rate_hz, name, peak)
     elif isinstance(media, (tuple, list)) and _is_pair(media):
-        clip = _pair(media, name)
+        clip = _pair(media, name, peak)
     elif is_array(media):
-        clip = _bare(media, name, default_rate_hz, channels)
+        clip = _bare(media, name, default_rate_hz, channels, peak)
     else:
         raise MediaError(f"{name}: got {kind_of(media)}; {_ALLOWED} is allowed.")
     check_channels(clip.samples.shape[0], channels, name)
@@ -140,7 +158,7 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, (int, float, np.number)) or (is_array(x) and getattr(x, "ndim", 1) == 0)
 
 
-def _pair(media: Any, name: str) -> Waveform:
+def _pair(media: Any, name: str, peak: float | None) -> Waveform:
     samples, rate = media
     if isinstance(samples, (list, tuple)) and samples:
         samples = _numbers(samples, name)
@@ -148,7 +166,7 @@ def _pair(media: Any, name: str) -> Waveform:
         raise MediaError(f"{name}: got (sample_rate, waveform), as some libraries have it; pass (waveform, sample_rate).")
     if not is_array(samples):
         raise MediaError(f"{name}: got {kind_of(samples)} with a sample rate; only waveforms need one. Pass (waveform, sample_rate).")
-    return checked(as_tensor(samples, name), _rate(rate, name), name)
+    return checked(as_tensor(samples, name), _rate(rate, name), name, peak)
 
 
 def _rate(rate: Any, name: str) -> int:
@@ -159,7 +177,7 @@ def _rate(rate: Any, name: str) -> int:
     return int(rate)
 
 
-def _bare(media: Any, name: str, rate_hz: int, channels: int | None) -> Waveform:
+def _bare(media: Any, name: str, rate_hz: int, channels: int | None, peak: float | None) -> Waveform:
     """A waveform without a rate. A first axis that could be channels or a batch is refused."""
     x = as_tensor(media, name)
     if x.ndim == 2 and channels is not None and x.shape[0] not in (1, channels):
@@ -168,11 +186,11 @@ def _bare(media: Any, name: str, rate_hz: int, channels: int | None) -> Waveform
             f"{name}: a bare array {shape} may be {n} clips or one clip of {n} channels, and the codec has {channels}. "
             f"For {n} clips pass list(x) or a batch [B, C, T]; for one clip to be mixed pass (x, sample_rate)."
         )
-    return checked(x, rate_hz, name)
+    return checked(x, rate_hz, name, peak)
 
 
-def checked(x: Tensor, rate_hz: int, name: str) -> Waveform:
-    """Check a waveform `[T]` or `[C, T]` of floats or PCM, and convert it to float32 `[C, T]`.
+def checked(x: Tensor, rate_hz: int, name: str, peak: float | None = None) -> Waveform:
+    """Check a waveform `[T]` or `[C, T]` of floats or PCM, and convert it to float32 `[C, T]`; `peak`: that of floats, where known.
 
     Raises:
         MediaError: no waveform, empty, not finite, far beyond full scale; a rate that no sound has.
@@ -185,15 +203,17 @@ def checked(x: Tensor, rate_hz: int, name: str) -> Waveform:
     check_channel_count(x.shape[0], name)
     check_rate(rate_hz, name)
     check_samples(x.numel(), name)
-    return Waveform(checked_samples(x, name), rate_hz)
+    return Waveform(checked_samples(x, name, peak), rate_hz)
 
 
-def checked_samples(x: Tensor, name: str) -> Tensor:
-    """Check samples of any shape, also empty ones, and convert them to float32; PCM is scaled to -1..1."""
+def checked_samples(x: Tensor, name: str, peak: float | None = None) -> Tensor:
+    """Check samples of any shape, also empty ones, and convert them to float32; PCM is scaled to -1..1. `peak`: see `checked`."""
     if not x.is_floating_point():
         return _pcm_to_float(x, name)
     x = x.float()
-    peak = float(x.abs().max()) if x.numel() else 0.0  # NaN where there is one
+    if peak is None:
+        low, high = torch.stack(x.aminmax()).tolist() if x.numel() else (0.0, 0.0)  # NaN where there is one
+        peak = max(-low, high) if math.isfinite(low) else math.nan
     if not math.isfinite(peak):
         raise MediaError(f"{name} holds NaN or infinite samples at {int((~torch.isfinite(x)).sum())} places.")
     if peak > MAX_PEAK:

@@ -3,7 +3,7 @@
 import pytest
 import tokenzoo
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.zoo import listing, literature
+from tokenzoo.zoo import listing, literature, parsed
 
 CARDS = {c.name for c in tokenzoo.list_models()}
 FIGURES = [(name, figure) for name in literature.names() for figure in literature.figures_of(name)]
@@ -73,7 +73,8 @@ def test_lists_for_programs_hold_them():
 def test_errors_name_the_file_and_the_place(monkeypatch, tmp_path, text, words):
     (tmp_path / "published").mkdir()
     (tmp_path / "published/a.yaml").write_text(text)
-    monkeypatch.setattr(literature.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(parsed, "_here", lambda: tmp_path)
+    monkeypatch.setattr(literature, "_tables", literature._tables.__wrapped__)
     with pytest.raises(ConfigError, match=words) as caught:
         list(literature._figures())
     assert "a.yaml[0]" in str(caught.value)
@@ -84,6 +85,6 @@ def test_figures_in_a_card_are_an_error(monkeypatch, tmp_path):
 
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards/a.yaml").write_text("- {name: x, figures: []}")
-    monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(parsed, "_here", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"a.yaml\[0\]: figures stand in zoo/published"):
         registry.cards.__wrapped__()

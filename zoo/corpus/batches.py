@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 from ...codecs.audio.base import AudioTokenizer
-from ...codecs.audio.ragged import can_mix, encode_ragged
+from ...codecs.audio.ragged import encode_ragged, longest_mixed
 from ...codecs.media import Prepared
 from ...codecs.options import EncodeOptions
 from ...codecs.tokenizer import Tokenizer
@@ -36,6 +36,7 @@ class Batches:
 
     def __init__(self, tokenizer: Tokenizer, elements: int) -> None:
         self.tokenizer, self.elements = tokenizer, elements
+        self.longest_mixed = longest_mixed(tokenizer) if isinstance(tokenizer, AudioTokenizer) else 0
         self.buckets: dict[tuple[int, ...], Waiting] = {}
         self.held = 0
 
@@ -66,7 +67,7 @@ class Batches:
         shape, tokenizer = prepared.x.shape, self.tokenizer
         if isinstance(tokenizer, AudioTokenizer):
             frames = tokenizer.num_frames(shape[-1])
-            if can_mix(tokenizer, frames):
+            if frames <= self.longest_mixed:
                 rung = max(0, math.ceil(math.log(frames, LADDER) - 1e-9))
                 return (rung,), round(LADDER**rung) * tokenizer.spec.hop_samples * shape[0]
         return tuple(shape), prepared.x.numel() // (1 if isinstance(tokenizer, AudioTokenizer) else shape[0])
@@ -89,5 +90,6 @@ def _encode(tokenizer: Tokenizer, batch: Waiting, options: EncodeOptions | None)
     if isinstance(tokenizer, AudioTokenizer) and len({p.x.shape for p in prepared}) > 1:
         whole = encode_ragged(tokenizer, prepared, options)
     else:
-        whole = list(tokenizer.encode_prepared(prepared, options))
-    return [Record(i.index, i.key, t.to("cpu"), i.metadata) for (i, _), t in zip(batch, whole, strict=True)]
+        whole = tokenizer.encode_prepared(prepared, options)
+    tokens = whole.to("cpu")  # at once, not item by item
+    return [Record(i.index, i.key, t, i.metadata) for (i, _), t in zip(batch, tokens, strict=True)]

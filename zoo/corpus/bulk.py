@@ -14,6 +14,7 @@ import torch
 from ...codecs.config import ConfigError, from_mapping, to_mapping
 from ...codecs.locks import only_one
 from ...codecs.serialize import save_folder
+from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.wrapping import unwrap
 from ..progress import waiting
@@ -98,7 +99,8 @@ def tokenize(
     with only_one(out, f"{WORK}/.lock-{rank}"), _threads(options.threads):
         head = head_of(tokenizer, name, revision, options)
         if rank == 0:
-            listing = list_source(source, tokenizer.spec.modality, column=column, split=split, config=config)
+            films = is_clips(tokenizer)
+            listing = list_source(source, tokenizer.spec.modality, films=films, column=column, split=split, config=config)
             head["source"] = source_facts(listing)
         known = _finished(out, head)
         if known is not None and rank == 0:

@@ -12,6 +12,7 @@ the result depends on the unit only and is written atomically. One process fills
 (`assemble.py`). So the bytes of a job do not depend on the number of workers, nor on when it was killed.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -68,12 +69,12 @@ class Ledger:
         """The folder of everything that is not yet final."""
         return self.out / WORK
 
-    @property
+    @functools.cached_property
     def options(self) -> Options:
         """The options of the request."""
         return from_mapping(Options, self.head["options"])
 
-    @property
+    @functools.cached_property
     def layout(self) -> Layout:
         """The fields of tokens that all items share."""
         return from_mapping(Layout, self.head["layout"])

@@ -186,7 +186,7 @@ def _metadata(manifest: dict[str, Any], licence: str) -> Any:
     return DatasetCardData(
         size_categories=[next((name for most, name in _SIZES if items < most), "n>1T")],
         tags=["tokens", "tokenzoo", f"{manifest['layout']['modality']}-tokens", manifest["tokenizer"]["family"]],
-        **licence_fields(licence),  # type: ignore[arg-type]
+        **licence_fields(licence),
         **more,
     )
 

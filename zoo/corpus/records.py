@@ -9,7 +9,7 @@
     sample_rate_hz   int32             of the original sound; null for pictures
     scale            list<float>       loudness factors, of tokenizers that have them
     book_grids       list<int32>       K pairs (h, w), of tokenizers whose codebooks have separate grids
-    vectors_NAME     list<list<float>> rows of a side vector (a voice), of tokenizers whose tokens carry them
+    vectors_NAME     list<list<float>> rows of a side vector (a voice, a codebook), of tokenizers whose tokens carry them
     ...                                the source's own columns
 
 Letters: K codebooks, L token positions, V codebook size.
@@ -128,9 +128,9 @@ def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> 
     """Convert records to an Arrow table, one row each, in their order."""
     whole = schema(layout, metadata)
     columns: dict[str, Any] = {"key": pa.array([r.key for r in records], pa.string())}
+    ids = [r.tokens.ids[0].numpy() for r in records]  # [K, L] each
     for k, (v, stride) in enumerate(zip(layout.vocab_sizes, layout.steps, strict=True)):
-        rows = [r.tokens.ids[0, k, : r.tokens.ids.shape[2] : stride].numpy().astype(id_type(v)) for r in records]
-        columns[f"ids_{k}"] = _lists(rows, id_type(v))
+        columns[f"ids_{k}"] = _lists([one[k, ::stride] for one in ids], id_type(v))
     columns["length"] = pa.array([r.tokens.ids.shape[2] for r in records], pa.int32())
     columns["grid"] = pa.array([list(r.tokens.grid) for r in records], pa.list_(pa.int32()))
     columns["size"] = pa.array([r.tokens.sizes[0].tolist() for r in records], pa.list_(pa.int64()))  # type: ignore[index]

@@ -71,7 +71,7 @@ def first_version(state: dict[str, Any]) -> dict[str, Any]:
 def _peer(config: dict[str, Any]) -> Peer | None:
     """The authors' class, where their package is installed."""
     try:
-        from focalcodec import FocalCodec  # type: ignore[import-not-found]
+        from focalcodec import FocalCodec
     except ImportError:
         return None
     torch.manual_seed(0)

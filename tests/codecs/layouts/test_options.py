@@ -1,6 +1,6 @@
 """Every layout against the options that its authors' class allows, and its map there and back.
 
-    pytest tests/codecs/layouts/test_options.py -k dac                       # a third of the options
+    pytest tests/codecs/layouts/test_options.py -k dac                       # a sixth of the options
     pytest -m "slow or not slow" tests/codecs/layouts/test_options.py -k dac    # all
 """
 
@@ -14,9 +14,9 @@ from tokenzoo.codecs.serialize import load_strict
 from tokenzoo.zoo.convert import convert, converter, systems
 
 SWEEPS = all_sweeps()
-#: Of each layout the first option, the fourth and so on; the others among the slow tests.
+#: Of each layout the first option, the seventh and so on; the others among the slow tests.
 OPTIONS = [
-    pytest.param(system, option, marks=[pytest.mark.slow] if number % 3 else [])
+    pytest.param(system, option, marks=[pytest.mark.slow] if number % 6 else [])
     for system, sweep in SWEEPS.items()
     for number, option in enumerate(sweep.options)
 ]

@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import tokenzoo
 import torch
 from corpus_cases import HERE, bad_pictures, bad_sounds, contents, lively, make, pictures, saved, sounds
+from families import TINY
 from PIL import Image
 from tokenzoo import cli
 from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.image.convnet import ConvTokenizer
 from tokenzoo.zoo.corpus import Options, Pace, RequestError, TokenDataset, bulk, verify
 from tokenzoo.zoo.corpus.files import read_sealed
 from tokenzoo.zoo.corpus.packing import load_packing
@@ -68,6 +71,52 @@ def test_vectors_stand_beside_the_ids(format, media, tmp_path):
         torch.testing.assert_close(got.side_vectors["voice"][0], want.side_vectors["voice"][0], atol=1e-5, rtol=1e-5)
         assert torch.equal(got.ids, want.ids) and "vectors_voice" not in metadata
         torch.testing.assert_close(tokenizer.decode(got), tokenizer.decode(want), atol=1e-4, rtol=1e-4)
+
+
+class Tinted(ConvTokenizer):
+    """Pictures whose mean colour stands beside the ids, and is added to what the ids give."""
+
+    def tokens_of_batch(self, coded, items, batch):
+        means = tuple(item.x.mean((1, 2))[None] for item in items)
+        return dataclasses.replace(super().tokens_of_batch(coded, items, batch), side_vectors={"colour": means})
+
+    def fit_out(self, x, item, options):
+        return super().fit_out(x, item, options) + item.side_vectors["colour"][0][0][:, None, None]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_vectors_beside_the_ids_of_pictures(format, media, tmp_path):
+    tokenizer = lively("convnet")
+    tokenizer.__class__, tokenizer.spec = Tinted, dataclasses.replace(tokenizer.spec, side_vectors=("colour",))
+    result = make(tokenizer, media["image"], tmp_path / "out", format=format, shard_items=4)
+    assert not result.failures and verify(tmp_path / "out") == []
+    data = TokenDataset(tmp_path / "out", seed=None)
+    colours = set()
+    for i in range(9):
+        got, want = data.tokens(i), tokenizer.encode(media["image"] / data.metadata(i)["key"])
+        assert got.equal(want) and torch.equal(tokenizer.decode(got), tokenizer.decode(want))
+        colours.add(tuple(got.side_vectors["colour"][0][0].tolist()))
+    assert len(colours) == 9
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_tables_beside_the_ids_of_clips(format, tmp_path):
+    """Tables of as many rows as each clip needs."""
+    tokenizer, folder = tokenzoo.build_tokenizer(*TINY["vqtoken"]).eval(), tmp_path / "clips"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i, colours in enumerate((1, 2, 4)):
+        frames = np.repeat(rng.integers(0, 255, (colours, 12, 12, 3), dtype=np.uint8), 2, axis=0)
+        first, *others = [Image.fromarray(frame) for frame in frames]
+        first.save(folder / f"{i}.png", save_all=True, append_images=others)
+    result = make(tokenizer, folder, tmp_path / "out", format=format, shard_items=2, encode={"adaptive": "elbow"})
+    assert not result.failures and verify(tmp_path / "out") == []
+    data = TokenDataset(tmp_path / "out", seed=None)
+    for i in range(3):
+        got, want = data.tokens(i), tokenizer.encode(folder / data.metadata(i)["key"], adaptive="elbow")
+        assert got.equal(want) and torch.equal(tokenizer.semantic(got), tokenizer.semantic(want))
+        assert torch.equal(tokenizer.clip_vectors(got), tokenizer.clip_vectors(want))
+    assert len({len(data.tokens(i).side_vectors["table"][0]) for i in range(3)}) > 1
 
 
 @pytest.mark.parametrize("label", ["convnet", "spectral"])

@@ -64,5 +64,5 @@ def _codebooks(items: Sequence[Item], book: int) -> dict[str, Conditional | None
         rows = [(item.ids[book], *(item.at(book, book - i) for i in range(1, number + 1))) for item in items]
         whole = [row for row in rows if all(column is not None for column in row)]
         if whole:
-            out[name] = conditional(*(joined(list(column)) for column in zip(*whole, strict=True)))  # type: ignore[arg-type]
+            out[name] = conditional(*(joined(list(column)) for column in zip(*whole, strict=True)))
     return out
