@@ -1,10 +1,10 @@
-# make test | make test-quick | make test-slow | make mechanisms | make demo | make lint     (each creates .venv and installs on first use)
+# make test | make test-quick | make test-slow | make mechanisms | make demo | make lint | make docs    (each creates .venv on first use)
 # test-quick: under a minute on two cores; what it runs stands in tests/quick.py
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install test test-quick test-slow mechanisms demo lint wheel clean
+.PHONY: install test test-quick test-slow mechanisms demo lint docs wheel release clean
 
 install: $(VENV)/.installed-test
 
@@ -38,8 +38,17 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python tests/lint_words.py
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# the site, into build/site; any warning is an error. To look: python -m http.server -d build/site
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m build --wheel -o dist .
+
+# checks version, changelog and citation, builds and checks both distributions, sets the tag; `make release DRY=--dry-run` sets none
+release: $(VENV)/.installed-test
+	$(BIN)/python -m pip install -q -e ".[release]"
+	$(BIN)/python docs/release.py $(DRY)
 
 clean:
 	rm -rf build dist *.egg-info demo_out .pytest_cache .ruff_cache

@@ -11,7 +11,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_PLAIN = ("compiling", "config", "devices", "files", "hooks", "kinds", "pieces", "precision", "recomputable", "version", "weights")
+_PLAIN = (
+    "compiling",
+    "config",
+    "devices",
+    "files",
+    "hooks",
+    "kinds",
+    "pieces",
+    "precision",
+    "recomputable",
+    "threads",
+    "version",
+    "weights",
+)
 #: Groups of the files directly in a folder: the folder, the group's name, its files; no files: all the others of the folder.
 _GROUPS = (
     ("codecs", "codecs: config, kinds", _PLAIN),
@@ -21,8 +34,17 @@ _GROUPS = (
         "train",
         "train: parts",
         (
-            "buffers", "checkpoint", "discriminator_files", "drawing", "finite",
-            "packages", "preview", "pretrained", "randomness", "weight_norm",
+            "buffers",
+            "checkpoint",
+            "discriminator_files",
+            "drawing",
+            "finite",
+            "frames",
+            "packages",
+            "preview",
+            "pretrained",
+            "randomness",
+            "weight_norm",
         ),
     ),
     ("train", "train: loop", ()),

@@ -42,15 +42,6 @@ def test_import_is_light():
     assert python(f"import sys, tokenzoo; print({heavy})").strip() == "[]"
 
 
-def test_list_and_help_need_no_torch():
-    code = (
-        "import sys\nfrom tokenzoo.cli import main\nsys.argv = ['tokenzoo', {!r}]\n"
-        "try:\n main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
-    )
-    for verb in ("--help", "list"):
-        assert python(code.format(verb)).strip().endswith("False")
-
-
 def test_every_public_name_resolves():
     for name in tokenzoo.__all__:
         assert getattr(tokenzoo, name) is not None

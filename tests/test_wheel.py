@@ -30,6 +30,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_contents(wheel):
+    assert wheel.stat().st_size < 60_000_000
     names = zipfile.ZipFile(wheel).namelist()
     for need in (
         "tokenzoo/__init__.py",
@@ -45,7 +46,7 @@ def test_contents(wheel):
     ):
         assert need in names
     assert any(n.startswith("tokenzoo/zoo/checkpoints/") and n.endswith("model.safetensors") for n in names)
-    assert not [n for n in names if n.startswith(("tests/", "tokenzoo/tests/", "tokenzoo/benchmarks/"))]
+    assert not [n for n in names if n.startswith(("tests/", "tokenzoo/tests/", "tokenzoo/benchmarks/", "tokenzoo/docs/", "docs/"))]
     assert any(n.endswith("LICENSE") for n in names)
 
 
