@@ -15,6 +15,11 @@ IMAGE_SIZES = ((16, 16), (17, 16), (5, 31), (33, 20), (48, 47))
 LABELS = sorted(TINY)
 AUDIO = [n for n in LABELS if issubclass(FAMILIES.resolve(TINY[n][0]), AudioTokenizer)]
 IMAGE = [n for n in LABELS if FAMILIES.resolve(TINY[n][0]).__module__.split(".")[2] == "image"]
+#: Of each family one form; its other forms among the slow tests.
+ONE_OF_EACH = [
+    label if label == min(x for x in LABELS if TINY[x][0] == TINY[label][0]) else pytest.param(label, marks=pytest.mark.slow)
+    for label in LABELS
+]
 
 
 def build(label: str) -> Tokenizer:

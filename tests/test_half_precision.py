@@ -1,5 +1,6 @@
 """Every family in float16 and bfloat16, under autocast, and under another default. Run: pytest tests/test_half_precision.py -k mimi
 
+Of each family one form; with `-m "slow or not slow"` all forms.
 Ids may differ from those of float32; their shape and range do not, and what is decoded is finite and float32.
 """
 
@@ -8,7 +9,7 @@ import copy
 import pytest
 import tokenzoo
 import torch
-from contract_cases import LABELS, batch, build, media
+from contract_cases import ONE_OF_EACH, batch, build, media
 from families import TINY
 from tokenzoo.codecs.quantizers.base import Quantizer
 from tokenzoo.codecs.serialize import load_folder, save_folder
@@ -17,7 +18,7 @@ from tokenzoo.codecs.tokenizer import Tokenizer
 NARROW = [torch.float16, torch.bfloat16]
 
 
-@pytest.fixture(scope="module", params=LABELS)
+@pytest.fixture(scope="module", params=ONE_OF_EACH)
 def tokenizer(request) -> Tokenizer:
     return build(request.param)
 
@@ -127,7 +128,7 @@ def narrow_default():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", ONE_OF_EACH)
 def test_the_default_type_plays_no_part(label, narrow_default, tmp_path):
     """Weights are float32 after `build` and `load`, constants as exact as ever, and ids and media the same."""
     torch.set_default_dtype(torch.float32)

@@ -22,6 +22,10 @@ from tokenzoo.zoo.weight_files import is_config
 
 CARDS = tokenzoo.list_models()
 FOREIGN = [c for c in CARDS if c.system]
+#: Of each layout the first card; the others among the slow tests.
+ONE_OF_EACH_LAYOUT = [
+    c if c is next(x for x in FOREIGN if x.system == c.system) else pytest.param(c, id=c.name, marks=pytest.mark.slow) for c in FOREIGN
+]
 SWEEPS = all_sweeps()
 
 
@@ -39,7 +43,7 @@ def small(card: Card) -> Repository:
         return repository(card, sweep, state_of)
 
 
-@pytest.mark.parametrize("card", FOREIGN, ids=lambda c: c.name)
+@pytest.mark.parametrize("card", ONE_OF_EACH_LAYOUT, ids=lambda c: getattr(c, "name", None))
 def test_card_loads_from_its_files(card: Card, hub, monkeypatch, tmp_path) -> None:
     made = small(card)
     monkeypatch.setattr(registry, "cards", lambda: {**{c.name: c for c in CARDS}, card.name: made.card})
