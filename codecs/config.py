@@ -6,6 +6,7 @@ came, what is allowed and the nearest name. Nothing is ever ignored.
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -125,8 +126,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
     values = dict(values)
     if issubclass(cls, Polymorphic):
         cls = _narrowed(cls, values.pop("kind", cls.kind or None), path, own)
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints, fields = _hints(cls), {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
             raise ConfigError(f"unknown key {_join(path, key)!r} in {cls.__name__}.{nearest(key, list(fields))}")
@@ -136,6 +136,12 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
     converted = {k: _convert(hints[k], v, _join(path, k), own) for k, v in values.items()}
     with building(path or cls.__name__):
         return cls(**converted)
+
+
+@functools.lru_cache(maxsize=1024)
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields: asking for them takes longer than checking the values."""
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _narrowed(cls: type[T], kind: Any, path: str, own: bool) -> type[T]:
@@ -181,9 +187,9 @@ def _required(field: dataclasses.Field) -> bool:
 
 def _convert(hint: Any, value: Any, path: str, own: bool) -> Any:
     """Check `value` against the type `hint` and return it in that type."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+    if hint is Any or (type(value) is hint and hint in (str, bool)):  # most values of cards
         return value
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _convert_scalar(args[0], value, path, signed=SIGNED in args)
     if origin in (Union, types.UnionType):

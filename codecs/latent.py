@@ -138,8 +138,9 @@ class LatentTokenizer(Tokenizer):
             if x.ndim not in (2, 3) or x.shape[0] != width or x.numel() == 0 or not x.is_floating_point():
                 name, shape = ("", list(media.shape)) if not many and isinstance(media, Tensor) else (f"item {i} ", list(x.shape))
                 raise MediaError(f"{takes}; {name or 'the batch '}is {x.dtype} {shape}. Move the channel axis to the front.")
-            if not torch.isfinite(x).all():
-                raise MediaError(f"{self.family}: item {i} holds NaN or infinite values.")
+        finite = torch.stack([torch.isfinite(x).all().to(xs[0].device) for x in xs]).tolist()  # one transfer from an accelerator
+        if not all(finite):
+            raise MediaError(f"{self.family}: item {finite.index(False)} holds NaN or infinite values.")
         return xs
 
     def semantic_of(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:

@@ -76,7 +76,7 @@ class Tokenizer(Coding):
         """Encode, quantize and decode a training batch `[B, ...]`, with gradients; same values as `encode` and then `decode`."""
         raise NotImplementedError
 
-    def compile(self, **options: Any) -> "Tokenizer":  # type: ignore[override]
+    def compile(self, **options: Any) -> "Tokenizer":
         """Compile encoder and decoder with `torch.compile`; ids are unchanged. `options` go to `torch.compile`.
 
         Copies and pickles of a compiled tokenizer are compiled too, each around its own weights.
@@ -148,7 +148,7 @@ class Tokenizer(Coding):
             ids: whole numbers `[B, K, L]`, or `[K, L]` of one item: a tensor, an array, nested lists. Codebooks with strides
                 (`spec.strides`) repeat an id to fill its stride. Fewer codebooks or positions where `spec.prefix` allows it.
             grid: `(h, w)` with h w = L, or one such pair for each item; needed for pictures of any size, and to decode features to
-                a grid `[D, h, w]`.
+                a grid `[D, h, w]`. For clips `(t, h, w)`; `(h, w)` is a clip of one frame.
             sizes: size that decoded media are cut or scaled to: samples, or (H, W) in pixels; one for all items, or one for each.
                 None: the full output of the decoder.
             sample_rate_hz: sampling rate of decoded audio, for all items or for each; None: the codec's own.

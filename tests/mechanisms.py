@@ -64,7 +64,7 @@ def merged(run: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in change.items():
         old = out.get(key)
         same = isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("kind", old.get("kind")) == old.get("kind")
-        out[key] = merged(old, value) if same else copy.deepcopy(value)  # type: ignore[arg-type]
+        out[key] = merged(old, value) if same else copy.deepcopy(value)
     return out
 
 
@@ -97,7 +97,7 @@ def losses(f: Facts) -> Change | None:
 def distillation(f: Facts) -> Change | None:
     """Features of a frozen network beside the latents, through a projection of the loss's own."""
     if f.pictures:  # one vector a picture for tokenizers without a grid
-        form = "patches" if f.state.tokenizer.spec.stride else "pooled"  # type: ignore[attr-defined]
+        form = "patches" if f.state.tokenizer.spec.stride else "pooled"
         teacher = {"kind": "vision_model", "model": "test_vit", "image_size": 32, "pretrained": False, "form": form}
     elif f.sounds:
         teacher = {"kind": "envelope", "step": 160}

@@ -70,7 +70,7 @@ def surely_checks(block: list[ast.stmt]) -> bool:
 
 
 def place(path: Path, node: ast.AST) -> str:
-    return f"{path.relative_to(HERE)}:{node.lineno}"  # type: ignore[attr-defined]
+    return f"{path.relative_to(HERE)}:{node.lineno}"
 
 
 def test_every_test_checks_something():
@@ -114,7 +114,7 @@ def test_nothing_depends_on_the_speed_of_the_machine():
         for node in ast.walk(tree):
             waits = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("join", "wait")
             limits = [k.value for k in node.keywords if k.arg == "timeout"] if isinstance(node, ast.Call) else []
-            limits += node.args if waits else []  # type: ignore[union-attr]
+            limits += node.args if waits else []
             measures = isinstance(node, ast.Attribute) and node.attr in ("perf_counter", "process_time")
             if measures or any(isinstance(v, ast.Constant) and isinstance(v.value, (int, float)) for v in limits):
                 hurried.append(place(path, node))

@@ -140,7 +140,9 @@ def load(
         dtype: of the weights: "float32", "bfloat16", "float16" or a `torch.dtype`; default float32. In lower precision ids may differ.
         encoder_dtype: of the encoder and of all that ids depend on, where that is another: with dtype="bfloat16" and
             encoder_dtype="float32" ids are those of float32, and the decoder is half as large. None: `dtype`.
-        cache_dir, local_files_only, token: as in `huggingface_hub.hf_hub_download`.
+        cache_dir: as in `huggingface_hub.hf_hub_download`.
+        local_files_only: likewise.
+        token: likewise.
 
     Raises:
         KeyError: a registry name that does not exist; the nearest are named.

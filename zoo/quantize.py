@@ -76,7 +76,7 @@ def quantize(
         ValueError: a quantizer that is trained instead of fitted, no media, or fewer positions than codes.
     """
     tokenizer = unwrap(tokenizer)
-    own = tokenizer.config.quantizer if quantizer is None else quantizer  # type: ignore[attr-defined]
+    own = tokenizer.config.quantizer if quantizer is None else quantizer
     if quantizer is None and isinstance(own, DimensionWiseConfig):
         own = replace(own, levels=levels, sigmas=sigmas)
     if not callable(getattr(own.quantizer_class(), "fit", None)):
@@ -87,7 +87,7 @@ def quantize(
     items = items[:limit] if limit else items
     if not items:
         raise ValueError(f"no {tokenizer.spec.modality} media in {media!r}.")
-    config = replace(tokenizer.config, quantizer=own)  # type: ignore[attr-defined, type-var]
+    config = replace(tokenizer.config, quantizer=own)
     fresh = type(tokenizer)(config).to(tokenizer.device, tokenizer.dtype).eval()
     state = {k: v for k, v in tokenizer.state_dict().items() if not k.startswith("quantizer.")}
     fresh.load_state_dict(state, strict=False)

@@ -230,7 +230,7 @@ class _Later:
         return raw.view(self.dtype).as_strided(self.size, self.stride, raw.storage_offset() // item + self.offset)
 
 
-class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class InertUnpickler(pickle._Unpickler):
     """The pure Python unpickler, whose memory grows with the file only, with a `find_class` that imports nothing.
 
     Args:
@@ -242,7 +242,7 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
     read: Any
     dispatch: dict[int, Any] = {
         code: run
-        for code, run in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
+        for code, run in pickle._Unpickler.dispatch.items()
         if bytes([code]) not in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.EXT1, pickle.EXT2, pickle.EXT4)
     }
 

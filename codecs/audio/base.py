@@ -166,6 +166,10 @@ class AudioTokenizer(Tokenizer):
         changed = rate_in == self.spec.sample_rate_hz
         return rate_out if changed or not original or item.sizes is None or self._kept(item) is not None else rate_in
 
+    def frames_of(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Frames `[B]` that the first `lengths` `[B]` positions of ids `[B, K, L]` stand for: one each, unless ids hold durations."""
+        return lengths
+
     def _rate_in(self, item: Tokens) -> int:
         """Sampling rate in Hz at which an item's size was counted."""
         return self.spec.decoded_rate_hz if item.sample_rate_hz is None else int(item.sample_rate_hz[0])
@@ -183,7 +187,7 @@ class AudioTokenizer(Tokenizer):
 
     # --- speed ----------------------------------------------------------------------------------------------------
 
-    def compile(self, **options: Any) -> "AudioTokenizer":  # type: ignore[override]
+    def compile(self, **options: Any) -> "AudioTokenizer":
         """Make encode and decode faster; ids are unchanged.
 
         Convolutional families on a CPU: every activation becomes one pass over memory (`kernels/fused.py`); this takes about ten

@@ -86,7 +86,8 @@ class AudioStream:
         for lane in self._encoders.split(chosen):
             if chosen[lane.rows[0]]:
                 lane.pending += x.shape[-1]
-                part = lane.take(x[lane.rows], self.tokenizer.spec.hop_samples * self._piece_frames)
+                own = x if len(lane.rows) == len(x) else x[lane.rows]
+                part = lane.take(own, self.tokenizer.spec.hop_samples * self._piece_frames)
                 made.append((lane.rows, self._frames(part, lane) if part.shape[-1] else None))
         self._encoders.merge()
         return self._tokens(made)
@@ -149,7 +150,7 @@ class AudioStream:
         """
         count = len(tokens)
         self._decoders.open(count, "decode")
-        lengths = tokens.lengths.tolist()  # type: ignore[union-attr]
+        lengths = tokens.on_host("lengths").tolist()  # type: ignore[union-attr]
         out: list[Tensor] = [torch.zeros(self.tokenizer.spec.channels, 0, device=self.tokenizer.device)] * count
         whole = None
         for lane in self._decoders.split(lengths):
@@ -157,6 +158,7 @@ class AudioStream:
             if length == 0:
                 continue
             own = tokens if len(lane.rows) == count else Tokens.cat([tokens[row] for row in lane.rows])
+            own = own.made_by(None) if own.tokenizer == self._maker else own  # whose weights need not be read for every frame
             ids = self.tokenizer.check_tokens(own).ids[..., :length].to(self.tokenizer.device)
             ids = lane.take(ids, 1 if last else self._piece_frames)
             if ids.shape[-1] == 0:

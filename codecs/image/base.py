@@ -108,7 +108,7 @@ class ImageTokenizer(Tokenizer):
         """The tiles of one axis of a grid."""
         return plan(positions, self.piece_positions, self.context_positions)
 
-    def compile(self, **options: Any) -> "ImageTokenizer":  # type: ignore[override]
+    def compile(self, **options: Any) -> "ImageTokenizer":
         """As `Tokenizer.compile`; convolutional stacks on a CPU stay outside (`kernels/conv_stack.py`)."""
         for part in self.modules():
             if isinstance(part, ConvStack):

@@ -54,7 +54,7 @@ class Conv1d(_TimeMajor, nn.Conv1d):
 class ConvTranspose1d(_TimeMajor, nn.ConvTranspose1d):
     """`nn.ConvTranspose1d` without padding, which can continue a signal after its last piece."""
 
-    def forward(self, x: Tensor, tail: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, tail: Tensor | None = None) -> Tensor:
         """Convolve `[B, C, T]` to `[B, O, (T - 1) s + k]`.
 
         Args:

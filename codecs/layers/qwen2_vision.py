@@ -58,7 +58,7 @@ class RotaryStackConfig:
 class _RotaryAttention(SelfAttention):
     """Self-attention whose queries and keys are rotated by the angles of their positions."""
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
         """Attention over `[B, L, D]`, with rotation by `angles` float32 `[L, d]`."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, L, d]
         cos, sin = angles.cos(), angles.sin()

@@ -104,7 +104,7 @@ class SwinLayer(nn.Module, Recomputable):
         y, mask = self.norm1(x), None
         if self.shift:
             y = torch.roll(y, (-self.shift, -self.shift), dims=(1, 2))
-            mask = _seams(h, w, self.window, self.shift).to(x)
+            mask = _seams(h, w, self.window, self.shift).to(x.dtype).to(x.device, non_blocking=True)
         y = _join(self.attention(_split(y, self.window), mask), self.window, h, w)
         if self.shift:
             y = torch.roll(y, (self.shift, self.shift), dims=(1, 2))

@@ -181,7 +181,7 @@ def test_part_of_a_foreign_checkpoint() -> None:
     with pytest.raises(ValueError, match=r"part='encoder'"):
         half.decode(whole.encode(x))
     with pytest.raises(ValueError, match="allowed: 'encoder', 'decoder'"):
-        tokenzoo.load(folder, part="both")  # type: ignore[arg-type]
+        tokenzoo.load(folder, part="both")
 
 
 def test_revisions_of_cards_are_pinned(hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

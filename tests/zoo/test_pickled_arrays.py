@@ -114,7 +114,7 @@ def joblib_by_name(monkeypatch):
     """`pickle` looks a function up by its name before it writes that name."""
     for name in ("joblib", "joblib.numpy_pickle"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["joblib.numpy_pickle"].NumpyArrayWrapper = NAMED  # type: ignore[attr-defined]
+    sys.modules["joblib.numpy_pickle"].NumpyArrayWrapper = NAMED
 
 
 def test_the_description_above_is_read(tmp_path):

@@ -56,7 +56,7 @@ def codec_class(name: str | Tokenizer, *, codebooks: int | None = None, setting:
     """
     base, units = _theirs()
 
-    class Codec(_Codec, base):  # type: ignore[misc,valid-type]
+    class Codec(_Codec, base):
         def config(self) -> None:
             """Load the tokenizer; their constructor calls this."""
             device: dict[str, Any] = {"device": getattr(self, "device", "cpu")} | options

@@ -105,7 +105,7 @@ class AudioTokenizer(PreTrainedAudioTokenizerBase):
         """Nothing: the tokenizer has weights of its own start."""
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, name: str | os.PathLike[str], *_: Any, config: Any = None, dtype: Any = None, subfolder: str = "", **options: Any
     ) -> "AudioTokenizer":
         """Load what `save_pretrained` wrote, from a folder or a repository of the hub, on the CPU.
@@ -151,7 +151,7 @@ class AudioTokenizer(PreTrainedAudioTokenizerBase):
         )  # fmt: skip
         return cls(config, tokenizer).eval()
 
-    def encode(  # type: ignore[override]
+    def encode(
         self, input_values: Tensor, padding_mask: Tensor | None = None, n_quantizers: int | None = None, return_dict: bool = True
     ) -> Any:
         """Ids of waveforms at `config.sampling_rate`.
@@ -173,7 +173,7 @@ class AudioTokenizer(PreTrainedAudioTokenizerBase):
         out = AudioTokenizerEncoderOutput(audio_codes=tokens.ids, audio_codes_mask=kept.long())
         return out if return_dict else out.to_tuple()
 
-    def decode(self, audio_codes: Tensor, return_dict: bool = True) -> Any:  # type: ignore[override]
+    def decode(self, audio_codes: Tensor, return_dict: bool = True) -> Any:
         """Waveforms at `config.sampling_rate` of ids `[B, K', L]`, all or the first of the codebooks."""
         from ...codecs.media import resample
 

@@ -67,7 +67,7 @@ class EarlyConv1d(nn.Conv1d):
     The signal is padded in front with its first value. A stream may be cut at multiples of s only.
     """
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Convolve; with `state` the piece `x` continues where the last one ended."""
         left = self.kernel_size[0] - 1
         if state is None or self not in state:

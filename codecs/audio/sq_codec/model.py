@@ -116,7 +116,7 @@ class SQUp(nn.ConvTranspose1d):
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
         self.cut = stride if causal else 0
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         """Convolve: `[B, C, T]` to `[B, C', T * s]`."""
         y = super().forward(x)
         return y[..., : y.shape[-1] - self.cut]

@@ -201,7 +201,7 @@ class ALIT(ImageTokenizer):
     def _uniform(self, batch: int, seed: int) -> Tensor:
         shape = (self.config.rollouts, 1, self.config.grid_size**2)
         draws = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-        return draws.expand(-1, batch, -1).to(self.device, self.dtype)
+        return draws.expand(-1, batch, -1).to(self.device, self.dtype, non_blocking=True)
 
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, R n]` of the last roll-out of pictures `[B, 3, H, W]`."""

@@ -69,8 +69,8 @@ class DualTokenConfig:
     semantic_dim: int = 32
     pixel_dim: int = 32
     fold: int = 1
-    semantic_quantizer: QuantizerConfig = ResidualVQConfig(**_RQ)  # type: ignore[arg-type]
-    pixel_quantizer: QuantizerConfig = ResidualVQConfig(**_RQ)  # type: ignore[arg-type]
+    semantic_quantizer: QuantizerConfig = ResidualVQConfig(**_RQ)
+    pixel_quantizer: QuantizerConfig = ResidualVQConfig(**_RQ)
     decoder: DecoderConfig = DecoderConfig(widths=(128, 128, 512, 512, 1024), attention_levels=(4,))
     decoder_channels: int = 1024
     decoder_grid: tuple[int, int] | None = (24, 24)

@@ -78,11 +78,11 @@ class DualViTokConfig:
     feature_head: Head = "linear_norm"
     feature_dim: int = 3584
     sizes: tuple[tuple[int, int, int, int], ...] = SIZES
-    encoder: EncoderConfig = EncoderConfig(**_DC, head_shortcut=True)  # type: ignore[arg-type]
+    encoder: EncoderConfig = EncoderConfig(**_DC, head_shortcut=True)
     encoder_channels: int = 32
     pixel_dim: int = 32
     decoder: DecoderConfig = DecoderConfig(
-        widths=(384, 384, 768, 768, 1536), condition="spatial", stem_shortcut=True, **_DC  # type: ignore[arg-type]
+        widths=(384, 384, 768, 768, 1536), condition="spatial", stem_shortcut=True, **_DC
     )  # fmt: skip
     decoder_channels: int = 0
     merge: Literal["both", "pixel"] = "both"

@@ -138,7 +138,7 @@ class TokenCondition(nn.Module):
         keep = torch.full((batch,), given)
         if self.training:
             keep = torch.tensor([min(given, self._sample(given)) for _ in range(batch)])
-        return (torch.arange(self.num_tokens)[None, :, None] < keep[:, None, None]).to(device)
+        return (torch.arange(self.num_tokens)[None, :, None] < keep[:, None, None]).to(device, non_blocking=True)
 
     def _sample(self, n: int) -> int:
         if self.config.drop_sampling == "none":

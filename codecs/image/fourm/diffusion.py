@@ -59,14 +59,14 @@ class Schedule:
 
     def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """x_t of pictures `[B, C, H, W]` at times `[B]`, and the network's target for it, both `[B, C, H, W]`."""
-        a = self.alphas.to(x)[t][:, None, None, None]
+        a = self.alphas.to(x.dtype).to(x.device, non_blocking=True)[t][:, None, None, None]
         signal, rest = a.sqrt(), (1 - a).sqrt()
         target = {"sample": x, "epsilon": noise, "velocity": signal * noise - rest * x}[self.config.prediction]
         return signal * x + rest * noise, target
 
     def estimate(self, x_t: Tensor, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Picture and noise estimates, both `[B, C, H, W]`, from the network's `output` for `x_t` at times `[B]` or at one time."""
-        a = self.alphas.to(x_t)[t].view(-1, 1, 1, 1)
+        a = self.alphas.to(x_t.dtype).to(x_t.device, non_blocking=True)[t].view(-1, 1, 1, 1)
         signal, rest = a.sqrt(), (1 - a).sqrt()
         if self.config.prediction == "sample":
             clean, noise = output, (x_t - signal * output) / rest
@@ -104,7 +104,7 @@ class Schedule:
             clean, rest = self.estimate(x, network(x.to(noise.dtype), at).to(x.dtype), at)
             if self.config.sampler == "ddim":
                 before = self._alpha(t - stride)
-                x = before.sqrt().to(x) * clean + (1 - before).sqrt().to(x) * rest
+                x = before.sqrt().to(x.dtype) * clean + (1 - before).sqrt().to(x.dtype) * rest
             else:
                 x = self._ddpm(x, clean, t, t - stride, generator)
         return x.to(noise.dtype)
@@ -112,11 +112,13 @@ class Schedule:
     def _ddpm(self, x: Tensor, clean: Tensor, t: int, previous: int, generator: torch.Generator) -> Tensor:
         now, before = self._alpha(t), self._alpha(previous)
         kept = now / before
-        mean = (before.sqrt() * (1 - kept) / (1 - now)).to(x) * clean + (kept.sqrt() * (1 - before) / (1 - now)).to(x) * x
+        shares = before.sqrt() * (1 - kept) / (1 - now), kept.sqrt() * (1 - before) / (1 - now)
+        mean = shares[0].to(x.dtype) * clean + shares[1].to(x.dtype) * x
         if t == 0:
             return mean
         variance = ((1 - before) / (1 - now) * (1 - kept)).clamp(min=1e-20)
-        return mean + variance.sqrt().to(x) * torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x)
+        noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float32).to(x.dtype).to(x.device, non_blocking=True)
+        return mean + variance.sqrt().to(x.dtype) * noise
 
     def _alpha(self, t: int) -> Tensor:
         """a_t; 1 before the first time."""
@@ -126,7 +128,7 @@ class Schedule:
 def time_waves(t: Tensor, width: int) -> Tensor:
     """Times `[B]` as cosines, then sines `[B, width]`, of rates from 1 down to 1 / 10000."""
     half = width // 2
-    rate = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half).to(t.device)
+    rate = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half).to(t.device, non_blocking=True)
     angles = t[:, None].float() * rate
     return torch.nn.functional.pad(torch.cat([angles.cos(), angles.sin()], dim=1), (0, width % 2))
 

@@ -95,8 +95,10 @@ class MapTokenizer(LatentTokenizer):
                 raise MediaError(
                     f"{self.family} takes maps of classes: integers [H, W], or batches [B, H, W]; {name} is {x.dtype} {list(x.shape)}."
                 )
-            if int(x.min()) < 0 or int(x.max()) >= spec.classes:
-                raise MediaError(f"item {i} has classes in {int(x.min())}..{int(x.max())}, outside 0..{spec.classes - 1}.")
+        bounds = torch.stack([torch.stack(torch.aminmax(x.long())).to(xs[0].device) for x in xs]).tolist()  # one transfer
+        for i, (low, high) in enumerate(bounds):
+            if low < 0 or high >= spec.classes:
+                raise MediaError(f"item {i} has classes in {low}..{high}, outside 0..{spec.classes - 1}.")
         return [x.long() for x in xs]
 
     def fit_in(self, x: Tensor) -> Tensor:
@@ -119,7 +121,7 @@ class MapTokenizer(LatentTokenizer):
         multiple = self.size_multiple
         if x.is_floating_point():
             return pad_to_stride(x, multiple)
-        more = [torch.arange(math.ceil(n / multiple) * multiple).clamp(max=n - 1) for n in (rows, columns)]
+        more = [torch.arange(math.ceil(n / multiple) * multiple, device=x.device).clamp(max=n - 1) for n in (rows, columns)]
         return x[..., more[0][:, None], more[1]]
 
 

@@ -148,7 +148,7 @@ class ITER(ImageTokenizer):
         self._check_size()
 
     @property
-    def quantizer(self) -> Quantizer:  # type: ignore[override]
+    def quantizer(self) -> Quantizer:
         """That of the tokenizer underneath."""
         return self.base.quantizer
 

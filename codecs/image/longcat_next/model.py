@@ -212,7 +212,7 @@ class LongCatNext(Refined):
         )
 
     @property
-    def quantizer(self) -> Quantizer:  # type: ignore[override]
+    def quantizer(self) -> Quantizer:
         """The residual tables, which belong to `codes`."""
         return self.codes.quantizer
 

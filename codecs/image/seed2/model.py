@@ -112,7 +112,7 @@ class Seed2(ImageTokenizer):
         )
 
     @property
-    def quantizer(self) -> Quantizer:  # type: ignore[override]
+    def quantizer(self) -> Quantizer:
         """The codebook, which belongs to `codes`."""
         return self.codes.quantizer
 

@@ -76,7 +76,7 @@ class UniTok(ImageTokenizer):
         )
 
     @property
-    def quantizer(self) -> Quantizer:  # type: ignore[override]
+    def quantizer(self) -> Quantizer:
         """The codebooks, which belong to `codes`."""
         return self.codes.quantizer
 

@@ -173,12 +173,12 @@ class UniWeTok(VQGAN):
 
     family: ClassVar[str] = "uniwetok"
     config_class: ClassVar[type] = UniWeTokConfig
-    config: UniWeTokConfig  # type: ignore[assignment]
+    config: UniWeTokConfig
 
     def __init__(self, config: UniWeTokConfig) -> None:
         super(VQGAN, self).__init__()  # only the noisy decoding is shared with VQGAN, not the network
         self.config = c = config
-        self.encoder = UniEncoder(c)  # type: ignore[assignment]
+        self.encoder = UniEncoder(c)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = VQGANDecoder(c.decoder, c.latent_dim)
         self.decoder.stem = nn.Sequential(self.decoder.stem, GridAttention(c.widths[-1], c.attention, "decoder"))  # type: ignore[assignment]

@@ -52,7 +52,7 @@ class MultiScaleVQGAN(VQGAN):
     encode_options = OrderedEncodeOptions
     encoder_only = ("encoder", "to_code")
     decoder_only = ("decoder", "from_code")
-    config: MultiScaleVQGANConfig  # type: ignore[assignment]
+    config: MultiScaleVQGANConfig
 
     def _spec(self) -> ImageSpec:
         stride = self.config.encoder.stride

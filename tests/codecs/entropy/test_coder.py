@@ -147,7 +147,7 @@ def test_the_prior_must_be_of_these_tokens():
     with pytest.raises(PriorError, match="no file, and no checkpoint with a prior"):
         to_bytes(sound(), "encodec-24khz")
     with pytest.raises(PriorError, match="prior is 7"):
-        to_bytes(sound(), 7)  # type: ignore[arg-type]
+        to_bytes(sound(), 7)
     few = sound().first(codebooks=2)
     prior = random_prior((5, 8, 300), tokenizer=asdict(MAKER))
     assert from_bytes(to_bytes(few, prior), prior=prior) == few, "the first codebooks alone"

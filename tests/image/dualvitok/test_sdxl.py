@@ -53,12 +53,12 @@ def refiner(**change) -> SdxlRefiner:
 def tok() -> DualViTok:
     torch.manual_seed(0)
     made = tokenzoo.build_tokenizer("dualvitok", DUALVITOK).eval()
-    return made.set_refiner(refiner())  # type: ignore[attr-defined]
+    return made.set_refiner(refiner())
 
 
 def plain() -> DualViTok:
     torch.manual_seed(0)
-    return tokenzoo.build_tokenizer("dualvitok", DUALVITOK).eval()  # type: ignore[return-value]
+    return tokenzoo.build_tokenizer("dualvitok", DUALVITOK).eval()
 
 
 def pictures(count: int, height: int = 16, width: int = 16) -> torch.Tensor:

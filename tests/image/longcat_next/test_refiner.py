@@ -54,7 +54,7 @@ def refiner(code_dim: int = 10, **change) -> Refiner:
 
 def plain() -> LongCatNext:
     torch.manual_seed(0)
-    return tokenzoo.build_tokenizer(*TINY["longcat-next"]).eval()  # type: ignore[return-value]
+    return tokenzoo.build_tokenizer(*TINY["longcat-next"]).eval()
 
 
 @functools.cache
