@@ -24,7 +24,7 @@ def test_stored_outputs():
 
 def test_pieces_go_through_the_network_alone():
     """Pieces of 7680 samples, 12 ids; the last one filled up with silence beyond its end, as beside longer ones in a batch."""
-    tok = build("glm-voice")
+    tok = tokenzoo.build_tokenizer("glm_voice", {**SMALL_GLM, "causal_stem": False}).eval()  # a causal one sees no end
     x = noise(7680 + 1280)
     with torch.no_grad():
         parts = [tok.encode_latents(p[None, None]) for p in (x[:7680], x[7680:])]
@@ -32,7 +32,7 @@ def test_pieces_go_through_the_network_alone():
         mel = tok.mel(F.pad(x[None, 7680:], (0, 640)))
         last = tok.encoder(mel, 8)[..., :2]
     assert torch.equal(whole, torch.cat([parts[0], last], dim=-1))
-    assert not torch.equal(last, parts[1]), "its end would be reflected"
+    assert float((last - parts[1]).abs().max()) > 1e-3, "its end would be reflected"
     assert torch.equal(tok.encode(x).ids, tok.quantizer.encode(whole))
 
 
