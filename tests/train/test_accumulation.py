@@ -41,8 +41,12 @@ def batch(step: int) -> torch.Tensor:
 
 
 def state(quantizer: dict, **changes) -> TrainState:
-    """A run without data, on a convolutional tokenizer with a 4 x 4 grid."""
+    """A run without data, on a convolutional tokenizer with a 4 x 4 grid.
+
+    Adam divides a gradient next to 0 by its own size, and so makes rounding as large as a step; a large `eps` keeps it small.
+    """
     run = image_run("nowhere", "nowhere", steps=20, **changes)
+    run["optimizer"] |= {"lr": 0.1, "eps": 1.0}
     run["model"]["config"] = {
         "patch_size": 4, "widths": [8, 8], "encoder_blocks": [1, 1], "decoder_blocks": [1, 1], "latent_dim": 8, "quantizer": quantizer,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from ...codecs.config import ConfigError
 from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
+from ..losses.lengths import check_length, half_window
 from ..teachers.base import Teacher
 from ..teachers.mel import MelTeacherConfig
 from .base import Discriminator, SoundConfig
@@ -50,6 +51,11 @@ class MelBandsConfig(SoundConfig):
                 "the others at least 1."
             )
 
+    @property
+    def least_samples(self) -> int:
+        """The shortest clip that can be judged, in samples; 0 for spectrograms that are judged as they are."""
+        return 0 if self.of else half_window(self.spectrogram.window)
+
     def build(self, spec: TokenizerSpec) -> Discriminator:
         return MelBands(self, self.spectrogram.build(self.sound(spec)))
 
@@ -70,8 +76,10 @@ class MelBands(Discriminator):
         """Judge waveforms `[B, C, T]` or, with `of`, spectrograms `[B, M, N]`.
 
         Raises:
-            ValueError: a band without a row of the spectrogram.
+            ValueError: a clip too short for a window; a band without a row of the spectrogram.
         """
+        if not self.config.of:
+            check_length(f"the discriminator {self.config.kind!r}", x.shape[-1], self.config.least_samples)
         x = x if self.config.of else self.spectrogram.targets(self.config.level(x))
         x = x[:, None].transpose(2, 3)  # [B, 1, N, M]
         outs, features = [], []

@@ -29,6 +29,7 @@ JUDGES = {
     "multi_resolution_spectrogram": ({"windows": [256, 64], "channels": 4}, 129),
     "spectrogram_patches": ({"windows": [64, 256], "channels": 4}, 129),
     "multi_frequency": ({"hops": [8, 16], "channels": [32, 32], "mel": False}, 128),
+    "mel_bands": ({"spectrogram": {"window": 256, "bands": 20}, "channels": 4}, 129),
     "patchgan": ({"channels": 4, "layers": 2, "norm": "none"}, 12),
     "blurred_patchgan": ({"channels": 32, "layers": 2}, 4),
 }
