@@ -83,7 +83,7 @@ MONO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)
 
 
 @pytest.mark.parametrize("name", SOUND_FILES)
-@pytest.mark.parametrize("cache", ["none", "memory"])
+@pytest.mark.parametrize("cache", ["none", pytest.param("memory", marks=pytest.mark.slow)])
 def test_training_crops_are_pieces_of_what_encode_reads(name, cache, tmp_path):
     write(tmp_path, {name: SOUND_FILES[name]})
     (clip,) = as_waveforms(tmp_path / name, default_rate_hz=RATE, channels=1)

@@ -8,13 +8,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from contract_cases import LABELS, batch, build, item
+from contract_cases import ONE_OF_EACH, batch, build, item
 from tokenzoo import Tokens
 from tokenzoo.codecs.token_fields import TokenError
 from tokenzoo.codecs.tokenizer import NotDecodable, Tokenizer
 
 
-@pytest.fixture(scope="module", params=LABELS)
+@pytest.fixture(scope="module", params=ONE_OF_EACH)
 def case(request) -> tuple[Tokenizer, Tokens]:
     tokenizer = build(request.param)
     tokens = tokenizer.encode(batch(tokenizer, 2))

@@ -123,7 +123,7 @@ print(json.dumps(out))
 
 
 @linux_only
-@pytest.mark.parametrize("label", ["encodec", "vqgan", "bsq_vit"])
+@pytest.mark.parametrize("label", ["encodec", *(pytest.param(x, marks=pytest.mark.slow) for x in ("vqgan", "bsq_vit"))])
 def test_numbers_of_giants_take_no_memory(label, tmp_path):
     """Each number of the config in turn is a million, a hundred million, and more than any machine has."""
     save_folder(build(label), tmp_path / "m")

@@ -38,6 +38,8 @@ JUDGES = {
     },
 }  # fmt: skip
 CASES = [(modality, kind) for modality, kinds in JUDGES.items() for kind in kinds]
+#: Every second kind; the others among the slow tests.
+SOME = [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(CASES)]
 
 
 def config(modality="image", judges=None, **changes):
@@ -63,7 +65,7 @@ def moved(before, module):
     return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-@pytest.mark.parametrize(("modality", "kind"), CASES)
+@pytest.mark.parametrize(("modality", "kind"), SOME)
 def test_each_kind_learns_to_tell_and_goes_on_exactly(modality, kind, tmp_path):
     settings = {"kind": kind, **JUDGES[modality][kind]}
     if kind == "speech_model":

@@ -342,6 +342,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_partners_of_their_rows(folder, tmp_path):
     options = {"batch_size": 8, "accumulation": 2, "every": {"log": 1, "checkpoint": 3, "preview": 0, "validate": 0}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run(folder, tmp_path / "two", **options)))

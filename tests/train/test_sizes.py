@@ -218,6 +218,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(kind, pictures, tmp_pat
     assert any("valid/total" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(pictures, tmp_path):
     runs = {}
     for name, settings in (("sizes", SIZES), ("buckets", BUCKETS)):

@@ -37,7 +37,7 @@ def same(a: tokenzoo.Tokenizer, b: tokenzoo.Tokenizer) -> bool:
 
 
 @pytest.mark.parametrize("folder", GOLDENS, ids=lambda p: p.name)
-@pytest.mark.parametrize("name", ["model", "encodec"])
+@pytest.mark.parametrize("name", [pytest.param("model", marks=pytest.mark.slow), "encodec"])
 def test_reference_folders_are_recognised_under_any_name(folder: Path, name: str, tmp_path: Path) -> None:
     system = SAME.get(folder.name, folder.name)
     if system not in systems():
