@@ -23,30 +23,33 @@ FBANK_HOP, FBANK_WINDOW, FBANK_BINS = 160, 400, 80
 _NOT_MISSED = ("masked_spec_embed", "pos_conv_embed.conv")
 
 
-def stacked_fbanks(x: Tensor) -> Tensor:
-    """Pairs of concatenated filter-bank frames, the input of w2v-BERT 2.0: `[T]` at 16 kHz to `[N, 160]`, N = ceil(frames / 2).
+def kaldi_fbanks(x: Tensor, **options: Any) -> Tensor:
+    """Log energies `[N, 80]` of mel bands by Kaldi's conventions, without dither, of a clip `[T]` at 16 kHz, in float32.
 
-    Log energies of 80 mel bands (Kaldi's conventions), normalised over time for each band.
+    Args:
+        x: T is `FBANK_WINDOW` or more.
+        **options: further ones of `torchaudio.compliance.kaldi.fbank`.
     """
     from torchaudio.compliance import kaldi
 
     with float32_by_default(), torch.autocast(x.device.type, enabled=False):
-        frames = kaldi.fbank(
+        return kaldi.fbank(
             x[None].float() * 2**15,
             num_mel_bins=FBANK_BINS,
             frame_length=FBANK_WINDOW / 16,
             frame_shift=FBANK_HOP / 16,
             sample_frequency=16000,
-            window_type="povey",
-            preemphasis_coefficient=0.97,
-            remove_dc_offset=True,
-            use_log_fbank=True,
-            use_energy=False,
             dither=0.0,
-            snip_edges=True,
-            low_freq=20,
-            high_freq=8000,
+            **options,
         )
+
+
+def stacked_fbanks(x: Tensor) -> Tensor:
+    """Pairs of concatenated filter-bank frames, the input of w2v-BERT 2.0: `[T]` at 16 kHz to `[N, 160]`, N = ceil(frames / 2).
+
+    Log energies of 80 mel bands (Kaldi's conventions), normalised over time for each band.
+    """
+    frames = kaldi_fbanks(x, window_type="povey", low_freq=20, high_freq=8000)
     frames = (frames - frames.mean(0)) / torch.sqrt(frames.var(0, unbiased=True) + 1e-7)
     frames = F.pad(frames, (0, 0, 0, len(frames) % 2))
     return frames.view(-1, 2 * FBANK_BINS)

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers.speech_features import FBANK_BINS, FBANK_HOP, FBANK_WINDOW
-from ...precision import float32_by_default
+from ...layers.speech_features import FBANK_BINS, FBANK_HOP, FBANK_WINDOW, kaldi_fbanks
 
 #: Filter-bank frames of a stack, frames from one stack to the next, and stacked bands S.
 STACK, STEP = 7, 6
@@ -76,19 +75,7 @@ def stacked_bins(x: Tensor) -> Tensor:
     Log energies of 80 mel bands (Kaldi's conventions, Hamming windows). Before the first frame it stands three more times, behind the
     last one as often as the last stack needs it.
     """
-    from torchaudio.compliance import kaldi
-
-    with float32_by_default(), torch.autocast(x.device.type, enabled=False):
-        frames = kaldi.fbank(
-            x[None].float() * 2**15,
-            num_mel_bins=FBANK_BINS,
-            frame_length=FBANK_WINDOW / 16,
-            frame_shift=FBANK_HOP / 16,
-            sample_frequency=16000,
-            window_type="hamming",
-            energy_floor=0.0,
-            dither=0.0,
-        )
+    frames = kaldi_fbanks(x, window_type="hamming", energy_floor=0.0)
     before, stacks = (STACK - 1) // 2, stack_count(x.shape[-1])
     at = torch.arange(stacks, device=x.device)[:, None] * STEP + torch.arange(STACK, device=x.device) - before
     return frames[at.clamp(0, len(frames) - 1)].flatten(1)
