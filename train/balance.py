@@ -54,6 +54,11 @@ class Balancer(nn.Module):
         self.config, self.weights = config, dict(weights)
         self.on_output = [name for name, loss in losses.items() if loss.on_output]
         self.judged = [name for name, loss in losses.items() if loss.adversarial]
+        if config.kind != "none" and not self.on_output:
+            raise ConfigError(
+                f'balance.kind is "{config.kind}", which weighs losses on the reconstruction, but none of the losses '
+                f"({', '.join(losses) or 'there are none'}) looks at it; add one, such as adversarial, or leave balance out."
+            )
         if config.kind == "gradients":
             # For each loss a running mean that starts at 0, and the sum of its weights, by which it is divided (as in Adam).
             self.register_buffer("norms", torch.zeros(len(self.on_output)))
@@ -76,7 +81,9 @@ class Balancer(nn.Module):
         names = [n for n in self.on_output if n in losses and self.weights[n] > 0]
         gradients = {n: torch.autograd.grad(losses[n], x_hat, retain_graph=True, allow_unused=True)[0] for n in names}
         gradients = {n: torch.zeros_like(x_hat) if g is None else g for n, g in gradients.items()}
-        if self.config.kind == "gradients":  # norms of the gradients that the whole batch would have
+        if not names:  # a step before the first of them counts
+            factors = {}
+        elif self.config.kind == "gradients":  # norms of the gradients that the whole batch would have
             factors = self._by_norm({n: share * g for n, g in gradients.items()})
         else:
             factors = self._adaptive(gradients)

@@ -52,6 +52,28 @@ def test_the_adaptive_ratio_stays_within_its_bounds(adversary, ratio):
     assert torch.allclose(gradient, torch.full((2, 2), 0.75 * ratio * adversary), rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["gradients", "adaptive"])
+@pytest.mark.parametrize("weight", [0.0, None])
+def test_a_step_before_any_loss_on_the_output_counts(kind, weight):
+    """Its weight is 0, or it starts later: losses on latents train alone, and the running norms stay as they were."""
+    names = {"pixel": fixed(), "latent": fixed(on_output=False)}
+    balancer = Balancer(BalanceConfig(kind=kind), names, {"pixel": weight or 0.0, "latent": 0.5})
+    x_hat, z = torch.randn(2, 4, requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    losses = {"latent": z**2} if weight is None else {"pixel": x_hat.sum(), "latent": z**2}
+    before = {name: value.clone() for name, value in balancer.state_dict().items()}
+    total, metrics = balancer(losses, x_hat)
+    total.backward()
+    balancer.end_step()
+    assert float(z.grad) == pytest.approx(0.5 * 4.0) and not x_hat.grad.any() and not metrics
+    assert all(torch.equal(before[name], value) for name, value in balancer.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["gradients", "adaptive"])
+def test_balance_without_a_loss_on_the_output_is_refused(kind):
+    with pytest.raises(ConfigError, match=r"balance\.kind.*latent"):
+        Balancer(BalanceConfig(kind=kind), {"latent": fixed(on_output=False)}, {"latent": 1.0})
+
+
 @pytest.mark.parametrize("bounds", [(-1.0, 1.0), (2.0, 1.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
 def test_impossible_bounds_are_refused(bounds):
     with pytest.raises(ConfigError, match="balance.bounds"):
