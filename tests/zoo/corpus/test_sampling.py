@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from effects import effect
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo.corpus.packing import InterleavedConfig
 from tokenzoo.zoo.corpus.sampling import SamplerConfig, sample
@@ -110,6 +111,7 @@ def test_a_group_of_one_id_is_plain_sampling():
     assert surprise(drawn(pack, model, config, positions=3, codes=codes)[0], expected(pack, model, 3)) < 2
 
 
+@pytest.mark.effect
 def test_groups_keep_more_guesses():
     pack = packing((12,))
     model = Chain(pack.vocabulary.size)
@@ -118,10 +120,11 @@ def test_groups_keep_more_guesses():
     settings = {"temperature": 1.0, "draft": 6}
     _, passes = drawn(pack, model, SamplerConfig(**settings), positions=12, count=60)
     _, grouped = drawn(pack, model, SamplerConfig(**settings, group_distance=0.1), positions=12, count=60, codes=codes)
-    print(f"passes for 12 ids: {passes:.2f}, with groups {grouped:.2f}")
+    effect("groups of like codes (GSD)", "passes of the model for 12 ids, drafts of 6", with_=grouped, without=passes)
     assert grouped < 0.95 * passes
 
 
+@pytest.mark.effect
 def test_greedy_drafts_are_the_greedy_ids_in_fewer_passes():
     pack = packing((6, 4))
     model = Chain(pack.vocabulary.size, sharpness=4.0)
@@ -129,6 +132,7 @@ def test_greedy_drafts_are_the_greedy_ids_in_fewer_passes():
     one = sample(model, pack, 20, config=SamplerConfig(temperature=0), seed=0)
     several = sample(model, pack, 20, config=SamplerConfig(temperature=0, draft=8), seed=0)
     assert torch.equal(one.tokens.ids, several.tokens.ids) and one.tokens.ids.shape == (1, 2, 20)
+    effect("drafts (Jacobi)", "passes of the model for the same 40 greedy ids", with_=several.passes, without=one.passes)
     assert one.passes == one.steps == 40 and several.steps == 40 and several.passes < 40
     start = sample(model, pack, 20, one.tokens.first(positions=5), config=SamplerConfig(temperature=0, draft=8), seed=0)
     assert torch.equal(start.tokens.ids, one.tokens.ids) and start.steps == 30
