@@ -34,9 +34,9 @@ class AliasFree(nn.Module):
         x = F.pad(x, (half - 1, half - 1), mode="replicate").flatten(0, 1)[:, None]  # [B C, 1, T + 10]
         cut = 3 * half - 3  # 2 (half - 1) of the padding, and half the filter's own length beyond the stride
         x = 2 * F.conv_transpose1d(x, taps, stride=2)[..., cut:-cut]  # [B C, 1, 2 T]
-        x = self.activation(x.view(shape[0], shape[1], -1))
+        x = self.activation(x.unflatten(0, shape[:2])[:, :, 0])
         x = F.pad(x, (half - 1, half), mode="replicate").flatten(0, 1)[:, None]
-        return F.conv1d(x, taps, stride=2).view(shape)
+        return F.conv1d(x, taps, stride=2).unflatten(0, shape[:2])[:, :, 0]
 
 
 def low_pass_filter(cutoff: float, half_width: float, taps: int) -> Tensor:
