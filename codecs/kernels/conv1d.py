@@ -19,6 +19,9 @@ from .mode import cpu_inference
 #: Padding beyond the ends of a signal: zeros, its first and last value, or its reflection.
 Edge = Literal["zeros", "replicate", "reflect"]
 
+#: Number of weights, 6 MB, from which oneDNN, which reorders them in each call, is slower than a matrix product for each step.
+_WIDE = 3 << 19
+
 
 def time_major(x: Tensor) -> Tensor:
     """`x [B, C, T]`, stored as `[B, T, C]`; no copy if it is stored like that already."""
@@ -86,8 +89,29 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1,
         raise ValueError(f"{x.shape[2]} steps are fewer than a kernel of {kernel} with dilation {dilation} spans; extend them.")
     if groups == 1 and kernel == stride == 1:
         return F.linear(x.transpose(1, 2), weight[:, :, 0], bias).transpose(1, 2)
+    in_steps = stride == 1 or (dilation == 1 and kernel % stride == 0)
+    wide = groups == 1 and weight.numel() >= _WIDE and x.dtype in (torch.float32, torch.float64)
+    if wide and in_steps and not torch.compiler.is_compiling():
+        return _convolve_wide(x, weight, bias, stride=stride, dilation=dilation)
     x, weight = (time_major(t).unsqueeze(2) for t in (x, weight))  # channels-last pictures of height 1
     return F.conv2d(x, weight, bias, (1, stride), 0, (1, dilation), groups).squeeze(2)
+
+
+def _convolve_wide(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int, dilation: int) -> Tensor:
+    """As `convolve`, as one matrix product for each s steps of the kernel; `stride` is 1, or divides the kernel and `dilation` is 1."""
+    (batch, channels, steps), (outputs, _, kernel) = x.shape, weight.shape
+    count = (steps - (kernel - 1) * dilation - 1) // stride + 1  # N
+    rows = time_major(x).transpose(1, 2)[:, : steps // stride * stride].view(batch, -1, stride * channels)  # [B, T / s, s C]
+    taps = time_major(weight).transpose(1, 2).view(outputs, -1, stride * channels)  # [O, k / s, s C]
+    y = x.new_empty(batch, count, outputs)
+    for row, out in zip(rows, y, strict=True):
+        if bias is None:
+            torch.mm(row[:count], taps[:, 0].t(), out=out)
+        else:
+            torch.addmm(bias, row[:count], taps[:, 0].t(), out=out)
+        for j in range(1, taps.shape[1]):
+            out.addmm_(row[j * dilation :][:count], taps[:, j].t())
+    return y.transpose(1, 2)
 
 
 def convolve_transposed(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, groups: int = 1) -> Tensor:

@@ -8,6 +8,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenzoo.codecs.kernels import conv1d
 from tokenzoo.codecs.kernels.conv1d import Conv1d, ConvTranspose1d, convolve, convolve_transposed, extend, join, time_major
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -31,9 +32,12 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["", "wide"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c)))
-def test_convolution_equals_pytorchs(case, dtype):
+def test_convolution_equals_pytorchs(case, dtype, wide, monkeypatch):
+    if wide:  # as if no number of weights were small
+        monkeypatch.setattr(conv1d, "_WIDE", 1)
     channels, outputs, kernel, stride, dilation, groups = case
     weight = torch.randn(outputs, channels // groups, kernel, dtype=dtype)
     reach = (kernel - 1) * dilation + 1

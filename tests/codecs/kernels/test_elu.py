@@ -1,4 +1,4 @@
-"""ELU by way of the hyperbolic tangent.
+"""ELU by way of the hyperbolic tangent, and PyTorch's own.
 
 pytest tests/codecs/kernels/test_elu.py
 """
@@ -6,10 +6,17 @@ pytest tests/codecs/kernels/test_elu.py
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenzoo.codecs.kernels import elu
 from tokenzoo.codecs.kernels.conv1d import time_major
 from tokenzoo.codecs.kernels.elu import ELU
 
 VALUES = torch.tensor([-1e30, -100.0, -20.0, -1.0, -1e-3, -1e-7, -1e-30, -0.0, 0.0, 1e-30, 1e-7, 0.5, 1.0, 90.0, 1e30])
+
+
+@pytest.fixture(params=[True, False], ids=["expm1", "tanh"], autouse=True)
+def way(request, monkeypatch) -> None:
+    """Both processors: one on which PyTorch's ELU is the faster one, and one on which it is not."""
+    monkeypatch.setattr(elu, "_has_fast_expm1", lambda: request.param)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 1.5])
