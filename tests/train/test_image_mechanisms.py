@@ -85,3 +85,22 @@ def test_latent_perturbation_makes_the_decoder_forgive_wrong_ids(photos, tmp_pat
         effect("latent perturbation (RobusTok)", figure, with_=lost[True][i], without=lost[False][i])
     assert lost[True][1] < 0.85 * lost[False][1], lost
     assert lost[False][0] < 0.5 * lost[False][1], lost  # else no id was wrong enough to see
+
+
+def test_perturbation_that_fades_gives_right_ids_back(photos, tmp_path):
+    """RobusTok's rate falls to 0: right ids lose less than after a constant rate, wrong ones less than without any."""
+    x, lost = held_out(96, 16, (-1.0, 1.0)), {}
+    wrong = PerturbationConfig(rate=0.5, share=1.0, neighbours=64)
+    constant = "model.config.perturbation={rate: 0.5, share: 0.7, neighbours: 64}"
+    fading = "moving={model.perturbation.rate: {first: 0.5, last: 0.0, begin: 150, end: 450}}"
+    for name, own in {"none": ["model.config.perturbation=null"], "constant": [constant], "fading": [constant, fading]}.items():
+        tokenizer = trained("image/robustok-debug", photos, tmp_path / name, *SMALL, "steps=500", *own)
+        with torch.no_grad():
+            z = tokenizer.encode_latents(x)
+            z_q = tokenizer.quantizer(z).z_q
+            torch.manual_seed(1)
+            lost[name] = [error(tokenizer.decode_latents(v), x) for v in (z_q, tokenizer.perturb(z, z_q, wrong))]
+    name, (right, half) = "perturbation that fades (RobusTok)", lost["fading"]
+    effect(name, "error of pixels, right ids, and after a constant rate", with_=right, without=lost["constant"][0])
+    effect(name, "error of pixels, half of the ids wrong, and without any perturbation", with_=half, without=lost["none"][1])
+    assert right < 0.97 * lost["constant"][0] and half < 0.9 * lost["none"][1], lost
