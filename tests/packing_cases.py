@@ -1,5 +1,6 @@
 """One case for each packing pattern: a config and ragged tokens that it takes. Used by tests/zoo/corpus."""
 
+import math
 import random
 
 import torch
@@ -31,6 +32,8 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
     sizes: dict[str, tuple[int, ...]] = {
         "raster": (9,),
         "raster_fixed": (9,),
+        "clips": (9,),
+        "clips_fixed": (9,),
         "interleaved": (4, 6, 3),
         "delay": (4, 6, 3),
         "moshi": (4, 6, 3),
@@ -46,7 +49,7 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
         "bpe_raster": (9,),
     }
     own = sizes[kind]
-    image = kind.startswith(("raster", "multi_scale", "prefix", "bits", "per", "bpe_raster"))
+    image = kind.startswith(("raster", "clips", "multi_scale", "prefix", "bits", "per", "bpe_raster"))
     books = split_sizes(own, 7) if kind == "bits" else own
     common = {
         "tokenizer": "x",
@@ -57,6 +60,8 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
     make = {
         "raster": lambda: P.RasterConfig(row_ends=True, **common),
         "raster_fixed": lambda: P.RasterConfig(grid=(3, 2), **common),
+        "clips": lambda: P.ClipsConfig(row_ends=True, **common),
+        "clips_fixed": lambda: P.ClipsConfig(grid=(2, 3, 2), **common),
         "interleaved": lambda: P.InterleavedConfig(names=("semantic", "acoustic", "acoustic"), **common),
         "delay": lambda: P.DelayConfig(**common),
         "moshi": lambda: P.DelayConfig(delays=(0, 1, 1), **common),
@@ -79,6 +84,8 @@ def config_of(kind: str, *, end: bool = True, learn_begin: bool = False) -> P.Pa
 CASES = (
     "raster",
     "raster_fixed",
+    "clips",
+    "clips_fixed",
     "interleaved",
     "delay",
     "moshi",
@@ -103,6 +110,9 @@ def one(kind: str, config: P.PackingConfig, rng: random.Random) -> Tokens:
     if "raster" in kind:
         grid = (3, 2) if kind == "raster_fixed" else (rng.randint(1, 3), rng.randint(1, 4))
         n = grid[0] * grid[1]
+    elif "clips" in kind:
+        grid = (2, 3, 2) if kind == "clips_fixed" else (rng.randint(1, 3), rng.randint(1, 2), rng.randint(1, 3))
+        n = math.prod(grid)
     elif kind.startswith("multi_rate"):
         n = 4 * rng.randint(1, 3)
     elif kind == "multi_scale":
@@ -119,7 +129,7 @@ def one(kind: str, config: P.PackingConfig, rng: random.Random) -> Tokens:
         ids=ids[None],
         vocab_sizes=sizes,
         grid=grid,
-        sizes=torch.tensor([[rng.randint(1, 999)] * (1 if audio else 2)]),
+        sizes=torch.tensor([[rng.randint(1, 999)] * (1 if audio else max(2, len(grid)))]),
         sample_rate_hz=16000 if audio else None,
         scale=torch.tensor([[rng.random()]]) if audio else None,
         strides=strides,

@@ -110,7 +110,7 @@ def generate(
     window, changed, total = tuple(report["config"].get("window", ())), 0, 0
     for items in _alike(data, number, config.batch):
         truth = Tokens.cat([data.tokens(i) for i in items])
-        if window and window != tuple(truth.grid):
+        if window and window != tuple(truth.grid)[-2:]:
             raise ConfigError(
                 f"the model in {lm} was trained on windows of {window}, the pictures have grids of {tuple(truth.grid)}; train it with "
                 "`window` as large as the grid."

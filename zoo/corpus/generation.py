@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .packing.base import Packing
 from .packing.next_ids import Cursor, IdRange, Streams, cursor
+from .packing.results import Grid
 from .packing.streams import StreamPacking
 
 __all__ = ["PackingLogitsProcessor"]
@@ -26,13 +27,13 @@ class PackingLogitsProcessor:
     Args:
         packing: pattern of the ids.
         positions: of each item; None: the model chooses where to end, at whole positions.
-        grid: `(h, w)` of each picture, in place of `positions`.
+        grid: `(h, w)` of each picture, or `(t, h, w)` of each clip, in place of `positions`.
 
     Raises:
         ValueError: positions that the pattern does not take, or none where it needs them; a grid for a pattern of K ids a step.
     """
 
-    def __init__(self, packing: Packing, *, positions: int | None = None, grid: tuple[int, int] | None = None) -> None:
+    def __init__(self, packing: Packing, *, positions: int | None = None, grid: Grid | None = None) -> None:
         self.packing = packing
         self.streams: Streams | None = None
         if isinstance(packing, StreamPacking):

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ...codecs.config import from_mapping, to_mapping
+from ...codecs.config import ConfigError, from_mapping, to_mapping
+from ...codecs.modalities import is_pictures, is_sound
 from ...codecs.options import parse_options
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
@@ -60,7 +61,7 @@ class LMConfig:
         tokens: folder for the shards of both.
         encode, decode: options of the tokenizer's `encode` and `decode`, as text by name: `{resize: crop}`, `{size: "256,256"}`.
         codebooks: number of codebooks modelled, the first ones; 0: all. The decoder works without the others.
-        window: `(h, w)`: pictures are trained on random windows of their grids, and samples have this shape.
+        window: `(h, w)`: pictures, and all frames of clips, are trained on random windows of their grids, and samples have this shape.
         block: steps of a training sequence; with `window` each sequence is one window instead, and with neither (0) one document.
         model: the kind of model and its settings, see `models/`.
         steps, batch_size, lr: of training; AdamW, linear warm-up over a tenth of the steps, cosine to a tenth of `lr`.
@@ -95,6 +96,8 @@ class LMConfig:
 
     def __post_init__(self) -> None:
         self.model.check(self.sampler)
+        if self.window and (len(self.window) != 2 or min(self.window) < 1):
+            raise ConfigError(f"window is {list(self.window)}; give two positive numbers, (h, w) in positions, or leave it empty.")
 
 
 def main(config: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -158,15 +161,17 @@ def measure_model(model: Any, train: TokenDataset, valid: TokenDataset, c: LMCon
 def write_sample(tokenizer: Tokenizer, tokens: Tokens, c: LMConfig, path: Path) -> Path:
     """Decode tokens and write them as `path`.wav or .png; a window that ended early is filled with its last position."""
     options = parse_options(tokenizer, "decode", c.decode)
-    if tokenizer.spec.modality == "audio":
+    if is_sound(tokenizer):
         path = path.with_suffix(".wav")
-        write_audio(path, tokenizer.decode(tokens, options)[0], tokenizer.rate_of(tokens))  # type: ignore[attr-defined]
+        write_audio(path, tokenizer.decode(tokens, options)[0], tokenizer.rate_of(tokens))
         return path
+    assert is_pictures(tokenizer)
     if c.window:
-        height, width = c.window
-        missing = height * width - tokens.ids.shape[2]
-        ids = F.pad(tokens.ids.float(), (0, max(0, missing)), mode="replicate").long()[..., : height * width]
-        tokens = dataclasses.replace(tokens, ids=ids, grid=(height, width), lengths=torch.tensor([height * width]))
+        count = math.prod(c.window)
+        frames = (max(1, -(-tokens.ids.shape[2] // count)),) if tokenizer.spec.clips else ()
+        whole = math.prod((*frames, count))
+        ids = F.pad(tokens.ids.float(), (0, max(0, whole - tokens.ids.shape[2])), mode="replicate").long()[..., :whole]
+        tokens = dataclasses.replace(tokens, ids=ids, grid=(*frames, *c.window), lengths=torch.tensor([whole]))
     path = path.with_suffix(".png")
-    write_image(path, tokenizer.to_uint8(tokenizer.decode(tokens, options)[0]))  # type: ignore[operator]
+    write_image(path, tokenizer.to_uint8(tokenizer.decode(tokens, options)[0]))
     return path

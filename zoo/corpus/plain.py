@@ -23,8 +23,8 @@ def plain_packing(layout: Layout, tokenizer: str, kind: str | None = None, *, ow
         layout: of the tokens.
         tokenizer: its name.
         kind: a pattern; None: scales in turn for multi-scale tokens, whole frames for multi-rate ones, rows that say where
-            they end for grids of one codebook, a prefix for pictures as 1-D sequences, and all codebooks of a position in
-            turn for all others.
+            they end for grids of one codebook (of clips frame after frame), a prefix for pictures as 1-D sequences, and all
+            codebooks of a position in turn for all others.
         own: `kind` is the user's own word and may name a pattern of the user's (see `codecs/kinds.py`).
         settings: of the pattern.
 
@@ -33,17 +33,18 @@ def plain_packing(layout: Layout, tokenizer: str, kind: str | None = None, *, ow
     """
     name = book_name(tokenizer)
     kind = kind or ("multi_scale" if layout.scales else "multi_rate" if layout.strides else None)
-    if kind is None and layout.planar:
-        kind = "raster" if len(layout.vocab_sizes) == 1 else "interleaved"
+    if kind is None and (layout.planar or layout.clips):
+        kind = "interleaved" if len(layout.vocab_sizes) > 1 else "raster" if layout.planar else "clips"
     kind = kind or ("prefix" if layout.modality == "image" else "interleaved")
     of_layout: dict[str, Any] = {}
     if kind == "multi_scale":
         of_layout["scales"] = layout.scales
     elif kind == "multi_rate":
         of_layout["strides"] = layout.strides
-    elif kind == "raster":
+    elif kind in ("raster", "clips"):
         of_layout["row_ends"] = True
-    vocabulary = Vocabulary(media=(Books(name=name, modality=layout.modality, vocab_sizes=layout.vocab_sizes),))  # type: ignore[arg-type]
+    modality: Any = layout.modality  # checked by `Vocabulary`
+    vocabulary = Vocabulary(media=(Books(name=name, modality=modality, vocab_sizes=layout.vocab_sizes),))
     values = {"kind": kind, "tokenizer": name, "vocabulary": vocabulary, "names": list(layout.names), **of_layout, **settings}
     try:
         config = from_mapping(PackingConfig, values, own=own)

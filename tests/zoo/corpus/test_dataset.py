@@ -13,6 +13,7 @@ import torch
 from corpus_cases import lively, make, pictures, sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.zoo.corpus import Blend, TokenDataset
 from tokenzoo.zoo.corpus.attention import same_document, sequence_lengths
@@ -449,6 +450,35 @@ def test_windows_of_pictures_follow_from_seed_and_position(tmp_path):
         seen.update((document, *place) for place in places)
         assert torch.equal(TokenDataset(tmp_path / "out", seed=0, transform=random_window(2, 3))[p]["input_ids"], data[p]["input_ids"])
     assert len(seen) > 20
+
+
+def test_clips_pack_frame_after_frame_and_windows_keep_all_frames(tmp_path):
+    tokenizer, rng = lively("vidtok"), np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for i, frames in enumerate((1, 5, 9)):
+        first, *others = [Image.fromarray(f) for f in rng.integers(0, 255, (frames, 24, 32, 3), dtype=np.uint8)]
+        first.save(tmp_path / f"in/{i}.png", save_all=bool(others), append_images=others)
+    make(tokenizer, tmp_path / "in", tmp_path / "out")
+    data = TokenDataset(tmp_path / "out", seed=None)
+    assert data.packing.config.kind == "clips" and data.layout.clips
+    for i in range(3):
+        tokens = data.tokens(i)
+        assert tokens.equal(tokenizer.encode(tmp_path / f"in/{data.metadata(i)['key']}")) and len(tokens.grid) == 3
+        found = data.packing.unpack(data[i]["input_ids"])
+        assert found.tokens.grid == tokens.grid and torch.equal(found.tokens.ids, tokens.ids) and not found.problems
+    assert [data.tokens(i).grid[0] for i in range(3)] == [tokenizer.steps(n) for n in (1, 5, 9)]
+    height, width = data.tokens(2).grid[1] - 1, data.tokens(2).grid[2] - 2
+    windows = TokenDataset(tmp_path / "out", seed=None, transform=random_window(height, width))
+    for p in range(12):
+        whole, cut = data.tokens(p % 3), windows.packing.unpack(windows[p]["input_ids"]).tokens
+        grid = whole.ids.unflatten(-1, whole.grid)[0, 0]
+        assert cut.grid == (whole.grid[0], height, width)
+        assert any(torch.equal(grid[:, t : t + height, l : l + width].flatten(), cut.ids[0, 0]) for t in range(2) for l in range(3))
+
+
+def test_windows_are_cut_out_of_grids_alone(one):
+    with pytest.raises(ValueError, match="a window of 2 x 3 was asked of tokens whose grid is"):
+        TokenDataset(one, transform=random_window(2, 3))[0]
 
 
 def test_no_tokenizer_is_loaded(one):

@@ -1,5 +1,7 @@
 """What may come next: random models give sequences that unpack without a problem. Run: pytest tests/zoo/corpus/test_generation.py"""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,7 +33,7 @@ def draw(packing: Packing, processor: PackingLogitsProcessor, steps: int, seed: 
 def target(case: str, config: P.PackingConfig, seed: int) -> dict:
     """Positions or grid of an item that the pattern takes."""
     tokens = batch(case, config, seed, 1)
-    return {"grid": tokens.grid} if "raster" in case else {"positions": int(tokens.lengths[0])}
+    return {"grid": tokens.grid} if "raster" in case or "clips" in case else {"positions": int(tokens.lengths[0])}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -43,13 +45,13 @@ def test_sequences_of_one_length_unpack_whole(case, seed):
     ids = draw(packing, PackingLogitsProcessor(packing, **wanted), 34, seed)
     found = packing.unpack(ids)
     assert not found.problems and all(found.ended)
-    positions = wanted.get("positions") or wanted["grid"][0] * wanted["grid"][1]
+    positions = wanted.get("positions") or math.prod(wanted["grid"])
     assert found.tokens.lengths.tolist() == [positions] * 2
-    assert [t.grid for t in found.tokens] == [wanted["grid"]] * 2 if "raster" in case else True
+    assert [t.grid for t in found.tokens] == [wanted["grid"]] * 2 if "grid" in wanted else True
     assert (ids[..., -1] == packing.pad_id).all(), "nothing but padding after the end"
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c not in ("parallel", "raster_fixed")])
+@pytest.mark.parametrize("case", [c for c in CASES if c not in ("parallel", "raster_fixed", "clips_fixed")])
 @quick
 @given(seed=st.integers(0, 10**6))
 def test_sequences_that_end_where_they_like_unpack_whole(case, seed):
@@ -107,6 +109,22 @@ def test_rows_by_hand():
     assert may_come(packing, [begin, 10]) == sorted([10, 11, row])
     assert may_come(packing, [begin, 10, 11, row]) == sorted([10, 11, end])
     assert may_come(packing, [begin, 10, 11, row, 10]) == [10, 11] and may_come(packing, [begin, 10, 11, row, 10, 10]) == [row]
+
+
+def test_frames_by_hand():
+    packing = one(P.ClipsConfig, (2,), row_ends=True)
+    begin, end, row = packing.begin_id, packing.end_id, packing.special["end_row"]
+    frame = [begin, 10, row, 11, row]
+    assert may_come(packing, frame) == sorted([10, 11, row, end]), "another row or frame, or the end"
+    assert may_come(packing, [*frame, row]) == [10, 11]
+    assert may_come(packing, [*frame, row, 10, row]) == [10, 11], "the frames before have two rows"
+    assert may_come(packing, [*frame, row, 10, row, 10, row]) == sorted([row, end])
+    assert may_come(packing, [*frame, row], grid=(2, 2, 1)) == [10, 11] and may_come(packing, frame, grid=(1, 2, 1)) == [end]
+    assert may_come(packing, frame, grid=(2, 1)) == [end], "a picture is a clip of one frame"
+    with pytest.raises(ValueError, match=r"needs the grid \(t, h, w\)"):
+        PackingLogitsProcessor(packing, positions=4)
+    with pytest.raises(ValueError, match=r"raster packing takes grids \(h, w\); got \(2, 2, 1\)"):
+        PackingLogitsProcessor(one(P.RasterConfig, (2,), row_ends=True), grid=(2, 2, 1))
 
 
 def test_coarse_first_by_hand():

@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,21 @@ def test_a_whole_run(label, tmp_path):
             assert rate == 16000 and len(wave) % 20 == 0
         else:
             assert Image.open(tmp_path / f"out/sample-{i}.png").size == (16, 12)
+
+
+@pytest.mark.parametrize(("label", "grids"), [("vidtok", {3: (1, 2, 3), 12: (2, 2, 3)}), ("convnet", {3: (2, 3), 12: (2, 3)})])
+def test_a_sample_of_a_window_is_filled_to_whole_frames(label, grids, tmp_path):
+    tokenizer = lively(label)
+    c = from_mapping(lm.LMConfig, {"tokenizer": "x", "train": "x", "tokens": "x", "output": "x", "window": [2, 3]})
+    for count, grid in grids.items():
+        ids = torch.arange(count).expand(1, tokenizer.spec.num_codebooks, count) % 4
+        tokens = tokenizer.tokens(ids, grid=(1, 1, count) if tokenizer.spec.clips else (1, count))
+        picture = Image.open(lm.write_sample(tokenizer, tokens, c, tmp_path / "sample"))
+        frames = tokenizer.decode(tokenizer.tokens(ids[..., :1].expand(-1, -1, math.prod(grid)), grid=grid))[0]
+        assert getattr(picture, "n_frames", 1) == (len(frames) if tokenizer.spec.clips else 1)
+        assert picture.size == (3 * tokenizer.spec.stride, 2 * tokenizer.spec.stride)
+    with pytest.raises(ConfigError, match="window is \\[3, 2, 3\\]; give two positive numbers"):
+        dataclasses.replace(c, window=(3, 2, 3))
 
 
 def test_without_held_out_media_a_part_of_the_corpus_is_held_out(tmp_path, monkeypatch):

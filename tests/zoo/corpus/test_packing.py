@@ -1,6 +1,7 @@
 """Packing patterns: exact inverses, labels, and broken generations. Run: pytest tests/zoo/corpus/test_packing.py"""
 
 import json
+import math
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_ids_alone_give_ids_lengths_and_grids_back(case, seed, items):
     back = packing.unpack(packing.pack(tokens).input_ids).tokens
     assert torch.equal(back.ids, tokens.ids)
     assert torch.equal(back.lengths, tokens.lengths)
-    if "raster" in case:
+    if "raster" in case or "clips" in case:
         assert [t.grid for t in back] == [t.grid for t in tokens]
 
 
@@ -136,6 +137,34 @@ def test_ids_of_a_step_belong_to_one_codebook_of_this_tokenizer(case):
 def test_interleaved_order():
     packing = simple(P.InterleavedConfig, (4, 4))
     assert content(packing, Tokens(torch.tensor([[[0, 1], [2, 3]]]), (4, 4))) == [10, 16, 11, 17]
+
+
+def test_clips_go_frame_after_frame():
+    tokens = Tokens(torch.arange(8)[None, None], (8,), grid=(2, 2, 2), sizes=torch.tensor([[5, 16, 16]]))
+    plain, closed = simple(P.ClipsConfig, (8,)), simple(P.ClipsConfig, (8,), row_ends=True)
+    row = closed.special["end_row"]
+    assert content(plain, tokens) == list(range(10, 18))
+    assert content(closed, tokens) == [10, 11, row, 12, 13, row, row, 14, 15, row, 16, 17, row]
+    picture = Tokens(torch.arange(4)[None, None], (8,), grid=(1, 2, 2))
+    rows = simple(P.RasterConfig, (8,), row_ends=True)
+    assert content(closed, picture) == content(rows, picture), "a clip of one step is a picture"
+    with pytest.raises(ValueError, match="Clips of several steps take the packing 'clips'"):
+        rows.pack(tokens)
+    with pytest.raises(ValueError, match=r"set for clips of grid \(3, 2, 2\), got \(2, 2, 2\)"):
+        simple(P.ClipsConfig, (8,), grid=(3, 2, 2)).pack(tokens)
+    with pytest.raises(ConfigError, match="clips packing takes K=1 codebook"):
+        simple(P.ClipsConfig, (8, 8))
+    with pytest.raises(ConfigError, match="give three positive numbers"):
+        simple(P.ClipsConfig, (8,), grid=(0, 2, 2))
+
+
+def test_a_clip_that_was_cut_off_keeps_whole_frames():
+    tokens = Tokens(torch.arange(12)[None, None], (12,), grid=(3, 2, 2))
+    for packing in (simple(P.ClipsConfig, (12,), row_ends=True), simple(P.ClipsConfig, (12,), grid=(3, 2, 2))):
+        ids, steps = packing.pack(tokens).input_ids, packing.steps_of(12, (3, 2, 2))[0]
+        for positions, grid in ((3, (1, 1, 2)), (7, (1, 2, 2)), (10, (2, 2, 2))):
+            back = packing.unpack(ids[:, : int(steps[positions])]).tokens
+            assert back.grid == grid and back.ids.flatten().tolist() == list(range(math.prod(grid)))
 
 
 def test_coarse_first_order():

@@ -9,6 +9,7 @@
 
     kind            one step holds                        made for
     raster          one id, rows from the top             one codebook on a grid (VQGAN, FSQ, IBQ)
+    clips           one id, rows of frame after frame     one codebook on clips (VidTok, Cosmos DV)
     interleaved     all codebooks of a frame in turn      residual codecs, flat
     delay           K ids, codebook k later by d_k        MusicGen, Moshi
     parallel        K ids of one frame                    residual codecs with a depth model
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .base import load_packing as load_packing
     from .bits import BitsConfig as BitsConfig
     from .bpe import BpeConfig as BpeConfig
+    from .clips import ClipsConfig as ClipsConfig
     from .coarse_first import CoarseFirstConfig as CoarseFirstConfig
     from .delay import DelayConfig as DelayConfig
     from .interleaved import InterleavedConfig as InterleavedConfig

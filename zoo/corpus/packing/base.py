@@ -22,7 +22,7 @@ from ....codecs.files import write_text
 from ....codecs.tokens import Tokens
 from ..vocabulary import Vocabulary
 from .patterns import PATTERNS
-from .results import IGNORE, Packed, Problem, Read, Side, Unpacked
+from .results import IGNORE, Grid, Packed, Problem, Read, Side, Unpacked
 
 __all__ = ["Packed", "Packing", "PackingConfig", "Problem", "Read", "Side", "Unpacked", "load_packing"]
 
@@ -87,12 +87,12 @@ class Packing:
 
     # --- for patterns to write --------------------------------------------------------------------------------------
 
-    def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def _write(self, ids: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor]:
         """Steps of one item.
 
         Args:
             ids: int64 `[K, n]`, ids of the vocabulary.
-            grid: `(h, w)` with `h * w == n`, or None.
+            grid: `(h, w)` of a picture or `(t, h, w)` of a clip with n places, or None.
 
         Returns:
             (ids, counts), int64 and bool, `[S]` or `[K, S]`, with begin and end tokens; `counts` is the loss mask.
@@ -103,12 +103,12 @@ class Packing:
         """Inverse of `_write` for any ids `[S]` or `[K, S]`; problems carry `item`."""
         raise NotImplementedError
 
-    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+    def steps_of(self, positions: int, grid: Grid | None = None) -> Tensor:
         """The step that holds each id of an item, int64 `[K, positions]`; step 0 is the begin token.
 
         Args:
             positions: of the item.
-            grid: `(h, w)` with `h * w == positions`, or None.
+            grid: `(h, w)` or `(t, h, w)` with as many places, or None.
 
         Returns:
             A step for each codebook of the vocabulary (`bits`: the parts of an id); ids that share a step share its number.
@@ -309,12 +309,11 @@ def load_packing(path: str | os.PathLike[str]) -> Packing:
     return packing
 
 
-def _grids(
-    grids: Sequence[tuple[int, int] | None], longest: int, device: torch.device
-) -> tuple[tuple[int, ...], Tensor | None]:
+def _grids(grids: Sequence[Grid | None], longest: int, device: torch.device) -> tuple[Grid, Tensor | None]:
     """(grid, grids) of a batch: one grid where all agree, each item's own where they differ, else a sequence."""
-    if not grids or any(g is None for g in grids):
+    known = [g for g in grids if g is not None]
+    if not known or len(known) < len(grids):
         return (longest,), None
-    if len(set(grids)) == 1:
-        return grids[0], None  # type: ignore[return-value]
-    return (longest,), torch.tensor(grids, dtype=torch.int64, device=device)
+    if len(set(known)) == 1:
+        return known[0], None
+    return (longest,), torch.tensor(known, dtype=torch.int64, device=device)

@@ -23,7 +23,7 @@ from torch import Tensor
 from ....codecs.config import ConfigError, from_mapping
 from ....codecs.tokens import Tokens
 from .base import Packing, PackingConfig
-from .results import Problem, Read, Side
+from .results import Grid, Problem, Read, Side
 
 #: Ids that one merged id may stand for.
 MAX_SPAN = 256
@@ -89,7 +89,7 @@ class BpePacking(Packing):
     def _check(self, tokens: Tokens) -> None:
         self.inner._check(tokens)
 
-    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+    def steps_of(self, positions: int, grid: Grid | None = None) -> Tensor:
         raise ValueError("the steps of a bpe packing depend on its ids; positions have no steps of their own. Use its `inner` packing.")
 
     def at_positions(self, logits: Tensor, side: Side) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,7 @@ class BpePacking(Packing):
             out.setdefault(tuple(np.searchsorted(ends, parts, side="right").tolist()), []).append(m)
         return out
 
-    def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def _write(self, ids: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor]:
         row, counts = self.inner._write(ids, grid)
         plain = row.cpu().numpy()
         symbols, kept = merged(self.symbols_of(plain), self.ranks, self.width)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .base import Packing
-from .results import Problem, Read
+from .results import Grid, Problem, Read, beginning
 
 #: In place of a codebook in a schedule: the special token `end_row`.
 END_ROW = -1
@@ -18,10 +18,10 @@ END_ROW = -1
 
 @dataclass(frozen=True)
 class Layout:
-    """How much one item holds: its positions, and its `(h, w)` where it is a grid."""
+    """How much one item holds: its positions, and its `(h, w)` or `(t, h, w)` where it is a grid."""
 
     positions: int
-    grid: tuple[int, int] | None = None
+    grid: Grid | None = None
 
 
 class FlatPacking(Packing):
@@ -47,7 +47,7 @@ class FlatPacking(Packing):
         """
         return [Layout(-(-len(ids) // len(self.books.vocab_sizes)))]
 
-    def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def _write(self, ids: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor]:
         book, position = self.schedule(Layout(ids.shape[1], grid))
         book, position = book.to(ids.device), position.to(ids.device)
         content = ids[book.clamp(min=0), position]
@@ -58,7 +58,7 @@ class FlatPacking(Packing):
         counts[0] = self.config.learn_begin
         return row, counts
 
-    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+    def steps_of(self, positions: int, grid: Grid | None = None) -> Tensor:
         book, position = self.schedule(Layout(positions, grid))
         held = book != END_ROW
         steps = torch.zeros(len(self.books.vocab_sizes), positions, dtype=torch.int64)
@@ -88,12 +88,12 @@ class FlatPacking(Packing):
         out[want[:present][keep], position[:present][keep]] = own[:present][keep]
         grid = best.grid
         if grid is not None and n < best.positions:
-            grid = (n // grid[1], grid[1])
+            grid = beginning(grid, n)
         whole = not problems and n == best.positions
         return Read(self._spread(out), grid, tuple(problems), closed if self.config.end else whole)
 
     def decodable_in(self, layout: Layout, positions: int) -> int:
-        """As `decodable`, of an item with this layout: whole rows of a grid."""
+        """As `decodable`, of an item with this layout: whole rows of a grid, or frames."""
         return self.decodable(positions)
 
     def _spread(self, ids: Tensor) -> Tensor:

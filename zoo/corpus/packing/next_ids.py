@@ -4,6 +4,7 @@ A cursor stands in one sequence. With the number of positions (or the grid) fixe
 the sequence ends where a whole number of positions is complete. Letters: K codebooks, n positions, S steps.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from .bpe import BpePacking
+from .clips import ClipsPacking
 from .coarse_first import CoarseFirstPacking
 from .flat import END_ROW, FlatPacking, Layout
 from .raster import RasterPacking
+from .results import Grid, plane, solid
 from .streams import StreamPacking
 
 if TYPE_CHECKING:
@@ -126,16 +129,23 @@ def _plan(packing: FlatPacking, ranges: _Ranges, positions: int) -> Scheduled:
 
 @dataclass(frozen=True)
 class Rows(Cursor):
-    """Rows of one codebook with row ends: the first row sets the width."""
+    """Rows of one codebook with row ends: the first row sets the width; of `clips` the first frame sets the height.
+
+    `rows` are those of the frame so far.
+    """
 
     ranges: _Ranges
     width: int = 0
     column: int = 0
     rows: int = 0
+    clips: bool = False
+    height: int = 0
 
     def allowed(self) -> tuple[IdRange, ...]:
         if self.column == 0:
-            return (self.ranges.of(0), *(self.ranges.end if self.rows else ()))
+            whole = self.rows > 0 and self.rows == (self.height or self.rows)
+            row = (self.ranges.of(0),) if self.rows != self.height or not self.height else ()
+            return (*row, *((self.ranges.end_row,) if whole and self.clips else ()), *(self.ranges.end if whole else ()))
         if self.width:
             return (self.ranges.of(0) if self.column < self.width else self.ranges.end_row,)
         return (self.ranges.of(0), self.ranges.end_row)
@@ -143,6 +153,8 @@ class Rows(Cursor):
     def after(self, index: int) -> Cursor:
         if self.ranges.end and index == self.ranges.end_id:
             return self.ranges.over
+        if index == self.ranges.end_row[0] and self.column == 0:
+            return replace(self, rows=0, height=self.rows)
         if index == self.ranges.end_row[0]:
             return replace(self, width=self.column, column=0, rows=self.rows + 1)
         return replace(self, column=self.column + 1)
@@ -207,13 +219,13 @@ class Merged(Cursor):
         return at
 
 
-def cursor(packing: "Packing", *, positions: int | None = None, grid: tuple[int, int] | None = None) -> Cursor:
+def cursor(packing: "Packing", *, positions: int | None = None, grid: Grid | None = None) -> Cursor:
     """The place after the begin token of a sequence of one id a step.
 
     Args:
         packing: the pattern.
         positions: of the item; None: as many as the ids choose.
-        grid: `(h, w)`, in place of `positions`.
+        grid: `(h, w)`, of clips `(t, h, w)`, in place of `positions`.
 
     Raises:
         ValueError: positions that the pattern does not take, or none where it needs them.
@@ -223,15 +235,15 @@ def cursor(packing: "Packing", *, positions: int | None = None, grid: tuple[int,
     if not isinstance(packing, FlatPacking):
         raise ValueError(f"{packing.config.kind} packing has no order of single ids; see `Streams`.")
     ranges = _Ranges(packing)
-    own = packing.config.grid if isinstance(packing, RasterPacking) else None
+    own = packing.config.grid if isinstance(packing, RasterPacking | ClipsPacking) else None
     grid = own if grid is None and positions is None else grid
     if grid is not None:
-        positions = grid[0] * grid[1] if positions is None else positions
+        positions = math.prod(grid) if positions is None else positions
     if positions is not None:
         check_positions(packing, positions, grid)
-        return _fixed(packing, ranges, Layout(positions, grid))
-    if isinstance(packing, RasterPacking) and packing.config.row_ends:
-        return Rows(ranges)
+        return _fixed(packing, ranges, Layout(positions, None if grid is None else tuple(plane(grid))))
+    if isinstance(packing, RasterPacking | ClipsPacking) and packing.config.row_ends:
+        return Rows(ranges, clips=isinstance(packing, ClipsPacking))
     if isinstance(packing, CoarseFirstPacking) and len(packing.groups) > 1:
         return FirstGroup(packing, ranges)
     if not packing.grows:
@@ -239,19 +251,22 @@ def cursor(packing: "Packing", *, positions: int | None = None, grid: tuple[int,
     return Growing(packing, ranges)
 
 
-def check_positions(packing: "Packing", positions: int, grid: tuple[int, int] | None) -> None:
+def check_positions(packing: "Packing", positions: int, grid: Grid | None) -> None:
     """Raise ValueError for numbers that do not belong together, or that the pattern does not take."""
-    if positions < 1 or (grid is not None and grid[0] * grid[1] != positions):
+    if positions < 1 or (grid is not None and math.prod(grid) != positions):
         raise ValueError(f"positions is {positions} and grid {grid}; give one or more positions, as many as the grid has.")
     if packing.decodable(positions) != positions:
         near = packing.decodable(positions)
         raise ValueError(f"{packing.config.kind} packing of {positions} positions ends inside a unit; {near} would be whole.")
-    if isinstance(packing, RasterPacking):
-        own = packing.config.grid
-        if (own is not None and grid not in (None, own)) or (own is not None and own[0] * own[1] != positions):
-            raise ValueError(f"raster packing is set for the grid {own}; got positions {positions} and grid {grid}.")
+    if isinstance(packing, RasterPacking | ClipsPacking):
+        kind, own, clips = packing.config.kind, packing.config.grid, isinstance(packing, ClipsPacking)
+        form = "(t, h, w)" if clips else "(h, w)"
+        if grid is not None and len(plane(grid)) not in ((2, 3) if clips else (2,)):
+            raise ValueError(f"{kind} packing takes grids {form}; got {grid}.")
+        if own is not None and ((grid is not None and solid(grid) != solid(own)) or math.prod(own) != positions):
+            raise ValueError(f"{kind} packing is set for the grid {own}; got positions {positions} and grid {grid}.")
         if packing.config.row_ends and grid is None and own is None:
-            raise ValueError("raster packing with row ends needs the grid (h, w) in place of positions.")
+            raise ValueError(f"{kind} packing with row ends needs the grid {form} in place of positions.")
 
 
 class Streams:

@@ -7,6 +7,7 @@ from ....codecs.kinds import Kinds
 # kind -> "module:config class"
 PATTERNS: Kinds[type[Any]] = Kinds("packing kind", __package__ or "", {
     "raster": "raster:RasterConfig",
+    "clips": "clips:ClipsConfig",
     "interleaved": "interleaved:InterleavedConfig",
     "delay": "delay:DelayConfig",
     "parallel": "parallel:ParallelConfig",

@@ -83,6 +83,7 @@ class RasterPacking(FlatPacking):
         for item in tokens:
             grid = tuple(plane(item.grid))
             if len(grid) != 2 or self.config.grid not in (None, grid):
-                raise ValueError(f"raster packing is set for pictures of grid {self.config.grid or '(h, w)'}, got {item.grid}.")
-            if grid[0] * grid[1] != int(item.lengths[0]):  # type: ignore[index]
-                raise ValueError(f"an item of {int(item.lengths[0])} positions does not fill its grid {item.grid}.")  # type: ignore[index]
+                hint = " Clips of several steps take the packing 'clips'." if len(grid) == 3 else ""
+                raise ValueError(f"raster packing is set for pictures of grid {self.config.grid or '(h, w)'}, got {item.grid}.{hint}")
+            if grid[0] * grid[1] != int(item.lengths[0]):
+                raise ValueError(f"an item of {int(item.lengths[0])} positions does not fill its grid {item.grid}.")

@@ -1,5 +1,6 @@
 """Results of `pack` and `unpack`. Letters: B batch, K codebooks, L token positions, S steps of a sequence."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from ....codecs.tokens import Tokens
 
 #: Label of steps that do not count, as in `torch.nn.functional.cross_entropy`.
 IGNORE = -100
+
+#: The grid that positions unroll from: `(h, w)` of a picture, `(t, h, w)` of a clip.
+Grid = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +46,31 @@ class Side:
             tokenizer=tokens.tokenizer,
         )
 
-    def grid_of(self, item: int) -> tuple[int, int] | None:
-        """`(h, w)` of one item, a picture or a clip of one step; None where it is no grid."""
+    def grid_of(self, item: int) -> Grid | None:
+        """Grid of one item: `(h, w)` of a picture or a clip of one step, `(t, h, w)` of a longer clip; None where it is no grid."""
         grid = plane(self.grid if self.grids is None else self.grids[item].tolist())
-        if len(grid) != 2 or grid[0] * grid[1] != int(self.lengths[item]):
+        if len(grid) not in (2, 3) or math.prod(grid) != int(self.lengths[item]):
             return None
-        return (int(grid[0]), int(grid[1]))
+        return tuple(int(n) for n in grid)
 
 
 def plane(grid: Sequence[int]) -> Sequence[int]:
     """The grid `(h, w)` of a clip of one step `(1, h, w)`; others unchanged."""
     return grid[1:] if len(grid) == 3 and grid[0] == 1 else grid
+
+
+def solid(grid: Sequence[int]) -> tuple[int, int, int]:
+    """The grid `(t, h, w)` of a clip; a picture `(h, w)` is a clip of one step."""
+    t, h, w = (1, *grid) if len(grid) == 2 else grid
+    return (t, h, w)
+
+
+def beginning(grid: Grid, positions: int) -> Grid:
+    """Grid of the first positions of a grid: whole rows of a picture, whole frames of a clip or whole rows of its first one."""
+    *steps, h, w = grid
+    if not steps:
+        return (positions // w, w)
+    return (positions // (h * w), h, w) if positions >= h * w else (1, positions // w, w)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +139,9 @@ class Unpacked:
 
 @dataclass(frozen=True)
 class Read:
-    """What a pattern read from one sequence: own ids `[K, n]`, `(h, w)` where known, problems, and whether it ended."""
+    """What a pattern read from one sequence: own ids `[K, n]`, the grid where known, problems, and whether it ended."""
 
     ids: Tensor
-    grid: tuple[int, int] | None
+    grid: Grid | None
     problems: tuple[Problem, ...]
     ended: bool

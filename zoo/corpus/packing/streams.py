@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ....codecs.config import ConfigError
 from .base import Packing, PackingConfig
-from .results import IGNORE, Problem, Read
+from .results import IGNORE, Grid, Problem, Read
 
 #: Special tokens that occur in streams, in the order of their local ids; see `to_heads`.
 STREAM_SPECIALS = ("begin", "end", "pad", "empty")
@@ -39,7 +39,7 @@ class StreamPacking(Packing):
         """Position that row k holds at step s after begin, int64 `[K, steps]`; below 0 before its first one."""
         return torch.arange(steps, device=device) - torch.tensor(self.delays, device=device)[:, None]
 
-    def _write(self, ids: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    def _write(self, ids: Tensor, grid: Grid | None) -> tuple[Tensor, Tensor]:
         n = ids.shape[1]
         at = self._positions(n + max(self.delays) + int(self.config.end), ids.device)  # [K, S - 1]
         inside = (at >= 0) & (at < n)
@@ -51,7 +51,7 @@ class StreamPacking(Packing):
         learn = torch.full_like(first, self.config.learn_begin, dtype=torch.bool)
         return torch.cat([first, content], dim=1), torch.cat([learn, inside | closing], dim=1)
 
-    def steps_of(self, positions: int, grid: tuple[int, int] | None = None) -> Tensor:
+    def steps_of(self, positions: int, grid: Grid | None = None) -> Tensor:
         return torch.arange(positions) + torch.tensor(self.delays)[:, None] + 1
 
     def _read(self, ids: Tensor, item: int) -> Read:
