@@ -18,6 +18,7 @@ from tokenzoo.codecs.recomputable import Recomputable
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
 from tokenzoo.train.config import RunConfig
 from tokenzoo.train.data.audio import AudioDataConfig
+from tokenzoo.train.data.clips import ClipDataConfig
 from tokenzoo.train.data.images import ImageDataConfig
 from tokenzoo.train.data.media import noise
 from tokenzoo.train.files import parse_run
@@ -47,6 +48,11 @@ class Facts:
         """Whether reconstructions are colour pictures that losses compare."""
         spec = self.state.tokenizer.spec
         return isinstance(spec, ImageSpec) and spec.channels == 3 and isinstance(self.run.data, ImageDataConfig) and self._compared
+
+    @property
+    def clips(self) -> bool:
+        """Whether media are clips of pictures; `pictures` holds of them too."""
+        return isinstance(self.run.data, ClipDataConfig)
 
     @property
     def sounds(self) -> bool:
@@ -96,6 +102,8 @@ def losses(f: Facts) -> Change | None:
 
 def distillation(f: Facts) -> Change | None:
     """Features of a frozen network beside the latents, through a projection of the loss's own."""
+    if f.clips:  # there is no teacher of clips
+        return None
     if f.pictures:  # one vector a picture for tokenizers without a grid
         form = "patches" if f.state.tokenizer.spec.stride else "pooled"
         teacher = {"kind": "vision_model", "model": "test_vit", "image_size": 32, "pretrained": False, "form": form}
@@ -182,7 +190,7 @@ def moving_settings(f: Facts) -> Change | None:
     paths = {}
     for name, module in f.state.tokenizer.named_modules():
         config = getattr(module, "config", None)
-        inner = {"": config} | {field: getattr(config, field, None) for field in ("perturbation",)}
+        inner = {"": config} | {field: getattr(config, field, None) for field in ("perturbation", "correction")}
         for field, part in inner.items():
             for setting in getattr(type(part), "moving", ()):
                 value = getattr(part, setting)
@@ -229,9 +237,13 @@ def kmeans_start(f: Facts) -> Change | None:
 
 
 def prefix_lengths(f: Facts) -> Change | None:
-    """Families that drop a random number of the last tokens in training."""
+    """Families that drop a random number of the last tokens in training, where their config builds with it."""
     config = f.state.tokenizer.config
     if isinstance(getattr(config, "prefix", None), bool):
+        try:
+            dataclasses.replace(config, prefix=True)
+        except ValueError:  # a relative of such a family that reads whole sequences alone
+            return None
         return {"model": {"config": {"prefix": True}}}
     if hasattr(getattr(config, "condition", None), "drop_sampling"):
         return {"model": {"config": {"condition": {"drop_sampling": "uniform"}}}}
@@ -303,9 +315,15 @@ def generated_ids(f: Facts) -> Change | None:
         ids = [rng.integers(size, size=shape[1]) for size in f.state.tokenizer.spec.vocab_sizes[: shape[0]]]
         np.save(folder / f"{picture.stem}.npy", np.stack(ids))
     whole = {"scales": [1.0], "resized_crop": None, "cover": [1.0, 1.0], "place": "center", "flip": False}
+    once: Change = {}
+    if again := f.state.tokenizer.requantizes:
+        *parts, setting = again.split(".")
+        once = {setting: 0.0}
+        for part in reversed(parts):
+            once = {part: once}
     return {
         "init": str(f.start),
-        "model": {"frozen": ["quantizer"], "ids": "generated"},
+        "model": {"frozen": ["quantizer"], "ids": "generated", "config": once},
         "data": {**whole, "partners": {"generated": {"kind": "ids", "folder": str(folder)}}},
     }
 
@@ -314,7 +332,7 @@ def generated_ids(f: Facts) -> Change | None:
 def _shape_of_ids(f: Facts) -> tuple[int, int] | None:
     """K and L of a crop, where a decoder of pictures reads them from one call of the quantizer, and always as many."""
     tokenizer = copy.deepcopy(f.state.tokenizer).train()
-    if not f.pictures or f.run.model.features or "quantizer" not in dict(tokenizer.named_children()):
+    if not f.pictures or f.clips or f.run.model.features or "quantizer" not in dict(tokenizer.named_children()):
         return None
     found: list[tuple[int, int]] = []
     tokenizer.quantizer.register_forward_hook(lambda module, args, out: found.append((out.ids.shape[1], out.ids.shape[2])))
@@ -342,7 +360,7 @@ def sizes(f: Facts) -> Change | None:
 
 def aspects(f: Facts) -> Change | None:
     """Upright, square and broad batches."""
-    if "crop" not in (sizes(f) or {}).get("data", {}):
+    if f.clips or "crop" not in (sizes(f) or {}).get("data", {}):
         return None
     return {"data": {"crop": {"area": 1500, "aspects": [0.5, 1.0, 2.0], "multiple": 8}, "cover": [1.0, 1.0]}}
 

@@ -324,6 +324,11 @@ class RunConfig:
                 raise ConfigError(f"losses.{name}.teacher is {teacher!r}.{nearest(teacher, list(self.teachers))}")
         for name, config in self.teachers.items():
             self._check_partner(f"teachers.{name}.partner", config.partner, config.partner_kinds)
+            if config.of_pictures and self.data.kind == "clips":
+                raise ConfigError(
+                    f"teachers.{name} is of kind {config.kind!r}, which looks at single pictures, but data.kind is 'clips'. Leave the "
+                    "teacher and the losses that name it out, or train on pictures (data.kind: images)."
+                )
         if taken := sorted(self.figures.keys() & {"total", *self.losses, *OWN_FIGURES}):
             raise ConfigError(f"figures.{taken[0]}: a loss or a figure has this name already; take another.")
         known = ("total", *sorted(self.losses), *OWN_FIGURES, *sorted(self.figures))

@@ -37,12 +37,15 @@ def reading(tokenizer: Tokenizer, name: str, partners: Mapping[str, Tensor | lis
     if not name:
         yield
         return
+    _check_once(tokenizer, name)  # a setting may have moved
     ids, calls = partner_named(partners, name), list[int]()
     assert isinstance(ids, Tensor)  # `RunConfig` checked the partner's kind
 
     def replace(quantizer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], out: Quantized) -> Quantized:
         assert isinstance(quantizer, Quantizer)
         calls.append(1)
+        if len(calls) > 1:  # other latents, of which these ids say nothing
+            return out
         if ids.shape != out.ids.shape:
             raise ConfigError(
                 f"model.ids: the partner {name!r} has ids [B, K, L] of {list(ids.shape)}, the encoder gives {list(out.ids.shape)}. "
@@ -66,7 +69,21 @@ def reading(tokenizer: Tokenizer, name: str, partners: Mapping[str, Tensor | lis
         )
 
 
-def check_frozen(tokenizer: Tokenizer, name: str) -> None:
-    """Raise ConfigError if ids from elsewhere would be read through tables that move, so that they would change their meaning."""
+def check_reads(tokenizer: Tokenizer, name: str) -> None:
+    """Check that a tokenizer's decoder can read ids from elsewhere.
+
+    Raises:
+        ConfigError: tables that move, so that the ids would change their meaning, or a setting by which the quantizer is called again.
+    """
     if name and not tokenizer.quantizer.frozen:
         raise ConfigError(f"model.ids is {name!r}: those ids belong to the tables as they are. Add quantizer to model.frozen.")
+    if name:
+        _check_once(tokenizer, name)
+
+
+def _check_once(tokenizer: Tokenizer, name: str) -> None:
+    if setting := tokenizer.requantizes:
+        raise ConfigError(
+            f"model.ids is {name!r}, but {setting} of a {tokenizer.family} tokenizer lets the encoder answer to its own ids; those of "
+            f"{name!r} stand in their place. Set model.config.{setting} to 0."
+        )

@@ -31,7 +31,7 @@ from .positions import StepIds
 from .pretrained import Pretrained
 from .processes import connect
 from .randomness import random_state, seed_all, set_random_state
-from .reading import check_frozen, reading
+from .reading import check_reads, reading
 from .recompute import recomputable_blocks
 from .start import described, freeze, new_tokenizer, open_init, start_discriminators, start_losses
 from .weight_norm import add_weight_norm, plain_copy
@@ -92,7 +92,7 @@ class TrainState:
         self.config = config = dataclasses.replace(config, model=model)
         self.normed = add_weight_norm(self.tokenizer, model.weight_norm, self.tokenizer.layout)
         freeze(self.tokenizer, model.frozen)
-        check_frozen(self.tokenizer, model.ids)
+        check_reads(self.tokenizer, model.ids)
         self._build(config)
         if self.adversary:
             start_discriminators(self.adversary.module, init, config.init_parts)
@@ -142,7 +142,7 @@ class TrainState:
         With weight norm it is a copy, in which the norms are folded.
         """
         best = self.ema.module if self.ema else self.tokenizer
-        return plain_copy(best, self.normed) if self.normed else best  # type: ignore[return-value]
+        return plain_copy(best, self.normed) if self.normed else best
 
     def features(self, targets: Mapping[str, Tensor]) -> list[Tensor]:
         """Further arguments of the tokenizer's `forward`: those of the teachers' `targets` that `config.model.features` names."""

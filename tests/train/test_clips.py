@@ -97,6 +97,14 @@ def test_settings_that_do_not_fit_clips_are_explained():
     for wrong, message in ({"frames": 0}, "frames is 0"), ({"max_side": 5}, "max_side"), ({"degrade": {}}, "degrade"):
         with pytest.raises(ConfigError, match=message):
             load_run("image/vidtok-debug", ["data.train=x", "data.kind=clips", *(f"data.{k}={v}" for k, v in wrong.items())])
+    teacher = "teachers={vit: {kind: vision_model, model: test_vit, pretrained: false}}"
+    for change, message in (
+        ("data.crop={area: 1024, aspects: [0.5, 1.0, 2.0]}", "clips are square"),
+        (teacher, "teachers.vit is of kind 'vision_model', which looks at single pictures"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_run("image/vidtok-debug", ["data.train=x", "data.valid=[]", "data.kind=clips", change])
+        load_run("image/vidtok-debug", ["data.train=x", "data.valid=[]", change])
     pictures = build_tokenizer("convnet").spec
     with pytest.raises(ConfigError, match="single pictures"):
         ClipDataConfig(train="x").media(pictures)

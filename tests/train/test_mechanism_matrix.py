@@ -17,8 +17,9 @@ import pytest
 import torch
 import yaml
 from mechanisms import MECHANISMS, facts_of, merged
+from PIL import Image
 from safetensors.torch import save_file
-from small_runs import write_photo, write_speech
+from small_runs import PHOTO, write_photo, write_speech
 from tokenzoo.train.files import bundled_names, parse_run, read_mapping
 from tokenzoo.train.loop import train
 from tokenzoo.train.losses.perceptual import VggDistance
@@ -116,7 +117,24 @@ def test_a_mechanism_on_a_family(name, mechanism, media, tmp_path):
 @pytest.mark.parametrize("name", DEBUG)
 @pytest.mark.filterwarnings("ignore")
 def test_every_mechanism_on_every_family(name, media, tmp_path):
-    run = base_run(name, media, tmp_path / "start")
+    all_mechanisms(name, base_run(name, media, tmp_path / "start"), media, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_mechanism_on_clips(media, tmp_path):
+    name, photo = "image/cosmos_dv-debug", Image.open(PHOTO).convert("RGB")
+    (tmp_path / "clips").mkdir()
+    for i in range(3):
+        frames = [photo.crop((10 * i + 2 * t, 20, 10 * i + 2 * t + 60, 70)) for t in range(9)]
+        frames[0].save(tmp_path / f"clips/{i}.png", save_all=True, append_images=frames[1:])
+    run = base_run(name, media, tmp_path / "start", FEW)
+    clips = {"kind": "clips", "frames": 5, "train": str(tmp_path / "clips")}
+    all_mechanisms(f"{name} on clips", run | {"data": run["data"] | clips}, media, tmp_path)
+
+
+def all_mechanisms(name: str, run: dict[str, Any], media: dict[str, Path], tmp_path: Path) -> None:
+    """A plain run, and one with each mechanism that its family claims; all that fail are reported together."""
     train(parse_run(run))
     facts = facts_of(run, media["vgg"], tmp_path / "start")
     problems, claimed = {}, []
@@ -127,7 +145,7 @@ def test_every_mechanism_on_every_family(name, media, tmp_path):
         claimed.append(mechanism)
         try:
             check(merged(run, change), tmp_path / mechanism)
-        except Exception as error:  # all of them are reported together
+        except Exception as error:
             problems[mechanism] = f"{type(error).__name__}: {error}"[:400]
         shutil.rmtree(tmp_path / mechanism, ignore_errors=True)
     print(f"{name}: {len(claimed)} mechanisms: {', '.join(claimed)}")

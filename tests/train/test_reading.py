@@ -131,6 +131,40 @@ def test_runs_that_cannot_are_refused(folder):
         train(parse_run(run(folder, out)))
 
 
+def corrected(share: float) -> dict[str, Any]:
+    """A model with DetailFlow's self-correction, of 2 x 8 ids that the other folder may hold."""
+    small = {"width": 16, "layers": 1, "heads": 2, "hidden": 24, "table": 4}
+    quantizer = {"kind": "vq", "codebook_size": 16, "kmeans_init": False, "replace_below": 0.0}
+    config = {"image_size": 32, "patch_size": 8, "encoder": small, "decoder": small, "num_tokens": 8, "group_size": 2}
+    config |= {"first_tokens": 2, "latent_dim": 4, "quantizer": quantizer, "cut_probability": 0.0}
+    config["correction"] = {"share": share, "neighbours": 4}
+    return {"family": "detailflow", "config": config, "frozen": ["encoder", "quantizer"], "ids": "generated"}
+
+
+def test_an_encoder_that_corrects_its_own_ids_is_refused(folder):
+    """DetailFlow's self-correction quantizes latents that follow from the encoder's own ids, which the generator's replace."""
+    for i in range(6):
+        np.save(folder / f"ids/{i:03d}.npy", np.random.default_rng(i).integers(0, 16, (1, 8)))
+    with pytest.raises(ConfigError, match=r"Set model\.config\.correction\.share to 0"):
+        TrainState(parse_run(run(folder, folder / "out", model=corrected(0.5))))
+    train(parse_run(run(folder, folder / "out", model=corrected(0.0))))
+    moving = {"model.correction.share": {"first": 0.0, "last": 1.0, "end": 4}}
+    with pytest.raises(ConfigError, match=r"Set model\.config\.correction\.share to 0"):
+        train(parse_run(run(folder, folder / "moved", model=corrected(0.0), moving=moving)))
+
+
+def test_a_family_that_quantizes_several_times_is_refused(folder):
+    state = TrainState(parse_run(run(folder, folder / "out")))
+    quantizer, ids = state.tokenizer.quantizer, torch.zeros(2, 2, 16).long()
+
+    def again(x):
+        return quantizer(state.tokenizer.encode_latents(x)), quantizer(torch.zeros(2, 8, 3))
+
+    state.tokenizer.forward = again
+    with pytest.raises(ConfigError, match="calls its quantizer 2 times"), state.reading(state.tokenizer, {"generated": ids}):
+        state.tokenizer(torch.rand(2, 3, 32, 32))
+
+
 def test_floats_and_negative_numbers_are_no_ids(folder):
     settings = {"kind": "images", "train": str(folder / "photos"), "partners": {"i": {"kind": "ids", "folder": str(folder / "ids")}}}
     config = from_mapping(DataConfig, settings | WHOLE)

@@ -47,9 +47,10 @@ class ClipDataConfig(ImageDataConfig):
                 f"data.frames is {self.frames}, data.rate_hz {self.rate_hz}; need at least one frame, and no negative rate."
             )
         unfit = [name for name in ("degrade", "min_std", "max_side") if getattr(self, name)]
-        unfit += ["crop"] if isinstance(self.crop, BucketConfig) else []
         if unfit:
             raise ConfigError(f"data.{unfit[0]} is for pictures; clips have no such setting. Leave it out.")
+        if isinstance(self.crop, BucketConfig):
+            raise ConfigError("data.crop asks for several aspects, which are for pictures; clips are square. Give one side or several.")
         for name, partner in self.partners.items():
             if partner.kind not in ("text", "features"):
                 raise ConfigError(f"data.partners.{name} is of kind {partner.kind!r}; clips have texts and features alone.")

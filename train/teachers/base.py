@@ -25,6 +25,8 @@ class TeacherConfig(Polymorphic):
 
     #: kinds of partners that it may be
     partner_kinds: ClassVar[tuple[str, ...]] = ("image",)
+    #: whether media are single pictures, never clips of them
+    of_pictures: ClassVar[bool] = False
 
     partner: str = ""
 

@@ -42,8 +42,14 @@ class MelTeacherConfig(TeacherConfig):
     @property
     def mel(self) -> MelConfig:
         """The same as settings of the loss `mel`."""
-        one = {"windows": (self.window,), "bands": (self.bands,), "hop_ratio": self.hop_ratio, "scale": self.scale}
-        return MelConfig(f_min_hz=self.f_min_hz, f_max_hz=self.f_max_hz, **one)  # type: ignore[arg-type]
+        return MelConfig(
+            windows=(self.window,),
+            bands=(self.bands,),
+            hop_ratio=self.hop_ratio,
+            scale=self.scale,
+            f_min_hz=self.f_min_hz,
+            f_max_hz=self.f_max_hz,
+        )
 
     def __post_init__(self) -> None:
         if self.partner:

@@ -26,6 +26,7 @@ class TokenizerTeacherConfig(TeacherConfig):
     """
 
     kind: ClassVar[str] = "tokenizer"
+    of_pictures: ClassVar[bool] = True
     model: str
 
     def build(self, spec: TokenizerSpec) -> Teacher:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...codecs.config import ConfigError, SignedInt
 from ...codecs.spec import ImageSpec, TokenizerSpec
+from ...codecs.timm_models import timm_model
 from .base import Teacher, TeacherConfig
 
 
@@ -34,6 +35,7 @@ class VisionModelConfig(TeacherConfig):
     """
 
     kind: ClassVar[str] = "vision_model"
+    of_pictures: ClassVar[bool] = True
     model: str
     image_size: int = 0
     layer: SignedInt = -1
@@ -55,7 +57,6 @@ class VisionModel(Teacher):
 
     def __init__(self, config: VisionModelConfig, value_range: tuple[float, float]) -> None:
         super().__init__()
-        import timm
         from timm.data import resolve_model_data_config
 
         if config.form in ("pooled", "embedding") and config.layer != -1:
@@ -63,7 +64,7 @@ class VisionModel(Teacher):
         self.config, self.value_range = config, value_range
         options: dict[str, Any] = {"img_size": config.image_size} if config.image_size else {}
         options |= {} if config.form == "embedding" else {"num_classes": 0}
-        self.model = timm.create_model(config.model, pretrained=config.pretrained, **options).requires_grad_(False)
+        self.model = timm_model(config.model, pretrained=config.pretrained, **options).requires_grad_(False)
         if config.form == "embedding" and not self.model.num_classes:
             raise ConfigError(f"form is 'embedding', but {config.model} has no head; use 'pooled'.")
         data = resolve_model_data_config(self.model)
@@ -79,8 +80,8 @@ class VisionModel(Teacher):
         y = (((y - low) / (high - low)).clamp(0, 1) - self.mean) / self.deviation
         if self.config.form in ("pooled", "embedding"):
             pre_logits = self.config.form == "pooled"
-            return self.model.forward_head(self.model.forward_features(y), pre_logits=pre_logits)[..., None]  # type: ignore[operator]
-        maps = self.model.forward_intermediates(  # type: ignore[operator]
+            return self.model.forward_head(self.model.forward_features(y), pre_logits=pre_logits)[..., None]
+        maps = self.model.forward_intermediates(
             y, indices=[self.config.layer], norm=self.config.norm, output_fmt="NCHW", intermediates_only=True
         )
         patches = maps[0].flatten(2)  # [B, D, h w]

@@ -270,6 +270,11 @@ class DetailFlow(ImageTokenizer):
             resize="crop",
         )
 
+    @property
+    def requantizes(self) -> str:
+        """See `Tokenizer`: self-correction encodes and quantizes some of the pictures anew."""
+        return "correction.share" if self.config.correction is not None and self.config.correction.share > 0 else ""
+
     def encode_latents(self, x: Tensor) -> Tensor:
         """Latents `[B, D, T]` of pictures `[B, 3, H, W]`."""
         return self.to_code(self.encoder(x)).transpose(1, 2)

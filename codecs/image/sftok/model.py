@@ -18,7 +18,7 @@ Letters: B batch, H W pixels, g grid side, P = g g codes, N latents, D latent wi
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,9 @@ class SFTokConfig(TiTokConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.output != "codes" or self.text is not None or self.prefix:
-            raise ValueError('sftok predicts codes from whole sequences of tokens: leave output "codes", text null and prefix false.')
+        for name, only in (("output", "codes"), ("text", None), ("prefix", False)):
+            if (value := getattr(self, name)) != only:
+                raise ValueError(f"{name} is {value!r}; sftok predicts codes from whole sequences of tokens. Leave {name} {only!r}.")
         check_at_least("steps", self.steps, 1, MAX_STEPS)
 
 
@@ -145,9 +146,9 @@ class SFTok(TiTok):
         """Logits `[B, V, g, g]` of latents `[B, D, N]` and the codes revealed so far, `[B, P]`; None: none."""
         return self.head.logits(self.decoder(self.from_latent(z_q.transpose(1, 2)), ids))
 
-    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, **options: object) -> Tensor:
+    def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, **options: Any) -> Tensor:
         """Pictures `[B, 3, H, W]` of latents `[B, D, N]`, in several steps; `options` as in `reveal`."""
-        return self.head.pixels(self.reveal(z_q, **options)[1])  # type: ignore[arg-type]
+        return self.head.pixels(self.reveal(z_q, **options)[1])
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
         """Pictures `[B, 3, H, W]` of ids `[B, 1, N]`."""
@@ -229,7 +230,8 @@ class SFTok(TiTok):
 
 def _gumbel(like: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Gumbel noise `[V, P]` for logits and `[P]` for confidences, the same on every device."""
-    return tuple(
+    logits, sure = (
         -torch.empty(shape, dtype=torch.float32).exponential_(generator=generator).log().to(like.device, non_blocking=True)
         for shape in (like.shape, like.shape[1:])
-    )  # type: ignore[return-value]
+    )
+    return logits, sure

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
+from tokenzoo.codecs.image.sftok.model import SFTokConfig
+from tokenzoo.codecs.image.titok.model import TextConfig
 from tokenzoo.zoo.convert import convert, load_reference
 from torch.testing import assert_close
 
@@ -89,6 +91,12 @@ def test_training_reveals_what_its_stage_allows(folder):
     first, ids = tok.logits_of(out.quantized.z_q).flatten(2).argmax(1), seen[1]
     assert len(seen) == 3 and seen[0] is None and 0 < int((ids == mask).sum()) < ids.numel()
     assert torch.equal(ids[ids != mask], first[ids != mask]) and torch.equal(out.features["hidden"] == 1, ids == mask)
+
+
+@pytest.mark.parametrize(("name", "value"), [("prefix", True), ("text", TextConfig()), ("output", "pixels")])
+def test_settings_of_titok_that_it_does_not_have_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"sftok predicts codes from whole sequences of tokens. Leave {name} "):
+        dataclasses.replace(SFTokConfig(), **{name: value})
 
 
 def test_older_files_and_the_hubs_form_of_the_config(folder):
