@@ -135,7 +135,8 @@ def each(
     if failed:
         print(f"{len(failed)} of {counted(len(found), 'file')} failed:", file=sys.stderr)
         for f in (f for f in found if f.path in failed):
-            print(f"  {f.path}: {failed[f.path].replace(f'cannot read {f.path}:', 'cannot read:')}", file=sys.stderr)
+            reason = failed[f.path].replace(f"cannot read {f.path}:", "cannot read:").removeprefix(f"{f.path} ")
+            print(f"  {f.path}: {reason}", file=sys.stderr)
         raise typer.Exit(1)
 
 

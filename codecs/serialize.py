@@ -26,11 +26,11 @@ DISCRIMINATOR_FILES = ("discriminators.json", "discriminators.safetensors")
 FORMAT = 1
 MAX_CONFIG_BYTES = 16 << 20
 #: Texts about the weights that are saved with them.
-_PROVENANCE = ("licence", "origin")
+_PROVENANCE = ("licence", "origin", "trained_from")
 
 
 def config_dict(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The content of `config.json`: library and format version, family, config and spec; licence and origin where they are known."""
+    """The content of `config.json`: library and format version, family, config and spec; where it is known, licence and origin."""
     return {
         "library_name": "tokenzoo",
         "library_version": __version__,

@@ -1,5 +1,7 @@
 """Facts of a tokenizer as text, for `print(tokenizer.summary())`, `tokenzoo info` and the model card."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .spec import AudioSpec, ImageSpec, TokenizerSpec
@@ -58,7 +60,7 @@ def _only_python(option: "OptionHelp") -> str:
 
 def facts(spec: TokenizerSpec) -> dict[str, str]:
     """Facts of a spec as short texts with units."""
-    out = {"codebooks": _vocab(spec.vocab_sizes), "may be cut short": ", ".join(spec.prefix) or "nothing"}
+    out = {"codebooks": codebooks_text(spec.vocab_sizes), "may be cut short": ", ".join(spec.prefix) or "nothing"}
     if not spec.decodes:
         out["decodes"] = "no: it only encodes"
     if isinstance(spec, AudioSpec):
@@ -84,9 +86,9 @@ def facts(spec: TokenizerSpec) -> dict[str, str]:
     } | out
 
 
-def _vocab(sizes: tuple[int, ...]) -> str:
-    """`8 x 1024`, or the sizes one by one where they differ."""
-    return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else " + ".join(map(str, sizes))
+def codebooks_text(sizes: Sequence[int]) -> str:
+    """Codebooks as text, neighbours of one size together: `8 x 1024`, or `1 x 16384, 7 x 4096`."""
+    return ", ".join(f"{len(list(run))} x {size}" for size, run in groupby(sizes))
 
 
 def _short(number: int) -> str:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from .identity import TokenizerId, identity_of
+from .spec import AudioSpec, ImageSpec
 from .token_fields import TokenError
 from .tokens import Tokens
 
@@ -72,7 +73,7 @@ def _check_modality(tokenizer: "Tokenizer", tokens: Tokens) -> None:
         by = "" if tokens.tokenizer is None else f", made by {tokens.tokenizer}"
         raise TokenError(
             f"these are tokens of {MEDIA.get(made, made)}{by}; {_called(tokenizer)} decodes {MEDIA.get(own, own)}. "
-            "To decode their ids nevertheless, pass tokens.ids."
+            "In Python, decode(tokens.ids) decodes their ids nevertheless."
         )
 
 
@@ -133,7 +134,8 @@ def check_layout(tokenizer: "Tokenizer", tokens: Tokens) -> None:
         _check_positions(tokenizer, grid, tokens.scales or scales_of(tokenizer))
     if tokens.book_grids is not None:
         own_books = [book_grids(tokenizer, grid, k) for grid in grids]
-        found = tokens.on_host("book_grids").tolist()  # type: ignore[union-attr]
+        found = tokens.on_host("book_grids")
+        found = None if found is None else found.tolist()
         if None in own_books or found != own_books:
             raise TokenError(f"the tokens have codebooks with the grids {found}; those of {tokenizer.family}: {own_books}.")
 
@@ -148,7 +150,7 @@ def _own_grids(tokens: Tokens) -> list[tuple[int, ...]]:
 
 
 def _lengths(tokens: Tokens) -> list[int]:
-    return tokens.on_host("lengths").tolist()  # type: ignore[union-attr]
+    return tokens.on_host("lengths").tolist()
 
 
 def _check_positions(tokenizer: "Tokenizer", grid: tuple[int, ...], scales: tuple[tuple[int, int], ...]) -> None:
@@ -194,7 +196,8 @@ def book_grids(tokenizer: "Tokenizer", grid: tuple[int, ...], codebooks: int) ->
 
 def strides_of(tokenizer: "Tokenizer") -> tuple[int, ...]:
     """Number of positions that share one id, for each codebook; () for images, whose `spec.strides` are in pixels."""
-    return tokenizer.spec.strides if tokenizer.spec.modality == "audio" else ()  # type: ignore[attr-defined]
+    spec = tokenizer.spec
+    return spec.strides if isinstance(spec, AudioSpec) else ()
 
 
 def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
@@ -206,9 +209,9 @@ def check_sizes(tokenizer: "Tokenizer", tokens: Tokens) -> None:
     if sizes.shape[1] not in axes:
         allowed = " or ".join(map(str, axes))
         raise TokenError(f"sizes have {sizes.shape[1]} numbers an item; {MEDIA.get(spec.modality, spec.modality)} here have {allowed}.")
-    if spec.modality != "image":
+    if not isinstance(spec, ImageSpec):
         return
-    stride = spec.stride if spec.image_size is None else 0  # type: ignore[attr-defined]
+    stride = spec.stride if spec.image_size is None else 0
     for i, ((height, width), grid) in enumerate(zip(sizes[:, -2:].tolist(), _own_grids(tokens), strict=True)):
         if stride and len(grid) > 1 and (height > grid[-2] * stride or width > grid[-1] * stride):
             raise TokenError(
@@ -255,8 +258,8 @@ def _called(tokenizer: "Tokenizer") -> str:
 def needs_grid(tokenizer: "Tokenizer") -> bool:
     """True if decoding needs a grid besides the ids: images of any size, or a layout that depends on the grid."""
     spec = tokenizer.spec
-    if spec.modality == "image":
-        return (spec.image_size is None or is_clips(tokenizer)) and spec.stride > 0  # type: ignore[attr-defined]
+    if isinstance(spec, ImageSpec):
+        return (spec.image_size is None or is_clips(tokenizer)) and spec.stride > 0
     sequences = getattr(spec, "sequences", True)
     return spec.modality == "latent" and (not sequences or any(getattr(m, "needs_grid", False) for m in tokenizer.modules()))
 

@@ -18,10 +18,12 @@ _PLAIN = (
     "files",
     "hooks",
     "kinds",
+    "members",
     "pieces",
     "precision",
     "recomputable",
     "threads",
+    "timm_models",
     "version",
     "weights",
 )

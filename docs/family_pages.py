@@ -17,7 +17,7 @@ from tokenzoo.codecs.families import FAMILIES
 from tokenzoo.codecs.latent import LatentTokenizer
 from tokenzoo.codecs.layouts.systems import SYSTEMS
 from tokenzoo.codecs.spec import AudioSpec, ImageSpec
-from tokenzoo.codecs.summary import options_of
+from tokenzoo.codecs.summary import codebooks_text, options_of
 from tokenzoo.codecs.tokenizer import Tokenizer
 from tokenzoo.train.files import bundled_names, bundled_purpose, read_mapping
 from tokenzoo.zoo.about import NEVER_RUN
@@ -78,12 +78,6 @@ def rate(card: Card) -> str:
     return f"{spec.channels} channels"
 
 
-def codes(card: Card) -> str:
-    """Codebooks times codes."""
-    sizes = card.facts.vocab_sizes
-    return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
-
-
 def code(family: str, cards: Sequence[Card]) -> list[str]:
     """Six lines that load, encode and decode."""
     kind = modality(family, cards)
@@ -100,7 +94,9 @@ def checkpoints(cards: Sequence[Card]) -> list[str]:
     rows = []
     for c in cards:
         where = "ships with the package" if c.shipped else f"`{c.hub_id}`" if c.hub_id else plain(c.where)
-        rows.append([f"`{c.name}`", plain(c.description), where, codes(c), rate(c), plain(c.licence_weights)])
+        rows.append(
+            [f"`{c.name}`", plain(c.description), where, codebooks_text(c.facts.vocab_sizes), rate(c), plain(c.licence_weights)]
+        )
     lines = ["## Checkpoints", "", table(["name", "what it is", "hub id", "codebooks", "rate", "licence"], rows), ""]
     lines += [f"- `{c.name}`: {plain(c.restricted)}" for c in cards if c.restricted]
     papers = sorted({c.paper for c in cards if c.paper})

@@ -1,7 +1,8 @@
 """Blocks of code in the pages of the repository: where they stand, in which language, and why one is not run.
 
 A block is run unless an HTML comment right before it says why not, `<!-- not run: REASON -->`, or which module it needs,
-`<!-- needs: MODULE -->`; the latter runs where that module is installed.
+`<!-- needs: MODULE -->`; the latter runs where that module is installed. Before settings in YAML, `<!-- over: NAME -->` says which
+bundled run they are merged into, as a file with `base: NAME` would be; of a block that shows several settings, a name for each.
 """
 
 import importlib.util
@@ -14,7 +15,7 @@ import tokenzoo
 
 ROOT = Path(tokenzoo.__file__).parent
 _FENCE = re.compile(
-    r"(?:^ *<!-- (?P<form>not run|needs): (?P<why>.+?) -->\n+)?"
+    r"(?:^ *<!-- (?P<form>not run|needs|over): (?P<why>.+?) -->\n+)?"
     r"^(?P<space> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=space)```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -24,13 +25,28 @@ _INDENTED = re.compile(r"^ {4,}(?:tokenzoo|python|pip|make) [^\n]*", re.MULTILIN
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: the page, its line (from 1), language, text, and why it is not run, or ""."""
+    """A fenced block: the page, its line (from 1), language, text, why it is not run, or "", and the runs that its settings change."""
 
     page: str
     line: int
     language: str
     text: str
     why: str
+    over: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings of a block of YAML: one, or several where a key of the first level comes again."""
+        found: list[list[str]] = []
+        keys: set[str] = set()
+        for line in self.text.splitlines(keepends=True):
+            key = line.partition(":")[0] if re.match(r"\w+:", line) else ""
+            if not found or key in keys:
+                found.append([])
+                keys.clear()
+            found[-1].append(line)
+            keys |= {key} - {""}
+        return ["".join(lines) for lines in found]
 
     @property
     def commands(self) -> list[list[str]]:
@@ -52,7 +68,9 @@ def blocks(page: str) -> list[Block]:
             if m["form"] == "needs"
             else m["why"] or ""
         )
-        found.append(Block(page, text.count("\n", 0, m.start("language")) + 1, m["language"], body, why))
+        over = tuple(re.split(r",\s*", m["why"])) if m["form"] == "over" else ()
+        line = text.count("\n", 0, m.start("language")) + 1
+        found.append(Block(page, line, m["language"], body, "" if over else why, over))
     return found
 
 
@@ -62,6 +80,12 @@ def installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+def inline_commands(page: str) -> list[str]:
+    """Commands of `tokenzoo` between backticks of the text, as they stand there: mostly without their arguments."""
+    text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    return [" ".join(m[1].split()) for m in re.finditer(r"(?<!`)`(tokenzoo [^`]+)`(?!`)", text)]
 
 
 def indented_commands(page: str) -> list[str]:

@@ -180,7 +180,7 @@ def refuse_other_run(state: TrainState, folder: Path, meta: dict[str, Any], data
         problems.append("the files of data.train: some were added, removed or renamed")
     if problems:
         raise ConfigError(
-            f"{folder} belongs to a run with another config. Give another `output`, or set back:\n  "
+            f"{folder} belongs to a run with another config (its value -> yours). Give another `output`, or set back:\n  "
             + "\n  ".join(problems)
         )
 

@@ -18,6 +18,8 @@ from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
 from . import loader, registry
 from .loader import Files, Folder
+from .provenance import started_from
+from .readmes import README, written_by_hand
 from .registry import Card
 
 
@@ -157,9 +159,9 @@ def load(
     if folder is not None:
         tokenizer = _from_folder_of_card(text, Path(folder).expanduser(), part)
     elif isinstance(name, os.PathLike) or text.startswith("file:"):
-        tokenizer = loader.load_files(Folder(_inner(Path(text.removeprefix("file:")).expanduser())), part)
+        tokenizer = _from_folder(Path(text.removeprefix("file:")).expanduser(), part)
     elif text not in registry.cards() and not text.startswith("hub:") and _is_folder(text):
-        tokenizer = loader.load_files(Folder(_inner(Path(text).expanduser())), part)
+        tokenizer = _from_folder(Path(text).expanduser(), part)
     else:
         hub_id, pinned = _hub_name(text)
         if revision and pinned and revision != pinned:
@@ -179,6 +181,13 @@ def _text(what: str, value: Any) -> str:
     if not isinstance(text, str) or "\0" in text:
         raise ValueError(f"{what} is {value!r:.60} ({type(value).__name__}); it must be text or a path.")
     return text
+
+
+def _from_folder(folder: Path, part: Part | None) -> Tokenizer:
+    """What a folder or a training run holds; of a run's, also what it was trained from, which a copy elsewhere would not tell."""
+    tokenizer = loader.load_files(Folder(_inner(folder)), part)
+    tokenizer.trained_from = tokenizer.trained_from or ", ".join(started_from(folder))
+    return tokenizer
 
 
 def _inner(folder: Path) -> Path:
@@ -253,7 +262,7 @@ def save_pretrained(
 
     Args:
         tokenizer: any family, also wrapped by `torch.compile` or for several processes.
-        folder: gets `config.json`, `model.safetensors` and a model card `README.md` (an existing card stays).
+        folder: gets `config.json`, `model.safetensors` and a model card `README.md`; a card that a person wrote stays.
         dtype: of the weights in the file, e.g. `torch.float16`; None: as they are.
         layout: write config and weights as another library or the authors' code loads them, in place of this library's layout:
             "encodec-hf" is what transformers' `EncodecModel.from_pretrained` reads. Allowed: `writable_layouts()`.
@@ -276,9 +285,8 @@ def save_pretrained(
         write_layout(tokenizer, folder, layout, dtype)
     else:
         save_folder(tokenizer, folder, dtype=dtype)
-        readme = folder / "README.md"
-        if not readme.exists():
-            readme.write_text(card_text(tokenizer))
+        if written_by_hand(folder) is None:
+            (folder / README).write_text(card_text(tokenizer), encoding="utf-8")
     if discriminators is not None:
         from ..train.discriminator_files import write_discriminators
 

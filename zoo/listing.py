@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..codecs.spec import AudioSpec, ImageSpec
+from ..codecs.summary import codebooks_text
 from .literature import Figure, status
 from .registry import Card
 from .tables import table
@@ -82,17 +83,12 @@ def tables(cards: Sequence[Card]) -> str:
     for modality, (header, right, row) in _TABLES.items():
         own = [c for c in cards if c.modality == modality]
         if own:
-            rows = [[c.name, *row(c.facts.spec()), books(c.facts.vocab_sizes), _weights(c), _licence(c)] for c in own]
+            rows = [[c.name, *row(c.facts.spec()), codebooks_text(c.facts.vocab_sizes), _weights(c), _licence(c)] for c in own]
             head = [f"name ({modality})", *header, "codebooks", "weights", "licence of the weights"]
             parts.append(table(head, rows, right={i + 1 for i in right}))
     if any(c.modality == "image" and c.facts.image_size is None for c in cards):
         parts.append(f"Models that take any size: tokens and bits for a picture of {SIDE} x {SIDE} pixels.")
     return "\n\n".join(parts)
-
-
-def books(sizes: tuple[int, ...]) -> str:
-    """Codebooks as text: `8 x 1024`, or the sizes joined by `+` if they differ."""
-    return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
 
 def rate(hertz: float) -> str:

@@ -59,8 +59,10 @@ def provenance_of(
             hub id.
     """
     run, known = _run_of(folder), _named(tokenizer)
+    began = tokenizer.trained_from.split(", ") if tokenizer.trained_from else []
     if run is not None:
-        known = {name: _licence_of(name) for name in _started_from(run.config)} | known
+        began += _started_from(run.config)
+    known = {name: _licence_of(name) for name in dict.fromkeys(began)} | known
     own = tokenizer.licence if states_licence(tokenizer.licence) else ""
     found = list(dict.fromkeys(value for value in known.values() if states_licence(value)))
     if own and licence and not same_licence(own, licence):
@@ -81,6 +83,21 @@ def provenance_of(
         run=_of_shipped(tokenizer) if run is None else run.facts(),
         figures={} if run is None else run.figures(),
     )
+
+
+def started_from(folder: Path) -> list[str]:
+    """Names of the registry and hub ids that the training run began with to which a folder belongs; none where there is no run.
+
+    Folders of this machine are left out: elsewhere they say nothing. A config that cannot be read tells nothing either: only publishing
+    needs it, and reports it.
+    """
+    import yaml
+
+    try:
+        run = _run_of(folder)
+    except (OSError, UnicodeError, yaml.YAMLError):
+        return []
+    return [name for name in _started_from(run.config) if name in registry.cards() or _hub_id(name)] if run else []
 
 
 def _named(tokenizer: Tokenizer) -> dict[str, str]:
@@ -179,7 +196,8 @@ def _run_of(folder: Path | None) -> _Run | None:
 
 
 def _started_from(config: Mapping[str, Any]) -> list[str]:
-    grafts = [str(name).partition("#")[0] for name in (config.get("grafts") or {}).values()]
+    parts = config.get("grafts")
+    grafts = [str(name).partition("#")[0] for name in (parts.values() if isinstance(parts, Mapping) else ())]
     return list(dict.fromkeys(str(name) for name in [config.get("init"), *grafts] if name))
 
 

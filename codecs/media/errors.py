@@ -35,7 +35,7 @@ def decoding(name: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """An exception as one line of text that is the same in every run: without file descriptors and addresses of objects."""
     text = getattr(error, "error_string", "") or str(error)  # soundfile: without the prefix that names the file object
-    if getattr(error, "strerror", None):
-        text = str(error.strerror)  # type: ignore[attr-defined]
+    if strerror := getattr(error, "strerror", None):
+        text = str(strerror)
     kind = type(error).__name__
     return f"{kind}: {' '.join(text.split())}" if text else kind

@@ -95,7 +95,7 @@ def frames_of(data: bytes, name: str) -> Frames:
     """
     at = _first(data, name)
     mask = _same(data, at)
-    _, samples, rate = _header(data, at)  # type: ignore[misc]
+    _, samples, rate = _some_header(data, at)
     claimed, _ = _info(data, at)
     has_info, offsets, clean, end = _is_info(data, at), [], True, at
     while True:
@@ -159,7 +159,7 @@ def part(file: BinaryIO, frames: Frames, start: int, stop: int) -> tuple[io.Byte
 def _lead_in(header: bytes, samples: int) -> tuple[bytes, int]:
     """(silent frames of the smallest possible size, number of their samples); a decoder then guesses a length that is too large."""
     small = bytes([header[0], header[1] | 1, 0x10 | header[2] & 0x0C, header[3]])
-    size = _header(small, 0)[0]  # type: ignore[index]
+    size = _some_header(small, 0)[0]
     return small.ljust(size, b"\0") * _LEAD_IN, samples * _LEAD_IN
 
 
@@ -189,6 +189,13 @@ def _silence_borrowers(body: bytearray, offsets: np.ndarray) -> None:
             else:
                 body[begin] = min(have, 255)
         have += max(0, after - end)
+
+
+def _some_header(data: bytes, at: int) -> tuple[int, int, int]:
+    """As `_header`, where a frame is known to begin."""
+    header = _header(data, at)
+    assert header is not None
+    return header
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int] | None:

@@ -215,7 +215,7 @@ def checked_samples(x: Tensor, name: str, peak: float | None = None) -> Tensor:
         low, high = torch.stack(x.aminmax()).tolist() if x.numel() else (0.0, 0.0)  # NaN where there is one
         peak = max(-low, high) if math.isfinite(low) else math.nan
     if not math.isfinite(peak):
-        raise MediaError(f"{name} holds NaN or infinite samples at {int((~torch.isfinite(x)).sum())} places.")
+        raise MediaError(f"{name} holds NaN or infinite samples: {int((~torch.isfinite(x)).sum()):,} of {x.numel():,}.")
     if peak > MAX_PEAK:
         raise MediaError(
             f"{name}: float samples reach {peak:.4g}; -1..1 is allowed. Divide by the full scale "

@@ -5,7 +5,9 @@ import errno
 import io
 import warnings
 
+import numpy as np
 import pytest
+import soundfile
 from cli_runs import run, saved
 from PIL import Image
 from tokenzoo import cli
@@ -47,6 +49,14 @@ def test_debug_may_stand_anywhere(monkeypatch):
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(KeyError):
         run(*words[1:])
+
+
+def test_a_file_is_named_once_in_its_line(tmp_path):
+    """Also where the message, as Python shows it, begins with the file."""
+    path = tmp_path / "nan.wav"
+    soundfile.write(path, np.array([0.1, np.nan, 0.2]), 16000, subtype="FLOAT")
+    ran = run("encode", "speech-16khz-4kbps", path, "-o", tmp_path / "out")
+    assert ran.code == 1 and f"  {path}: holds NaN or infinite samples: 1 of 3.\n" in ran.err
 
 
 def test_debug_shows_why_one_file_failed(monkeypatch, tmp_path):

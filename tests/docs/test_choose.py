@@ -11,6 +11,7 @@ if not (ROOT / "docs").is_dir():
 sys.path.insert(0, str(ROOT / "docs"))
 
 import family_pages
+from tokenzoo.codecs.summary import codebooks_text
 from tokenzoo.zoo.literature import PARTIES, status
 from tokenzoo.zoo.registry import cards
 
@@ -29,7 +30,7 @@ def test_there_are_rows():
 def test_a_row_says_what_the_card_says(row):
     _, name, codes, rate, figure, licence = row
     card = cards()[name.strip("`")]
-    assert (codes, rate, licence) == (family_pages.codes(card), family_pages.rate(card), card.licence_weights)
+    assert (codes, rate, licence) == (codebooks_text(card.facts.vocab_sizes), family_pages.rate(card), card.licence_weights)
     known = {f"{f.metric} {f.value:g} ({f.conditions}; {PARTIES[f.by]})" for f in card.figures}
     assert figure in (known or {status(card.name)}) or (figure == "none of pixels" and not any("rFID" in k for k in known))
 
@@ -42,5 +43,7 @@ def test_every_family_has_a_page_that_names_its_checkpoints():
         assert f"`{card.name}`" in text and f"`{card.hub_id}`" in text
     assert "rFID 2.21" in text and "`image/titok-debug`" in text and "`titok-legacy`" in text and "`positions`" in text
     assert "Never run here: the published weights" in text
+    mixed = family_pages.page("dualcodec", found["dualcodec"], {})
+    assert "| 1 x 16384, 7 x 4096 |" in mixed and "16384, 4096" not in mixed
     listed = re.findall(r"\[(\w+)\]\(\1\.md\)", family_pages.index(found))
     assert sorted(listed) == sorted(found)

@@ -1,17 +1,24 @@
 """Every block of code of the pages runs: Python as it stands, commands with a few steps in place of many. Run: pytest tests/docs
 
 A page's blocks run in order, in one folder with a user's media and one namespace. Pages with a test of their own stand in `ELSEWHERE`.
+Settings in YAML are read by test_settings.py.
 """
 
+import re
+import shlex
 import warnings
 from pathlib import Path
 
+import click
 import pytest
 import soundfile
 from cli_runs import run
-from page_blocks import ROOT, Block, blocks, indented_commands
+from page_blocks import ROOT, Block, blocks, indented_commands, inline_commands
 from PIL import Image
 from tokenzoo.cli.app import app
+from tokenzoo.codecs.config import ConfigError, from_mapping
+from tokenzoo.train.files import bundled_names, find, load_run, read_mapping
+from tokenzoo.zoo.corpus.lm import BUNDLED, LMConfig
 from typer.main import get_command
 
 if not (ROOT / "docs").is_dir():
@@ -33,6 +40,8 @@ PAGES = sorted(
 )
 #: Pages that take more than ten seconds.
 SLOW = {"zoo/corpus/README.md", "docs/trainers.md"}
+#: The program with all subcommands.
+PROGRAM = get_command(app)
 #: Languages that are no code to run: text, and settings that a command of the same page reads.
 TEXT = {"", "text", "yaml", "json", "toml"}
 #: Added to commands, so that they end soon.
@@ -102,26 +111,112 @@ def do(block: Block, words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE])
 def test_commands_and_reasons(page):
-    """Also of blocks that do not run: commands have these options, Python compiles; a reason is a sentence, not a word."""
-    root = get_command(app)
+    """Also of blocks that do not run: the program takes the commands, Python compiles; a reason is a sentence, not a word."""
     for block in blocks(page):
-        assert not block.why or len(block.why.split()) > 2, f"{page}:{block.line}: {block.why!r} is no reason"
+        where = f"{page}:{block.line}"
+        assert not block.why or len(block.why.split()) > 2, f"{where}: {block.why!r} is no reason"
         if block.language == "python" and page not in ELSEWHERE:
-            compile(block.text, f"{page}:{block.line}", "exec")
+            compile(block.text, where, "exec")
         if block.language in ("bash", "sh"):
             for words in block.commands:
-                if words[0] == "tokenzoo" and len(words) > 1:
-                    check_words(root, words[1:], f"{page}:{block.line}: {' '.join(words)}")
+                check_line(words, where)
 
 
-def check_words(command, words, where):
-    """The subcommand exists and takes these options."""
-    while hasattr(command, "commands"):
-        assert words and words[0] in command.commands, f"{where}: no such command"
+#: Beside the pages of the site, those whose commands do not run here.
+LISTED = [*PAGES, *ELSEWHERE, *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "benchmarks").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", [p for p in LISTED if indented_commands(p) or inline_commands(p)])
+def test_commands_outside_of_blocks(page):
+    """Between backticks a command may lack arguments; its names and settings exist nevertheless."""
+    for line in indented_commands(page):
+        check_line(shlex.split(line, comments=True), f"{page}: {line}")
+    for line in inline_commands(page):
+        for words in split_line(shlex.split(re.sub(r"[\[\]]| \.\.\.", "", line) if "[-" in line or "..." in line else line)):
+            check_words(words[1:], f"{page}: `{line}`", whole=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tokenzoo tokenise photo-f16-rvq7 photos -o tokens",
+        "tokenzoo list --licens mit",
+        "tokenzoo encode photo-f16-rvq7 photos -o",
+        "tokenzoo push runs/mine",
+        "tokenzoo info mimi encodec-24khz",
+        "tokenzoo train image/convnet data.train=photos",
+        "tokenzoo train --from photo-f16-rvq7 data.tran=photos",
+        "tokenzoo lm lm/photos sampler.pases=32",
+        "tokenzoo tokenize photo-f16-rvq7 photos -o T && tokenzoo corpus stat T",
+    ],
+)
+def test_a_wrong_command_is_found(line):
+    """What the tests above rest on."""
+    with pytest.raises((AssertionError, pytest.fail.Exception), match="p.md"):
+        check_line(shlex.split(line), "p.md")
+
+
+def split_line(words: list[str]) -> list[list[str]]:
+    """The commands of a line, apart at `&&`, `|` and `>`, from the word `tokenzoo` on; other programs are left out."""
+    commands: list[list[str]] = [[]]
+    for word in words:
+        if word in ("&&", "|", ">"):
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    return [words[words.index("tokenzoo") :] for words in commands if "tokenzoo" in words[:1] or words[1:3] == ["-m", "tokenzoo"]]
+
+
+def check_line(words: list[str], where: str) -> None:
+    """Check all commands of `tokenzoo` in a line."""
+    for command in split_line(words):
+        check_words(command[1:], f"{where}: {' '.join(command)}")
+
+
+def check_words(words: list[str], where: str, *, whole: bool = True) -> None:
+    """The subcommand exists and takes these options and arguments; runs and their settings exist; with `whole`, nothing is missing."""
+    command = PROGRAM
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{where}: no such command"
         command, words = command.commands[words[0]], words[1:]
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help", "-h", "--debug"}
     given = {w.split("=")[0] for w in words if w.startswith("-") and not w.lstrip("-")[:1].isdigit()}
     assert given <= known, f"{where}: {sorted(given - known)}"
+    if hasattr(command, "commands"):
+        return
+    try:
+        values, left, _ = command.make_parser(click.Context(command)).parse_args([w for w in words if w != "--debug"])
+    except Exception as error:  # the parser's own, of click or of what typer has in its place
+        if whole:
+            pytest.fail(f"{where}: {error}")
+        return
+    missing = [p.name for p in command.params if p.required and values.get(p.name) in (None, (), [])]
+    assert not left and not (whole and missing), f"{where}: too much {left}, missing {missing}"
+    if command.name in ("train", "lm", "configs"):
+        check_settings(command.name, values, where)
+
+
+def check_settings(verb: str, values: dict, where: str) -> None:
+    """A bundled run by name exists; what is set in it, or in a file of the user's, are settings of a run."""
+    name, changed = values.get("config") or values.get("name") or "", list(values.get("overrides") or ())
+    if "=" in name:  # `tokenzoo train --from MODEL KEY=VALUE ...`
+        name, changed = "", [name, *changed]
+    try:
+        if verb == "lm" and name:
+            from_mapping(LMConfig, read_mapping(find(name, among=BUNDLED), changed))
+        elif verb != "lm" and (name or changed):
+            page = where.partition(":")[0]
+            if (ROOT / page).is_file() and any(b.text.startswith(f"# configs/{name}.yaml\n") for b in blocks(page)):
+                return  # the page shows how to write it
+            bundled = name in bundled_names()
+            assert bundled or not name or name.endswith(".yaml") or name.isupper(), f"{where}: no bundled run {name}"
+            if not changed:
+                return
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                load_run(name if bundled else "image/fine-tune", changed)
+    except ConfigError as error:
+        pytest.fail(f"{where}: {error}")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -79,6 +79,23 @@ def test_the_commands_run(place, capsys):
     assert tokenzoo.load("file:runs/tuned").config == tokenzoo.load("photo-f16-rvq7").config
 
 
+def test_a_run_of_your_own(place):
+    """Written out, changed, trained, prolonged and looked at, as the README has it."""
+    block = re.search(r"```bash\n(tokenzoo configs image/convnet-debug .*?)```", readme(), re.S)[1]
+    write, *trained, look = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert run(*write[1:]).code == 0
+    text = Path("mine.yaml").read_text()
+    assert "latent_dim: 16" in text
+    Path("mine.yaml").write_text(text.replace("latent_dim: 16", "latent_dim: 8"))
+    for words, steps in zip(trained, (2, 3), strict=True):
+        ran = run(*words[1:], *SMALL, f"steps={steps}")
+        assert ran.code == 0, ran.err
+    assert "going on from runs/mine/checkpoint-00000002" in ran.err and tokenzoo.load("file:runs/mine").config.latent_dim == 8
+    refused = run(*trained[0][1:], *SMALL, "steps=4", "optimizer.lr=0.1")
+    assert refused.code == 2 and "(its value -> yours)" in refused.err and "optimizer.lr: 0.002 -> 0.1" in refused.err
+    assert run(*look[1:]).code == 0 and len(list(Path("look").rglob("*.png"))) == 3
+
+
 def test_the_bundled_recipe_on_a_published_model(place, capsys):
     """`model=from_init`, as the README has it of EnCodec; here of a shipped tokenizer."""
     assert "tokenzoo train audio/encodec-24khz init=encodec-24khz model=from_init" in readme()

@@ -174,6 +174,31 @@ def test_the_card_of_a_run_says_what_it_was(hub, tmp_path):
         provenance_of(tokenzoo.load(out), out)
 
 
+def test_a_copy_of_a_run_knows_what_the_run_began_with(tmp_path):
+    """Copied out of the run, best weights keep the name, and with it the licence is found; folders of this machine are no names."""
+    out = tmp_path / "run"
+    saved("convnet", out / "model")
+    (out / "config.yaml").write_text(yaml.safe_dump({"init": "photo-f16-rvq7", "grafts": {"decoder": f"{tmp_path}/x#decoder"}}))
+    copy = tokenzoo.load(tokenzoo.save_pretrained(tokenzoo.load(out), tmp_path / "copy"))
+    assert (copy.trained_from, copy.origin, copy.licence) == ("photo-f16-rvq7", "", "")
+    about = provenance_of(copy, tmp_path / "copy")
+    assert about.licence == "CC-BY-SA-4.0" and about.origins == {"photo-f16-rvq7": "CC-BY-SA-4.0"}
+    stated = provenance_of(copy, None, licence="apache-2.0")
+    assert stated.licence == "apache-2.0" and stated.origins == about.origins, "both are named"
+    (out / "config.yaml").write_text("init: [")
+    assert tokenzoo.load(out).trained_from == ""
+
+
+def test_saving_replaces_a_card_of_ours_and_keeps_one_that_a_person_wrote(tmp_path):
+    tokenzoo.save_pretrained(tokenzoo.load("speech-16khz-4kbps"), tmp_path)
+    tokenzoo.save_pretrained(tiny(), tmp_path)
+    path = tmp_path / "README.md"
+    assert "`convnet`" in path.read_text() and "`spectral`" not in path.read_text(), "the card is that of the weights beside it"
+    path.write_text(path.read_text() + "mine\n")
+    tokenzoo.save_pretrained(tokenzoo.load("speech-16khz-4kbps"), tmp_path)
+    assert "`convnet`" in path.read_text() and path.read_text().endswith("mine\n")
+
+
 @pytest.mark.parametrize(
     "words, fields",
     [

@@ -66,7 +66,7 @@ def _from_path(path: str, suffixes: Sequence[str], seen: Seen) -> list[Blob]:
         found = walk(expanded, (*suffixes, ".tar"), seen=seen)
         return [blob for file in found for blob in (from_tar(file, suffixes) if _is_tar(file) else [FileBlob(file)])]
     if not os.path.exists(expanded):
-        raise ConfigError(f"{path!r} is neither a folder nor a file.")
+        raise ConfigError(f"{path!r} is neither a folder nor a file. data.train=FOLDER and data.valid=FOLDER name media of yours.")
     if not seen.first(expanded):
         return []
     return from_tar(expanded, suffixes) if _is_tar(expanded) else [FileBlob(expanded)]

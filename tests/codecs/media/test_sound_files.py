@@ -264,6 +264,6 @@ def test_random_damage_ends_in_one_kind_of_error():
 def test_nan_in_a_file_is_named():
     x = chirp(0.1)
     x[100] = np.nan
-    with pytest.raises(MediaError, match="x.wav holds NaN or infinite samples at 1 places"):
+    with pytest.raises(MediaError, match="x.wav holds NaN or infinite samples: 1 of [0-9,]+\\."):
         read_audio(sound("float wav", x), name="x.wav")
     assert float(read_audio(sound("float wav", chirp(0.1) * 5)).samples.max()) > 1, "a little beyond full scale is sound"
