@@ -65,6 +65,7 @@ def build_around(
     if state is None:
         state = weights(tokenizer)
         check_shapes(tokenizer, state, name)
+    whole = None
     if part:
         whole = fingerprint_of_state(tokenizer, state)
         keep_part(tokenizer, part)
@@ -72,7 +73,7 @@ def build_around(
         for key, value in tokenizer.state_dict().items():
             if value.numel() == state[key].numel():  # tensors of the removed half are empty
                 value.copy_(state[key])
-    if part:
+    if whole is not None:
         set_fingerprint(tokenizer, whole)
     return tokenizer.eval()
 

@@ -12,7 +12,7 @@ Letters: B batch, D latent width, K codebooks, L positions, S loudness segments.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .options import DecodeOptions, EncodeOptions, make_options, option_names
 from .quantizers.base import Quantizer
 from .spec import TokenizerSpec
 from .token_ids import Ids
-from .tokens import Tokens
+from .tokens import Tokens, present
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class NoMeaning(ValueError):
 class Coding(nn.Module):
     """Base class with the shared `encode`, `decode` and `semantic`; the hooks are described at the top of the file."""
 
-    family: str
+    family: ClassVar[str]
     #: Options of `encode` and `decode`; a tokenizer whose config allows fewer replaces them before it sets its `spec`.
     encode_options: type[EncodeOptions] = EncodeOptions
     decode_options: type[DecodeOptions] = DecodeOptions
@@ -173,18 +173,18 @@ class Coding(nn.Module):
         if not items or not all(isinstance(item, Prepared) for item in items):
             raise ValueError("encode_prepared takes a list of at least one item that `prepare` returned; `encode` takes media.")
         self._check_codebooks(chosen.num_codebooks)
-        parts: list[Tokens | None] = [None] * len(items)
+        parts: dict[int, Tokens] = {}
         for group in equal_ones([self.encode_key(item, i, chosen) for i, item in enumerate(items)]):
             x = torch.stack([items[i].x for i in group]).to(self.device, non_blocking=True)  # [B, ...]
             x = x.to(self.dtype) if x.is_floating_point() else x
             batch = Batch(options=chosen, items=group, total=len(items), grid=self.grid_of(x))
             made = self.tokens_of_batch(self.encode_batch(x, batch), [items[i] for i in group], batch)
             if len(group) == len(items):
-                parts = [made]
+                parts = {0: made}
                 break
             for row, i in enumerate(group):
                 parts[i] = made[row : row + 1]
-        tokens = Tokens.cat(parts).made_by(self.identity).to(self.device)  # type: ignore[arg-type]
+        tokens = Tokens.cat([parts[i] for i in sorted(parts)]).made_by(self.identity).to(self.device)
         return self._first_positions(tokens, chosen)
 
     def _check_codebooks(self, requested: int | None) -> None:
@@ -347,8 +347,8 @@ class Coding(nn.Module):
                     items=group,
                     total=len(items),
                     grid=first.grid if len(first.grid) > 1 else None,
-                    sizes=[] if first.sizes is None else [tuple(items[i].sizes[0].tolist()) for i in group],  # type: ignore[index]
-                    scale=None if first.scale is None else torch.cat([items[i].scale for i in group]).to(self.device),  # type: ignore[misc]
+                    sizes=[tuple(size[0].tolist()) for i in group if (size := items[i].sizes) is not None],
+                    scale=None if first.scale is None else torch.cat(present(items[i].scale for i in group)).to(self.device),
                     tokens=[items[i] for i in group],
                 ),
             ))  # fmt: skip

@@ -101,6 +101,9 @@ class Polymorphic:
     kinds: ClassVar[Any]  # a `Kinds`, whose module needs this one
 
 
+P = TypeVar("P", bound=Polymorphic)
+
+
 def nearest(name: str, allowed: Sequence[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest allowed name, and the list of all of them when it is short."""
     close = difflib.get_close_matches(name[:120], list(allowed), n=3, cutoff=0.5)  # its time grows with the square of the length
@@ -126,7 +129,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "", *, own
     values = dict(values)
     if issubclass(cls, Polymorphic):
         cls = _narrowed(cls, values.pop("kind", cls.kind or None), path, own)
-    hints, fields = _hints(cls), {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints, fields = _hints(cls), {f.name: f for f in _fields(cls) if f.init}
     for key in values:
         if key not in fields:
             raise ConfigError(f"unknown key {_join(path, key)!r} in {cls.__name__}.{nearest(key, list(fields))}")
@@ -144,14 +147,20 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def _narrowed(cls: type[T], kind: Any, path: str, own: bool) -> type[T]:
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls.__name__} is no dataclass.")
+    return dataclasses.fields(cls)
+
+
+def _narrowed(cls: type[P], kind: Any, path: str, own: bool) -> type[P]:
     """The subclass of the polymorphic `cls` that `kind` names."""
     if kind is None:
         raise ConfigError(f"{path or cls.__name__}: the key 'kind' is missing.")
-    if kind and kind == cls.kind:  # type: ignore[attr-defined]
+    if kind and kind == cls.kind:
         return cls
     try:
-        found = cls.kinds.resolve(kind, own=own)  # type: ignore[attr-defined]
+        found = cls.kinds.resolve(kind, own=own)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if path else str(error)) from error
     if not issubclass(found, cls):
@@ -162,7 +171,7 @@ def _narrowed(cls: type[T], kind: Any, path: str, own: bool) -> type[T]:
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return the inverse of `from_mapping`: plain dict, lists and numbers, `kind` included for polymorphic parts."""
     out: dict[str, Any] = {"kind": config.kinds.name_of(type(config))} if isinstance(config, Polymorphic) else {}
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+    for field in _fields(type(config)):
         out[field.name] = _plain(getattr(config, field.name))
     return out
 
@@ -208,8 +217,8 @@ def _convert(hint: Any, value: Any, path: str, own: bool) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path} must be a mapping, got {value!r:.200}.")
         return {str(k): _convert(args[1], v, _join(path, k), own) for k, v in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else from_mapping(hint, value, path, own=own)  # type: ignore[arg-type]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_mapping(hint, value, path, own=own)
     return _convert_scalar(hint, value, path)
 
 

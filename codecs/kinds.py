@@ -58,7 +58,7 @@ class Kinds(Generic[T]):
         self.what, self.package, self.label = what, package, label
         self._table, self._base = table, base
         self._names = {f"{package}.{target}": name for name, target in table.items()}
-        self._own: dict[str, type] = {}
+        self._own: dict[str, Any] = {}  # classes
         if base:
             _TABLES.append(self)
 
@@ -89,7 +89,7 @@ class Kinds(Generic[T]):
         if kind in self._table:
             return _found(f"{self.package}.{self._table[kind]}")
         if kind in self._own:
-            return self._own[kind]  # type: ignore[return-value]
+            return self._own[kind]
         if ":" not in kind or not self._base:
             raise ConfigError(f"unknown {self.what} {kind[:_LONGEST]!r}.{self._hint(kind)}")
         if not own:
@@ -98,7 +98,8 @@ class Kinds(Generic[T]):
                 "never for one that comes with weights or data. If you know this code and trust it, register it first: "
                 f"tokenzoo.register({kind[:_LONGEST]!r})."
             )
-        return self.register(_import(kind), name=kind)  # type: ignore[return-value]
+        part: Any = self.register(_import(kind), name=kind)
+        return part
 
     def name_of(self, part: type) -> str:
         """The name under which `resolve` finds `part`; a class of the user's own is registered by this."""
@@ -138,7 +139,7 @@ class Kinds(Generic[T]):
 
     def _checked(self, part: Any, name: str) -> type:
         """The class that `resolve` returns for `part`: its settings, or the tokenizer of a family. ConfigError if it does not fit."""
-        found = part if self._is_kind(part) else getattr(part, "config_class", None)
+        found: Any = part if self._is_kind(part) else getattr(part, "config_class", None)
         base = self._base.rpartition(":")[2]
         if not self._is_kind(found):
             kind = f"a {type(part).__name__}" if not isinstance(part, type) else "a class of " + _bases(part)
@@ -150,7 +151,7 @@ class Kinds(Generic[T]):
         if not isinstance(settings, type) or "__dataclass_fields__" not in vars(settings):
             owner = name if settings is found else f"{name}.config_class"
             raise ConfigError(f"{owner} must be a dataclass; write @dataclass(frozen=True, kw_only=True) above the class.")
-        return found  # type: ignore[return-value]
+        return found
 
     def _hint(self, kind: str) -> str:
         return nearest(kind[:_LONGEST], self.names())

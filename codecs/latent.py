@@ -92,7 +92,7 @@ class LatentTokenizer(Tokenizer):
     `coding.py`, and the methods that check and resize items: `items_of`, `fit_in`, `kept_size`, `grid_of` and `fit_out`.
     """
 
-    spec: LatentSpec
+    spec: LatentSpec  # pyright: ignore[reportIncompatibleVariableOverride]  (only a family itself sets it)
     #: how to compute the features; used in the error message for other input.
     features_advice: ClassVar[str] = "Run the network that computes the features, and pass its output."
 

@@ -159,6 +159,8 @@ def _value(node: ast.expr | None, module: Module) -> Any:
         if isinstance(found, (ast.Assign, ast.AnnAssign)):
             return _value(found.value, where)
     try:
-        return ast.literal_eval(node)  # type: ignore[arg-type]
+        if node is None:
+            raise ValueError("none")
+        return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         raise UnreadableError(f"no value that is written out: {ast.unparse(node) if node else 'none'}.") from error

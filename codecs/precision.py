@@ -37,7 +37,7 @@ def _moved(tensor: Tensor, after: Tensor) -> Tensor:
 class LSTM(nn.LSTM):
     """`nn.LSTM` that runs in the dtype of its weights under CPU autocast, where PyTorch's own fails on many CPUs."""
 
-    def forward(self, input: Tensor, hx: Any = None) -> Any:
+    def forward(self, input: Tensor, hx: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  (no packed sequences)
         """Same arguments and outputs as those of `nn.LSTM.forward`."""
         if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(input, hx)

@@ -8,13 +8,14 @@ Letters: B batch, K codebooks, L token positions, h w grid.
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .identity import identity_of
+from .spec import AudioSpec
 from .token_checks import (
     MEDIA,
     allowed_codebooks,
@@ -52,10 +53,10 @@ def tokens_of(
     k, facts = found.shape[1], dict[str, Any]()
     if lengths is not None:
         facts["lengths"] = rows("lengths", lengths, "[B]", found, low=1, high=found.shape[2])
-    if spec.modality == "audio":
+    if isinstance(spec, AudioSpec):
         if grid is not None and tuple(grid) != (found.shape[2],):
             raise TokenError(f"grid is {grid!r:.60}; {tokenizer.family} decodes sound, a plain sequence: leave it out.")
-        facts |= _sound(tokenizer, found, facts.get("lengths"), sizes, sample_rate_hz)
+        facts |= _sound(tokenizer, spec, found, facts.get("lengths"), sizes, sample_rate_hz)
     else:
         if sample_rate_hz is not None:
             raise TokenError(f"{tokenizer.family} decodes {MEDIA[spec.modality]}, which have no sample rate; leave sample_rate_hz out.")
@@ -113,16 +114,23 @@ def _check_axes(tokenizer: "Tokenizer", ids: Tensor) -> None:
     )
 
 
-def _sound(tokenizer: "Tokenizer", ids: Tensor, lengths: Tensor | None, sizes: Any, sample_rate_hz: Any) -> dict[str, Any]:
+@runtime_checkable
+class _Frames(Protocol):
+    def frames_of(self, ids: Tensor, lengths: Tensor) -> Tensor: ...
+
+
+def _sound(
+    tokenizer: "Tokenizer", spec: AudioSpec, ids: Tensor, lengths: Tensor | None, sizes: Any, sample_rate_hz: Any
+) -> dict[str, Any]:
     """Fields of audio: sizes and rates. No sizes if none are given: `decode` then returns all samples of the L positions."""
-    spec = tokenizer.spec
-    own, hop = spec.sample_rate_hz, spec.hop_samples  # type: ignore[attr-defined]
+    own, hop = spec.sample_rate_hz, spec.hop_samples
     if sizes is None and sample_rate_hz is None:
         return {"sample_rate_hz": own}
     rate = rates(own if sample_rate_hz is None else sample_rate_hz, ids)
     if sizes is not None:
         return {"sizes": _one_each("sizes", sizes, len(ids), 0), "sample_rate_hz": rate}
-    valid = tokenizer.frames_of(ids, torch.full_like(rate, ids.shape[2]) if lengths is None else lengths)  # type: ignore[attr-defined]
+    assert isinstance(tokenizer, _Frames)
+    valid = tokenizer.frames_of(ids, torch.full_like(rate, ids.shape[2]) if lengths is None else lengths)
     return {"sizes": (valid * hop * rate // own).clamp(min=1)[:, None], "sample_rate_hz": rate}
 
 

@@ -52,8 +52,8 @@ class Tokenizer(Coding):
     family: ClassVar[str] = ""
     config_class: ClassVar[type] = object
     #: names of the parts that only encoding, and only decoding, needs; what `load(part=...)` leaves out.
-    encoder_only: ClassVar[tuple[str, ...]] = ("encoder",)
-    decoder_only: ClassVar[tuple[str, ...]] = ("decoder",)
+    encoder_only: tuple[str, ...] = ("encoder",)
+    decoder_only: tuple[str, ...] = ("decoder",)
     #: names of parts and settings that neither the ids nor the decoded media of this tokenizer depend on.
     beside: ClassVar[tuple[str, ...]] = ()
     #: Of a tokenizer that only encodes: why, as `NotDecodable` says it.
@@ -69,6 +69,8 @@ class Tokenizer(Coding):
     licence: str = ""
     #: registry name or hub id that these very weights were published as; "": they were not, or it is not known. Saved with them.
     origin: str = ""
+    #: registry names or hub ids, with ", " between them, of weights that training began with, where it is known. Saved with them.
+    trained_from: str = ""
     #: "encoder" or "decoder" where `load(part=...)` left the other half out.
     part: str = ""
 
@@ -76,7 +78,12 @@ class Tokenizer(Coding):
         """Encode, quantize and decode a training batch `[B, ...]`, with gradients; same values as `encode` and then `decode`."""
         raise NotImplementedError
 
-    def compile(self, **options: Any) -> "Tokenizer":
+    @property
+    def requantizes(self) -> str:
+        """The setting of the config, a number, by which `forward` quantizes further latents in training; "": none, or it is 0."""
+        return ""
+
+    def compile(self, **options: Any) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]  (`nn.Module.compile` gives None)
         """Compile encoder and decoder with `torch.compile`; ids are unchanged. `options` go to `torch.compile`.
 
         Copies and pickles of a compiled tokenizer are compiled too, each around its own weights.

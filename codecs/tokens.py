@@ -6,10 +6,10 @@ Letters: B batch, K codebooks, L token positions, V codebook size, H W pixels, T
 import dataclasses
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from .spec import id_bits
 from .token_fields import TokenError
 
 __all__ = ["TokenError", "TokenizerId", "Tokens"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,10 @@ class Tokens:
         """Copies on the CPU of fields of another device; not a field itself. Missing in tokens that an older version pickled."""
         return self.__dict__.setdefault("_host", {})
 
+    @overload
+    def on_host(self, name: Literal["lengths"]) -> Tensor: ...
+    @overload
+    def on_host(self, name: str) -> Tensor | None: ...
     def on_host(self, name: str) -> Tensor | None:
         """The field `name`, one of whole numbers about items such as `lengths` and `sizes`, on the CPU; None if it is None.
 
@@ -250,7 +256,9 @@ class Tokens:
         out = self._with(ids=self.ids[:, keep], book_grids=None, **cut)
         if self.book_grids is None:
             return out
-        own = self.on_host("book_grids")[:, keep]  # type: ignore[index]  # [B, K, 2]
+        own = self.on_host("book_grids")
+        assert own is not None
+        own = own[:, keep]  # [B, K, 2]
         lengths, largest = own.prod(-1).max(dim=1)
         grids = own[torch.arange(len(own)), largest]  # [B, 2]
         longest, same = max(lengths.tolist(), default=0), bool((grids == grids[:1]).all())
@@ -269,7 +277,7 @@ class Tokens:
 
     def _lengths(self) -> list[int]:
         """`lengths` as a list."""
-        return self.on_host("lengths").tolist()  # type: ignore[union-attr]
+        return self.on_host("lengths").tolist()
 
     def made_by(self, tokenizer: TokenizerId | None) -> "Tokens":
         """The same tokens with `tokenizer` as the identity of the tokenizer that made them."""
@@ -320,7 +328,7 @@ class Tokens:
             grid=grid,
             grids=grids,
             lengths=torch.cat([t.lengths for t in items]),
-            scale=None if head.scale is None else _cat_padded([t.scale for t in items]),  # type: ignore[misc]
+            scale=None if head.scale is None else _cat_padded(present(t.scale for t in items)),
             side_vectors={n: sum((t.side_vectors[n] for t in items), ()) for n in head.side_vectors},
             tokenizer=head.tokenizer if all(t.tokenizer is not None for t in items) else None,
             **{n: torch.cat([getattr(t, n) for t in items]) for n in _EACH if getattr(head, n) is not None},
@@ -406,6 +414,15 @@ def _equal_side_vectors(a: Mapping[str, tuple[Tensor, ...]], b: Mapping[str, tup
         return False
     pairs = [pair for n in a for pair in zip(a[n], b[n], strict=True)]
     return all(x.shape == y.shape and torch.equal(x.cpu(), y.cpu()) for x, y in pairs)
+
+
+def present(values: Iterable[T | None]) -> list[T]:
+    """The values, none of which is None: the items of one batch have the same fields."""
+    found = []
+    for value in values:
+        assert value is not None
+        found.append(value)
+    return found
 
 
 def _cat_padded(rows: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,6 @@ shapes that depend on values (`nonzero`, boolean indices), and copies to the dev
 cannot be undone and changes what PyTorch takes for the accelerator of the process, so this is used in a process of its own.
 """
 
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,11 +44,11 @@ class _Far(torch.Tensor):
     """A tensor of the device, around one of the CPU."""
 
     held: torch.Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> "_Far":
-        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made = torch.Tensor._make_wrapper_subclass(
             cls,
             held.shape,
             strides=held.stride(),
@@ -73,7 +72,7 @@ class _Far(torch.Tensor):
         """Of the tensor inside."""
         return self.held.data_ptr()
 
-    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+    def __repr__(self, **_: Any) -> str:
         return f"{NAME}({self.held!r})"
 
     @classmethod
@@ -202,7 +201,7 @@ def far() -> Iterator[torch.device]:
     """The device, which exists in this block."""
     from torch.utils import backend_registration
 
-    if NAME not in sys.modules.get("torch").__dict__:  # type: ignore[union-attr]
+    if NAME not in vars(torch):
         backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(..., device=)` makes it on the CPU, and moves it

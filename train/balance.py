@@ -77,7 +77,7 @@ class Balancer(nn.Module):
             share: of this part in the batch of the step, 0..1; the caller multiplies the scalar by it.
         """
         if self.config.kind == "none":
-            return sum(self.weights[name] * value for name, value in losses.items()), {}  # type: ignore[return-value]
+            return sum((self.weights[name] * value for name, value in losses.items()), x_hat.new_zeros(())), {}
         names = [n for n in self.on_output if n in losses and self.weights[n] > 0]
         gradients = {n: torch.autograd.grad(losses[n], x_hat, retain_graph=True, allow_unused=True)[0] for n in names}
         gradients = {n: torch.zeros_like(x_hat) if g is None else g for n, g in gradients.items()}

@@ -41,8 +41,8 @@ def checkpoints(out: Path) -> list[Path]:
     """Return the checkpoint folders of a run, oldest first; `read_meta` checks whether one is damaged."""
     if not out.is_dir():
         return []
-    found = [p for p in out.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
-    return sorted(found, key=lambda p: int(_NAME.fullmatch(p.name)[1]))  # type: ignore[index]
+    found = [(int(name[1]), p) for p in out.iterdir() if (name := _NAME.fullmatch(p.name)) and p.is_dir()]
+    return [p for _, p in sorted(found)]
 
 
 def folder_name(step: int) -> str:

@@ -42,7 +42,9 @@ def connect(config: RunConfig) -> Accelerator:
 
 def mean_over(accelerator: Accelerator, value: Tensor) -> Tensor:
     """Mean of a tensor over all processes, the same on each."""
-    return accelerator.reduce(value, "mean")  # type: ignore[return-value]
+    mean = accelerator.reduce(value, "mean")
+    assert isinstance(mean, Tensor)
+    return mean
 
 
 def any_process(accelerator: Accelerator, value: bool) -> bool:

@@ -8,7 +8,7 @@ network computes.
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from ..codecs.config import ConfigError, nearest
 from ..codecs.layouts.keymap import SPELLINGS, NotWritable, fold_weight_norm
 from ..codecs.layouts.systems import converter
 from ..codecs.tokenizer import Tokenizer
+
+M = TypeVar("M", bound=nn.Module)
 
 #: Instead of a part: the weights that have a norm in the authors' layout from which the tokenizer was loaded.
 PUBLISHED = "published"
@@ -56,7 +58,7 @@ def plain(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor
     )
 
 
-def plain_copy(tokenizer: nn.Module, names: Iterable[str]) -> nn.Module:
+def plain_copy(tokenizer: M, names: Iterable[str]) -> M:
     """A copy of a tokenizer in which the weights of the modules `names` are folded."""
     out = copy.deepcopy(tokenizer)
     for name in names:

@@ -19,7 +19,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ def _count(shape: Any) -> int:
 class _ArrayUnpickler(InertUnpickler):
     """Reads NumPy arrays, in `pickle`'s form and in joblib's; see `InertUnpickler`."""
 
-    dispatch: dict[int, Any] = dict(InertUnpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(InertUnpickler.dispatch)
 
     def __init__(self, data: bytes) -> None:
         self.file, self.left_bytes = io.BytesIO(data), len(data)
@@ -168,7 +168,7 @@ class _ArrayUnpickler(InertUnpickler):
 
     def load_build(self) -> None:
         """State of an object; behind joblib's description of an array come its bytes."""
-        super().load_build()  # type: ignore[misc]
+        InertUnpickler.dispatch[pickle.BUILD[0]](self)
         if isinstance(self.stack[-1], _Stored):
             self.stack[-1] = self._stored(self.stack[-1].state)
 

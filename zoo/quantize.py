@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codecs.quantizers.base import Quantizer, QuantizerConfig
+from ..codecs.quantizers.base import Fittable, Quantizer, QuantizerConfig
 from ..codecs.quantizers.dimension_wise import DimensionWise, DimensionWiseConfig
 from ..codecs.tokenizer import Tokenizer
 from ..codecs.wrapping import unwrap
@@ -102,7 +102,8 @@ def quantize(
 
 def _fit(quantizer: Quantizer, rows: Tensor, items: int) -> Fit:
     """Fit to rows `[N, D]`."""
-    error = float(quantizer.fit(rows))  # type: ignore[operator]
+    assert isinstance(quantizer, Fittable)
+    error = float(quantizer.fit(rows))
     power = float((rows - rows.mean(0)).double().square().mean())
     snr = 10 * torch.tensor(power / max(error, 1e-30)).log10()
     return Fit(items, len(rows), float(snr), error=error)

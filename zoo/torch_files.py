@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def read_torch(path: Path, *, start: int = 0, size: int | None = None) -> Any:
             raise CheckpointError(f"{path} is empty; download or copy it again.")
         mapped = torch.from_file(str(path), shared=False, size=start + size, dtype=torch.uint8)[start:]
         with path.open("rb") as file:
-            return _read(_Window(file, start, size), mapped, str(path))  # type: ignore[arg-type]
+            return _read(_Window(file, start, size), mapped, str(path))
     except CheckpointError:
         raise
     except BROKEN as error:
@@ -88,7 +88,19 @@ def short(error: BaseException) -> str:
     return text[:200] + ("" if text.endswith(".") else ".")
 
 
-def _read(file: BinaryIO, mapped: Tensor, name: str) -> Any:
+class _Bytes(Protocol):
+    """What is read of a file, or of a window of one."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def readline(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+
+def _read(file: _Bytes, mapped: Tensor, name: str) -> Any:
     head = file.read(4)
     file.seek(0)
     if head[:2] == b"PK":
@@ -101,7 +113,7 @@ def _read(file: BinaryIO, mapped: Tensor, name: str) -> Any:
 # --- the file formats -----------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: BinaryIO, mapped: Tensor) -> Any:
+def _read_zip(file: _Bytes, mapped: Tensor) -> Any:
     with zipfile.ZipFile(file) as archive:
         entries = {i.filename: i for i in archive.infolist()}
         name = next((n for n in entries if n.count("/") == 1 and n.endswith("/data.pkl")), None)
@@ -119,7 +131,7 @@ def _read_zip(file: BinaryIO, mapped: Tensor) -> Any:
         return _Unpickler(io.BytesIO(program), storage).run()
 
 
-def _stored(file: BinaryIO, mapped: Tensor, entry: zipfile.ZipInfo, *, limit: int | None = None) -> Tensor:
+def _stored(file: _Bytes, mapped: Tensor, entry: zipfile.ZipInfo, *, limit: int | None = None) -> Tensor:
     """Bytes of one member of the archive, as a view of the mapped file."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise ValueError(f"its member {entry.filename!r} is compressed, which torch.save never does.")
@@ -135,7 +147,7 @@ def _stored(file: BinaryIO, mapped: Tensor, entry: zipfile.ZipInfo, *, limit: in
     return mapped[at : at + entry.file_size]
 
 
-def _read_stream(file: BinaryIO, mapped: Tensor) -> Any:
+def _read_stream(file: _Bytes, mapped: Tensor) -> Any:
     """The format of PyTorch before 1.6: pickles one after the other, then the bytes of all storages."""
 
     def no_storage(key: str) -> Tensor:
@@ -240,13 +252,13 @@ class InertUnpickler(pickle._Unpickler):
     stack: Any  # these three are set by `load`
     append: Any
     read: Any
-    dispatch: dict[int, Any] = {
+    dispatch: ClassVar[dict[int, Any]] = {
         code: run
         for code, run in pickle._Unpickler.dispatch.items()
         if bytes([code]) not in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.EXT1, pickle.EXT2, pickle.EXT4)
     }
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: _Bytes) -> None:
         super().__init__(_Counted(file), encoding="latin1", errors="replace")
         self.classes: dict[tuple[str, str], type[Inert]] = {}
 
@@ -266,7 +278,7 @@ class InertUnpickler(pickle._Unpickler):
 class _Unpickler(InertUnpickler):
     """Reads tensors; `bytes_of` returns the bytes of a storage by its key."""
 
-    def __init__(self, file: BinaryIO, bytes_of: Any, *, widths: bool = False) -> None:
+    def __init__(self, file: _Bytes, bytes_of: Any, *, widths: bool = False) -> None:
         super().__init__(file)
         self.bytes_of, self.kinds = bytes_of, {}
 
@@ -307,7 +319,7 @@ class _Unpickler(InertUnpickler):
 class _Counted:
     """A file that counts its reads, to limit the operations of a pickle: each begins with a read."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: _Bytes) -> None:
         self._file, self.left = file, MAX_OPERATIONS
 
     def read(self, size: int) -> bytes:

@@ -140,6 +140,13 @@ def _read_index(name: str, file: Callable[[str], Path], wanted: Wanted | None) -
     return out
 
 
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The bytes of a member that is a file."""
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
 def read_nemo(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return config and weights of a `.nemo` archive (its members model_config.yaml, model_weights.ckpt), without unpacking to disk.
 
@@ -156,11 +163,10 @@ def read_nemo(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             whole = path.stat().st_size
             if config.size > MAX_CONFIG_BYTES or weights.size > 8 * whole + (1 << 20):
                 raise CheckpointError(f"{path} holds a member far larger than the archive; it is not read.")
-            settings = parse_settings(archive.extractfile(config).read(), "model_config.yaml")  # type: ignore[union-attr]
+            settings = parse_settings(_member(archive, config), "model_config.yaml")
             if weights.offset_data + weights.size <= whole and _is_plain(path):
                 return settings, read_torch(path, start=weights.offset_data, size=weights.size)
-            data = archive.extractfile(weights).read()  # type: ignore[union-attr]
-            return settings, read_torch_bytes(data, f"{path}: model_weights.ckpt")
+            return settings, read_torch_bytes(_member(archive, weights), f"{path}: model_weights.ckpt")
     except (tarfile.TarError, EOFError, OSError, struct.error) as error:
         raise CheckpointError(f"{path} is no archive that can be read ({str(error).splitlines()[0][:200]}).") from error
 

@@ -6,7 +6,7 @@ Letters: B batch, C channels, T samples, D latent width, K codebooks, L position
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -187,7 +187,7 @@ class AudioTokenizer(Tokenizer):
 
     # --- speed ----------------------------------------------------------------------------------------------------
 
-    def compile(self, **options: Any) -> "AudioTokenizer":
+    def compile(self, **options: Any) -> Self:
         """Make encode and decode faster; ids are unchanged.
 
         Convolutional families on a CPU: every activation becomes one pass over memory (`kernels/fused.py`); this takes about ten
@@ -198,7 +198,7 @@ class AudioTokenizer(Tokenizer):
         """
         if self.device.type == "cpu" and fuse(self):
             return self
-        return super().compile(**({"dynamic": True} | options))  # type: ignore[return-value]
+        return super().compile(**({"dynamic": True} | options))
 
     # --- training -------------------------------------------------------------------------------------------------
 

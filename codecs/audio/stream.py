@@ -129,7 +129,8 @@ class AudioStream:
         if some[0][0] == list(range(count)):
             return some[0][1]
         head = some[0][1]
-        none = replace(head[0], ids=head.ids[:1, :, :0], lengths=None, grid=(0,), sizes=head.sizes[:1] * 0)  # type: ignore[index]
+        sizes = None if head.sizes is None else head.sizes[:1] * 0
+        none = replace(head[0], ids=head.ids[:1, :, :0], lengths=None, grid=(0,), sizes=sizes)
         of_row = {row: tokens[i] for rows, tokens in some for i, row in enumerate(rows)}
         return Tokens.cat([of_row.get(row, none) for row in range(count)])
 
@@ -150,7 +151,7 @@ class AudioStream:
         """
         count = len(tokens)
         self._decoders.open(count, "decode")
-        lengths = tokens.on_host("lengths").tolist()  # type: ignore[union-attr]
+        lengths = tokens.on_host("lengths").tolist()
         out: list[Tensor] = [torch.zeros(self.tokenizer.spec.channels, 0, device=self.tokenizer.device)] * count
         whole = None
         for lane in self._decoders.split(lengths):

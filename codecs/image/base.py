@@ -3,7 +3,7 @@
 Letters: B batch, H W pixels, h w grid, D latent width, K codebooks, L positions.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,8 @@ class ImageTokenizer(Tokenizer):
         if self.spec.image_size is None or resize != "crop":
             return height, width
         scale = min(n / m for n, m in zip((height, width), self.spec.image_size, strict=True))
-        return tuple(max(1, round(m * scale)) for m in self.spec.image_size)  # type: ignore[return-value]
+        height, width = (max(1, round(m * scale)) for m in self.spec.image_size)
+        return height, width
 
     def grid_of(self, x: Tensor) -> tuple[int, int] | None:
         """Token grid `(h, w)` of a batch `[B, 3, H, W]`; None: a plain sequence."""
@@ -108,12 +109,12 @@ class ImageTokenizer(Tokenizer):
         """The tiles of one axis of a grid."""
         return plan(positions, self.piece_positions, self.context_positions)
 
-    def compile(self, **options: Any) -> "ImageTokenizer":
+    def compile(self, **options: Any) -> Self:
         """As `Tokenizer.compile`; convolutional stacks on a CPU stay outside (`kernels/conv_stack.py`)."""
         for part in self.modules():
             if isinstance(part, ConvStack):
                 part.stay_outside()
-        return super().compile(**options)  # type: ignore[return-value]
+        return super().compile(**options)
 
     # --- decode ---------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,8 @@ class ClipTokenizer(ImageTokenizer):
         Raises:
             TokenError: the tokens have another number of steps than clips of their length with this window.
         """
-        (t, h, w), window = batch.grid, batch.options.window  # type: ignore[misc]
+        assert batch.grid is not None
+        (t, h, w), window = batch.grid, batch.options.window
         for frames, *_ in batch.sizes:
             if self.steps(frames, window) != t:
                 raise TokenError(

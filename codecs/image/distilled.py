@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..layers.vit import TransformerSize, ViTBlock
 from ..layers.vqgan import DecoderConfig, EncoderConfig
+from ..quantizers.base import codebook_size_of
 from ..quantizers.vq import VQ, VQConfig
 from ..start import first_norm
 from .vqgan.model import VQGAN, VQGANConfig
@@ -61,7 +62,7 @@ class BaseTokenizer(nn.Module):
     def __init__(self, config: VQGANConfig, *, train: bool = False) -> None:
         super().__init__()
         self.vqgan = VQGAN(config)
-        self.codes, self.channels = config.quantizer.codebook_size, config.z_channels  # type: ignore[attr-defined]
+        self.codes, self.channels = codebook_size_of(config.quantizer), config.z_channels
         self.freeze(not train)
 
     def freeze(self, frozen: bool = True) -> "BaseTokenizer":

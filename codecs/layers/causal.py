@@ -139,7 +139,7 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
             raise ValueError(f"kernel {kernel_size} is shorter than the stride {stride}: there would be gaps.")
         self.cuts = cuts or ((0, surplus) if causal else (surplus - surplus // 2, surplus // 2))
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Convolve `[B, C, T]` to `[B, C', T * s]`; with `state`, the overlapping tail of the piece before is added."""
         if state is not None:
             return self._piece(x, state)
@@ -181,6 +181,6 @@ class ConvTranspose1d(conv1d.ConvTranspose1d, Streaming):
 class Chain(nn.Sequential, Streaming):
     """`nn.Sequential` that passes `state` on to those layers that take one."""
 
-    def forward(self, x: Tensor, state: State | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, state: State | None = None) -> Tensor:
         """Apply the layers in order to `[B, C, T]`; with `state`, to the next piece of a stream."""
         return chain(self, x, state)

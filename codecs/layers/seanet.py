@@ -14,7 +14,7 @@ Letters: B batch, C channels, T steps, L frames, D latent width, k kernel, d dil
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from ..kernels.residual1d import Residual1d
 from ..kernels.snake import Snake
 from ..kernels.stream import Layer, layers_first, rows_first
 from ..kernels.time_tiles import in_turn
+from ..members import members
 from ..precision import LSTM
 from .causal import Conv1d, ConvTranspose1d, State, Streaming
 
@@ -236,7 +237,7 @@ class SEANetDown(Streaming):
 
     def needs(self, outputs: int) -> int:
         """Number of inputs that a stream needs for its first `outputs` outputs."""
-        return _chain_needs([*self.units, self.conv], outputs)
+        return _chain_needs([*members(self.units, SEANetUnit), self.conv], outputs)
 
 
 class SEANetUp(Streaming):
@@ -260,7 +261,7 @@ class SEANetUp(Streaming):
 
     def needs(self, outputs: int) -> int:
         """Number of inputs that a stream needs for its first `outputs` outputs."""
-        return _chain_needs([self.conv, *self.units], outputs)
+        return _chain_needs([self.conv, *members(self.units, SEANetUnit)], outputs)
 
 
 class SEANetEncoder(Streaming):
@@ -285,7 +286,7 @@ class SEANetEncoder(Streaming):
 
     def needs(self, frames: int) -> int:
         """Number of samples that a stream needs for its first `frames` frames."""
-        return _chain_needs([self.stem, *self.levels, self.head], frames)
+        return _chain_needs([self.stem, *members(self.levels, SEANetDown), self.head], frames)
 
 
 class SEANetDecoder(Streaming):
@@ -310,7 +311,7 @@ class SEANetDecoder(Streaming):
 
     def needs(self, samples: int) -> int:
         """Number of frames that a stream needs for its first `samples` samples."""
-        return _chain_needs([self.stem, *self.levels, self.head], samples)
+        return _chain_needs([self.stem, *members(self.levels, SEANetUp), self.head], samples)
 
 
 def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> int:
@@ -319,7 +320,11 @@ def stream_latency(encoder: SEANetEncoder, decoder: SEANetDecoder, hop: int) -> 
     return -(-waits // hop) * hop - 1
 
 
-def _chain_needs(layers: Sequence[nn.Module], outputs: int) -> int:
+class _Needs(Protocol):
+    def needs(self, outputs: int, /) -> int: ...
+
+
+def _chain_needs(layers: Sequence[_Needs], outputs: int) -> int:
     for layer in reversed(layers):
-        outputs = layer.needs(outputs)  # type: ignore[operator]
+        outputs = layer.needs(outputs)
     return outputs

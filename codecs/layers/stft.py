@@ -3,6 +3,8 @@
 Letters: B batch, T samples, L = T / hop frames, W window samples, F = W / 2 + 1 frequencies.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,5 +66,5 @@ class STFT(KeepsDtype):
         frames = F.pad(frames, (0, -self.size % self.hop))
         pieces = frames.unflatten(-1, (-1, self.hop))  # [B, L, W / hop, hop]: the sum of W / hop shifted copies
         n = pieces.shape[2]
-        out = sum(F.pad(pieces[:, :, i], (0, 0, i, n - 1 - i)) for i in range(n))
-        return out.flatten(1)  # type: ignore[union-attr]
+        out = functools.reduce(torch.add, (F.pad(pieces[:, :, i], (0, 0, i, n - 1 - i)) for i in range(n)))
+        return out.flatten(1)

@@ -295,7 +295,7 @@ class VQGANDecoder(_LevelStack):
         if config.stem_shortcut and (config.noise or last % in_channels):
             raise ConfigError(f"stem_shortcut: the last width, {last}, must be a multiple of {in_channels}; without noise.")
         self.norm_first = group_norm(in_channels, config.groups, config.narrow_groups) if config.norm_first else None
-        self.stem = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
+        self.stem: nn.Module = nn.Conv2d(in_channels * (2 if config.noise else 1), last, 3, padding=1)
         self.middle = parts.middle(last)
         ins = (*config.widths[1:], last)
         self.levels = nn.ModuleList(Level(parts, i, ins[i], adaptive_dim=adaptive_dim) for i in range(len(config.widths)))

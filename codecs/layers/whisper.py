@@ -108,7 +108,8 @@ class WhisperStem(nn.Module):
         self.conv_out = nn.Conv1d(width, width, 3, stride=strides[1], padding=padding)
         for conv in (self.conv_in, self.conv_out):  # torch's own first weights would leave all sounds alike behind two GELUs
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the convolutions to `[B, M, N]`."""

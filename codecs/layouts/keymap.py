@@ -348,9 +348,12 @@ class Each:
         return {k: self._read(v) if matches(k, self.patterns) else v for k, v in state.items()}
 
     def write(self, state: State) -> State:
-        if self._write is None and any(matches(k, self.patterns) for k in state):
-            raise NotWritable(f"{self.patterns[0]!r} cannot be converted back to the authors' layout.")
-        return {k: self._write(v) if matches(k, self.patterns) else v for k, v in state.items()}  # type: ignore[misc]
+        write = self._write
+        if write is None:
+            if any(matches(k, self.patterns) for k in state):
+                raise NotWritable(f"{self.patterns[0]!r} cannot be converted back to the authors' layout.")
+            return dict(state)
+        return {k: write(v) if matches(k, self.patterns) else v for k, v in state.items()}
 
 
 def pointwise(*patterns: str, axes: int = 1) -> Each:

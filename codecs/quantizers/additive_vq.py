@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import ConfigError
+from ..members import members
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through
 from .parts.beam import beam_search
 from .parts.clustering import all_reduce_together, kmeans
@@ -137,7 +138,7 @@ class _JointStack(ResidualVQ):
     """A residual stack whose losses are those of the sum of all levels."""
 
     def tables(self) -> list[VQ]:
-        return list(self.levels)  # type: ignore[arg-type]
+        return members(self.levels, VQ)
 
     def terms(self, z: Tensor, ids: Tensor, *, kept: Tensor | None = None, mask: Tensor | None = None) -> StackResult:
         total = torch.stack([level.codebook.vectors(at) for level, at in zip(self.tables(), ids, strict=True)]).sum(0)  # [B, L, D]

@@ -7,9 +7,9 @@ Letters: B batch, D latent width, L positions, K codebooks, V codebook size.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -52,11 +52,32 @@ class QuantizerConfig(Polymorphic):
             if self.dim not in (0, dim):
                 raise ConfigError(f"quantizer.dim is {self.dim}, but the latents are {dim} wide; leave dim out or set {dim}.")
             config = dataclasses.replace(self, dim=dim)
-        return self.quantizer_class()(config)  # type: ignore[call-arg]
+        return self.quantizer_class()(config)
 
-    def quantizer_class(self) -> type["Quantizer"]:
+    def quantizer_class(self) -> Callable[[Any], "Quantizer"]:
         """Return the `Quantizer` that this config describes (a method, so that configs can be defined before classes)."""
         raise NotImplementedError
+
+
+def codebook_size_of(config: QuantizerConfig) -> int:
+    """V, of a kind whose settings have one `codebook_size`.
+
+    Raises:
+        ConfigError: a kind without one, such as "bsq", whose V follows from other settings; or a size for each codebook.
+    """
+    size = getattr(config, "codebook_size", None)
+    if not isinstance(size, int):
+        raise ConfigError(f"this quantizer of kind {config.kind!r} has no single codebook_size; take one that has, such as 'vq'.")
+    return size
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """Quantizers whose codebook is fitted to features, once, instead of trained."""
+
+    def fit(self, features: Tensor) -> float:
+        """Fit to features `[N, D]` or `[B, D, L]`; returns the mean squared error of a feature."""
+        ...
 
 
 class Quantizer(KeepsDtype):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
-from .base import Quantized, Quantizer, QuantizerConfig
+from ..members import members
+from .base import Fittable, Quantized, Quantizer, QuantizerConfig
 
 
 class Branches(Quantizer):
@@ -26,17 +27,17 @@ class Branches(Quantizer):
     def __init__(self, config: QuantizerConfig, count: int) -> None:
         if count < 1 or config.dim < 1:
             raise ConfigError(f"{count} branches of width {config.dim}: both must be positive.")
-        branches = nn.ModuleList(config.build() for _ in range(count))
-        sizes = tuple(v for b in branches for v in b.codebook_sizes)  # type: ignore[union-attr]
+        branches = [config.build() for _ in range(count)]
+        sizes = tuple(v for b in branches for v in b.codebook_sizes)
         super().__init__(dataclasses.replace(config, dim=count * config.dim), sizes)
-        self.branches = branches
-        self.needs_grid = branches[0].needs_grid  # type: ignore[misc, assignment]
-        self.scale_grids = branches[0].scale_grids  # type: ignore[assignment]
+        self.branches = nn.ModuleList(branches)
+        self.needs_grid = branches[0].needs_grid
+        self.scale_grids = branches[0].scale_grids
 
     def freeze(self, frozen: bool = True) -> "Quantizer":
         """As `Quantizer.freeze`, for all branches."""
-        for branch in self.branches:
-            branch.freeze(frozen)  # type: ignore[operator]
+        for branch in members(self.branches, Quantizer):
+            branch.freeze(frozen)
         return super().freeze(frozen)
 
     def fit(self, features: Tensor) -> float:
@@ -45,15 +46,16 @@ class Branches(Quantizer):
         Raises:
             ValueError: a kind that is not fitted, another width, or too few features.
         """
-        if not hasattr(self.branches[0], "fit"):
+        if not isinstance(self.branches[0], Fittable):
             raise ValueError(f"a quantizer of kind {self.config.kind!r} is trained, not fitted.")
         if features.ndim not in (2, 3) or features.shape[1] != self.dim:
             raise ValueError(f"fit takes features [N, {self.dim}] or [B, {self.dim}, L]; got {list(features.shape)}.")
-        return sum(b.fit(part) for b, part in self._pairs(features)) / len(self.branches)  # type: ignore[operator]
+        errors = [b.fit(part) for b, part in self._pairs(features) if isinstance(b, Fittable)]
+        return sum(errors) / len(self.branches)
 
     def code_vectors(self, codebook: int) -> Tensor:
         branch, k = divmod(codebook, self.num_codebooks // len(self.branches))
-        return self.branches[branch].code_vectors(k)  # type: ignore[operator, no-any-return]
+        return members(self.branches, Quantizer)[branch].code_vectors(k)
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         parts = [b._quantize(part, grid, mask) for b, part in self._pairs(z)]
@@ -69,4 +71,4 @@ class Branches(Quantizer):
 
     def _pairs(self, x: Tensor) -> list[tuple[Quantizer, Tensor]]:
         """Each branch with its equal share of axis 1."""
-        return list(zip(self.branches, x.chunk(len(self.branches), dim=1), strict=True))  # type: ignore[arg-type]
+        return list(zip(members(self.branches, Quantizer), x.chunk(len(self.branches), dim=1), strict=True))

@@ -66,7 +66,7 @@ class External(Quantizer):
         module = _construct(config) if module is None else module
         super().__init__(config, _sizes(module))
         self.module = module
-        self.groups = len(module.rvqs) if hasattr(module, "rvqs") else 0  # type: ignore[arg-type]
+        self.groups = len(getattr(module, "rvqs", ()))
         self._check_inverse()
 
     def check_parts(self, parts: int) -> None:
@@ -140,9 +140,10 @@ class External(Quantizer):
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
         indices = self._to_indices(ids)
-        if getattr(self.module, "heads", 1) > 1 and not self.module.separate_codebook_per_head:
-            codes = self.module.codebook[indices].flatten(-2)  # type: ignore[index] (the module's own decoding omits this case)
-            return self.module.project_out(codes).transpose(1, 2)  # type: ignore[operator]
+        module: Any = self.module  # of a package without types
+        if getattr(module, "heads", 1) > 1 and not module.separate_codebook_per_head:
+            codes = module.codebook[indices].flatten(-2)  # the module's own decoding omits this case
+            return module.project_out(codes).transpose(1, 2)
         name = "get_output_from_indices" if hasattr(self.module, "get_output_from_indices") else "indices_to_codes"
         with _mode(self.module, training=False):
             return getattr(self.module, name)(indices).transpose(1, 2)
@@ -177,7 +178,11 @@ def _sizes(module: nn.Module) -> tuple[int, ...]:
         if hasattr(module, parts):
             return tuple(size for part in getattr(module, parts) for size in _sizes(part))
     count = max(int(getattr(module, "num_codebooks", 1)), int(getattr(module, "heads", 1)))
-    return (int(module.codebook_size),) * count  # type: ignore[arg-type]
+    return (_size(module),) * count
+
+
+def _size(module: Any) -> int:
+    return int(module.codebook_size)
 
 
 def _takes(module: nn.Module, argument: str) -> bool:

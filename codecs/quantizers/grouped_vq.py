@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..members import members
 from .base import Quantized, Quantizer
 from .parts.codebook import TableConfig, apply_updates
 from .residual_vq import ResidualVQ, ResidualVQConfig
@@ -74,7 +75,7 @@ class GroupedVQ(Quantizer):
         return torch.cat([s._decode(part, grid) for s, part in zip(self._stacks(), by_group, strict=True)], dim=1)
 
     def _stacks(self) -> list[ResidualVQ]:
-        return list(self.stacks)  # type: ignore[arg-type]
+        return members(self.stacks, ResidualVQ)
 
     def _split(self, z: Tensor) -> tuple[Tensor, ...]:
         return z.chunk(self.config.groups, dim=1)

@@ -119,7 +119,7 @@ class MultiScaleBSQ(BSQ):
 
     def _quantize(self, z: Tensor, grid: tuple[int, ...] | None, mask: Tensor | None) -> Quantized:
         scales, levels = self.schedule(grid), self._levels(z, grid)
-        total, loss, metrics, ids = 0.0, z.new_zeros(()), {}, []
+        total, loss, metrics, ids = z.new_zeros(()), z.new_zeros(()), {}, []
         for index, (scale, (u, bits)) in enumerate(zip(scales, levels, strict=True)):
             code = self.values(bits)
             total = total + self._enlarge(straight_through(u, code), index, scale, scales[-1])
@@ -127,16 +127,16 @@ class MultiScaleBSQ(BSQ):
             loss = loss + term / len(scales)
             metrics = {name: metrics.get(name, 0) + value / len(scales) for name, value in parts.items()}
             ids.append(self.pack(bits))
-        return Quantized(self.out_proj(total.flatten(2)), torch.cat(ids, dim=2), loss, metrics)  # type: ignore[union-attr]
+        return Quantized(self.out_proj(total.flatten(2)), torch.cat(ids, dim=2), loss, metrics)
 
     def _encode(self, z: Tensor, grid: tuple[int, ...] | None, num_codebooks: int) -> Tensor:
         return torch.cat([self.pack(bits) for _, bits in self._levels(z, grid)], dim=2)
 
     def _decode(self, ids: Tensor, grid: tuple[int, ...] | None) -> Tensor:
-        scales, total = self.schedule(grid), 0.0
+        scales, total = self.schedule(grid), torch.zeros((), device=ids.device)
         for index, part in enumerate(split_ids(ids, scales)):
             total = total + self._enlarge(self.values(self.unpack(part)), index, scales[index], scales[-1])
-        return self.out_proj(total.flatten(2))  # type: ignore[union-attr]
+        return self.out_proj(total.flatten(2))
 
 
 def _shrink_mask(mask: Tensor | None, scale: tuple[int, int], full: tuple[int, int]) -> Tensor | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..members import members
 from .base import Quantizer
 from .parts.codebook import Codebook, TableConfig
 from .parts.rows import Maps, RowQuantizer, RowTerms
@@ -138,7 +139,7 @@ class ProductVQ(RowQuantizer):
         return ids.reshape(-1) if self.config.combine else self._combine([at.reshape(-1) for at in ids.unbind(1)])
 
     def _tables(self) -> list[VQ]:
-        return list(self.tables)  # type: ignore[arg-type]
+        return members(self.tables, VQ)
 
 
 def _side_by_side(parts: list[RowTerms]) -> RowTerms:

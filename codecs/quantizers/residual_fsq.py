@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..members import members
 from .base import Quantized, Quantizer, QuantizerConfig, straight_through, zero_loss
 from .fsq import MAX_CODEBOOK_SIZE, ScalarGrid, check_levels
 from .parts.projection import projections
@@ -109,7 +110,7 @@ class ResidualFSQ(Quantizer):
     @property
     def stage_grids(self) -> list[ScalarGrid]:
         """The grids of all stages, in order."""
-        return list(self.grids)  # type: ignore[arg-type]
+        return members(self.grids, ScalarGrid)
 
     def squash(self, z: Tensor) -> Tensor:
         """The first residual `[B, n, L]` of projected latents `[B, n, L]`."""

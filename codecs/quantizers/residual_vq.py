@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ConfigError
+from ..members import members
 from .base import Quantizer
 from .parts.beam import beam_search
 from .parts.codebook import Codebook, TableConfig
@@ -54,7 +55,7 @@ class ResidualVQConfig(TableConfig):
 
     num_codebooks: int = 8
     codebook_size: int | tuple[int, ...] = 1024
-    codebook_dim: int | tuple[int, ...] = 0  # pyright: ignore[reportIncompatibleVariableOverride]
+    codebook_dim: int | tuple[int, ...] = 0
     shared_codebook: bool = False
     projection: Literal["level", "shared"] = "level"
     dropout: float = 0.0
@@ -235,7 +236,7 @@ class ResidualVQ(ResidualStack):
         return self._up(total)
 
     def _row_levels(self) -> list[VQ | ProductVQ]:
-        return list(self.levels)  # type: ignore[arg-type]
+        return members(self.levels, VQ, ProductVQ)
 
     def _steps(self) -> tuple[int, ...]:
         """Stride of each level, in positions."""

@@ -9,6 +9,7 @@ import torch
 from families import TINY
 from tokenzoo.codecs.audio.spectral import SpectralCodec
 from tokenzoo.codecs.image.convnet import ConvTokenizer
+from tokenzoo.codecs.summary import codebooks_text
 from tokenzoo.zoo.publishing import push
 from waiting import PATIENCE_SECONDS
 
@@ -45,6 +46,12 @@ def test_the_methods_work_when_only_a_family_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.stdout.strip() == "convnet", done.stderr
+
+
+def test_codebooks_of_one_size_stand_together():
+    assert codebooks_text((4096,) * 24) == "24 x 4096"
+    assert codebooks_text((16384, *(1024,) * 11)) == "1 x 16384, 11 x 1024"
+    assert codebooks_text([8, 4, 8]) == "1 x 8, 1 x 4, 1 x 8", "in their order"
 
 
 def test_summary_says_what_it_is_on_one_screen():

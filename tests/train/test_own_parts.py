@@ -72,7 +72,7 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch):
 
     page = (Path(tokenzoo.__file__).parent / "train/README.md").read_text()
     module = re.search(r"```python\n(# my_parts.py\n.*?)```", page, re.DOTALL)[1]
-    losses = yaml.safe_load(re.search(r"```text\n(losses:.*?)```", page, re.DOTALL)[1])
+    losses = yaml.safe_load(re.search(r"```yaml\n(losses:\n  light.*?)```", page, re.DOTALL)[1])
     (tmp_path / "my_parts.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(LOSSES, "_own", {})

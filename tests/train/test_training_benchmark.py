@@ -26,7 +26,7 @@ def test_losses_of_the_first_step_are_those_of_the_peer(name):
     assert training.row(name, found | {"theirs_mb": 1.0, "ours_mb": 1.0})[2:] != []
 
 
-@pytest.mark.skipif(training.CASES["dac-44khz"].where({}) is None, reason="descript-audio-codec (extra `peers`) is not installed")
+@pytest.mark.skipif(training.CASES["dac-44khz"].where({}) is None, reason="descript-audio-codec is not installed (see pyproject.toml)")
 def test_dac_both_players():
     found = training.compare(training.CASES["dac-44khz"], {}, pairs=1, tiny=True)
     assert {"loss/mel", "loss/adversarial", "loss/feature_matching", "discriminator/adversarial"} < found["losses"].keys()

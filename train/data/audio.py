@@ -140,14 +140,15 @@ class Audio:
         item = item if isinstance(item, np.ndarray) else at_hand(item)
         floor = 10 ** (self.config.min_level_db / 20)
         spare = max(0, self._samples(item) - most)
-        for _ in range(4 if train else 1):
+        left = 4 if train else 1
+        while True:
+            left -= 1
             start = int(rng.integers(spare + 1)) if train else 0
             piece = self._cut(item, start, most)
             if piece.shape[1] == 0:
                 raise MediaError(f"{getattr(item, 'name', 'an item')} holds no samples.")
-            if piece.square().mean().sqrt() >= floor:
-                break
-        return piece
+            if not left or piece.square().mean().sqrt() >= floor:
+                return piece
 
     def _cut(self, item: Item, start: int, count: int) -> Tensor:
         """Samples `start .. start + count - 1` at the tokenizer's rate; of a file, only those are decoded."""

@@ -35,8 +35,8 @@ class ImageDataConfig(DataConfig):
         cover: instead of `scales`, a crop covers between these shares of the picture's shorter side: its shorter side is resized to a
             length from `crop / high` to `crop / low`, drawn evenly (ADM, LlamaGen: [0.8, 1]; [1, 1]: the whole shorter side). Crops of
             the validation data cover the share `high`. For crops that are not square, read: of the largest piece with their aspect.
-        resized_crop: instead of `scales` and `cover`, torchvision's `RandomResizedCrop`: see `ResizedCropConfig`. Crops of the validation
-            data cover the whole shorter side.
+        resized_crop: instead of `scales` and `cover`, torchvision's `RandomResizedCrop`: see `ResizedCropConfig`. Crops of the
+            validation data cover the whole shorter side.
         place: "anywhere", at random, or "center": crops lie in the middle of the picture. Without effect on `resized_crop`.
         filter: with which pictures are resized.
         flip: mirror half of the crops.
@@ -65,7 +65,7 @@ class ImageDataConfig(DataConfig):
         if min((0, *sizes)) < 0 or not self.scales or not all(0 < s <= 1 for s in self.scales):
             raise ConfigError(f"data.crop is {self.crop}, data.scales are {self.scales}; need >= 0 and 0 < scale <= 1.")
         if self.resized_crop is not None and (self.cover is not None or self.scales != (1.0,)):
-            raise ConfigError("data.resized_crop is given beside data.cover or data.scales; each of them says what a crop shows. Keep one.")
+            raise ConfigError("data.resized_crop is given beside data.cover or data.scales; each says what a crop shows. Keep one.")
         if self.cover is not None and not (0 < self.cover[0] <= self.cover[1] <= 1 and self.scales == (1.0,)):
             raise ConfigError(
                 f"data.cover is {list(self.cover)}, data.scales are {list(self.scales)}; need 0 < low <= high <= 1, without scales."

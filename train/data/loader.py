@@ -85,7 +85,7 @@ class Clips(Dataset):
         self.partners.start(beside)
         listed = len(blobs)
         if config.cache == "memory":
-            self._decode_all(say)
+            self._decode_all(blobs, beside, say)
         visits = [1] * len(self.items)
         if config.max_visits > 1 and train:
             visits = [self._visits(name, item, config.max_visits) for name, item in zip(self.names, self.items)]
@@ -129,12 +129,12 @@ class Clips(Dataset):
                     found[name] = self.broken[name] = f"{type(error).__name__}: {error}"
         raise RuntimeError(f"{PATIENCE} items in a row could not be used; the last: {self._example()}")
 
-    def _decode_all(self, say: Callable[[str], None]) -> None:
+    def _decode_all(self, blobs: Sequence[Blob], sources: Sequence[Mapping[str, Blob]], say: Callable[[str], None]) -> None:
         """Replace blobs by decoded arrays, and their partners likewise; broken ones leave the list."""
 
         def decode(index: int) -> Any:
             try:
-                return self.media.decode(self.items[index]), self.partners.read(self.beside[index])  # type: ignore[arg-type]
+                return self.media.decode(blobs[index]), self.partners.read(sources[index])
             except Exception as error:
                 return error
 

@@ -44,14 +44,25 @@ Item = np.ndarray | Blob
 class Media(Protocol):
     """Protocol of one kind of media: how items are decoded, cropped and previewed."""
 
-    #: lower-case file endings with the dot
-    suffixes: tuple[str, ...]
-    #: of a crop of the validation data and of previews: `(C, T)` or `(C, H, W)`
-    shape: tuple[int, ...]
-    #: of crops for training; each batch has one of them
-    shapes: tuple[tuple[int, ...], ...]
-    #: index in `shapes` of the one that an item has in training; None: it may have any
-    bucket: Callable[[Item], int] | None
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Lower-case file endings with the dot."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a crop of the validation data and of previews: `(C, T)` or `(C, H, W)`."""
+        ...
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of crops for training; each batch has one of them."""
+        ...
+
+    @property
+    def bucket(self) -> Callable[[Item], int] | None:
+        """Gives the index in `shapes` of the one that an item has in training; None: it may have any."""
+        ...
 
     def decode(self, blob: Blob) -> np.ndarray:
         """Decode a whole item into the compact form that the cache keeps.

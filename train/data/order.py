@@ -62,8 +62,8 @@ class BucketOrder(VisitOrder):
 
     Each bucket has an endless sequence of its own, permutation after permutation of its visits, of which a batch takes the next
     `batch_size`. No item is left over or repeated to fill a batch: one that does not fit into the last batch of its bucket's
-    permutation comes in the bucket's next one. The buckets take turns evenly, each as often as it has visits, so that an epoch has every
-    item once but for about one batch of each bucket.
+    permutation comes in the bucket's next one. The buckets take turns evenly, each as often as it has visits, so that an epoch has
+    every item once but for about one batch of each bucket.
 
     Args:
         visits: how often each item appears in an epoch.
@@ -101,7 +101,7 @@ class BucketOrder(VisitOrder):
     def _turn(self, batch: int) -> tuple[int, int]:
         """The bucket of a batch, and the number of earlier batches of this bucket.
 
-        A round is as many batches as there are visits. In it a bucket with n visits has n batches, one at a random place of each n-th part.
+        A round is as many batches as there are visits. In it a bucket of n visits has n batches, one somewhere in each n-th part.
         """
         number, place = divmod(batch, len(self.items))
         if number != self._round:

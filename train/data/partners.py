@@ -95,13 +95,14 @@ class Partners:
                 out[name] = crop
                 continue
             values = [v if isinstance(v := item[name], (str, np.ndarray)) else self._read(name, v) for item in items]
-            if len(values) > 1 and not isinstance(values[0], str):
+            texts = [v for v in values if isinstance(v, str)]
+            if len(values) > 1 and not texts:
                 raise MediaError(
                     f"the crop is longer than the item and holds {len(values)} items, but the partner {name!r} belongs to one. Take "
                     "shorter crops or, of sound, data.short=pad."
                 )
             try:
-                out[name] = " ".join(values) if isinstance(values[0], str) else kind.cut(values[0], place)  # type: ignore[arg-type]
+                out[name] = " ".join(texts) if texts else kind.cut(values[0], place)
             except MediaError as error:
                 raise MediaError(f"the partner {name!r}: {error}") from error
         return out

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...codecs.config import ConfigError
 
-
 N = TypeVar("N", int, float)
 
 
@@ -69,7 +68,7 @@ def several(name: str, value: N | tuple[N, ...]) -> tuple[N, ...]:
     """
     sizes = value if isinstance(value, tuple) else (value,)
     if not sizes or len(set(sizes)) < len(sizes) or (len(sizes) > 1 and min(sizes) <= 0):
-        raise ConfigError(f"{name} is {list(sizes)}; it names one size, or several different ones above 0, of which each batch has one.")
+        raise ConfigError(f"{name} is {list(sizes)}; it names one size, or several different ones above 0, of which a batch has one.")
     return sizes
 
 

@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ...codecs.config import ConfigError
 from ...codecs.spec import TokenizerSpec
+from ...codecs.timm_models import timm_model
 from ..losses.base import Judgement
 from .augment import AugmentConfig, augment
 from .base import Discriminator, DiscriminatorConfig, pictures
@@ -96,12 +97,11 @@ class Dino(Discriminator):
 
     def __init__(self, config: DinoConfig, value_range: tuple[float, float]) -> None:
         super().__init__()
-        import timm
         from timm.data import resolve_model_data_config
 
         self.config, self.value_range = config, value_range
-        trunk = timm.create_model(config.model, pretrained=config.pretrained, num_classes=0, img_size=config.image_size)
-        depth = len(trunk.blocks)  # type: ignore[arg-type]
+        trunk = timm_model(config.model, pretrained=config.pretrained, num_classes=0, img_size=config.image_size)
+        depth = len(trunk.blocks)
         if max(config.blocks) >= depth:
             raise ConfigError(f"blocks is {list(config.blocks)}, but {config.model} has the blocks 0 to {depth - 1}.")
         self.trunk = Hidden(trunk)
@@ -109,7 +109,7 @@ class Dino(Discriminator):
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(data["std"]).view(1, 3, 1, 1), persistent=False)
         heads = len(config.blocks) + config.embedding + config.last_heads - 1
-        self.heads = nn.ModuleList(Head(config, int(trunk.num_features)) for _ in range(heads))  # type: ignore[arg-type]
+        self.heads = nn.ModuleList(Head(config, int(trunk.num_features)) for _ in range(heads))
 
     def forward(self, x: Tensor) -> list[Judgement]:
         """Judge pictures `[B, 3, H, W]` of any size."""
@@ -155,7 +155,8 @@ class Head(nn.Module):
             conv = nn.Conv1d(width, out, kernel, padding=kernel // 2, padding_mode="circular")
             if config.gain:
                 nn.init.xavier_normal_(conv.weight, config.gain)
-                nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+                assert conv.bias is not None
+                nn.init.zeros_(conv.bias)
             return norm(conv)
 
         self.first = nn.Sequential(convolution(width, 1), _norm(config, width), nn.LeakyReLU(0.2))

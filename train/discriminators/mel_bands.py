@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ...codecs.config import ConfigError
+from ...codecs.members import members
 from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length, half_window
@@ -83,13 +84,13 @@ class MelBands(Discriminator):
         x = x if self.config.of else self.spectrogram.targets(self.config.level(x))
         x = x[:, None].transpose(2, 3)  # [B, 1, N, M]
         outs, features = [], []
-        for (low, high), stack in zip(self.config.bands, self.stacks, strict=True):
+        for (low, high), stack in zip(self.config.bands, members(self.stacks, nn.ModuleList), strict=True):
             band = x[..., int(low * x.shape[3]) : int(high * x.shape[3])]
             if not band.shape[3]:
                 raise ValueError(
                     f"a spectrogram of {x.shape[3]} rows has none between {low} and {high} of its height; take wider bands."
                 )
-            for layer in stack:  # type: ignore[attr-defined]
+            for layer in stack:
                 band = F.leaky_relu(layer(band), 0.1)
                 features.append(band)
             outs.append(band)

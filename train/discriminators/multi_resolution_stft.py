@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ...codecs.members import members
 from ...codecs.spec import TokenizerSpec
 from ..losses.base import Judgement
 from ..losses.lengths import check_length, half_window
@@ -82,9 +83,9 @@ class BandedHead(nn.Module):
         """Logits and features of waveforms `[B, C, T]`."""
         spec = self.spectrum(x)  # [B, 2C, N, F]
         ends, features = [], []
-        for (low, high), stack in zip(self.bands, self.stacks, strict=True):
+        for (low, high), stack in zip(self.bands, members(self.stacks, nn.ModuleList), strict=True):
             band = spec[..., low:high]
-            for layer in stack:  # type: ignore[attr-defined]
+            for layer in stack:
                 band = F.leaky_relu(layer(band), 0.1)
                 features.append(band)
             ends.append(band)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
+from ...codecs.members import members
 from ...codecs.spec import ImageSpec, TokenizerSpec
 from ..frames import pictures_of
 from .base import Loss, LossConfig, LossInputs
@@ -154,9 +155,9 @@ class VggDistance(nn.Module):
         """Unit-length activations after each block, `[B, C, H / 2^n, W / 2^n]`, float32."""
         x = ((x - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         out = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(members(self.blocks, nn.ModuleList)):
             x = F.max_pool2d(x, 2) if i else x
-            for layer in block:  # type: ignore[attr-defined]
+            for layer in block:
                 x = layer(x).relu()
             y = x.float()
             # Differs: the 1e-10 is added under the root, in LPIPS after it; so the gradient at 0 is finite.

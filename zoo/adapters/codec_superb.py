@@ -7,6 +7,7 @@ Its harness imports `SoundCodec.codec.NAME` and calls `Codec()`. So a file `Soun
 """
 
 import copy
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ...codecs.audio.base import AudioTokenizer
 from ...codecs.config import ConfigError
+from ...codecs.modalities import is_sound
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from ..hub import load
@@ -60,11 +63,11 @@ def codec_class(name: str | Tokenizer, *, codebooks: int | None = None, setting:
         def config(self) -> None:
             """Load the tokenizer; their constructor calls this."""
             device: dict[str, Any] = {"device": getattr(self, "device", "cpu")} | options
-            self.tokenizer = name if isinstance(name, Tokenizer) else load(name, **device)
-            spec = self.tokenizer.spec
-            if spec.modality != "audio":
-                raise ConfigError(f"{name} takes {spec.modality}s; Codec-SUPERB compares codecs of sound.")
-            self.sampling_rate = spec.sample_rate_hz  # type: ignore[attr-defined]
+            tokenizer = name if isinstance(name, Tokenizer) else load(name, **device)
+            if not is_sound(tokenizer):
+                raise ConfigError(f"{name} takes {tokenizer.spec.modality}s; Codec-SUPERB compares codecs of sound.")
+            self.tokenizer, spec = tokenizer, tokenizer.spec
+            self.sampling_rate = spec.sample_rate_hz
             self.setting = setting or str(name if isinstance(name, str) else self.tokenizer.source or self.tokenizer.family)
             self.supports_decode = spec.decodes
             self.codebooks, self.units = codebooks, units
@@ -75,7 +78,7 @@ def codec_class(name: str | Tokenizer, *, codebooks: int | None = None, setting:
 class _Codec:
     """What all codecs share: their methods on our tokenizer."""
 
-    tokenizer: Tokenizer
+    tokenizer: AudioTokenizer
     sampling_rate: int
     codebooks: int | None
     units: Any
@@ -107,8 +110,8 @@ class _Codec:
         Raises:
             ModuleNotFoundError: files are to be written, and their package is not installed.
         """
-        if hasattr(super(), "synth"):
-            return super().synth(data, local_save=local_save)  # type: ignore[misc]
+        if theirs := getattr(super(), "synth", None):
+            return theirs(data, local_save=local_save)
         if local_save:
             why = "synth with local_save=True writes files with SoundCodec; install Codec-SUPERB."
             raise ModuleNotFoundError(why, name="SoundCodec")
@@ -135,7 +138,7 @@ class _Codec:
         """Waveforms at the tokenizer's input rate, which is what their `sampling_rate` says."""
         from ...codecs.media import resample
 
-        rate = self.tokenizer.spec.decoded_rate_hz  # type: ignore[attr-defined]
+        rate = self.tokenizer.spec.decoded_rate_hz
         waves = self.tokenizer.decode(tokens, original=False)
         out = [resample(wave.cpu(), rate, self.sampling_rate).numpy() for wave in waves]
         return [wave[0] if wave.shape[0] == 1 else wave for wave in out]
@@ -144,7 +147,7 @@ class _Codec:
 def _theirs() -> tuple[type, tuple[type, type]]:
     """Their base class and two result classes; where the package is not installed, `object` and ours."""
     try:
-        from SoundCodec.base_codec import general  # type: ignore[import-not-found]
+        general = importlib.import_module("SoundCodec.base_codec.general")
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("SoundCodec"):
             raise
@@ -156,4 +159,8 @@ class _Alone:
     """In place of their base class: calls `config` as theirs does."""
 
     def __init__(self) -> None:
-        self.config()  # type: ignore[attr-defined]
+        self.config()
+
+    def config(self) -> None:
+        """Load the tokenizer; each codec has its own."""
+        raise NotImplementedError

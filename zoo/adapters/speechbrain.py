@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
+from ...codecs.modalities import is_sound
 from ...codecs.tokenizer import Tokenizer
 from ..hub import load
 
@@ -28,14 +29,15 @@ class DasbTokenizer(nn.Module):
 
     def __init__(self, name: str | Tokenizer, **options: Any) -> None:
         super().__init__()
-        self.tokenizer = (name if isinstance(name, Tokenizer) else load(name, **options)).eval().requires_grad_(False)
-        if self.tokenizer.spec.modality != "audio":
-            raise ConfigError(f"{name} takes {self.tokenizer.spec.modality}s; recipes of DASB are of sound.")
+        tokenizer = (name if isinstance(name, Tokenizer) else load(name, **options)).eval().requires_grad_(False)
+        if not is_sound(tokenizer):
+            raise ConfigError(f"{name} takes {tokenizer.spec.modality}s; recipes of DASB are of sound.")
+        self.tokenizer = tokenizer
 
     @property
     def sample_rate(self) -> int:
         """Rate in Hz of the signals on both sides."""
-        return self.tokenizer.spec.sample_rate_hz  # type: ignore[attr-defined]
+        return self.tokenizer.spec.sample_rate_hz
 
     def train(self, mode: bool = True) -> "DasbTokenizer":
         """The tokenizer stays in eval mode, whatever a recipe sets."""
@@ -62,7 +64,7 @@ class DasbTokenizer(nn.Module):
         from ...codecs.media import resample
 
         wave = self.tokenizer.decode(tokens.transpose(1, 2).contiguous(), original=False)  # [B, C, T]
-        rate = self.tokenizer.spec.decoded_rate_hz  # type: ignore[attr-defined]
+        rate = self.tokenizer.spec.decoded_rate_hz
         return resample(wave.mean(1), rate, self.sample_rate).to(tokens.device)
 
     @torch.no_grad()

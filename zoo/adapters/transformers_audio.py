@@ -25,6 +25,7 @@ from ...codecs.building import build_around
 from ...codecs.config import ConfigError, to_mapping
 from ...codecs.devices import pick_dtype
 from ...codecs.families import build_tokenizer
+from ...codecs.modalities import is_sound
 from ...codecs.tokenizer import Tokenizer
 from ..hub import load
 
@@ -177,8 +178,9 @@ class AudioTokenizer(PreTrainedAudioTokenizerBase):
         """Waveforms at `config.sampling_rate` of ids `[B, K', L]`, all or the first of the codebooks."""
         from ...codecs.media import resample
 
+        assert is_sound(self.tokenizer)
         wave = self.tokenizer.decode(audio_codes, original=False)
-        wave = resample(wave, self.tokenizer.spec.decoded_rate_hz, self.config.sampling_rate)  # type: ignore[attr-defined]
+        wave = resample(wave, self.tokenizer.spec.decoded_rate_hz, self.config.sampling_rate)
         out = AudioTokenizerDecoderOutput(audio_values=wave[:, 0] if wave.shape[1] == 1 else wave)
         return out if return_dict else out.to_tuple()
 

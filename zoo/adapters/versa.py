@@ -16,6 +16,7 @@ from typing import Any
 from ...codecs.config import ConfigError
 from ...codecs.files import write_text
 from ...codecs.media import AUDIO_ENDINGS, MediaError, read_audio
+from ...codecs.modalities import is_sound
 from ...codecs.tokenizer import Tokenizer
 from ..finding import find
 from ..hub import load
@@ -69,7 +70,7 @@ def write_lists(
         MediaError: none of the files could be read.
     """
     tokenizer, out = name if isinstance(name, Tokenizer) else load(name, **options), Path(out)
-    if tokenizer.spec.modality != "audio" or not tokenizer.spec.decodes:
+    if not is_sound(tokenizer) or not tokenizer.spec.decodes:
         raise ConfigError(f"{tokenizer.source or tokenizer.family} decodes to no sound; VERSA scores sound.")
     found = find([str(f) for f in files], AUDIO_ENDINGS)
     found = found[:limit] if limit else found
@@ -81,7 +82,7 @@ def write_lists(
             try:
                 clip = read_audio(file.path)
                 tokens = tokenizer.encode(clip, **({} if codebooks is None else {"num_codebooks": codebooks}))
-                decoded, rate = tokenizer.decode(tokens)[0], tokenizer.rate_of(tokens)  # type: ignore[operator]
+                decoded, rate = tokenizer.decode(tokens)[0], tokenizer.rate_of(tokens)
                 original = clip.samples if rate == clip.sample_rate_hz else _at(clip, rate)
                 write_audio(out / "gt" / f"{key}.wav", original[:, : decoded.shape[1]], rate)
                 write_audio(out / "pred" / f"{key}.wav", decoded, rate)

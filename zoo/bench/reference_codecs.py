@@ -117,8 +117,8 @@ def metrics(modality: str, items: int = 1, extra: Sequence[str] = ()) -> Any:
     """Metrics of sound at 16 kHz, or of pictures of any size with values 0..1."""
     if modality == "audio":
         spec = AudioSpec(vocab_sizes=(2,), sample_rate_hz=16000, hop_samples=1)
-        return AudioMetrics(_Plain(spec), extra)  # type: ignore[arg-type]
-    return ImageMetrics(_Plain(ImageSpec(vocab_sizes=(2,), stride=1, value_range=(0.0, 1.0))), items)  # type: ignore[arg-type]
+        return AudioMetrics(_Plain(spec), extra)
+    return ImageMetrics(_Plain(ImageSpec(vocab_sizes=(2,), stride=1, value_range=(0.0, 1.0))), items)
 
 
 def _extent(media: Any) -> float:

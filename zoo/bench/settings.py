@@ -85,8 +85,10 @@ class Point:
 
     def options(self, tokenizer: Any) -> Chosen:
         """The checked options of `encode` and `decode`; ConfigError if the tokenizer does not take them."""
-        if self.option in ("codebooks", "positions"):
-            return chosen(tokenizer, {}, **{self.option: int(self.value)})  # type: ignore[arg-type]
+        if self.option == "codebooks":
+            return chosen(tokenizer, {}, codebooks=int(self.value))
+        if self.option == "positions":
+            return chosen(tokenizer, {}, positions=int(self.value))
         return chosen(tokenizer, {self.option: self.value} if self.option else {})
 
 

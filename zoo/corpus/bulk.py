@@ -98,6 +98,7 @@ def tokenize(
         options = Options(**{**to_mapping(options), **own})
     with only_one(out, f"{WORK}/.lock-{rank}"), _threads(options.threads):
         head = head_of(tokenizer, name, revision, options)
+        listing = None
         if rank == 0:
             films = is_clips(tokenizer)
             listing = list_source(source, tokenizer.spec.modality, films=films, column=column, split=split, config=config)
@@ -107,7 +108,7 @@ def tokenize(
             clear(out)
         ledger = None
         if known is None:
-            ledger = begin(out, head, listing) if rank == 0 else _await_plan(out, head)
+            ledger = begin(out, head, listing) if listing is not None else _await_plan(out, head)
         if ledger is not None:
             known = _run(ledger, tokenizer, pace, rank, world, save=not isinstance(named, str))
     return Result(out, known or read_manifest(out))

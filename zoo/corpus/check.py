@@ -171,7 +171,8 @@ def stats(folder: str | Path, *, packing: Choice = None) -> Stats:
         for k, own in enumerate(item_of(tokens, "").ids):
             ids, number = np.unique(own, return_counts=True)
             counts[k].update(dict(zip(ids.tolist(), number.tolist(), strict=True)))
-        size = tokens.sizes[0].tolist()  # type: ignore[index]
+        assert tokens.sizes is not None
+        size = tokens.sizes[0].tolist()
         rate = tokens.sample_rate_hz
         extent += float(np.prod(size)) if rate is None else size[0] / int(rate[0])
         lengths.append(length)

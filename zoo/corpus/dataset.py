@@ -272,19 +272,27 @@ class TokenDataset(Samples):
 
 
 def random_window(height: int, width: int) -> Transform:
-    """A transform that cuts a random window of `height` x `width` positions out of pictures' grids.
+    """A transform that cuts a random window of `height` x `width` positions out of the grids of pictures or clips.
 
-    The tokens of a window are not quite those of the cut picture, as receptive fields exceed the window. Smaller pictures are
-    kept as they are.
+    All frames of a clip are cut alike, and none is left out. The tokens of a window are not quite those of the cut picture, as
+    receptive fields exceed the window. Smaller pictures are kept as they are.
+
+    Raises (the transform):
+        ValueError: tokens that are no grid, such as sound or 1-D sequences.
     """
 
     def cut(tokens: Tokens, rng: np.random.Generator) -> Tokens:
-        h, w = tokens.grid
+        if len(tokens.grid) not in (2, 3):
+            raise ValueError(
+                f"a window of {height} x {width} was asked of tokens whose grid is {tokens.grid}; windows are cut out of the grids "
+                "of pictures, (h, w), and clips, (t, h, w). Leave the window out."
+            )
+        *steps, h, w = tokens.grid
         if h < height or w < width:
             return tokens
         top, left = int(rng.integers(h - height + 1)), int(rng.integers(w - width + 1))
-        ids = tokens.ids.unflatten(-1, (h, w))[..., top : top + height, left : left + width].flatten(-2)
-        return Tokens(ids=ids, vocab_sizes=tokens.vocab_sizes, grid=(height, width), names=tokens.names)
+        ids = tokens.ids.unflatten(-1, tokens.grid)[..., top : top + height, left : left + width].flatten(2)
+        return Tokens(ids=ids, vocab_sizes=tokens.vocab_sizes, grid=(*steps, height, width), names=tokens.names)
 
     return cut
 

@@ -27,6 +27,7 @@ from ...codecs.media import (
     read_clip,
     read_image,
 )
+from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from .options import Options
 from .request import encode_options
@@ -123,7 +124,7 @@ class Intake:
         try:
             if self.tokenizer.spec.modality == "audio":
                 medium = read_audio(item.blob, name=item.key, max_seconds=self.options.max_seconds)
-            elif self.tokenizer.spec.clips:  # type: ignore[attr-defined]
+            elif is_clips(self.tokenizer):
                 frames = getattr(self.encode_options, "frames", None)
                 clip = read_clip(item.blob, name=item.key, frames=frames, most_pixels=self.options.max_pixels)
                 medium = [Picture(frame) for frame in clip]

@@ -116,9 +116,11 @@ class LocalEngine:
             order = waiting.pop(0)
             worker.queued.append(order)
             text = json.dumps({"unit": order.unit, "careful": order.careful, "skip": order.skip})
+            orders = worker.process.stdin
+            assert orders is not None
             try:
-                worker.process.stdin.write(text + "\n")  # type: ignore[union-attr]
-                worker.process.stdin.flush()  # type: ignore[union-attr]
+                orders.write(text + "\n")
+                orders.flush()
             except BrokenPipeError:
                 return  # the worker is dead; `_listen` reports it
 
@@ -155,5 +157,6 @@ class LocalEngine:
                 worker.process.kill()
             worker.process.wait()
             for pipe in (worker.process.stdin, worker.process.stdout):
+                assert pipe is not None
                 with contextlib.suppress(BrokenPipeError):
-                    pipe.close()  # type: ignore[union-attr]
+                    pipe.close()

@@ -8,6 +8,7 @@ its numbers are then rounded to 8 bits; only those take part in coding.
 Letters: N ids of one codebook of all items, C neighbours, V ids of a codebook, R rank.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from ...codecs.config import ConfigError
 from ...codecs.entropy.fixed_point import PRECISION, UNIT
 from ...codecs.entropy.neighbours import Grid, Neighbour, ids_at, places
 from ...codecs.entropy.prior import MAX_VOCAB, BookPrior, Prior, row_of, rows_of
+from ...codecs.members import members
 from ...codecs.spec import id_bits
 from ...codecs.token_file import own_ids
 from ..progress import Bar
@@ -193,14 +195,19 @@ class _Bilinear(nn.Module):
     def __init__(self, ids: Tensor, near: tuple[Neighbour, ...], sizes: Sequence[int], k: int, rank: int) -> None:
         super().__init__()
         self.tables = nn.ModuleList(nn.Embedding(rows_of(sizes[n.book]) + 1, rank) for n in near)
-        for table in self.tables:
-            nn.init.normal_(table.weight, std=0.1)  # type: ignore[arg-type]
+        for table in self.embeddings():
+            nn.init.normal_(table.weight, std=0.1)
         self.matrix = nn.Parameter(torch.randn(rank, sizes[k]) * 0.1)
         counts = torch.bincount(ids, minlength=sizes[k]) + 0.5
         self.logarithms = nn.Parameter((counts / counts.sum()).log())
 
     def forward(self, rows: Tensor) -> Tensor:
-        return sum(t(rows[:, i]) for i, t in enumerate(self.tables)) @ self.matrix + self.logarithms  # type: ignore[operator]
+        total = functools.reduce(torch.add, (t(rows[:, i]) for i, t in enumerate(self.tables)))
+        return total @ self.matrix + self.logarithms
+
+    def embeddings(self) -> list[nn.Embedding]:
+        """The table of each neighbour."""
+        return members(self.tables, nn.Embedding)
 
 
 def _trained(
@@ -227,10 +234,10 @@ def _rounded(model: _Bilinear, near: tuple[Neighbour, ...]) -> BookPrior:
     """The model in whole numbers of 8 bits: the tables take the largest scale that fits, up to a power of two."""
     with torch.no_grad():
         # the mean of each table goes to the others' common part, which the logarithms hold: small numbers round best
-        means = [t.weight.mean(0) for t in model.tables]  # type: ignore[union-attr, operator]
-        tables = [(t.weight - m).numpy().astype(np.float64) for t, m in zip(model.tables, means, strict=True)]  # type: ignore[operator]
+        means = [t.weight.mean(0) for t in model.embeddings()]
+        tables = [(t.weight - m).numpy().astype(np.float64) for t, m in zip(model.embeddings(), means, strict=True)]
         matrix = model.matrix.numpy().astype(np.float64)
-        logarithms = (model.logarithms + sum(means) @ model.matrix).numpy().astype(np.float64)  # type: ignore[operator]
+        logarithms = (model.logarithms + functools.reduce(torch.add, means) @ model.matrix).numpy().astype(np.float64)
     # one factor for each row of the matrix, taken out of the tables' columns, lets both use their 8 bits
     balance = np.sqrt(np.maximum(1e-9, np.max([np.abs(t).max(0) for t in tables], axis=0)) / np.maximum(1e-9, np.abs(matrix).max(1)))
     tables, matrix = [t / balance for t in tables], matrix * balance[:, None]

@@ -4,8 +4,8 @@
     ids_0 .. ids_K-1 list<uint8/16/32> ids of each codebook, in the smallest type that holds V; multi-rate codebooks hold
                                        each id once, not repeated over its stride
     length           int32             token positions L
-    grid             list<int32>       (h, w) of a picture, (L,) of a sequence
-    size             list<int64>       of the original: (H, W) pixels or (T,) samples
+    grid             list<int32>       (h, w) of a picture, (t, h, w) of a clip, (L,) of a sequence
+    size             list<int64>       of the original: (H, W) pixels, (T, H, W) of a clip, or (T,) samples
     sample_rate_hz   int32             of the original sound; null for pictures
     scale            list<float>       loudness factors, of tokenizers that have them
     book_grids       list<int32>       K pairs (h, w), of tokenizers whose codebooks have separate grids
@@ -25,7 +25,7 @@ import torch
 
 from ...codecs.config import ConfigError
 from ...codecs.identity import TokenizerId
-from ...codecs.tokens import Tokens
+from ...codecs.tokens import Tokens, present
 
 #: What a layout may state; ids are stored in 32 bits at most, and nothing is allocated by a number that a file made up.
 MAX_CODEBOOKS, MAX_VOCAB, MAX_STRIDE, MAX_SIDE = 1024, 2**32, 4096, 2**16
@@ -37,8 +37,8 @@ VECTORS = "vectors_"
 class Layout:
     """What all items of a corpus share: fields of `Tokens`, see there; `tokenizer` names the one that made them.
 
-    `planar`: positions are a 2-D grid; `loudness`, `book_grids`: there are loudness scales, grids of each codebook; `side_vectors`:
-    names of the vectors beside the ids.
+    `planar`, `clips`: positions are a 2-D, a 3-D grid; `loudness`, `book_grids`: there are loudness scales, grids of each codebook;
+    `side_vectors`: names of the vectors beside the ids.
     """
 
     modality: str
@@ -47,6 +47,7 @@ class Layout:
     scales: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...] = ()
     planar: bool = False
+    clips: bool = False
     loudness: bool = False
     book_grids: bool = False
     side_vectors: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Layout:
             scales=tuple((int(h), int(w)) for h, w in tokens.scales),
             names=tokens.names,
             planar=len(tokens.grid) == 2,
+            clips=len(tokens.grid) == 3,
             loudness=tokens.scale is not None,
             book_grids=tokens.book_grids is not None,
             side_vectors=tuple(sorted(tokens.side_vectors)),
@@ -133,13 +135,14 @@ def to_table(records: Sequence[Record], layout: Layout, metadata: pa.Schema) -> 
         columns[f"ids_{k}"] = _lists([one[k, ::stride] for one in ids], id_type(v))
     columns["length"] = pa.array([r.tokens.ids.shape[2] for r in records], pa.int32())
     columns["grid"] = pa.array([list(r.tokens.grid) for r in records], pa.list_(pa.int32()))
-    columns["size"] = pa.array([r.tokens.sizes[0].tolist() for r in records], pa.list_(pa.int64()))  # type: ignore[index]
+    columns["size"] = pa.array([size[0].tolist() for size in present(r.tokens.sizes for r in records)], pa.list_(pa.int64()))
     if layout.modality == "audio":
         columns["sample_rate_hz"] = pa.array([_rate(r.tokens) for r in records], pa.int32())
     if layout.loudness:
-        columns["scale"] = _lists([r.tokens.scale[0].numpy() for r in records], np.float32)  # type: ignore[index]
+        columns["scale"] = _lists([scale[0].numpy() for scale in present(r.tokens.scale for r in records)], np.float32)
     if layout.book_grids:
-        columns["book_grids"] = _lists([r.tokens.book_grids[0].flatten().numpy() for r in records], np.int32)  # type: ignore[index]
+        grids = present(r.tokens.book_grids for r in records)
+        columns["book_grids"] = _lists([g[0].flatten().numpy() for g in grids], np.int32)
     for name in layout.side_vectors:
         rows = [r.tokens.side_vectors[name][0].tolist() for r in records]
         columns[f"{VECTORS}{name}"] = pa.array(rows, pa.list_(pa.list_(pa.float32())))

@@ -10,6 +10,7 @@ import torch
 from ...codecs.config import ConfigError, to_mapping
 from ...codecs.identity import checksum
 from ...codecs.media import Prepared
+from ...codecs.modalities import is_pictures, is_sound
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.version import __version__
 from ..choices import chosen
@@ -36,12 +37,12 @@ def probe(tokenizer: Tokenizer, options: Options) -> Layout:
         ConfigError: it takes neither pictures nor sound, or it cannot encode with these options; checked before the job starts.
     """
     spec = tokenizer.spec
-    if spec.modality == "audio":
-        x = torch.zeros(spec.channels, 4 * spec.hop_samples + 1)  # type: ignore[attr-defined]
-    elif spec.modality == "image":
-        size = spec.image_size or (2 * tokenizer.size_multiple,) * 2  # type: ignore[attr-defined]
-        frames = (1,) if spec.clips else ()  # type: ignore[attr-defined]
-        x = torch.full((*frames, 3, *size), spec.value_range[0])  # type: ignore[attr-defined]
+    if is_sound(tokenizer):
+        x = torch.zeros(spec.channels, 4 * tokenizer.spec.hop_samples + 1)
+    elif is_pictures(tokenizer):
+        size = tokenizer.spec.image_size or (2 * tokenizer.size_multiple,) * 2
+        frames = (1,) if tokenizer.spec.clips else ()
+        x = torch.full((*frames, 3, *size), tokenizer.spec.value_range[0])
     else:
         raise ConfigError(f"{tokenizer.family} is a tokenizer of {spec.modality}s; corpora are made of pictures or sound.")
     try:

@@ -135,7 +135,7 @@ class TokenLoader(DataLoader):
         #: position of the first sample that no batch has held yet
         self.position = positions.start
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # pyright: ignore[reportIncompatibleMethodOverride]  (a class of torch's own)
         if not self._loaded:
             self.position = self._first
         self._loaded = False

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...codecs.media import Waveform
+from ...codecs.modalities import is_pictures, is_sound
 from ...codecs.options import option_names, options_class
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
@@ -106,11 +107,11 @@ def look(
     original = _kept(coded.medium, tokens)
     if tokenizer.spec.decodes:
         decoded = tokenizer.decode(tokens)[0].detach().cpu()
-        if coded.medium.kind == "image":
-            decoded = tokenizer.to_uint8(decoded)  # type: ignore[operator]
+        if is_pictures(tokenizer):
+            decoded = tokenizer.to_uint8(decoded)
             decoded = decoded[0] if decoded.ndim == 4 else decoded  # a clip of one picture
-        else:
-            rate = tokenizer.rate_of(tokens)  # type: ignore[operator]
+        elif is_sound(tokenizer):
+            rate = tokenizer.rate_of(tokens)
             original, decoded = _alike(original, coded.medium.rate_hz, decoded, rate)
     raw = original.numel() * 8
     if coded.medium.kind == "audio":

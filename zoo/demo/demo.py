@@ -7,7 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...codecs.image.base import ImageTokenizer
 from ...codecs.media import as_pictures, read_audio
+from ...codecs.modalities import is_pictures
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.tokens import Tokens
 from .. import registry
@@ -44,8 +46,10 @@ def run(out: Path) -> None:
         for card in cards:
             tokenizer = load(card.name)
             with resources.as_file(resources.files(__spec__.parent).joinpath("media", MEDIA[card.modality])) as source:
-                work = _image if card.modality == "image" else _audio
-                row, panel = work(card.name, tokenizer, source, out)
+                if is_pictures(tokenizer):
+                    row, panel = _image(card.name, tokenizer, source, out)
+                else:
+                    row, panel = _audio(card.name, tokenizer, source, out)
             rows.append(row)
             panels.append(panel)
             bar.step()
@@ -54,10 +58,10 @@ def run(out: Path) -> None:
     print(f"written to {out}/: token files, reconstructions, and overview.png (left: original, right: decoded)")
 
 
-def _image(name: str, tokenizer: Tokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
-    (x,) = as_pictures(source, tokenizer.spec.value_range)  # type: ignore[attr-defined]  # [3, H, W]
+def _image(name: str, tokenizer: ImageTokenizer, source: Path, out: Path) -> tuple[Row, tuple[str, Tensor, Tensor]]:
+    (x,) = as_pictures(source, tokenizer.spec.value_range)  # [3, H, W]
     tokens, y, seconds = _round_trip(name, tokenizer, x, out)
-    a, b = tokenizer.to_uint8(x), tokenizer.to_uint8(y[0])  # type: ignore[operator]
+    a, b = tokenizer.to_uint8(x), tokenizer.to_uint8(y[0])
     write_image(out / f"{name}.png", b)
     quality = f"PSNR {psnr(a, b):.2f} dB"
     what = f"{x.shape[2]} x {x.shape[1]} photograph"

@@ -69,7 +69,9 @@ class Side:
         self.change.click(_plainly(self.edit, 3), what, [self.edits, self.sheet, self.changed, message], **_QUEUE)
         self.undo.click(_plainly(self.reset, 3), seen, [self.edits, self.sheet, self.changed, message], **_QUEUE)
 
-        def point(coded: Coded | None, edits: Sequence[Edit], event: self.gr.EventData) -> Any:  # type: ignore[name-defined]
+        from gradio import EventData
+
+        def point(coded: Coded | None, edits: Sequence[Edit], event: EventData) -> Any:
             return _plainly(self.point, 3)(coded, edits, event._data)
 
         place = [self.book, self.position, self.id, message]

@@ -16,11 +16,10 @@ import torchaudio
 from torch import Tensor
 
 from ...codecs.media import Waveform, read_audio, resample, to_channels
-from ...codecs.tokenizer import Tokenizer
 from ...train.figures.base import Unfit
 from ...train.figures.speech import RATE_HZ, pesq_wb, stoi
 from .alignment import LONGEST_SECONDS, aligned
-from .figures import Figures
+from .figures import Figures, HasSpec
 
 #: Window of the mel distance, in samples.
 MEL_WINDOW = 1024
@@ -33,7 +32,7 @@ ALIGNED = "SI-SDR dB, aligned"
 class AudioMetrics(Figures):
     """Metrics of clips at the sample rate of decoded audio; PESQ-WB and STOI at 16 kHz. `notes` names packages that are missing."""
 
-    def __init__(self, tokenizer: Tokenizer, extra: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: HasSpec, extra: Sequence[str] = ()) -> None:
         """`extra`: names of metrics of `speech_models.py`."""
         super().__init__()
         self.spec: Any = tokenizer.spec

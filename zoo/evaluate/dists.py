@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ...codecs.files import write_bytes
+from ...codecs.members import members
 from ..training_data.packages import unpack
 from .perceptual import WEIGHTS as TRUNK
 from .perceptual import LpipsHed, fetch_command, fetch_weights
@@ -38,6 +39,10 @@ class DistsHed(nn.Module):
         trunk: its convolutions and normalisation of pixels are used.
         alpha, beta: weights `[1475]` of the means and of the correlations of each channel, of any sum.
     """
+
+    alpha: Tensor
+    beta: Tensor
+    blur: Tensor
 
     def __init__(self, trunk: LpipsHed, alpha: Tensor, beta: Tensor) -> None:
         super().__init__()
@@ -66,9 +71,9 @@ class DistsHed(nn.Module):
         """The pixels, and the activations after each block, `[B, C, H / 2^n, W / 2^n]`."""
         out = [x]
         y = (x - self.trunk.shift) / self.trunk.scale
-        for i, block in enumerate(self.trunk.blocks):
+        for i, block in enumerate(members(self.trunk.blocks, nn.ModuleList)):
             y = self._pooled(y) if i else y
-            for layer in block:  # type: ignore[attr-defined]
+            for layer in block:
                 y = layer(y).relu()
             out.append(y)
         return out
@@ -77,7 +82,7 @@ class DistsHed(nn.Module):
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Distance `[B]` of two batches `[B, 3, H, W]` in [0, 1]."""
         likeness = torch.zeros(len(x), device=x.device)
-        weights = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)  # type: ignore[operator]
+        weights = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
         for a, b, (alpha, beta) in zip(self.features(x_hat), self.features(x), weights, strict=True):
             mean_a, mean_b = a.mean((2, 3)), b.mean((2, 3))  # [B, C]
             texture = (2 * mean_a * mean_b + _SMALL) / (mean_a.square() + mean_b.square() + _SMALL)
@@ -89,7 +94,7 @@ class DistsHed(nn.Module):
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Half the height and width: the root of the blurred squares."""
-        filters = self.blur.expand(x.shape[1], 1, 3, 3)  # type: ignore[operator]
+        filters = self.blur.expand(x.shape[1], 1, 3, 3)
         return (F.conv2d(x.square(), filters, stride=2, padding=1, groups=x.shape[1]) + 1e-12).sqrt()
 
 

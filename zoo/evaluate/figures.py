@@ -3,7 +3,14 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Protocol, Self
+
+
+class HasSpec(Protocol):
+    """A tokenizer, or what stands for one where metrics ask for its facts."""
+
+    @property
+    def spec(self) -> Any: ...
 
 
 class Figures:

@@ -13,7 +13,7 @@ from ...codecs.media import as_clips, as_pictures, is_film
 from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from . import kernel
-from .figures import Figures
+from .figures import Figures, HasSpec
 
 #: Side of SSIM's window in pixels (Wang et al. 2004), hence the least side of a picture.
 SSIM_WINDOW = 11
@@ -26,7 +26,7 @@ MIN_FID_ITEMS = 500
 class ImageMetrics(Figures):
     """Metrics of pictures rounded to 8 bits, as in files, and scaled to 0..1. `notes` names what is missing for a metric."""
 
-    def __init__(self, tokenizer: Tokenizer, items: int = 0, frames: int | None = None) -> None:
+    def __init__(self, tokenizer: HasSpec, items: int = 0, frames: int | None = None) -> None:
         """`items`: the largest number of pictures; with fewer than `MIN_FID_ITEMS` the network for rFID is not loaded.
 
         `frames`: of longer clips these many are read, evenly spaced; None: all.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ...codecs.coding import Batch
 from ...codecs.layers.causal import Conv1d
+from ...codecs.modalities import is_pictures, is_sound
 from ...codecs.options import make_options
 from ...codecs.spec import AudioSpec, ImageSpec
 from ...codecs.tokenizer import Tokenizer
@@ -210,7 +211,8 @@ def media_input(tokenizer: Tokenizer, size: int | None) -> Input:
         raise NotExportable(tokenizer, "encoder", "it tokenizes features of a network, not pictures or sound")
     low, high = spec.value_range
     if is_gridded(tokenizer) or spec.image_size is None:
-        multiple: int = tokenizer.size_multiple  # type: ignore[assignment]
+        assert is_pictures(tokenizer)
+        multiple = tokenizer.size_multiple
         sides = [Axis(name, _up(size or 256, multiple), multiple if is_gridded(tokenizer) else 0, 2) for name in ("height", "width")]
     else:
         sides = [Axis(name, n) for name, n in zip(("height", "width"), spec.image_size, strict=True)]
@@ -237,7 +239,8 @@ def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> 
     height, width = (a.size for a in media.axes[-2:])
     grid = tokenizer.grid_of(media.example())
     if is_gridded(tokenizer) and grid is not None:
-        unit = tokenizer.size_multiple // spec.stride  # type: ignore[attr-defined]
+        assert is_pictures(tokenizer)
+        unit = tokenizer.size_multiple // tokenizer.spec.stride
         steps = (Axis("steps", n) for n in grid[:-2])
         sides = (Axis("height", grid[-2], unit, 2), Axis("width", grid[-1], unit, 2))
         return Input("ids", (batch, books, *steps, *sides), vocab_sizes=vocab), None
@@ -248,10 +251,9 @@ def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> 
 
 def _loudness_segments(tokenizer: Tokenizer) -> int:
     """Number of loudness factors of a clip in one piece; 0: the family keeps the loudness."""
-    spec = tokenizer.spec
-    if not isinstance(spec, AudioSpec):
+    if not is_sound(tokenizer):
         return 0
-    scale = tokenizer.normalize(torch.full((1, spec.channels, spec.hop_samples * 8), 0.5))[1]  # type: ignore[attr-defined]
+    scale = tokenizer.normalize(torch.full((1, tokenizer.spec.channels, tokenizer.spec.hop_samples * 8), 0.5))[1]
     return 0 if scale is None else scale.shape[1]
 
 

@@ -6,7 +6,7 @@ A batch holds one stream in each row; a row whose state is set to zero begins an
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,17 @@ from .halves import Axis, Half, Input, frames_together, least_pieces
 Place = tuple[nn.Module, int]
 
 
+@runtime_checkable
+class _Streams(Protocol):
+    def stream(self) -> AudioStream: ...
+
+
+def _stream(tokenizer: Tokenizer) -> AudioStream:
+    """A stream of a tokenizer with `spec.streamable`."""
+    assert isinstance(tokenizer, _Streams)
+    return tokenizer.stream()
+
+
 class StepHalf(Half):
     """Base of the two directions of a stream in pieces of `frames` positions."""
 
@@ -34,7 +45,7 @@ class StepHalf(Half):
         spec, self.part = tokenizer.spec, part
         if not isinstance(spec, AudioSpec) or not spec.streamable:
             raise NotExportable(tokenizer, part, "it does not stream (`spec.causal` is False)")
-        self.stream: AudioStream = tokenizer.stream()  # type: ignore[attr-defined]
+        self.stream = _stream(tokenizer)
         together = frames_together(tokenizer)
         least = max(together, least_pieces(tokenizer) * together if self.stream.holds_back else 1)
         self.frames = least if frames is None else frames
@@ -112,7 +123,7 @@ def check_stream(half: StepHalf, part: str, pieces: int = 3) -> None:
     first, length = half.inputs[0], half.inputs[0].axes[-1].size
     longer = Input(first.name, (*first.axes[:-1], Axis("length", length * pieces)), first.low, first.high, first.vocab_sizes).example()
     state = tuple(i.example() for i in half.inputs[1:])
-    made, own = [], half.tokenizer.stream()  # type: ignore[attr-defined]
+    made, own = [], _stream(half.tokenizer)
     with torch.no_grad():
         for piece in longer.split(length, dim=-1):
             y, *rest = half(piece, *state)

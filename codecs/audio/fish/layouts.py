@@ -11,6 +11,7 @@ from ...layouts.fields import FOLDER_KEYS, Fields
 from ...layouts.keymap import Fuse, KeyMap, Rename, Row, Unwrap, WeightNorm, pointwise, under, without_prefix
 from ...layouts.layout import Layout
 from ...layouts.transformer_keys import rotary_halves
+from ...quantizers.residual_vq import ResidualVQConfig
 from .model import FishConfig, transformer_config
 
 #: Window of the encoder's transformers, which the code fixes, and the number of frames to which it pads clips.
@@ -171,7 +172,8 @@ def _keys(own: FishConfig) -> KeyMap:
             rows += under(f"quantizer.{side}.{i}.1.", f"{ours}.{2 * i + 1}.", _NEXT)
     rows += under("quantizer.pre_module.", "encoder.transformer.", _TRANSFORMER)
     rows += under("quantizer.post_module.", "decoder.transformer.", _TRANSFORMER)
-    for k in range(own.quantizer.num_codebooks):  # type: ignore[attr-defined]
+    assert isinstance(own.quantizer, ResidualVQConfig)
+    for k in range(own.quantizer.num_codebooks):
         theirs = "quantizer.semantic_quantizer.quantizers.0" if k == 0 else f"quantizer.quantizer.quantizers.{k - 1}"
         rows += [(f"{theirs}.{{in_proj|out_proj}}.*", f"quantizer.levels.{k}.{{in_proj|out_proj}}.*")]
         rows += [(f"{theirs}.codebook.weight", f"quantizer.levels.{k}.codebook.embed")]

@@ -20,7 +20,7 @@ Letters: B batch, T samples, D latent width, L positions, K codebooks.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -44,10 +44,10 @@ from ..stream import Streamable
 _LAYER_SCALE = 1e-6
 
 
-def transformer_config(**settings: object) -> Transformer1dConfig:
+def transformer_config(**settings: Any) -> Transformer1dConfig:
     """Settings of one of the codec's transformers, with what all of them share."""
-    shared = {"gated": True, "activation": "silu", "norm": "rms", "final_norm": True, "rope_rounded": True}
-    return Transformer1dConfig(**(shared | settings))  # type: ignore[arg-type]
+    shared: dict[str, Any] = {"gated": True, "activation": "silu", "norm": "rms", "final_norm": True, "rope_rounded": True}
+    return Transformer1dConfig(**(shared | settings))
 
 
 _MIDDLE = transformer_config(width=1024, layers=8, heads=16, feed_forward=3072, context=128)

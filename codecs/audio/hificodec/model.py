@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...members import members
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_vq import GroupedVQConfig
 from ...recomputable import Recomputable
@@ -153,8 +154,7 @@ class HiFiEncoder(nn.Module):
         super().__init__()
         self.stem = nn.Conv1d(1, c.encoder_width, 7, padding=3)
         self.levels = nn.ModuleList(
-            HiFiDown(c.encoder_width * 2**i, s, k, c)
-            for i, (s, k) in enumerate(zip(c.strides, c.stride_kernels, strict=True))
+            HiFiDown(c.encoder_width * 2**i, s, k, c) for i, (s, k) in enumerate(zip(c.strides, c.stride_kernels, strict=True))
         )
         self.head = nn.Conv1d(c.dim, c.dim, 3, padding=1)
 
@@ -167,8 +167,8 @@ class HiFiEncoder(nn.Module):
 
     def length(self, samples: int) -> int:
         """L, the number of frames of a clip of `samples` samples; 0 or less: the clip is too short."""
-        for level in self.levels:
-            samples = level.length(samples) if samples > 0 else 0  # type: ignore[operator]
+        for level in members(self.levels, HiFiDown):
+            samples = level.length(samples) if samples > 0 else 0
         return samples
 
 

@@ -26,6 +26,7 @@ from ...kernels.elu import ELU
 from ...kernels.snake import Snake
 from ...layers.causal import Conv1d, ConvTranspose1d, State, Streaming
 from ...layers.seanet import EDGES
+from ...members import members
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.grouped_fsq import GroupedFSQConfig
 from ...recomputable import Recomputable
@@ -169,9 +170,9 @@ class NemoUnits(Streaming):
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
         """Mean of all branches, `[B, C, T]` to the same shape."""
         total: Tensor | None = None
-        for branch in self.branches:
+        for branch in members(self.branches, nn.ModuleList):
             y = x
-            for unit in branch:  # type: ignore[union-attr]
+            for unit in branch:
                 y = unit(y, state, lengths)
             total = y if total is None else total + y
         assert total is not None
@@ -226,9 +227,9 @@ class NemoEncoder(Streaming):
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
         """Encode `[B, 1, T]` to `[B, D, T / hop]`; with `lengths` `[B]` in samples every layer's output after an item's end is zero."""
         x = _masked(self.stem(x, state), lengths)
-        for level in self.levels:
+        for level in members(self.levels, NemoDown):
             x = level(x, state, lengths)
-            lengths = None if lengths is None else lengths // level.conv.stride[0]  # type: ignore[union-attr, index]
+            lengths = None if lengths is None else lengths // level.conv.stride[0]
         return _masked(self.head(self.act(x), state), lengths)
 
 
@@ -247,9 +248,9 @@ class NemoDecoder(Streaming):
     def forward(self, z: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Tensor:
         """Decode `[B, D, L]` to `[B, 1, L * hop]`; with `lengths` `[B]` in frames every layer's output after an item's end is zero."""
         x = _masked(self.stem(z, state), lengths)
-        for level in self.levels:
+        for level in members(self.levels, NemoUp):
             x = level(x, state, lengths)
-            lengths = None if lengths is None else lengths * level.conv.stride[0]  # type: ignore[union-attr, index]
+            lengths = None if lengths is None else lengths * level.conv.stride[0]
         x = _masked(self.head(self.act(x), state), lengths)
         return torch.tanh(x) if self.output == "tanh" else F.hardtanh(x)
 

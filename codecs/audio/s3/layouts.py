@@ -15,6 +15,7 @@ from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import Each, KeyMap, Rename, Row, State, Then, without_prefix
 from ...layouts.layout import Layout
 from ...layouts.whisper_keys import openai_blocks, stem_rows
+from ...quantizers.base import codebook_size_of
 from ...serialize import CheckpointError
 from .model import S3Config
 
@@ -73,7 +74,7 @@ def _authors_config(own: S3Config) -> dict[str, Any]:
     out = {"n_mels": own.bands, "n_audio_state": own.width, "n_audio_head": own.heads, "n_audio_layer": own.layers}
     if own.table:
         name = "speech_tokenizer_v1" + ("_25hz" if own.strides == (2, 2) else "")
-        return out | {"name": name, "n_audio_ctx": own.table, "n_codebook_size": own.quantizer.codebook_size}  # type: ignore[attr-defined]
+        return out | {"name": name, "n_audio_ctx": own.table, "n_codebook_size": codebook_size_of(own.quantizer)}
     head = own.width // own.heads
     fixed = {} if head == _ROTARY_WIDTH else {"hard_coded_overrides": {"rotary_head_width": head}}
     return out | {"name": "speech_tokenizer_v3_25hz" if own.layers > 6 else "speech_tokenizer_v2_25hz"} | fixed

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...layouts.fields import FOLDER_KEYS, Fields
 from ...layouts.keymap import KeyMap, Rename, Row, State, Then, WeightNorm, flat
 from ...layouts.layout import Layout
+from ...quantizers.base import codebook_size_of
 from ...serialize import CheckpointError
 from .model import SpeechUnitsConfig
 from .vocoder import UnitVocoderConfig
@@ -115,10 +116,10 @@ def _vocoder_rows(own: UnitVocoderConfig) -> list[Row]:
 
 
 def _authors_config(own: SpeechUnitsConfig) -> dict[str, Any]:
-    voice = {} if own.vocoder is None else {"vocoder": _authors_vocoder(own.vocoder, own.quantizer.codebook_size)}  # type: ignore[attr-defined]
+    voice = {} if own.vocoder is None else {"vocoder": _authors_vocoder(own.vocoder, codebook_size_of(own.quantizer))}
     return voice | {
         "model": dict(own.model), "pretrained_model": own.model_name, "layers": list(own.layers),
-        "n_clusters": own.quantizer.codebook_size, "normalize": own.normalize == "clip",  # type: ignore[attr-defined]
+        "n_clusters": codebook_size_of(own.quantizer), "normalize": own.normalize == "clip",
         "padding": own.pad_samples, "max_chunk": own.chunk_samples,
     }  # fmt: skip
 

@@ -22,15 +22,17 @@ Letters: B batch, T samples, D latent width, S teacher's width, K codebooks, L p
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ...coding import Batch
 from ...layers.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
+from ...members import members
 from ...options import EncodeOptions, FeatureEncodeOptions
 from ...quantizers.base import QuantizerConfig, straight_through
+from ...quantizers.parts.residual import ResidualStack
 from ...quantizers.parts.rows import RowQuantizer
 from ...quantizers.residual_vq import ResidualVQ, ResidualVQConfig
 from ...spec import AudioSpec
@@ -78,14 +80,16 @@ class SpeechTokenizer(FeatureTokenizer):
 
     family: ClassVar[str] = "speechtokenizer"
     config_class: ClassVar[type] = SpeechTokenizerConfig
-    quantizer: ResidualVQ
+    quantizer: ResidualStack
 
     def __init__(self, config: SpeechTokenizerConfig) -> None:
         super().__init__()
         self.config = config
         c = config.seanet
         self.encoder = SEANetEncoder(c)
-        self.quantizer = config.quantizer.build(dim=c.latent_dim)  # type: ignore[assignment]
+        quantizer = config.quantizer.build(dim=c.latent_dim)
+        assert isinstance(quantizer, ResidualStack)
+        self.quantizer = quantizer
         self.decoder = SEANetDecoder(dataclasses.replace(c, lstm_bidirectional=False))
         start_sound(self.encoder, self.decoder)
         same = config.semantic_dim == c.latent_dim
@@ -173,4 +177,5 @@ class SpeechTokenizer(FeatureTokenizer):
     def _levels(self, start: int) -> list[RowQuantizer]:
         if not 0 <= start < self.quantizer.num_codebooks:
             raise ValueError(f"start is {start}; there are {self.quantizer.num_codebooks} levels.")
-        return cast("list[RowQuantizer]", list(self.quantizer.levels))[start:]
+        assert isinstance(self.quantizer, ResidualVQ)
+        return members(self.quantizer.levels, RowQuantizer)[start:]

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...members import members
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.scalar import ScalarConfig
 from ...recomputable import Recomputable
@@ -173,8 +174,8 @@ class SQEncoder(nn.Module):
         """L, the number of frames of a clip of `samples` samples; 0 or less: the clip is too short."""
         steps = self.stem.length(samples)
         steps = self.pool_conv.length(steps) // self.pool if self.pool > 1 else steps
-        for down in self.downs:
-            steps = down.length(steps) if steps > 0 else 0  # type: ignore[operator]
+        for down in members(self.downs, SQConv1d):
+            steps = down.length(steps) if steps > 0 else 0
         return self.head.length(steps) if steps > 0 else 0
 
 

@@ -150,8 +150,8 @@ class WindowBlock(nn.Module, Recomputable):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to `[B, L, D]`; the shape stays."""
         x = x + self.scale_attention(self.attention(self.norm_attention(x)))
-        if self.conformer is not None:
-            x = x + self.scale_conformer(self.conformer(x))  # type: ignore[misc]
+        if self.conformer is not None and self.scale_conformer is not None:
+            x = x + self.scale_conformer(self.conformer(x))
         return x + self.scale_feed_forward(self.feed_forward(self.norm_feed_forward(x)))
 
 

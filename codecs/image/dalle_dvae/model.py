@@ -25,6 +25,7 @@ from ...kernels.conv2d import Conv2d
 from ...kernels.mode import Layer2d
 from ...kernels.residual2d import Residual2d, sequence
 from ...kernels.stream import Layer
+from ...members import members
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.gumbel import GumbelConfig
 from ...spec import ImageSpec
@@ -131,8 +132,8 @@ class DVAEEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode `[B, 3, H, W]`, H and W multiples of the stride."""
         x = self.stem((1 - 2 * MARGIN) * x + MARGIN)
-        for i, blocks in enumerate(self.groups):
-            x = sequence(self.halve(x) if i else x, *blocks)  # type: ignore[arg-type]
+        for i, blocks in enumerate(members(self.groups, nn.ModuleList)):
+            x = sequence(self.halve(x) if i else x, *blocks)
         return self.act(x)
 
 
@@ -147,8 +148,8 @@ class DVAEDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Decode `[B, code_dim, h, w]`."""
-        for i, blocks in enumerate(self.groups):
-            x = sequence(self.repeat(x) if i else x, *blocks)  # type: ignore[arg-type]
+        for i, blocks in enumerate(members(self.groups, nn.ModuleList)):
+            x = sequence(self.repeat(x) if i else x, *blocks)
         return self.to_statistics(self.act(x))
 
 

@@ -172,8 +172,7 @@ class DualToken(ImageTokenizer):
         """
         features = self.from_semantic(self._unfolded(z_q[:, : self.quantizer.first.dim], self.config.semantic_dim))
         last = self._last_layer(features)
-        pooled = None if self.pool is None else self.pool(self.tower.norm_out(last))  # type: ignore[misc]
-        return features, last, pooled
+        return features, last, None if self.pool is None else self._pooled(last)
 
     def _last_layer(self, features: Tensor) -> Tensor:
         """Features `[B, N, C]` of the last layer, computed from those of the semantic layer, `[B, N, C]`."""
@@ -190,7 +189,12 @@ class DualToken(ImageTokenizer):
         """One vector a picture, `[B, C]`, of features `[B, C, N]`."""
         if self.pool is None:
             return super().pooled_of(features)
-        return self.pool(self.tower.norm_out(self._last_layer(features.transpose(1, 2))))  # type: ignore[misc]
+        return self._pooled(self._last_layer(features.transpose(1, 2)))
+
+    def _pooled(self, last: Tensor) -> Tensor:
+        """One vector a picture, `[B, C]`, of features of the last layer `[B, N, C]`; with `pool` the tower has a norm at its end."""
+        assert self.pool is not None and self.tower.norm_out is not None
+        return self.pool(self.tower.norm_out(last))
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstruct `[B, 3, H, W]`; features "semantic" and "last" are `[B, C, N]`, "pooled" `[B, C, 1]`."""

@@ -9,6 +9,7 @@ from ...layouts.fields import FOLDER_KEYS, TRANSFORMERS_KEYS, Fields
 from ...layouts.keymap import Fuse, KeyMap, Rename, Row, Unwrap, as_convolution
 from ...layouts.layout import Layout
 from ...layouts.vqgan_keys import TABLE
+from ...quantizers.base import codebook_size_of
 from .model import Emu3Config
 
 
@@ -105,7 +106,7 @@ def _write_config_hf(own: Emu3Config) -> dict[str, Any]:
     theirs = {
         "architectures": ["Emu3VQVAE"],
         "model_type": "emu3_vqgan",
-        "codebook_size": own.quantizer.codebook_size,  # type: ignore[attr-defined]
+        "codebook_size": codebook_size_of(own.quantizer),
         "embed_dim": own.latent_dim,
         "latent_channels": own.latent_dim,
         "double_latent": False,

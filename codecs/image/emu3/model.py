@@ -130,4 +130,5 @@ class Emu3(ClipTokenizer):
         both = self.time_decoder(torch.cat([self.from_code(code), code]))  # the codes and the norms' input take the same path
         for conv in self.time_up:
             both = F.silu(conv(repeat_frames(both)))
-        return both.chunk(2)  # type: ignore[return-value]
+        z, code = both.chunk(2)
+        return z, code

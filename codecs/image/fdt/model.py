@@ -100,7 +100,9 @@ class FDT(LatentTokenizer):
         self.config = c = config
         self.image_map = QueryMap(c.width, c.code_dim)
         self.text_map = QueryMap(c.text_width, c.code_dim) if c.text_width else None
-        self.quantizer = c.quantizer.build(dim=c.code_dim)  # type: ignore[assignment]
+        quantizer = c.quantizer.build(dim=c.code_dim)
+        assert isinstance(quantizer, Sparsemax)
+        self.quantizer = quantizer
         self.spec = LatentSpec.of(self.quantizer, channels=c.width, semantic_dim=c.code_dim)
 
     def queries(self, x: Tensor, *, side: Side = "image") -> Tensor:

@@ -126,7 +126,8 @@ class TokenCondition(nn.Module):
         x = F.pad(self.proj(z_q), (0, 0, 0, self.num_tokens - given))  # [B, N, D]; the tail is masked below
         for step in self.config.steps:
             if step == "positions":
-                x = x + self.positions((self.num_tokens,)).transpose(1, 2)  # type: ignore[misc]
+                assert self.positions is not None
+                x = x + self.positions((self.num_tokens,)).transpose(1, 2)
             elif step == "drop":
                 x = torch.where(self._kept(len(x), given, x.device), x, self.mask_token)
             else:

@@ -107,7 +107,8 @@ class TimedBlock(nn.Module, Recomputable):
     def forward(self, x: Tensor, time: Tensor, context: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """Transform `[B, L, D]`; `time` is `[B, E]` after its activation, `before` `[B, L, D]` comes from a long skip."""
         if self.skip is not None:
-            x = self.skip(torch.cat([x, before], dim=-1))  # type: ignore[list-item]
+            assert before is not None
+            x = self.skip(torch.cat([x, before], dim=-1))
         d = x.shape[-1]
         moves = self.modulation(time)[:, None].unflatten(-1, (-1, 2, d)).unbind(2)  # (shift, scale) of each branch
         gates = self.gates(time)[:, None].unflatten(-1, (-1, d)).unbind(2)
@@ -117,8 +118,9 @@ class TimedBlock(nn.Module, Recomputable):
 
         x = x + gates[0] * self.dropout(self.attention(moved(self.attention_norm(x), 0)))
         if self.cross_attention is not None:
-            y = moved(self.cross_norm(x), 1)  # type: ignore[misc]
-            x = x + gates[1] * self.dropout(self.cross_attention(y, self.context_norm(context)))  # type: ignore[misc]
+            assert self.cross_norm is not None and self.context_norm is not None
+            y = moved(self.cross_norm(x), 1)
+            x = x + gates[1] * self.dropout(self.cross_attention(y, self.context_norm(context)))
         return x + gates[-1] * self.dropout(self.mlp(moved(self.mlp_norm(x), len(moves) - 1)))
 
 

@@ -177,7 +177,8 @@ def rope_table(
         frequency = 1 / 10000.0 ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
         angles.append(torch.outer(positions, frequency).repeat_interleave(2, dim=1))
     table = torch.cat(angles, dim=1)  # [N + h w, d]
-    return tuple(t.to(like.dtype).to(like.device, non_blocking=True) for t in (table.cos(), table.sin()))  # type: ignore[return-value]
+    cos, sin = (t.to(like.dtype).to(like.device, non_blocking=True) for t in (table.cos(), table.sin()))
+    return cos, sin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,8 +133,8 @@ class ITER(ImageTokenizer):
         self.encoder = DegradedEncoder(c.encoder, stride=spec.stride, codes=codes)
         self.refiner = None if c.refinement is None else _refiner(c.refinement.swin, codes)
         below = ("base." + name for name in self.base.encoder_only)
-        self.encoder_only = ("encoder", "refiner", *below)  # type: ignore[misc]
-        self.decoder_only = tuple("base." + name for name in self.base.decoder_only)  # type: ignore[misc]
+        self.encoder_only = ("encoder", "refiner", *below)
+        self.decoder_only = tuple("base." + name for name in self.base.decoder_only)
         self.encode_options = RestoreOptions if c.refinement is None else RefineOptions
         self.decode_options = self.base.decode_options
         self.spec = ImageSpec.of(

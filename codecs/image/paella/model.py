@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ...config import ConfigError
 from ...kernels.mode import Layer2d
 from ...layers.fixed_norm import FixedNorm
+from ...members import members
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.vq import VQConfig
 from ...recomputable import Recomputable
@@ -129,9 +130,9 @@ class PaellaDecoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Decode `[B, D, h, w]`."""
         x = self.stem(x)
-        for i, blocks in enumerate(self.levels):
+        for i, blocks in enumerate(members(self.levels, nn.ModuleList)):
             x = self.doublings[i - 1](x) if i else x
-            for block in blocks:  # type: ignore[union-attr]
+            for block in blocks:
                 x = block(x)
         return self.unfold(self.head(x))
 

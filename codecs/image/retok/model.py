@@ -141,7 +141,8 @@ class Sampler(nn.Module):
         """Queries `[B, N, W]` over a grid `[B, W, g, g]`."""
         n = self.config.num_tokens
         if self.query is None:
-            return self.queries.expand(len(grid), -1, -1)  # type: ignore[union-attr]
+            assert self.queries is not None
+            return self.queries.expand(len(grid), -1, -1)
         if self.config.queries == "mean":
             return self.query(grid.mean(dim=(2, 3)))[:, None].expand(-1, n, -1)
         return self.query(block_means(grid, n))

@@ -181,7 +181,7 @@ class UniWeTok(VQGAN):
         self.encoder = UniEncoder(c)
         self.quantizer = c.quantizer.build(dim=c.latent_dim)
         self.decoder = VQGANDecoder(c.decoder, c.latent_dim)
-        self.decoder.stem = nn.Sequential(self.decoder.stem, GridAttention(c.widths[-1], c.attention, "decoder"))  # type: ignore[assignment]
+        self.decoder.stem = nn.Sequential(self.decoder.stem, GridAttention(c.widths[-1], c.attention, "decoder"))
         self.from_code = nn.Identity()
         self.decode_options = noise_options(c.decoder)
         self.spec = ImageSpec.of(self.quantizer, stride=2 ** (len(c.widths) - 1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...config import ConfigError
 from ...precision import float32_by_default
+from ...timm_models import timm_model
 
 
 class FrameTower(nn.Module):
@@ -28,15 +29,14 @@ class FrameTower(nn.Module):
 
     def __init__(self, name: str, options: Mapping[str, Any], layer: int, *, pretrained: bool = False) -> None:
         super().__init__()
-        import timm
         from timm.data import resolve_model_data_config
 
         self.layer = layer
         try:
             with float32_by_default():
                 arguments: dict[str, Any] = {"num_classes": 0, **options}
-                self.model = timm.create_model(name, pretrained=pretrained, **arguments)
-            facts: Any = self.model.feature_info[layer]  # type: ignore[index]
+                self.model = timm_model(name, pretrained=pretrained, **arguments)
+            facts = self.model.feature_info[layer]
         except (RuntimeError, TypeError, IndexError, AttributeError, AssertionError) as error:
             raise ConfigError(f"model {name!r:.100}, layer {layer}: timm cannot build it: {error!s:.300}") from error
         data = resolve_model_data_config(self.model)
@@ -58,9 +58,7 @@ class FrameTower(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         y = (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype)
-        maps = self.model.forward_intermediates(  # type: ignore[operator]
-            y, indices=[self.layer], norm=True, output_fmt="NCHW", intermediates_only=True
-        )
+        maps = self.model.forward_intermediates(y, indices=[self.layer], norm=True, output_fmt="NCHW", intermediates_only=True)
         return maps[0].flatten(2)
 
 

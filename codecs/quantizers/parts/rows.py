@@ -39,6 +39,8 @@ class RowQuantizer(Quantizer):
     Their configs have `commitment_weight` and `codebook_weight`.
     """
 
+    config: Any  # each kind says of which class; they have no base of their own
+
     def assign(self, rows: Tensor, *, keep: Tensor | None = None, update: bool = False, start: bool = True) -> Tensor:
         """Return ids int64 `[N]` of rows `[N, D]`.
 
@@ -93,7 +95,7 @@ class RowQuantizer(Quantizer):
         if update:
             apply_updates(self.codebooks())
         commitment, codebook = row_mean(terms.commitment, keep), row_mean(terms.codebook, keep)
-        loss = self.config.commitment_weight * commitment + self.config.codebook_weight * codebook  # type: ignore[attr-defined]
+        loss = self.config.commitment_weight * commitment + self.config.codebook_weight * codebook
         metrics = {"commitment": commitment.detach()}
         return Quantized(from_rows(terms.z_q, z), self._split_ids(ids, z), loss, metrics)
 

@@ -77,7 +77,9 @@ class Phis(nn.ModuleList):
 
     def at(self, index: int) -> nn.Conv2d:
         """The convolution of scale `index`, from 0."""
-        return self[self.of_scale[index]]  # type: ignore[return-value]
+        conv = self[self.of_scale[index]]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
 
 def phi_of_scale(count: int, scales: int) -> tuple[int, ...]:

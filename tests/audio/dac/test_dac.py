@@ -146,7 +146,7 @@ def test_one_width_of_codes_or_one_a_level(widths: int | list[int]) -> None:
 
 @pytest.mark.parametrize("widths", [4, [4, 7, 2]])
 def test_descript_reads_what_we_write(widths: int | list[int]) -> None:
-    dac = pytest.importorskip("dac", reason="descript-audio-codec (extra `peers`) is not installed")
+    dac = pytest.importorskip("dac", reason="descript-audio-codec is not installed (see pyproject.toml)")
     config = TINY | {"codebook_dim": widths}
     own = converter("dac").own_config(config)
     tok = shake(build_tokenizer("dac", own))

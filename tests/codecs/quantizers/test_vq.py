@@ -9,8 +9,12 @@ import torch
 from quantizer_checks import check_contract, check_gradient, check_mask, latents
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.quantizers import build
+from tokenzoo.codecs.quantizers.base import codebook_size_of
+from tokenzoo.codecs.quantizers.bsq import BSQConfig
 from tokenzoo.codecs.quantizers.parts.clustering import kmeans
 from tokenzoo.codecs.quantizers.parts.codebook import apply_updates
+from tokenzoo.codecs.quantizers.residual_vq import ResidualVQConfig
+from tokenzoo.codecs.quantizers.vq import VQConfig
 from vector_quantize_pytorch import VectorQuantize
 
 FORMS = [
@@ -336,3 +340,10 @@ def test_errors():
         q(torch.randn(2, 9, 6))
     with pytest.raises(ValueError, match="outside its vocabulary 0..39"):
         q.decode(torch.full((1, 1, 3), 40))
+
+
+def test_the_size_of_a_codebook_is_that_of_kinds_with_one_size():
+    assert codebook_size_of(VQConfig(codebook_size=40)) == 40
+    for config in (BSQConfig(), ResidualVQConfig(num_codebooks=2, codebook_size=(8, 4))):
+        with pytest.raises(ConfigError, match=f"{config.kind!r} has no single codebook_size"):
+            codebook_size_of(config)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ....codecs.files import replacing
 from ....codecs.media import Waveform
+from ....codecs.modalities import is_pictures, is_sound
 from ....codecs.tokenizer import Tokenizer
 from ...demo.coded import log_mel
 from ...demo.shapes import picture, spectrogram
@@ -182,8 +183,10 @@ def _coded(name: str, setting: str, media: Any, tokenizer: Tokenizer, metrics: A
     words = _words(metrics.add(media, decoded), sum(tokens.bits()[0] for tokens in made), media)
     label = f"{name} {setting}".strip()
     if isinstance(media, Waveform):
-        return _Shown(name=label, words=words, media=decoded, rate_hz=tokenizer.spec.decoded_rate_hz)  # type: ignore[attr-defined]
-    return _Shown(name=label, words=words, media=tokenizer.to_uint8(decoded))  # type: ignore[operator]
+        assert is_sound(tokenizer)
+        return _Shown(name=label, words=words, media=decoded, rate_hz=tokenizer.spec.decoded_rate_hz)
+    assert is_pictures(tokenizer)
+    return _Shown(name=label, words=words, media=tokenizer.to_uint8(decoded))
 
 
 def _words(figures: Mapping[str, float], bits: int, media: Any) -> str:

@@ -14,6 +14,7 @@ from ....layouts.configs import open_config
 from ....layouts.diffusers_keys import HUB_KEYS, stack_steps, take_stacks
 from ....layouts.keymap import KeyMap, Row, State, Then
 from ....layouts.layout import Layout
+from ....quantizers.dimension_wise import DimensionWiseConfig
 from ..model import KLTokensConfig
 
 _SYSTEM = "diffusers-autoencoderkl"
@@ -44,9 +45,10 @@ def _keys(own: KLTokensConfig) -> KeyMap:
     dim = own.latent_dim
 
     def read(state: State) -> State:
+        assert isinstance(own.quantizer, DimensionWiseConfig)
         warnings.warn(
             "this autoencoder has no quantizer, and its levels here are not fitted: every channel is quantized to "
-            f"{own.quantizer.levels} levels from -5 to 5. Fit them to pictures: "  # type: ignore[attr-defined]
+            f"{own.quantizer.levels} levels from -5 to 5. Fit them to pictures: "
             "tokenzoo quantize NAME PICTURES --out FOLDER",
             NotFitted,
             stacklevel=2,
