@@ -178,14 +178,17 @@ def test_floats_and_negative_numbers_are_no_ids(folder):
 # --- the effect -----------------------------------------------------------------------------------------------------------
 
 
+SIDE = 16  # of crops in pixels: small ones, of which 16 codes tell much
+
+
 def cut(photos: Path, out: Path, count: int) -> Path:
-    """Crops of 32 x 32 pixels of all pictures in a folder, as files."""
+    """Crops of all pictures in a folder, as files."""
     out.mkdir()
     rng, sources = np.random.default_rng(0), [Image.open(p) for p in sorted(photos.glob("*.png"))]
     for i in range(count):
         picture = sources[i % len(sources)]
-        left, top = (int(rng.integers(side - 31)) for side in picture.size)
-        picture.crop((left, top, left + 32, top + 32)).save(out / f"{i:04d}.png")
+        left, top = (int(rng.integers(side - SIDE + 1)) for side in picture.size)
+        picture.crop((left, top, left + SIDE, top + SIDE)).save(out / f"{i:04d}.png")
     return out
 
 
@@ -214,10 +217,10 @@ def test_after_post_training_a_generators_ids_decode_better(tmp_path):
     """RobusTok from main training to post-training, with the commands that a user would give."""
     pytest.importorskip("transformers")
     photos, out = write_photo(tmp_path / "photos"), tmp_path / "main"
-    plain = ["model.config.perturbation=null", "steps=600"]
+    plain = ["model.config.perturbation=null", f"model.config.image_size={SIDE}", f"data.crop={SIDE}", "steps=600"]
     before = trained("image/robustok-debug", photos, out, *plain)
     name = f"file:{out}"
-    folders = {"train": cut(photos, tmp_path / "train", 1500), "test": as_files(held_out(200, 32), tmp_path / "test")}
+    folders = {"train": cut(photos, tmp_path / "train", 1500), "test": as_files(held_out(200, SIDE), tmp_path / "test")}
     shape = ["model.width=64", "model.layers=2", "model.heads=2", "block=0", "window=[]", "steps=200", "samples=0", "valid=''"]
     where = [f"tokenizer={name}", f"train={folders['train']}", f"tokens={tmp_path / 'tokens'}", f"output={tmp_path / 'lm'}"]
     language_model("lm/photos", [*shape, *where, "codebooks=1"])
@@ -237,5 +240,5 @@ def test_after_post_training_a_generators_ids_decode_better(tmp_path):
     figure = "held-out error of the decoder (1e-3), robustok-debug"
     effect("post-training on generated ids", f"{figure}, on a language model's ids", with_=1e3 * wrong[1], without=1e3 * wrong[0])
     effect("post-training on generated ids", f"{figure}, on true ids", with_=1e3 * right[1], without=1e3 * right[0])
-    assert wrong[1] < 0.99 * wrong[0] and right[1] < 1.05 * right[0]
-    assert wrong[1] - right[1] < 0.6 * (wrong[0] - right[0]), "what wrong ids cost falls"
+    assert wrong[1] < 0.97 * wrong[0] and right[1] < 1.08 * right[0]
+    assert wrong[1] - right[1] < 0.8 * (wrong[0] - right[0]), "what wrong ids cost falls"
