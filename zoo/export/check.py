@@ -41,12 +41,16 @@ def session_of(path: Path) -> Any:
 
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
+        RuntimeError: it cannot run the graph, e.g. for want of an operator in float64.
     """
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors; its warnings are about its own optimisations
-    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base class of their own
+        raise RuntimeError(f"ONNX Runtime cannot load the graph: {' '.join(str(error).split())[:200]}") from error
 
 
 def runner(path: Path) -> Callable[..., list[Tensor]]:

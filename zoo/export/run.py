@@ -71,7 +71,12 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     write(program, half, path, to)
     if to == "onnx" and importlib.util.find_spec("onnxruntime"):
-        compare(half, runner(path), part, "ONNX Runtime")
+        try:
+            run = runner(path)
+        except RuntimeError as error:
+            path.unlink()
+            raise NotExportable(half.tokenizer, part, str(error)) from error
+        compare(half, run, part, "ONNX Runtime")
     about = describe(half.tokenizer, half, program, part, to)
     about_path = path.with_suffix(".json")
     about_path.write_text(json.dumps(about, indent=1) + "\n")

@@ -4,6 +4,7 @@ estimators, and linear maps whose result for a row does not depend on the rest o
 Letters: B batch, D latent width, L positions, N = B L rows, d width of a table.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -210,7 +211,19 @@ def steady_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def steady_conv2d(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """`conv(x)` of pictures `[B, C, H, W]`, with a result for each that does not depend on the others (stride 1, zero padding)."""
     bias = None if conv.bias is None else conv.bias.float()
+    if torch.compiler.is_exporting():
+        return _by_taps(x, conv)
     return _SteadyConv.apply(x, conv.weight.float(), bias, conv.padding)
+
+
+def _by_taps(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The same as a matrix product for each tap of the kernel: ONNX Runtime has products in float64, but no convolutions."""
+    (h, w), (pad_h, pad_w) = x.shape[2:], map(int, conv.padding)
+    rows = F.pad(wide(x), (pad_w, pad_w, pad_h, pad_h)).movedim(1, 3)  # [B, H', W', C]
+    total = wide(x.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias)
+    for i, j in itertools.product(*map(range, conv.weight.shape[2:])):
+        total = total + rows[:, i : i + h, j : j + w] @ wide(conv.weight[:, :, i, j]).t()
+    return total.movedim(3, 1).to(x.dtype)
 
 
 class _SteadyConv(torch.autograd.Function):

@@ -114,6 +114,21 @@ def test_what_cannot_be_exported_says_why(tmp_path):
     assert ran.code == 1 and "features of a network" in ran.err and not list(tmp_path.glob("*.onnx"))
 
 
+def test_a_graph_that_the_runtime_cannot_load_is_no_export(tmp_path, monkeypatch):
+    from onnx import TensorProto, helper, save
+
+    def unloadable(program, half, path, to):
+        ends = [helper.make_tensor_value_info(n, TensorProto.DOUBLE, [1, 1, 3, 3]) for n in "xy"]
+        kernel = helper.make_tensor("w", TensorProto.DOUBLE, [1, 1, 1, 1], [1.0])
+        node = helper.make_node("Conv", ["x", "w"], ["y"])
+        save(helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], [kernel]), ir_version=10), path)
+
+    monkeypatch.setattr("tokenzoo.zoo.export.run.write", unloadable)
+    with pytest.raises(NotExportable, match=r"ONNX Runtime cannot load the graph: .*Conv"):
+        export(tiny("bsq_vit"), tmp_path / "a.onnx", part="decoder")
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_onnxscript_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     ran = run("export", saved("bsq_vit", tmp_path / "model"), "--part", "decoder", "-o", tmp_path)
