@@ -1,6 +1,6 @@
 """What each training mechanism does: the effect tests, run as tests, and their figures as one table.
 
-    python benchmarks/mechanisms.py                              all, about 15 minutes on one core: results/mechanisms.{json,md}
+    python benchmarks/mechanisms.py                              all, about half an hour on one core: results/mechanisms.{json,md}
     python benchmarks/mechanisms.py -k karl                      some, printed only; arguments are pytest's
     python benchmarks/mechanisms.py --keep lines.jsonl -k karl   in parts: the table is that of all figures in this file
 
