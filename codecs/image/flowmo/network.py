@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...layers.grid_cells import of_cells
 from ...layers.rectified_flow import TimeEmbedding
 
 
@@ -188,7 +189,7 @@ class TwoStreams(nn.Module):
     def _turns(self, count: int, h: int, w: int, device: torch.device) -> Tensor:
         """Rotations `[N + P, d / 2]` as complex numbers of length 1, in the order tokens, patches row by row."""
         numbers = torch.arange(count, device=device)
-        rows, columns = torch.arange(h, device=device).repeat_interleave(w), torch.arange(w, device=device).repeat(h)
+        rows, columns = of_cells(torch.arange(h, device=device), torch.arange(w, device=device))
         places = ((numbers, numbers.new_zeros(h * w)), (numbers, rows), (numbers, columns))
         angles = []
         for (tokens, patches), width in zip(places, self.config.axes, strict=True):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ...coding import Batch
 from ...config import ConfigError, SignedInt
 from ...kernels.conv2d import Conv2d
+from ...layers.grid_cells import of_cells
 from ...layers.rotary_vit import RotaryBlock
 from ...layers.vit import PatchesToPixels, TransformerSize, init_linear
 from ...options import DecodeOptions
@@ -170,7 +171,7 @@ def rope_table(
     if scale:
         rows, columns = rows / max(h - 1, 1) * (scale - 1), columns / max(w - 1, 1) * (scale - 1)
     zeros = torch.zeros(h * w, dtype=torch.float32)
-    at = torch.stack([zeros, rows.repeat_interleave(w), columns.repeat(h)])  # [3, h w]
+    at = torch.stack([zeros, *of_cells(rows, columns)])  # [3, h w]
     latent = torch.stack([torch.arange(num_latents, dtype=torch.float32), *torch.zeros(2, num_latents, dtype=torch.float32)])  # [3, N]
     angles = []
     for positions, dim in zip(torch.cat([latent, at], dim=1).double(), axes, strict=True):

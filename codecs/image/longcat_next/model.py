@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...layers.grid_cells import of_cells
 from ...layers.rotary_vit import rotate
 from ...layers.vision_tower import CLIP_MEAN, CLIP_STD
 from ...options import check_at_least
@@ -279,5 +280,5 @@ def row_column_rotations(h: int, w: int, head_width: int, *, theta: float = 1000
     quarter = head_width // 4
     rate = theta ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
     rows, columns = (torch.arange(n, dtype=torch.float32)[:, None] * rate for n in (h, w))
-    angles = torch.cat([rows.repeat_interleave(w, 0), columns.repeat(h, 1)], dim=1).repeat_interleave(2, dim=1)
+    angles = torch.cat(of_cells(rows, columns), dim=1).repeat_interleave(2, dim=1)
     return angles.cos(), angles.sin()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.conv_stack import ConvStack, Stage
+from ...layers.grid_cells import of_cells
 from ...layers.rotary_vit import RotaryBlock
 from ...layers.vqgan import DecoderConfig, VQGANDecoder
 from ...layers.vqgan_blocks import ResBlock, group_norm
@@ -127,7 +128,7 @@ class GridAttention(nn.Module):
     def _table(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines `[registers + H W, d]`; the first half of the angles is of the column, the second of the row."""
         rows, columns = self._positions(height, like) + 1, self._positions(width, like) + 1
-        at = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], dim=1)  # [H W, 2]
+        at = torch.stack(of_cells(rows, columns)[::-1], dim=1)  # [H W, 2]
         at = torch.cat([at.new_zeros(len(self.registers), 2), at])
         half = self.head_width // 2
         frequency = 1 / 10000.0 ** (torch.arange(0, half, 2, device=like.device, dtype=like.dtype) / half)  # [d / 4]
