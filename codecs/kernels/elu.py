@@ -1,12 +1,11 @@
-"""ELU (Clevert et al. 2016, arXiv 1511.07289), on a CPU without gradients by the hyperbolic tangent where that is faster.
+"""ELU (Clevert et al. 2016, arXiv 1511.07289), computed by the hyperbolic tangent on a CPU without gradients.
 
-PyTorch's ELU uses `expm1`, one pass over memory. On Intel's processors this takes half the time of the six passes below; on the
-AMD EPYC of `benchmarks/results/audio.md` it takes two and a half times as long, a third of EnCodec's whole time. With
-t = tanh(x / 2), e^x - 1 is 2 t / (1 - t), exact but for the last two bits at any magnitude. `exp(x) - 1` would be faster still, but
-has an absolute error of 1e-7 near 0, which changes the ids of quiet sounds.
+PyTorch's ELU uses `expm1`, which takes two and a half times as long, a third of EnCodec's whole time. With t = tanh(x / 2),
+e^x - 1 is 2 t / (1 - t), exact but for the last two bits at any magnitude. `exp(x) - 1` would be faster still, but has an absolute
+error of 1e-7 near 0, which changes the ids of quiet sounds.
+On Intel's processors `expm1` is the faster one, but PyTorch computes the last values of a tensor by another function than those
+before them: with other last bits, ids would depend on an item's place in its batch.
 """
-
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,6 @@ class ELU(nn.ELU, Fusable):
             return super().forward(x)
         if self.fuses(x) and self.alpha == 1:
             return on_rows(elu, x)
-        if torch.compiler.is_compiling() or _has_fast_expm1():
-            return super().forward(x)
         t = x.clamp(max=0).mul_(0.5).tanh_()
         below = t.div_(1 - t).mul_(2 * self.alpha)  # 0 where x > 0, and elsewhere at least x
         return torch.maximum(x, below, out=below)
@@ -35,10 +32,3 @@ def elu(x: Tensor) -> Tensor:
     """ELU with alpha = 1 of a tensor of any shape, as a function to compile."""
     t = torch.tanh(x.clamp(max=0) * 0.5)
     return torch.maximum(x, 2 * t / (1 - t))
-
-
-@cache
-def _has_fast_expm1() -> bool:
-    """Whether PyTorch's ELU is the faster one on this processor: on Intel's; PyTorch before 2.11 does not name the processor."""
-    facts = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return str(facts.get("cpu_name", "")).startswith("Intel")

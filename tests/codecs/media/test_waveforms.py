@@ -164,7 +164,7 @@ def test_channels():
         ((TONE[:0], 8000), "empty"),
         (TONE[:0], "empty"),
         ((torch.full((9,), float("nan")), 8000), "NaN"),
-        ((torch.full((9,), float("inf")), 8000), "infinite samples at 9"),
+        ((torch.full((9,), float("inf")), 8000), "infinite samples: 9 of 9"),
         ((TONE, 8000.0), "whole number of Hz"),
         ((TONE, "8000"), "whole number of Hz"),
         ((TONE, None), "whole number of Hz"),
