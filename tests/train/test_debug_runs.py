@@ -1,6 +1,6 @@
 """Every bundled `*-debug` run, as it is shipped, on a photograph, a recording or features: its loss falls, its ids tell inputs apart.
 
-    pytest tests/train/test_debug_runs.py              # a fifth of them
+    pytest tests/train/test_debug_runs.py              # a tenth of them
     pytest -m slow tests/train/test_debug_runs.py      # the others
 """
 
@@ -22,9 +22,9 @@ from train_media import write_features, write_maps
 DEBUG = [name for name in bundled_names() if name.endswith("-debug")]
 #: Runs with captions, for which transformers is loaded; they are among the others.
 CAPTIONS = [n for n in DEBUG if any(p["kind"] == "text" for p in read_mapping(n)["data"].get("partners", {}).values())]
-#: The slowest, which is among the others too.
-SLOWEST = "audio/bigcodec-debug"
-FIFTH = [name for name in [name for name in DEBUG if name not in CAPTIONS][::5] if name != SLOWEST]
+#: The slowest, which are among the others too.
+SLOWEST = ("audio/bigcodec-debug", "audio/waveform-debug")
+TENTH = [name for name in [name for name in DEBUG if name not in CAPTIONS][::10] if name not in SLOWEST]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_there_is_one_for_each_modality():
     assert {name.partition("/")[0] for name in DEBUG} == {"image", "audio"}
 
 
-@pytest.mark.parametrize("name", [n if n in FIFTH else pytest.param(n, marks=pytest.mark.slow) for n in DEBUG])
+@pytest.mark.parametrize("name", [n if n in TENTH else pytest.param(n, marks=pytest.mark.slow) for n in DEBUG])
 @pytest.mark.filterwarnings("ignore")
 def test_debug_run_trains(name, media, tmp_path):
     data = load_run(name).data

@@ -75,6 +75,7 @@ def cosine(trainer, tokenizer, name):
     return -float(torch.log(torch.expm1(trainer.state.losses[name](inputs))))
 
 
+@pytest.mark.slow
 @pytest.mark.effect
 @pytest.mark.parametrize(
     ("name", "taught"),
@@ -114,6 +115,7 @@ def fusion_codec(fusion=True):
     return SpeechTokenizer(config)
 
 
+@pytest.mark.slow
 @pytest.mark.effect
 def test_fusion_lets_the_first_codebook_carry_what_the_sound_does_not_say():
     """Each clip has a text vector that has nothing to do with its sound; the first level is asked to resemble it."""
@@ -171,6 +173,7 @@ def test_fusion_wants_both_vectors_and_a_model_that_has_it():
         fusion_codec().eval().encode(x, features=vector)
 
 
+@pytest.mark.slow
 @pytest.mark.effect
 def test_an_image_model_teaches_pictures_patch_by_patch(tmp_path):
     model = teacher_models.vision_model(tmp_path / "vit")

@@ -54,6 +54,7 @@ def gap(trainer):
     return float((voice - guide).square().mean() / guide.square().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.effect
 @pytest.mark.filterwarnings("ignore")
 def test_the_quantized_voice_learns_to_equal_the_guide(tmp_path):

@@ -123,6 +123,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_contrast_all_their_items(model, tmp_path):
     """As one process with the whole batch; validation, which the first process does alone, waits for nobody."""
     folder = write_pictures(tmp_path / "pictures", 8)

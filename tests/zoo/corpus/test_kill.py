@@ -80,6 +80,7 @@ class Steps:
         return stepped
 
 
+@pytest.mark.parametrize("whole", [pytest.param("flat", marks=pytest.mark.slow), "parquet"], indirect=True)
 @pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_crash_at_any_step_changes_nothing(whole, source, after, tmp_path, monkeypatch):
     format, want = whole
