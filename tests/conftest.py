@@ -1,6 +1,8 @@
 """Before anything imports `huggingface_hub`: its endpoint is a port of this machine, its cache a folder of this run."""
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 
@@ -16,8 +18,9 @@ def _free_port() -> int:
 
 
 os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{_free_port()}"
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="tokenzoo-hf-")
-os.environ["TOKENZOO_CACHE"] = tempfile.mkdtemp(prefix="tokenzoo-cache-")
+for name in ("HF_HOME", "TOKENZOO_CACHE"):
+    os.environ[name] = tempfile.mkdtemp(prefix=f"tokenzoo-{name.lower()}-")
+    atexit.register(shutil.rmtree, os.environ[name], ignore_errors=True)
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("HF_HUB_OFFLINE", None)

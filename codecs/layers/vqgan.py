@@ -287,7 +287,7 @@ class VQGANDecoder(_LevelStack):
 
     def __init__(self, config: DecoderConfig, in_channels: int, *, code_dim: int = 0, out_channels: int = 3) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.in_channels = config, in_channels
         code_dim = code_dim or in_channels
         parts = _Parts(config, code_dim if config.condition == "spatial" else None)
         adaptive_dim = code_dim if config.condition == "adaptive" else None

@@ -24,7 +24,11 @@ def compare(half: Half, run: Callable[..., Sequence[Tensor]], part: str, what: s
             own, made = half(*inputs), run(*inputs)
         for name, a, b in zip(half.outputs, own, made, strict=True):
             if not agree(a, b):
-                raise NotExportable(half.tokenizer, part, f"{what} computes other {name} of the shape {list(a.shape)}")
+                raise NotExportable(half.tokenizer, part, f"{what} computes other {name} than the tokenizer, for {_example(inputs)}")
+
+
+def _example(inputs: Sequence[Tensor]) -> str:
+    return f"an input of shape {' and '.join(str(list(x.shape)) for x in inputs)}"
 
 
 def agree(a: Tensor, b: Tensor) -> bool:
@@ -54,12 +58,15 @@ def session_of(path: Path) -> Any:
 
 
 def runner(path: Path) -> Callable[..., list[Tensor]]:
-    """A function from the inputs of an ONNX file, in order, to its outputs."""
+    """A function from the inputs of an ONNX file, in order, to its outputs; raises RuntimeError where the graph cannot be run."""
     session = session_of(path)
     names = [i.name for i in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:
         feeds = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
-        return [torch.from_numpy(y) for y in session.run(None, feeds)]
+        try:
+            return [torch.from_numpy(y) for y in session.run(None, feeds)]
+        except Exception as error:  # its errors have no base class of their own
+            raise RuntimeError(f"ONNX Runtime cannot run the graph: {' '.join(str(error).split())[:200]}") from error
 
     return run

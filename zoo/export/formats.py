@@ -13,7 +13,8 @@ import torch
 from torch.export import ExportedProgram
 
 from .halves import Half
-from .recurrent import any_length, onnx_lstm
+from .operators import TRANSLATIONS, order_attention
+from .recurrent import any_length
 
 Format = Literal["onnx", "torch-export"]
 #: Version of ONNX's set of operators; ONNX Runtime reads it from 1.17 on.
@@ -37,6 +38,7 @@ def write(program: ExportedProgram, half: Half, path: Path, to: Format) -> None:
 
 def _to_onnx(program: ExportedProgram, half: Half) -> Any:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    order_attention(program)
     try:
         with any_length(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -46,7 +48,7 @@ def _to_onnx(program: ExportedProgram, half: Half) -> Any:
                 opset_version=OPSET,
                 input_names=[i.name for i in half.inputs],
                 output_names=list(half.outputs),
-                custom_translation_table={torch.ops.aten.lstm.input: onnx_lstm},
+                custom_translation_table=TRANSLATIONS,
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:

@@ -136,8 +136,15 @@ class EncoderHalf(Half):
         return (ids,) if made.scale is None else (ids, made.scale.float())
 
 
+class _Whole(Batch):
+    """A batch whose options hold the entries of all its items in one tensor."""
+
+    def rows(self, name: str) -> Tensor | None:
+        return getattr(self.options, name)
+
+
 class DecoderHalf(Half):
-    """Ids, and loudness factors where the family has them, to media: float32, not clipped."""
+    """Ids, and loudness factors or noise where the family reads them, to media: float32, not clipped."""
 
     def __init__(self, tokenizer: Tokenizer, *, codebooks: int | None, size: int | None) -> None:
         super().__init__(tokenizer)
@@ -146,17 +153,21 @@ class DecoderHalf(Half):
         self.inputs = (ids,)
         if segments := _loudness_segments(tokenizer):
             self.inputs += (Input("scale", (ids.axes[0], Axis("segments", segments)), low=0.1),)
+        self.noisy = bool(channels := getattr(tokenizer, "noise_channels", 0))
+        if self.noisy:
+            self.inputs += (Input("noise", (ids.axes[0], Axis("channels", channels), *ids.axes[2:]), low=-1.0),)
         self.gridded = is_gridded(tokenizer)
         self.outputs = (MEDIA[tokenizer.spec.modality],)
 
-    def forward(self, ids: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Media of ids."""
+    def forward(self, ids: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Media of ids; `other` is the second input of families that have one."""
         grid = self.grid
         ids = self._whole(ids, 0)
         if self.gridded:
             grid, ids = tuple(ids.shape[2:]), ids.flatten(2)
         sizes = ((1,),) if getattr(self.tokenizer.spec, "clips", False) else ()  # of a clip one frame, as the encoder takes it
-        batch = Batch(options=self.options, items=range(1), total=1, grid=grid, sizes=sizes, scale=scale)
+        options, scale = (replace(self.options, noise=other), None) if self.noisy else (self.options, other)
+        batch = _Whole(options=options, items=range(1), total=1, grid=grid, sizes=sizes, scale=scale)
         with in_one_piece(self.tokenizer):
             x = self.tokenizer.media_of(ids, batch)
         return (x.float() if x.is_floating_point() else x,)
@@ -228,7 +239,8 @@ def media_input(tokenizer: Tokenizer, size: int | None) -> Input:
 def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> tuple[Input, tuple[int, ...] | None]:
     """The decoder's input of ids, and the grid that its positions were flattened from where that is fixed."""
     spec, batch = tokenizer.spec, Axis("batch", 2, 1)
-    vocab = tuple(spec.vocab_sizes[: codebooks or None])
+    everywhere = getattr(tokenizer, "ids_everywhere", None)  # where positions have tables of their own: how many ids each has
+    vocab = tuple(min(v, everywhere or v) for v in spec.vocab_sizes[: codebooks or None])
     tokenizer._check_codebooks(codebooks)
     books = Axis("codebooks", len(vocab))
     if isinstance(spec, AudioSpec):

@@ -28,6 +28,8 @@ def describe(tokenizer: Tokenizer, half: Half, program: ExportedProgram, part: s
         "ids": _layout(tokenizer),
         **_facts(tokenizer),
     }
+    if any(i.name == "noise" for i in half.inputs):
+        about["noise"] = "draws of the normal distribution, which the details of the picture depend on"
     if to == "onnx":
         about["opset"] = OPSET
     return about

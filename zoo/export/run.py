@@ -72,11 +72,10 @@ def export(
     write(program, half, path, to)
     if to == "onnx" and importlib.util.find_spec("onnxruntime"):
         try:
-            run = runner(path)
-        except RuntimeError as error:
+            compare(half, runner(path), part, "ONNX Runtime")
+        except (RuntimeError, NotExportable) as error:
             path.unlink()
-            raise NotExportable(half.tokenizer, part, str(error)) from error
-        compare(half, run, part, "ONNX Runtime")
+            raise error if isinstance(error, NotExportable) else NotExportable(half.tokenizer, part, str(error)) from error
     about = describe(half.tokenizer, half, program, part, to)
     about_path = path.with_suffix(".json")
     about_path.write_text(json.dumps(about, indent=1) + "\n")

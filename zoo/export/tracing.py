@@ -1,6 +1,7 @@
 """Half of a tokenizer -> graph of PyTorch operators, by `torch.export`, compared with the half itself."""
 
 import builtins
+import re
 import sys
 import traceback
 import warnings
@@ -13,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ...codecs.kernels.mode import plain
 from .check import compare
 from .errors import NotExportable
-from .halves import Half
+from .halves import Axis, Half, Input
 from .recurrent import any_length
 
 #: Largest batch, and largest number of multiples of a free axis, that a file states.
@@ -35,20 +37,26 @@ def trace(half: Half, part: str) -> ExportedProgram:
         NotExportable: no graph could be made, or it computes other values.
     """
     wanted, problem = half.inputs, None
-    for names in (None, ("batch",), ()):
-        half.inputs = wanted if names is None else tuple(i.fixed(names) for i in wanted)
+    attempts = [wanted, tuple(i.fixed(("batch",)) for i in wanted), tuple(i.fixed() for i in wanted)]
+    while attempts:
+        half.inputs = attempts.pop(0)
         try:
             with torch.no_grad(), plain(), any_length(), _sizes_stay_symbols():
                 program = _program(half)
             half.inputs = tuple(replace(i, axes=_free_axes(i.axes, s)) for i, s in zip(half.inputs, _shapes(program), strict=True))
             compare(half, program.module(), part, "its graph")
-        except NotExportable:
-            raise
-        except Exception as error:  # of the tracer and of any layer; fewer free axes are tried
-            problem = problem or error
+        except Exception as error:  # of the tracer, of any layer, and of the comparison; fewer free axes are tried
+            longer = _with_least(half.inputs, error)
+            if longer != half.inputs:
+                attempts.insert(0, longer)
+            else:
+                worded = isinstance(error, NotExportable) and not isinstance(problem, NotExportable)
+                problem = error if worded or problem is None else problem
             continue
         return program
     assert problem is not None
+    if isinstance(problem, NotExportable):
+        raise problem
     raise NotExportable(half.tokenizer, part, _reason(problem)) from problem
 
 
@@ -85,6 +93,17 @@ def _free_axes(axes: Any, shape: torch.Size) -> Any:
     return tuple(replace(a, multiple=0) if isinstance(n, int) else a for a, n in zip(axes, shape, strict=True))
 
 
+def _with_least(inputs: tuple[Input, ...], error: Exception) -> tuple[Input, ...]:
+    """The inputs with free axes as long as the tracer asks for in its error, "length = Dim('length', min=5, ...)"; else unchanged."""
+    least = {name: int(count) for name, count in re.findall(r"(\w+) = Dim\('\1', min=(\d+)", str(error))}
+
+    def longer(a: Axis) -> Axis:
+        found = max(a.least, least.get(a.name, 0)) if a.multiple else a.least
+        return replace(a, least=found, size=max(a.size, found * a.multiple) if a.multiple else a.size)
+
+    return tuple(replace(i, axes=tuple(map(longer, i.axes))) for i in inputs)
+
+
 @contextmanager
 def _sizes_stay_symbols() -> Iterator[None]:
     """Inside, `len(tensor)` in the code of tokenizers gives the symbol of a free axis; Python's own `len` would fix it as a number."""
@@ -110,6 +129,8 @@ def _reason(error: Exception) -> str:
     root = Path(__file__).parents[2]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(root / "codecs")]
     place = f" in {Path(frames[-1].filename).relative_to(root).as_posix()}, {frames[-1].name}" if frames else ""
+    if isinstance(error, GuardOnDataDependentSymNode):
+        return f"what it computes depends on values, where a graph knows shapes alone{place}"
     return f"{_line(error)}{place}"
 
 

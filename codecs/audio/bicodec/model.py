@@ -37,6 +37,7 @@ from ...layers.speech_features import FrozenModel, NamedModel, conv_frames
 from ...precision import float32_by_default, widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
+from ...quantizers.parts.nearest import row_sum, wide
 from ...quantizers.vq import VQConfig
 from ...spec import AudioSpec
 from ...token_fields import TokenError
@@ -242,7 +243,7 @@ class BiCodec(FeatureTokenizer):
         """Clips `[B, 1, T]` at the authors' loudness, and the factors `[B, 1]` that undo this."""
         if not self.config.level:
             return x, None
-        factors = torch.stack([_loudness_factor(clip.flatten().float()) for clip in x]).to(x)
+        factors = _loudness_factors(x[:, 0].float()).to(x)
         return x * factors[:, None, None], 1 / factors[:, None]
 
     # --- encode -----------------------------------------------------------------------------------------------------
@@ -303,6 +304,11 @@ class BiCodec(FeatureTokenizer):
 
     # --- decode -----------------------------------------------------------------------------------------------------
 
+    @property
+    def ids_everywhere(self) -> int:
+        """Ids below this number are allowed at every position, of the voice and of the content."""
+        return min(self.voice_quantizer.codebook_sizes[0], self.quantizer.codebook_sizes[0])
+
     def _parts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Ids of the voice `[B, 1, P]` and of the content `[B, 1, L]`.
 
@@ -314,7 +320,7 @@ class BiCodec(FeatureTokenizer):
         if not content.shape[-1]:
             raise TokenError(f"there are {ids.shape[-1]} positions; the first {count} are the voice, and content follows them.")
         for name, part, books in (("voice", voice, self.voice_quantizer), ("content", content, self.quantizer)):
-            if int(part.max()) >= books.codebook_sizes[0]:
+            if not torch.compiler.is_compiling() and int(part.max()) >= books.codebook_sizes[0]:
                 raise TokenError(f"a {name} id is {int(part.max())}; those of the {name} are below {books.codebook_sizes[0]}.")
         return voice, content
 
@@ -385,15 +391,14 @@ def _mel_bank(frequencies: int, low_hz: float, high_hz: float, bands: int, rate_
         return AF.melscale_fbanks(frequencies, low_hz, high_hz, bands, rate_hz, norm="slaney", mel_scale="slaney")
 
 
-def _loudness_factor(x: Tensor) -> Tensor:
-    """The factor that brings a clip `[T]` to the authors' loudness, as their `audio_volume_normalize`."""
-    amplitudes = x.abs().sort().values
-    peak, factor = amplitudes[-1], torch.ones((), device=x.device)
-    if peak < _QUIET:
-        factor = _QUIET / peak.clamp(min=1e-3)
-    loud = amplitudes[amplitudes > _FLOOR]  # of the clip as it came
-    if len(loud) <= 10:
-        return factor
-    volume = loud[int(0.9 * len(loud)) : int(0.99 * len(loud))].mean()
-    factor = factor * (_LEVEL / volume).clamp(0.1, 10)
-    return factor / (peak * factor).clamp(min=1)
+def _loudness_factors(x: Tensor) -> Tensor:
+    """The factors `[B]` that bring clips `[B, T]` to the authors' loudness, as their `audio_volume_normalize`."""
+    amplitudes = x.abs().sort(dim=1).values
+    peak, above = amplitudes[:, -1], (amplitudes > _FLOOR).sum(dim=1)  # of the clips as they came
+    factor = torch.where(peak < _QUIET, _QUIET / peak.clamp(min=1e-3), 1.0)
+    rank = torch.arange(x.shape[1], device=x.device) - (x.shape[1] - above)[:, None]
+    first, end = ((wide(above) * share).long()[:, None] for share in (0.9, 0.99))
+    loud = (rank >= first) & (rank < end)
+    volume = (row_sum(wide(amplitudes) * loud) / loud.sum(dim=1)).float()
+    levelled = factor * (_LEVEL / volume).clamp(0.1, 10.0)
+    return torch.where(above > 10, levelled / (peak * levelled).clamp(min=1.0), factor)

@@ -60,8 +60,18 @@ def _norm(width: int, config: FocalConfig) -> nn.Module:
 def _depthwise(width: int, kernel_size: int, causal: bool) -> nn.Module:
     if causal:
         return Conv1d(width, width, kernel_size, groups=width, causal=True, edge="replicate")
-    # not `Conv1d`, which pads an even kernel more on the left; the authors' layer pads it more on the right
-    return nn.Conv1d(width, width, kernel_size, groups=width, padding="same")
+    return _SameLength(width, width, kernel_size, groups=width)
+
+
+class _SameLength(nn.Conv1d):
+    """A convolution `[B, C, L] -> [B, C, L]` padded with zeros, an even kernel more on the right.
+
+    `Conv1d` of this library pads more on the left; exported graphs misread PyTorch's `padding="same"` of an even kernel.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = (self.kernel_size[0] - 1) // 2
+        return super().forward(F.pad(x, (left, self.kernel_size[0] - 1 - left)))
 
 
 class FocalModulation(Streaming):

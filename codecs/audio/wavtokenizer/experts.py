@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import ConfigError
+from ...kernels.mode import is_plain
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
 
 
@@ -73,10 +74,9 @@ class Mixture(nn.Module):
         out = self.shared(rows)
         for i, expert in enumerate(self.experts):
             weight = (weights * (chosen == i)).sum(-1, keepdim=True).to(rows.dtype)  # 0 for rows that go elsewhere
-            at = weight.flatten().nonzero().flatten()
-            if self.training:  # every expert takes part, so that processes have the same gradients
+            if self.training or is_plain():  # every expert takes part: processes have the same gradients, and graphs one shape
                 out = out + expert(rows) * weight
-            elif len(at):
+            elif len(at := weight.flatten().nonzero().flatten()):
                 out = out.index_add(0, at, (expert(rows[at]) * weight[at]).to(out.dtype))
         return out.view_as(x)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...config import ConfigError
 from ...layers.grid_cells import of_cells
 from ...layers.rectified_flow import TimeEmbedding
+from ...layers.rotary_vit import rotate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +113,16 @@ class JointBlock(nn.Module):
         self.tokens = Stream(config, timed=timed, continues=only != "patches")
 
     def forward(self, patches: Tensor, tokens: Tensor, time: Tensor | None, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Both streams, `[B, P, D]` and `[B, N, D]`; `turns` are complex rotations `[N + P, d / 2]`, tokens first."""
+        """Both streams, `[B, P, D]` and `[B, N, D]`; `turns` as `TwoStreams._turns` gives them."""
         count, of_patches, of_tokens = tokens.shape[1], self.patches.changes(time), self.tokens.changes(time)
         qt, kt, vt = self.tokens.heads_of(tokens, of_tokens)
         qp, kp, vp = self.patches.heads_of(patches, of_patches)
         k, v = _turned(torch.cat([kt, kp], dim=2), turns), torch.cat([vt, vp], dim=2)
         if qt is not None:
-            q = _turned(qt, turns[:count])
+            q = _turned(qt, turns[:, :count])
             tokens = self.tokens.after(tokens, self._attended(q, k, v), of_tokens)
         if qp is not None:
-            q = _turned(qp, turns[count:])
+            q = _turned(qp, turns[:, count:])
             patches = self.patches.after(patches, self._attended(q, k, v), of_patches)
         return patches, tokens
 
@@ -187,7 +188,7 @@ class TwoStreams(nn.Module):
         return y.unflatten(1, (h, w)).unflatten(3, (p, p, 3)).permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
     def _turns(self, count: int, h: int, w: int, device: torch.device) -> Tensor:
-        """Rotations `[N + P, d / 2]` as complex numbers of length 1, in the order tokens, patches row by row."""
+        """Cosines and sines of each position's angles, one for each channel, `[2, N + P, d]`: tokens, then patches row by row."""
         numbers = torch.arange(count, device=device)
         rows, columns = of_cells(torch.arange(h, device=device), torch.arange(w, device=device))
         places = ((numbers, numbers.new_zeros(h * w)), (numbers, rows), (numbers, columns))
@@ -195,8 +196,8 @@ class TwoStreams(nn.Module):
         for (tokens, patches), width in zip(places, self.config.axes, strict=True):
             speed = self.config.theta ** (-torch.arange(0, width, 2, dtype=torch.float64, device=device) / width)
             angles.append(torch.cat([tokens, patches])[:, None].double() * speed)
-        phase = torch.cat(angles, dim=1)
-        return torch.polar(torch.ones_like(phase), phase).to(torch.complex64)
+        phase = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)
+        return torch.stack([phase.cos(), phase.sin()]).float()
 
 
 def _normed(x: Tensor) -> Tensor:
@@ -209,6 +210,5 @@ def _changed(x: Tensor, changes: list[Tensor]) -> Tensor:
 
 
 def _turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Heads `[B, heads, L, d]` with neighbouring channels rotated as pairs by `turns [L, d / 2]`."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    """Heads `[B, heads, L, d]` with neighbouring channels rotated as pairs; `turns [2, L, d]`."""
+    return rotate(x.float(), turns[0], turns[1], "pairs").to(x.dtype)

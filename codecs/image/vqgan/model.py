@@ -183,6 +183,11 @@ class VQGAN(ImageTokenizer):
         assert self.decoder is not None
         return self.decoder
 
+    @property
+    def noise_channels(self) -> int:
+        """Channels of the `noise` that the decoder reads; 0: it reads none."""
+        return self.decoder.in_channels if self.decoder is not None and self.decoder.config.noise else 0
+
     def _noise(self, z: Tensor, seed: int) -> Tensor:
         if self.training and torch.is_grad_enabled():
             return torch.randn_like(z)

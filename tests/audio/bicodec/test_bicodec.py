@@ -11,7 +11,7 @@ import torch
 from audio_cases import close, noise, stored
 from families import TINY
 from tokenzoo import build_tokenizer
-from tokenzoo.codecs.audio.bicodec.model import BiCodecConfig, _loudness_factor
+from tokenzoo.codecs.audio.bicodec.model import BiCodecConfig, _loudness_factors
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.token_fields import TokenError
 
@@ -66,8 +66,11 @@ def test_loudness_is_the_authors() -> None:
         return x / max(np.max(np.abs(x)), 1)
 
     signal = noise(4000)
-    for x in (signal, 0.02 * signal, 3 * signal, 0.001 * signal, 0 * signal):
-        np.testing.assert_allclose((x * _loudness_factor(x)).numpy(), theirs(x.numpy()), atol=1e-5)
+    x = torch.stack([signal, 0.02 * signal, 3 * signal, 0.001 * signal, 0 * signal])
+    factors = _loudness_factors(x)
+    for one, factor in zip(x, factors, strict=True):
+        np.testing.assert_allclose((one * factor).numpy(), theirs(one.numpy()), atol=1e-5)
+        assert _loudness_factors(one[None]) == factor
 
 
 @torch.no_grad()

@@ -11,11 +11,10 @@ import soundfile
 import teacher_models
 import torch
 from effects import effect
+from faint_scenes import probed
 from small_runs import SPEECH, trained
 from tokenzoo.codecs.media import resample
-from tokenzoo.codecs.tokenizer import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
 
 RATE, SAMPLES = 16000, 2560
 #: One small codebook, which speech alone fills.
@@ -49,19 +48,6 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def probed(tok: Tokenizer) -> float:
-    """Share of unseen clips whose letter a linear map of the codes gives, fitted on clips of the other part by ridge regression."""
-    parts = []
-    for part, seed in ((TRAIN, 100), (UNSEEN, 101)):
-        x, letters = clips(400, part, seed)
-        with torch.no_grad():
-            z_q = tok(x).quantized.z_q.flatten(1).double()
-        parts.append((F.pad(z_q, (0, 1), value=1.0), torch.tensor([1.0 if n == "a" else -1.0 for n in letters]).double()))
-    (a, y), (b, want) = parts
-    w = torch.linalg.solve(a.t() @ a + 1e-1 * torch.eye(a.shape[1]).double(), a.t() @ y)
-    return float(((b @ w).sign() == want).double().mean())
-
-
 @pytest.mark.slow
 @pytest.mark.effect
 def test_codes_say_what_the_text_says(tmp_path):
@@ -74,7 +60,7 @@ def test_codes_say_what_the_text_says(tmp_path):
         text = {"kind": "language_model", "model": model, "frozen": False, "prompt": "this shows", "weight": weight}
         heads = ["data.partners={text: {kind: text}}", f"losses.text={json.dumps(text)}"]
         tok = trained("audio/moss-debug", folder, tmp_path / str(weight), *SMALL, *heads)
-        found[weight] = probed(tok)
+        found[weight] = probed(tok, clips(400, TRAIN, 100), clips(400, UNSEEN, 101))
     name, figure = "text head (MOSS-Audio-Tokenizer)", "share of unseen clips whose faint tone's phase the codes show"
     effect(name, figure, with_=found[1.0], without=found[0.0])
     assert found[1.0] > 0.95 and found[0.0] < 0.87, found

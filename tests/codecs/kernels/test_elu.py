@@ -1,4 +1,4 @@
-"""ELU by way of the hyperbolic tangent.
+"""ELU in both forms, of Intel's processors and of others, and as it is compiled.
 
 pytest tests/codecs/kernels/test_elu.py
 """
@@ -6,10 +6,16 @@ pytest tests/codecs/kernels/test_elu.py
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenzoo.codecs.kernels import elu as module
 from tokenzoo.codecs.kernels.conv1d import time_major
-from tokenzoo.codecs.kernels.elu import ELU
+from tokenzoo.codecs.kernels.elu import ELU, elu
 
 VALUES = torch.tensor([-1e30, -100.0, -20.0, -1.0, -1e-3, -1e-7, -1e-30, -0.0, 0.0, 1e-30, 1e-7, 0.5, 1.0, 90.0, 1e30])
+
+
+@pytest.fixture(params=[True, False], ids=["expm1", "tanh"], autouse=True)
+def processor(request, monkeypatch):
+    monkeypatch.setattr(module, "_on_intel", lambda: request.param)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 1.5])
@@ -22,6 +28,11 @@ def test_equals_pytorchs(alpha):
     assert torch.equal(x, before)
     torch.testing.assert_close(got, F.elu(x, alpha), atol=0, rtol=3e-7)
     torch.testing.assert_close(ELU(alpha)(x.double()), F.elu(x.double(), alpha), atol=0, rtol=1e-15)
+
+
+def test_the_compiled_form_equals_pytorchs():
+    x = torch.cat([VALUES, torch.tensor([float("inf"), -float("inf")]), torch.linspace(-9, 9, 3001), torch.linspace(-0.51, -0.49, 201)])
+    torch.testing.assert_close(elu(x), F.elu(x), atol=0, rtol=3e-7)
 
 
 def test_a_value_does_not_depend_on_its_place():

@@ -11,6 +11,7 @@ import teacher_models
 import torch
 import yaml
 from effects import effect
+from faint_scenes import probed, scenes
 from PIL import Image
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.serialize import CheckpointError
@@ -19,8 +20,6 @@ from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
 from tokenzoo.train.state import TrainState
 from tokenzoo.train.step import train_step
-from torch import Tensor
-from torch.nn import functional as F
 from train_media import assert_equal, image_run
 from two_processes import TRAIN, run_two
 
@@ -31,15 +30,6 @@ IBQ = {"kind": "ibq", "codebook_size": 16, "entropy_weight": 0.05, "entropy_temp
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return str(teacher_models.language_model(tmp_path_factory.mktemp("lm") / "llama"))
-
-
-def scenes(count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Pictures `[count, 3, 16, 16]` in -1..1: strong smooth colours, and a faint stripe pattern, upright ("a") or lying ("b")."""
-    g = torch.Generator().manual_seed(seed)
-    smooth = F.interpolate(torch.rand(count, 3, 2, 2, generator=g) * 1.6 - 0.8, size=(16, 16), mode="bilinear")
-    stripes = torch.tensor([0.12, -0.12]).repeat(8).expand(16, 16)
-    kinds = torch.randint(2, (count,), generator=g)
-    return smooth + torch.stack([stripes, stripes.t()])[kinds][:, None], ["ab"[k] for k in kinds.tolist()]
 
 
 def write_scenes(folder: Path, count: int) -> Path:
@@ -137,21 +127,6 @@ def test_a_frozen_tokenizer_in_two_processes(model, tmp_path):
 # --- the effect -------------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def measured(state: TrainState) -> tuple[float, float]:
-    """Share of unseen scenes whose pattern a linear map of the codes gives (ridge regression on others), and their squared error."""
-    model, parts, wrong = state.best().eval(), [], 0.0
-    for seed in (100, 101):
-        x, texts = scenes(400, seed)
-        out = model(x)
-        wrong = float((out.x_hat - x).square().mean())
-        kinds = torch.tensor([1.0 if t == "a" else -1.0 for t in texts])
-        parts.append((F.pad(out.quantized.z_q.flatten(1).double(), (0, 1), value=1.0), kinds))
-    (a, y), (b, want) = parts
-    w = torch.linalg.solve(a.t() @ a + 0.1 * torch.eye(a.shape[1]).double(), a.t() @ y.double())
-    return float(((b @ w).sign() == want).double().mean()), wrong
-
-
 @pytest.mark.slow
 @pytest.mark.effect
 def test_tuning_with_captions_keeps_the_pixels(model, tmp_path):
@@ -165,7 +140,11 @@ def test_tuning_with_captions_keeps_the_pixels(model, tmp_path):
         config = run(folder, tmp_path / f"second-{weight}", text, **options)
         train(parse_run(config))
         state = TrainState(parse_run(config | {"init": str(tmp_path / f"second-{weight}"), "init_losses": []}))
-        found[weight] = measured(state)
+        best = state.best()
+        x, _ = unseen = scenes(400, 101)
+        with torch.no_grad():
+            error = float((best.eval()(x).x_hat - x).square().mean())
+        found[weight] = probed(best, scenes(400, 100), unseen), error
     name = "end-to-end tuning with captions (ETT)"
     (plain, before), (tuned, after) = found[0.0], found[0.3]
     effect(name, "share of unseen pictures whose faint pattern the codes show", with_=tuned, without=plain)

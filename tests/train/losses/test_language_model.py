@@ -12,6 +12,7 @@ import teacher_models
 import torch
 import transformers
 from effects import effect
+from faint_scenes import probed, scenes
 from loss_cases import IMAGE, inputs, loss
 from tokenzoo.codecs.config import ConfigError
 from tokenzoo.train.data.loader import Batch
@@ -19,7 +20,6 @@ from tokenzoo.train.files import parse_run
 from tokenzoo.train.loop import train
 from tokenzoo.train.state import TrainState
 from tokenzoo.train.step import train_step
-from torch.nn import functional as F
 from train_media import assert_equal, image_run, write_pictures
 
 TEXTS = ["a b c d", "e", "f g a"]
@@ -126,29 +126,6 @@ def test_its_gradient_reaches_the_encoder(model, tmp_path):
     assert encoder <= moved and not any(k.startswith("decoder") for k in moved), encoder - moved
 
 
-def scenes(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
-    """Pictures `[count, 3, 16, 16]` of two classes: strong smooth colours, and a faint stripe pattern, upright or lying."""
-    g = torch.Generator().manual_seed(seed)
-    smooth = F.interpolate(torch.rand(count, 3, 2, 2, generator=g) * 1.6 - 0.8, size=(16, 16), mode="bilinear")
-    stripes = torch.tensor([0.12, -0.12]).repeat(8).expand(16, 16)
-    kinds = torch.randint(2, (count,), generator=g)
-    faint = torch.stack([stripes, stripes.t()])[kinds][:, None]
-    return smooth + faint, ["ab"[k] for k in kinds.tolist()]
-
-
-def probed(state: TrainState) -> float:
-    """Share of held-out scenes whose class a linear map of the codes gives, fitted on others by ridge regression."""
-    model, parts = state.tokenizer.eval(), []
-    for seed in (100, 101):
-        x, texts = scenes(400, seed)
-        with torch.no_grad():
-            z_q = model(x).quantized.z_q.flatten(1).double()
-        parts.append((F.pad(z_q, (0, 1), value=1.0), torch.tensor([1.0 if t == "a" else -1.0 for t in texts]).double()))
-    (a, y), (b, want) = parts
-    w = torch.linalg.solve(a.t() @ a + 1e-1 * torch.eye(a.shape[1]).double(), a.t() @ y)
-    return float(((b @ w).sign() == want).double().mean())
-
-
 @pytest.mark.effect
 def test_codes_learn_what_the_text_says(model, tmp_path):
     """Codes too few for the faint pattern show it only where a language model, frozen or trained along, has to name it."""
@@ -162,7 +139,7 @@ def test_codes_learn_what_the_text_says(model, tmp_path):
         for step in range(120):
             x, texts = scenes(16, step)
             train_step(state, Batch(x, partners={"caption": texts}))
-        found[weight, frozen] = probed(state)
+        found[weight, frozen] = probed(state.tokenizer, scenes(400, 100), scenes(400, 101))
     for frozen in (True, False):
         name = f"language model, {'frozen' if frozen else 'trained along'} (ETT, USTokenizer)"
         effect(name, "share of pictures whose faint pattern the codes show", with_=found[1.0, frozen], without=found[0.0, True])

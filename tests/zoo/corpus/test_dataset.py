@@ -15,10 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenzoo.codecs.config import ConfigError
-from tokenzoo.zoo.corpus import Blend, TokenDataset
-from tokenzoo.zoo.corpus.attention import same_document, sequence_lengths
-from tokenzoo.zoo.corpus.blend import ROUND
-from tokenzoo.zoo.corpus.blocks import Blocks
+from tokenzoo.zoo.corpus import TokenDataset
 from tokenzoo.zoo.corpus.dataset import random_window
 from tokenzoo.zoo.corpus.manifest import CorpusError, default_cache
 from tokenzoo.zoo.corpus.packing import DelayConfig
@@ -138,31 +135,6 @@ def test_a_packing_with_fewer_codebooks_than_the_corpus(folder):
 # --- blocks -----------------------------------------------------------------------------------------------------------
 
 
-@quick
-@given(lengths=lengths, size=st.integers(1, 20), seed=st.one_of(st.none(), st.integers(0, 5)), epoch=st.integers(0, 2))
-def test_split_blocks_lose_and_double_nothing(lengths, size, seed, epoch):
-    blocks = Blocks(lengths, size, seed, whole=False)
-    pieces = [blocks.pieces(epoch * len(blocks) + i) for i in range(len(blocks))]
-    sums = [sum(p.stop - p.start for p in block) for block in pieces]
-    assert all(s == size for s in sums[:-1]) and 0 < sums[-1] <= size
-    steps = Counter((p.document, s) for block in pieces for p in block for s in range(p.start, p.stop))
-    assert steps == Counter((d, s) for d, n in enumerate(lengths) for s in range(n))
-    order = [d for d, _ in itertools.groupby(p.document for block in pieces for p in block)]
-    assert len(order) == len(lengths), "a document's pieces follow each other"
-
-
-@quick
-@given(lengths=lengths, size=st.integers(1, 20), seed=st.one_of(st.none(), st.integers(0, 5)), epoch=st.integers(0, 2))
-def test_blocks_of_whole_documents_cut_none_that_fits(lengths, size, seed, epoch):
-    blocks = Blocks(lengths, size, seed, whole=True)
-    pieces = [blocks.pieces(epoch * len(blocks) + i) for i in range(len(blocks))]
-    assert all(0 < sum(p.stop - p.start for p in block) <= size for block in pieces)
-    steps = Counter((p.document, s) for block in pieces for p in block for s in range(p.start, p.stop))
-    assert steps == Counter((d, s) for d, n in enumerate(lengths) for s in range(n))
-    for p in (p for block in pieces for p in block):
-        assert lengths[p.document] > size or (p.start, p.stop) == (0, lengths[p.document])
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_boundaries_and_positions_in_blocks(folder, whole):
     data = TokenDataset(folder, block=32, seed=1, whole_documents=whole)
@@ -181,25 +153,6 @@ def test_boundaries_and_positions_in_blocks(folder, whole):
         fill = sample["document_ids"] == -1
         assert (sample["input_ids"][fill] == data.packing.pad_id).all() and (sample["labels"][fill] == -100).all()
         assert int(fill.sum()) == 32 - sum(q.stop - q.start for q in pieces)
-
-
-def test_attention_stays_inside_a_document_and_behind_the_step():
-    mask = same_document(torch.tensor([[0, 0, 1, 1, -1]]))[0, 0].int().tolist()
-    assert mask == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
-
-
-@quick
-@given(rows=st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=4), min_size=1, max_size=3), padded=st.booleans())
-def test_lengths_of_sequences_allow_what_the_mask_allows(rows, padded):
-    steps = max(map(sum, rows)) + int(padded)
-    numbers = [np.repeat(np.arange(len(r)), r) for r in rows]
-    ids = torch.tensor(np.stack([np.pad(n, (0, steps - len(n)), constant_values=-1) for n in numbers]))
-    cu, longest = sequence_lengths(ids)
-    assert cu.dtype == torch.int32 and cu[0] == 0 and cu[-1] == ids.numel() and longest == int(cu.diff().max())
-    allowed = torch.zeros(ids.numel(), ids.numel(), dtype=torch.bool)
-    for a, b in itertools.pairwise(cu.tolist()):
-        allowed[a:b, a:b] = torch.ones(b - a, b - a).tril().bool()
-    assert torch.equal(allowed, torch.block_diag(*same_document(ids)[:, 0]).bool())
 
 
 def test_the_same_in_every_format(one, folder):
@@ -345,71 +298,6 @@ def test_parts_have_their_shares():
 def test_parts_that_cannot_be(folder, wrong, message):
     with pytest.raises(ValueError, match=message):
         TokenDataset(folder, **wrong)
-
-
-# --- blends -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    root = tmp_path_factory.mktemp("corpora")
-    for name, count, seed in (("a", 5, 1), ("b", 9, 2)):
-        make(lively("spectral"), sounds(root / "in" / name, count, seed=seed), root / name)
-    return [TokenDataset(root / name, block=24, seed=4) for name in ("a", "b")]
-
-
-@quick
-@given(weights=st.lists(st.floats(0.01, 5), min_size=2, max_size=2), seed=st.integers(0, 9), start=st.integers(0, 3 * ROUND))
-def test_a_blend_takes_every_sample_in_turn_and_keeps_its_shares(two, weights, seed, start):
-    data = Blend(two, weights, seed=seed)
-    before = data.used(start)
-    assert sum(before) == start
-    for position in range(start, start + 50):
-        source, own = data.place(position)
-        assert own == before[source], "the next one of its data set: none is left out and none comes twice"
-        before[source] += 1
-    assert data.used(start + 50) == before
-    for at in range(1, 4):
-        assert all(abs(n / (at * ROUND) - w / sum(weights)) < 1 / ROUND for n, w in zip(data.used(at * ROUND), weights, strict=True))
-
-
-def test_samples_of_a_blend_are_those_of_its_corpora(two):
-    data = Blend(two, [3, 1])
-    assert len(data) == len(two[0]) + len(two[1]) and data.vocab_size == two[0].vocab_size
-    whole = list(itertools.islice(data.loader(4), 5))
-    for batch in whole:
-        for source, position, ids in zip(batch["source"], batch["position"], batch["input_ids"], strict=True):
-            assert data.place(int(position))[0] == source
-            assert torch.equal(two[source][data.place(int(position))[1]]["input_ids"], ids)
-    loader = data.loader(4, num_workers=2)
-    loader.load_state_dict(data.loader(4, start=8).state_dict())
-    for a, b in zip(whole[2:], itertools.islice(loader, 3), strict=True):
-        assert all(torch.equal(a[k], b[k]) for k in a)
-    with pytest.raises(ValueError, match="other data"):
-        Blend(two, [1, 1]).loader(4).load_state_dict(loader.state_dict())
-    assert Blend(two).quotas == pytest.approx([ROUND * len(d) / len(data) for d in two], abs=1)
-
-
-def test_documents_of_different_lengths_blend(two):
-    parts = [TokenDataset(d.folder, seed=0) for d in two]
-    batch = next(iter(Blend(parts, [1, 2]).loader(6)))
-    steps = (batch["document_ids"] >= 0).sum(1).tolist()
-    assert len(set(steps)) > 1 and batch["input_ids"].shape == (6, max(steps)) and batch["source"].shape == (6,)
-
-
-def test_blends_that_cannot_be(two, tmp_path):
-    for weights in ([1], [1, -1], [1, 0], [1, float("nan")], [1, float("inf")], [1, 1e-6]):
-        with pytest.raises(ValueError, match="weights"):
-            Blend(two, weights)
-    with pytest.raises(ValueError, match="at least one"):
-        Blend([])
-    first = TokenDataset(two[0].folder, block=24, codebooks=1)
-    with pytest.raises(ValueError, match="different id spaces"):
-        Blend([two[0], first])
-    with pytest.raises(ValueError, match="different shapes"):
-        Blend([two[0], TokenDataset(two[1].folder, packing="delay", block=24)])
-    with pytest.raises(IndexError, match="-1"):
-        Blend(two).place(-1)
 
 
 def test_batches_that_cannot_be_shared_are_refused(one):

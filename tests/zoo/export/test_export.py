@@ -96,12 +96,26 @@ def test_halves_of_a_tokenizer_of_clips_are_of_single_pictures(label):
     assert decoded.shape == x.shape and torch.allclose(decoded, tokenizer.decode(tokens), atol=1e-5)
 
 
+def test_a_noisy_decoder_reads_its_noise(tmp_path):
+    tokenizer = build("vqgan-magvit2")
+    made = export(tokenizer, tmp_path / "decoder.onnx", part="decoder", size=24)
+    assert [i["name"] for i in made.about["inputs"]] == ["ids", "noise"] and "normal distribution" in made.about["noise"]
+    tokens = tokenizer.encode([item(tokenizer, (8, 12), seed=i) for i in range(2)])
+    noise = torch.randn(2, tokenizer.noise_channels, *tokens.grid, generator=torch.Generator().manual_seed(0))
+    (got,) = runner(made.path)(tokens.ids.unflatten(-1, tokens.grid), noise)
+    want = tokenizer.decode(tokens, noise=noise)
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(want, tokenizer.decode(tokens, noise=-noise), atol=1e-3)
+
+
 def test_what_cannot_be_exported_says_why(tmp_path):
     tokenizer = tiny("latent")
     with pytest.raises(NotExportable, match="encoder of this latent tokenizer cannot be exported: it tokenizes features of a network"):
         export(tokenizer, tmp_path / "a.onnx", part="encoder")
     with pytest.raises(NotExportable, match="decoder of this flextok tokenizer cannot be exported: it starts from drawn noise"):
         export(tiny("flextok"), tmp_path / "a.onnx", part="decoder")
+    with pytest.raises(NotExportable, match=r"computes depends on values, .* alone in codecs/layers/frame_groups.py, group_lengths"):
+        export(tiny("flexicodec"), tmp_path / "a.onnx", part="encoder", size=400)
     with pytest.raises(NotExportable, match="it does not stream"):
         export(tiny("bsq_vit"), tmp_path / "a.onnx", part="encoder", stream=True)
     with pytest.raises(ValueError, match="frames is 3; a piece of this tokenizer's stream has a multiple of 1, from 7 on"):

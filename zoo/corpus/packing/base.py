@@ -62,6 +62,8 @@ class Packing:
     scales: tuple[tuple[int, int], ...] = ()
     #: number and places of steps follow from an item's positions and grid alone.
     fixed_steps = True
+    #: takes K=1 codebook.
+    single = False
 
     def __init__(self, config: PackingConfig) -> None:
         self.config = config
@@ -71,6 +73,8 @@ class Packing:
         self.begin_id = self.special[f"begin_{self.books.modality}"]
         self.end_id = self.special[f"end_{self.books.modality}"]
         self.pad_id = self.special["pad"]
+        if self.single and (books := len(self.vocab_sizes)) != 1:
+            raise ConfigError(f"{config.kind} packing takes K=1 codebook, {config.tokenizer!r:.200} has {books}.")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config.kind}, {self.config.tokenizer!r}, K {len(self.vocab_sizes)})"

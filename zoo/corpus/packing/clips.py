@@ -45,12 +45,11 @@ class ClipsPacking(FlatPacking):
     """Frames in time, rows from the top, ids from the left."""
 
     grows = True
+    single = True
     config: ClipsConfig
 
     def __init__(self, config: ClipsConfig) -> None:
         super().__init__(config)
-        if len(self.vocab_sizes) != 1:
-            raise ConfigError(f"clips packing takes K=1 codebook, {config.tokenizer!r:.200} has {len(self.vocab_sizes)}.")
         if config.grid is not None and min(config.grid) < 1:
             raise ConfigError(f"grid is {config.grid}; give three positive numbers or null.")
 

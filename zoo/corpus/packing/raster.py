@@ -42,12 +42,11 @@ class RasterPacking(FlatPacking):
     """Rows from the top, ids from the left."""
 
     grows = True
+    single = True
     config: RasterConfig
 
     def __init__(self, config: RasterConfig) -> None:
         super().__init__(config)
-        if len(self.vocab_sizes) != 1:
-            raise ConfigError(f"raster packing takes K=1 codebook, {config.tokenizer!r:.200} has {len(self.vocab_sizes)}.")
         if config.grid is not None and min(config.grid) < 1:
             raise ConfigError(f"grid is {config.grid}; give two positive numbers or null.")
 
