@@ -72,12 +72,13 @@ def limit_memory(size: int = MEMORY_LIMIT) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
-def in_process(script: str, *arguments: str) -> Any:
+def in_process(script: str, *arguments: str, bound: bool = True) -> Any:
     """Run `script` with `arguments` in a separate process; the JSON it prints last, or what went wrong as a string.
 
-    OpenMP's threads are bound to a core each there: Linux sometimes keeps all on one, and two take as long as one.
+    `bound`: OpenMP's threads are bound to a core each there: Linux sometimes keeps all on one, and two take as long as one. Not where
+    the process starts others, which would all be bound to the first core.
     """
-    own = {"OMP_PROC_BIND": "true"} | os.environ
+    own = {"OMP_PROC_BIND": "true"} | os.environ if bound else None
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False, env=own)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])

@@ -201,7 +201,7 @@ def measure(given: argparse.Namespace, results: list[dict[str, Any]], keep: Call
                 key = {"section": name, "series": series, "size": size}
                 known = next((r for r in results if key.items() <= r.items()), None)
                 if known is None:
-                    found = in_process(__file__, "--point", json.dumps([name, series, size, given.seconds]))
+                    found = in_process(__file__, "--point", json.dumps([name, series, size, given.seconds]), bound=name != "workers")
                     known = key | ({"error": found} if isinstance(found, str) else found)
                     results.append(known)
                     print(known, file=sys.stderr, flush=True)
