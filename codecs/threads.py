@@ -80,7 +80,7 @@ def _threads() -> ThreadPoolExecutor:
     global _pool
     if _pool is None:
         most = max(64, 4 * (os.cpu_count() or 1))
-        _pool = ThreadPoolExecutor(most, "tokenzoo", initializer=_use_one_thread, initargs=(_cores(),))
+        _pool = ThreadPoolExecutor(most, "tokenzoo", initializer=_use_one_thread, initargs=(bound_cores(),))
     return _pool
 
 
@@ -93,11 +93,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)  # a forked process has none of its parent's threads
 
 
-def _cores() -> set[int] | None:
-    """The cores of OpenMP's threads, where these are bound: a thread that a bound one starts would share its single core."""
-    if "OMP_PROC_BIND" not in os.environ or not os.path.isdir("/proc/self/task"):
+def on_all_cores(call: Callable[[], Result]) -> Result:
+    """What `call` returns, in a thread that may use all cores: processes that a bound thread starts would share its single core."""
+    cores = bound_cores()
+    if cores is None:
+        return call()
+    with ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, cores)) as free:
+        return free.submit(call).result()
+
+
+def bound_cores() -> set[int] | None:
+    """The cores of OpenMP's threads, where these are bound; None: they are not."""
+    if os.environ.get("OMP_PROC_BIND", "false").lower() == "false" or not os.path.isdir("/proc/self/task"):
         return None
-    torch.zeros(1 << 17).add_(1)  # OpenMP starts its threads in the first large operator
+    usual, all_of_them = torch.get_num_threads(), os.cpu_count() or 1
+    torch.set_num_threads(all_of_them)
+    torch.zeros(all_of_them << 15).add_(1)  # OpenMP starts its threads in the first large operator
+    torch.set_num_threads(usual)
     cores: set[int] = set()
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError):  # it has ended

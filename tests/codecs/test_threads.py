@@ -74,19 +74,22 @@ def test_modes_of_gradients(threads):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or os.cpu_count() == 1, reason="this system binds no threads, or has one core")
-def test_bound_threads_do_not_share_one_core():
+def test_what_bound_threads_start_does_not_share_one_core():
     code = """
-import os
+import os, subprocess, sys
 before = os.sched_getaffinity(0)
 import torch
-from tokenzoo.codecs.threads import on_threads
+from tokenzoo.codecs.threads import on_all_cores, on_threads
+torch.set_num_threads(1)
+ask = [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"]
+print(int(on_all_cores(lambda: subprocess.check_output(ask))) == len(before), torch.get_num_threads())
 torch.set_num_threads(2)
 assert len(before) < 2 or len(os.sched_getaffinity(0)) == 1
 print(on_threads(lambda: lambda _: os.sched_getaffinity(0), range(2))[0] >= set(sorted(before)[:2]))
 """
     own = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_PROC_BIND": "true", "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
-    assert done.stdout.split() == ["True"], done.stderr
+    assert done.stdout.split() == ["True", "1", "True"], done.stderr
 
 
 def _square_in_child(queue):

@@ -14,6 +14,7 @@ import torch
 from ...codecs.config import ConfigError, from_mapping, to_mapping
 from ...codecs.locks import only_one
 from ...codecs.serialize import save_folder
+from ...codecs.threads import bound_cores
 from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.wrapping import unwrap
@@ -199,6 +200,8 @@ def _engine(ledger: Ledger, tokenizer: Tokenizer, pace: Pace, units: list[int]) 
 
 def _cores() -> int:
     """CPU cores that this process may use."""
+    if bound := bound_cores():
+        return len(bound)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

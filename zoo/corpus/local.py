@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...codecs.threads import on_all_cores
 from .ledger import Ledger
 from .pipeline import UnitDone, UnitOrder
 
@@ -97,7 +98,12 @@ class LocalEngine:
         command = [sys.executable, "-m", f"{__package__}.worker", str(self.ledger.out), "--readers", str(self.readers)]
         command += ["--device", device] if device else []
         command += ["--parent", str(os.getpid())] if os.name == "posix" else []  # elsewhere a launcher may stand between
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        own = os.environ | {"OMP_PROC_BIND": "false"}  # else each worker would be bound to the first core
+
+        def start() -> subprocess.Popen[str]:
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own)
+
+        process = on_all_cores(start)
         worker = _Worker(process, device)
         self.workers.append(worker)
         threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
