@@ -7,6 +7,7 @@ or cannot be read. None of it ends the job.
 import io
 import json
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Intake:
         self.listing, self.tokenizer, self.options = listing, tokenizer, options
         self.encode_options = encode_options(tokenizer, options)
         self.rows: dict[str, Any] = {}
+        self._opening = threading.Lock()
 
     def items(self, start: int, stop: int) -> list[Item]:
         """Items `start .. stop - 1`, rows of tables with their bytes in memory."""
@@ -77,12 +79,17 @@ class Intake:
             if kind == "tar":
                 blob = TarBlob(place, key, row["at"], row["size"])
                 return Item(index, key, blob, empty | self._beside(place, row["beside"]))
-            if place not in self.rows:
-                self.rows[place] = open_rows(place, row["column"], self.listing.objects)
             may = may_name_files(place, self.listing.objects)
-            return self._cell(index, key, self.rows[place][row["at"]], row["column"], allow_paths=may)
+            return self._cell(index, key, self._rows(place, row["column"])[row["at"]], row["column"], allow_paths=may)
         except Exception as error:  # an unreadable member or row is a failure of its item, whatever the exception
             return Item(index, key, Failure(reason(error)), empty)
+
+    def _rows(self, place: str, column: str) -> Any:
+        """An open data set; the first thread opens it, and the package `datasets` cannot open one in two threads at a time."""
+        with self._opening:
+            if place not in self.rows:
+                self.rows[place] = open_rows(place, column, self.listing.objects)
+            return self.rows[place]
 
     def _table(self, start: int, rows: list[dict[str, Any]]) -> list[Item]:
         """Rows of one Parquet file, of as many row groups as it takes."""

@@ -5,6 +5,9 @@ import io
 import json
 import os
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +19,8 @@ from tokenzoo.codecs.config import ConfigError
 from tokenzoo.codecs.media import HubDataset, MediaError
 from tokenzoo.train.data.images import ImageDataConfig, Images
 from tokenzoo.train.data.sources import collect
-from tokenzoo.zoo.corpus import Pace, TokenDataset
+from tokenzoo.zoo.corpus import Options, Pace, TokenDataset
+from tokenzoo.zoo.corpus.intake import Intake
 from tokenzoo.zoo.corpus.sources import list_source, units
 
 RNG = np.random.default_rng(0)
@@ -309,6 +313,22 @@ def test_rows_of_datasets(tmp_path, monkeypatch):
         assert two.metadata(i) == one.metadata(i) | {"key": f"disk[{i}]"}
     with pytest.raises(ConfigError, match="passed in as an object"):
         make(name, rows, tmp_path / "no", pace=Pace(workers=2, progress=False), unit_items=2)
+
+
+def test_a_data_set_is_opened_by_one_thread(monkeypatch):
+    """The package `datasets` fails now and then where several open one: items of the first unit were lost."""
+    opened = []
+
+    def slow(place, column, objects):
+        time.sleep(0.05)
+        opened.append(place)
+        return [{"image": None}]
+
+    monkeypatch.setattr("tokenzoo.zoo.corpus.intake.open_rows", slow)
+    intake = Intake(SimpleNamespace(objects={}), lively("convnet"), Options())
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: intake._rows("disk:x", "image"), range(8)))
+    assert opened == ["disk:x"] and all(f is found[0] for f in found)
 
 
 def test_hub_data_sets_keep_their_other_columns(tmp_path, monkeypatch):
