@@ -19,7 +19,9 @@ SMALL_HCODEC = {
 
 _TRANSFORMER = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "causal": False, "context": None}
 SMALL_ADAPTIVE = SMALL_HCODEC | {
-    "merging": {"acoustic": _TRANSFORMER, "semantic": _TRANSFORMER, "smoother": _TRANSFORMER | {"width": 16}, "longest": 4}
+    # fewer codes than groups in a batch: else the first codebook holds each latent exactly, and the second one what rounding leaves
+    "quantizer": {"kind": "residual_vq", "num_codebooks": 2, "codebook_size": 4},
+    "merging": {"acoustic": _TRANSFORMER, "semantic": _TRANSFORMER, "smoother": _TRANSFORMER | {"width": 16}, "longest": 4},
 }
 SMALL_SPECTRA = SMALL_HCODEC | {
     "sample_rate_hz": 48000,
