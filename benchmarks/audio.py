@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from audio_peers import Codec, Ours, Peer, Theirs, codecs, waveform
-from measure import head_lines, header, in_process, resident, show, table_lines, take_turns, watched, write
+from measure import head_lines, header, in_process, kept_rows, resident, show, table_lines, take_turns, watched, write
 from torch import nn
 
 CODECS = {codec.name: codec for codec in codecs()}
@@ -222,14 +222,6 @@ def measure(name: str, batch: int, packages: list[str], common: list[str]) -> di
     return result
 
 
-def kept_rows(head: dict[str, Any]) -> list[dict[str, Any]]:
-    """The committed rows, where they were measured on this device with the same threads and versions."""
-    file = Path(__file__).parent / "results/audio.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
-    same = all(kept.get(key) == head[key] for key in ("device", "threads", "dtype", "versions"))
-    return kept["results"] if same else []
-
-
 def better(result: dict[str, Any]) -> list[str]:
     """The peer whose calls take the least time together."""
     return [min(result["peers"], key=lambda p: sum(result[call][f"{p}_ms"] for call in CALLS))]
@@ -259,7 +251,7 @@ def main() -> None:
     head, results = header(__file__, threads=args.threads, packages=distributions), []
     common = ["--threads", str(args.threads), "--seconds", str(args.seconds)]
     head["command"] = f"python benchmarks/{Path(__file__).name} --seconds {args.seconds:g}"  # also where it ran in parts
-    kept = kept_rows(head) if args.only else []
+    kept = kept_rows("audio", head) if args.only else []
     for name in args.only or CODECS:
         packages = [p.package for p in CODECS[name].peers]
         for batch in args.batch:

@@ -146,3 +146,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps({**head, "results": list(results)}, indent=1) + "\n")
     (folder / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def kept_rows(name: str, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results that `NAME.json` holds, where they were measured on this device with the same threads and versions; else none."""
+    file = RESULTS / f"{name}.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return kept["results"] if all(kept.get(key) == head[key] for key in ("device", "threads", "dtype", "versions")) else []

@@ -29,6 +29,7 @@ from measure import (
     head_lines,
     header,
     in_process,
+    kept_rows,
     limit_memory,
     resident,
     show,
@@ -265,12 +266,8 @@ def main() -> int:
         return 0
     head = header(__file__, threads=1, packages=("torch", "transformers", "diffusers", "vector-quantize-pytorch"))
     head["memory_limit_gb"] = MEMORY_LIMIT >> 30
-    path = RESULTS / "scaling.json"
-    results: list[dict[str, Any]] = []
-    if path.is_file() and not given.quick:
-        old = json.loads(path.read_text())
-        same = all(old[k] == head[k] for k in ("device", "versions"))
-        results = [r for r in old["results"] if same and not (given.again and given.only in (None, r["section"]))]
+    kept = [] if given.quick else kept_rows("scaling", head)
+    results = [r for r in kept if not (given.again and given.only in (None, r["section"]))]
 
     def keep() -> None:
         if not given.quick:

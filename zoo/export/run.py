@@ -73,9 +73,12 @@ def export(
     if to == "onnx" and importlib.util.find_spec("onnxruntime"):
         try:
             compare(half, runner(path), part, "ONNX Runtime")
-        except (RuntimeError, NotExportable) as error:
+        except NotExportable:
             path.unlink()
-            raise error if isinstance(error, NotExportable) else NotExportable(half.tokenizer, part, str(error)) from error
+            raise
+        except RuntimeError as error:
+            path.unlink()
+            raise NotExportable(half.tokenizer, part, str(error)) from error
     about = describe(half.tokenizer, half, program, part, to)
     about_path = path.with_suffix(".json")
     about_path.write_text(json.dumps(about, indent=1) + "\n")
