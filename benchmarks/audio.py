@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 from audio_peers import Codec, Ours, Peer, Theirs, codecs, waveform
-from measure import head_lines, header, in_process, kept_rows, resident, show, table_lines, take_turns, watched, write
+from measure import head_lines, header, in_process, kept_rows, merged, resident, show, table_lines, take_turns, watched, write
 from torch import nn
 
 CODECS = {codec.name: codec for codec in codecs()}
@@ -259,8 +259,7 @@ def main() -> None:
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
             packages = better(results[-1]) if len(packages) > 1 and "problem" not in results[-1] else packages
             if args.only is None or kept:
-                new = {(r["case"], r["batch"]): r for r in results}
-                rows = [new.get((r["case"], r["batch"]), r) for r in kept] or results
+                rows = merged(kept, results)
                 write("audio", head, rows, page(head, rows))
     show(COLUMNS, [row(r, call) for r in results for call in CALLS])
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import head_lines, header, in_process, resident, show, table_lines, take_turns, watched, write
+from measure import head_lines, header, in_process, kept_rows, merged, resident, show, table_lines, take_turns, watched, write
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -318,7 +318,7 @@ def page(head: dict[str, Any], results: list[dict[str, Any]], found: list[str]) 
 def main() -> None:
     """Command line; `--times` and `--memory` are how it calls itself."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=None, choices=CASES, help="some cases, without writing results")
+    parser.add_argument("--only", nargs="*", choices=CASES, help="some cases: their rows replace those of the same machine")
     parser.add_argument("--batch", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60.0, help="for the timing of each call")
@@ -338,10 +338,12 @@ def main() -> None:
         print(json.dumps(measure_memory(name, int(batch), side, call, weights, paths)))
         return
     head = header(__file__, threads=args.threads, packages=("torch", "diffusers", "transformers"))
+    named = [f"--{k}-path {Path(p).name}" for k, p in paths.items() if p]
+    head["command"] = " ".join([f"python benchmarks/{Path(__file__).name} --seconds {args.seconds:g}", *named])  # also of parts
     names = [n for n in args.only or CASES if n != "titok-s128" or args.titok_path]
     common = ["--threads", str(args.threads), "--seconds", str(args.seconds)]
     common += ["--llamagen-path", args.llamagen_path, "--titok-path", args.titok_path]
-    results = []
+    results, kept = [], kept_rows("image", head) if args.only else []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             weights = str(Path(folder) / f"{name}.safetensors")
@@ -349,8 +351,9 @@ def main() -> None:
             for batch in args.batch:
                 results.append(measure(name, batch, weights, common))
                 print(json.dumps(results[-1]), file=sys.stderr, flush=True)
-                if args.only is None:
-                    write("image", head, results, page(head, results, FOUND))
+                if args.only is None or kept:
+                    rows = merged(kept, results)
+                    write("image", head, rows, page(head, rows, FOUND))
     show(COLUMNS, [row(r, call) for r in results for call in CALLS])
 
 

@@ -153,3 +153,9 @@ def kept_rows(name: str, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     file = RESULTS / f"{name}.json"
     kept = json.loads(file.read_text()) if file.is_file() else {}
     return kept["results"] if all(kept.get(key) == head[key] for key in ("device", "threads", "dtype", "versions")) else []
+
+
+def merged(kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Kept rows with those that were measured again, by case and batch, in the order of the kept ones; `new` where none are kept."""
+    found = {(r["case"], r["batch"]): r for r in new}
+    return [*(found.pop((r["case"], r["batch"]), r) for r in kept), *found.values()]

@@ -10,7 +10,7 @@ call (`grid_of`, `fit_out`, and those that the base class of its modality lists)
 Letters: B batch, D latent width, K codebooks, L positions, S loudness segments.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,6 +68,17 @@ class Batch:
             raise ValueError(f"{name} of items of one size are of the shapes {[list(v.shape) for v in own]}; give them one shape.")
         return torch.stack(own)
 
+    def side(self, name: str) -> Tensor:
+        """Decode: the side vectors `name` of these items, `[B, n, D]`.
+
+        Raises:
+            ValueError: items of other shapes than the first.
+        """
+        own = [item.side_vectors[name][0] for item in self.tokens]
+        if len({v.shape for v in own}) > 1:
+            raise ValueError(f"the {name} of items of one length is of the shapes {[list(v.shape) for v in own]}; give them one shape.")
+        return torch.stack(own)
+
 
 class Coded(NamedTuple):
     """Output of `ids_of` for a batch.
@@ -110,6 +121,11 @@ class Coding(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating-point dtype of the tokenizer's weights, in which its network computes."""
         return next(self.parameters()).dtype
+
+    @property
+    def side_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Shape `[n, D]` of each of `spec.side_vectors` that is the same for all items; `latents_of` leaves `[B, n, D]` in `notes`."""
+        return {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "spec":  # families write their spec without the names of the options, which are filled in here

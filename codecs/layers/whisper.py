@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..precision import KeepsDtype, widened
 from ..recomputable import Recomputable
 from .transformer1d import rotate
+from .window_attention import window_attention
 
 #: Below this the power of a band counts as this.
 _FLOOR = 1e-10
@@ -118,24 +119,8 @@ class WhisperStem(nn.Module):
         return x
 
 
-#: Queries for which attention in a window is computed at once: bounds its memory in long sequences.
-QUERY_BLOCK = 512
-
 #: (earlier, later) positions that a position attends to beside itself; -1: all of them.
 Reach = tuple[int, int]
-
-
-def attend_near(q: Tensor, k: Tensor, v: Tensor, reach: Reach) -> Tensor:
-    """Attention `[B, H, L, d]` in which each position attends to those within `reach`, in memory that grows with L alone."""
-    length, out = q.shape[2], []
-    before, after = (length if n < 0 else n for n in reach)
-    for start in range(0, length, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, length)
-        first, last = max(0, start - before), min(length, stop + after)
-        distance = torch.arange(first, last, device=q.device) - torch.arange(start, stop, device=q.device)[:, None]
-        mask = (distance >= -before) & (distance <= after)
-        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], mask))
-    return torch.cat(out, dim=2) if len(out) > 1 else out[0]
 
 
 class WhisperAttention(nn.Module):
@@ -174,7 +159,7 @@ class WhisperAttention(nn.Module):
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
         near = mask is None and self.reach != (-1, -1)
-        y = attend_near(q, k, v, self.reach) if near else F.scaled_dot_product_attention(q, k, v, mask)
+        y = window_attention(q, k, v, self.reach) if near else F.scaled_dot_product_attention(q, k, v, mask)
         y = self.out(y.transpose(1, 2).flatten(2))
         return y if self.memory is None else y + self.memory(values.transpose(1, 2)).transpose(1, 2) + values
 

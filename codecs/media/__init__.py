@@ -30,7 +30,7 @@ from .items import Picture, Prepared, Waveform
 from .limits import MAX_PIXELS, MAX_SAMPLES
 from .picture_files import probe_image, read_image, read_labels, read_pixels
 from .pictures import as_pictures
-from .resampling import resample
+from .resampling import resample, resample_short
 from .rows import HubDataset, RowBlob, datasets_package, load_hub, undecoded
 from .sound_files import probe_audio, read_audio
 from .walk import Seen, expand_braces, matches, walk
@@ -81,6 +81,7 @@ __all__ = [
     "read_labels",
     "read_pixels",
     "resample",
+    "resample_short",
     "shown",
     "to_channels",
     "undecoded",

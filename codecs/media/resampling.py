@@ -34,6 +34,32 @@ def resample(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
     return _one_by_one(x, old, new, reach)
 
 
+def resample_short(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """Resample `[..., T]` with torchaudio's default filter of width 6, which the authors of codecs put before their speech models.
+
+    Computed in float32; the dtype stays. `ceil(T * to / from)` samples.
+    """
+    if from_hz == to_hz:
+        return x
+    if torch.compiler.is_exporting():
+        return _of_any_length(x.float(), from_hz, to_hz).to(x.dtype)
+    import torchaudio.functional as F
+
+    return F.resample(x.float(), from_hz, to_hz).to(x.dtype)
+
+
+def _of_any_length(x: Tensor, from_hz: int, to_hz: int) -> Tensor:
+    """The same for a graph of any length: torchaudio takes the length from a tensor, which fixes it as a number."""
+    import torchaudio.transforms as T
+
+    step = math.gcd(from_hz, to_hz)
+    old, new = from_hz // step, to_hz // step
+    resampler = T.Resample(from_hz, to_hz, dtype=x.dtype)
+    padded = torch.nn.functional.pad(x.reshape(-1, 1, x.shape[-1]), (resampler.width, resampler.width + old))
+    y = torch.nn.functional.conv1d(padded, resampler.get_buffer("kernel"), stride=old).transpose(1, 2).flatten(1)
+    return y[:, : -(-x.shape[-1] * new // old)].unflatten(0, x.shape[:-1])
+
+
 def _one_by_one(x: Tensor, old: int, new: int, reach: int) -> Tensor:
     """The same resampling for rates with hardly any common divisor, whose filters would fill the memory.
 

@@ -111,7 +111,7 @@ class Half(nn.Module):
 
 
 class EncoderHalf(Half):
-    """Media to ids and, of families that normalise loudness, the factors `[B, S]` that the decoder multiplies in again."""
+    """Media to ids and what tokens carry beside them: vectors, or the loudness `[B, S]` that was divided out."""
 
     def __init__(self, tokenizer: Tokenizer, *, codebooks: int | None, size: int | None) -> None:
         super().__init__(tokenizer)
@@ -119,7 +119,9 @@ class EncoderHalf(Half):
         tokenizer._check_codebooks(self.options.num_codebooks)
         self.inputs = (media_input(tokenizer, size),)
         self.gridded = is_gridded(tokenizer)
-        self.outputs = ("ids",)
+        self.outputs = ("ids", *tokenizer.side_shapes)
+        if varying := sorted(set(tokenizer.spec.side_vectors) - set(self.outputs)):
+            raise NotExportable(tokenizer, "encoder", f"its tokens carry {varying[0]} vectors whose number depends on the item")
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Ids of prepared media."""
@@ -132,42 +134,51 @@ class EncoderHalf(Half):
         if made.lengths is not None:
             raise NotExportable(tokenizer, "encoder", "the number of its tokens depends on the item")
         ids = made.ids.unflatten(-1, batch.grid) if self.gridded and batch.grid else made.ids
-        self.outputs = ("ids",) if made.scale is None else ("ids", "scale")
-        return (ids,) if made.scale is None else (ids, made.scale.float())
+        beside = {} if made.scale is None else {"scale": made.scale}
+        beside |= {name: batch.notes[name] for name in tokenizer.side_shapes}
+        self.outputs = ("ids", *beside)
+        return (ids, *(x.float() for x in beside.values()))
 
 
 class _Whole(Batch):
-    """A batch whose options hold the entries of all its items in one tensor."""
+    """A batch whose options hold the entries of all its items in one tensor, and whose notes hold their side vectors."""
 
     def rows(self, name: str) -> Tensor | None:
         return getattr(self.options, name)
 
+    def side(self, name: str) -> Tensor:
+        return self.notes[name]
+
 
 class DecoderHalf(Half):
-    """Ids, and loudness factors or noise where the family reads them, to media: float32, not clipped."""
+    """Ids, and loudness factors, vectors or noise where the family reads them, to media: float32, not clipped."""
 
     def __init__(self, tokenizer: Tokenizer, *, codebooks: int | None, size: int | None) -> None:
         super().__init__(tokenizer)
         self.options = make_options(tokenizer, "decode", None, {})
         ids, self.grid = ids_input(tokenizer, size, codebooks)
         self.inputs = (ids,)
-        if segments := _loudness_segments(tokenizer):
+        if segments := _loudness_segments(tokenizer, size):
             self.inputs += (Input("scale", (ids.axes[0], Axis("segments", segments)), low=0.1),)
-        self.noisy = bool(channels := getattr(tokenizer, "noise_channels", 0))
-        if self.noisy:
+        for name, (count, width) in tokenizer.side_shapes.items():
+            self.inputs += (Input(name, (ids.axes[0], Axis("vectors", count), Axis("width", width)), low=-1.0),)
+        if channels := getattr(tokenizer, "noise_channels", 0):
             self.inputs += (Input("noise", (ids.axes[0], Axis("channels", channels), *ids.axes[2:]), low=-1.0),)
+        if len(self.inputs) > 2:
+            raise NotExportable(tokenizer, "decoder", f"it takes {len(self.inputs) - 1} inputs beside ids, where a file has one")
+        self.sizes = _sizes(tokenizer, size)
         self.gridded = is_gridded(tokenizer)
         self.outputs = (MEDIA[tokenizer.spec.modality],)
 
     def forward(self, ids: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
         """Media of ids; `other` is the second input of families that have one."""
-        grid = self.grid
+        grid, beside = self.grid, {i.name: other for i in self.inputs[1:]}
         ids = self._whole(ids, 0)
         if self.gridded:
             grid, ids = tuple(ids.shape[2:]), ids.flatten(2)
-        sizes = ((1,),) if getattr(self.tokenizer.spec, "clips", False) else ()  # of a clip one frame, as the encoder takes it
-        options, scale = (replace(self.options, noise=other), None) if self.noisy else (self.options, other)
-        batch = _Whole(options=options, items=range(1), total=1, grid=grid, sizes=sizes, scale=scale)
+        options = replace(self.options, noise=other) if "noise" in beside else self.options
+        scale = beside.get("scale")
+        batch = _Whole(options=options, items=range(1), total=1, grid=grid, sizes=self.sizes, scale=scale, notes=beside)
         with in_one_piece(self.tokenizer):
             x = self.tokenizer.media_of(ids, batch)
         return (x.float() if x.is_floating_point() else x,)
@@ -245,7 +256,8 @@ def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> 
     books = Axis("codebooks", len(vocab))
     if isinstance(spec, AudioSpec):
         together, least = frames_together(tokenizer), least_pieces(tokenizer)
-        frames = _up(-(-(size or spec.sample_rate_hz) // spec.hop_samples), together, least)
+        assert is_sound(tokenizer)
+        frames = _up(tokenizer.num_frames(size or spec.sample_rate_hz), together, least)
         return Input("ids", (batch, books, Axis("length", frames, together, least)), vocab_sizes=vocab), None
     media = media_input(tokenizer, size)
     height, width = (a.size for a in media.axes[-2:])
@@ -261,11 +273,20 @@ def ids_input(tokenizer: Tokenizer, size: int | None, codebooks: int | None) -> 
     return Input("ids", (batch, books, Axis("length", length)), vocab_sizes=vocab), grid
 
 
-def _loudness_segments(tokenizer: Tokenizer) -> int:
-    """Number of loudness factors of a clip in one piece; 0: the family keeps the loudness."""
+def _sizes(tokenizer: Tokenizer, size: int | None) -> tuple[tuple[int, ...], ...]:
+    """The original's size where a graph is made for one: of a clip one frame, as the encoder takes it; of pictures height and width."""
+    if getattr(tokenizer.spec, "clips", False):
+        return ((1,),)
+    if not isinstance(tokenizer.spec, ImageSpec) or is_gridded(tokenizer):
+        return ()
+    return (tuple(a.size for a in media_input(tokenizer, size).axes[-2:]),)
+
+
+def _loudness_segments(tokenizer: Tokenizer, size: int | None) -> int:
+    """Number of loudness factors of a clip of `size` samples; 0: the family keeps the loudness."""
     if not is_sound(tokenizer):
         return 0
-    scale = tokenizer.normalize(torch.full((1, tokenizer.spec.channels, tokenizer.spec.hop_samples * 8), 0.5))[1]
+    scale = tokenizer.normalize(torch.full((1, tokenizer.spec.channels, size or tokenizer.spec.sample_rate_hz), 0.5))[1]
     return 0 if scale is None else scale.shape[1]
 
 

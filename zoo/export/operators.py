@@ -3,6 +3,7 @@
 Letters: N rows, M rows of another matrix, D width.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -46,9 +47,18 @@ def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.5
     return op.Constant(value_floats=torch.hamming_window(window_length, periodic, alpha, beta).tolist())
 
 
+def floordiv(a: Any, b: Any) -> Any:
+    """`a // b` of sizes; ONNX's own division of integers rounds towards zero."""
+    from onnxscript import opset20
+
+    op: Any = opset20
+    return op.Div(op.Sub(a, op.Mod(a, b)), b)
+
+
 _INT32, _INT64 = 6, 7
 #: For `torch.onnx.export`.
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
+    operator.floordiv: floordiv,
     torch.ops.aten.lstm.input: onnx_lstm,
     torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten._cdist_forward.default: cdist,

@@ -26,6 +26,7 @@ from ...layers.convnext1d import ConvNeXtBlock1d
 from ...layers.dac import dac_init
 from ...layers.speech_features import FBANK_HOP, FBANK_WINDOW, FrozenModel, NamedModel, stacked_fbanks
 from ...layers.strided import StridedConfig
+from ...media import resample_short
 from ...precision import float32_by_default
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
@@ -192,8 +193,6 @@ class DualCodec(FeatureTokenizer):
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
         """The speech model's features `[B, C, L]` of clips `[B, 1, T]`, normalised and averaged."""
-        import torchaudio.functional as AF
-
         c = self.config
         if c.sample_rate_hz * c.semantic_pool != self.spec.hop_samples * SPEECH_FRAMES_HZ:
             raise ValueError(
@@ -201,7 +200,7 @@ class DualCodec(FeatureTokenizer):
                 f"{self.spec.frame_rate_hz}: change semantic_pool, or pass `features=` to encode."
             )
         with float32_by_default():
-            speech = AF.resample(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)  # the authors' filter
+            speech = resample_short(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)
         banks = torch.stack([stacked_fbanks(clip) for clip in speech])  # [B, N, 160]
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         out = model(banks.to(self.dtype))  # [B, C, N]

@@ -46,6 +46,7 @@ from ...layers.frame_groups import (
 )
 from ...layers.strided import StridedConfig
 from ...layers.transformer1d import Transformer1d, Transformer1dConfig
+from ...media import resample_short
 from ...options import EncodeOptions, FeatureEncodeOptions
 from ...precision import float32_by_default
 from ...quantizers.base import Quantizer, QuantizerConfig
@@ -275,8 +276,6 @@ class FlexiCodec(FeatureTokenizer):
     @torch.no_grad()
     def speech_features(self, x: Tensor) -> Tensor:
         """The speech model's features `[B, C, N]` of clips `[B, 1, T]`."""
-        import torchaudio.functional as AF
-
         c = self.config
         if self.speech is None:
             raise ValueError("this tokenizer has no speech model (speech is null): pass `features=` to encode.")
@@ -286,7 +285,7 @@ class FlexiCodec(FeatureTokenizer):
                 f"{self.spec.frame_rate_hz:g}: change speech_stride, or pass `features=` to encode."
             )
         with float32_by_default():
-            speech = AF.resample(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)
+            speech = resample_short(x[:, 0].float(), c.sample_rate_hz, SPEECH_RATE_HZ)
         return self.speech(speech)
 
     def _at_frames(self, features: Tensor) -> Tensor:

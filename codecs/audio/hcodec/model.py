@@ -42,6 +42,7 @@ from ...layers.seanet import SEANetConfig, SEANetConv1d, SEANetDown, make_activa
 from ...layers.speech_features import FrozenModel, NamedModel
 from ...layers.transformer1d import Transformer1d
 from ...layers.vocos import FourierHead, FrameResBlock
+from ...media import resample_short
 from ...options import EncodeOptions, FeatureEncodeOptions
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.dual import Dual, DualConfig
@@ -283,10 +284,7 @@ class HCodec(FeatureTokenizer):
                 f"{c.sample_rate_hz} Hz and positions of {c.hop_samples} samples. Pass `features=` to encode."
             )
         speech = x[:, 0]
-        if c.sample_rate_hz != SPEECH_RATE_HZ:
-            import torchaudio.functional as AF
-
-            speech = AF.resample(speech.float(), c.sample_rate_hz, SPEECH_RATE_HZ).to(x.dtype)  # the authors' filter
+        speech = resample_short(speech, c.sample_rate_hz, SPEECH_RATE_HZ)
         model, wave = self.semantic_model or self._published.get(self.device, self.dtype), F.pad(speech, (SPEECH_PAD, SPEECH_PAD))
         if c.semantic_layers:
             mean = model.layers(wave, c.semantic_layers).unflatten(1, (len(c.semantic_layers), -1)).mean(1)

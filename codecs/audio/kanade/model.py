@@ -25,13 +25,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from ...coding import Batch, Coded, one_batch
 from ...config import ConfigError
 from ...layers.speech_features import CONV_KERNELS, CONV_STRIDES, FrozenModel, NamedModel
-from ...media import Prepared
+from ...media import Prepared, resample_short
 from ...precision import widened
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.fsq import FSQConfig
@@ -182,10 +181,19 @@ class Kanade(FeatureTokenizer):
         frames = math.ceil(samples / self.config.sample_rate_hz * self.config.speech_rate_hz / self.config.speech_hop)
         return max(1, frames // self.config.stride)
 
+    @property
+    def side_shapes(self) -> dict[str, tuple[int, int]]:
+        """One vector `[1, E]` of the voice."""
+        return {VOICE: (1, self.config.voice.dim)}
+
+    def _natural(self, positions: int) -> int:
+        """Samples that as many positions come from."""
+        return self.config.samples_for(positions * self.config.stride)
+
     def _wanted(self, item: Tokens) -> int:
         """Samples of an item's output: the original's at this codec's rate, or what as many positions come from."""
         if item.sizes is None:
-            return self.config.samples_for(item.ids.shape[-1] * self.config.stride)
+            return self._natural(item.ids.shape[-1])
         whole = -(-int(item.sizes[0, 0]) * self.spec.sample_rate_hz // self._rate_in(item))
         kept = self._kept(item)
         return whole if kept is None else kept
@@ -199,8 +207,7 @@ class Kanade(FeatureTokenizer):
         x = F.pad(x, (0, max(0, c.hop_samples - x.shape[-1])))[:, 0]  # at least one position
         silence = c.silence(x.shape[-1])
         x = F.pad(x, (silence, silence))
-        if c.sample_rate_hz != c.speech_rate_hz:
-            x = AF.resample(x.float(), c.sample_rate_hz, c.speech_rate_hz).to(x.dtype)  # the authors' filter
+        x = resample_short(x, c.sample_rate_hz, c.speech_rate_hz)
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         return model.layers(x, c.layers)
 
@@ -239,15 +246,15 @@ class Kanade(FeatureTokenizer):
         return self._content(self._branches(self.speech_features(x) if features is None else features)[0])
 
     def latents_of(self, x: Tensor, batch: Batch) -> Tensor:
-        """The content's latents `[B, D, L]`; the voices `[B, E]` go into `batch.notes`."""
+        """The content's latents `[B, D, L]`; the voices `[B, 1, E]` go into `batch.notes`."""
         features = self.features_of(batch)
         content, voice = self._branches(self.speech_features(x) if features is None else features)
-        batch.notes[VOICE] = self.voice_encoder(voice)
+        batch.notes[VOICE] = self.voice_encoder(voice)[:, None]
         return self._content(content)
 
     def tokens_of_batch(self, coded: Coded, items: Sequence[Prepared], batch: Batch) -> Tokens:
         """Tokens of a batch, with the voice of each clip."""
-        voices = tuple(v[None].float() for v in batch.notes[VOICE])
+        voices = tuple(v.float() for v in batch.notes[VOICE])
         return dataclasses.replace(super().tokens_of_batch(coded, items, batch), side_vectors={VOICE: voices})
 
     def with_voice(self, tokens: Tokens, other: Tokens) -> Tokens:
@@ -270,11 +277,11 @@ class Kanade(FeatureTokenizer):
 
     def media_of(self, ids: Tensor, batch: Batch) -> Tensor:
         """Waveforms `[B, 1, T]` of ids `[B, 1, L]`, or mel spectrograms `[B, M, F]` where that is what the decoder gives."""
-        voices = [item.side_vectors[VOICE][0] for item in batch.tokens]
-        if wrong := [list(v.shape) for v in voices if v.shape != (1, self.config.voice.dim)]:
-            raise ValueError(f"the voice of an item is {wrong[0]}; those of this tokenizer are [1, {self.config.voice.dim}].")
-        voice = torch.cat(voices).to(self.device, self.dtype)
-        return self.synthesis(self.vectors_of(ids), voice, self._wanted(batch.tokens[0]))
+        voice = batch.side(VOICE)
+        if tuple(voice.shape[1:]) != (own := self.side_shapes[VOICE]):
+            raise ValueError(f"the voice of an item is {list(voice.shape[1:])}; those of this tokenizer are {list(own)}.")
+        samples = self._wanted(batch.tokens[0]) if batch.tokens else self._natural(ids.shape[-1])
+        return self.synthesis(self.vectors_of(ids), voice[:, 0].to(self.device, self.dtype), samples)
 
     def decode_latents(self, z_q: Tensor, grid: tuple[int, ...] | None = None, *, voice: Tensor | None = None) -> Tensor:
         """Waveforms `[B, 1, L * hop]`, or mel spectrograms, of quantized latents `[B, D, L]` and voices `[B, E]`.

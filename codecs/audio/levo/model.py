@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torchaudio.functional as AF
 from torch import Tensor
 
 from ...config import ConfigError
 from ...latent import LatentSpec, LatentTokenizer
-from ...media import as_waveform, resample, to_channels
+from ...media import as_waveform, resample, resample_short, to_channels
 from ...quantizers.grouped_vq import GroupedVQConfig
 from ...tokens import Tokens
 from .musicfm import MusicFM, MusicFMConfig
@@ -139,7 +138,7 @@ class LeVo(LatentTokenizer):
         count = -(-frames // per_piece)
         x = torch.cat([x, x], dim=-1)[:, : count * piece]
         mono = [p.mean(0, keepdim=True) for p in x.split(piece, dim=-1)]
-        features = [fm(AF.resample(p, rate, fm.config.sample_rate_hz), layer) for p in mono]  # the authors' filter
+        features = [fm(resample_short(p, rate, fm.config.sample_rate_hz), layer) for p in mono]
         return torch.cat(features, dim=-1)[0, :, :frames]
 
     # --- sound ------------------------------------------------------------------------------------------------------

@@ -115,11 +115,11 @@ class WindowAttention(KeepsDtype):
         batch, dim, length = x.shape
         y = self.qkv(self.norm(x.transpose(1, 2)))  # [B, L, 3D]
         y = y.view(batch, length // self.window, self.window, 3, self.heads, HEAD_DIM)
-        q, k, v = y.permute(3, 0, 4, 1, 2, 5)  # [B, H, L / W, W, d] each
+        q, k, v = y.permute(3, 0, 1, 4, 2, 5).flatten(1, 2)  # [B L / W, H, W, d] each
         angles = torch.arange(self.window, device=x.device, dtype=torch.float32)[:, None] * self.frequencies
         angles = torch.cat([angles, angles], dim=-1)  # [W, d]
         out = F.scaled_dot_product_attention(_rotate(q, angles), _rotate(k, angles), v)
-        out = out.permute(0, 2, 3, 1, 4).reshape(batch, length, dim)
+        out = out.transpose(1, 2).reshape(batch, length, dim)
         return x + self.out(out).transpose(1, 2)
 
 

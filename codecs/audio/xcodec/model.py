@@ -31,7 +31,6 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from ...coding import Batch, Coded
@@ -39,6 +38,7 @@ from ...layers.dac import dac_init
 from ...layers.feature_conv import FeatureConvConfig, FeatureDecoder, FeatureEncoder
 from ...layers.speech_features import FrozenModel, NamedModel, conv_frames
 from ...layers.strided import StridedConfig
+from ...media import resample_short
 from ...quantizers.base import QuantizerConfig
 from ...quantizers.residual_vq import ResidualVQConfig
 from ...spec import AudioSpec
@@ -202,8 +202,7 @@ class XCodec(FeatureTokenizer):
     def speech_features(self, x: Tensor) -> Tensor:
         """The speech model's features `[B, C, N]` of clips `[B, 1, T]`: the mean over its layers, the embedding included."""
         c, x = self.config, x[:, 0]
-        if c.semantic_rate_hz not in (0, c.sample_rate_hz):
-            x = AF.resample(x.float(), c.sample_rate_hz, c.semantic_rate_hz).to(x.dtype)  # the authors' filter
+        x = resample_short(x, c.sample_rate_hz, c.semantic_rate_hz or c.sample_rate_hz)
         model = self.semantic_model or self._published.get(self.device, self.dtype)
         features = model.mean_of_layers(F.pad(x, (c.pad_samples, c.pad_samples)))
         if c.semantic_step == 1:

@@ -116,7 +116,8 @@ class AxisAttention(nn.Module, Recomputable):
         order = (0, 3, 4, 2, 1) if self.causal else (0, 2, 3, 4, 1)  # B h w T C, or B T h w C
         y = self.norm(x).permute(order)
         rows = y.flatten(0, 2) if self.causal else y.flatten(0, 1).flatten(1, 2)
-        found = F.scaled_dot_product_attention(self.q(rows), self.k(rows), self.v(rows), is_causal=self.causal)
+        q, k, v = (linear(rows)[:, None] for linear in (self.q, self.k, self.v))
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         back = (0, 4, 3, 1, 2) if self.causal else (0, 4, 1, 2, 3)
         return x + self.out(found).view(y.shape).permute(back)
 

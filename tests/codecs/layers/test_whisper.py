@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from audio_cases import noise, shake
-from tokenzoo.codecs.layers import whisper
+from tokenzoo.codecs.layers import window_attention as window_module
 from tokenzoo.codecs.layers.transformer1d import rotary_angles
 from tokenzoo.codecs.layers.whisper import LogMel, WhisperAttention, WhisperBlock, WhisperStem, sinusoids
 from tokenzoo.codecs.layouts.keymap import Rename
@@ -73,7 +73,7 @@ def test_memory_is_a_convolution_of_the_values():
 @pytest.mark.parametrize("reach", [(3, 1), (-1, 0), (0, -1), (0, 0), (2000, 2000)])
 def test_attention_within_reach(reach, monkeypatch):
     """Blocks of queries give what one mask over all positions gives."""
-    monkeypatch.setattr(whisper, "QUERY_BLOCK", 4)
+    monkeypatch.setattr(window_module, "QUERY_BLOCK", 4)
     attention, x = shake(WhisperAttention(8, 2, reach=reach)), noise(2, 11, 8)
     distance = torch.arange(11) - torch.arange(11)[:, None]
     before, after = (11 if n < 0 else n for n in reach)

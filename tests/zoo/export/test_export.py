@@ -4,6 +4,7 @@ Ids may differ where two codes are equally near within rounding (distances that 
 the short tests, at most one in a hundred elsewhere.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from cli_runs import run, saved
 from contract_cases import build, item
 from families import TINY
+from image_cases import lively
 from tokenzoo.zoo.export import NotExportable, export
 from tokenzoo.zoo.export.check import runner
 from tokenzoo.zoo.export.halves import DecoderHalf, EncoderHalf
@@ -94,6 +96,25 @@ def test_halves_of_a_tokenizer_of_clips_are_of_single_pictures(label):
         assert torch.equal(ids, tokens.ids.unflatten(-1, tokens.grid))
         (decoded,) = DecoderHalf(tokenizer, codebooks=None, size=None)(ids)
     assert decoded.shape == x.shape and torch.allclose(decoded, tokenizer.decode(tokens), atol=1e-5)
+
+
+def test_a_voice_leaves_the_encoder_and_enters_the_decoder():
+    """What tokens carry beside their ids is an output of one half and an input of the other; it is not lost."""
+    tokenizer = build("kanade-wave")
+    tokenizer.load_state_dict(lively(tokenizer.state_dict()))
+    encoder, decoder = (half(tokenizer, codebooks=None, size=420) for half in (EncoderHalf, DecoderHalf))
+    x = encoder.inputs[0].example(1, 2)
+    tokens = tokenizer.encode(x)
+    with torch.no_grad():
+        ids, voice = encoder(x)
+        (y,) = decoder(ids, voice)
+        (other,) = decoder(ids, voice.flip(0))
+    assert encoder.outputs == ("ids", "voice") and [i.name for i in decoder.inputs] == ["ids", "voice"]
+    assert torch.equal(ids, tokens.ids) and torch.equal(voice, torch.stack(tokens.side_vectors["voice"]))
+    torch.testing.assert_close(y, torch.stack(list(tokenizer.decode(dataclasses.replace(tokens, sizes=None)))), atol=1e-6, rtol=1e-5)
+    assert (other - y).abs().max() > 1e-4
+    with pytest.raises(NotExportable, match="table vectors whose number depends on the item"):
+        EncoderHalf(build("vqtoken"), codebooks=None, size=None)
 
 
 def test_a_noisy_decoder_reads_its_noise(tmp_path):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from tokenzoo.codecs.layers.window_attention import window_attention
+from tokenzoo.codecs.media import resample_short
 from tokenzoo.zoo.export.check import runner
 from tokenzoo.zoo.export.operators import TRANSLATIONS, order_attention
 from torch import Tensor, nn
@@ -41,13 +43,35 @@ class Masked(nn.Module):
         return F.scaled_dot_product_attention(heads, heads, heads, x[:, :1] + x[:, 1:2].t()).transpose(1, 2).flatten(2)
 
 
+class Cut(nn.Module):
+    """A slice up to a size that Python rounds down and ONNX's division of integers would round towards zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[: (1 - 2 * x.shape[0]) // 2 + x.shape[0] + 2]
+
+
+class Near(nn.Module):
+    """Attention in a window, without the loop over the length that it is otherwise computed in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x[None, None]
+        return window_attention(heads, heads + 1, heads, (1, 0))[0, 0]
+
+
+class Resampled(nn.Module):
+    """Half as many samples again, as the authors' torchaudio makes them; the length is a column, twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return resample_short(torch.cat([x, x]).t(), 16000, 24000)
+
+
 X = torch.tensor([[-2.0, -1.0, -0.9, 0.0], [0.1, 0.25, 1.9, 2.0], [2.1, 5.0, -0.25, -0.3], [1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize(
     "module",
-    [Bins(False), Bins(True), Distances(), Window(True), Window(False), Masked()],
-    ids=["bins", "bins-right", "distances", "periodic-window", "window", "masked-attention"],
+    [Bins(False), Bins(True), Distances(), Window(True), Window(False), Masked(), Cut(), Near(), Resampled()],
+    ids=["bins", "bins-right", "distances", "periodic-window", "window", "masked-attention", "cut", "near", "resampled"],
 )
 def test_equals_pytorchs(module, tmp_path):
     program = torch.export.export(module, (X[:4],), dynamic_shapes=({0: torch.export.Dim("rows", min=3, max=99)},))
