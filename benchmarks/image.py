@@ -371,7 +371,9 @@ def measure(name: str, batch: int, weights: str, common: list[str]) -> dict[str,
 
 #: What the table does not show.
 FOUND = [
-    "## What was found (2026-11-26)",
+    "## What was found",
+    "",
+    "On an AMD EPYC, 2026-11-26, whose ratios at batch 1 were lower (`history.md`); the table above is of another machine.",
     "",
     "- **3x3 convolutions** are 80 to 88 % of the peers' time, oneDNN's at the processor's peak. Ours take Winograd's way",
     "  (`codecs/kernels/winograd.py`): a quarter of the products, errors against float64 as large as oneDNN's. Alone, in products of",
@@ -393,8 +395,8 @@ FOUND = [
     "  takes longer than ours. It is no faster than eager, and its memory is that of the loaded compiler.",
     "- Ids at batch 8 of `VQModel`: 2 of 32,768 are ties that rounding decides; the largest distance of a pixel is theirs.",
     "",
-    "**Not met**: 1.3x eager for TiTok's encoder, and for LlamaGen at batch 1 on cores that share no cache; 1.8x compiled but for",
-    "LlamaGen's decoder and `VQModel` at batch 8; memory at batch 1 where the table says so: the transforms' buffers, 25 to 85 MB.",
+    "**Not met**: 1.3x eager for TiTok's encoder (that of the peer is nothing but products of matrices, as ours), and for LlamaGen at",
+    "batch 1 on cores that share no cache; memory at batch 1 where the table says so: the transforms' buffers, 25 to 210 MB.",
 ]
 
 

@@ -266,6 +266,8 @@ def main() -> int:
         return 0
     head = header(__file__, threads=1, packages=("torch", "transformers", "diffusers", "vector-quantize-pytorch"))
     head["memory_limit_gb"] = MEMORY_LIMIT >> 30
+    settings = f"--seconds {given.seconds:g} --longest {given.longest:g}"
+    head["command"] = f"python benchmarks/{Path(__file__).name} {settings}"  # also where it ran in sections
     kept = [] if given.quick else kept_rows("scaling", head)
     results = [r for r in kept if not (given.again and given.only in (None, r["section"]))]
 
