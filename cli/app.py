@@ -47,7 +47,7 @@ _VERBS = {
 }
 for _panel, _verbs in _VERBS.items():
     for _name, _verb in _verbs.items():
-        app.command(_name, rich_help_panel=_panel)(ended(_verb))
+        app.command(_name, rich_help_panel=_panel)(ended(_verb, only_prints=_name in ("list", "info")))
 app.add_typer(corpus, name="corpus", rich_help_panel=_MANY)
 app.add_typer(data, name="data", rich_help_panel=_MAKE)
 corpus.command("verify")(ended(corpora.verify_corpus))

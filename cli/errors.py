@@ -56,9 +56,11 @@ def explain(error: BaseException) -> str:
     return message(error) + ("" if known else "\n--debug shows where it happened.")
 
 
-def ended(verb: Callable[..., None]) -> Callable[..., None]:
+def ended(verb: Callable[..., None], *, only_prints: bool = False) -> Callable[..., None]:
     """Wrap a subcommand, so that it prints a line where typer would end silently: at Ctrl-C (exit code 130, as in shells), a closed
     output pipe, a file that ends too early.
+
+    One that `only_prints` has done its work where a reader such as `head` has read enough: it ends without a word.
     """
 
     @functools.wraps(verb)
@@ -73,6 +75,8 @@ def ended(verb: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError as error:
             show_trace(error)
             _leave_output()
+            if only_prints:
+                raise typer.Exit(0) from None
             print("error: the reader of the output has gone (broken pipe); what follows was not done.", file=sys.stderr)
             raise typer.Exit(1) from None
         except EOFError as error:

@@ -113,11 +113,22 @@ def test_each_end_has_its_line(monkeypatch, error, code, said):
     assert (ran.code, ran.out, ran.err) == (code, "", said)
 
 
-def test_a_lost_reader_ends_a_verb_that_works_on_files(monkeypatch, tmp_path):
-    class Closed(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+class Closed(io.StringIO):
+    """Output whose reader has gone."""
 
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["info", "mimi"]])
+def test_a_reader_that_has_read_enough_is_no_error(words):
+    err = io.StringIO()
+    with contextlib.redirect_stdout(Closed()), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert not end.value.code and not err.getvalue()
+
+
+def test_a_lost_reader_ends_a_verb_that_works_on_files(monkeypatch, tmp_path):
     for name in "ab":
         Image.new("RGB", (16, 16)).save(tmp_path / f"{name}.png")
     model = saved("convnet", tmp_path / "model")
