@@ -116,6 +116,10 @@ def speed() -> list[list[str]]:
     ]
 
 
+def cold() -> list[list[str]]:
+    return [[r["process"], f"{r['seconds']:.2f}"] for r in results("cold")]
+
+
 def of_bench(name: str, setting: str) -> dict[str, Any]:
     """The row of one setting of the only tokenizer of a bench, in a folder or as one file."""
     file = f"{name}/bench" if (RESULTS / name).is_dir() else name
@@ -168,6 +172,7 @@ RULES: dict[str, Callable[[], list[list[str]]]] = {
     "tokenizer|medium|tokens K x L|bits|token file|raw|ratio|quality": demo,
     "model|media|rate|codebooks|size|weights": models,
     "|N|encode, ms|peer|training step, ms|peer|memory of a step, MB|peer": quantizers,
+    "process|seconds": cold,
     "|batch 1|batch 8": speed,
     "|kbit/s|PESQ-WB|STOI": speech,
     "|bits a pixel|pictures|PSNR dB|SSIM|LPIPS-HED": photographs,
