@@ -43,11 +43,11 @@ class Masked(nn.Module):
         return F.scaled_dot_product_attention(heads, heads, heads, x[:, :1] + x[:, 1:2].t()).transpose(1, 2).flatten(2)
 
 
-class Cut(nn.Module):
-    """A slice up to a size that Python rounds down and ONNX's division of integers would round towards zero."""
+class Halved(nn.Module):
+    """A size that Python rounds down and ONNX's division of integers would round towards zero."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[: (1 - 2 * x.shape[0]) // 2 + x.shape[0] + 2]
+        return x * ((torch.sym_max(x.shape[0] - 9, 0) - 3) // 2)
 
 
 class Near(nn.Module):
@@ -70,8 +70,8 @@ X = torch.tensor([[-2.0, -1.0, -0.9, 0.0], [0.1, 0.25, 1.9, 2.0], [2.1, 5.0, -0.
 
 @pytest.mark.parametrize(
     "module",
-    [Bins(False), Bins(True), Distances(), Window(True), Window(False), Masked(), Cut(), Near(), Resampled()],
-    ids=["bins", "bins-right", "distances", "periodic-window", "window", "masked-attention", "cut", "near", "resampled"],
+    [Bins(False), Bins(True), Distances(), Window(True), Window(False), Masked(), Halved(), Near(), Resampled()],
+    ids=["bins", "bins-right", "distances", "periodic-window", "window", "masked-attention", "halved", "near", "resampled"],
 )
 def test_equals_pytorchs(module, tmp_path):
     program = torch.export.export(module, (X[:4],), dynamic_shapes=({0: torch.export.Dim("rows", min=3, max=99)},))
