@@ -25,7 +25,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -248,9 +247,8 @@ def main() -> None:
         print(json.dumps(measure_memory(name, int(batch), side)))
         return
     distributions = ("torch", "transformers", "encodec", "descript-audio-codec", "snac")
-    head, results = header(__file__, threads=args.threads, packages=distributions), []
+    head, results = header(__file__, threads=args.threads, packages=distributions, options=["--seconds", f"{args.seconds:g}"]), []
     common = ["--threads", str(args.threads), "--seconds", str(args.seconds)]
-    head["command"] = f"python benchmarks/{Path(__file__).name} --seconds {args.seconds:g}"  # also where it ran in parts
     kept = kept_rows("audio", head) if args.only else []
     for name in args.only or CODECS:
         packages = [p.package for p in CODECS[name].peers]

@@ -32,8 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("forms", nargs="*", metavar="FORM", help="labels of tests/families.py")
     chosen = parser.parse_args().forms or LABELS
-    head = header(__file__, threads=1, packages=("torch", "onnx", "onnxscript", "onnxruntime"))
-    head["command"] = f"python benchmarks/{Path(__file__).name}"  # also where it ran in parts
+    head = header(__file__, threads=1, packages=("torch", "onnx", "onnxscript", "onnxruntime"), options=[])
     rows = json.loads(KEPT.read_text())["results"] if KEPT.is_file() else []
     for form in chosen:
         rows = sorted([*(r for r in rows if r["form"] != form), *rows_of(form)], key=lambda r: (r["form"], r["half"], r["file"]))

@@ -337,9 +337,8 @@ def main() -> None:
         name, batch, side, call, weights = args.memory
         print(json.dumps(measure_memory(name, int(batch), side, call, weights, paths)))
         return
-    head = header(__file__, threads=args.threads, packages=("torch", "diffusers", "transformers"))
-    named = [f"--{k}-path {Path(p).name}" for k, p in paths.items() if p]
-    head["command"] = " ".join([f"python benchmarks/{Path(__file__).name} --seconds {args.seconds:g}", *named])  # also of parts
+    options = ["--seconds", f"{args.seconds:g}", *(word for k, p in paths.items() if p for word in (f"--{k}-path", p))]
+    head = header(__file__, threads=args.threads, packages=("torch", "diffusers", "transformers"), options=options)
     names = [n for n in args.only or CASES if n != "titok-s128" or args.titok_path]
     common = ["--threads", str(args.threads), "--seconds", str(args.seconds)]
     common += ["--llamagen-path", args.llamagen_path, "--titok-path", args.titok_path]

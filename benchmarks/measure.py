@@ -90,18 +90,20 @@ def in_process(script: str, *arguments: str, bound: bool = True) -> Any:
 # --- reporting ----------------------------------------------------------------------------------------------------------
 
 
-def header(script: str, *, threads: int, packages: Sequence[str]) -> dict[str, Any]:
+def header(script: str, *, threads: int, packages: Sequence[str], options: Sequence[str] | None = None) -> dict[str, Any]:
     """Where, when and how this was measured: call it before measuring, for the load average.
 
     Args:
         script: `__file__` of the benchmark.
         packages: distributions whose versions count.
+        options: of the command that gives the whole table, where it may run in parts; None: those of this call.
     """
+    given = sys.argv[1:] if options is None else options
     model = next((x.split(":")[1].strip() for x in _cpu_lines() if x.startswith("model name")), platform.processor())
     return {
         "date": datetime.date.today().isoformat(),
         # folders by name: paths of this machine stay out of results
-        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]),
+        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *(Path(a).name if "/" in a else a for a in given)]),
         "device": f"CPU, {model}, {os.cpu_count()} cores",
         "threads": threads,
         "dtype": "float32",

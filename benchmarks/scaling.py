@@ -264,10 +264,9 @@ def main() -> int:
     if given.point:
         print(json.dumps(point(*json.loads(given.point))))
         return 0
-    head = header(__file__, threads=1, packages=("torch", "transformers", "diffusers", "vector-quantize-pytorch"))
+    options = ["--seconds", f"{given.seconds:g}", "--longest", f"{given.longest:g}"]
+    head = header(__file__, threads=1, packages=("torch", "transformers", "diffusers", "vector-quantize-pytorch"), options=options)
     head["memory_limit_gb"] = MEMORY_LIMIT >> 30
-    settings = f"--seconds {given.seconds:g} --longest {given.longest:g}"
-    head["command"] = f"python benchmarks/{Path(__file__).name} {settings}"  # also where it ran in sections
     kept = [] if given.quick else kept_rows("scaling", head)
     results = [r for r in kept if not (given.again and given.only in (None, r["section"]))]
 
