@@ -120,6 +120,7 @@ def peak():
 
 torch.set_num_threads(1)
 files = [bytes.fromhex(text) for text in json.loads(Path(sys.argv[1]).read_text())]
+from_bytes(files.pop(0))  # what a first call loads is not the file's
 before, out = peak(), []
 for data in files:
     try:
@@ -161,13 +162,14 @@ def greedy() -> list[bytes]:
 
 
 @linux_only
-def test_a_hundred_bytes_take_little_memory(tmp_path):
+def test_a_hundred_bytes_take_no_hundred_megabytes(tmp_path):
     files = greedy()
-    (tmp_path / "files.json").write_text(json.dumps([f.hex() for f in files]))
+    small = with_header({"shape": [1, 1, 2], "vocab_sizes": [1], "grid": [2], "lengths": [0], "bytes": 0, "crc": 0}, b"")
+    (tmp_path / "files.json").write_text(json.dumps([f.hex() for f in (small, *files)]))
     found = run_script(GROW, str(tmp_path / "files.json"))
     assert len(found) == len(files)
     for outcome, size, megabytes in found:
-        assert megabytes < 150, f"{size} bytes, {outcome}: {megabytes:.0f} MB"
+        assert megabytes < 100, f"{size} bytes, {outcome}: {megabytes:.0f} MB"
 
 
 # --- Tokens ---------------------------------------------------------------------------------------------------------
