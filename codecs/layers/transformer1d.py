@@ -17,9 +17,7 @@ from ..kernels.stream import StepState, layers_first, rows_first
 from ..precision import LSTM
 from ..recomputable import Recomputable
 from .causal import State, Streaming
-
-#: Number of queries for which attention is computed at once: bounds the memory of long inputs.
-QUERY_BLOCK = 512
+from .window_attention import window_attention
 
 Activation = Literal["gelu", "gelu_tanh", "silu", "relu"]
 _ACTIVATIONS = {
@@ -116,25 +114,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, context: int | None) -> Tensor:
-    """Causal attention `[B, H, L, d]` of queries `[B, H, L, d]` to keys and values `[B, H, S, d]`.
-
-    The queries are those of the last L of S positions; `context` as in `Transformer1dConfig`.
-    """
-    length, keys = q.shape[2], k.shape[2]
-    exporting = torch.compiler.is_exporting()  # a graph for any length has no loop over it
-    out = []
-    for start in (0,) if exporting else range(0, length, QUERY_BLOCK):
-        stop = length if exporting else min(start + QUERY_BLOCK, length)
-        last = keys - length + stop
-        first = 0 if context is None or exporting else max(0, keys - length + start - context + 1)
-        at = torch.arange(keys - length + start, last, device=q.device)[:, None]
-        delta = at - torch.arange(first, last, device=q.device)
-        mask = delta >= 0 if context is None else (delta >= 0) & (delta < context)
-        out.append(F.scaled_dot_product_attention(q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], mask))
-    return torch.cat(out, dim=2) if len(out) > 1 else out[0]
-
-
 class Attention1d(nn.Module):
     """Self-attention, `[B, L, D]`, causal with a sliding window; rows of `qkv`: all query heads, then keys, then values."""
 
@@ -169,7 +148,8 @@ class Attention1d(nn.Module):
             k, v = self._remember(k, v, state)
         k, v = self._for_all_heads(k, v)
         mask = None if keys is None else keys[:, None, None]
-        y = attend(q, k, v, self.context) if self.causal else F.scaled_dot_product_attention(q, k, v, mask)
+        earlier = -1 if self.context is None else self.context - 1
+        y = window_attention(q, k, v, (earlier, 0)) if self.causal else F.scaled_dot_product_attention(q, k, v, mask)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
     def _for_all_heads(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

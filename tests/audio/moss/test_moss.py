@@ -13,7 +13,8 @@ from published_sizes import written_numbers
 from reference import load_io, reference_folder
 from safetensors.torch import load_file
 from tokenzoo.codecs.audio.base import pad_to_hop
-from tokenzoo.codecs.layers.transformer1d import QUERY_BLOCK, RingState, attend
+from tokenzoo.codecs.layers.transformer1d import RingState
+from tokenzoo.codecs.layers.window_attention import QUERY_BLOCK, window_attention
 from tokenzoo.zoo.convert import convert, converter, load_reference
 
 
@@ -76,7 +77,7 @@ def test_long_inputs_are_attended_in_blocks() -> None:
         delta = at[:, None] - at
         mask = (delta >= 0) if context is None else (delta >= 0) & (delta < context)
         whole = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask)
-        close(attend(q, k, v, context), whole, atol=1e-5)
+        close(window_attention(q, k, v, (-1 if context is None else context - 1, 0)), whole, atol=1e-5)
 
 
 def test_other_configurations() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from layer_references import attend, gelu, join_heads, layer_norm, linear, randomised, rms_norm, silu, turn, weights
-from tokenzoo.codecs.layers import transformer1d
+from tokenzoo.codecs.layers import window_attention
 from tokenzoo.codecs.layers.transformer1d import Transformer1d, Transformer1dConfig, interleaved_to_halves
 
 LENGTH, WIDTH, HEADS = 11, 16, 4
@@ -71,7 +71,7 @@ def test_blocks_of_queries_change_nothing(context, monkeypatch):
     x = torch.from_numpy(frames())
     with torch.no_grad():
         whole = model(x)
-        monkeypatch.setattr(transformer1d, "QUERY_BLOCK", 3)
+        monkeypatch.setattr(window_attention, "QUERY_BLOCK", 3)
         torch.testing.assert_close(model(x), whole)
 
 
