@@ -171,6 +171,6 @@ def _codes_backward(logits: Tensor, codes: Tensor, grad: Tensor) -> Tensor:
     """Gradient `[N, g]` of log-odds from that of `_codes(logits)`: dp(c)/dx_i = p(c) (c_i - p_i), c_i in {0, 1}."""
     weighted = codes * grad  # [N, 2^g]
     g = logits.shape[1]
-    index = torch.arange(codes.shape[1], device=codes.device)
-    bit = torch.stack([(index >> (g - 1 - i)) & 1 for i in range(g)], dim=1).to(codes.dtype)  # [2^g, g]
+    index, places = torch.arange(codes.shape[1], device=codes.device), torch.arange(g - 1, -1, -1, device=codes.device)
+    bit = (index[:, None] >> places).bitwise_and(1).to(codes.dtype)  # [2^g, g]; g is 0 in the second half of one channel
     return weighted @ bit - torch.sigmoid(logits) * weighted.sum(1, keepdim=True)

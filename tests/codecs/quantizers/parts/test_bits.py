@@ -102,7 +102,7 @@ def test_mean_codes_is_the_mean_of_all_products():
         assert math.isclose(float(mean[code]), float(torch.where(on, p, 1 - p).prod(1).mean()), rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("group", [1, 3, 8])
+@pytest.mark.parametrize("group", [1, 3, 7, 8])
 @pytest.mark.parametrize("chunk", [7, 4096])
 def test_gradients_equal_finite_differences(group, chunk, monkeypatch):
     monkeypatch.setattr(module, "ENTROPY_CHUNK", chunk)
