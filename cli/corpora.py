@@ -227,7 +227,7 @@ def push_tokens(
 
 
 def build_data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="photos or speech.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="photos, pages, speech or music.", show_default=False)],
     out: Out = Path("data"),
     cache: Annotated[Path, typer.Option(help="Folder that keeps downloaded packages between runs.")] = Path("data/cache"),
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that decode.")] = 2,

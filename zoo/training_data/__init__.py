@@ -1,4 +1,4 @@
-"""Training data that anyone can rebuild: photographs and speech out of Debian packages and Python wheels.
+"""Training data that anyone can rebuild: photographs, printed text, speech and music out of Debian packages and Python wheels.
 
     from pathlib import Path
     from tokenzoo.zoo.training_data import build
@@ -11,9 +11,10 @@ The order of files, the splits and the contents are the same on every machine th
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
-NAMES = ("photos", "speech")
+NAMES = ("photos", "pages", "speech", "music")
 
 
 def build(
@@ -22,7 +23,7 @@ def build(
     """Build the corpus `name` into `out/<name>` and return that folder; an older build there is replaced.
 
     Args:
-        name: `photos` or `speech`.
+        name: one of `NAMES`.
         out: parent folder of the corpora.
         cache: folder that keeps downloaded and unpacked packages (about 2.5 GB) between runs.
         workers: number of processes that decode.
@@ -34,12 +35,9 @@ def build(
         ValueError: an unknown name.
         PackageError: a package is not available or has another version; apt-get or dpkg-deb is missing.
     """
-    if name == "photos":
-        from .photos import build_photos as make
-    elif name == "speech":
-        from .speech import build_speech as make
-    else:
+    if name not in NAMES:
         raise ValueError(f"unknown corpus {name!r}; known: {', '.join(NAMES)}")
+    make = getattr(import_module(f".{name}", __name__), f"build_{name}")
     return make(Path(out), cache=Path(cache), workers=workers, offline=offline, strict=strict, progress=progress)
 
 

@@ -153,3 +153,10 @@ def write_flac(path: Path, samples: Waveform, rate_hz: int) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate_hz, subtype="PCM_16", format="FLAC")
+
+
+def use_one_thread() -> None:
+    """Initialise a worker process: one thread for torch."""
+    import torch
+
+    torch.set_num_threads(1)

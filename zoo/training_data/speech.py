@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...codecs.sealing import sha256_of
 from ..progress import Bar
-from .clips import ClipError, ClipRules, clean, decode, write_flac
+from .clips import ClipError, ClipRules, clean, decode, use_one_thread, write_flac
 from .manifest import MANIFEST, safe_name, whole_folder, write_rows
 from .packages import unpack
 from .speech_list import write_test_list
@@ -126,7 +126,7 @@ def build_speech(
     jobs = [(r, split_of(r.speaker, last_sentence=r.path in kept)) for r in recordings]
     with whole_folder(out / "speech") as part:
         found: list[dict[str, str]] = []
-        with ProcessPoolExecutor(workers, initializer=_use_one_thread) as pool, Bar(len(jobs), "clips", show=progress) as bar:
+        with ProcessPoolExecutor(workers, initializer=use_one_thread) as pool, Bar(len(jobs), "clips", show=progress) as bar:
             for row in pool.map(partial(_convert, part, ClipRules()), jobs, chunksize=32):
                 found += [row] if row is not None else []
                 bar.step()
@@ -135,13 +135,6 @@ def build_speech(
         _write_transcripts(part / "transcripts.tsv", folders[SEEN_SPEAKER], rows)
         write_test_list(part, rows, TEST_SPEAKERS)
     return out / "speech"
-
-
-def _use_one_thread() -> None:
-    """Initialise a worker process: one thread for torch."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _convert(out: Path, rules: ClipRules, job: tuple[Recording, str]) -> dict[str, str] | None:

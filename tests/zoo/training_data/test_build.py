@@ -137,7 +137,7 @@ def test_a_corpus_folder_appears_whole_or_not_at_all(tmp_path):
 
 
 def test_unknown_corpora_are_named(tmp_path):
-    with pytest.raises(ValueError, match="photos, speech"):
+    with pytest.raises(ValueError, match="photos, pages, speech, music"):
         corpora.build("imagenet", tmp_path, cache=tmp_path)
 
 
