@@ -145,18 +145,24 @@ class Images:
         size, item = (shape or self.shape)[1:], draw()
         image = item if isinstance(item, np.ndarray) else self.decode(item)  # [H, W(, 3)]
         place = self._place(image.shape[0], image.shape[1], (size[0], size[1]), rng, train)
+        patch = place.cut(image, self.filter)
         for _ in range(7 if train and self.config.min_std > 0 else 0):
-            if self._spread(image, place) >= self.config.min_std:
+            if _spread(patch) >= self.config.min_std:
                 break
             place = self._place(image.shape[0], image.shape[1], (size[0], size[1]), rng, train)
+            patch = place.cut(image, self.filter)
         place = replace(place, mirrored=bool(train and self.config.flip and rng.random() < 0.5))
         note(place)
-        return self.at(image, place)
+        return self._tensor(patch[:, ::-1] if place.mirrored else patch)
 
     def at(self, image: np.ndarray, place: Place) -> Tensor:
         """Return the crop of a decoded picture at a place, float32 `[C, H, W]` in the value range."""
-        patch, (low, high) = place.cut(image, self.filter), self.value_range
-        white = 255 if image.dtype == np.uint8 else 1
+        return self._tensor(place.cut(image, self.filter))
+
+    def _tensor(self, patch: np.ndarray) -> Tensor:
+        """Pixels `[H, W(, 3)]` as float32 `[C, H, W]` in the value range."""
+        low, high = self.value_range
+        white = 255 if patch.dtype == np.uint8 else 1
         x = torch.from_numpy(patch.copy()).float() * ((high - low) / white) + low  # [H, W(, C)]
         return x.expand(self.channels, -1, -1).contiguous() if x.ndim == 2 else x.permute(2, 0, 1).contiguous()  # [C, H, W]
 
@@ -194,11 +200,6 @@ class Images:
         scale = fitting[int(rng.integers(len(fitting)))] if fitting else 1.0
         return min(size[0] / scale, whole[0]), min(size[1] / scale, whole[1])
 
-    def _spread(self, image: np.ndarray, place: Place) -> float:
-        """Standard deviation of the grey values of a crop, for white of 255."""
-        spread = place.cut(image, self.filter).astype(np.float32).std(axis=(0, 1)).mean()
-        return float(spread) * (1 if image.dtype == np.uint8 else 255)
-
     def _place(self, height: int, width: int, size: tuple[int, int], rng: np.random.Generator, train: bool) -> Place:
         """Draw the place of a crop; a picture smaller than the crop is enlarged to fit."""
         if train and self.config.resized_crop is not None:
@@ -213,3 +214,9 @@ class Images:
         if (high, wide) == size:  # whole pixels: no resampling at the original scale
             top, left = int(top), int(left)
         return Place(top=top, left=left, height=high, width=wide, picture=(height, width), size=size)
+
+
+def _spread(patch: np.ndarray) -> float:
+    """Standard deviation of the grey values of a crop, for white of 255."""
+    spread = patch.astype(np.float32).std(axis=(0, 1)).mean()
+    return float(spread) * (1 if patch.dtype == np.uint8 else 255)
