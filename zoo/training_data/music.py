@@ -189,7 +189,7 @@ def _write_test_list(corpus: Path, rows: list[dict[str, str]]) -> None:
     listed = []
     for group in of_track.values():
         row = group[len(group) // 2]
-        samples, _ = soundfile.read(corpus / row["split"] / f"{row['id']}.flac", dtype="float32")
+        samples = np.asarray(soundfile.read(corpus / row["split"] / f"{row['id']}.flac")[0], np.float32)
         spare = (len(samples) - int(LISTED_SECONDS * RATE_HZ)) // 2
         name = f"test_list/{safe_name(row['id'])}.flac"
         write_flac(corpus / name, samples[spare : spare + int(LISTED_SECONDS * RATE_HZ)], RATE_HZ)

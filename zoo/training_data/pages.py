@@ -117,9 +117,11 @@ def _font(path: Path, pixels: int) -> ImageFont.FreeTypeFont:
 
 
 @cache
-def _shape(path: Path, letter: str) -> tuple[bytes, tuple[int, ...]]:
-    mask = _font(path, 16).getmask(letter)
-    return bytes(mask), mask.size
+def _shape(path: Path, letter: str) -> bytes:
+    """The pixels of a letter."""
+    image = Image.new("L", (32, 32))
+    ImageDraw.Draw(image).text((4, 4), letter, font=_font(path, 16), fill=255)
+    return image.tobytes()
 
 
 def _has(path: Path, word: str) -> bool:
