@@ -83,6 +83,6 @@ def test_training_data_are_built_with_the_flags_of_the_command(monkeypatch, tmp_
 
 def test_training_data_that_cannot_be_had(tmp_path):
     ran = run("data", "build", "films")
-    assert ran.code == 1 and "photos, speech" in ran.err
+    assert ran.code == 1 and "photos, pages, speech, music" in ran.err
     ran = run("data", "build", "photos", "--offline", "--cache", tmp_path, "-o", tmp_path)
     assert ran.code == 1 and ran.err.startswith("error: ") and "not in the cache" in ran.err and ran.err.count("\n") == 1
