@@ -88,7 +88,8 @@ def test_what_is_shown_is_the_run(name, tmp_path):
     assert load_run(tmp_path / "run.yaml") == load_run(name)
 
 
-def test_only_validation_data_of_the_bundled_run_may_be_missing(tmp_path, photos):
+def test_only_validation_data_of_the_bundled_run_may_be_missing(tmp_path, photos, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the folder of the project may hold its data
     assert load_run("image/vqgan-debug").data.valid
     with pytest.warns(UserWarning, match="not validated"):
         assert not load_run("image/vqgan-debug", [f"data.train={photos}"]).data.valid
