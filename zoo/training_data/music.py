@@ -21,7 +21,7 @@ import numpy as np
 from ..progress import Bar
 from .clips import ClipError, Waveform, resample, use_one_thread, write_flac
 from .manifest import MANIFEST, safe_name, split_by_hash, whole_folder, write_rows
-from .packages import unpack
+from .packages import unpack_all
 
 RATE_HZ = 24_000
 PIECE_SECONDS, MOST_PIECES = 20.0, 9
@@ -124,11 +124,8 @@ def build_music(
     out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
 ) -> Path:
     """Build `out/music/{train,valid,test,test_ood}/<package>/<track>-<n>.flac`, its manifest and test list; returns the folder."""
-    tracks: list[Track] = []
-    with Bar(len(SOURCES), "packages", show=progress) as bar:
-        for package in SOURCES:
-            tracks += list_tracks(package, unpack(package, cache, offline=offline, strict=strict))
-            bar.step()
+    folders = unpack_all(SOURCES, cache, offline=offline, strict=strict, progress=progress)
+    tracks = [track for package, folder in folders.items() for track in list_tracks(package, folder)]
     hashes = {track: sha256(track.data()).hexdigest() for track in tracks}
     splits = split_tracks(hashes)
     with whole_folder(out / "music") as part:

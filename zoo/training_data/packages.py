@@ -14,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...codecs.files import replacing_folder
 from ...codecs.sealing import sha256_of
+from ..progress import Bar
 
 
 class PackageError(OSError):
@@ -124,6 +126,19 @@ def unpack(name: str, cache: Path, *, offline: bool = False, strict: bool = True
     _extract(package, archive, folder)
     stamp.write_text(found + "\n")
     return folder
+
+
+def unpack_all(
+    names: Iterable[str], cache: Path, *, offline: bool = False, strict: bool = True, progress: bool = False
+) -> dict[str, Path]:
+    """Folders of several packages by name, as `unpack` returns them; `progress`: with a bar on a terminal."""
+    names = list(names)
+    with Bar(len(names), "packages", show=progress) as bar:
+        folders: dict[str, Path] = {}
+        for name in names:
+            folders[name] = unpack(name, cache, offline=offline, strict=strict)
+            bar.step()
+    return folders
 
 
 def unpacked_sha256(name: str, cache: Path) -> str:

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..progress import Bar
 from .manifest import MANIFEST, split_by_hash, whole_folder, write_rows
-from .packages import unpack
+from .packages import unpack_all
 
 WIDTH, HEIGHT = 256, 128
 PAGES = {"train": 400, "valid": 24, "test": 48}
@@ -134,11 +134,7 @@ def build_pages(
     out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
 ) -> Path:
     """Build `out/pages/{train,valid,test}` with its manifest, which holds the text; returns `out/pages`. `workers` is not used."""
-    folders: dict[str, Path] = {}
-    with Bar(len(FONTS) + 1, "packages", show=progress) as bar:
-        for name in (CAPTIONS, *FONTS):
-            folders[name] = unpack(name, cache, offline=offline, strict=strict)
-            bar.step()
+    folders = unpack_all((CAPTIONS, *FONTS), cache, offline=offline, strict=strict, progress=progress)
     texts = captions(folders[CAPTIONS])
     split = split_by_hash((_hash(text) for text in texts), valid=0.05, test=0.1)
     fonts = {name: font_files(folders[name]) for name in FONTS}

@@ -21,7 +21,7 @@ from PIL import Image
 from ..progress import Bar
 from .crops import CROP_COLUMNS, write_crops
 from .manifest import MANIFEST, safe_name, split_by_hash, whole_folder, write_rows
-from .packages import unpack
+from .packages import unpack_all
 from .qtrcc import read_rcc
 
 VALID_SHARE, TEST_SHARE = 0.08, 0.12
@@ -149,12 +149,8 @@ def build_photos(
     out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
 ) -> Path:
     """Build `out/photos/{train,valid,test,test_ood}` and the fixed crops `test256`, `test_ood256`; returns `out/photos`."""
-    photos: list[Photo] = []
-    with Bar(len(SOURCES), "packages", show=progress) as bar:
-        for package in SOURCES:
-            photos += list_photos(package, unpack(package, cache, offline=offline, strict=strict))
-            bar.step()
-    photos = drop_copies(photos)
+    folders = unpack_all(SOURCES, cache, offline=offline, strict=strict, progress=progress)
+    photos = drop_copies([photo for package, folder in folders.items() for photo in list_photos(package, folder)])
     names = [photo.id for photo in photos]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"several photos would get the same id: {twice[:5]}")

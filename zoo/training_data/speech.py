@@ -18,7 +18,7 @@ from ...codecs.sealing import sha256_of
 from ..progress import Bar
 from .clips import ClipError, ClipRules, clean, decode, use_one_thread, write_flac
 from .manifest import MANIFEST, safe_name, whole_folder, write_rows
-from .packages import unpack
+from .packages import unpack_all
 from .speech_list import write_test_list
 
 TEST_SPEAKERS = (
@@ -116,11 +116,7 @@ def build_speech(
     out: Path, *, cache: Path, workers: int = 2, offline: bool = False, strict: bool = True, progress: bool = False
 ) -> Path:
     """Build `out/speech/{train,valid,test,test_seen}/<speaker>/<id>.flac` with its manifest; returns the folder."""
-    folders: dict[str, Path] = {}
-    with Bar(len(PACKAGES), "packages", show=progress) as bar:
-        for name in PACKAGES:
-            folders[name] = unpack(name, cache, offline=offline, strict=strict)
-            bar.step()
+    folders = unpack_all(PACKAGES, cache, offline=offline, strict=strict, progress=progress)
     recordings = [recording for name, folder in folders.items() for recording in list_recordings(name, folder)]
     kept = {r.path for r in [r for r in recordings if r.speaker == SEEN_SPEAKER][-SEEN_SENTENCES:]}
     jobs = [(r, split_of(r.speaker, last_sentence=r.path in kept)) for r in recordings]

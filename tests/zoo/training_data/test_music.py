@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from built_twice import assert_same_files
 from tokenzoo.zoo.training_data import music, packages
 from tokenzoo.zoo.training_data.clips import ClipError
 from tokenzoo.zoo.training_data.manifest import MANIFEST, read_rows
@@ -74,9 +75,7 @@ def test_the_music_corpus_is_the_same_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(music, "TEST_SHARE", 0.4)
     cache = fake_cache(tmp_path / "cache")
     one, two = (music.build_music(tmp_path / name, cache=cache, workers=1, offline=True) for name in ("one", "two"))
-    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
+    assert_same_files(one, two)
     rows = read_rows(one / MANIFEST)
     assert len(rows) == 3 * len(music.SOURCES)  # without the copies
     assert {row["split"] for row in rows if row["package"] == music.OUT_OF_SOURCE} == {"test_ood"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from built_twice import assert_same_files
 from PIL import Image
 from tokenzoo.zoo.training_data import packages, pages
 from tokenzoo.zoo.training_data.manifest import MANIFEST, read_rows
@@ -64,9 +65,7 @@ def cache(tmp_path):
 def test_the_page_corpus_is_the_same_twice(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "PAGES", {"train": 12, "valid": 3, "test": 6})
     one, two = (pages.build_pages(tmp_path / name, cache=cache, offline=True) for name in ("one", "two"))
-    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
+    assert_same_files(one, two)
     rows = read_rows(one / MANIFEST)
     assert len(rows) == 21 and all(row["text"] for row in rows)
     assert all(Image.open(one / row["split"] / f"{row['id']}.png").size == (pages.WIDTH, pages.HEIGHT) for row in rows)

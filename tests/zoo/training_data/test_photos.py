@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built_twice import assert_same_files
 from PIL import Image
 from tokenzoo.zoo.training_data import crops, packages, photos, qtrcc
 from tokenzoo.zoo.training_data.manifest import MANIFEST, read_rows
@@ -172,9 +173,7 @@ def fake_photo_cache(folder: Path) -> Path:
 def test_the_photo_corpus_is_the_same_twice(tmp_path):
     cache = fake_photo_cache(tmp_path / "cache")
     one, two = (photos.build_photos(tmp_path / name, cache=cache, workers=1, offline=True) for name in ("one", "two"))
-    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
+    assert_same_files(one, two)
     rows = read_rows(one / MANIFEST)
     assert {row["package"] for row in rows} == set(photos.SOURCES)
     assert len(rows) == 6 * 3 + 1 + 1  # one picture of the wallpaper in many sizes, one sample
