@@ -33,3 +33,17 @@ def test_they_are_the_plain_convolutions(kind, plain, size):
         got = layer(channels_last(x))
     assert got.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(got, want.detach(), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [(12, 8), (24, 2), (24, 3), (64, 64)])
+def test_halving_in_half_precision_reads_no_memory_that_nobody_wrote(size, dtype):
+    layer = HalvingConv2d(16, 16)
+    x = torch.randn(2, 16, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    want = halved(layer, x.float()).detach()
+    layer.to(dtype)
+    for _ in range(10):
+        for numel in (16, 64, 300, 1024, 5000, 16384, 65536) * 3:
+            torch.full((numel,), float("nan"), dtype=dtype)  # the memory of what comes next
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x).float(), want, atol=0.03, rtol=0.03)
