@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -68,9 +69,9 @@ class Track:
             return archive.read(self.member)
 
     @property
-    def id(self) -> str:
-        """Unique inside the package's folder: the last two parts of the path."""
-        return safe_name("-".join(Path(self.member or self.path).with_suffix("").parts[-2:]))
+    def inner_path(self) -> Path:
+        """The path inside the archive or the package."""
+        return Path(self.member or self.path)
 
 
 def list_tracks(package: str, folder: Path) -> Iterator[Track]:
@@ -84,6 +85,24 @@ def list_tracks(package: str, folder: Path) -> Iterator[Track]:
             yield from (Track(package=package, path=f"{path}:{name}", file=file, member=name) for name in names)
         elif file.suffix.lower() in _ENDINGS:
             yield Track(package=package, path=path, file=file)
+
+
+def name_tracks(tracks: Iterable[Track]) -> dict[Track, str]:
+    """Names `<package>/<folder>-<file>` without ending, but with it where two files of a folder differ in nothing else.
+
+    Raises:
+        ValueError: two tracks still have the same name.
+    """
+    short = {track: _name(track, track.inner_path.with_suffix("")) for track in tracks}
+    often = Counter(short.values())
+    names = {track: name if often[name] == 1 else _name(track, track.inner_path) for track, name in short.items()}
+    if twice := sorted(name for name, count in Counter(names.values()).items() if count > 1):
+        raise ValueError(f"several tracks would get the same name: {twice[:5]}")
+    return names
+
+
+def _name(track: Track, path: Path) -> str:
+    return f"{track.package}/{safe_name('-'.join(path.parts[-2:]))}"
 
 
 def starts(seconds: float) -> list[float]:
@@ -130,14 +149,11 @@ def build_music(
     splits = split_tracks(hashes)
     with whole_folder(out / "music") as part:
         rows: list[dict[str, str]] = []
-        jobs = [(track, hashes[track], splits[track]) for track in splits]
+        jobs = [(track, name, hashes[track], splits[track]) for track, name in name_tracks(splits).items()]
         with ProcessPoolExecutor(workers, initializer=use_one_thread) as pool, Bar(len(jobs), "tracks", show=progress) as bar:
             for found in pool.map(partial(_convert, part), jobs, chunksize=4):
                 rows += found
                 bar.step()
-        ids = [(row["split"], row["id"]) for row in rows]
-        if twice := sorted({name for name in ids if ids.count(name) > 1}):
-            raise ValueError(f"several tracks would get the same name: {twice[:5]}")
         write_rows(part / MANIFEST, COLUMNS, rows)
         _write_test_list(part, rows)
     return out / "music"
@@ -158,13 +174,13 @@ def split_tracks(hashes: dict[Track, str]) -> dict[Track, str]:
     return splits
 
 
-def _convert(out: Path, job: tuple[Track, str, str]) -> list[dict[str, str]]:
+def _convert(out: Path, job: tuple[Track, str, str, str]) -> list[dict[str, str]]:
     """Write the pieces of one track; their manifest rows."""
-    track, value, split = job
+    track, track_name, value, split = job
     rows = []
     try:
         for number, (start, samples) in enumerate(pieces(track.data(), track.path)):
-            name = f"{track.package}/{track.id}-{number}"
+            name = f"{track_name}-{number}"
             write_flac(out / split / f"{name}.flac", samples, RATE_HZ)
             rows.append({
                 "id": name, "package": track.package, "path": track.path, "start": f"{start:.3f}",

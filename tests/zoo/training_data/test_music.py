@@ -87,3 +87,12 @@ def test_the_music_corpus_is_the_same_twice(tmp_path, monkeypatch):
     long = [row for row in rows if row["split"] in ("test", "test_ood") and float(row["seconds"]) > 10]
     assert len(listed) == len(long) > 0
     assert all(soundfile.info(one / name).duration == pytest.approx(music.LISTED_SECONDS) for name in listed)
+
+
+def test_names_keep_the_ending_where_nothing_else_tells_two_files_apart():
+    paths = ["sounds/grow.ogg", "sounds/grow.wav", "sounds/hop.wav", "music/grow.ogg"]
+    tracks = [music.Track(package="p", path=f"a/{path}", file=Path(path)) for path in paths]
+    assert list(music.name_tracks(tracks).values()) == ["p/sounds-grow.ogg", "p/sounds-grow.wav", "p/sounds-hop", "p/music-grow"]
+    other = music.Track(package="p", path="b/sounds/hop.wav", file=Path("b"))
+    with pytest.raises(ValueError, match="sounds-hop"):
+        music.name_tracks([*tracks, other])
