@@ -69,7 +69,7 @@ class HalvingConv2d(nn.Conv2d):
     the picture.
 
     A single column of outputs is computed as a row of the transposed picture: oneDNN's bfloat16 convolution of stride 2 reads
-    memory that nobody has written where the output is one pixel wide.
+    memory without values where the output is one pixel wide.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -9,6 +9,7 @@ LOSSES: Kinds[type[LossConfig]] = Kinds("loss kind", __name__, {
     "stft": "stft:StftConfig",
     "mel": "mel:MelConfig",
     "compressed_stft": "compressed_stft:CompressedStftConfig",
+    "loudness": "loudness:LoudnessConfig",
     "pixel": "pixel:PixelConfig",
     "logit_laplace": "logit_laplace:LogitLaplaceConfig",
     "features": "features:FeatureLossConfig",

@@ -37,7 +37,7 @@ def test_they_are_the_plain_convolutions(kind, plain, size):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("size", [(12, 8), (24, 2), (24, 3), (64, 64)])
-def test_halving_in_half_precision_reads_no_memory_that_nobody_wrote(size, dtype):
+def test_halving_in_half_precision_reads_only_its_input(size, dtype):
     layer = HalvingConv2d(16, 16)
     x = torch.randn(2, 16, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
     want = halved(layer, x.float()).detach()

@@ -1,0 +1,104 @@
+"""The distance of loudness beside PESQ itself, where damage keeps its time. Run: pytest tests/train/losses/test_loudness.py"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+from loss_cases import IMAGE, inputs, loss
+from tokenzoo.codecs.config import ConfigError
+from tokenzoo.codecs.spec import AudioSpec
+
+RATE = 16_000
+SPEECH = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    """Eight seconds `[T]` like speech: pulses of a gliding voice through formants that change from syllable to syllable, with rests."""
+    rng, parts = np.random.default_rng(0), []
+    while sum(map(len, parts)) < 8 * RATE:
+        count = int(rng.uniform(0.12, 0.3) * RATE)
+        phase = np.cumsum(np.linspace(rng.uniform(90, 180), rng.uniform(90, 180), count) / RATE)
+        sound = np.diff(np.floor(phase), prepend=0.0) + 0.02 * rng.standard_normal(count)
+        for low, high in ((300, 800), (900, 2200), (2300, 3300), (3500, 6500)):
+            sound = sound + 4 * scipy.signal.lfilter(*scipy.signal.iirpeak(rng.uniform(low, high), 8, fs=RATE), sound)
+        parts += [sound * np.hanning(count), 1e-3 * rng.standard_normal(int(rng.uniform(0.0, 0.15) * RATE))]
+    x = np.concatenate(parts)[: 8 * RATE]
+    return (0.5 * x / np.abs(x).max()).astype(np.float32)
+
+
+def damaged(x: np.ndarray, kind: str, strength: float) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    if kind == "noise":
+        return x + np.float32(10 ** (-strength / 20)) * rng.standard_normal(x.shape).astype(np.float32)
+    if kind == "dull":
+        return scipy.signal.sosfiltfilt(scipy.signal.butter(6, strength, fs=RATE, output="sos"), x).astype(np.float32)
+    _, _, spectrum = scipy.signal.stft(x, nperseg=512)
+    blurred = spectrum * np.exp(strength * rng.standard_normal(spectrum.shape))
+    return scipy.signal.istft(blurred, nperseg=512)[1][: len(x)].astype(np.float32)
+
+
+def value(x: np.ndarray, y: np.ndarray, **options: float) -> float:
+    return loss("loudness", SPEECH, **options)(inputs(x[None, None], y[None, None])).item()
+
+
+def score(value: float) -> float:
+    """PESQ-WB, as the config's docstring has it."""
+    return 0.999 + 4 / (1 + math.exp(1.3669 * value - 2.3287))
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength"), [("noise", 70), ("noise", 55), ("dull", 6000), ("dull", 2500), ("blurred", 0.2), ("blurred", 0.5)]
+)
+def test_it_is_pesq(clip, kind, strength):
+    pesq = pytest.importorskip("pesq")
+    worse = damaged(clip, kind, strength)
+    assert score(value(clip, worse)) == pytest.approx(pesq.pesq(RATE, clip, worse, "wb"), abs=0.2)
+
+
+def test_no_difference_is_no_loss_and_the_level_does_not_count(clip):
+    worse = damaged(clip, "blurred", 0.5)
+    assert value(clip, clip) < 1e-6 and value(clip, 0.2 * clip) < 1e-4
+    assert value(clip, 0.2 * worse) == pytest.approx(value(clip, worse), rel=1e-3)
+
+
+def test_what_is_added_counts_more_than_what_is_missing(clip):
+    dull, other = damaged(clip, "dull", 3000), {"symmetric_weight": 0.0, "asymmetric_weight": 1.0}
+    assert value(dull, clip, **other) > 5 * value(clip, dull, **other)
+
+
+def test_clips_of_other_rates_are_resampled(clip):
+    worse = damaged(clip, "blurred", 0.5)
+    x, y = (scipy.signal.resample_poly(v, 3, 2)[None, None] for v in (clip, worse))
+    faster = loss("loudness", AudioSpec(vocab_sizes=(16,), sample_rate_hz=24_000, hop_samples=80))(inputs(x, y)).item()
+    assert faster == pytest.approx(value(clip, worse), rel=0.03)
+
+
+def test_descent_finds_the_clip(clip):
+    x = torch.as_tensor(clip[None, None, 16000:32000])
+    y = torch.as_tensor(damaged(clip, "blurred", 0.5)[None, None, 16000:32000]).requires_grad_()
+    module, values = loss("loudness", SPEECH), []
+    optimizer = torch.optim.Adam([y], lr=1e-3)
+    for _ in range(40):
+        values.append(module(inputs(x, y)))
+        optimizer.zero_grad()
+        values[-1].backward()
+        optimizer.step()
+    assert values[-1] < 0.5 * values[0]
+
+
+@pytest.mark.parametrize("samples", [512, 700, 16000])
+def test_silence_and_short_clips_have_finite_gradients(samples):
+    for x, y in ((torch.zeros, torch.zeros), (torch.zeros, torch.randn), (torch.randn, torch.zeros)):
+        y = y(1, 2, samples).requires_grad_()
+        loss("loudness", SPEECH)(inputs(x(1, 2, samples), y)).backward()
+        assert torch.isfinite(y.grad).all()
+
+
+def test_what_it_does_not_take():
+    with pytest.raises(ConfigError, match="'loudness' needs an audio tokenizer"):
+        loss("loudness", IMAGE)
+    with pytest.raises(ValueError, match="512"):
+        loss("loudness", SPEECH)(inputs(torch.randn(1, 1, 400), torch.randn(1, 1, 400)))
