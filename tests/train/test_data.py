@@ -420,6 +420,40 @@ def test_equal_bounds_are_a_fixed_gain_of_training_crops(tmp_path):
         assert torch.allclose(quiet[i][0], 0.1 * plain[i][0], atol=1e-4)
 
 
+def loudest_hz(x: torch.Tensor) -> float:
+    return float(np.abs(np.fft.rfft(x.numpy() * np.hanning(len(x)))).argmax() * RATE / len(x))
+
+
+def test_speeds_shift_pitch_and_tempo(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 500 * np.arange(4 * RATE) / RATE), RATE)
+    clips = sounds(tmp_path, crop_seconds=0.5, speeds=(0.8, 1.0, 1.2))[0]
+    heard = {round(loudest_hz(clips[i][0][0]), -1) for i in range(20)}
+    assert {clips[i][0].shape for i in range(20)} == {(1, RATE // 2)}
+    assert heard == {400.0, 500.0, 600.0}
+    plain = sounds(tmp_path, crop_seconds=0.5, speeds=(1.2,), train=False)[0]
+    assert loudest_hz(plain[0][0][0]) == pytest.approx(500, abs=5)
+
+
+def test_a_second_clip_is_added_more_quietly(tmp_path):
+    for hz, level in ((500, 0.1), (1500, 0.4)):
+        soundfile.write(tmp_path / f"{hz}.wav", level * np.sin(2 * np.pi * hz * np.arange(4 * RATE) / RATE), RATE)
+    clips = sounds(tmp_path, crop_seconds=0.5, mix_share=0.5, mix_db=(12.0, 12.0))[0]
+    ratios = []
+    for i in range(40):
+        x = clips[i][0][0].numpy()
+        low, high = (np.abs(x @ np.exp(2j * np.pi * hz * np.arange(len(x)) / RATE)) for hz in (500, 1500))
+        ratios.append(round(20 * abs(np.log10((low + 1e-3) / (high + 1e-3)))))
+    assert ratios.count(12) >= 4 and len(ratios) - ratios.count(12) >= 20, ratios
+    alone = sounds(tmp_path, crop_seconds=0.5, mix_share=1.0, mix_db=(12.0, 12.0), train=False)[0]
+    assert loudest_hz(alone[0][0][0]) == pytest.approx(1500, abs=5)
+
+
+@pytest.mark.parametrize("options", [{"speeds": ()}, {"speeds": (0.1,)}, {"mix_share": 1.5}, {"mix_share": 0.1, "mix_db": (20.0, 5.0)}])
+def test_augmentation_out_of_range_is_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        AudioDataConfig(**options)
+
+
 def test_quiet_places_are_drawn_again(tmp_path):
     wave = np.zeros(8 * RATE)
     wave[4 * RATE :] = 0.3 * np.sin(np.arange(4 * RATE))

@@ -36,6 +36,9 @@ class AudioDataConfig(DataConfig):
         level_jitter_db: random deviation from it, evenly drawn from +- this.
         gain_db: random gain of the whole training crop, evenly drawn from this range; two equal numbers: a fixed gain.
         min_level_db: crops quieter than this root mean square are drawn again, up to 4 times.
+        speeds: training clips are played at one of these speeds, drawn at random: pitch and tempo change together.
+        mix_share: share of training crops to which a second clip is added.
+        mix_db: how much quieter the second clip is, evenly drawn from this range.
         max_visits: see `DataConfig`; long files are visited in proportion to their length.
     """
 
@@ -49,8 +52,15 @@ class AudioDataConfig(DataConfig):
     level_jitter_db: float = 0.0
     gain_db: tuple[Signed, Signed] = (0.0, 0.0)
     min_level_db: Signed = -60.0
+    speeds: tuple[float, ...] = (1.0,)
+    mix_share: float = 0.0
+    mix_db: tuple[Signed, Signed] = (5.0, 20.0)
 
     def __post_init__(self) -> None:
+        if not self.speeds or not all(0.25 <= speed <= 4 for speed in self.speeds):
+            raise ConfigError(f"data.speeds is {self.speeds}; give one or more of 0.25..4, such as (0.9, 1.0, 1.1).")
+        if not 0 <= self.mix_share <= 1 or self.mix_db[0] > self.mix_db[1]:
+            raise ConfigError(f"data.mix_share is {self.mix_share}, data.mix_db {self.mix_db}; need 0..1 and low <= high.")
         if min(several("data.crop_seconds", self.crop_seconds)) <= 0 or self.gain_db[0] > self.gain_db[1]:
             raise ConfigError(f"data.crop_seconds is {self.crop_seconds}, data.gain_db {self.gain_db}; need > 0 and low <= high.")
 
@@ -90,15 +100,12 @@ class Audio:
         self, draw: Callable[[], Item], rng: np.random.Generator, train: bool, *, shape: tuple[int, ...] | None = None
     ) -> Tensor:
         """Return float32 `[C, crop]` in -1..1."""
-        pieces, missing = [], (shape or self.shape)[1]
-        while missing > 0:
-            piece = self._piece(draw(), missing, rng, train)  # [C, t]
-            pieces.append(self._level(piece, rng, train))
-            missing -= piece.shape[1]
-            if self.config.short == "pad" and missing > 0:
-                pieces.append(piece.new_zeros(self.channels, missing))
-                break
-        x = torch.cat(pieces, dim=1)
+        length = (shape or self.shape)[1]
+        x = self._clips(draw, length, rng, train)
+        if train and self.config.mix_share and rng.random() < self.config.mix_share:
+            other = self._clips(draw, length, rng, train)
+            ratio = x.square().mean().sqrt() / other.square().mean().sqrt().clamp(min=1e-8)
+            x = x + other * ratio * 10 ** (-rng.uniform(*self.config.mix_db) / 20)
         low, high = self.config.gain_db
         if train and (low, high) != (0, 0):  # equal ones: a fixed gain
             x = x * 10 ** (rng.uniform(low, high) / 20)
@@ -135,6 +142,21 @@ class Audio:
         """`[C, T]` at the tokenizer's rate, resampled and mixed as `encode` does: training and `encode` use the same filter."""
         return to_channels(resample(clip.samples, clip.sample_rate_hz, self.rate), self.channels)
 
+    def _clips(self, draw: Callable[[], Item], missing: int, rng: np.random.Generator, train: bool) -> Tensor:
+        """Clips one after another, as many as `missing` samples need: float32 `[C, missing]`."""
+        pieces = []
+        while missing > 0:
+            speed = self._speed(rng) if train else 1.0
+            piece = self._piece(draw(), math.ceil(missing * speed), rng, train)  # [C, t]
+            if speed != 1:
+                piece = AF.resample(piece, round(self.rate * speed), self.rate)[:, :missing]
+            pieces.append(self._level(piece, rng, train))
+            missing -= piece.shape[1]
+            if self.config.short == "pad" and missing > 0:
+                pieces.append(piece.new_zeros(self.channels, missing))
+                break
+        return torch.cat(pieces, dim=1)
+
     def _piece(self, item: Item, most: int, rng: np.random.Generator, train: bool) -> Tensor:
         """Up to `most` samples from a random place of the item (its start outside training), float32 `[C, t]`."""
         item = item if isinstance(item, np.ndarray) else at_hand(item)
@@ -166,6 +188,10 @@ class Audio:
         stop = -(-(start + count) * rate // self.rate) + margin
         skip = start - first * self.rate // rate
         return self._like_encode(read_audio(item, start=first, frames=stop - first))[:, skip : skip + count]
+
+    def _speed(self, rng: np.random.Generator) -> float:
+        speeds = self.config.speeds
+        return speeds[int(rng.integers(len(speeds)))] if len(speeds) > 1 else speeds[0]
 
     def _level(self, wave: Tensor, rng: np.random.Generator, train: bool) -> Tensor:
         c = self.config
