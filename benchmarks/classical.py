@@ -2,6 +2,7 @@
 
     python benchmarks/classical.py images --corpus data/photos --cache cache
     python benchmarks/classical.py speech --corpus data/speech
+    python benchmarks/classical.py music --corpus data/music
 
 The corpora come from `tokenzoo data build`, the weights of LPIPS-HED from
 `python -m tokenzoo.zoo.evaluate.perceptual`. A table is printed and results are written to `benchmarks/results/`.
@@ -24,8 +25,8 @@ RESULTS = Path(__file__).parent / "results"
 def main(arguments: list[str] | None = None) -> int:
     """Measure one family of codecs, print the table, write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("images", "speech"))
-    parser.add_argument("--corpus", type=Path, required=True, help="folder of the photo or speech corpus")
+    parser.add_argument("what", choices=("images", "speech", "music"))
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the photo, speech or music corpus")
     parser.add_argument("--cache", type=Path, help="folder with the weights of LPIPS-HED (images)")
     parser.add_argument("--crops", default="test256", help="folder of crops inside the photo corpus")
     parser.add_argument("--limit", type=int, help="measure at most this many images or clips")
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     torch.set_num_threads(given.threads)
     start = time.time()
-    about, parts = _images(given) if given.what == "images" else _speech(given)
+    about, parts = {"images": _images, "speech": _speech, "music": _music}[given.what](given)
     about |= {
         "command": " ".join(["python benchmarks/classical.py", *(arguments or sys.argv[1:])[:1], "--corpus ..."]),
         "date": time.strftime("%Y-%m-%d"),
@@ -89,6 +90,16 @@ def _speech(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list
     settings = {name: commands.encode for name, commands in classical_speech.CODECS.items()}
     rule = "bits of the packets without Ogg pages; codec delay removed; mel_l1 = natural log, 80 bands, hop 256"
     return {"set": "speech/test_list", "rule": rule, "settings": settings, "libraries": shown[:-1]}, rows
+
+
+def _music(given: argparse.Namespace) -> tuple[dict[str, object], Iterator[list[dict[str, object]]]]:
+    import classical_music
+    from tokenzoo.zoo.evaluate.run import versions
+
+    names = (given.corpus / "test_list.txt").read_text(encoding="utf-8").split()[: given.limit]
+    rows = classical_music.run([given.corpus / name for name in names])
+    rule = "24 kHz mono; bits of the packets; libopus with application=audio, vbr=constrained, frames of 20 ms; codec delay removed"
+    return {"set": "music/test_list", "rule": rule, "libraries": versions()}, rows
 
 
 def table(rows: list[dict[str, object]]) -> str:

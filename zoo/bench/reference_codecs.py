@@ -32,6 +32,9 @@ from .settings import Settings, corpus_of
 from .table import Row
 from .worker import read_result, row_of
 
+#: Sample rate in Hz of wideband speech, and of comparisons of tokenizers up to it.
+SPEECH_HZ = 16_000
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -66,6 +69,7 @@ def measured(
     rows: Sequence[Row],
     results: Path,
     *,
+    rate_hz: int = SPEECH_HZ,
     films: bool = False,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
@@ -75,18 +79,20 @@ def measured(
         modality, data, settings: of the bench.
         rows: of the tokenizers, whose rates are aimed at.
         results: folder of results, where those of codecs are kept too.
+        rate_hz: of sound, see `rate_of`.
         films: as in `Job`; each frame is coded as a picture.
         progress: show a bar on a terminal.
     """
     corpus = corpus_of(data, modality, settings.limit, films=films)
     unit = "kbit/s" if modality == "audio" else "bits a pixel"
     targets = sorted({round(r.values[unit], 4) for r in rows if unit in r.values})
-    path, key = results / "classical-codecs.json", {"data": corpus.sha256, "targets": targets, "extra": list(settings.extra)}
+    path = results / "classical-codecs.json"
+    key = {"data": corpus.sha256, "targets": targets, "extra": list(settings.extra), "rate_hz": rate_hz}
     found = read_result(path)
     if found is not None and found.get("key") == key:
         return found["results"]
-    codecs, notes = (_sound_codecs if modality == "audio" else _picture_codecs)()
-    measure = metrics(modality, len(corpus.files), settings.extra)
+    codecs, notes = _sound_codecs(rate_hz) if modality == "audio" else _picture_codecs()
+    measure = metrics(modality, len(corpus.files), settings.extra, rate_hz=rate_hz)
     items = []
     for file in corpus.files:
         try:
@@ -103,20 +109,25 @@ def measured(
                     own.append(_row(codec, quality, coded, items, measure.anew()))
                 done.add(quality)
                 bar.step()
-            out.append({"name": codec.name, "reference": True, "notes": notes, "rows": own})
+            out.append({"name": codec.name, "reference": True, "rate_hz": rate_hz, "notes": notes, "rows": own})
     write_text(path, json.dumps({"key": key, "results": out}, indent=1) + "\n")
     return out
 
 
-def codecs_of(modality: str) -> list[Codec]:
-    """The codecs for "audio" or "image" that can be had here."""
-    return (_sound_codecs if modality == "audio" else _picture_codecs)()[0]
+def rate_of(results: Sequence[Mapping[str, Any]]) -> int:
+    """The sample rate in Hz at which codecs are compared with tokenizers of these results: the highest of theirs, 16 kHz or more."""
+    return max([SPEECH_HZ, *(int(result.get("rate_hz") or 0) for result in results)])
 
 
-def metrics(modality: str, items: int = 1, extra: Sequence[str] = ()) -> Any:
-    """Metrics of sound at 16 kHz, or of pictures of any size with values 0..1."""
+def codecs_of(modality: str, rate_hz: int = SPEECH_HZ) -> list[Codec]:
+    """The codecs for "audio" or "image" that can be had here; for sound above 16 kHz, those that keep it."""
+    return (_sound_codecs(rate_hz) if modality == "audio" else _picture_codecs())[0]
+
+
+def metrics(modality: str, items: int = 1, extra: Sequence[str] = (), *, rate_hz: int = SPEECH_HZ) -> Any:
+    """Metrics of sound at a rate, or of pictures of any size with values 0..1."""
     if modality == "audio":
-        spec = AudioSpec(vocab_sizes=(2,), sample_rate_hz=16000, hop_samples=1)
+        spec = AudioSpec(vocab_sizes=(2,), sample_rate_hz=rate_hz, hop_samples=1)
         return AudioMetrics(_Plain(spec), extra)
     return ImageMetrics(_Plain(ImageSpec(vocab_sizes=(2,), stride=1, value_range=(0.0, 1.0))), items)
 
@@ -197,9 +208,13 @@ def _picture(form: str, options: Mapping[str, Any], x: Tensor, quality: int) -> 
 # --- sound --------------------------------------------------------------------------------------------------------------
 
 
-def _sound_codecs() -> tuple[list[Codec], list[str]]:
-    notes = ["sound is coded as 16 kHz mono, for Codec2 as 8 kHz; the bytes are those of the packets, decoded sound is aligned"]
-    found = [c for c in (_of_av("Opus", notes), _of_av("Speex", notes)) if c is not None]
+def _sound_codecs(rate_hz: int) -> tuple[list[Codec], list[str]]:
+    common = f"sound is compared at {rate_hz / 1000:g} kHz, mono; the bytes are those of the packets, decoded sound is aligned"
+    if rate_hz > SPEECH_HZ:
+        notes = [common, "no Speex, no Codec2: they are for speech and keep nothing above 8 kHz"]
+        return [c for c in [_of_av("Opus", notes, application="audio", vbr="constrained")] if c is not None], notes
+    notes = [f"{common}; Codec2 codes it at 8 kHz"]
+    found = [c for c in (_of_av("Opus", notes, application="voip"), _of_av("Speex", notes)) if c is not None]
     commands: dict[str, tuple[tuple[int, ...], Callable[[int], Commands], str]] = {}
     commands["Codec2"] = (tuple(CODEC2_MODES), codec2, "{} bit/s")
     if "Speex" not in [c.name for c in found]:
@@ -223,13 +238,13 @@ def _by_command(made: Callable[[int], Commands], x: Waveform, quality: int) -> t
 
 #: Of libraries in av: library, rate in Hz, bit rates in kbit/s, options.
 _OF_AV: dict[str, tuple[str, int, tuple[int, ...], dict[str, str]]] = {
-    "Opus": ("libopus", 48000, (6, 8, 10, 12, 16, 20, 24, 32, 48, 64), {"application": "voip", "frame_duration": "20"}),
+    "Opus": ("libopus", 48000, (6, 8, 10, 12, 16, 20, 24, 32, 48, 64), {"frame_duration": "20"}),
     "Speex": ("libspeex", 16000, (4, 6, 8, 10, 13, 17, 21, 24, 28, 34, 42), {}),
 }
 
 
-def _of_av(name: str, notes: list[str]) -> Codec | None:
-    """A codec of the package av, or None and a note why not."""
+def _of_av(name: str, notes: list[str], **more: str) -> Codec | None:
+    """A codec of the package av with `more` options, or None and a note why not."""
     library, rate, kbps, options = _OF_AV[name]
     try:
         import av
@@ -241,11 +256,11 @@ def _of_av(name: str, notes: list[str]) -> Codec | None:
     except Exception:  # av names its errors differently from version to version
         notes.append(f"no {name}: this build of av has no {library}")
         return None
-    return Codec(name, kbps, functools.partial(_sound, library, rate, options), "{} kbit/s".format)
+    return Codec(name, kbps, functools.partial(_sound, library, rate, {**options, **more}), "{} kbit/s".format)
 
 
 def _sound(library: str, rate: int, options: Mapping[str, str], x: Waveform, kbps: int) -> tuple[int, Tensor]:
-    """Encode 16 kHz mono at a bit rate; bytes of the packets, and what they decode to, aligned, `[1, T]` at 16 kHz."""
+    """Encode mono at a bit rate; bytes of the packets, and what they decode to, aligned, `[1, T]` at the clip's rate."""
     import av
 
     encoder: Any = av.CodecContext.create(library, "w")

@@ -86,9 +86,12 @@ def bench(
         if job.films:
             found.head["films"] = True
         if codecs and found.results:
-            from .reference_codecs import measured
+            from .reference_codecs import measured, rate_of
 
-            made = measured(found.head["modality"], places, settings, found.rows(), results, films=job.films, progress=progress)
+            rate_hz, modality = rate_of(found.results), found.head["modality"]
+            made = measured(
+                modality, places, settings, found.rows(), results, rate_hz=rate_hz, films=job.films, progress=progress
+            )
             found.results.extend(made)
     if out is not None:
         write(found, Path(out))

@@ -18,6 +18,7 @@ import torch
 
 from ...codecs.devices import pick_device
 from ...codecs.files import write_text
+from ...codecs.spec import AudioSpec
 from ...codecs.token_checks import is_clips
 from ...codecs.tokenizer import Tokenizer
 from ...codecs.version import __version__
@@ -98,6 +99,7 @@ def measure(job: Job) -> dict[str, Any]:
         "name": job.name,
         "family": tokenizer.family,
         "modality": modality,
+        "rate_hz": tokenizer.spec.decoded_rate_hz if isinstance(tokenizer.spec, AudioSpec) else 0,
         "corpus": corpus.as_json(),
         **machine(device, settings.dtype),
         "notes": [],

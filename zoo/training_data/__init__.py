@@ -25,7 +25,7 @@ def build(
     Args:
         name: one of `NAMES`.
         out: parent folder of the corpora.
-        cache: folder that keeps downloaded and unpacked packages (about 2.5 GB) between runs.
+        cache: folder that keeps downloaded and unpacked packages between runs (about 4 GB for all four).
         workers: number of processes that decode.
         offline: use only what the cache holds.
         strict: refuse packages of another version than the pinned ones.

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -60,7 +61,7 @@ def test_pages_and_headers_do_not_count():
 
 def test_what_is_not_installed_is_noted(monkeypatch):
     monkeypatch.setattr(command_codecs.shutil, "which", lambda _: None)
-    codecs, notes = reference_codecs._sound_codecs()
+    codecs, notes = reference_codecs._sound_codecs(16000)
     assert "no Codec2: c2enc was not found: apt-get install codec2" in notes
     assert "Codec2" not in [c.name for c in codecs]
 
@@ -70,3 +71,17 @@ def test_items_keep_their_length(monkeypatch, speech):
     size, back = reference_codecs._by_command(lambda _: copy, Waveform(speech[None, :-7].repeat(2, 1), 16000), 0)
     assert size == pytest.approx(len(speech), abs=8) and back.shape == (1, len(speech) - 7)
     assert float((back[0] - speech[:-7]).norm() / speech.norm()) < 0.5
+
+
+def test_music_is_compared_at_its_own_rate():
+    pytest.importorskip("av")
+    assert reference_codecs.rate_of([{}, {"rate_hz": 8000}]) == 16000
+    assert reference_codecs.rate_of([{"rate_hz": 16000}, {"rate_hz": 24000}]) == 24000
+    codecs, notes = reference_codecs._sound_codecs(24000)
+    assert [c.name for c in codecs] == ["Opus"] and any("24 kHz" in note for note in notes)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(0.1 * rng.standard_normal((1, 48000))).float()
+    _, decoded = codecs[0].code(Waveform(x, 24000), 64)
+    above = [float(torch.fft.rfft(v[0])[18000:].abs().square().sum()) for v in (x, decoded)]  # beyond 9 kHz, of 12
+    assert decoded.shape == x.shape and above[1] > 0.3 * above[0]
+    assert reference_codecs.metrics("audio", rate_hz=24000).spec.sample_rate_hz == 24000

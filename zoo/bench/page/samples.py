@@ -89,7 +89,8 @@ class Samples:
 
     def add_codecs(self, results: Sequence[Mapping[str, Any]], target: float) -> None:
         """Classical codecs as the bench ran them, each at the setting whose rate is nearest to `target`."""
-        codecs = {c.name: c for c in reference_codecs.codecs_of(self.modality)}
+        rate_hz = reference_codecs.rate_of(results)
+        codecs = {c.name: c for c in reference_codecs.codecs_of(self.modality, rate_hz)}
         unit = "kbit/s" if self.modality == "audio" else "bits a pixel"
         for result in results:
             rows = [r for r in result["rows"] if unit in r.get("figures", {})]
@@ -98,7 +99,7 @@ class Samples:
                 continue
             row = min(rows, key=lambda r: abs(r["figures"][unit] - target))
             quality = next(q for q in codec.qualities if codec.shown(q) == row["setting"])
-            metrics = reference_codecs.metrics(self.modality)
+            metrics = reference_codecs.metrics(self.modality, rate_hz=rate_hz)
             for place, file in enumerate(self.files):
                 try:
                     media = cut(metrics.read(file))
