@@ -8,9 +8,13 @@ import numpy as np
 import soundfile
 import torch
 from PIL import Image
+from tokenzoo.codecs.spec import AudioSpec
+from tokenzoo.train.data.audio import AudioDataConfig
+from tokenzoo.train.data.loader import Clips
 from torch.nn import functional as F
 
 RATE = 8000
+AUDIO = AudioSpec(vocab_sizes=(16,), sample_rate_hz=RATE, hop_samples=80)
 
 
 def write_pictures(folder: Path, count: int = 6, size: tuple[int, int] = (40, 48)) -> Path:
@@ -140,3 +144,9 @@ def as_format_1(checkpoint: Path) -> dict[str, Any]:
     meta["format"] = 1
     (checkpoint / "meta.json").write_text(json.dumps(meta))
     return meta
+
+
+def sounds(folder, train=True, seed=0, **options):
+    """Crops of the sound files of a folder, and their config."""
+    config = AudioDataConfig(**({"crop_seconds": 0.2} | options))
+    return Clips(str(folder), config.media(AUDIO), config, seed=seed, train=train), config

@@ -78,19 +78,18 @@ class HalvingConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[B, C, H, W]` to `[B, O, H / 2, W / 2]`."""
         height, width = x.shape[-2:]
-        convolve = super().forward
-        if width in (2, 3):
-            return self._column(F.pad(x, (0, 1, 0, 1)))
         if not cpu_inference(x) or height % 2 or width % 2 or min(height, width) < 4:
-            return convolve(F.pad(x, (0, 1, 0, 1)))
+            return self._convolve(F.pad(x, (0, 1, 0, 1)))
         y = empty_like_layout(x, len(x), self.out_channels, height // 2, width // 2)
-        y[..., :-1, :-1] = convolve(x) if width > 4 else self._column(x)
-        y[..., -1:, :] = convolve(F.pad(x[..., -2:, :], (0, 1, 0, 1)))
-        y[..., :-1, -1:] = self._column(F.pad(x[..., :-1, -2:], (0, 1, 0, 0)))
+        y[..., :-1, :-1] = self._convolve(x)
+        y[..., -1:, :] = self._convolve(F.pad(x[..., -2:, :], (0, 1, 0, 1)))
+        y[..., :-1, -1:] = self._convolve(F.pad(x[..., :-1, -2:], (0, 1, 0, 0)))
         return y
 
-    def _column(self, x: Tensor) -> Tensor:
-        """`[B, C, H, 3 or 4]` to `[B, O, (H - 1) / 2, 1]`."""
+    def _convolve(self, x: Tensor) -> Tensor:
+        """The convolution without padding, `[B, C, H, W]` to `[B, O, (H - 1) / 2, (W - 1) / 2]`."""
+        if x.shape[-1] > 4:
+            return super().forward(x)
         return F.conv2d(x.mT, self.weight.mT, self.bias, stride=2).mT
 
 
