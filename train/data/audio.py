@@ -191,7 +191,7 @@ class Audio:
 
     def _speed(self, rng: np.random.Generator) -> float:
         speeds = self.config.speeds
-        return speeds[int(rng.integers(len(speeds)))] if len(speeds) > 1 else speeds[0]
+        return speeds[0] if len(speeds) == 1 else speeds[int(rng.integers(len(speeds)))]
 
     def _level(self, wave: Tensor, rng: np.random.Generator, train: bool) -> Tensor:
         c = self.config
