@@ -10,6 +10,7 @@ LOSSES: Kinds[type[LossConfig]] = Kinds("loss kind", __name__, {
     "mel": "mel:MelConfig",
     "compressed_stft": "compressed_stft:CompressedStftConfig",
     "loudness": "loudness:LoudnessConfig",
+    "intelligibility": "intelligibility:IntelligibilityConfig",
     "pixel": "pixel:PixelConfig",
     "logit_laplace": "logit_laplace:LogitLaplaceConfig",
     "features": "features:FeatureLossConfig",
