@@ -51,3 +51,23 @@ def nll(logits, ids):
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return -np.take_along_axis(log_p, ids[:, None], axis=1).mean()
+
+
+def descend(module, x, y, steps=40):
+    """First and last value of a loss of waveforms while Adam changes the reconstruction `y` of `x`."""
+    y, values = torch.as_tensor(y).requires_grad_(), []
+    optimizer = torch.optim.Adam([y], lr=1e-3)
+    for _ in range(steps):
+        values.append(module(inputs(x, y)))
+        optimizer.zero_grad()
+        values[-1].backward()
+        optimizer.step()
+    return values[0].item(), values[-1].item()
+
+
+def silent_gradients(module, samples):
+    """Gradients of the reconstruction `[1, 2, samples]` where it, the original or both are silent."""
+    for x, y in ((torch.zeros, torch.zeros), (torch.zeros, torch.randn), (torch.randn, torch.zeros)):
+        y = y(1, 2, samples).requires_grad_()
+        module(inputs(x(1, 2, samples), y)).backward()
+        yield y.grad

@@ -23,8 +23,10 @@ BANDS, LOWEST_HZ = 15, 150.0
 #: Frames of a segment, and the samples that they take.
 FRAMES = 30
 SAMPLES = (FRAMES - 1) * HOP + WINDOW
-#: A frame so much below the loudest one is silent; a band counts at most as much above the original's.
-RANGE_DB, CLIP_DB = 40.0, 15.0
+#: A frame so much below the loudest one is silent. A clip whose loudest frame is below this level is silent as a whole.
+RANGE_DB, SILENCE_DB = 40.0, -100.0
+#: What a band of the reconstruction has beyond so much above the original's does not count.
+CLIP_DB = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,8 @@ class Intelligibility(Loss):
     def scores(self, x: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor]:
         """STOI `[B * C]` of clips `[B, C, T]`, and whether it is defined for each."""
         envelopes, levels = self._envelopes(x)
-        loud = levels > levels.amax(1, keepdim=True) - RANGE_DB  # [B C, frames]
+        loudest = levels.amax(1, keepdim=True)
+        loud = levels > loudest - RANGE_DB  # [B C, frames]
         order = (~loud).long().argsort(dim=1, stable=True)  # frames that count first, in their order
         count = loud.sum(1)
         a, b = (_segments(e, order) for e in (envelopes, self._envelopes(x_hat)[0]))  # [B C, 15, segments, 30]
@@ -78,7 +81,7 @@ class Intelligibility(Loss):
         a, b = (v - v.mean(3, keepdim=True) for v in (a, b))
         similar = (a * b).sum(3) / (a.square().sum(3) * b.square().sum(3)).clamp(min=1e-16).sqrt()
         whole = torch.arange(similar.shape[2], device=x.device) + FRAMES <= count[:, None]  # [B C, segments]
-        defined = whole.any(1) & (levels.amax(1) > -100)
+        defined = whole.any(1) & (loudest[:, 0] > SILENCE_DB)
         return (similar.mean(1) * whole).sum(1) / whole.sum(1).clamp(min=1), defined
 
     def _envelopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
