@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError, Polymorphic
-from ...codecs.spec import TokenizerSpec
+from ...codecs.spec import AudioSpec, TokenizerSpec
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,17 @@ def width_of(widths: Mapping[str, int], feature: str) -> int:
     if feature not in widths:
         raise ConfigError(f"the tokenizer has no feature {feature!r}; it has {', '.join(sorted(widths))}.")
     return widths[feature]
+
+
+def rate_of(spec: TokenizerSpec, kind: str) -> int:
+    """Sample rate in Hz of a tokenizer's media, for a loss of this kind, which compares waveforms.
+
+    Raises:
+        ConfigError: no audio tokenizer.
+    """
+    if not isinstance(spec, AudioSpec):
+        raise ConfigError(f"the loss {kind!r} needs an audio tokenizer, not one of modality {spec.modality!r}.")
+    return spec.sample_rate_hz
 
 
 def weighted_sum(terms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

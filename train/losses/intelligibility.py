@@ -12,9 +12,8 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs, rate_of
 from .lengths import check_length
 
 RATE_HZ, WINDOW, HOP, BINS = 10_000, 256, 128, 512
@@ -45,9 +44,7 @@ class IntelligibilityConfig(LossConfig):
         return SAMPLES
 
     def build(self, spec: TokenizerSpec) -> Loss:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the loss 'intelligibility' needs an audio tokenizer, not one of modality {spec.modality!r}.")
-        return Intelligibility(spec.sample_rate_hz)
+        return Intelligibility(rate_of(spec, self.kind))
 
 
 class Intelligibility(Loss):

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 import torchaudio.functional as AF
 from torch import Tensor
 
-from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs, rate_of
 from .lengths import check_length
 
 RATE_HZ, WINDOW, HOP = 16_000, 512, 256
@@ -75,9 +74,7 @@ class LoudnessConfig(LossConfig):
         return WINDOW
 
     def build(self, spec: TokenizerSpec) -> Loss:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the loss 'loudness' needs an audio tokenizer, not one of modality {spec.modality!r}.")
-        return Loudness(self, spec.sample_rate_hz)
+        return Loudness(self, rate_of(spec, self.kind))
 
 
 class Loudness(Loss):

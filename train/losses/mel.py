@@ -13,8 +13,8 @@ import torchaudio.functional as AF
 from torch import Tensor, nn
 
 from ...codecs.config import ConfigError
-from ...codecs.spec import AudioSpec, TokenizerSpec
-from .base import Loss, LossConfig, LossInputs
+from ...codecs.spec import TokenizerSpec
+from .base import Loss, LossConfig, LossInputs, rate_of
 from .lengths import check_length, fits, half_window
 from .stft import Spectrogram, log_magnitude
 
@@ -65,9 +65,7 @@ class MelConfig(LossConfig):
         return half_window(min(self.windows))
 
     def build(self, spec: TokenizerSpec) -> Loss:
-        if not isinstance(spec, AudioSpec):
-            raise ConfigError(f"the loss 'mel' needs an audio tokenizer, not one of modality {spec.modality!r}.")
-        return MultiScaleMel(self, spec.sample_rate_hz)
+        return MultiScaleMel(self, rate_of(spec, self.kind))
 
 
 class MelSpectrogram(nn.Module):
